@@ -1,0 +1,195 @@
+"""What a browser needs to find a way through a NAT: STUN and TURN servers, short-lived credentials.
+
+Pure functions; the clock is an argument. They make the list that ``RTCPeerConnection`` takes as its
+``iceServers`` (W3C WebRTC, ``RTCIceServer``) and the credentials of coturn's REST scheme, which
+needs no word between this server and the TURN server but a secret they share (coturn:
+``use-auth-secret`` and ``static-auth-secret``; "A REST API For Access To TURN Services",
+draft-uberti-behave-turn-rest).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import re
+import time
+from collections.abc import Callable, Iterable
+from typing import TypedDict
+
+from .errors import OptionError
+
+__all__ = ["IceServer", "TurnCredentials", "ice_servers", "turn_credentials"]
+
+# A TURN server refuses a longer USERNAME attribute (RFC 8489 section 14.3: fewer than 509 bytes).
+_MAX_USERNAME = 508
+
+
+class TurnCredentials(TypedDict):
+    """What a TURN server asks for: the name carries the expiry, the credential proves it."""
+
+    username: str
+    credential: str
+
+
+class IceServer(TypedDict, total=False):
+    """An ``RTCIceServer`` as JSON; the two credentials are there for TURN only."""
+
+    urls: list[str]
+    username: str
+    credential: str
+
+
+def turn_credentials(
+    secret: str | bytes,
+    ttl: int = 600,
+    user: str | None = None,
+    *,
+    now: Callable[[], float] = time.time,
+) -> TurnCredentials:
+    """Credentials that a TURN server with the same secret accepts until they expire.
+
+    ``secret``: coturn's ``static-auth-secret``. ``ttl``: whole seconds from now, 600 by default; an
+    allocation made before the end may be refreshed until then, so it is a bound on a stolen
+    credential, not on a call that keeps asking for new ones. ``user``: a name for the TURN server's
+    log; with `None` there is none. ``now``: the clock, Unix time in seconds.
+
+    ``username`` is ``expiry`` or ``expiry:user``; ``credential`` is the base64 of
+    HMAC-SHA1(secret, username). Raises `OptionError` (a `ValueError`) for an empty secret, a
+    ``ttl`` that is no positive whole number, a user that is empty or too long for TURN.
+    """
+    key = _bytes(secret)
+    if isinstance(ttl, bool) or not isinstance(ttl, int) or ttl < 1:
+        raise OptionError(f"ttl must be a whole number of seconds, at least 1, not {ttl!r}")
+    username = str(int(now()) + ttl)
+    if user is not None:
+        if not isinstance(user, str) or not user:
+            raise OptionError("user must be a non-empty string; leave it out for none")
+        username = f"{username}:{user}"
+    message = _encoded(username)
+    digest = hmac.new(key, message, hashlib.sha1).digest()
+    return {"username": username, "credential": base64.b64encode(digest).decode("ascii")}
+
+
+def ice_servers(
+    *,
+    stun: str | Iterable[str] = (),
+    turn: str | Iterable[str] = (),
+    secret: str | bytes | None = None,
+    ttl: int = 600,
+    user: str | None = None,
+    now: Callable[[], float] = time.time,
+) -> list[IceServer]:
+    """The ``iceServers`` of an ``RTCPeerConnection``, with fresh credentials at every call.
+
+    ``stun``: servers as ``host``, ``host:port``, or a whole ``stun:`` or ``stuns:`` URL.
+    ``turn``: likewise with ``turn:`` (plain; both UDP and TCP unless ``?transport=`` says which)
+    and ``turns:`` (TLS over TCP, to be named, since many TURN servers have no certificate). One may
+    be given as a string, several as any iterable. A port left out is the protocol's own
+    (RFC 7064, RFC 7065: 3478, or 5349 with TLS).
+
+    ``secret``, ``ttl``, ``user`` and ``now`` are `turn_credentials`'; the secret is needed for TURN
+    and only for TURN. Without any server the list is empty, and a browser then finds peers in its
+    own network only.
+
+    Raises `OptionError` (a `ValueError`) for a server that is no host, and for TURN servers without
+    a secret or the reverse: a browser throws on a TURN server that comes without credentials.
+    """
+    stun_urls = [_stun_url(item) for item in _several("stun", stun)]
+    turn_urls = [url for item in _several("turn", turn) for url in _turn_urls(item)]
+    servers: list[IceServer] = []
+    if stun_urls:
+        servers.append({"urls": stun_urls})
+    if turn_urls:
+        if secret is None:
+            raise OptionError(
+                "TURN servers need secret=, the static-auth-secret of their configuration"
+            )
+        credentials = turn_credentials(secret, ttl, user, now=now)
+        servers.append({"urls": turn_urls, **credentials})
+    elif secret is not None:
+        raise OptionError("secret= is for TURN servers: name them in turn=")
+    return servers
+
+
+def _bytes(secret: str | bytes) -> bytes:
+    if not isinstance(secret, (str, bytes)) or not secret:
+        raise OptionError(
+            "secret must be a non-empty string: the static-auth-secret of the TURN server"
+        )
+    return secret.encode() if isinstance(secret, str) else secret
+
+
+def _encoded(username: str) -> bytes:
+    try:
+        encoded = username.encode()
+    except UnicodeEncodeError:
+        raise OptionError("user must be text that UTF-8 can hold") from None
+    if len(encoded) > _MAX_USERNAME:
+        raise OptionError(
+            f"user is too long: with the expiry it takes {len(encoded)} bytes, "
+            f"and TURN allows {_MAX_USERNAME}"
+        )
+    return encoded
+
+
+def _several(name: str, value: str | Iterable[str]) -> list[str]:
+    items = [value] if isinstance(value, str) else list(value)
+    for item in items:
+        if not isinstance(item, str):
+            raise OptionError(f"{name} takes hosts as strings, not {item!r}")
+    return items
+
+
+# [<scheme>:]<host>[:<port>][?transport=<transport>], the host a name, an IPv4 address or an IPv6
+# address in brackets (RFC 7064 section 3.1, RFC 7065 section 3.1)
+_SERVER = re.compile(
+    r"(?:(?P<scheme>stuns?|turns?):)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?)"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:\?transport=(?P<transport>udp|tcp))?",
+    re.IGNORECASE,
+)
+
+
+def _parts(item: str, kind: str) -> tuple[str, str, str | None]:
+    """Scheme, ``host[:port]`` and transport of one server of a kind, ``stun`` or ``turn``."""
+    example = f"{kind}.example.com or {kind}:{kind}.example.com:3478"
+    match = _SERVER.fullmatch(item)
+    if match is None:
+        raise OptionError(
+            f"{item!r} is no {kind.upper()} server: write it like {example}"
+            " (no //; an IPv6 address in brackets)"
+        )
+    scheme = (match["scheme"] or kind).lower()
+    if scheme.rstrip("s") != kind:
+        raise OptionError(f"{item!r} is no {kind.upper()} server: {scheme}: is for the other list")
+    host, port = match["host"], match["port"]
+    if host.startswith("["):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError:
+            raise OptionError(f"{item!r} holds no IPv6 address between its brackets") from None
+    if port is not None and not 0 < int(port) < 65536:
+        raise OptionError(f"{item!r} has a port outside 1 to 65535")
+    where = host if port is None else f"{host}:{port}"
+    return scheme, where, match["transport"] and match["transport"].lower()
+
+
+def _stun_url(item: str) -> str:
+    scheme, where, transport = _parts(item, "stun")
+    if transport is not None:
+        # A browser throws a SyntaxError on it (RFC 7064 knows no query).
+        raise OptionError(f"{item!r}: a STUN URL takes no ?transport=; leave it out")
+    return f"{scheme}:{where}"
+
+
+def _turn_urls(item: str) -> list[str]:
+    scheme, where, transport = _parts(item, "turn")
+    if scheme == "turns":
+        if transport == "udp":
+            raise OptionError(f"{item!r}: turns: is TLS over TCP, ?transport=tcp or none")
+        return [f"turns:{where}?transport=tcp"]
+    transports = ("udp", "tcp") if transport is None else (transport,)
+    return [f"turn:{where}?transport={name}" for name in transports]

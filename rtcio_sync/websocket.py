@@ -1,0 +1,415 @@
+"""RFC 6455, the server's side, without any I/O: bytes in, messages out; messages in, frames out.
+
+Our own because every relayed message passes here twice: one unmasking and one slice to read a
+message, one allocation to write one, no object that lives on while a connection is idle. There are
+no extensions and no subprotocols. Nothing here knows of sockets, greenlets or clocks.
+
+The life of a `Parser`: `feed` a chunk, then call `next` until it returns None, then feed again.
+`whole_text` is a shorter way for the most frequent chunk of all: exactly one text frame.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import hashlib
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+apply_mask: Callable[[bytes, bytes], bytes]
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # `websockets` was installed without its C extension
+    from websockets.utils import apply_mask
+
+# Opcodes, RFC 6455 5.2.
+CONTINUATION = 0x0
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+PONG = 0xA
+
+# Close codes, RFC 6455 7.4.1.
+NORMAL = 1000
+GOING_AWAY = 1001
+PROTOCOL_ERROR = 1002
+NO_STATUS = 1005  # never on the wire: what a close frame without a code stands for
+INVALID_DATA = 1007
+TOO_BIG = 1009
+INTERNAL_ERROR = 1011
+
+_FIN = 0x80
+_RSV = 0x70
+_OPCODE = 0x0F
+_CONTROL = 0x08
+_MASKED = 0x80
+_LENGTH = 0x7F
+_MAX_CONTROL = 125  # RFC 6455 5.5
+_OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
+# RFC 6455 7.4.1 and the IANA registry: what may stand in a close frame, below the private ranges.
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+_VERSION = "13"
+
+
+class HandshakeError(Exception):
+    """An opening handshake that cannot be accepted: answer `status` with `headers`.
+
+    `status` is a WSGI status line, "400 Bad Request" or "426 Upgrade Required"; `reason` says in
+    English what was wrong, for the body and the log.
+    """
+
+    def __init__(self, status: str, headers: list[tuple[str, str]], reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.headers = headers
+        self.reason = reason
+
+
+class ProtocolError(Exception):
+    """The peer broke RFC 6455: fail the connection (7.1.7) with the close code `code`."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The headers of the 101 that accepts the handshake in a WSGI environ (RFC 6455 4.2).
+
+    Raises HandshakeError: 426 when `Sec-WebSocket-Version` is not 13 (4.2.2), 400 for all else. A
+    handshake with a body is refused too: the bytes after its headers have to be frames.
+    """
+    if environ.get("REQUEST_METHOD") != "GET":
+        raise _bad("the method is not GET")
+    if not _can_upgrade(environ.get("SERVER_PROTOCOL", "")):
+        raise _bad("only HTTP/1.1 can be upgraded")
+    if "websocket" not in _tokens(environ.get("HTTP_UPGRADE", "")):
+        raise _bad("the Upgrade header does not name websocket")
+    if "upgrade" not in _tokens(environ.get("HTTP_CONNECTION", "")):
+        raise _bad("the Connection header does not name upgrade")
+    if environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        raise _bad("a handshake has no body")
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != _VERSION:
+        raise HandshakeError(
+            "426 Upgrade Required",
+            [("Sec-WebSocket-Version", _VERSION)],
+            f"Sec-WebSocket-Version is not {_VERSION}",
+        )
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16:
+        raise _bad("Sec-WebSocket-Key is not the base64 of 16 bytes")
+    accept = base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID).digest())
+    return [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", accept.decode("ascii")),
+    ]
+
+
+def _bad(reason: str) -> HandshakeError:
+    return HandshakeError("400 Bad Request", [], reason)
+
+
+def _can_upgrade(protocol: str) -> bool:
+    # HTTP/2 has no Upgrade header (RFC 9113 8.2.2), HTTP/1.0 ignores it (RFC 9110 7.8).
+    major, _, minor = protocol.partition(".")
+    return major == "HTTP/1" and minor.isdecimal() and int(minor) >= 1
+
+
+def _tokens(value: str) -> set[str]:
+    return {token.strip() for token in value.lower().split(",")}
+
+
+_pack16 = struct.Struct("!HH").pack
+_pack64 = struct.Struct("!HQ").pack
+_SHORT_TEXT = tuple(bytes((_FIN | TEXT, length)) for length in range(_MAX_CONTROL + 1))
+_SHORT_BINARY = tuple(bytes((_FIN | BINARY, length)) for length in range(_MAX_CONTROL + 1))
+
+
+def frame_text(payload: bytes) -> bytes:
+    """An unmasked, final text frame. `payload` must be valid UTF-8: it is not checked."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT_TEXT[length] + payload
+    if length < 65536:
+        return _pack16(0x817E, length) + payload
+    return _pack64(0x817F, length) + payload
+
+
+def frame_binary(payload: bytes) -> bytes:
+    """An unmasked, final binary frame."""
+    length = len(payload)
+    if length < 126:
+        return _SHORT_BINARY[length] + payload
+    if length < 65536:
+        return _pack16(0x827E, length) + payload
+    return _pack64(0x827F, length) + payload
+
+
+def frame_close(code: int = NORMAL, reason: str = "") -> bytes:
+    """A close frame (5.5.1). `NO_STATUS` makes an empty one; a long `reason` is cut to fit."""
+    if code == NO_STATUS:
+        return bytes((_FIN | CLOSE, 0))
+    payload = code.to_bytes(2, "big") + reason.encode()[: _MAX_CONTROL - 2]
+    while reason and not _is_utf8(payload[2:]):  # cut in the middle of a character
+        payload = payload[:-1]
+    return bytes((_FIN | CLOSE, len(payload))) + payload
+
+
+def frame_ping(payload: bytes = b"") -> bytes:
+    """A ping of at most 125 bytes (5.5.2)."""
+    return bytes((_FIN | PING, len(payload))) + payload
+
+
+def frame_pong(payload: bytes) -> bytes:
+    """The answer to a ping: its own payload (5.5.3)."""
+    return bytes((_FIN | PONG, len(payload))) + payload
+
+
+def close_code(payload: bytes) -> int:
+    """The code in the payload of a CLOSE that a `Parser` returned; `NO_STATUS` if it has none."""
+    return int.from_bytes(payload[:2], "big") if payload else NO_STATUS
+
+
+class Parser:
+    """What a client sends, cut into messages and control frames.
+
+    `max_size`: how many bytes of payload one message may have, all its fragments together. The
+    length that a frame declares is checked before any of its payload is kept (1009).
+
+    After a ProtocolError, and after a CLOSE, the rest of what the peer sends means nothing: stop
+    feeding.
+    """
+
+    __slots__ = ("_data", "_max_size", "_message", "_pos")
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._data = b""
+        self._pos = 0
+        self._message: _Message | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether bytes are held that `next` has not looked at, or could not make a frame of."""
+        return self._pos < len(self._data)
+
+    def whole_text(self, data: bytes) -> bytes | None:
+        """The payload, when a chunk is one text frame and no more, at a frame boundary.
+
+        None, and nothing has happened, when it is anything else: then `feed` it. Raises
+        ProtocolError as `next` does.
+        """
+        size = len(data)
+        if size < 6 or data[0] != 0x81 or self._message is not None or self._data:
+            return None
+        length = data[1]
+        if length < 0xFE:
+            start = 6
+            length &= _LENGTH
+        elif length == 0xFE:
+            start = 8
+            length = data[2] << 8 | data[3]
+        else:
+            return None
+        if start + length != size or length > self._max_size or data[1] < _MASKED:
+            return None
+        payload = apply_mask(data[start:], data[start - 4 : start])
+        if not payload.isascii():
+            _check_utf8(payload)
+        return payload
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream. Costs least when `next` had returned None before."""
+        if self._data:
+            data = self._data[self._pos :] + data
+        self._data = data
+        self._pos = 0
+
+    def next(self) -> tuple[int, bytes] | None:
+        """The next message or control frame; None when more bytes are needed.
+
+        `(TEXT, payload)`, the payload being valid UTF-8, `(BINARY, payload)`, `(PING, payload)`,
+        `(PONG, payload)`, or `(CLOSE, payload)` with a valid code and reason, or empty.
+
+        Raises ProtocolError with 1002, 1007 (text or a close reason that is not UTF-8) or 1009.
+        """
+        while True:
+            message = self._message
+            if message is None or not message.missing:
+                header = self._header()
+                if header is None:
+                    self._compact()
+                    return None
+                first, start, length = header
+                opcode = first & _OPCODE
+                stop = start + length
+                if opcode & _CONTROL or (message is None and first & _FIN):
+                    if stop <= len(self._data):
+                        return self._whole(opcode, start, stop)
+                    if opcode & _CONTROL:  # at most 125 bytes: wait until all are there
+                        self._compact()
+                        return None
+                if message is None:
+                    message = self._message = _Message(opcode)
+                message.begin(bool(first & _FIN), length, self._data[start - 4 : start])
+                self._pos = start
+            message.add(self._take(message.missing))
+            if message.missing:
+                return None
+            if message.final:
+                self._message = None
+                return message.opcode, bytes(message.payload)
+
+    def _header(self) -> tuple[int, int, int] | None:
+        """First byte, start of the payload and its length, once mask and length are there (5.2)."""
+        data, pos = self._data, self._pos
+        have = len(data) - pos
+        if have < 2:
+            return None
+        first, second = data[pos], data[pos + 1]
+        self._check_first(first, second)
+        start = pos + 6
+        length = second & _LENGTH
+        if length == 126:
+            start += 2
+            if have < 4:
+                return None
+            length = data[pos + 2] << 8 | data[pos + 3]
+        elif length == 127:
+            start += 8
+            if have < 10:
+                return None
+            length = int.from_bytes(data[pos + 2 : pos + 10], "big")
+        if not first & _CONTROL:
+            so_far = 0 if self._message is None else len(self._message.payload)
+            if so_far + length > self._max_size:
+                raise ProtocolError(TOO_BIG, f"a message is over {self._max_size} bytes")
+        if start - pos > have:
+            return None
+        return first, start, length
+
+    def _check_first(self, first: int, second: int) -> None:
+        opcode = first & _OPCODE
+        if first & _RSV:
+            raise ProtocolError(PROTOCOL_ERROR, "a reserved bit is set")  # 5.2
+        if opcode not in _OPCODES:
+            raise ProtocolError(PROTOCOL_ERROR, "an opcode is reserved")  # 5.2
+        if not second & _MASKED:
+            raise ProtocolError(PROTOCOL_ERROR, "a frame is not masked")  # 5.1
+        if opcode & _CONTROL:
+            if not first & _FIN:
+                raise ProtocolError(PROTOCOL_ERROR, "a control frame is fragmented")  # 5.5
+            if second & _LENGTH > _MAX_CONTROL:
+                raise ProtocolError(PROTOCOL_ERROR, "a control frame is over 125 bytes")  # 5.5
+        elif opcode == CONTINUATION:
+            if self._message is None:
+                raise ProtocolError(PROTOCOL_ERROR, "nothing to continue")  # 5.4
+        elif self._message is not None:
+            raise ProtocolError(PROTOCOL_ERROR, "a message begins within another")  # 5.4
+
+    def _whole(self, opcode: int, start: int, stop: int) -> tuple[int, bytes]:
+        data = self._data
+        payload = apply_mask(data[start:stop], data[start - 4 : start])
+        self._consumed(stop)
+        if opcode == TEXT:
+            if not payload.isascii():
+                _check_utf8(payload)
+        elif opcode == CLOSE:
+            _check_close(payload)
+        return opcode, payload
+
+    def _compact(self) -> None:
+        # A few bytes are left over at most: do not hold the whole chunk for them.
+        self._data = self._data[self._pos :]
+        self._pos = 0
+
+    def _take(self, size: int) -> bytes:
+        piece = self._data[self._pos : self._pos + size]
+        self._consumed(self._pos + len(piece))
+        return piece
+
+    def _consumed(self, pos: int) -> None:
+        if pos < len(self._data):
+            self._pos = pos
+        else:  # so that an idle connection does not hold its last chunk
+            self._data = b""
+            self._pos = 0
+
+
+class _Message:
+    """A message that needs more than one frame, or a frame that needs more than one chunk.
+
+    Its payload is unmasked and, if it is text, checked as it comes: invalid UTF-8 fails the
+    connection at once (8.1), and no byte is looked at twice. A bytearray grows by a factor, so that
+    neither many chunks nor tiny ones make it quadratic.
+    """
+
+    __slots__ = ("_checked", "_mask", "final", "missing", "opcode", "payload")
+
+    def __init__(self, opcode: int) -> None:
+        self.opcode = opcode
+        self.payload = bytearray()
+        self.final = False
+        self.missing = 0  # bytes of the current frame's payload
+        self._mask = b""
+        self._checked = 0  # so many bytes are whole characters
+
+    def begin(self, final: bool, length: int, mask: bytes) -> None:
+        self.final = final
+        self.missing = length
+        self._mask = mask
+
+    def add(self, masked: bytes) -> None:
+        piece = apply_mask(masked, self._mask)
+        turn = len(piece) & 3  # the next piece starts in the middle of the mask
+        self._mask = self._mask[turn:] + self._mask[:turn]
+        self.missing -= len(piece)
+        self.payload += piece
+        if self.opcode == TEXT:
+            self._check(piece)
+
+    def _check(self, piece: bytes) -> None:
+        size = len(self.payload)
+        if self._checked == size - len(piece) and piece.isascii():
+            self._checked = size
+            return
+        ended = self.final and not self.missing
+        try:
+            self._checked += codecs.utf_8_decode(self.payload[self._checked :], "strict", ended)[1]
+        except UnicodeDecodeError:
+            raise ProtocolError(INVALID_DATA, "text is not UTF-8") from None
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _check_utf8(payload: bytes) -> None:
+    if not _is_utf8(payload):
+        raise ProtocolError(INVALID_DATA, "text is not UTF-8")  # 8.1
+
+
+def _check_close(payload: bytes) -> None:
+    if not payload:
+        return
+    code = close_code(payload)
+    if len(payload) < 2:
+        raise ProtocolError(PROTOCOL_ERROR, "a close code is cut short")  # 5.5.1
+    if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
+        raise ProtocolError(PROTOCOL_ERROR, f"close code {code} must not be sent")  # 7.4
+    if not _is_utf8(payload[2:]):
+        raise ProtocolError(INVALID_DATA, "a close reason is not UTF-8")  # 8.1

@@ -46,10 +46,12 @@ class Seat:
 
     `open` once, then start the connection, then end the request with `return seat.leave()`.
     `headers_sent` is True where the server has accepted the handshake before the application was
-    called: then no status can be answered any more.
+    called: then no status can be answered any more. `parked` is True, once open, where the
+    request's greenlet has to stay as long as the connection (TLS).
     """
 
     headers_sent = False
+    parked = False
     _connection: Connection
 
     def open(
@@ -68,6 +70,7 @@ class Seat:
         self._accept(start_response, headers)
         sock = self._socket()
         unread = self._unread(sock)
+        self.parked = hasattr(sock, "pending")
         if not self.parked:
             sock = _detach(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -81,7 +84,7 @@ class Seat:
         return self._connection
 
     def leave(self) -> list[bytes]:  # greenlet
-        """End the request: what the application returns. Waits while the socket is the server's."""
+        """End the request: what the application returns. Waits, if `parked`."""
         if self.parked:
             try:
                 self._connection.when_lost().wait()
@@ -89,11 +92,6 @@ class Seat:
                 self._connection.abort()
         self._end()
         return []
-
-    @property
-    def parked(self) -> bool:
-        """Whether the request's greenlet has to stay as long as the connection (TLS)."""
-        return hasattr(self._socket(), "pending")
 
     def _accept(self, start_response: Callable[..., Any], headers: list[tuple[str, str]]) -> None:
         raise NotImplementedError

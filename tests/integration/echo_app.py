@@ -1,0 +1,150 @@
+"""A WSGI app that takes its WebSockets over and echoes: the servers' part of `test_takeover.py`.
+
+`python -m tests.integration.echo_app PORT [--geventwebsocket] [--certificate PEM]` serves it by
+gevent's pywsgi; gunicorn takes it as `tests.integration.echo_app:app`. `MIDDLEWARE` in the
+environment names one of `MIDDLEWARES` to stand in front.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+if __name__ == "__main__":
+    from gevent import monkey
+
+    monkey.patch_all()
+
+import gevent
+from gevent.pywsgi import WSGIServer
+
+from rtcio_sync import takeover
+from rtcio_sync.connection import Connection
+from rtcio_sync.websocket import GOING_AWAY, HandshakeError, frame_binary, frame_text, handshake
+
+#: Seconds a server that stops gives its connections.
+DRAIN = 5.0
+
+Start = Callable[..., Any]
+App = Callable[[dict[str, Any], Start], Iterable[bytes]]
+
+state: dict[str, Any] = {"opened": 0, "lost": [], "watching": False}
+connections: set[Connection] = set()
+
+
+class Echo:
+    """Sends back what it receives. `raise` makes it raise, `flood N` sends N bytes."""
+
+    connection: Connection
+
+    def message_received(self, payload: bytes, binary: bool) -> None:
+        if payload == b"raise":
+            raise RuntimeError("asked to")
+        if payload.startswith(b"flood "):
+            payload = b"x" * int(payload[6:])
+        self.connection.send(frame_binary(payload) if binary else frame_text(payload))
+
+    def connection_lost(self, code: int | None, error: bool) -> None:
+        connections.discard(self.connection)
+        state["lost"].append([code, error])
+
+
+def app(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+    if "HTTP_UPGRADE" in environ or "wsgi.websocket" in environ:
+        return websocket(environ, start_response)
+    start_response("200 OK", [("Content-Type", "application/json")])
+    body = {**state, "open": len(connections), "descriptors": len(os.listdir("/proc/self/fd"))}
+    return [json.dumps(body).encode()]
+
+
+def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+    seat = takeover.find(environ)
+    if seat is None:
+        start_response("501 Not Implemented", [])
+        return [b"unknown server"]
+    if not state["watching"]:
+        state["watching"] = takeover.watch_stop(environ, drain, patience=DRAIN)
+    try:
+        headers = handshake(environ)
+    except HandshakeError as error:
+        start_response(error.status, error.headers)
+        return [error.reason.encode()]
+    options = {key: int(value[0]) for key, value in parse_qs(environ["QUERY_STRING"]).items()}
+    gevent.sleep(options.pop("sleep", 0))
+    owner = Echo()
+    owner.connection = seat.open(
+        start_response,
+        headers,
+        owner,
+        max_size=options.get("max_size", 1 << 24),
+        max_buffered=options.get("max_buffered"),
+    )
+    state["opened"] += 1
+    connections.add(owner.connection)
+    owner.connection.start()
+    return seat.leave()
+
+
+def drain() -> None:
+    told = len(connections)
+    for connection in list(connections):
+        connection.close(GOING_AWAY)
+    while connections:
+        gevent.sleep(0.01)
+    print(f"drained {told}", file=sys.stderr, flush=True)
+
+
+def adding(inner: App) -> App:
+    """Adds a header, as most middlewares that wrap `start_response` do; copies the environ."""
+
+    def outer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, [*headers, ("X-Added", "yes")], exc_info)
+
+        return inner(dict(environ), start)
+
+    return outer
+
+
+def holding_back(inner: App) -> App:
+    """Does not start the response before it has seen the body, as compressing middlewares do."""
+
+    def outer(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        started: list[Any] = []
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started[:] = [status, headers]
+            return lambda data: None
+
+        body = b"".join(inner(environ, start))
+        start_response(*started)
+        return [body] if body else []
+
+    return outer
+
+
+MIDDLEWARES = {"": lambda inner: inner, "adding": adding, "holding-back": holding_back}
+
+app = MIDDLEWARES[os.environ.get("MIDDLEWARE", "")](app)
+
+
+def main(arguments: list[str]) -> None:
+    options: dict[str, Any] = {}
+    if "--geventwebsocket" in arguments:
+        from geventwebsocket.handler import WebSocketHandler
+
+        options["handler_class"] = WebSocketHandler
+    if "--certificate" in arguments:
+        options["certfile"] = options["keyfile"] = arguments[arguments.index("--certificate") + 1]
+    server = WSGIServer(("127.0.0.1", int(arguments[0])), app, **options)
+    gevent.signal_handler(signal.SIGTERM, server.stop)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

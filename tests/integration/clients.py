@@ -1,7 +1,8 @@
 """Real socket.io-client sockets, as blocking Python objects; `node/driver.js` is the other end.
 
-Nothing here sleeps to let something happen: each wait is for a report and ends with it. That nothing was heard is
-shown by a fence: a message sent after the one that must not arrive, on the same way, has arrived.
+Nothing here sleeps to let something happen: each wait is for a report and ends with it. That
+nothing was heard is shown by a fence: a message sent after the one that must not arrive, on the
+same way, has arrived.
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NODE_DIR = Path(__file__).parent / "node"
+from tests.integration.servers import DEADLINE
 
-#: Seconds within which what must arrive arrives. It bounds a failure, it measures nothing.
-DEADLINE = 20.0
+NODE_DIR = Path(__file__).parent / "node"
 
 Report = dict[str, Any]
 
@@ -30,8 +30,8 @@ Report = dict[str, Any]
 class Driver:
     """One Node process with any number of socket.io-client sockets in it.
 
-    ``suspend()`` stops the whole process, so that its TCP connections stay open and nobody answers on them:
-    what a pulled cable looks like from the server.
+    ``suspend()`` stops the whole process, so that its TCP connections stay open and nobody answers
+    on them: what a pulled cable looks like from the server.
     """
 
     def __init__(self) -> None:
@@ -71,9 +71,9 @@ class Driver:
     ) -> Client:
         """Open a socket and return without waiting for it to connect.
 
-        `options` are socket.io-client's own (``transports``, ``auth``, ``extraHeaders``, ``ca`` …), with
-        ``parser="msgpack"`` for its MessagePack parser. Reconnection is off unless asked for. `shares` is a
-        socket whose connection this one of another namespace uses too.
+        `options` are socket.io-client's own (``transports``, ``auth``, ``extraHeaders``, ``ca`` …),
+        with ``parser="msgpack"`` for its MessagePack parser. Reconnection is off unless asked for.
+        `shares` is a socket whose connection this one of another namespace uses too.
         """
         name = f"c{next(self._numbers)}"
         client = Client(self, name, self._news)
@@ -90,7 +90,7 @@ class Driver:
         return client
 
     def connect(self, url: str, *, namespace: str = "/", **options: Any) -> Client:
-        """Open a socket and wait until its namespace is connected, and upgraded where it will be."""
+        """Open a socket and wait until it is connected, and upgraded where it will be."""
         client = self.open(url, namespace=namespace, **options)
         client.wait("connect")
         if options.get("transports", ["polling", "websocket"]) == ["polling", "websocket"]:
@@ -187,7 +187,7 @@ class Client:
         return values[0]
 
     def burst(self, event: str, *args: Any, count: int, start: int = 0) -> None:
-        """Emit `count` times in one tick; ``SEQ`` in the arguments stands for the number of the message."""
+        """Emit `count` times in one tick; `SEQ` in the arguments is the message's number."""
         self._driver.command("burst", self.name, event=event, args=args, count=count, start=start)
 
     def sequence(self, *emits: tuple[Any, ...]) -> None:
@@ -246,8 +246,9 @@ class Client:
         return [report["args"] for report in heard if report["event"] == event]
 
     def relayed(self) -> list[Any]:
-        """The ``data`` of each relayed message so far."""
-        return [args[0]["data"] for args in self.received("#rtcio:message")]
+        """The ``data`` of each relayed message so far, fences apart."""
+        data = [args[0]["data"] for args in self.received("#rtcio:message")]
+        return [item for item in data if not (isinstance(item, dict) and "fence" in item)]
 
     def wait_for(self, event: str, count: int = 1, timeout: float = DEADLINE) -> list[Any]:
         """Wait until `event` was heard `count` times; the arguments of the last of these."""
@@ -255,11 +256,13 @@ class Client:
 
     def wait(self, kind: str, count: int = 1, timeout: float = DEADLINE, **match: Any) -> Report:
         """Wait for the `count`-th report of a kind whose fields are as in `match`."""
-        return self.wait_until(
-            lambda: (found := self._of(kind, **match))[count - 1] if len(found) >= count else None,
-            f"{kind} {match or ''} x{count}",
-            timeout,
-        )
+
+        def counted() -> Report | None:
+            found = self._of(kind, **match)
+            return found[count - 1] if len(found) >= count else None
+
+        report: Report = self.wait_until(counted, f"{kind} {match or ''} x{count}", timeout)
+        return report
 
     def wait_until(
         self, condition: Callable[[], Any], description: str, timeout: float = DEADLINE
@@ -273,17 +276,17 @@ class Client:
                     return value
                 left = end - time.monotonic()
                 if left <= 0 or not self._news.wait(left):
-                    tail = json.dumps(self.reports[-20:], default=_to_json)
+                    last = json.dumps(self.reports[-20:], default=_to_json)
                     raise AssertionError(
-                        f"{self.name}: no {description} within {timeout} s; the last reports: {tail}"
+                        f"{self.name}: no {description} within {timeout} s; last reports: {last}"
                     )
 
     def fence(self, *others: Client) -> None:
-        """Return once all that this socket sent the others before has arrived there, if it ever will."""
+        """Return once all that this socket sent the others before has arrived, if it ever will."""
         for other in others:
-            mark = {"fence": f"{self.name}-{next(self._tokens)}"}
-            self.relay(other, mark)
-            other.wait_until(lambda o=other, m=mark: m in o.relayed(), f"fence {mark}")
+            envelope = self.envelope(other, {"fence": f"{self.name}-{next(self._tokens)}"})
+            self.emit("#rtcio:message", envelope)
+            other.wait("event", event="#rtcio:message", args=[envelope])
 
     def _of(self, kind: str, **match: Any) -> list[Report]:
         return [

@@ -1,0 +1,24 @@
+"""A Flask app with a signaling server around it and not one handler of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+
+import flask
+
+from rtcio_sync import Server
+
+logging.basicConfig(
+    level=logging.DEBUG, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
+)
+
+app = flask.Flask(__name__)
+server = Server(app=app, **json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}")))
+
+
+@app.get("/health")
+def health() -> str:
+    return "ok"

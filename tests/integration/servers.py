@@ -1,0 +1,267 @@
+"""Server programs as subprocesses, one for each way of running the library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+APPS = HERE / "apps"
+LAUNCHERS = HERE / "launchers"
+BIN = Path(sys.executable).parent
+
+#: Seconds a server may take until it answers, on a machine with other work to do.
+START_DEADLINE = 60.0
+
+#: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
+DEADLINE = 20.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of running an app: ``command(module, port)``, and the `async_mode` that suits it."""
+
+    command: Callable[[str, int], list[str]]
+    async_mode: str = "gevent"
+
+
+def _launcher(name: str, *flags: str) -> Callable[[str, int], list[str]]:
+    def command(module: str, port: int) -> list[str]:
+        return [sys.executable, str(LAUNCHERS / name), module, str(port), *flags]
+
+    return command
+
+
+def _gunicorn(worker: str) -> Callable[[str, int], list[str]]:
+    def command(module: str, port: int) -> list[str]:
+        bind = f"127.0.0.1:{port}"
+        return [str(BIN / "gunicorn"), "-k", worker, "-w", "1", "-b", bind, f"{module}:app"]
+
+    return command
+
+
+def _cli(module: str, port: int) -> list[str]:
+    return [
+        sys.executable, "-m", "rtcio_sync",
+        "--app", f"{module}:app", "--host", "127.0.0.1", "--port", str(port),
+    ]  # fmt: skip
+
+
+def _public_server(module: str, port: int) -> list[str]:
+    return [sys.executable, "-m", "rtcio_sync", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def _uwsgi(module: str, port: int) -> list[str]:
+    return [
+        str(BIN / "uwsgi"), "--http-socket", f"127.0.0.1:{port}", "--module", f"{module}:app",
+        "--gevent", "100", "--gevent-early-monkey-patch", "--master", "--die-on-term",
+        "--disable-logging", "--pythonpath", str(APPS), "--virtualenv", sys.prefix,
+    ]  # fmt: skip
+
+
+def _flask(*arguments: str) -> Callable[[str, int], list[str]]:
+    def command(module: str, port: int) -> list[str]:
+        return [
+            sys.executable, "-m", "flask", "--app", f"{module}:app", *arguments,
+            "--host", "127.0.0.1", "--port", str(port),
+        ]  # fmt: skip
+
+    return command
+
+
+WAYS: dict[str, Way] = {
+    "listen": Way(_launcher("listen.py")),
+    "command-line": Way(_cli),
+    "public-server": Way(_public_server),
+    "pywsgi": Way(_launcher("serve_pywsgi.py")),
+    "pywsgi-geventwebsocket": Way(_launcher("serve_pywsgi.py", "--geventwebsocket")),
+    "gunicorn-gevent": Way(_gunicorn("gevent")),
+    "gunicorn-geventwebsocket": Way(
+        _gunicorn("geventwebsocket.gunicorn.workers.GeventWebSocketWorker")
+    ),
+    "werkzeug": Way(_launcher("serve_werkzeug.py"), "threading"),
+    "uwsgi": Way(_uwsgi, "gevent_uwsgi"),
+    "flask-rtcio-run": Way(_flask("rtcio", "run")),
+    "flask-run": Way(_flask("run"), "threading"),
+}
+
+
+class Running:
+    """A server that answers on `url`, and its log."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, log_path: Path, scheme: str = "http"
+    ) -> None:
+        self.process = process
+        self.port = port
+        self.url = f"{scheme}://127.0.0.1:{port}"
+        self._log_path = log_path
+
+    def log(self, since: int = 0) -> str:
+        """What the process wrote on stdout and stderr, from a position that `log_mark` gave."""
+        with self._log_path.open("rb") as log:
+            log.seek(since)
+            return log.read().decode("utf-8", "replace")
+
+    def log_mark(self) -> int:
+        return self._log_path.stat().st_size
+
+    def get(self, path: str, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+        connection = (
+            http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            if self.url.startswith("http:")
+            else http.client.HTTPSConnection(
+                "127.0.0.1", self.port, timeout=30, context=ssl._create_unverified_context()
+            )
+        )
+        connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
+        return connection.getresponse()
+
+    def get_json(self, path: str) -> Any:
+        response = self.get(path)
+        body = response.read()
+        assert response.status == 200, (response.status, body)
+        return json.loads(body)
+
+    def eventually(self, path: str, condition: Callable[[Any], bool]) -> Any:
+        """Ask until the JSON at `path` is as it must become, and return it."""
+        end = time.monotonic() + DEADLINE
+        while not condition(found := self.get_json(path)):
+            assert time.monotonic() < end, f"{path} is still {found}"
+            time.sleep(0.05)
+        return found
+
+    def release(self) -> None:
+        """Let the handlers of the test app go on that wait for it."""
+        assert self.get("/release").read() == b"ok"
+
+    def terminate(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+        """Send a signal to the process and return its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """End whatever is left of the server and its workers (it leads a session of its own)."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def running(
+    way: str = "listen",
+    module: str = "calls",
+    *,
+    environ: dict[str, str] | None = None,
+    clean_log: bool = True,
+    port: int | None = None,
+    certificate: str | None = None,
+    **options: Any,
+) -> Iterator[Running]:
+    """Start an app of `apps/` in a `way` of running, and stop it afterwards.
+
+    `options` are those of its ``Server``. With `clean_log` the log must be free of warnings, errors
+    and tracebacks in the end. `certificate` is a PEM file with key and chain: the server speaks
+    TLS.
+    """
+    port = port or free_port()
+    settings = {"async_mode": WAYS[way].async_mode, **options}
+    with tempfile.TemporaryDirectory() as folder:
+        log_path = Path(folder) / "server.log"
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                WAYS[way].command(module, port),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=APPS,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join([str(APPS), str(HERE.parent.parent)]),
+                    "PYTHONUNBUFFERED": "1",
+                    "RTCIO_TEST_OPTIONS": json.dumps(settings),
+                    **({"RTCIO_TEST_CERTIFICATE": certificate} if certificate else {}),
+                    **(environ or {}),
+                },
+                start_new_session=True,
+            )
+        server = Running(process, port, log_path, "https" if certificate else "http")
+        try:
+            _wait_until_it_answers(server)
+            yield server
+            if server.process.poll() is None:
+                server.terminate()
+            if clean_log:
+                assert_clean(server.log())
+        except BaseException:
+            # What the server said is the first thing to read when a test fails.
+            sys.stderr.write(f"--- log of {way} {module}:\n{server.log()[-8000:]}\n---\n")
+            raise
+        finally:
+            server.kill()
+
+
+def assert_clean(log: str) -> None:
+    """Nothing above info, and no traceback."""
+    found = complaints(log)
+    assert not found, "the server complained:\n" + "\n".join(found)
+
+
+#: How a level above info looks in the formats in use: the test apps', gunicorn's, logging's own.
+_COMPLAINTS = (
+    "Traceback", "LOG WARNING", "LOG ERROR", "LOG CRITICAL", "[WARNING]", "[ERROR]", "[CRITICAL]",
+    "WARNING:", "ERROR:", "Warning:", "SystemExit", "BlockingSwitchOutError",
+)  # fmt: skip
+
+#: Werkzeug says this of itself at each start.
+_HARMLESS = ("WARNING: This is a development server",)
+
+
+def complaints(log: str) -> list[str]:
+    return [
+        line
+        for line in log.splitlines()
+        if any(sign in line for sign in _COMPLAINTS) and not any(sign in line for sign in _HARMLESS)
+    ]
+
+
+def above_debug(log: str) -> list[str]:
+    """The lines of the test apps' log that a logger wrote at info or above."""
+    return [
+        line for line in log.splitlines() if line.startswith("LOG ") and " DEBUG " not in line
+    ] + complaints(log)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_it_answers(server: Running) -> None:
+    end = time.monotonic() + START_DEADLINE
+    while True:
+        code = server.process.poll()
+        if code is not None:
+            raise AssertionError(f"the server ended at once, with {code}")
+        try:
+            server.get("/health").read()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise AssertionError(f"no answer within {START_DEADLINE} s") from None
+            # The one sleep of the harness: nobody tells when a port opens.
+            time.sleep(0.05)

@@ -1,0 +1,144 @@
+"""Each peer of a room hears exactly once that a socket left, however it left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.clients import Client, Driver
+from tests.integration.servers import Running, complaints, running
+
+#: Short, so that a half-open connection is noticed within a few seconds.
+PINGS = {"ping_interval": 1, "ping_timeout": 2}
+TWO_ROOMS = {"rooms": ["kitchen", "cellar"]}
+
+
+@pytest.fixture(scope="module", params=["listen", "werkzeug"])
+def server(request: pytest.FixtureRequest) -> Iterator[Running]:
+    with running(request.param, **PINGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["listen", "werkzeug"])
+def raising_server(request: pytest.FixtureRequest) -> Iterator[Running]:
+    """One whose app raises in its own disconnect handler."""
+    environ = {"RTCIO_TEST_DISCONNECT_RAISES": "1"}
+    with running(request.param, environ=environ, clean_log=False) as server:
+        yield server
+
+
+LEAVING: dict[str, Callable[[Client], Any]] = {
+    "it disconnects": Client.disconnect,
+    "its engine closes": Client.close_engine,
+    "its TCP ends without a close frame": Client.kill,
+    "its TCP is reset": lambda client: client.kill(reset=True),
+}
+
+
+@pytest.mark.parametrize("leaving", LEAVING)
+def test_a_peer_that_shares_two_rooms_is_told_once_when(
+    server: Running, node: Driver, leaving: str
+) -> None:
+    _assert_told_once(server, node, LEAVING[leaving])
+
+
+@pytest.mark.parametrize("leaving", LEAVING)
+def test_a_disconnect_handler_that_raises_changes_nothing_when(
+    raising_server: Running, node: Driver, leaving: str
+) -> None:
+    mark = raising_server.log_mark()
+    _assert_told_once(raising_server, node, LEAVING[leaving])
+    # The handler ran, and its error was told to the app's log.
+    assert any("Traceback" in line for line in complaints(raising_server.log(mark)))
+
+
+def _assert_told_once(server: Running, node: Driver, leave: Callable[[Client], Any]) -> None:
+    a, b = (node.connect(server.url, transports=["websocket"], auth=TWO_ROOMS) for _ in range(2))
+    c = node.connect(server.url, transports=["websocket"], auth={"rooms": ["attic"]})
+    gone = a.id
+
+    leave(a)
+
+    assert b.wait_for("#rtcio:peer-left") == [{"id": gone}]
+    # The app's own handler emits one to each room after it.
+    b.wait_for("gone", count=2)
+    c.fence(b)
+    heard = [event for event, _ in b.received() if event != "#rtcio:message"]
+    assert heard == ["#rtcio:peer-left", "gone", "gone"]
+    assert c.received("#rtcio:peer-left") == []
+    rooms = server.eventually("/rooms", lambda rooms: gone not in str(rooms))
+    assert rooms["/ kitchen"] == [b.id]
+
+
+def test_a_peer_on_polling_that_closes_is_missed_at_once(server: Running, node: Driver) -> None:
+    _assert_polling_told_once(server, node, Client.close_engine)
+
+
+def test_a_peer_on_polling_that_disconnects_is_missed_at_once(
+    server: Running, node: Driver
+) -> None:
+    _assert_polling_told_once(server, node, Client.disconnect)
+
+
+def _assert_polling_told_once(
+    server: Running, node: Driver, leave: Callable[[Client], Any]
+) -> None:
+    a, b = (node.connect(server.url, transports=["polling"], auth=TWO_ROOMS) for _ in range(2))
+    gone = a.id
+    leave(a)
+    assert b.wait_for("#rtcio:peer-left") == [{"id": gone}]
+    b.wait_for("gone", count=2)
+    assert len(b.received("#rtcio:peer-left")) == 1
+
+
+def test_a_socket_that_the_server_disconnects_is_missed(server: Running, node: Driver) -> None:
+    a, b = (node.connect(server.url, transports=["websocket"], auth=TWO_ROOMS) for _ in range(2))
+    gone = a.id
+    b.emit("kick", gone)
+    assert b.wait_for("#rtcio:peer-left") == [{"id": gone}]
+    assert a.wait("disconnect")["reason"] == "io server disconnect"
+    b.wait_for("gone", count=2)
+    assert len(b.received("#rtcio:peer-left")) == 1
+
+
+@pytest.mark.parametrize("transports", ["websocket", "polling"])
+def test_a_half_open_peer_is_missed(server: Running, node: Driver, transports: str) -> None:
+    b = node.connect(server.url, transports=["websocket"], auth=TWO_ROOMS)
+    with Driver() as other:
+        a = other.connect(server.url, transports=[transports], auth=TWO_ROOMS)
+        a.fence(b)
+        other.suspend()
+        assert b.wait_for("#rtcio:peer-left") == [{"id": a.id}]
+        b.wait_for("gone", count=2)
+        assert len(b.received("#rtcio:peer-left")) == 1
+
+
+def test_leaving_a_room_alone_tells_nobody(server: Running, node: Driver) -> None:
+    a, b = (node.connect(server.url, transports=["websocket"], auth=TWO_ROOMS) for _ in range(2))
+    assert a.call("leave-room", {"roomId": "kitchen"}) is True
+    a.fence(b)
+    assert b.received("#rtcio:peer-left") == []
+    # And a peer that has left every common room is not told later either.
+    assert a.call("leave-room", {"roomId": "cellar"}) is True
+    c = node.connect(server.url, transports=["websocket"], auth=TWO_ROOMS)
+    gone = a.id
+    a.emit("join-room", {"roomId": "attic"})
+    a.wait_for("join-ok")
+    a.disconnect()
+    server.eventually("/rooms", lambda rooms: gone not in str(rooms))
+    c.fence(b)
+    assert b.received("#rtcio:peer-left") == []
+
+
+def test_everyone_in_the_room_is_told(server: Running, node: Driver) -> None:
+    a, *others = (
+        node.connect(server.url, transports=["websocket"], auth=TWO_ROOMS) for _ in range(6)
+    )
+    gone = a.id
+    a.disconnect()
+    for other in others:
+        assert other.wait_for("#rtcio:peer-left") == [{"id": gone}]
+        other.wait_for("gone", count=2)
+        assert len(other.received("#rtcio:peer-left")) == 1

@@ -1,0 +1,143 @@
+"""Two processes over a real Redis: the relay, the rooms and the leaving reach across."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+import redis
+import socketio
+
+from tests.integration.clients import SEQ, Driver
+from tests.integration.servers import DEADLINE, Running, free_port, running
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    port = free_port()
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp")
+    try:
+        url = f"redis://127.0.0.1:{port}/0"
+        end = time.monotonic() + DEADLINE
+        with redis.Redis.from_url(url) as client:
+            while True:
+                try:
+                    client.ping()
+                    break
+                except redis.ConnectionError:
+                    assert time.monotonic() < end and process.poll() is None
+                    time.sleep(0.05)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module", params=["listen", "werkzeug"])
+def servers(request: pytest.FixtureRequest, redis_url: str) -> Iterator[list[Running]]:
+    environ = {"RTCIO_TEST_REDIS": redis_url}
+    with running(request.param, environ=environ) as one, running(environ=environ) as two:
+        yield [one, two]
+
+
+@pytest.fixture
+def pair(servers: list[Running], node: Driver) -> list:
+    """A client of each process, both in the rooms "kitchen" and "cellar"."""
+    options = {"transports": ["websocket"], "auth": {"rooms": ["kitchen", "cellar"]}}
+    clients = [node.connect(server.url, **options) for server in servers]
+    # A process that has just subscribed hears from the other once this passes.
+    clients[0].fence(clients[1])
+    clients[1].fence(clients[0])
+    return clients
+
+
+def test_messages_cross_in_order(pair: list) -> None:
+    a, b = pair
+    a.burst("#rtcio:message", a.envelope(b, SEQ), count=300)
+    b.wait_for("#rtcio:message", count=301)
+    assert b.relayed() == list(range(300))
+
+
+def test_a_message_crosses_unchanged_with_its_attachments(pair: list) -> None:
+    a, b = pair
+    data = {"description": {"sdp": "v=0 é"}, "blob": b"\x00\x01", "none": None, "list": [b"", 1.5]}
+    a.emit("#rtcio:message", a.envelope(b, data), "an extra argument")
+    b.wait_for("#rtcio:message", count=2)
+    assert b.received("#rtcio:message")[-1] == [a.envelope(b, data)]
+
+
+def test_messages_that_cross_wait_for_no_handler(pair: list, servers: list[Running]) -> None:
+    a, b = pair
+    for server in servers:
+        server.get("/hold").read()
+    blocked = [client.ask("block") for client in pair]
+    a.burst("#rtcio:message", a.envelope(b, SEQ), count=100)
+    b.wait_for("#rtcio:message", count=101)
+    assert b.relayed() == list(range(100))
+    for server in servers:
+        server.release()
+    for client, token in zip(pair, blocked, strict=True):
+        assert client.answer(token) == ["unblocked"]
+
+
+def test_forged_messages_do_not_cross(pair: list, servers: list[Running], node: Driver) -> None:
+    a, b = pair
+    c = node.connect(servers[1].url, transports=["websocket"])
+    for envelope in (
+        {"source": b.id, "target": b.id, "data": "another's source"},
+        {"source": a.id, "target": "kitchen", "data": "a room"},
+        {"source": a.id, "target": "cellar", "data": "a room"},
+        {"source": a.id, "target": None, "data": "nobody"},
+        {"source": a.id, "target": "", "data": "nobody"},
+        {"source": a.id, "target": [b.id], "data": "a list"},
+        {"source": a.id, "target": "x" * 20, "data": "unknown"},
+    ):
+        a.emit("#rtcio:message", envelope)
+    a.fence(b, c)
+    b.fence(a)
+    assert [client.relayed() for client in (a, b, c)] == [[], [], []]
+
+
+def test_a_peer_of_another_process_is_told_once(pair: list, servers: list[Running]) -> None:
+    a, b = pair
+    gone = a.id
+    a.disconnect()
+    assert b.wait_for("#rtcio:peer-left") == [{"id": gone}]
+    # The app's own handler emits this to both rooms, after it.
+    b.wait_for("gone", count=2)
+    assert len(b.received("#rtcio:peer-left")) == 1
+    for server in servers:
+        server.eventually("/rooms", lambda rooms: gone not in str(rooms))
+
+
+def test_a_peer_that_one_process_kicks_from_another_leaves_no_ghost(
+    pair: list, servers: list[Running]
+) -> None:
+    a, b = pair
+    gone = a.id
+    b.emit("kick", gone)
+    assert a.wait("disconnect")["reason"] == "io server disconnect"
+    assert b.wait_for("#rtcio:peer-left") == [{"id": gone}]
+    b.wait_for("gone", count=2)
+    assert len(b.received("#rtcio:peer-left")) == 1
+    for server in servers:
+        server.eventually("/rooms", lambda rooms: gone not in str(rooms))
+    # And to send to it is to send to nobody.
+    b.relay(gone, "to a ghost")
+    assert b.call("echo", "still here") == "still here"
+
+
+def test_a_room_spans_the_processes(pair: list) -> None:
+    a, b = pair
+    a.emit("say", "kitchen", {"words": "hello"})
+    assert b.wait_for("said") == [{"words": "hello"}]
+
+
+def test_a_program_without_clients_emits_through_redis(pair: list, redis_url: str) -> None:
+    outside = socketio.RedisManager(redis_url, write_only=True)
+    outside.emit("said", {"words": "from outside"}, room="kitchen")
+    for client in pair:
+        assert client.wait_for("said") == [{"words": "from outside"}]

@@ -1,0 +1,56 @@
+"""A server that is told to stop closes its clients so that they come back, and exits with 0."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.integration.clients import Driver
+from tests.integration.raw import RawWebSocket
+from tests.integration.servers import free_port, running
+
+#: Seconds from the signal to the exit: `drain_seconds` is 1 by default.
+BOUND = 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("way", ["listen", "command-line", "public-server"])
+def test_a_signal_ends_the_server_and_its_clients_come_back(
+    node: Driver, way: str, number: int
+) -> None:
+    port = free_port()
+    back = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 200}
+    with running(way, port=port) as server:
+        clients = [
+            node.connect(server.url, transports=["websocket"], **back),
+            node.connect(server.url, transports=["polling"], **back),
+            node.connect(server.url, **back),
+        ]
+        with RawWebSocket(server) as raw:
+            raw.join()
+            assert server.terminate(number, timeout=BOUND) == 0
+            packets, code = raw.receive_close()
+            # Engine.IO's close packet, and no DISCONNECT of Socket.IO's.
+            assert (packets, code) == (["1"], 1001)
+    for client in clients:
+        # socket.io-client stays away after "io server disconnect" alone.
+        assert client.wait("disconnect")["reason"] == "transport close"
+    assert clients[0].wait("disconnect")["code"] == 1001
+
+    with running(way, port=port):
+        for client in clients:
+            client.wait("connect", count=2)
+        clients[0].fence(clients[1], clients[2])
+
+
+@pytest.mark.parametrize("way", ["listen", "command-line"])
+def test_a_handler_that_blocks_does_not_hold_up_the_end(node: Driver, way: str) -> None:
+    with running(way, clean_log=False) as server:
+        server.get("/hold").read()
+        a = node.connect(server.url, transports=["websocket"])
+        a.emit("note", "before")
+        a.emit("block")
+        server.eventually("/heard", lambda heard: ["note", "before"] in heard)
+        assert server.terminate(timeout=BOUND) == 0
+        assert a.wait("disconnect")["reason"] == "transport close"

@@ -243,14 +243,7 @@ class Connection:
             if not data:
                 self._disconnect()
                 return
-            if self._flowing:
-                text = self._parser.whole_text(data)
-                if text is not None:
-                    self._owner.message_received(text, False)  # type: ignore[union-attr]
-                else:
-                    self._parser.feed(data)
-                    self._parse()
-            elif self._state is _LINGERING:
+            if self._state is _LINGERING:
                 self._discard(data)
             else:
                 self._parser.feed(data)

@@ -5,7 +5,6 @@ message, one allocation to write one, no object that lives on while a connection
 no extensions and no subprotocols. Nothing here knows of sockets, greenlets or clocks.
 
 The life of a `Parser`: `feed` a chunk, then call `next` until it returns None, then feed again.
-`whole_text` is a shorter way for the most frequent chunk of all: exactly one text frame.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ _FIN = 0x80
 _RSV = 0x70
 _OPCODE = 0x0F
 _CONTROL = 0x08
+_WHOLE_TEXT = _FIN | TEXT
 _MASKED = 0x80
 _LENGTH = 0x7F
 _MAX_CONTROL = 125  # RFC 6455 5.5
@@ -203,31 +203,6 @@ class Parser:
         """Whether bytes are held that `next` has not looked at, or could not make a frame of."""
         return self._pos < len(self._data)
 
-    def whole_text(self, data: bytes) -> bytes | None:
-        """The payload, when a chunk is one text frame and no more, at a frame boundary.
-
-        None, and nothing has happened, when it is anything else: then `feed` it. Raises
-        ProtocolError as `next` does.
-        """
-        size = len(data)
-        if size < 6 or data[0] != 0x81 or self._message is not None or self._data:
-            return None
-        length = data[1]
-        if length < 0xFE:
-            start = 6
-            length &= _LENGTH
-        elif length == 0xFE:
-            start = 8
-            length = data[2] << 8 | data[3]
-        else:
-            return None
-        if start + length != size or length > self._max_size or data[1] < _MASKED:
-            return None
-        payload = apply_mask(data[start:], data[start - 4 : start])
-        if not payload.isascii():
-            _check_utf8(payload)
-        return payload
-
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream. Costs least when `next` had returned None before."""
         if self._data:
@@ -243,6 +218,28 @@ class Parser:
 
         Raises ProtocolError with 1002, 1007 (text or a close reason that is not UTF-8) or 1009.
         """
+        data, pos = self._data, self._pos
+        if not data:
+            return None
+        # The usual frame, a whole message of text, in the fewest steps; `_next` takes any.
+        if self._message is None and data[pos] == _WHOLE_TEXT and pos + 8 <= len(data):
+            second = data[pos + 1]
+            if second < 0xFE:
+                start = pos + 6
+                length = second - _MASKED
+            else:
+                start = pos + 8
+                length = data[pos + 2] << 8 | data[pos + 3]
+            stop = start + length
+            if 0 <= length <= self._max_size and stop <= len(data) and second != 0xFF:
+                payload = apply_mask(data[start:stop], data[start - 4 : start])
+                self._consumed(stop)
+                if not payload.isascii():
+                    _check_utf8(payload)
+                return TEXT, payload
+        return self._next()
+
+    def _next(self) -> tuple[int, bytes] | None:
         while True:
             message = self._message
             if message is None or not message.missing:

@@ -1,0 +1,414 @@
+"""The command line: the public signaling server in one command, or an existing app served.
+
+Nothing at the top of this module may import what uses threads, sockets or TLS: `main` lets gevent
+replace those first, and only then imports the server and the app.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from ._version import __version__
+from .errors import OptionError
+from .ice import IceServer, ice_servers
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from .lobby import Lobby
+    from .server import Server
+    from .sockets import Socket
+
+__all__ = ["main", "public_app"]
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run ``rtcio-sync`` with ``args``, by default the process's own, and exit.
+
+    The process becomes a gevent process first: call this before anything else is imported, or use
+    the script or ``python -m rtcio_sync``, which do. Exits with 0 after SIGTERM or Ctrl-C, 1 when
+    it could not listen, 2 when what it was given cannot be meant.
+    """
+    from gevent import monkey
+
+    if not monkey.is_module_patched("socket"):
+        monkey.patch_all()
+    command.main(args=args, prog_name="rtcio-sync")
+    sys.exit(0)
+
+
+def public_app(
+    *,
+    allowed_origins: str | Sequence[str] = "*",
+    max_peers: int | None = None,
+    stun: Iterable[str] = (),
+    turn: Iterable[str] = (),
+    turn_secret: str | None = None,
+    turn_ttl: int = 600,
+    **options: Any,
+) -> tuple[Flask, Server, Lobby]:
+    """The public server, ready to listen: a Flask app with its `Server` and `Lobby`.
+
+    ``allowed_origins``: origins that may connect, ``"*"`` for any. ``max_peers``: seats in a room,
+    `None` for no limit. ``stun``, ``turn``, ``turn_secret`` and ``turn_ttl`` (seconds): what
+    ``ask-ice`` answers, see `rtcio_sync.ice_servers`. ``options`` are `Server`'s. Raises
+    `OptionError` for what cannot be meant.
+
+    ``GET /health`` answers figures, never a name or an id: ``status`` and ``version``, ``uptime``
+    in seconds, ``sockets`` and ``rooms`` now, ``relayed`` and ``dropped`` messages since the start.
+    """
+    from flask import Flask
+
+    from .lobby import Lobby
+    from .server import Server
+
+    stun, turn = list(stun), list(turn)
+
+    def answer_ice(socket: Socket | None = None) -> list[IceServer]:
+        return ice_servers(stun=stun, turn=turn, secret=turn_secret, ttl=turn_ttl)
+
+    answer_ice()  # what cannot be meant is refused here, not at the first caller's question
+    app = Flask("rtcio_sync")
+    server = Server(app=app, cors_allowed_origins=allowed_origins, **options)
+    lobby = Lobby(server, max_peers=max_peers, ice_servers=answer_ice)
+    started = time.monotonic()
+
+    @app.get("/health")
+    def health() -> tuple[dict[str, Any], dict[str, str]]:
+        stats = server.stats()
+        figures = {
+            "status": "ok",
+            "version": __version__,
+            "uptime": round(time.monotonic() - started, 3),
+            "sockets": stats["connected"],
+            "rooms": lobby.stats()["rooms"],
+            "relayed": stats["relayed"],
+            "dropped": sum(stats["dropped"].values()),
+        }
+        return figures, {"Cache-Control": "no-store"}
+
+    @app.get("/")
+    def page() -> str:
+        return _PAGE
+
+    return app, server, lobby
+
+
+_PAGE = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>rtcio-sync</title>
+<h1>rtcio-sync {__version__}</h1>
+<p>This is a signaling server for <a href="https://docs.rtcio.dev">rtc.io</a>: give its address to
+<code>io()</code> in the browser. <a href="health">Its health</a> is told in figures.</p>
+</html>
+"""
+
+
+# -- the command ----------------------------------------------------------------------------------
+
+
+class _Several(click.ParamType):
+    """Any number of items, with commas between them where there are several in one value."""
+
+    name = "host,..."
+    envvar_list_splitter = ","
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
+        return [item.strip() for item in value.split(",") if item.strip()]
+
+
+class _Origins(click.ParamType):
+    """Origins with commas between them, as `Server(cors_allowed_origins=)` takes them."""
+
+    name = "origin,..."
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str | list[str]:
+        if not isinstance(value, str):
+            return list(value)
+        try:
+            return parse_origins(value)
+        except OptionError as error:
+            self.fail(str(error), param, ctx)
+
+
+_LEVELS = ("critical", "error", "warning", "info", "debug")
+
+
+@click.command(
+    name="rtcio-sync",
+    help="Start a signaling server for rtc.io clients: rooms, passwords, presence and media state "
+    "on every address of this machine, or, with --app, an app of your own. Each option may be set "
+    "by the environment variable beside it.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--host", envvar="HOST", default="0.0.0.0", help="Address to listen on.")
+@click.option(
+    "--port", envvar="PORT", default=3001, type=click.IntRange(0, 65535), help="0: a free one."
+)
+@click.option(
+    "--allowed-origins",
+    envvar="ALLOWED_ORIGINS",
+    type=_Origins(),
+    help="Origins whose pages may connect, commas between them, * for any. By default any; with "
+    "--app the app's own.",
+)
+@click.option(
+    "--stun",
+    envvar="STUN_HOSTS",
+    multiple=True,
+    type=_Several(),
+    help="STUN servers that clients are told, as host[:port].",
+)
+@click.option(
+    "--turn-host",
+    envvar="TURN_HOSTS",
+    multiple=True,
+    type=_Several(),
+    help="TURN servers, as host[:port]; turns:host[:port] for TLS.",
+)
+@click.option(
+    "--turn-secret",
+    envvar="TURN_SECRET",
+    help="The TURN servers' static-auth-secret. Prefer the variable: a command line is public.",
+)
+@click.option(
+    "--turn-ttl",
+    envvar="TURN_TTL",
+    type=click.IntRange(1),
+    help="Seconds that TURN credentials last; 600 by default.",
+)
+@click.option(
+    "--max-peers",
+    envvar="MAX_PEERS",
+    type=click.IntRange(1),
+    help="Peers in one room; no limit by default.",
+)
+@click.option(
+    "--log-level",
+    envvar="LOG_LEVEL",
+    default="info",
+    type=click.Choice(_LEVELS, case_sensitive=False),
+    show_default=True,
+)
+@click.option(
+    "--drain-seconds",
+    envvar="DRAIN_SECONDS",
+    type=click.FloatRange(0),
+    help="Seconds that running handlers get to end at a stop; 1 by default.",
+)
+@click.option(
+    "--app",
+    "target",
+    envvar="RTCIO_APP",
+    metavar="MODULE:ATTR",
+    help="Serve this instead: a Flask app or a Server, or module:create_app() to make one.",
+)
+@click.version_option(__version__, prog_name="rtcio-sync")
+def command(host: str, port: int, log_level: str, target: str | None, **options: Any) -> None:
+    for name in ("stun", "turn_host"):
+        options[name] = [item for several in options[name] for item in several]
+    try:
+        server, says = _own_app(target, options) if target else _public(options)
+    except OptionError as error:
+        raise click.UsageError(str(error)) from None
+    # After the app was imported: where it has set up its logging, this does nothing.
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s: %(name)s: %(message)s"
+    )
+    _serve(server, host, port, says)
+
+
+# What the public server takes and an app brings itself, by parameter.
+_PUBLIC_ONLY = ("stun", "turn_host", "turn_secret", "turn_ttl", "max_peers")
+
+
+def _public(options: dict[str, Any]) -> tuple[Server, list[str]]:
+    hosts, secret = options["turn_host"], options["turn_secret"]
+    if hosts and not secret:
+        raise OptionError("--turn-host needs --turn-secret (or TURN_SECRET)")
+    if secret and not hosts:
+        raise OptionError("--turn-secret needs --turn-host (or TURN_HOSTS)")
+    origins, peers = options["allowed_origins"] or "*", options["max_peers"]
+    _, server, _ = public_app(
+        allowed_origins=origins,
+        max_peers=peers,
+        stun=options["stun"],
+        turn=hosts,
+        turn_secret=secret,
+        turn_ttl=options["turn_ttl"] or 600,
+        **_given(options, "drain_seconds"),
+    )
+    told = ", ".join([*options["stun"], *hosts]) or "none; clients use their own"
+    return server, [
+        f"origins: {_told_origins(origins)}",
+        f"peers in a room: {peers or 'any number'}",
+        f"STUN and TURN: {told}",
+    ]
+
+
+def _own_app(target: str, options: dict[str, Any]) -> tuple[Server, list[str]]:
+    for name in _PUBLIC_ONLY:
+        _refuse_given(name, "is the public server's, and --app serves another")
+    server = load(target)
+    from .server import Server
+
+    says = [f"app: {target}"]
+    if isinstance(server, Server):
+        for name in ("allowed_origins", "drain_seconds"):
+            _refuse_given(name, f"is for a Server made here, and {target} brings its own")
+        return server, says
+    origins = options["allowed_origins"]
+    if origins is not None:
+        says.append(f"origins: {_told_origins(origins)}")
+        options["cors_allowed_origins"] = origins
+    else:
+        says.append("origins: the server's own (more with --allowed-origins or ALLOWED_ORIGINS)")
+    return Server(app=server, **_given(options, "cors_allowed_origins", "drain_seconds")), says
+
+
+def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if options.get(name) is not None}
+
+
+def _refuse_given(name: str, why: str) -> None:
+    # Only what was typed: a variable may well be set for another program of the same machine.
+    context = click.get_current_context()
+    if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+        raise OptionError(f"--{name.replace('_', '-')} {why}")
+
+
+def _told_origins(origins: str | list[str]) -> str:
+    if origins == "*":
+        return "ANY page may connect (fewer with --allowed-origins or ALLOWED_ORIGINS)"
+    return ", ".join(origins)
+
+
+def _serve(server: Server, host: str, port: int, says: list[str]) -> None:
+    where = f"[{host}]" if ":" in host else host
+    click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
+    for line in says:
+        click.echo(f"  {line}")
+    sys.stdout.flush()
+    try:
+        server.listen(port, host=host)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
+
+
+# -- what is given as text ------------------------------------------------------------------------
+
+# scheme://host[:port] and nothing after it (RFC 6454 section 6.2)
+_ORIGIN = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)"
+    r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>/.*)?",
+    re.IGNORECASE,
+)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def parse_origins(text: str) -> str | list[str]:
+    """``"*"``, or the origins in ``text`` as browsers write them. Raises `OptionError`."""
+    items = [item.strip() for item in text.split(",") if item.strip()]
+    if "*" in items:
+        if len(items) > 1:
+            raise OptionError("* allows any origin: leave it out, or leave out the others")
+        return "*"
+    if not items:
+        raise OptionError("name an origin, like https://example.com, or * for any")
+    return [_origin(item) for item in items]
+
+
+def _origin(item: str) -> str:
+    match = _ORIGIN.fullmatch(item)
+    if match is None:
+        raise OptionError(
+            f"{item!r} is no origin: write it like https://example.com or http://localhost:5173"
+            " (patterns are for Server(cors_allowed_origins=) in Python)"
+        )
+    scheme, host, port = match["scheme"].lower(), match["host"].lower(), match["port"]
+    where = f"{scheme}://{host}"
+    # Browsers never send a scheme's own port.
+    if port is not None and port != _DEFAULT_PORTS.get(scheme):
+        where += f":{port}"
+    if match["rest"]:
+        raise OptionError(f"{item!r} is no origin, an origin has no path: write {where}")
+    return where
+
+
+def load(target: str) -> Any:
+    """The `Server` of what ``module:attr`` or ``module:make("literal")`` names, else its Flask app.
+
+    The current directory is looked in first, as gunicorn and flask do. Raises `OptionError` when
+    there is no such module or attribute, or when it is neither a Flask app nor a `Server`; what the
+    module itself raises passes through.
+    """
+    module_name, colon, expression = target.partition(":")
+    if not (module_name and colon and expression):
+        raise OptionError(f"--app {target}: write module:attribute, like app:app")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    found = _evaluate(_module(module_name), expression, target)
+    from flask import Flask
+
+    from .server import Server
+
+    if isinstance(found, Server):
+        return found
+    if isinstance(found, Flask):
+        return found.extensions.get("rtcio", found)
+    made = " (a factory is called: module:create_app())" if callable(found) else ""
+    raise OptionError(
+        f"--app {target} is a {type(found).__name__}, neither a Flask app nor a Server{made}"
+    )
+
+
+def _module(name: str) -> Any:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise OptionError(f"--app: {name!r} is no module's name; write it like package.module")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that is there and misses another is the app's own trouble, with its traceback.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise OptionError(f"--app: there is no module {error.name!r} in {os.getcwd()}") from None
+
+
+def _evaluate(module: Any, expression: str, target: str) -> Any:
+    try:
+        node = ast.parse(expression, mode="eval").body
+        call = node if isinstance(node, ast.Call) else None
+        names = _names(call.func if call else node)
+        args = [ast.literal_eval(arg) for arg in call.args] if call else []
+        kwargs = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords} if call else {}
+    except (SyntaxError, ValueError):
+        raise OptionError(
+            f"--app {target}: after the colon goes a name, or a call with plain values"
+        ) from None
+    found = module
+    for name in names:
+        if not hasattr(found, name):
+            raise OptionError(f"--app {target}: {module.__name__} has no {'.'.join(names)!r}")
+        found = getattr(found, name)
+    return found(*args, **kwargs) if call else found
+
+
+def _names(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.Attribute):
+        return [*_names(node.value), node.attr]
+    if isinstance(node, ast.Name):
+        return [node.id]
+    raise ValueError(ast.dump(node))

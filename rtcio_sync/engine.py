@@ -1,0 +1,461 @@
+"""The Engine.IO server: requests in, answers out, on python-engineio's interface.
+
+Replaced of python-engineio's private names, each asserted in ``tests/test_upstream.py``:
+
+* ``Server._async``: a server that is asked to run on Werkzeug's threads changes its driver;
+* ``Server._cors_allowed_origins``: regular expressions, and a callable's arity read, not guessed;
+* ``Server._ok``, ``_gzip``, ``_deflate``, ``_cors_headers``, ``_generate_sid_cookie``,
+  ``_trigger_event``: used as they are (the Admin UI's instrumentation replaces ``_ok``).
+
+``handle_request`` is written anew: upstream's names its ``Socket`` class in place, answers 200 to
+requests that it lost, and misses what the Engine.IO v4 conformance suite asks for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import json
+import logging
+import re
+import resource
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import engineio
+import gevent
+import gevent.event
+import gevent.selectors
+from engineio import exceptions, packet
+from engineio.async_drivers import gevent as gevent_driver
+from engineio.async_drivers import threading as threads
+from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
+
+from . import takeover, websocket
+from .engine_socket import Packet, Socket, State
+from .errors import ProtocolError
+from .heartbeat import Heartbeat
+from .metrics import Counters
+from .options import Limits
+
+__all__ = ["Server"]
+
+log = logging.getLogger(__name__)
+
+RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
+
+# What a WSGI server puts into an environ for itself: buffers, sockets, streams. All else, an app's
+# own keys included, is kept for the handlers.
+_NOT_KEPT = re.compile(
+    r"wsgi\.(?!url_scheme|version|multi|run_once)|gunicorn\.|werkzeug\.(?:socket|server)|eventlet\."
+    r"|HTTP_SEC_WEBSOCKET|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
+)
+
+
+class Refused(Exception):
+    """A request that is answered with an error; Engine.IO's codes and messages."""
+
+    def __init__(self, status: str, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"code": code, "message": message}
+
+
+def _bad(code: int) -> Refused:
+    messages = (
+        "Transport unknown",
+        "Session ID unknown",
+        "Bad handshake method",
+        "Bad request",
+        "Forbidden",
+        "Unsupported protocol version",
+    )
+    return Refused("403 FORBIDDEN" if code == 4 else "400 BAD REQUEST", code, messages[code])
+
+
+class Server(engineio.Server):
+    """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub."""
+
+    def __init__(self, *, limits: Limits, counters: Counters, **options: Any) -> None:
+        self.gives_up = options.pop("monitor_clients", None) is not False
+        self.max_connections: int | None = options.pop("max_connections", None)
+        #: Whether the server may change to threads when Werkzeug's own server calls it.
+        self.adaptable: bool = options.pop("adaptable", False)
+        options["logger"] = options.get("logger") or logging.getLogger("rtcio_sync.engineio")
+        super().__init__(**options, monitor_clients=False)
+        self.limits = limits
+        self.counters = counters
+        self.ping_every = self.ping_interval + self.ping_interval_grace_period
+        #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
+        self.patience = self.ping_every + self.ping_timeout
+        self.heartbeat = Heartbeat(self, Packet(packet.PING))
+        self.stopping = False
+        #: How many connections have something in their inbox.
+        self.working = 0
+        # What the Socket.IO layer hangs in: `arrive(socket, message, binary)` sees each message
+        # first (# hub or greenlet), `work(socket, item)` does what was put into the inbox
+        # (# greenlet), `lost(socket, reason)` hears of the end (# hub or greenlet).
+        self.arrive: Callable[[Any, Any, bool], None] = self._arrive
+        self.work: Callable[[Any, Any], None] = self._work
+        self.lost: Callable[[Any, str], None] = self._lost
+        #: Called once, with the environ of the first request.
+        self.on_first_request: Callable[[dict[str, Any]], None] | None = None
+        self._use_mode(self.async_mode)
+
+    def _use_mode(self, mode: str) -> None:
+        # On gevent nothing switches inside the few lines that a gate guards; threads may.
+        self.gate: Any = threading.RLock() if mode == "threading" else contextlib.nullcontext()
+
+    def spawn(self, target: Callable[..., Any], *args: Any) -> None:
+        """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # hub or greenlet"""
+        if self.async_mode == "threading":
+            self.start_background_task(target, *args)
+        else:
+            gevent.spawn(target, *args)
+
+    def async_modes(self) -> list[str]:
+        return ["gevent", "gevent_uwsgi", "threading"]
+
+    # -- what the Socket.IO layer gets when nothing is hung in -----------------------------------
+
+    def _arrive(self, socket: Socket, message: Any, binary: bool) -> None:
+        socket.enqueue(("message", message if binary else message[1:].decode()))
+
+    def _work(self, socket: Socket, item: Any) -> None:
+        self._trigger_event(item[0], socket.sid, item[1], run_async=False)
+
+    def _lost(self, socket: Socket, reason: str) -> None:
+        socket.enqueue(("disconnect", reason))
+
+    # -- python-engineio's interface -------------------------------------------------------------
+
+    def _get_socket(self, sid: str) -> Socket:
+        socket: Socket | None = self.sockets.get(sid)
+        if socket is None:
+            raise KeyError("Session not found")
+        if socket.closed:
+            raise KeyError("Session is disconnected")
+        return socket
+
+    def send_packet(self, sid: str, pkt: Any) -> None:
+        """Hands a packet to a connection; one that is gone gets nothing. # hub or greenlet"""
+        socket = self.sockets.get(sid)
+        if socket is not None:
+            socket.send(pkt)
+
+    def send(self, sid: str, data: Any) -> None:
+        self.send_packet(sid, Packet(packet.MESSAGE, data=data))
+
+    def shutdown(self) -> None:
+        """Stops the clock; the connections stay as they are."""
+        self.heartbeat.stop()
+
+    def close_all(self, code: int = 1001) -> None:
+        """Closes every connection so that its client comes back. # hub or greenlet"""
+        self.stopping = True
+        for socket in list(self.sockets.values()):
+            socket.close(reason="server shutting down", code=code)
+
+    # -- requests: greenlet ----------------------------------------------------------------------
+
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """The WSGI application of the Engine.IO endpoint."""
+        if self.on_first_request is not None:
+            first, self.on_first_request = self.on_first_request, None
+            first(environ)
+        self._suit_the_server(environ)
+        try:
+            answer = self._answer(environ, start_response)
+        except Refused as refused:
+            log.debug("request refused: %s", refused)
+            answer = {
+                "status": refused.status,
+                "headers": [("Content-Type", "application/json")],
+                "response": json.dumps(refused.body, separators=(",", ":")).encode(),
+            }
+        if not isinstance(answer, dict):
+            return answer  # type: ignore[no-any-return]
+        return self._write(answer, environ, start_response)
+
+    def _suit_the_server(self, environ: dict[str, Any]) -> None:
+        if self.async_mode != "gevent" or "werkzeug.socket" not in environ:
+            return
+        if not self.adaptable or self.sockets:
+            log.error(
+                "Werkzeug's own server runs on threads: make the Server with "
+                "async_mode='threading', or run the app with `flask rtcio run`"
+            )
+            raise Refused("500 INTERNAL SERVER ERROR", 3, "async_mode does not suit this server")
+        self._async = threads._async
+        self.async_mode = "threading"
+        self._use_mode("threading")
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        if not self._origin_allowed(environ):
+            raise _bad(4)
+        method = environ["REQUEST_METHOD"]
+        if method == "OPTIONS":
+            return self._ok()
+        query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
+        transport = query.get("transport", [""])[0]
+        if transport not in self.transports:
+            raise _bad(0)
+        sid = query["sid"][0] if "sid" in query else None
+        if sid is None:
+            if method != "GET":
+                raise _bad(2)
+            if query.get("EIO") != ["4"]:
+                raise _bad(5)
+            return self._open(environ, start_response, transport, _jsonp(query))
+        socket = self.sockets.get(sid)
+        if socket is None:
+            raise _bad(1)
+        if method == "GET" and transport == "websocket":
+            return self._upgrade(socket, environ, start_response)
+        if transport != "polling" or socket.state in (State.OPENING, State.WEBSOCKET):
+            raise _bad(3)
+        if method == "GET":
+            return self._poll(socket, _jsonp(query))
+        if method == "POST":
+            return self._post(socket, environ)
+        raise _bad(3)
+
+    def _open(
+        self, environ: dict[str, Any], start_response: Any, transport: str, jsonp: int | None
+    ) -> Any:
+        """Engine.IO v4, "Handshake"."""
+        if self.stopping or len(self.sockets) >= self._capacity():
+            self.counters.closed["over-capacity"] += 1
+            raise Refused("503 SERVICE UNAVAILABLE", 3, "Too many connections")
+        seat = None
+        headers: list[tuple[str, str]] = []
+        if transport == "websocket":
+            headers = self._handshake(environ)
+            seat = takeover.find(environ)
+        sid = self.generate_id()
+        socket = self.sockets[sid] = Socket(self, sid)
+        try:
+            socket.send(Packet(packet.OPEN, self._opening(sid, transport)))
+            verdict = self._trigger_event("connect", sid, slim(environ), run_async=False)
+            if verdict is not None and verdict is not True:
+                raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
+            if transport == "websocket":
+                return self._ride(socket, seat, headers, environ, start_response)
+            socket.state = State.POLLING
+            self.heartbeat.begin(socket)
+            return self._ok(socket.poll(), headers=self._sid_cookie(sid), jsonp_index=jsonp)
+        except BaseException:
+            # A reset between the handshake and the take-over must not leave a session behind.
+            self.sockets.pop(sid, None)
+            socket.close(abort=True, reason="transport error")
+            raise
+
+    def _opening(self, sid: str, transport: str) -> dict[str, Any]:
+        upgrades = ["websocket"] if self._may_upgrade(transport) else []
+        return {
+            "sid": sid,
+            "upgrades": upgrades,
+            "pingInterval": round(self.ping_every * 1000),
+            "pingTimeout": round(self.ping_timeout * 1000),
+            "maxPayload": self.max_http_buffer_size,
+        }
+
+    def _may_upgrade(self, transport: str) -> bool:
+        return (
+            transport == "polling"
+            and self.allow_upgrades
+            and "websocket" in self.transports
+            and (self.async_mode == "gevent" or self._async["websocket"] is not None)
+        )
+
+    def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        try:
+            return websocket.handshake(environ)
+        except websocket.HandshakeError as error:
+            raise Refused(error.status, 3, "Bad request") from error
+
+    def _ride(
+        self, socket: Socket, seat: Any, headers: Any, environ: dict[str, Any], start_response: Any
+    ) -> Any:
+        """A WebSocket becomes ``socket``'s transport, or its probe."""
+        if seat is None:
+            if socket.state is State.OPENING:
+                self.heartbeat.begin(socket)
+            return self._driver(socket.ride_upstream)(environ, start_response)
+        wire = seat.open(
+            start_response,
+            headers,
+            socket,
+            max_size=self.max_http_buffer_size,
+            max_buffered=self.limits.max_buffered_bytes,
+        )
+        if socket.state is State.OPENING:
+            self.heartbeat.begin(socket)
+        socket.open_wire(wire)
+        return seat.leave()
+
+    def _driver(self, ride: Callable[[Any], Any]) -> Any:
+        # python-engineio's gevent driver insists on gevent-websocket's server once that package is
+        # installed, and fails under every other.
+        if self.async_mode == "gevent":
+            return SimpleWebSocketWSGI(
+                ride,
+                self,
+                thread_class=gevent_driver.Thread,
+                event_class=gevent.event.Event,
+                selector_class=gevent.selectors.DefaultSelector,
+                max_message_size=self.max_http_buffer_size,
+            )
+        return self._async["websocket"](ride, self)
+
+    def _upgrade(self, socket: Socket, environ: dict[str, Any], start_response: Any) -> Any:
+        if socket.state is not State.POLLING or socket.wire is not None or not self.allow_upgrades:
+            raise _bad(3)
+        headers = self._handshake(environ)
+        return self._ride(socket, takeover.find(environ), headers, environ, start_response)
+
+    def _poll(self, socket: Socket, jsonp: int | None) -> Any:
+        try:
+            return self._ok(socket.poll(), jsonp_index=jsonp)
+        except exceptions.EngineIOError:
+            raise _bad(3) from None
+
+    def _post(self, socket: Socket, environ: dict[str, Any]) -> Any:
+        """Takes all packets of a request or none: a client that got an error sends nothing twice."""
+        if socket.closed:
+            raise _bad(1)
+        if socket.posting:
+            socket.fail("overlap", "transport error")
+            raise _bad(3)
+        socket.posting = True
+        try:
+            body = read_body(environ, self.max_http_buffer_size)
+            for payload, binary in packets_of(body, self.limits.max_packets_per_poll):
+                if not socket.closed:
+                    socket.receive(payload, binary)
+        except (ProtocolError, ValueError) as error:
+            too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
+            socket.fail("too-long" if too_long else "packet", "parse error")
+            if too_long:
+                raise Refused("413 PAYLOAD TOO LARGE", 3, "Payload too large") from None
+            raise _bad(3) from None
+        finally:
+            socket.posting = False
+        return {"status": "200 OK", "headers": [("Content-Type", "text/html")], "response": b"ok"}
+
+    def _write(self, answer: dict[str, Any], environ: dict[str, Any], start_response: Any) -> Any:
+        body, headers = answer["response"], answer["headers"]
+        if self.http_compression and len(body) >= self.compression_threshold:
+            wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",")
+            for encoding in (each.split(";")[0].strip() for each in wanted):
+                if encoding in self.compression_methods:
+                    body = getattr(self, f"_{encoding}")(body)
+                    headers = [*headers, ("Content-Encoding", encoding)]
+                    break
+        start_response(
+            answer["status"],
+            [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)],
+        )
+        return [body]
+
+    def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
+        if not self.cookie:
+            return None
+        plain = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
+        attributes = self.cookie if isinstance(self.cookie, dict) else plain
+        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
+
+    def _capacity(self) -> int:
+        if self.max_connections is None:
+            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            self.max_connections = max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
+        return self.max_connections
+
+    # -- origins ---------------------------------------------------------------------------------
+
+    def _origin_allowed(self, environ: dict[str, Any]) -> bool:
+        # RFC 6455 10.2: browsers tell the origin and leave the check to the server.
+        origin = environ.get("HTTP_ORIGIN")
+        if not origin or self.cors_allowed_origins == []:
+            return True
+        allowed = self._cors_allowed_origins(environ)
+        return allowed is None or origin in allowed
+
+    def _cors_allowed_origins(self, environ: dict[str, Any]) -> Any:
+        rule = self.cors_allowed_origins
+        origin = environ.get("HTTP_ORIGIN", "")
+        several = rule if isinstance(rule, (list, tuple, set, frozenset)) else [rule]
+        if any(isinstance(each, re.Pattern) for each in several):
+            plain = [each for each in several if isinstance(each, str)]
+            if "*" in plain:
+                return None
+            matched = any(
+                isinstance(each, re.Pattern) and each.fullmatch(origin) for each in several
+            )
+            return [*plain, origin] if matched else plain
+        return super()._cors_allowed_origins(environ)
+
+
+# -- pure helpers --------------------------------------------------------------------------------
+
+
+def slim(environ: dict[str, Any]) -> dict[str, Any]:
+    """What of an environ handlers may need; the server's buffers and sockets go."""
+    return {key: value for key, value in environ.items() if not _NOT_KEPT.match(key)}
+
+
+def read_body(environ: dict[str, Any], bound: int) -> bytes:
+    """The body of a polling request, never more than ``bound`` bytes of it. # greenlet
+
+    Raises `ProtocolError` for one that is longer or whose length is no number.
+    """
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length and not (length.isascii() and length.isdigit()):
+        raise ProtocolError("length")
+    if length and int(length) > bound:
+        raise ProtocolError("too-long")
+    body: bytes = environ["wsgi.input"].read(int(length) if length else bound + 1)
+    if len(body) > bound:
+        raise ProtocolError("too-long")
+    return body
+
+
+def packets_of(body: bytes, bound: int | None) -> list[tuple[bytes, bool]]:
+    """The packets of a polling payload (Engine.IO v4, "HTTP long-polling": U+001E between them).
+
+    Each as a WebSocket message would carry it, and whether that is a binary one. Raises
+    `ProtocolError` for a payload with one that cannot be read, or with more than ``bound``.
+    """
+    if body.startswith(b"d="):  # JSONP: a form with one field
+        body = urllib.parse.parse_qs(body.decode())["d"][0].encode()
+    if not body:
+        return []
+    pieces = body.split(b"\x1e")
+    if bound is not None and len(pieces) > bound:
+        raise ProtocolError("too-many-packets")
+    return [_packet(piece) for piece in pieces]
+
+
+def _packet(piece: bytes) -> tuple[bytes, bool]:
+    if piece[:1] == b"b":
+        try:
+            return base64.b64decode(piece[1:], validate=True), True
+        except binascii.Error:
+            raise ProtocolError("base64") from None
+    if piece[:1] not in (b"1", b"3", b"4", b"6"):
+        raise ProtocolError("packet")
+    piece.decode()  # RFC 3629; a ValueError otherwise
+    return piece, False
+
+
+def _jsonp(query: dict[str, list[str]]) -> int | None:
+    if "j" not in query:
+        return None
+    index = query["j"][0]
+    if not (index.isascii() and index.isdigit()):
+        raise _bad(3)
+    return int(index)
+

@@ -1,0 +1,382 @@
+"""One Engine.IO connection: its transport, what waits for the client, and what came from it.
+
+A `Socket` is driven from two sides: ``# hub`` (a WebSocket's watcher, see `connection`) and
+``# greenlet`` (a polling request, an app's handler). Nothing here blocks except where a method says
+so, so the hub may call all the rest. Under ``async_mode="threading"`` the greenlets are threads.
+
+::
+
+    OPENING ──► POLLING ──► UPGRADING ──► WEBSOCKET        a probe moves POLLING to UPGRADING and,
+       │           │ ▲──────────┘             │            should it fail, back; from every state a
+       └───────────┴──────────► CLOSED ◄──────┘            socket goes to CLOSED, once.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from engineio import exceptions, packet, socket
+
+from .connection import Connection
+from .upstream_wire import UpstreamWire
+from .websocket import frame_binary, frame_text
+
+Wire = Connection | UpstreamWire
+
+if TYPE_CHECKING:
+    from .engine import Server
+
+__all__ = ["Packet", "Socket", "State"]
+
+log = logging.getLogger(__name__)
+
+UPGRADE_TIMEOUT = 10  # seconds from the opening of a probing WebSocket to its UPGRADE packet
+NOOP_DELAY = 0.1  # seconds that a poll waits during an upgrade, so that polls do not spin
+
+
+class State(enum.Enum):
+    """Where an Engine.IO connection stands."""
+
+    OPENING = enum.auto()
+    POLLING = enum.auto()
+    UPGRADING = enum.auto()
+    WEBSOCKET = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Packet(packet.Packet):
+    """An Engine.IO packet that is encoded once for each form, however many sockets get it.
+
+    python-engineio keeps one encoding for both transports, so that a binary packet that went to a
+    polling client first reaches WebSockets as base64.
+    """
+
+    def encode(self, b64: bool = False) -> Any:
+        if b64 and self.binary:
+            return "b" + base64.b64encode(self.data).decode()
+        if self.encode_cache is None:
+            self.encode_cache = super().encode(b64=False)
+        return self.encode_cache
+
+    def frame(self) -> bytes:
+        """The packet as a WebSocket frame."""
+        frame: bytes | None = self.__dict__.get("_frame")
+        if frame is None:
+            text = self.encode()
+            frame = frame_text(text.encode()) if isinstance(text, str) else frame_binary(text)
+            self._frame = frame
+        return frame
+
+
+class Relayed(Packet):
+    """A message whose bytes are known already: the relay's."""
+
+    def __init__(self, message: bytes) -> None:
+        super().__init__(packet.MESSAGE, message[1:].decode())
+        self._frame = frame_text(message)
+
+
+def frame_of(pkt: Any) -> bytes:
+    """The WebSocket frame of any python-engineio packet."""
+    if isinstance(pkt, Packet):
+        return pkt.frame()
+    text = pkt.encode()
+    return frame_text(text.encode()) if isinstance(text, str) else frame_binary(bytes(text))
+
+
+class Socket(socket.Socket):
+    """An Engine.IO socket on python-engineio's interface, without its greenlets and its queue."""
+
+    # Not `super().__init__`: it makes a queue and a session for each connection, and this class
+    # needs neither while a WebSocket is idle.
+    def __init__(self, server: Server, sid: str) -> None:
+        self.server = server
+        self.sid = sid
+        self.state = State.OPENING
+        self.wire: Wire | None = None
+        self.outbox: deque[Any] | None = None
+        self.outbox_bytes = 0
+        self.alarm: Any = None
+        self.polling = False
+        self.posting = False
+        self.inbox: deque[Any] | None = None
+        self.pinged_at: float | None = None
+        # What the Socket.IO layer keeps here, for the way of a message: the socket in "/", those
+        # in other namespaces, and a packet that waits for its attachments.
+        self.root: Any = None
+        self.members: dict[str, Any] | None = None
+        self.partial: Any = None
+        self._session: dict[str, Any] | None = None
+
+    # -- python-engineio's view ------------------------------------------------------------------
+
+    @property
+    def session(self) -> dict[str, Any]:
+        if self._session is None:
+            self._session = {}
+        return self._session
+
+    @session.setter
+    def session(self, value: dict[str, Any]) -> None:
+        self._session = value
+
+    @property
+    def joined(self) -> bool:
+        """Whether the client is in any namespace."""
+        return self.root is not None or bool(self.members)
+
+    @property
+    def connected(self) -> bool:
+        return self.state is not State.OPENING
+
+    @property
+    def upgrading(self) -> bool:
+        return self.state is State.UPGRADING
+
+    @property
+    def upgraded(self) -> bool:
+        return self.state is State.WEBSOCKET
+
+    @property
+    def closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    closing = closed
+
+    # -- towards the client: hub or greenlet -----------------------------------------------------
+
+    def send(self, pkt: Any) -> None:
+        """Hands one packet to the transport; for a closed socket, to nobody."""
+        if self.state is State.WEBSOCKET:
+            self.wire.send(frame_of(pkt))  # type: ignore[union-attr]
+        else:
+            self.send_together([pkt])
+
+    def send_together(self, pkts: list[Any]) -> None:
+        """Hands over packets that nothing may come between: an event and its attachments."""
+        with self.server.gate:
+            if self.state is State.WEBSOCKET:
+                assert self.wire is not None
+                self.wire.send(b"".join([frame_of(pkt) for pkt in pkts]))
+            elif self.state is not State.CLOSED:
+                for pkt in pkts:
+                    self._queue(pkt)
+
+    def _queue(self, pkt: Any) -> None:
+        if self.outbox is None:
+            self.outbox = deque()
+        self.outbox.append(pkt)
+        data = pkt.data
+        self.outbox_bytes += len(data) if isinstance(data, (str, bytes)) else 16
+        bound = self.server.limits.max_buffered_bytes
+        if bound is not None and self.outbox_bytes > bound:
+            self.outbox.clear()
+            self.fail("slow-reader", "transport error")
+        else:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self.alarm is not None:
+            self.alarm.set()
+
+    def _wait(self, timeout: float) -> None:
+        """Blocks until `_wake`. # greenlet"""
+        if self.alarm is None:
+            self.alarm = self.server.create_event()
+        if not self.outbox:
+            self.alarm.wait(timeout)
+        self.alarm.clear()
+
+    def _take(self) -> list[Any]:
+        with self.server.gate:
+            taken = list(self.outbox or ())
+            self.outbox = None
+            self.outbox_bytes = 0
+        return taken
+
+    def poll(self) -> list[Any]:
+        """Blocks until there are packets for a polling client. # greenlet
+
+        Raises python-engineio's `EngineIOError` for a second poll at the same time, which ends
+        the session: the answer to the first is a CLOSE packet (Engine.IO v4, "HTTP
+        long-polling": never two requests of a kind in flight).
+        """
+        if self.polling:
+            self.close(reason="transport error")
+            raise exceptions.EngineIOError
+        self.polling = True
+        try:
+            if not self.outbox and self.state is not State.CLOSED:
+                upgrading = self.state is State.UPGRADING
+                self._wait(NOOP_DELAY if upgrading else self.server.patience)
+            if self.state in (State.UPGRADING, State.WEBSOCKET):
+                return [Packet(packet.NOOP)]  # what waits goes by the WebSocket, after UPGRADE
+            packets = self._take()
+            if not packets:
+                self.close(reason="transport error", abort=True)
+                raise exceptions.QueueEmpty
+            return packets
+        finally:
+            self.polling = False
+            if self.state is State.CLOSED:
+                self.server.sockets.pop(self.sid, None)
+
+    # -- from the client -------------------------------------------------------------------------
+
+    def receive(self, payload: bytes, binary: bool) -> None:
+        """Takes one packet, of a polling request or a WebSocket message. # hub or greenlet"""
+        if binary or payload[:1] == b"4":
+            self.server.arrive(self, payload, binary)
+        elif payload[:1] == b"3":
+            self.server.heartbeat.answered(self)
+        elif payload[:1] == b"1":
+            self._left()
+        elif payload[:1] != b"6":
+            self.fail("packet", "parse error", 1002)
+
+    def message_received(self, payload: bytes, binary: bool) -> None:
+        """One WebSocket message. # hub"""
+        if self.state is State.WEBSOCKET:
+            self.receive(payload, binary)
+        elif self.wire is not None and self.state is not State.CLOSED:
+            self._probe(payload)
+
+    def _left(self) -> None:
+        # A poll that is open is answered with NOOP, and a WebSocket closed as its client asked.
+        self.close(reason="forced close", farewell=packet.NOOP)
+
+    def enqueue(self, item: Any) -> None:
+        """Puts one item behind all others of this connection; a greenlet of its own works it off.
+
+        # hub or greenlet
+        """
+        with self.server.gate:
+            idle = self.inbox is None
+            if self.inbox is None:
+                self.inbox = deque()
+            self.inbox.append(item)
+        if idle:
+            self.server.working += 1
+            self.server.spawn(self._work)
+
+    def _work(self) -> None:
+        """Works off the inbox, then ends: an idle connection costs no greenlet. # greenlet"""
+        while True:
+            with self.server.gate:
+                if not self.inbox:
+                    self.inbox = None
+                    self.server.working -= 1
+                    return
+                item = self.inbox.popleft()
+            self.server.work(self, item)
+
+    # -- the WebSocket ---------------------------------------------------------------------------
+
+    def open_wire(self, wire: Wire) -> None:
+        """A WebSocket on the hub: the transport from now on, or a probe that wants to be. # greenlet"""
+        self.wire = wire
+        if self.state is State.OPENING:
+            self._ride(wire)
+        else:
+            self.server.heartbeat.later(UPGRADE_TIMEOUT, self._give_up, wire)
+        wire.start()
+
+    def ride_upstream(self, ws: Any) -> list[bytes]:
+        """python-engineio's driver ``ws`` becomes the transport, until it is over. # greenlet"""
+        wire = UpstreamWire(ws, self, self.server)
+        self.open_wire(wire)
+        wire.read()
+        return []
+
+    def _ride(self, wire: Wire) -> None:
+        # What waited in the queue goes first; from here on `send` writes to the wire itself.
+        with self.server.gate:
+            waiting = self._take()
+            if waiting:
+                wire.send(b"".join([frame_of(pkt) for pkt in waiting]))
+            self.state = State.WEBSOCKET
+
+    def _probe(self, payload: bytes) -> None:
+        """Engine.IO v4, "Upgrade": PING probe, PONG probe, UPGRADE. # hub"""
+        wire = self.wire
+        assert wire is not None
+        if self.state is State.POLLING and payload == b"2probe":
+            self.state = State.UPGRADING
+            wire.send(frame_text(b"3probe"))
+            self._wake()
+        elif self.state is State.UPGRADING and payload == b"5":
+            self._ride(wire)
+            self._wake()
+        else:
+            self._give_up(wire)
+
+    def _give_up(self, wire: Wire) -> None:
+        if self.wire is wire and self.state in (State.POLLING, State.UPGRADING):
+            self._probe_ended()
+            wire.close(1002)
+
+    def _probe_ended(self) -> None:
+        self.wire = None
+        if self.state is State.UPGRADING:
+            self.state = State.POLLING
+
+    def connection_lost(self, code: int | None, error: bool) -> None:
+        """The WebSocket is gone. # hub, once"""
+        if self.state in (State.POLLING, State.UPGRADING):
+            self._probe_ended()
+        elif self.wire is not None and self.wire.overflowed:
+            self.fail("slow-reader", "transport error")
+        else:
+            self.close(abort=True, reason="transport error" if error else "transport close")
+
+    # -- the end: hub or greenlet ----------------------------------------------------------------
+
+    def fail(self, label: str, reason: str, code: int = 1000) -> None:
+        """Closes for what the client did, and counts it under ``label``."""
+        if self.state is not State.CLOSED:
+            self.server.counters.closed[label] += 1
+            self.close(abort=True, reason=reason, code=code)
+
+    def close(
+        self,
+        wait: bool = True,
+        abort: bool = False,
+        reason: str | None = None,
+        *,
+        code: int = 1000,
+        farewell: int = packet.CLOSE,
+    ) -> None:
+        """Closes the connection, once, without waiting for anything.
+
+        ``abort``: without an Engine.IO packet, because the client is gone or at fault; a poll that
+        is open is then answered 400. ``code``: the WebSocket's close code (RFC 6455 7.4.1).
+        ``wait`` is python-engineio's and means nothing here.
+        """
+        was, self.state = self.state, State.CLOSED
+        if was is State.CLOSED:
+            return
+        wire = self.wire
+        if wire is not None:
+            if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:
+                wire.send(frame_text(b"1"))
+            wire.close(code)
+        if was is not State.WEBSOCKET:
+            self._last_word(None if abort else farewell)
+        if not self.outbox or self.polling:
+            self.server.sockets.pop(self.sid, None)
+        self.server.lost(self, reason or "server namespace disconnect")
+
+    def _last_word(self, farewell: int | None) -> None:
+        """What the open poll, or the next one, still says."""
+        if farewell is not None:
+            self.outbox = self.outbox or deque()
+            self.outbox.append(Packet(farewell))
+            # Nobody may come for it: the session then goes when a client would be given up.
+            self.server.heartbeat.later(
+                self.server.ping_timeout, self.server.sockets.pop, self.sid, None
+            )
+        self._wake()

@@ -1,0 +1,100 @@
+"""The names on the wire: the rtc.io events, the reserved names, the reasons of a disconnect."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypedDict
+
+__all__ = [
+    "RESERVED_EVENTS",
+    "DisconnectReason",
+    "MessagePayload",
+    "RtcioEvents",
+    "node_reason",
+    "upstream_reason",
+]
+
+
+class RtcioEvents:
+    """The seven event names of the rtc.io protocol, plain strings.
+
+    Only ``MESSAGE`` is ever sent by a client and only ``MESSAGE``, ``PEER_LEFT`` and ``INIT_OFFER``
+    by a server; the other four are reserved names that nobody emits.
+    """
+
+    #: client → server → client: ``{"source": sid, "target": sid, "data": …}``; relayed by the library
+    MESSAGE = "#rtcio:message"
+    #: server → clients: ``{"id": sid}``; sent by the library to the rooms of a leaving socket
+    PEER_LEFT = "#rtcio:peer-left"
+    #: server → clients: ``{"source": sid}``; sent by the app to a room's peers when one joins
+    INIT_OFFER = "#rtcio:init-offer"
+    #: reserved, never emitted
+    OFFER = "#rtcio:offer"
+    #: reserved, never emitted
+    ANSWER = "#rtcio:answer"
+    #: reserved, never emitted
+    CANDIDATE = "#rtcio:candidate"
+    #: reserved, never emitted
+    STREAM_META = "#rtcio:stream-meta"
+
+
+class MessagePayload(TypedDict):
+    """The envelope of ``#rtcio:message``; the server never looks inside ``data``."""
+
+    source: str
+    target: str
+    data: Any
+
+
+#: Names with a meaning of their own on either side of Socket.IO: as an event from a client they
+#: never reach a handler (python-socketio would run the app's ``disconnect`` handler for one).
+RESERVED_EVENTS = frozenset(
+    {
+        "*",
+        "__disconnect_final",
+        "connect",
+        "connect_error",
+        "connection",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+    }
+)
+
+#: What a ``Socket``'s ``disconnecting`` and ``disconnect`` handlers are told: Node's strings.
+DisconnectReason = Literal[
+    "client namespace disconnect",
+    "server namespace disconnect",
+    "server shutting down",
+    "ping timeout",
+    "transport close",
+    "transport error",
+    "parse error",
+    "forced close",
+]
+
+# Node's reason → python-socketio's, which knows five (`socketio.Server.reason`).
+_UPSTREAM = {
+    "client namespace disconnect": "client disconnect",
+    "server namespace disconnect": "server disconnect",
+    "server shutting down": "server disconnect",
+    "ping timeout": "ping timeout",
+    "transport close": "transport close",
+    "transport error": "transport error",
+    "parse error": "transport error",
+    "forced close": "client disconnect",
+}
+_NODE = {
+    "client disconnect": "client namespace disconnect",
+    "server disconnect": "server namespace disconnect",
+}
+
+
+def upstream_reason(reason: str) -> str:
+    """The string that ``(sid, reason)`` handlers get, from Node's; others pass unchanged."""
+    return _UPSTREAM.get(reason, reason)
+
+
+def node_reason(reason: str) -> str:
+    """The string that a ``Socket``'s handlers get, from python-socketio's; others pass unchanged."""
+    return _NODE.get(reason, reason)

@@ -1,0 +1,123 @@
+"""Pings and deadlines of all connections in one task, instead of a greenlet for each.
+
+Engine.IO v4, "Heartbeat": the server sends PING every interval and expects PONG within the
+time-out. All intervals are alike, so each queue below is sorted by itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engineio import packet
+
+if TYPE_CHECKING:
+    from .engine import Server
+    from .engine_socket import Socket
+
+__all__ = ["Heartbeat"]
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat:
+    """The one clock of an Engine.IO server."""
+
+    def __init__(self, server: Server, ping: Any, now: Callable[[], float] = time.monotonic):
+        self.server = server
+        self.ping = ping
+        self.now = now
+        self._pings: deque[tuple[float, Socket]] = deque()
+        self._pongs: deque[tuple[float, Socket, float]] = deque()
+        self._joins: deque[tuple[float, str]] = deque()
+        self._later: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self._alarm: Any = None
+        self._running = False
+
+    # -- hub or greenlet ---------------------------------------------------------------------
+
+    def begin(self, socket: Socket) -> None:
+        """A connection is open: it is pinged, and it has to join a namespace in time."""
+        now = self.now()
+        limit = self.server.limits.connect_timeout
+        if limit is not None:
+            self._joins.append((now + limit, socket.sid))
+        self._pings.append((now + self.server.ping_every, socket))
+        self._start()
+
+    def answered(self, socket: Socket) -> None:
+        """A PONG came; one that nobody asked for changes nothing."""
+        if socket.pinged_at is not None:
+            socket.pinged_at = None
+            self._pings.append((self.now() + self.server.ping_every, socket))
+            self._start()
+
+    def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
+        """Has ``do(*args)``, which must not block, called after ``seconds``."""
+        heapq.heappush(self._later, (self.now() + seconds, next(self._order), do, args))
+        self._start()
+
+    def stop(self) -> None:
+        """Ends the task; the next connection would start it again."""
+        self._running = False
+        if self._alarm is not None:
+            self._alarm.set()
+
+    # -- greenlet ----------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        if not self._running:
+            self._running = True
+            self._alarm = self.server.create_event()
+            self.server.spawn(self._run, self._alarm)
+        elif self._sleeping_without_end:
+            self._alarm.set()
+
+    _sleeping_without_end = False
+
+    def _run(self, alarm: Any) -> None:
+        while self._running and self._alarm is alarm:
+            try:
+                self._beat(self.now())
+            except Exception:  # the clock of all connections must not stop for one of them
+                log.exception("a connection's ping or deadline failed")
+            due = self._next()
+            self._sleeping_without_end = due is None
+            # Nothing that is queued while this sleeps is due earlier than what is queued, except
+            # by `later`, whose shortest use is longer than this bound.
+            alarm.wait(None if due is None else max(0.0, min(due - self.now(), 1.0)))
+            alarm.clear()
+
+    def _next(self) -> float | None:
+        queues: tuple[Any, ...] = (self._pings, self._pongs, self._joins, self._later)
+        return min((queue[0][0] for queue in queues if queue), default=None)
+
+    def _beat(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, _, do, args = heapq.heappop(self._later)
+            do(*args)
+        while self._pings and self._pings[0][0] <= now:
+            socket = self._pings.popleft()[1]
+            if not socket.closed:
+                socket.pinged_at = now
+                socket.send(self.ping)
+                self._pongs.append((now + self.server.ping_timeout, socket, now))
+        while self._pongs and self._pongs[0][0] <= now:
+            _, socket, pinged_at = self._pongs.popleft()
+            if socket.pinged_at == pinged_at and self.server.gives_up:
+                socket.fail("ping-timeout", "ping timeout")
+        while self._joins and self._joins[0][0] <= now:
+            late = self.server.sockets.get(self._joins.popleft()[1])
+            if late is not None and not late.closed and not late.joined:
+                late.fail("connect-timeout", "forced close")
+
+
+def ping_packet(kind: Any) -> Any:
+    """The PING that all connections share, of the packet class ``kind``."""
+    return kind(packet.PING)

@@ -1,0 +1,262 @@
+"""What a client sent, sorted: relays at once, acknowledgements at once, the rest into the inbox.
+
+The engine hands each message here that the relay's short way left (``# hub`` or greenlet). It is
+decoded at once, so that what cannot be read ends the connection at once, and so that a relay that
+is not plain need not wait for an app's handler. What an app has to see goes into the connection's
+inbox and is worked off there in order (``# greenlet``).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from socketio import packet
+
+from .engine_socket import Socket
+from .envelope import Drop, read
+from .errors import ProtocolError
+from .events import RESERVED_EVENTS, RtcioEvents
+from .limits import announced_attachments, check_attachments
+from .manager import Member
+from .relay import Passage
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["Inbound"]
+
+log = logging.getLogger(__name__)
+
+_EVENTS = (packet.EVENT, packet.BINARY_EVENT)
+_ACKS = (packet.ACK, packet.BINARY_ACK)
+
+
+class Decoded(NamedTuple):
+    """A whole packet, its text when it has one, and its attachments as they came."""
+
+    packet: Any
+    text: str | None
+    attachments: list[bytes]
+
+
+class Partial:
+    """A packet whose attachments are still to come."""
+
+    __slots__ = ("attachments", "packet", "size", "text")
+
+    def __init__(self, pkt: Any, text: str) -> None:
+        self.packet = pkt
+        self.text = text
+        self.attachments: list[bytes] = []
+        self.size = len(text)
+
+
+class Inbound:
+    """Sorts the messages of a server's clients."""
+
+    def __init__(self, server: Server, *, late: bool) -> None:
+        self.server = server
+        # An app's own JSON module or packet class is the app's code: it never runs in the hub, so
+        # there a message is decoded when the inbox comes to it.
+        self.late = late
+
+    # -- hub or greenlet -----------------------------------------------------------------------
+
+    def take(self, link: Socket, message: bytes, binary: bool) -> None:
+        """Takes one message: an Engine.IO packet's bytes, or a binary message's."""
+        if self.late:
+            text = message if binary else message[1:].decode()
+            link.enqueue(("message", text, self._hold_relays(link)))
+            return
+        try:
+            decoded = self._decode(link, message if binary else message[1:].decode())
+            if decoded is not None:
+                self._sort(link, decoded)
+        except ProtocolError as error:
+            log.debug("%s: closed for its packet (%s)", link.sid, error.reason)
+            link.fail("packet", "parse error", 1002)
+
+    def _decode(self, link: Socket, message: Any) -> Decoded | None:
+        """The packet that ``message`` completes; `None` while attachments are to come."""
+        partial: Partial | None = link.partial
+        if partial is not None:
+            return self._attach(link, partial, message)
+        bound = self.server.options.limits.max_attachments
+        try:
+            if isinstance(message, str):
+                check_attachments(announced_attachments(message), bound)
+            elif self.server.packet_class.uses_binary_events:
+                raise ProtocolError("binary")
+            pkt = self.server.packet_class(encoded_packet=message)
+            _check(pkt)
+        except ProtocolError:
+            raise
+        # python-socketio's decoders raise what their parsers do, on whatever a client sent.
+        except Exception as error:
+            raise ProtocolError("undecodable") from error
+        text = message if isinstance(message, str) else None
+        if text is not None and pkt.attachment_count:
+            link.partial = Partial(pkt, text)
+            return None
+        return Decoded(pkt, text, [])
+
+    def _attach(self, link: Socket, partial: Partial, message: Any) -> Decoded | None:
+        if isinstance(message, str):
+            raise ProtocolError("attachments")
+        partial.size += len(message)
+        if partial.size > self.server.options.max_http_buffer_size:
+            raise ProtocolError("too-long")
+        partial.attachments.append(message)
+        try:
+            complete = partial.packet.add_attachment(message)
+        except Exception as error:  # a placeholder that names no attachment
+            raise ProtocolError("attachments") from error
+        if not complete:
+            return None
+        link.partial = None
+        return Decoded(partial.packet, partial.text, partial.attachments)
+
+    def _sort(self, link: Socket, decoded: Decoded) -> None:
+        pkt = decoded.packet
+        namespace = pkt.namespace or "/"
+        kind = pkt.packet_type
+        if kind in _ACKS:
+            self.server._acknowledged(link.sid, namespace, pkt.id, pkt.data)
+        elif kind in _EVENTS:
+            self._event(link, namespace, decoded)
+        else:
+            if kind == packet.DISCONNECT:
+                member = self.server.manager.member_of(link.sid, namespace)
+                if member is not None:
+                    self.server.sessions.leaving(member)
+            link.enqueue(("packet", decoded))
+
+    def _event(self, link: Socket, namespace: str, decoded: Decoded) -> None:
+        member = self.server.manager.member_of(link.sid, namespace)
+        name = decoded.packet.data[0] if decoded.packet.data else None
+        relay = self.server.relay
+        if not isinstance(name, str) or name in RESERVED_EVENTS:
+            relay.drop(Drop.RESERVED_EVENT)
+        elif member is None and link.inbox is None:
+            relay.drop(Drop.NOT_CONNECTED)
+        elif name != RtcioEvents.MESSAGE or member is None or not relay.serves(member):
+            link.enqueue(("packet", decoded))
+        elif member.ready and not member.observed and not member.waiting and relay.scope != "room":
+            relay.forward(member, passage_of(decoded))
+        else:
+            item = ("relay", member, passage_of(decoded), decoded.packet)
+            member.waiting += 1
+            relay.settle(member)
+            link.enqueue(item)
+
+    def _hold_relays(self, link: Socket) -> list[Member]:
+        """A message of unknown content goes into the inbox: no relay may overtake it."""
+        held = self.server.manager.members_of(link.sid)
+        for member in held:
+            member.waiting += 1
+            self.server.relay.settle(member)
+        return held
+
+    def _let_relays_go(self, held: list[Member]) -> None:
+        for member in held:
+            member.waiting -= 1
+            self.server.relay.settle(member)
+
+    # -- greenlet ------------------------------------------------------------------------------
+
+    def work(self, link: Socket, item: tuple[Any, ...]) -> None:
+        """Does one thing from the inbox."""
+        kind = item[0]
+        try:
+            if kind == "packet":
+                self._packet(link, item[1])
+            elif kind == "relay":
+                self._relay(*item[1:])
+            elif kind == "message":
+                self._message(link, item[1], item[2])
+            else:
+                self.server._handle_eio_disconnect(link.sid, item[1])
+        except Exception:
+            # What is the app's is guarded where it is called: this one is ours.
+            log.exception("a message could not be handled")
+            link.fail("internal", "transport error", 1011)
+
+    def _packet(self, link: Socket, decoded: Decoded) -> None:
+        pkt, server = decoded.packet, self.server
+        namespace = pkt.namespace or "/"
+        if pkt.packet_type == packet.CONNECT:
+            server._handle_connect(link.sid, namespace, pkt.data)
+        elif pkt.packet_type == packet.DISCONNECT:
+            server._handle_disconnect(link.sid, namespace, "client namespace disconnect")
+        else:
+            member = server.manager.member_of(link.sid, namespace)
+            if member is not None and _is_relay(pkt) and server.relay.serves(member):
+                server._handle_relay(member, passage_of(decoded), pkt)
+            else:
+                server._handle_event(link.sid, namespace, pkt.id, pkt.data)
+
+    def _relay(self, member: Member, passage: Passage, pkt: Any) -> None:
+        """A relay that something of the app's sees first, or that waited for it."""
+        try:
+            self.server._handle_relay(member, passage, pkt)
+        finally:
+            self._let_relays_go([member])
+
+    def _message(self, link: Socket, message: Any, held: list[Member]) -> None:
+        """The late way: decode now, and do at once what the inbox is for."""
+        try:
+            decoded = self._decode(link, message)
+            if decoded is None:
+                return
+            pkt = decoded.packet
+            if pkt.packet_type in _ACKS:
+                self.server._acknowledged(link.sid, pkt.namespace or "/", pkt.id, pkt.data)
+            elif pkt.packet_type in _EVENTS and _unfit(pkt):
+                self.server.relay.drop(Drop.RESERVED_EVENT)
+            else:
+                self._packet(link, decoded)
+        except ProtocolError:
+            link.fail("packet", "parse error", 1002)
+        finally:
+            self._let_relays_go(held)
+
+
+def _is_relay(pkt: Any) -> bool:
+    return bool(pkt.data) and pkt.data[0] == RtcioEvents.MESSAGE
+
+
+def _unfit(pkt: Any) -> bool:
+    name = pkt.data[0] if pkt.data else None
+    return not isinstance(name, str) or name in RESERVED_EVENTS
+
+
+def _check(pkt: Any) -> None:
+    """Socket.IO v5, "Packet types": what each may carry. Raises `ProtocolError`."""
+    kind, data = pkt.packet_type, pkt.data
+    if kind in (*_EVENTS, *_ACKS):
+        fits = isinstance(data, list)
+    elif kind == packet.CONNECT:
+        fits = data is None or isinstance(data, dict)
+    else:
+        fits = kind == packet.DISCONNECT and data is None
+    if not fits or (pkt.namespace is not None and not isinstance(pkt.namespace, str)):
+        raise ProtocolError("payload")
+    if kind in _ACKS and type(pkt.id) is not int:
+        raise ProtocolError("id")
+
+
+def passage_of(decoded: Decoded) -> Passage:
+    """The envelope of a relayed event, with its own characters where the packet is text.
+
+    Raises `ProtocolError` for text that is not JSON to its last character.
+    """
+    if decoded.text is None:
+        arguments = decoded.packet.data
+        return Passage(arguments[1] if len(arguments) > 1 else None, None, [])
+    envelope = read(decoded.text)
+    if envelope is None:
+        raise ProtocolError("json")
+    return Passage(envelope.payload, envelope.raw, decoded.attachments)
+
+

@@ -1,0 +1,187 @@
+"""`add_default_listeners`: the relay and peer-left, for whoever has a Socket.IO server.
+
+On a `rtcio_sync.Server` it switches on what is built in. On any other `socketio.Server` it hangs
+in before that server's own dispatch, which relays in order and never displaces the app's handlers.
+
+Replaced on such a server, on the instance alone: ``_handle_eio_message``, ``_handle_event``, and of
+its manager ``pre_disconnect`` and, with a pub/sub back end, ``_handle_emit``.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import socketio
+from engineio import packet as eio_packet
+from socketio.pubsub_manager import PubSubManager
+
+from .envelope import Envelope, head, judge, placeholders_fit, read
+from .errors import ProtocolError
+from .events import RtcioEvents
+from .limits import check_attachments
+from .manager import Published
+from .relay import Relay
+from .sockets import Namespace, Socket
+
+__all__ = ["add_default_listeners"]
+
+MAX_ATTACHMENTS = 10
+
+
+def add_default_listeners(target: Any, namespace: str | None = None) -> None:
+    """Gives sockets the rtc.io listeners: the relay of ``#rtcio:message``, and peer-left.
+
+    ``target``: a `Socket` inside a ``connection`` handler (that socket alone), a `Namespace`, or a
+    server: a `Server`, any other `socketio.Server`, or a Flask-SocketIO extension after its
+    ``init_app``. ``namespace``: of a server; `None` is ``"/"``. A `Server` does it itself for
+    ``"/"``. Twice is once. Raises `TypeError` for anything else.
+    """
+    if isinstance(target, Socket):
+        target._member.relays = True
+        target._server._observe(target._member)
+        return
+    if isinstance(target, Namespace):
+        target, namespace = target.server, target.name
+    server = target if isinstance(target, socketio.Server) else getattr(target, "server", None)
+    if not isinstance(server, socketio.Server):
+        raise TypeError(
+            "add_default_listeners takes a Socket, a Namespace or a socketio.Server, not "
+            f"{type(target).__name__}"
+        )
+    relay = getattr(server, "relay", None)
+    if isinstance(relay, Relay):
+        server._serve_relays(namespace or "/")
+    else:
+        _Listeners.of(server).namespaces.add(namespace or "/")
+
+
+class _Listeners:
+    """The default listeners of a server that is not ours. # greenlet or thread"""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.manager = server.manager
+        self.namespaces: set[str] = set()
+        self._partial: dict[str, tuple[Envelope, list[bytes]]] = {}
+        self._message = server._handle_eio_message
+        self._event = server._handle_event
+        self._pre_disconnect = self.manager.pre_disconnect
+        server._handle_eio_message = self.on_message
+        server._handle_event = self.on_event
+        server.eio.on("message", self.on_message)
+        self.manager.pre_disconnect = self.on_leave
+        if isinstance(self.manager, PubSubManager):
+            self._emit = self.manager._handle_emit
+            self.manager._handle_emit = self.on_published
+
+    @classmethod
+    def of(cls, server: Any) -> _Listeners:
+        known = server.__dict__.get("_rtcio_listeners")
+        if not isinstance(known, cls):
+            known = server._rtcio_listeners = cls(server)
+        return known
+
+    def on_message(self, eio_sid: str, data: Any) -> None:
+        """Sees each message before the server: relays go no further."""
+        partial = self._partial.get(eio_sid)
+        if partial is not None:
+            self._attach(eio_sid, partial, data)
+            return
+        try:
+            envelope = read(data) if isinstance(data, str) else None
+            if envelope is not None:
+                check_attachments(envelope.attachments, MAX_ATTACHMENTS)
+        except ProtocolError:
+            return  # not JSON to its last character, or too much of it: nobody hears of it
+        if envelope is None or envelope.namespace not in self.namespaces:
+            self._message(eio_sid, data)
+        elif envelope.attachments:
+            self._partial[eio_sid] = (envelope, [])
+        else:
+            self._relay(eio_sid, envelope, [])
+
+    def _attach(self, eio_sid: str, partial: tuple[Envelope, list[bytes]], data: Any) -> None:
+        envelope, attachments = partial
+        if isinstance(data, str):
+            del self._partial[eio_sid]
+            self.on_message(eio_sid, data)
+            return
+        attachments.append(data)
+        if len(attachments) == envelope.attachments:
+            del self._partial[eio_sid]
+            self._relay(eio_sid, envelope, attachments)
+
+    def on_event(self, eio_sid: str, namespace: str | None, id: Any, data: list[Any]) -> None:
+        """Sees each decoded event: relays that are no text (msgpack)."""
+        where = namespace or "/"
+        if data and data[0] == RtcioEvents.MESSAGE and where in self.namespaces:
+            self._relay(eio_sid, Envelope(where, data[1] if len(data) > 1 else None, "", 0), [])
+        else:
+            self._event(eio_sid, namespace, id, data)
+
+    def _relay(self, eio_sid: str, envelope: Envelope, attachments: list[bytes]) -> None:
+        namespace, payload = envelope.namespace, envelope.payload
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        if sid is None or not self.manager.is_connected(sid, namespace):
+            return
+        if judge(payload, sid) is not None or not placeholders_fit(payload, len(attachments)):
+            return
+        target = payload["target"]
+        if self.manager.is_connected(target, namespace):
+            self._deliver(target, namespace, payload, envelope.raw, attachments)
+        elif isinstance(self.manager, PubSubManager) and envelope.raw:
+            self._publish(envelope, target, attachments)
+
+    def _publish(self, envelope: Envelope, target: str, attachments: list[bytes]) -> None:
+        # The very message of `manager.Published`: both kinds of server may share a channel.
+        relay = {
+            "event": RtcioEvents.MESSAGE,
+            "namespace": envelope.namespace,
+            "target": target,
+            "rooms": None,
+            "raw": envelope.raw,
+            "attachments": [base64.b64encode(each).decode() for each in attachments],
+        }
+        self.manager._publish(
+            {
+                "method": "emit",
+                "event": RtcioEvents.MESSAGE,
+                "data": [None],
+                "namespace": envelope.namespace,
+                "room": Published.NOBODY,
+                "rtcio_relay": relay,
+                "host_id": self.manager.host_id,
+            }
+        )
+
+    def on_published(self, message: dict[str, Any]) -> None:
+        """A relay that another process published."""
+        relay = message.get("rtcio_relay")
+        if relay is None:
+            self._emit(message)
+        elif self.manager.is_connected(relay["target"], relay["namespace"]):
+            attachments = [base64.b64decode(each) for each in relay["attachments"]]
+            self._deliver(relay["target"], relay["namespace"], None, relay["raw"], attachments)
+
+    def _deliver(
+        self, target: str, namespace: str, payload: Any, raw: str, attachments: list[bytes]
+    ) -> None:
+        eio_sid = self.manager.eio_sid_from_sid(target, namespace)
+        if not raw:
+            self.manager.emit(RtcioEvents.MESSAGE, payload, namespace, room=target)
+            return
+        for piece in (f"{head(namespace, len(attachments))}{raw}]", *attachments):
+            self.server._send_eio_packet(eio_sid, eio_packet.Packet(eio_packet.MESSAGE, piece))
+
+    def on_leave(self, sid: str, namespace: str) -> Any:
+        """Runs before the app's ``disconnect`` handler, while the rooms are still there."""
+        if namespace in self.namespaces and self.manager.is_connected(sid, namespace):
+            eio_sid = self.manager.eio_sid_from_sid(sid, namespace)
+            self._partial.pop(eio_sid, None)
+            rooms = [room for room in self.manager.get_rooms(sid, namespace) if room != sid]
+            if rooms:
+                self.manager.emit(
+                    RtcioEvents.PEER_LEFT, {"id": sid}, namespace, room=rooms, skip_sid=sid
+                )
+        return self._pre_disconnect(sid, namespace)

@@ -1,0 +1,392 @@
+"""Who is connected and in which rooms: python-socketio's managers, with an index by sid.
+
+Upstream walks all rooms of the server for ``rooms(sid)`` and for each disconnect, and a list of
+all pending sids for each packet. Here each sid has a `Member` that knows its rooms, so that all of
+it costs in proportion to that socket's own rooms.
+
+`graft` turns any python-socketio manager, pub/sub ones included, into one with the index:
+`RoomIndex` is put right above `socketio.Manager` in its class's order of bases, so that a
+`PubSubManager`'s own steps come first and the local ones are ours.
+
+Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManager`` and ``Manager``
+``get_participants``, ``pre_connect``, ``connect``, ``is_pre_connected``, ``is_connected``,
+``sid_from_eio_sid``, ``eio_sid_from_sid``, ``pre_disconnect``, ``basic_disconnect``,
+``basic_enter_room``, ``basic_leave_room``, ``basic_close_room``, ``is_sid_room``, ``get_rooms``,
+``emit``, ``trigger_callback``; of ``PubSubManager`` ``_publish`` and ``_handle_emit``.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from engineio import packet as eio_packet
+from socketio import packet
+from socketio.base_manager import BaseManager
+from socketio.manager import Manager
+from socketio.pubsub_manager import PubSubManager
+
+from .engine_socket import Packet
+from .envelope import Drop
+
+__all__ = ["Member", "RoomIndex", "Stage", "graft"]
+
+log = logging.getLogger(__name__)
+
+DEPARTED_KEPT = 1000  # sids that left lately: for them `enter_room` is late, not a mistake
+MAX_UNPUBLISHED = 10_000  # messages that wait for a pub/sub back end that does not keep up
+
+
+class Stage(enum.Enum):
+    """Where a socket stands in its namespace."""
+
+    CONNECTING = enum.auto()
+    CONNECTED = enum.auto()
+    LEAVING = enum.auto()
+
+
+class Member:
+    """One socket in one namespace."""
+
+    __slots__ = (
+        "eio_sid", "held", "link", "namespace", "observed", "ready", "recovered", "relays", "rooms",
+        "short", "sid", "socket", "stage", "told", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, sid: str, eio_sid: str, namespace: str) -> None:
+        self.sid = sid
+        self.eio_sid = eio_sid
+        self.namespace = namespace
+        self.stage = Stage.CONNECTING
+        #: The rooms it joined, its own left out; `None`: none.
+        self.rooms: set[Any] | None = None
+        #: Its Engine.IO socket, once it has one of ours.
+        self.link: Any = None
+        #: The `sockets.Socket` that the app sees, once it was asked for.
+        self.socket: Any = None
+        #: Packets that wait for CONNECT to go first; `None`: it went.
+        self.held: list[list[Any]] | None = None
+        #: Whether the ``connection`` handlers have returned.
+        self.ready = False
+        #: Whether the default listeners are its own, whatever its namespace's are.
+        self.relays = False
+        #: Whether something of the app's has to see its relays first.
+        self.observed = False
+        #: How many of its relays wait in its connection's inbox.
+        self.waiting = 0
+        #: Whether a relay may take the short way: what the lines above come to (`Relay.settle`).
+        self.short = False
+        self.recovered = False
+        #: Whom a peer-left has reached already: the rooms and the sids; `None`: nobody.
+        self.told: tuple[set[Any], set[str]] | None = None
+
+
+class RoomIndex(Manager):
+    """`socketio.Manager` with the index."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start_index()
+
+    def start_index(self) -> None:
+        """Makes the index of a manager that nobody has connected to yet."""
+        self.members: dict[str, dict[str, Member]] = {}
+        self._by_eio_sid: dict[str, dict[str, Member]] = {}
+        self._departed: dict[str, None] = {}
+
+    def member(self, sid: Any, namespace: str) -> Member | None:
+        """The socket ``sid`` of this process, in whatever stage."""
+        return self.members.get(namespace, {}).get(sid)
+
+    def member_of(self, eio_sid: str, namespace: str) -> Member | None:
+        """The socket that a connection has in a namespace."""
+        return self._by_eio_sid.get(namespace, {}).get(eio_sid)
+
+    def members_of(self, eio_sid: str) -> list[Member]:
+        """The sockets of one connection, in all its namespaces."""
+        found = (by_eio_sid.get(eio_sid) for by_eio_sid in self._by_eio_sid.values())
+        return [member for member in found if member is not None]
+
+    # -- connecting and leaving ----------------------------------------------------------------
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
+        if self.member_of(eio_sid, namespace) is not None:
+            return None
+        sid: str = self.server.eio.generate_id()
+        self._add(Member(sid, eio_sid, namespace))
+        return sid
+
+    def _add(self, member: Member) -> None:
+        namespace, sid, eio_sid = member.namespace, member.sid, member.eio_sid
+        self.members.setdefault(namespace, {})[sid] = member
+        self._by_eio_sid.setdefault(namespace, {})[eio_sid] = member
+        self.rooms.setdefault(namespace, {}).setdefault(None, {})[sid] = eio_sid
+
+    def connect(self, sid: str, namespace: str) -> str | None:
+        member = self.member(sid, namespace)
+        if member is None:
+            # Upstream's short form: ``sid`` is a connection's, nothing was pre-connected.
+            made = self.pre_connect(sid, namespace)
+            member = self.member(made, namespace)
+        if member is None:
+            return None
+        if member.stage is Stage.CONNECTING:
+            member.stage = Stage.CONNECTED
+        return member.sid
+
+    def is_pre_connected(self, sid: str, namespace: str) -> bool:
+        member = self.member(sid, namespace)
+        return member is not None and member.stage is Stage.CONNECTING
+
+    def is_connected(self, sid: str, namespace: str) -> bool:
+        member = self.member(sid, namespace)
+        return member is not None and member.stage is Stage.CONNECTED
+
+    def sid_from_eio_sid(self, eio_sid: str, namespace: str) -> str | None:
+        member = self.member_of(eio_sid, namespace)
+        return member.sid if member is not None else None
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> str | None:
+        member = self.member(sid, namespace)
+        return member.eio_sid if member is not None else None
+
+    def pre_disconnect(self, sid: str, namespace: str) -> str | None:
+        member = self.member(sid, namespace)
+        if member is None:
+            return None
+        member.stage = Stage.LEAVING
+        return member.eio_sid
+
+    def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
+        member = self.members.get(namespace, {}).pop(sid, None)
+        if member is None:
+            return
+        for room in member.rooms or ():
+            self._drop(namespace, room, sid)
+        member.rooms = None
+        member.held = None
+        del self._by_eio_sid[namespace][member.eio_sid]
+        del self.rooms[namespace][None][sid]
+        self.callbacks.pop(sid, None)
+        self._departed[sid] = None
+        if len(self._departed) > DEPARTED_KEPT:
+            del self._departed[next(iter(self._departed))]
+        if not self.members[namespace]:
+            del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
+
+    # -- rooms -----------------------------------------------------------------------------------
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
+        member = self.member(sid, namespace)
+        if member is None:
+            if sid in self._departed:
+                return  # its handler ran on while it left
+            raise ValueError("sid is not connected to requested namespace")
+        if room == sid or room is None:
+            return
+        if self.is_sid_room(namespace, room):
+            raise ValueError("cannot enter a sid room")
+        self.rooms[namespace].setdefault(room, {})[sid] = member.eio_sid
+        if member.rooms is None:
+            member.rooms = set()
+        member.rooms.add(room)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
+        member = self.member(sid, namespace)
+        if member is not None and member.rooms and room in member.rooms:
+            member.rooms.discard(room)
+            self._drop(namespace, room, sid)
+
+    def _drop(self, namespace: str, room: Any, sid: str) -> None:
+        inside = self.rooms[namespace][room]
+        inside.pop(sid, None)
+        if not inside:
+            del self.rooms[namespace][room]
+
+    def basic_close_room(self, room: Any, namespace: str) -> None:
+        if self.is_sid_room(namespace, room):
+            raise ValueError("cannot close a sid room")
+        for sid in list(self.rooms.get(namespace, {}).get(room, ())):
+            self.basic_leave_room(sid, namespace, room)
+
+    def is_sid_room(self, namespace: str, room: Any) -> bool:
+        return room in self.members.get(namespace, ())
+
+    def get_rooms(self, sid: str, namespace: str) -> list[Any]:
+        member = self.member(sid, namespace)
+        return [sid, *(member.rooms or ())] if member is not None else []
+
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        yield from self._participants(namespace, room).items()
+
+    def _participants(self, namespace: str, room: Any) -> dict[str, str]:
+        if isinstance(room, (list, tuple, set, frozenset)):
+            merged: dict[str, str] = {}
+            for each in room:
+                merged.update(self._participants(namespace, each))
+            return merged
+        member = self.members.get(namespace, {}).get(room)
+        if member is not None:
+            return {member.sid: member.eio_sid}
+        return dict(self.rooms.get(namespace, {}).get(room, ()))
+
+    # -- sending: hub or greenlet ----------------------------------------------------------------
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Callable[..., Any] | None = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Upstream's, with one encoding for all recipients on either transport."""
+        if namespace not in self.members:
+            return
+        skipped = self._skipped(namespace, skip_sid)
+        arguments = [event, *arguments_of(data)]
+        everybody = self._participants(namespace, room if to is None else to)
+        recipients = [(sid, eio_sid) for sid, eio_sid in everybody.items() if sid not in skipped]
+        if callback is not None:
+            for sid, eio_sid in recipients:
+                number = self._generate_ack_id(sid, callback)
+                self._deliver(sid, eio_sid, namespace, self._encode(namespace, arguments, number))
+        elif recipients:
+            pkts = self._encode(namespace, arguments, None)
+            for sid, eio_sid in recipients:
+                self._deliver(sid, eio_sid, namespace, pkts)
+
+    def _skipped(self, namespace: str, skip_sid: Any) -> Any:
+        """The sids that ``skip_sid`` names, rooms resolved: each process knows its own."""
+        several = skip_sid if isinstance(skip_sid, (list, tuple, set, frozenset)) else (skip_sid,)
+        rooms = self.rooms[namespace]
+        inside = [rooms[each] for each in several if each is not None and each in rooms]
+        return set(several).union(*inside) if inside else several
+
+    def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Any]:
+        made = self.server.packet_class(
+            packet.EVENT, namespace=namespace, data=arguments, id=number
+        ).encode()
+        pieces = made if isinstance(made, list) else [made]
+        return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
+
+    def _deliver(self, sid: str, eio_sid: str, namespace: str, pkts: list[Any]) -> None:
+        member = self.members[namespace].get(sid)
+        if member is not None:
+            self.hand_over(member, pkts)
+
+    def hand_over(self, member: Member, pkts: list[Any]) -> None:
+        """Sends the packets of one event to one socket; behind its CONNECT if that is to come."""
+        if member.held is not None:
+            member.held.append(pkts)
+        elif len(pkts) > 1 and member.link is not None:
+            member.link.send_together(pkts)
+        else:
+            for pkt in pkts:
+                self.server._send_eio_packet(member.eio_sid, pkt)
+
+    def release(self, member: Member) -> None:
+        """CONNECT went out: what waited for it follows."""
+        held, member.held = member.held, None
+        for pkts in held or ():
+            self.hand_over(member, pkts)
+
+    def take_callback(self, sid: str, number: Any) -> Callable[..., Any] | None:
+        """The callback that an acknowledgement answers, once; `None`: there is none (any more)."""
+        waiting = self.callbacks.get(sid)
+        if not waiting or not number:  # 0 is where upstream keeps the counter
+            return None
+        callback: Callable[..., Any] | None = waiting.pop(number, None)
+        return callback
+
+    def trigger_callback(self, sid: str, id: Any, data: Iterable[Any]) -> None:
+        callback = self.take_callback(sid, id)
+        if callback is None:
+            log.debug("an acknowledgement that nobody waits for")
+        else:
+            callback(*data)
+
+    def publish_relay(self, message: dict[str, Any]) -> bool:
+        """Hands a relay to the other processes; `False`: there are none."""
+        return False
+
+
+class Published(PubSubManager):
+    """What goes before a `PubSubManager`'s own steps: nothing published blocks, nothing overtakes.
+
+    Upstream publishes where it is called, on whichever connection of its pool is free. Here one
+    task does it, in order, so that the hub may emit and two messages never change places.
+    """
+
+    NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
+
+    def _publish(self, data: Any) -> None:
+        with self.server.eio.gate:
+            queue: deque[Any] | None = self.__dict__.get("_unpublished")
+            if queue is None:
+                queue = self._unpublished = deque()
+                self.server.eio.spawn(self._publish_all)
+            if len(queue) >= MAX_UNPUBLISHED:
+                self.server.counters.dropped[Drop.PUBLISH] += 1
+            else:
+                queue.append(data)
+
+    def _publish_all(self) -> None:
+        while True:
+            while self._unpublished:
+                try:
+                    super()._publish(self._unpublished[0])
+                except Exception:
+                    log.exception("the client manager could not publish")
+                self._unpublished.popleft()
+            with self.server.eio.gate:
+                if not self._unpublished:
+                    del self._unpublished
+                    return
+
+    def publish_relay(self, message: dict[str, Any]) -> bool:
+        self._publish(
+            {
+                "method": "emit",
+                "event": message["event"],
+                "data": [None],
+                "namespace": message["namespace"],
+                "room": self.NOBODY,
+                "rtcio_relay": message,
+                "host_id": self.host_id,
+            }
+        )
+        return True
+
+    def _handle_emit(self, message: dict[str, Any]) -> None:
+        relay = message.get("rtcio_relay")
+        if relay is None:
+            super()._handle_emit(message)
+        else:
+            relay["attachments"] = [base64.b64decode(each) for each in relay["attachments"]]
+            self.server.relay.from_elsewhere(relay)
+
+
+def graft(manager: Any) -> Any:
+    """Gives ``manager`` the index; one that is no python-socketio manager stays as it is."""
+    if isinstance(manager, RoomIndex) or not isinstance(manager, BaseManager):
+        return manager
+    kind = type(manager)
+    before = (Published,) if isinstance(manager, PubSubManager) else ()
+    manager.__class__ = type(f"Indexed{kind.__name__}", (*before, kind, RoomIndex), {})
+    manager.start_index()
+    return manager
+
+
+def arguments_of(data: Any) -> list[Any]:
+    # python-socketio: a tuple is several arguments, None is none.
+    if isinstance(data, tuple):
+        return list(data)
+    return [] if data is None else [data]

@@ -1,0 +1,220 @@
+"""Every option of `Server`, each with its one home here: name, unit, default, meaning of `None`."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, cast
+
+from .errors import OptionError
+
+__all__ = ["Limits", "Options"]
+
+AsyncMode = Literal["gevent", "gevent_uwsgi", "threading"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may cost. `None` for a field lifts that limit alone.
+
+    ``Server(limits=None)`` lifts all that this class holds and nothing else; the size of a message
+    stays ``max_http_buffer_size``.
+    """
+
+    #: Seconds from the transport's opening until the client must have joined a namespace
+    #: (Socket.IO's CONNECT). Over it: the connection is closed. `None`: it may stay as it is.
+    connect_timeout: float | None = 45
+    #: Binary attachments that one event may announce. Over it: the connection is closed, as for
+    #: any packet that cannot be read. `None`: as many as fit ``max_http_buffer_size``.
+    max_attachments: int | None = 10
+    #: Packets in one polling request. Over it: the request is answered 400 and the session closed.
+    #: `None`: as many as fit ``max_http_buffer_size``.
+    max_packets_per_poll: int | None = 1000
+    #: Bytes that wait for a client that does not read them. Over it: the connection is closed and
+    #: its rooms are told. `None`: they may fill the memory.
+    max_buffered_bytes: int | None = 4_000_000
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value is not None and (isinstance(value, bool) or not value > 0):
+                raise OptionError(
+                    f"Limits({each.name}={value!r}): give a number above 0, or None for no limit"
+                )
+
+
+#: What ``limits=None`` stands for.
+NO_LIMITS = Limits(**{each.name: None for each in fields(Limits)})
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one `Server`: ours first, then python-socketio's, then python-engineio's."""
+
+    # -- ours ----------------------------------------------------------------------------------
+    #: The Flask app to wrap, as `Server.init_app` does. `None`: none for now.
+    app: Any = None
+    #: The URL path of the Socket.IO endpoint.
+    path: str = "/socket.io"
+    #: Who may be the target of a relay: any socket of the sender's namespace (``"namespace"``) or
+    #: only one that shares a room with the sender (``"room"``).
+    relay_scope: Literal["namespace", "room"] = "namespace"
+    #: Seconds that a stopping server gives to running handlers and closing connections.
+    drain_seconds: float = 1
+    #: What one client may cost. `None`: nothing that `Limits` holds is limited.
+    limits: Limits = Limits()
+    #: Open connections of this process; over it, new ones are answered 503. `None`: what the
+    #: descriptor limit of the process allows, less a reserve for the app's own files.
+    max_connections: int | None = None
+
+    # -- python-socketio's -----------------------------------------------------------------------
+    #: A python-socketio client manager, for several processes. `None`: this process alone.
+    client_manager: Any = None
+    #: `True` or a logger for python-socketio's own messages. No handler is ever added to it.
+    logger: Any = False
+    #: ``"default"``, ``"msgpack"`` or a packet class of one's own.
+    serializer: Any = "default"
+    #: A JSON module (``dumps``, ``loads``) for this server alone. `None`: orjson, and the standard
+    #: one for what orjson refuses.
+    json: Any = None
+    #: `None`: the handlers of one connection run in order. `True`: python-socketio's parallel
+    #: greenlets, one an event. `False`: in order too.
+    async_handlers: bool | None = None
+    #: Accept a connection before its ``connect`` handler runs instead of after.
+    always_connect: bool = False
+    #: Namespaces accepted without a handler, or ``"*"``. `None`: ``["/"]``.
+    namespaces: Any = None
+
+    # -- python-engineio's -----------------------------------------------------------------------
+    #: `None`: ``"gevent"``, or threads where Werkzeug's own server asks for them.
+    async_mode: AsyncMode | None = None
+    #: Seconds between two pings, or ``(seconds, grace)``.
+    ping_interval: Any = 10
+    #: Seconds that a client has to answer a ping. With the interval: how long a cut cable goes
+    #: unnoticed; 20 s stays ahead of ICE consent freshness (RFC 7675: 30 s).
+    ping_timeout: float = 10
+    #: Bytes that one message, or one polling request, may have.
+    max_http_buffer_size: int = 1_000_000
+    #: Whether a polling client may move to a WebSocket.
+    allow_upgrades: bool = True
+    #: Whether polling answers are compressed.
+    http_compression: bool = True
+    #: Bytes from which a polling answer is compressed.
+    compression_threshold: int = 1024
+    #: A cookie for the polling handshake: its name or its attributes. `None`: no cookie.
+    cookie: Any = None
+    #: Origins that may connect: one, several, compiled regular expressions, a callable, ``"*"``
+    #: for any; ``[]`` switches the check off. `None`: the server's own origin.
+    cors_allowed_origins: Any = None
+    #: Whether other origins may send cookies.
+    cors_credentials: bool = True
+    #: `False`: no ping time-out is enforced.
+    monitor_clients: bool | None = None
+    #: ``"polling"``, ``"websocket"`` or both. `None`: both.
+    transports: Any = None
+    #: `True` or a logger for the Engine.IO layer's own messages.
+    engineio_logger: Any = None
+
+    #: The names that the caller gave, for the rules that tell "asked for" from "by default".
+    given: frozenset[str] = field(default=frozenset(), repr=False)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Options:
+        """The options of a call ``Server(**given)``.
+
+        Raises `OptionError` for a name that is nearly a known one, for a value that cannot be
+        meant and for two that contradict each other; warns (`UserWarning`) of any other unknown
+        name and leaves it out.
+        """
+        known = {each.name for each in fields(cls)} - {"given"}
+        accepted = {name: value for name, value in given.items() if name in known}
+        for name in given:
+            if name not in known:
+                _unknown(name, known)
+        if "limits" in accepted and accepted["limits"] is None:
+            accepted["limits"] = NO_LIMITS
+        options = replace(cls(), given=frozenset(accepted), **accepted)
+        for rule in _RULES:
+            rule(options)
+        return options
+
+    @property
+    def ping_every(self) -> float:
+        """Seconds between two pings, the grace period included."""
+        if isinstance(self.ping_interval, tuple):
+            return float(self.ping_interval[0]) + float(self.ping_interval[1])
+        return float(self.ping_interval)
+
+
+def _unknown(name: str, known: set[str]) -> None:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
+    if near:
+        raise OptionError(f"Server() has no option {name!r}; did you mean {near[0]!r}?")
+    warnings.warn(f"Server() has no option {name!r}; it is ignored", UserWarning, stacklevel=5)
+
+
+def _check_values(options: Options) -> None:
+    if options.relay_scope not in ("namespace", "room"):
+        raise OptionError(f"relay_scope={options.relay_scope!r}: give 'namespace' or 'room'")
+    if not isinstance(options.limits, Limits):
+        raise OptionError("limits: give a Limits(...), or None for no limits")
+    modes = (None, "gevent", "gevent_uwsgi", "threading")
+    if options.async_mode not in modes:
+        raise OptionError(
+            f"async_mode={options.async_mode!r}: give 'gevent', 'gevent_uwsgi' or 'threading'"
+        )
+    for name in ("ping_timeout", "ping_every", "max_http_buffer_size"):
+        if not getattr(options, name) > 0:
+            raise OptionError(f"{name.replace('every', 'interval')}: give a number above 0")
+    if options.drain_seconds < 0:
+        raise OptionError("drain_seconds: give 0 or more seconds")
+    if options.max_connections is not None and options.max_connections < 1:
+        raise OptionError("max_connections: give 1 or more, or None for the descriptor limit")
+
+
+def transports_of(options: Options) -> list[str]:
+    """The transports that ``options`` allow, polling first."""
+    chosen = options.transports
+    if chosen is None:
+        return ["polling", "websocket"]
+    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
+    known = [each for each in ("polling", "websocket") if each in chosen]
+    if not known or len(known) != len(set(chosen)):
+        raise OptionError(f"transports={options.transports!r}: give 'polling', 'websocket' or both")
+    return known
+
+
+def _check_contradictions(options: Options) -> None:
+    given = options.given
+    if "allow_upgrades" in given and options.allow_upgrades and len(transports_of(options)) == 1:
+        raise OptionError("allow_upgrades=True needs both transports, and transports names one")
+    if "cors_credentials" in given and options.cors_credentials:
+        origins = options.cors_allowed_origins
+        if isinstance(origins, (list, tuple)) and not origins:
+            raise OptionError("cors_credentials=True says nothing while cors_allowed_origins=[]")
+    if not options.http_compression and "compression_threshold" in given:
+        raise OptionError("compression_threshold says nothing while http_compression=False")
+    if options.json is not None and options.serializer == "msgpack":
+        raise OptionError("json says nothing while serializer='msgpack'; drop one of the two")
+    if getattr(options.client_manager, "write_only", False) is True:
+        raise OptionError("client_manager: a server has to listen too; leave out write_only=True")
+
+
+def _check_transports(options: Options) -> None:
+    transports_of(options)
+
+
+_RULES = (_check_values, _check_transports, _check_contradictions)
+
+
+def engineio_options(options: Options) -> dict[str, Any]:
+    """What goes to `engineio.Server`; its JSON module stays its own (it is a process-wide one)."""
+    names = (
+        "ping_interval ping_timeout max_http_buffer_size allow_upgrades http_compression "
+        "compression_threshold cookie cors_allowed_origins cors_credentials transports"
+    )
+    chosen = {name: getattr(options, name) for name in names.split()}
+    chosen["async_mode"] = options.async_mode or "gevent"
+    return cast("dict[str, Any]", chosen)

@@ -1,0 +1,52 @@
+"""Socket.IO packets with a JSON module of their own.
+
+python-socketio sets a server's ``json=`` on the class that all servers of the process share; here
+each server that was given one has a class for itself.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import orjson
+from socketio.packet import Packet
+
+__all__ = ["FastJson", "TextPacket", "packet_class"]
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+class FastJson:
+    """orjson, and the standard module for what orjson refuses and JSON has."""
+
+    @staticmethod
+    def loads(text: str | bytes, **_: Any) -> Any:
+        """Raises `ValueError` for what is not JSON (RFC 8259), NaN and Infinity included."""
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return json.loads(text, parse_constant=_refuse_constant)
+
+    @staticmethod
+    def dumps(value: Any, **_: Any) -> str:
+        """Raises `TypeError` for what JSON cannot hold."""
+        try:
+            return orjson.dumps(value).decode()
+        except (TypeError, ValueError):
+            return json.dumps(value, separators=(",", ":"))
+
+
+class TextPacket(Packet):
+    """python-socketio's packet on `FastJson`."""
+
+    json = FastJson
+
+
+def packet_class(chosen: Any, json_module: Any) -> Any:
+    """The packet class of one server that asked for ``chosen`` and ``json_module`` (or `None`)."""
+    if json_module is not None:
+        return type(chosen.__name__, (chosen,), {"json": json_module})
+    return TextPacket if chosen is Packet else chosen

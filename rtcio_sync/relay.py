@@ -1,0 +1,243 @@
+"""The way of an envelope: from the bytes that came in to the one socket they are for.
+
+The short way (`Relay.arrive`, # hub): one parse, one decision, the same bytes framed for the
+target; no greenlet switch, no re-encoding. The ordinary way (`Relay.forward`, # hub or greenlet)
+follows the same rules for everything that is not so plain: acknowledgement ids and surplus
+arguments to strip, attachments, msgpack, a target in another process, or an app that wants to see
+its relays first. Both drop what `envelope.judge` refuses.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import orjson
+from engineio import packet as eio_packet
+from socketio.packet import Packet as TextPacket
+
+from .engine_socket import Packet, Relayed, Socket, State
+from .envelope import Drop, head, judge, placeholders_fit
+from .events import RtcioEvents
+from .manager import Member, RoomIndex, Stage
+from .metrics import Counters
+from .websocket import frame_text
+
+__all__ = ["Passage", "Relay"]
+
+log = logging.getLogger(__name__)
+
+_ROOT = b'42["#rtcio:message",'
+_ELSEWHERE = b"42/"
+_EVENT = b',["#rtcio:message",'
+
+
+class Passage(NamedTuple):
+    """A relayed event on the ordinary way."""
+
+    payload: Any
+    #: The envelope's own characters; `None`: re-encode ``payload`` (msgpack, a direct call).
+    raw: str | None
+    attachments: list[bytes]
+
+
+class Relay:
+    """The relay of one server."""
+
+    def __init__(self, manager: RoomIndex, counters: Counters, *, scope: str) -> None:
+        self.manager = manager
+        self.counters = counters
+        self.scope = scope
+        #: Whether packets are text; if not (msgpack), an envelope's characters can't be forwarded.
+        self.textual = True
+        #: The namespaces whose sockets have the default listeners.
+        self.namespaces: set[str] = set()
+        #: Where each message goes that the short way leaves: `(link, message, binary)`.
+        self.ordinary: Callable[[Any, Any, bool], None] = _nowhere
+        #: Encodes an event for the ordinary way: `(namespace, arguments) -> [piece, …]`.
+        self.encode: Callable[[str, list[Any]], list[Any]] = lambda namespace, arguments: []
+
+    def serves(self, member: Member) -> bool:
+        """Whether ``member`` has the default listeners."""
+        return member.relays or member.namespace in self.namespaces
+
+    def settle(self, member: Member) -> None:
+        """Opens or closes the short way of ``member``, after anything that it depends on changed."""
+        member.short = (
+            member.ready
+            and not member.observed
+            and not member.waiting
+            and member.stage is Stage.CONNECTED
+            and self.scope == "namespace"
+            and self.serves(member)
+        )
+
+    # -- the short way: hub ----------------------------------------------------------------------
+
+    def arrive(self, link: Socket, message: bytes, binary: bool) -> None:
+        """Sees each message of a client first; ``message`` is an Engine.IO packet, or binary."""
+        member: Member | None = None
+        if not binary:
+            if message.startswith(_ROOT):
+                member = link.root
+            elif message.startswith(_ELSEWHERE) and link.members:
+                member = self._elsewhere(link, message)
+        if member is None or not member.short or not self._short(member, message):
+            self.ordinary(link, message, binary)
+
+    def _elsewhere(self, link: Socket, message: bytes) -> Member | None:
+        comma = message.find(b",", 3, 512)
+        if comma < 0 or not message.startswith(_EVENT, comma) or link.members is None:
+            return None
+        return link.members.get(message[2:comma].decode())
+
+    def _short(self, member: Member, message: bytes) -> bool:
+        start = 2 if message[2] == 0x5B else message.index(b",") + 1
+        try:
+            arguments = orjson.loads(message[start:])
+        except orjson.JSONDecodeError:
+            return False  # `json` may take what orjson refuses
+        if len(arguments) != 2:
+            return False
+        payload = arguments[1]
+        # `judge`, written out: every relayed message passes here.
+        if type(payload) is dict and "data" in payload and payload.get("source") == member.sid:
+            key = payload.get("target")
+            if type(key) is str and key and key != member.sid:
+                target = self.manager.members[member.namespace].get(key)
+                if target is None or target.stage is not Stage.CONNECTED:
+                    self.manager_else(member, key, message, start)
+                    return True
+                link = target.link
+                if link is None or link.state is not State.WEBSOCKET or target.held is not None:
+                    self.manager.hand_over(target, [Relayed(message)])
+                else:
+                    link.wire.send(frame_text(message))
+                self.counters.relayed += 1
+                return True
+        if member.recovered:
+            return False  # an absent source is filled on the ordinary way
+        self.drop(judge(payload, member.sid) or Drop.MALFORMED)
+        return True
+
+    def manager_else(self, member: Member, target: str, message: bytes, start: int) -> None:
+        """The target is not here: in another process, or nowhere."""
+        raw = message[message.index(b",", start) + 1 : message.rindex(b"]")].decode()
+        self._publish(member, target, raw, [])
+
+    # -- the ordinary way: hub or greenlet -----------------------------------------------------
+
+    def forward(self, member: Member, passage: Passage) -> None:
+        """Applies the rules to one relayed event of ``member`` and hands it on."""
+        payload = passage.payload
+        reason = judge(payload, member.sid, recovered=member.recovered)
+        if reason is None and not placeholders_fit(payload, len(passage.attachments)):
+            reason = Drop.MALFORMED
+        if reason is not None:
+            self.drop(reason)
+            return
+        if "source" not in payload:
+            passage = _with_source(passage, member.sid)
+        target = self.manager.member(payload["target"], member.namespace)
+        if target is None or target.stage is not Stage.CONNECTED:
+            raw, attachments = passage.raw, passage.attachments
+            if raw is None:
+                plain, attachments = TextPacket.deconstruct_binary(payload)
+                raw = orjson.dumps(plain).decode()
+            self._publish(member, payload["target"], raw, attachments)
+        elif self.scope == "room" and not _share_a_room(member.rooms, target.rooms):
+            self.drop(Drop.OTHER_ROOM)
+        else:
+            self._deliver(target, passage)
+
+    def _deliver(self, target: Member, passage: Passage) -> None:
+        if passage.raw is None:
+            pieces = self.encode(target.namespace, [RtcioEvents.MESSAGE, passage.payload])
+        else:
+            opening = head(target.namespace, len(passage.attachments))
+            pieces = [f"{opening}{passage.raw}]", *passage.attachments]
+        self.manager.hand_over(target, [Packet(eio_packet.MESSAGE, piece) for piece in pieces])
+        self.counters.relayed += 1
+
+    def drop(self, reason: str) -> None:
+        """Counts a message that goes nowhere."""
+        self.counters.dropped[reason] += 1
+
+    # -- across processes ------------------------------------------------------------------------
+
+    def _publish(self, member: Member, target: str, raw: str, attachments: list[bytes]) -> None:
+        published = self.manager.publish_relay(
+            {
+                "event": RtcioEvents.MESSAGE,
+                "namespace": member.namespace,
+                "target": target,
+                "rooms": sorted(map(str, member.rooms or ())) if self.scope == "room" else None,
+                "raw": raw,
+                "attachments": [base64.b64encode(each).decode() for each in attachments],
+            }
+        )
+        if published:
+            self.counters.relayed += 1
+        else:
+            self.drop(Drop.UNKNOWN_TARGET)
+
+    def from_elsewhere(self, relay: dict[str, Any]) -> None:
+        """A relay that another process published: the target's half of the rules. # greenlet"""
+        target = self.manager.member(relay["target"], relay["namespace"])
+        if target is None or target.stage is not Stage.CONNECTED or not self.serves(target):
+            return  # it is in a third process, or gone
+        if self.scope == "room" and not _share_a_room(
+            set(relay["rooms"] or ()), {str(room) for room in target.rooms or ()}
+        ):
+            self.drop(Drop.OTHER_ROOM)
+            return
+        raw, attachments = relay["raw"], relay["attachments"]
+        if self.textual:
+            self._deliver(target, Passage(None, raw, attachments))
+        else:
+            payload = TextPacket.reconstruct_binary(json.loads(raw), attachments)
+            self._deliver(target, Passage(payload, None, []))
+
+    # -- peers that leave ------------------------------------------------------------------------
+
+    def peer_left(self, member: Member) -> None:
+        """Tells each peer that shares a room with ``member``, once. # hub or greenlet
+
+        Called when the loss is noticed and again when the last handler has run: a room that the
+        socket was still joining is told then, and nobody twice.
+        """
+        if not self.serves(member):
+            return
+        told_rooms, told = member.told or (set(), {member.sid})
+        rooms = [room for room in member.rooms or () if room not in told_rooms]
+        if not rooms:
+            return
+        self.manager.emit(
+            RtcioEvents.PEER_LEFT,
+            {"id": member.sid},
+            namespace=member.namespace,
+            room=rooms,
+            skip_sid=list(told),
+        )
+        peers = {sid for sid, _ in self.manager.get_participants(member.namespace, rooms)}
+        member.told = (told_rooms | set(rooms), told | peers)
+
+
+def _share_a_room(one: set[Any] | None, other: set[Any] | None) -> bool:
+    return bool(one and other and not one.isdisjoint(other))
+
+
+def _with_source(passage: Passage, sid: str) -> Passage:
+    # Put in front: all that the client wrote stays as it wrote it.
+    payload = {"source": sid, **passage.payload}
+    raw = passage.raw
+    if raw is not None:
+        raw = f'{{"source":{json.dumps(sid)},{raw.lstrip()[1:]}'
+    return Passage(payload, raw, passage.attachments)
+
+
+def _nowhere(link: Any, message: Any, binary: bool) -> None:
+    """Until a server hangs its own way in."""

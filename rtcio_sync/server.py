@@ -1,0 +1,489 @@
+"""`Server`: puts the house together, on python-socketio's interface.
+
+Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
+``_engineio_server_class`` (our engine), ``_handle_connect``, ``_handle_disconnect``,
+``_handle_event``, ``_handle_event_internal``, ``_handle_ack``, ``_handle_eio_disconnect`` (order,
+no ghosts, arity), ``_trigger_event`` (signatures read once) and ``reserved_events``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import socketio
+from socketio import exceptions, packet
+
+from . import engine, flask, serving
+from .dispatch import Dispatcher, first_answer
+from .engine_socket import Socket as Link
+from .envelope import Drop
+from .events import RESERVED_EVENTS, RtcioEvents, node_reason
+from .inbound import Inbound
+from .listeners import add_default_listeners
+from .manager import Member, RoomIndex, arguments_of, graft
+from .metrics import Counters
+from .options import Options, engineio_options
+from .packets import packet_class
+from .relay import Passage, Relay
+from .sessions import Sessions
+from .sockets import BroadcastOperator, Handshake, Namespace, Socket
+from .testing import TestClient
+
+__all__ = ["Server"]
+
+log = logging.getLogger(__name__)
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+class Server(socketio.Server):
+    """The signaling server for rtc.io clients: a `socketio.Server` with the default listeners.
+
+    Every option of ``socketio.Server`` and ``engineio.Server`` is accepted, and ours; each is
+    described in `rtcio_sync.options.Options`. Raises `OptionError` for a misspelt option, a value
+    that can't be meant, or two that contradict each other.
+    """
+
+    reserved_events = ["connect", "disconnect", "disconnecting"]
+
+    def __init__(self, **options: Any) -> None:
+        self.options = Options.of(options)
+        self.counters = Counters()
+        self.dispatcher = Dispatcher(self.counters)
+        self.dispatcher.context = flask.handler_context
+        self.dispatcher.report = flask.report
+        self.path = "/" + self.options.path.strip("/")
+        self._spaces: dict[str, Namespace] = {}
+        self._stop: Any = None
+        chosen = self.options
+        super().__init__(
+            client_manager=graft(chosen.client_manager or RoomIndex()),
+            logger=_logger("rtcio_sync.socketio", chosen.logger),
+            serializer=chosen.serializer,
+            async_handlers=chosen.async_handlers is not False,
+            always_connect=chosen.always_connect,
+            namespaces=chosen.namespaces,
+            **self._engine_options(),
+        )
+        own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
+        self.packet_class = packet_class(self.packet_class, chosen.json)
+        self.manager.json = self.packet_class.json
+        self.sessions = Sessions(self)
+        self.inbound = Inbound(self, late=own_code)
+        self.relay = Relay(self.manager, self.counters, scope=chosen.relay_scope)
+        self.relay.textual = self.packet_class.uses_binary_events
+        self.relay.encode = self._encode
+        self.relay.ordinary = self.inbound.take
+        self.eio.arrive = self.relay.arrive
+        self.eio.work = self.inbound.work
+        self.eio.lost = self._lost
+        self.eio.on_first_request = lambda environ: serving.on_first_request(self, environ)
+        add_default_listeners(self)
+        serving.warn_of_many_workers(self)
+        if chosen.app is not None:
+            self.init_app(chosen.app)
+
+    def _engine_options(self) -> dict[str, Any]:
+        chosen = self.options
+        return {
+            **engineio_options(chosen),
+            "engineio_logger": _logger("rtcio_sync.engineio", chosen.engineio_logger),
+            "limits": chosen.limits,
+            "counters": self.counters,
+            "max_connections": chosen.max_connections,
+            "monitor_clients": chosen.monitor_clients,
+            "adaptable": chosen.async_mode is None,
+        }
+
+    def _engineio_server_class(self) -> Any:
+        return engine.Server
+
+    # -- the app -----------------------------------------------------------------------------------
+
+    def init_app(self, app: Any) -> None:
+        """Wraps a Flask app: its ``wsgi_app`` also serves the Socket.IO path from now on.
+
+        Handlers then run in contexts of that app. Several apps may share a server, and each app
+        has one: it is ``app.extensions["rtcio"]``. Raises `OptionError` when it is another.
+        """
+        flask.init_app(self, app)
+
+    def listen(self, port: int, host: str = "0.0.0.0", **options: Any) -> None:
+        """Serves until SIGTERM, SIGINT or `stop`; then closes every client so that it comes back.
+
+        The Flask app given as ``app=`` is served too. ``port`` 0: any free one. ``options`` go to
+        gevent's ``pywsgi.WSGIServer`` (``keyfile`` and ``certfile`` for TLS). Raises `OSError` when
+        the address cannot be had.
+        """
+        app = options.pop("app", self.options.app)
+        serving.listen(self, port, host, app, options)
+
+    def stop(self) -> None:
+        """Ends `listen`, from any greenlet."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def test_client(self, app: Any = None, namespace: str = "/", **options: Any) -> TestClient:
+        """A connected client without sockets, for tests of an app's own handlers.
+
+        ``app``: the Flask app in whose contexts they run; `None`: the one given as ``app=``. For
+        ``options`` see `rtcio_sync.testing.TestClient`.
+        """
+        return TestClient(self, app if app is not None else self.options.app, namespace, **options)
+
+    def stats(self) -> dict[str, Any]:
+        """Plain counters since the start, and how many sockets and rooms there are now."""
+        count = self.counters
+        members = self.manager.members if isinstance(self.manager, RoomIndex) else {}
+        rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
+        return {
+            "connected": sum(len(inside) for inside in members.values()),
+            "connections": len(self.eio.sockets),
+            "rooms": max(0, rooms),
+            "connects": count.connects,
+            "disconnects": count.disconnects,
+            "relayed": count.relayed,
+            "dropped": dict(count.dropped),
+            "closed": dict(count.closed),
+            "handler_errors": count.handler_errors,
+        }
+
+    # -- Socket.IO's own idiom ---------------------------------------------------------------------
+
+    def on(self, event: str, handler: Fn | None = None, namespace: str | None = None) -> Any:
+        """Registers a handler: a decorator, or a call with ``handler``.
+
+        ``"connection"``: ``fn(socket)``, for each client of the namespace; several may be
+        registered. Any other event: python-socketio's handlers, ``fn(sid, …)``. A handler gets the
+        arguments it declares. Raises `TypeError` for what can't be a handler.
+        """
+        if event == "connection":
+            return self.of(namespace or "/").on(event, handler)
+
+        def register(fn: Fn) -> Fn:
+            self.dispatcher.callee(fn)
+            self.handlers.setdefault(namespace or "/", {})[event] = fn
+            self._observe_all()
+            return fn
+
+        return register if handler is None else register(handler)
+
+    def of(self, namespace: str) -> Namespace:
+        """The namespace of that name; clients may connect to it from now on."""
+        name = namespace if namespace.startswith("/") else f"/{namespace}"
+        known = self._spaces.get(name)
+        if known is None:
+            known = self._spaces[name] = Namespace(name)
+            known._set_server(self)
+        return known
+
+    def register_namespace(self, namespace_handler: Any) -> None:
+        super().register_namespace(namespace_handler)
+        if isinstance(namespace_handler, Namespace):
+            self._spaces[namespace_handler.name] = namespace_handler
+        self._observe_all()
+
+    def use(self, fn: Fn) -> Fn:
+        """Registers ``fn(socket)`` to run before ``connection`` in ``"/"``; see `Namespace.use`."""
+        return self.of("/").use(fn)
+
+    def to(self, *rooms: Any) -> BroadcastOperator:
+        """The sockets in ``rooms`` of ``"/"``."""
+        return self.of("/").to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> BroadcastOperator:
+        """The sockets of ``"/"`` that are in none of ``rooms``."""
+        return self.of("/").except_(*rooms)
+
+    @property
+    def sockets(self) -> dict[str, Socket]:
+        """The connected sockets of ``"/"`` in this process, by sid."""
+        return self.of("/").sockets
+
+    def fetch_sockets(self) -> list[Socket]:
+        """The connected sockets of ``"/"`` in this process."""
+        return self.of("/").fetch_sockets()
+
+    def sockets_join(self, *rooms: Any) -> None:
+        """Makes all sockets of ``"/"`` join ``rooms``."""
+        self.of("/").sockets_join(*rooms)
+
+    def sockets_leave(self, *rooms: Any) -> None:
+        """Makes all sockets of ``"/"`` leave ``rooms``."""
+        self.of("/").sockets_leave(*rooms)
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnects all sockets of ``"/"``; ``close``: their connections too."""
+        self.of("/").disconnect_sockets(close)
+
+    # -- python-socketio's idiom -------------------------------------------------------------------
+
+    def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: str | None = None,
+        sid: str | None = None,
+        namespace: str | None = None,
+        timeout: float = 60,
+        ignore_queue: bool = False,
+    ) -> Any:
+        """Emits to one client and waits for its acknowledgement; works inside handlers.
+
+        ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it and
+        `ValueError` without a recipient.
+        """
+        if to is None and sid is None:
+            raise ValueError("Cannot use call() to broadcast.")
+        waiter = _Waiter(self.eio.create_event())
+        self.emit(
+            event,
+            data=data,
+            room=to or sid,
+            namespace=namespace,
+            callback=waiter,
+            ignore_queue=ignore_queue,
+        )
+        if not waiter.event.wait(timeout=timeout):
+            raise exceptions.TimeoutError()
+        answer = waiter.answer
+        return answer if len(answer) > 1 else answer[0] if answer else None
+
+    def disconnect(
+        self, sid: str, namespace: str | None = None, ignore_queue: bool = False
+    ) -> None:
+        """Disconnects one client from a namespace; its connection stays for the others."""
+        namespace = namespace or "/"
+        here = self.manager.is_connected if ignore_queue else self.manager.can_disconnect
+        if not here(sid, namespace):
+            return
+        self._send_packet(
+            self.manager.eio_sid_from_sid(sid, namespace),
+            self.packet_class(packet.DISCONNECT, namespace=namespace),
+        )
+        self.sessions.disconnect(
+            self.manager.member(sid, namespace), "server namespace disconnect"
+        )
+
+    def shutdown(self) -> None:
+        """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
+        serving.drain(self)
+
+    # -- what the rest of the house asks -------------------------------------------------------------
+
+    def _knows(self, namespace: str) -> bool:
+        if not namespace.startswith("/"):
+            return False
+        known: tuple[Any, ...] = (self.handlers, self.namespace_handlers, self._spaces)
+        if any(namespace in each for each in known):
+            return True
+        return self.namespaces == "*" or namespace in self.namespaces
+
+    def _socket(self, member: Member) -> Socket:
+        if member.socket is None:
+            environ = self.environ.get(member.eio_sid)
+            member.socket = Socket(self, member, Handshake(environ, None))
+        return member.socket  # type: ignore[no-any-return]
+
+    def _serve_relays(self, namespace: str) -> None:
+        self.relay.namespaces.add(namespace)
+        self._observe_all()
+
+    def _observe_all(self) -> None:
+        if isinstance(self.manager, RoomIndex):
+            for inside in list(self.manager.members.values()):
+                for member in list(inside.values()):
+                    self._observe(member)
+
+    def _observe(self, member: Member) -> None:
+        """Whether something of the app's wants to see this socket's relays first."""
+        names = (RtcioEvents.MESSAGE, "*")
+        handlers = [self.handlers.get(member.namespace, {}), self.handlers.get("*", {})]
+        space = self.namespace_handlers.get(member.namespace, self.namespace_handlers.get("*"))
+        member.observed = (
+            (member.socket is not None and member.socket._observing)
+            or any(name in each for each in handlers for name in names)
+            or _catches(space)
+            or "_trigger_event" in self.__dict__  # the Admin UI's instrumentation
+        )
+        self.relay.settle(member)
+
+    def _encode(self, namespace: str, arguments: list[Any]) -> list[Any]:
+        made = self.packet_class(packet.EVENT, namespace=namespace, data=arguments).encode()
+        return made if isinstance(made, list) else [made]
+
+    def _guarded(
+        self, member: Member, event: str, args: tuple[Any, ...], fn: Callable[..., Any], *given: Any
+    ) -> Any:
+        """Calls ``fn(*given)`` in the context of one event of one socket; never raises."""
+        environ = self.environ.get(member.eio_sid)
+
+        def inside() -> Any:
+            with self.dispatcher.context(environ, member.sid, member.namespace, event, args):
+                return self.dispatcher.guarded(environ, event, fn, *given)
+
+        return self.dispatcher.guarded(environ, event, inside)
+
+    # -- from the engine: greenlet, but where it says hub --------------------------------------------
+
+    def _lost(self, link: Link, reason: str) -> None:
+        """A connection is over: peers hear of it now, handlers when their turn comes. # hub"""
+        for member in self.manager.members_of(link.sid):
+            self.sessions.leaving(member)
+        link.enqueue(("lost", reason))
+
+    def _acknowledged(self, eio_sid: str, namespace: str, id: int, data: list[Any]) -> None:
+        """An acknowledgement queues behind nothing: `call` may wait for it in a handler. # hub"""
+        member = self.manager.member_of(eio_sid, namespace)
+        callback = self.manager.take_callback(member.sid, id) if member is not None else None
+        if isinstance(callback, _Waiter):
+            callback(*data)
+        elif callback is not None:
+            self.eio.spawn(self._guarded, member, "ack", tuple(data), callback, *data)
+
+    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        for member in self.manager.members_of(eio_sid):
+            self.sessions.disconnect(member, node_reason(reason))
+        self._binary_packet.pop(eio_sid, None)
+        self.environ.pop(eio_sid, None)
+
+    def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        self.sessions.connect(eio_sid, namespace or "/", data)
+
+    def _handle_disconnect(
+        self, eio_sid: str, namespace: str | None, reason: str | None = None
+    ) -> None:
+        member = self.manager.member_of(eio_sid, namespace or "/")
+        if member is not None:
+            self.sessions.disconnect(member, reason or "client namespace disconnect")
+
+    def _handle_ack(self, eio_sid: str, namespace: str | None, id: int, data: list[Any]) -> None:
+        self._acknowledged(eio_sid, namespace or "/", id, data)
+
+    def _handle_event(
+        self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]
+    ) -> None:
+        namespace = namespace or "/"
+        member = self.manager.member_of(eio_sid, namespace)
+        if member is None:
+            self.relay.drop(Drop.NOT_CONNECTED)
+        elif not isinstance(data[0], str) or data[0] in RESERVED_EVENTS:
+            self.relay.drop(Drop.RESERVED_EVENT)
+        elif data[0] == RtcioEvents.MESSAGE and self.relay.serves(member):
+            payload = data[1] if len(data) > 1 else None
+            self._handle_relay(member, Passage(payload, None, []), None, data)
+        elif self.options.async_handlers and self.async_handlers:
+            self.start_background_task(
+                self._handle_event_internal, self, member.sid, eio_sid, data, namespace, id
+            )
+        else:
+            self._handle_event_internal(self, member.sid, eio_sid, data, namespace, id)
+
+    def _handle_event_internal(
+        self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
+    ) -> None:
+        member = self.manager.member(sid, namespace)
+        if member is None:
+            return
+        event, args = data[0], tuple(data[1:])
+        answered, answer = self._guarded(
+            member, event, args, self._answer, member, event, args
+        ) or (False, None)
+        if answered and id is not None:
+            self._send_packet(
+                eio_sid,
+                self.packet_class(
+                    packet.ACK, namespace=namespace, id=id, data=arguments_of(answer)
+                ),
+            )
+
+    def _answer(
+        self, member: Member, event: str, args: tuple[Any, ...], *, asked: bool = False
+    ) -> tuple[bool, Any]:
+        """Runs both idioms' handlers of one event: whether there were any, and what they say."""
+        socket: Socket | None = member.socket
+        if socket is not None and not asked and not self._passes(socket, event, args):
+            return False, None
+        environ = self.environ.get(member.eio_sid)
+        said = self.dispatcher.guarded(
+            environ, event, self._trigger_event, event, member.namespace, member.sid, *args
+        )
+        answers = [] if said is self.not_handled else [said]
+        if socket is not None:
+            heard, said = socket._receive(event, args)
+            answers += [said] if heard else []
+        return bool(answers), first_answer(answers)
+
+    def _passes(self, socket: Socket, event: str, args: tuple[Any, ...]) -> bool:
+        try:
+            socket._pass(event, args)
+        except Exception:  # raising is how a middleware of the app's drops an event
+            log.debug("an event was dropped by socket.use", exc_info=True)
+            self.relay.drop(Drop.MIDDLEWARE)
+            return False
+        return True
+
+    def _handle_relay(
+        self, member: Member, passage: Passage, pkt: Any, data: list[Any] | None = None
+    ) -> None:
+        """A relay on the ordinary way: the app's middlewares, the relay, the app's handlers."""
+        arguments = data if data is not None else pkt.data
+        event, args = arguments[0], tuple(arguments[1:])
+
+        def go() -> None:
+            if member.socket is not None and not self._passes(member.socket, event, args):
+                return
+            self.relay.forward(member, passage)
+            self._answer(member, event, args, asked=True)
+
+        if member.observed:
+            self._guarded(member, event, args, go)
+        else:
+            self.relay.forward(member, passage)
+
+    def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+        """python-socketio's half of an event, each handler with the arguments it declares."""
+        handler, fitted = self._get_event_handler(event, namespace, args)
+        if handler:
+            return self.dispatcher.callee(handler)(*fitted)
+        space, fitted = self._get_namespace_handler(namespace, args)
+        if space is None:
+            return self.not_handled
+        if type(space).trigger_event is not socketio.Namespace.trigger_event:
+            return space.trigger_event(event, *fitted)
+        method = getattr(space, f"on_{event}", None)
+        return self.not_handled if method is None else self.dispatcher.callee(method)(*fitted)
+
+
+class _Waiter:
+    """The callback of `Server.call`: safe in the hub."""
+
+    def __init__(self, event: Any) -> None:
+        self.event = event
+        self.answer: tuple[Any, ...] = ()
+
+    def __call__(self, *answer: Any) -> None:
+        self.answer = answer
+        self.event.set()
+
+
+def _catches(space: Any) -> bool:
+    if space is None:
+        return False
+    overridden = type(space).trigger_event is not socketio.Namespace.trigger_event
+    return overridden or hasattr(space, f"on_{RtcioEvents.MESSAGE}")
+
+
+def _logger(name: str, asked: Any) -> Any:
+    """The logger for one of upstream's layers; a handler is never added to it."""
+    if asked is not None and not isinstance(asked, bool):
+        return asked
+    logger = logging.getLogger(name)
+    logger.setLevel(logging.INFO if asked else logging.ERROR)
+    return logger
+
+

@@ -1,0 +1,147 @@
+"""A server process: what it is told at its start, `listen`, and how it ends.
+
+What a stopping server owes its clients is the same everywhere: Engine.IO's close packet and
+WebSocket code 1001, never Socket.IO's DISCONNECT, so that they come back (RFC 6455 7.4.1).
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent import monkey, pywsgi
+from gevent.event import Event
+from socketio.pubsub_manager import PubSubManager
+
+from . import takeover
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["drain", "listen", "on_first_request", "warn_of_many_workers"]
+
+log = logging.getLogger(__name__)
+
+
+def on_first_request(server: Server, environ: dict[str, Any]) -> None:
+    """The process has begun to serve. # greenlet"""
+    if server.async_mode == "gevent" and "werkzeug.socket" not in environ:
+        warn_if_unpatched()
+        patience = server.options.drain_seconds + 1
+        takeover.watch_stop(environ, lambda: drain(server), patience=patience)
+
+
+def warn_if_unpatched() -> None:
+    """Warns of a process whose blocking calls would stop every connection."""
+    if not monkey.is_module_patched("socket"):
+        log.warning(
+            "this process is not monkey-patched, so that one blocking call stops every client: "
+            "begin the main module with `from gevent import monkey` and `monkey.patch_all()`, or "
+            "run it under `gunicorn -k gevent`, which does it"
+        )
+
+
+def warn_of_many_workers(server: Server) -> None:
+    """Warns, in one process of all, of gunicorn workers that cannot see each other's clients."""
+    if isinstance(server.manager, PubSubManager):
+        return
+    frame = sys._getframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if type(owner).__module__.startswith("gunicorn.") and hasattr(owner, "cfg"):
+            # An Arbiter (--preload) has no age; of the workers the first speaks.
+            if owner.cfg.workers > 1 and getattr(owner, "age", 1) == 1:
+                log.warning(
+                    "gunicorn runs %d workers, and clients of one cannot reach those of another: "
+                    "use `-w 1`, or Server(client_manager=socketio.RedisManager(url)) behind a "
+                    "proxy with sticky sessions",
+                    owner.cfg.workers,
+                )
+            return
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def drain(server: Server) -> None:
+    """Closes every client so that it comes back and lets handlers finish. # greenlet"""
+    server.eio.close_all()
+    until = time.monotonic() + server.options.drain_seconds
+    server.sleep(0.05)  # at least a turn of the loop: the close frames go out in it
+    while server.eio.working and time.monotonic() < until:
+        server.sleep(0.02)
+    server.eio.shutdown()
+
+
+def listen(server: Server, port: int, host: str, app: Any, options: dict[str, Any]) -> None:
+    """Serves until a signal or `Server.stop`. # greenlet, the main one"""
+    application = app or not_found(server)
+    if server.async_mode == "threading":
+        _listen_on_threads(server, port, host, application)
+        return
+    warn_if_unpatched()
+    options.setdefault("log", None)
+    options.setdefault("error_log", logging.getLogger("rtcio_sync.wsgi"))
+    http = pywsgi.WSGIServer((host, port), application, **options)
+    stop = server._stop = Event()
+    restore = _on_signals(stop.set)
+    try:
+        http.start()
+        log.info("listening on %s:%s", host, http.server_port)
+        stop.wait()
+        http.stop_accepting()
+        drain(server)
+    finally:
+        restore()
+        http.close()
+
+
+def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:
+    """Has SIGTERM and SIGINT call ``stop``; the result undoes it."""
+    watchers = []
+    # Only the main thread may ask for signals; elsewhere `Server.stop` remains.
+    if gevent.get_hub().loop.default:
+        watchers = [gevent.signal_handler(each, stop) for each in (signal.SIGTERM, signal.SIGINT)]
+
+    def restore() -> None:
+        for watcher in watchers:
+            watcher.cancel()
+
+    return restore
+
+
+def _listen_on_threads(server: Server, port: int, host: str, application: Any) -> None:
+    import threading
+
+    from werkzeug.serving import make_server
+
+    http = make_server(host, port, application, threaded=True)
+    stop = server._stop = threading.Event()
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for each in (signal.SIGTERM, signal.SIGINT):
+            previous[each] = signal.signal(each, lambda *_: stop.set())
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    try:
+        stop.wait()
+        drain(server)
+        http.shutdown()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def not_found(server: Server) -> Callable[..., Iterable[bytes]]:
+    """The WSGI application of a server that wraps no app."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path == server.path or path.startswith(server.path + "/"):
+            return server.handle_request(environ, start_response)
+        start_response("404 NOT FOUND", [("Content-Type", "text/plain")])
+        return [b"Not Found"]
+
+    return application

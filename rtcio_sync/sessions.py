@@ -1,0 +1,181 @@
+"""A socket's life in a namespace: admitted, welcomed, gone. No way out of it leaves a ghost."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+from typing import TYPE_CHECKING, Any
+
+from socketio import exceptions, packet
+
+from .engine_socket import Socket as Link
+from .errors import refusal
+from .events import node_reason, upstream_reason
+from .manager import Member, Stage
+from .sockets import Handshake, Namespace, Socket
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["Sessions"]
+
+log = logging.getLogger(__name__)
+
+_REFUSALS = (builtins.ConnectionRefusedError, exceptions.ConnectionRefusedError)
+
+
+class Sessions:
+    """Connects and disconnects the sockets of one server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    # -- greenlet --------------------------------------------------------------------------------
+
+    def connect(self, eio_sid: str, namespace: str, auth: Any) -> None:
+        """Answers a CONNECT packet (Socket.IO v5, "Connection to a namespace")."""
+        server = self.server
+        if not server._knows(namespace):
+            self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
+            return
+        sid = server.manager.pre_connect(eio_sid, namespace)
+        if sid is None:
+            self._refuse(eio_sid, namespace, "Unable to connect")
+            return
+        member = server.manager.member(sid, namespace)
+        self._attach(member)
+        # What is emitted to it from now on waits for its CONNECT packet to go first.
+        member.held = []
+        if server.always_connect:
+            self._accept(member)
+        refused = self._ask(member, auth)
+        if refused is not None:
+            self._turn_away(member, refused)
+        else:
+            if not server.always_connect:
+                self._accept(member)
+            self._welcome(member)
+
+    def _refuse(self, eio_sid: str, namespace: str, why: Any) -> None:
+        pkt = self.server.packet_class(packet.CONNECT_ERROR, data=why, namespace=namespace)
+        self.server._send_packet(eio_sid, pkt)
+
+    def _attach(self, member: Member) -> None:
+        link = self.server.eio.sockets.get(member.eio_sid)
+        if not isinstance(link, Link):
+            return  # one that has no connection: another package's test client
+        member.link = link
+        if member.namespace == "/":
+            link.root = member
+        else:
+            link.members = link.members or {}
+            link.members[member.namespace] = member
+
+    def _accept(self, member: Member) -> None:
+        pkt = self.server.packet_class(
+            packet.CONNECT, data={"sid": member.sid}, namespace=member.namespace
+        )
+        self.server._send_packet(member.eio_sid, pkt)
+        self.server.manager.connect(member.sid, member.namespace)
+        self.server.counters.connects += 1
+        self.server.manager.release(member)
+
+    def _ask(self, member: Member, auth: Any) -> Any:
+        """Runs what may refuse a client: `None`, or what to answer it."""
+        server = self.server
+        environ = server.environ.get(member.eio_sid)
+        space = server._spaces.get(member.namespace)
+        try:
+            with server.dispatcher.context(
+                environ, member.sid, member.namespace, "connect", (environ, auth)
+            ):
+                if space is not None and (space._uses or space._connection):
+                    member.socket = Socket(server, member, Handshake(environ, auth))
+                    for use in space._uses:
+                        use(member.socket)
+                said = server._trigger_event(
+                    "connect", member.namespace, member.sid, environ, auth or None
+                )
+        except _REFUSALS as error:
+            return refusal(error)
+        except Exception:  # the app's code may raise anything: then nobody comes in
+            server.counters.handler_errors += 1
+            server.dispatcher.report(environ, "connect")
+            return {"message": "Connection rejected by server"}
+        return {"message": "Connection rejected by server"} if said is False else None
+
+    def _turn_away(self, member: Member, why: Any) -> None:
+        server = self.server
+        if member.stage is Stage.CONNECTED:
+            server.counters.disconnects += 1
+        server.manager.pre_disconnect(member.sid, member.namespace)
+        pkt = server.packet_class(
+            packet.DISCONNECT if server.always_connect else packet.CONNECT_ERROR,
+            data=why,
+            namespace=member.namespace,
+        )
+        server._send_packet(member.eio_sid, pkt)
+        self._remove(member)
+
+    def _welcome(self, member: Member) -> None:
+        """Runs the ``connection`` handlers; relays of the socket wait until they have returned."""
+        server = self.server
+        space: Namespace | None = server._spaces.get(member.namespace)
+        gone = member.link is not None and member.link.closed
+        if space is not None and space._connection and not gone:
+            socket = server._socket(member)
+            for handler in space._connection:
+                server._guarded(member, "connection", (), handler, socket)
+        member.ready = True
+        server._observe(member)
+
+    # -- hub or greenlet -----------------------------------------------------------------------
+
+    def leaving(self, member: Member) -> None:
+        """The socket is lost: no target any more, and its peers hear of it now."""
+        if member.stage is Stage.CONNECTED:
+            self.server.manager.pre_disconnect(member.sid, member.namespace)
+            self.server.relay.settle(member)
+            self.server.relay.peer_left(member)
+
+    # -- greenlet --------------------------------------------------------------------------------
+
+    def disconnect(self, member: Member, reason: str) -> None:
+        """Takes a socket out: peer-left, the app's handlers, its rooms; whatever they raise."""
+        server = self.server
+        self.leaving(member)
+        try:
+            # A handler that still ran may have joined a room since its peers were told.
+            server.relay.peer_left(member)
+            self._tell(member, "disconnecting", reason)
+            self._tell(member, "disconnect", reason)
+        finally:
+            server.relay.peer_left(member)
+            server.counters.disconnects += 1
+            self._remove(member)
+
+    def _tell(self, member: Member, event: str, reason: str) -> None:
+        server = self.server
+        server._guarded(
+            member,
+            event,
+            (reason,),
+            server._trigger_event,
+            event,
+            member.namespace,
+            member.sid,
+            upstream_reason(reason),
+        )
+        if member.socket is not None:
+            server._guarded(
+                member, event, (reason,), member.socket._end, event, node_reason(reason)
+            )
+
+    def _remove(self, member: Member) -> None:
+        self.server.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+        link = member.link
+        if link is not None:
+            if link.root is member:
+                link.root = None
+            elif link.members:
+                link.members.pop(member.namespace, None)

@@ -1,0 +1,434 @@
+"""Socket.IO's own server API, sync: what ``connection`` handlers and `Server.of` give to an app."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import socketio
+
+from .dispatch import Callee, first_answer
+from .errors import OptionError
+from .events import RESERVED_EVENTS, RtcioEvents
+from .manager import Member, Stage
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["BroadcastOperator", "Handshake", "Namespace", "Socket"]
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+class Handshake:
+    """What the client said when it connected.
+
+    ``auth``: the ``auth`` option of its socket.io-client, ``{}`` if it had none. ``headers``: by
+    lower-case name. ``query``: the last value of each parameter. ``address``: the peer's address
+    as the WSGI server (or werkzeug's ProxyFix) tells it. ``environ``: the handshake's WSGI environ
+    without the server's own streams and sockets.
+    """
+
+    __slots__ = ("auth", "environ")
+
+    def __init__(self, environ: Any, auth: Any) -> None:
+        self.environ: dict[str, Any] = environ if isinstance(environ, dict) else {}
+        self.auth: Any = {} if auth is None else auth
+
+    @property
+    def headers(self) -> dict[str, str]:
+        found = {
+            key[5:].replace("_", "-").lower(): value
+            for key, value in self.environ.items()
+            if key.startswith("HTTP_")
+        }
+        for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            if self.environ.get(key):
+                found[key.replace("_", "-").lower()] = self.environ[key]
+        return found
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(urllib.parse.parse_qsl(self.environ.get("QUERY_STRING", "")))
+
+    @property
+    def address(self) -> str:
+        return str(self.environ.get("REMOTE_ADDR", ""))
+
+
+def _check_name(event: Any) -> None:
+    if not isinstance(event, str):
+        raise OptionError(f"an event's name is a string, not {type(event).__name__}")
+    if event in RESERVED_EVENTS:
+        raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")
+
+
+class BroadcastOperator:
+    """Some sockets of one namespace: those in any of its rooms (all, if it has none), less some.
+
+    Immutable: each of ``to``, ``in_`` and ``except_`` returns a new one. A room may also be a sid.
+    """
+
+    __slots__ = ("_except", "_namespace", "_rooms", "_server")
+
+    def __init__(
+        self,
+        server: Server,
+        namespace: str,
+        rooms: tuple[Any, ...] = (),
+        excepted: tuple[Any, ...] = (),
+    ) -> None:
+        self._server = server
+        self._namespace = namespace
+        self._rooms = rooms
+        self._except = excepted
+
+    def to(self, *rooms: Any) -> BroadcastOperator:
+        """Adds rooms, each given singly or in a list."""
+        return BroadcastOperator(
+            self._server, self._namespace, (*self._rooms, *_flat(rooms)), self._except
+        )
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> BroadcastOperator:
+        """Leaves out the sockets in ``rooms``, each given singly or in a list."""
+        return BroadcastOperator(
+            self._server, self._namespace, self._rooms, (*self._except, *_flat(rooms))
+        )
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Emits to all of them. Raises `OptionError` for a reserved event name."""
+        _check_name(event)
+        self._server.manager.emit(
+            event,
+            args,
+            namespace=self._namespace,
+            room=list(self._rooms) or None,
+            skip_sid=list(self._except),
+        )
+
+    def fetch_sockets(self) -> list[Socket]:
+        """The sockets themselves, of this process."""
+        return [self._server._socket(member) for member in self._members()]
+
+    def sockets_join(self, *rooms: Any) -> None:
+        """Makes them join ``rooms``."""
+        for member in self._members():
+            for room in _flat(rooms):
+                self._server.enter_room(member.sid, room, namespace=self._namespace)
+
+    def sockets_leave(self, *rooms: Any) -> None:
+        """Makes them leave ``rooms``."""
+        for member in self._members():
+            for room in _flat(rooms):
+                self._server.leave_room(member.sid, room, namespace=self._namespace)
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnects them; ``close``: their connections too, with all other namespaces."""
+        for socket in self.fetch_sockets():
+            socket.disconnect(close)
+
+    def _members(self) -> list[Member]:
+        manager = self._server.manager
+        inside = manager._participants(self._namespace, list(self._rooms) or None)
+        out = manager._participants(self._namespace, list(self._except)) if self._except else {}
+        found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
+        return [each for each in found if each is not None and each.stage is Stage.CONNECTED]
+
+
+def _flat(rooms: Iterable[Any]) -> Iterator[Any]:
+    for room in rooms:
+        if isinstance(room, (list, tuple, set, frozenset)):
+            yield from room
+        else:
+            yield room
+
+
+class Socket:
+    """One client in one namespace, as a ``connection`` handler gets it."""
+
+    __slots__ = ("_any", "_listeners", "_member", "_server", "_uses", "data", "handshake", "id")
+
+    def __init__(self, server: Server, member: Member, handshake: Handshake) -> None:
+        self._server = server
+        self._member = member
+        self._listeners: dict[str, list[tuple[Callee, bool]]] = {}
+        self._any: list[Callee] = []
+        self._uses: list[Callee] = []
+        #: The sid.
+        self.id: str = member.sid
+        #: The app's own, for as long as the socket lives.
+        self.data: dict[str, Any] = {}
+        #: What the client said when it connected.
+        self.handshake = handshake
+
+    @property
+    def rooms(self) -> set[Any]:
+        """The rooms it is in, its own (named by its sid) included; empty once it has left."""
+        return set(self._server.manager.get_rooms(self.id, self._member.namespace))
+
+    @property
+    def connected(self) -> bool:
+        """Whether it still is."""
+        return self._member.stage is Stage.CONNECTED
+
+    @property
+    def recovered(self) -> bool:
+        """Whether it came back to an earlier session."""
+        return self._member.recovered
+
+    @property
+    def namespace(self) -> str:
+        """The name of its namespace."""
+        return self._member.namespace
+
+    # -- handlers --------------------------------------------------------------------------------
+
+    def on(self, event: str, handler: Fn | None = None) -> Any:
+        """Registers a handler of an event: a decorator, or a call with ``handler``.
+
+        An event's handlers get the client's arguments; the first result that is not `None` is the
+        acknowledgement. Those of ``"disconnecting"`` (the rooms are still there) and
+        ``"disconnect"`` get ``(reason)``, one of `DisconnectReason`. Several handlers of one event
+        run in the order they were registered. Raises `TypeError` for what can't be a handler.
+        """
+        return self._register(event, handler, once=False)
+
+    def once(self, event: str, handler: Fn | None = None) -> Any:
+        """Like `on`, for the next such event alone."""
+        return self._register(event, handler, once=True)
+
+    def _register(self, event: str, handler: Fn | None, *, once: bool) -> Any:
+        def register(fn: Fn) -> Fn:
+            self._listeners.setdefault(event, []).append((Callee(fn), once))
+            if event == RtcioEvents.MESSAGE:
+                self._server._observe(self._member)
+            return fn
+
+        return register if handler is None else register(handler)
+
+    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
+        """Removes a handler of an event, or all of them."""
+        kept = [each for each in self._listeners.get(event, ()) if each[0].fn is not handler]
+        self._listeners[event] = kept if handler is not None else []
+
+    def on_any(self, handler: Fn) -> Fn:
+        """Registers a handler ``(event, *args)`` of every event; it runs before the others."""
+        self._any.append(Callee(handler))
+        self._server._observe(self._member)
+        return handler
+
+    def use(self, fn: Fn) -> Fn:
+        """Registers ``fn(event, args)`` to run before each of its events; to drop one, raise."""
+        self._uses.append(Callee(fn))
+        self._server._observe(self._member)
+        return fn
+
+    # -- towards the client ----------------------------------------------------------------------
+
+    def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
+        """Sends an event to this client.
+
+        ``callback(*answer)`` runs when the client acknowledges it. Raises `OptionError` for a
+        reserved event name.
+        """
+        _check_name(event)
+        self._server.manager.emit(
+            event, args, namespace=self._member.namespace, room=self.id, callback=callback
+        )
+
+    def send(self, *args: Any) -> None:
+        """Sends an event ``message``."""
+        self.emit("message", *args)
+
+    def call(self, event: str, *args: Any, timeout: float = 60) -> Any:
+        """Sends an event and waits for the acknowledgement: its argument, a tuple of several.
+
+        ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it, and
+        `OptionError` for a reserved event name. Works inside a handler of the same socket.
+        """
+        _check_name(event)
+        return self._server.call(
+            event, args, to=self.id, namespace=self._member.namespace, timeout=timeout
+        )
+
+    def disconnect(self, close: bool = False) -> None:
+        """Disconnects it; ``close``: its connection too, with all other namespaces."""
+        self._server.disconnect(self.id, namespace=self._member.namespace)
+        if close:
+            self._server.eio.disconnect(self._member.eio_sid)
+
+    # -- towards others --------------------------------------------------------------------------
+
+    def to(self, *rooms: Any) -> BroadcastOperator:
+        """The sockets in ``rooms``, this one left out."""
+        return self.broadcast.to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> BroadcastOperator:
+        """All sockets but this one and those in ``rooms``."""
+        return self.broadcast.except_(*rooms)
+
+    @property
+    def broadcast(self) -> BroadcastOperator:
+        """All sockets of the namespace but this one."""
+        return BroadcastOperator(self._server, self._member.namespace, (), (self.id,))
+
+    # -- rooms -----------------------------------------------------------------------------------
+
+    def join(self, *rooms: Any) -> None:
+        """Joins rooms, each given singly or in a list; nothing, once the client has left.
+
+        Raises `ValueError` for a room that is another socket's own.
+        """
+        if self._server.manager.member(self.id, self._member.namespace) is self._member:
+            for room in _flat(rooms):
+                self._server.enter_room(self.id, room, namespace=self._member.namespace)
+
+    def leave(self, *rooms: Any) -> None:
+        """Leaves rooms; no peer-left is sent."""
+        for room in _flat(rooms):
+            self._server.leave_room(self.id, room, namespace=self._member.namespace)
+
+    # -- what the library calls: greenlet --------------------------------------------------------
+
+    def _pass(self, event: str, args: tuple[Any, ...]) -> None:
+        for use in self._uses:
+            use(event, list(args))
+
+    def _receive(self, event: str, args: tuple[Any, ...]) -> tuple[bool, Any]:
+        """Runs the handlers of one event: whether there were any, and the acknowledgement."""
+        guarded, environ = self._server.dispatcher.guarded, self.handshake.environ
+        for each in self._any:
+            guarded(environ, event, each, event, *args)
+        listeners = self._listeners.get(event)
+        if not listeners:
+            return False, None
+        self._listeners[event] = [each for each in listeners if not each[1]]
+        answers = [guarded(environ, event, callee, *args) for callee, _ in listeners]
+        return True, first_answer(answers)
+
+    def _end(self, event: str, reason: str) -> None:
+        for callee, _ in self._listeners.get(event, ()):
+            self._server.dispatcher.guarded(self.handshake.environ, event, callee, reason)
+
+    @property
+    def _observing(self) -> bool:
+        return bool(self._any or self._uses or self._listeners.get(RtcioEvents.MESSAGE))
+
+
+class Rooms(Mapping[Any, set[str]]):
+    """The rooms of a namespace and the sids in each, a view; called, python-socketio's ``rooms``."""
+
+    def __init__(self, space: Namespace) -> None:
+        self._space = space
+
+    def _inside(self) -> dict[Any, Any]:
+        space = self._space
+        found: dict[Any, Any] = dict(space.server.manager.rooms.get(space.namespace, {}))
+        found.pop(None, None)
+        found.update({sid: (sid,) for sid in space.server.manager.members.get(space.namespace, ())})
+        return found
+
+    def __getitem__(self, room: Any) -> set[str]:
+        return set(self._inside()[room])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._inside())
+
+    def __len__(self) -> int:
+        return len(self._inside())
+
+    def __call__(self, sid: str, namespace: str | None = None) -> list[Any]:
+        space = self._space
+        return list(space.server.manager.get_rooms(sid, namespace or space.namespace))
+
+
+class Namespace(socketio.Namespace):
+    """One namespace: `Server.of` gives it; subclassed, it is python-socketio's class of handlers."""
+
+    def __init__(self, namespace: str | None = None) -> None:
+        super().__init__(namespace)
+        self._connection: list[Callee] = []
+        self._uses: list[Callee] = []
+
+    @property
+    def name(self) -> str:
+        """Its name, ``"/"`` for the default one."""
+        return str(self.namespace)
+
+    def on(self, event: str, handler: Fn | None = None) -> Any:
+        """Registers a ``"connection"`` handler ``fn(socket)``: a decorator, or a call.
+
+        It runs when a client is connected to the namespace. Raises `OptionError` for any other
+        event: those go to ``socket.on`` or ``server.on(event, namespace=…)``.
+        """
+        if event not in ("connection", "connect"):
+            raise OptionError(
+                f"a namespace has only the event 'connection'; register {event!r} with socket.on "
+                f"in it, or with server.on({event!r}, namespace={self.name!r})"
+            )
+
+        def register(fn: Fn) -> Fn:
+            self._connection.append(Callee(fn))
+            return fn
+
+        return register if handler is None else register(handler)
+
+    def use(self, fn: Fn) -> Fn:
+        """Registers ``fn(socket)`` to run before ``connection``.
+
+        To refuse the client, raise `ConnectionRefusedError`; any other exception refuses it too,
+        with a general message, and is logged.
+        """
+        self._uses.append(Callee(fn))
+        return fn
+
+    @property
+    def sockets(self) -> dict[str, Socket]:
+        """The connected sockets of this process, by sid."""
+        return {socket.id: socket for socket in self.fetch_sockets()}
+
+    @property
+    def rooms(self) -> Rooms:  # type: ignore[override]
+        """The rooms and the sids in each; ``rooms(sid)`` is python-socketio's method."""
+        return Rooms(self)
+
+    def emit(self, event: str, *args: Any, **options: Any) -> None:
+        """Sends an event to all of the namespace.
+
+        With python-socketio's keywords (``to``, ``room``, ``skip_sid``, ``namespace``,
+        ``callback``, ``ignore_queue``, ``data``) it is python-socketio's method.
+        """
+        data = options.pop("data", args if len(args) != 1 else args[0])
+        options["namespace"] = options.get("namespace") or self.namespace
+        self.server.emit(event, data, **options)
+
+    def to(self, *rooms: Any) -> BroadcastOperator:
+        """The sockets in ``rooms``."""
+        return BroadcastOperator(self.server, self.name).to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> BroadcastOperator:
+        """All sockets but those in ``rooms``."""
+        return BroadcastOperator(self.server, self.name).except_(*rooms)
+
+    def fetch_sockets(self) -> list[Socket]:
+        """The connected sockets of this process."""
+        return BroadcastOperator(self.server, self.name).fetch_sockets()
+
+    def sockets_join(self, *rooms: Any) -> None:
+        """Makes all sockets join ``rooms``."""
+        BroadcastOperator(self.server, self.name).sockets_join(*rooms)
+
+    def sockets_leave(self, *rooms: Any) -> None:
+        """Makes all sockets leave ``rooms``."""
+        BroadcastOperator(self.server, self.name).sockets_leave(*rooms)
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnects all sockets; ``close``: their connections too."""
+        BroadcastOperator(self.server, self.name).disconnect_sockets(close)

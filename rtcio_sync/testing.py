@@ -1,0 +1,211 @@
+"""A client without sockets, for the tests of an app's own handlers.
+
+It speaks Socket.IO packets to the server directly: no network, no greenlet, no clock. Whatever an
+`emit` sets off has happened when it returns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import urllib.parse
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from socketio import packet
+
+from .engine_socket import Socket as Link
+from .engine_socket import State
+from .errors import RtcioError
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["TestClient"]
+
+
+class _Link(Link):
+    """An Engine.IO connection whose other end is a `TestClient`."""
+
+    def __init__(self, server: Any, sid: str, heard: Callable[[Any], None]) -> None:
+        super().__init__(server, sid)
+        self.state = State.POLLING
+        self._heard = heard
+
+    def send_together(self, pkts: list[Any]) -> None:
+        for pkt in pkts:
+            if not self.closed:
+                self._heard(pkt.data)
+
+    def enqueue(self, item: Any) -> None:
+        self.server.work(self, item)
+
+
+class TestClient:
+    """A connected client; made by `Server.test_client`.
+
+    ``auth``: what socket.io-client's ``auth`` option would send. ``headers``: of its handshake.
+    ``query``: the handshake's query parameters. ``flask_test_client``: an ``app.test_client()``
+    whose cookies, and so whose session, the handshake carries. Raises `RtcioError` for an attempt
+    to emit while it is not connected.
+    """
+
+    __test__ = False  # pytest: no class of tests
+
+    def __init__(
+        self,
+        server: Server,
+        app: Any = None,
+        namespace: str = "/",
+        *,
+        auth: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+        flask_test_client: Any = None,
+    ) -> None:
+        self.server = server
+        self.namespace = namespace
+        #: The error of a refused connection, `None` otherwise: what ``connect_error`` would get.
+        self.error: Any = None
+        #: The sid, `None` while it is not connected.
+        self.sid: str | None = None
+        self._events: list[tuple[str, list[Any]]] = []
+        self._answers: dict[int, list[Any]] = {}
+        self._asked: list[tuple[str, list[Any], int]] = []
+        self._ids = itertools.count(1)
+        self._partial: Any = None
+        self._auth = auth
+        self._environ = _environ(server.path, headers or {}, query or {})
+        if app is not None:
+            self._environ["rtcio.app"] = app
+        if flask_test_client is not None:
+            flask_test_client._add_cookies_to_wsgi(self._environ)
+        self._link: _Link | None = None
+        self.connect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether it is connected to its namespace."""
+        return self.sid is not None
+
+    def connect(self) -> None:
+        """Connects, or connects anew; a refusal is in `error`."""
+        eio = self.server.eio
+        link = self._link = _Link(eio, eio.generate_id(), self._hear)
+        eio.sockets[link.sid] = link
+        self.server._handle_eio_connect(link.sid, dict(self._environ))
+        self.error = None
+        self._send(packet.CONNECT, self._auth)
+
+    def disconnect(self) -> None:
+        """Leaves, as a browser that closes its page does."""
+        if self._link is not None:
+            self._link.close(abort=True, reason="transport close")
+        self.sid = None
+
+    def emit(
+        self, event: str, *args: Any, callback: Callable[..., Any] | None = None
+    ) -> None:
+        """Sends an event; ``callback`` gets the acknowledgement, before this returns."""
+        if callback is None:
+            self._send(packet.EVENT, [event, *args])
+            return
+        answer = self.call(event, *args)
+        callback(*answer if isinstance(answer, tuple) else (answer,))
+
+    def call(self, event: str, *args: Any) -> Any:
+        """Sends an event; the acknowledgement's argument, a tuple of several, `None` without one.
+
+        Raises `RtcioError` when no handler acknowledged it.
+        """
+        number = next(self._ids)
+        self._send(packet.EVENT, [event, *args], number)
+        if number not in self._answers:
+            raise RtcioError(f"nobody acknowledged {event!r}")
+        answer = self._answers.pop(number)
+        return tuple(answer) if len(answer) > 1 else answer[0] if answer else None
+
+    def received(self, event: str | None = None) -> list[Any]:
+        """What came since the last call, which it takes away.
+
+        Of one ``event``: the argument of each (a list where there was not exactly one). Of all:
+        pairs of name and arguments.
+        """
+        if event is None:
+            taken, self._events = self._events, []
+            return taken
+        mine = [args for name, args in self._events if name == event]
+        self._events = [each for each in self._events if each[0] != event]
+        return [args[0] if len(args) == 1 else args for args in mine]
+
+    def acknowledge(self, event: str, *answer: Any) -> None:
+        """Acknowledges the oldest ``event`` that the server sent with a callback.
+
+        Raises `RtcioError` when there is none.
+        """
+        for asked in self._asked:
+            if asked[0] == event:
+                self._asked.remove(asked)
+                self._send(packet.ACK, list(answer), asked[2])
+                return
+        raise RtcioError(f"the server waits for no acknowledgement of {event!r}")
+
+    # -- packets ---------------------------------------------------------------------------------
+
+    def _send(self, kind: int, data: Any, number: int | None = None) -> None:
+        link = self._link
+        if link is None or link.closed or (kind != packet.CONNECT and not self.connected):
+            raise RtcioError("the client is not connected")
+        made = self.server.packet_class(kind, data=data, namespace=self.namespace, id=number)
+        pieces = made.encode()
+        for piece in pieces if isinstance(pieces, list) else [pieces]:
+            text = isinstance(piece, str)
+            link.receive(f"4{piece}".encode() if text else bytes(piece), not text)
+
+    def _hear(self, data: Any) -> None:
+        if self._partial is not None:
+            if self._partial.add_attachment(data):
+                pkt, self._partial = self._partial, None
+                self._take(pkt)
+            return
+        pkt = self.server.packet_class(encoded_packet=data)
+        if pkt.attachment_count:
+            self._partial = pkt
+        else:
+            self._take(pkt)
+
+    def _take(self, pkt: Any) -> None:
+        if (pkt.namespace or "/") != self.namespace:
+            return
+        kind = pkt.packet_type
+        if kind in (packet.EVENT, packet.BINARY_EVENT):
+            self._events.append((pkt.data[0], pkt.data[1:]))
+            if pkt.id is not None:
+                self._asked.append((pkt.data[0], pkt.data[1:], pkt.id))
+        elif kind in (packet.ACK, packet.BINARY_ACK):
+            self._answers[pkt.id] = pkt.data
+        elif kind == packet.CONNECT:
+            self.sid = pkt.data["sid"]
+        else:
+            self.sid = None
+            self.error = pkt.data if kind == packet.CONNECT_ERROR else None
+
+
+def _environ(path: str, headers: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:
+    parameters = {"EIO": "4", "transport": "polling", **query}
+    named = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+    return {
+        "REQUEST_METHOD": "GET",
+        "SCRIPT_NAME": "",
+        "PATH_INFO": f"{path}/",
+        "QUERY_STRING": urllib.parse.urlencode(parameters),
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "127.0.0.1",
+        "HTTP_HOST": "localhost",
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        **named,
+    }

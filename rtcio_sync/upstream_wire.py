@@ -1,0 +1,112 @@
+"""A WebSocket of python-engineio's own drivers, on the interface of `connection.Connection`.
+
+For the WSGI servers whose socket nobody can take over: Werkzeug's threads, uWSGI. A blocking reader
+holds the request (# greenlet or thread), and a writer of its own sends, so that `send` never blocks.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["UpstreamWire"]
+
+
+class UpstreamWire:
+    """One WebSocket, of which python-engineio's driver ``ws`` does the work."""
+
+    def __init__(self, ws: Any, owner: Any, server: Any) -> None:
+        self.ws = ws
+        self.owner = owner
+        self.server = server
+        self.overflowed = False
+        self.closed = False
+        self.buffered = 0
+        self._frames: deque[bytes | None] = deque()
+        self._alarm = server.create_event()
+
+    def start(self) -> None:
+        """Starts the writer; `read` has to follow."""
+        self.server.spawn(self._write)
+
+    def send(self, frame: bytes) -> None:
+        """Queues one frame or several; bounded like a `Connection`'s."""
+        if self.closed:
+            return
+        bound = self.server.limits.max_buffered_bytes
+        self.buffered += len(frame)
+        if bound is not None and self.buffered > bound:
+            self.overflowed = True
+            self._frames.clear()
+            self.close()
+        else:
+            self._frames.append(frame)
+            self._alarm.set()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Closes after what is queued; the drivers know no close codes."""
+        if not self.closed:
+            self.closed = True
+            self._frames.append(None)
+            self._alarm.set()
+
+    abort = close
+
+    def read(self) -> None:
+        """Blocks until the WebSocket is over; its owner hears of each message. # greenlet"""
+        error = False
+        while True:
+            try:
+                message = self.ws.wait()
+            except Exception:  # noqa: BLE001  (each driver has its own; all mean the same)
+                error = True
+                break
+            if message is None:
+                break
+            binary = not isinstance(message, str)
+            payload = bytes(message) if binary else message.encode()
+            if len(payload) > self.server.max_http_buffer_size:
+                error = True
+                break
+            self.owner.message_received(payload, binary)
+        self.close()
+        self.owner.connection_lost(None, error)
+
+    def _write(self) -> None:
+        while True:
+            self._alarm.wait()
+            self._alarm.clear()
+            while self._frames:
+                frame = self._frames.popleft()
+                if frame is None:
+                    self._end()
+                    return
+                try:
+                    for payload, binary in frames_of(frame):
+                        self.ws.send(payload if binary else payload.decode())
+                except Exception:  # noqa: BLE001  (see `read`, which reports it)
+                    self.closed = True
+                    self._end()
+                    return
+                self.buffered -= len(frame)
+
+    def _end(self) -> None:
+        try:
+            self.ws.close()
+        except Exception:  # noqa: BLE001  (it is over in any case)
+            return
+
+
+def frames_of(data: bytes) -> Iterator[tuple[bytes, bool]]:
+    """The payloads in our own frames, and whether each is binary (RFC 6455 5.2, unmasked)."""
+    position = 0
+    while position < len(data):
+        binary, size = data[position] & 0x0F == 2, data[position + 1]
+        position += 2
+        if size >= 126:
+            extra = 2 if size == 126 else 8
+            size = int.from_bytes(data[position : position + extra], "big")
+            position += extra
+        yield data[position : position + size], binary
+        position += size

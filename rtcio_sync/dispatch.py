@@ -91,14 +91,14 @@ class Dispatcher:
         """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
         try:
             return fn(*args)
-        except Exception:  # the app's code may raise anything; the connection goes on
+        except Exception:  # noqa: BLE001  (the app's code may raise anything; `report` logs it)
             self.counters.handler_errors += 1
             self.report(environ, event)
             return None
 
 
 def first_answer(answers: list[Any]) -> Any:
-    """The acknowledgement of an event that several handlers answered: the first that says anything."""
+    """The acknowledgement of an event that several handlers answered: the first not `None`."""
     return next((answer for answer in answers if answer is not None), None)
 
 

@@ -79,6 +79,8 @@ def _bad(code: int) -> Refused:
 class Server(engineio.Server):
     """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub."""
 
+    async_mode: str
+
     def __init__(self, *, limits: Limits, counters: Counters, **options: Any) -> None:
         self.gives_up = options.pop("monitor_clients", None) is not False
         self.max_connections: int | None = options.pop("max_connections", None)
@@ -103,7 +105,7 @@ class Server(engineio.Server):
         self.lost: Callable[[Any, str], None] = self._lost
         #: Called once, with the environ of the first request.
         self.on_first_request: Callable[[dict[str, Any]], None] | None = None
-        self._use_mode(self.async_mode)
+        self._use_mode(str(self.async_mode))
 
     def _use_mode(self, mode: str) -> None:
         # On gevent nothing switches inside the few lines that a gate guards; threads may.
@@ -178,7 +180,8 @@ class Server(engineio.Server):
             }
         if not isinstance(answer, dict):
             return answer  # type: ignore[no-any-return]
-        return self._write(answer, environ, start_response)
+        response: Iterable[bytes] = self._write(answer, environ, start_response)
+        return response
 
     def _suit_the_server(self, environ: dict[str, Any]) -> None:
         if self.async_mode != "gevent" or "werkzeug.socket" not in environ:
@@ -324,7 +327,7 @@ class Server(engineio.Server):
             raise _bad(3) from None
 
     def _post(self, socket: Socket, environ: dict[str, Any]) -> Any:
-        """Takes all packets of a request or none: a client that got an error sends nothing twice."""
+        """Takes all packets of a request or, with an error that ends the session, none."""
         if socket.closed:
             raise _bad(1)
         if socket.posting:

@@ -55,6 +55,8 @@ class Packet(packet.Packet):
     polling client first reaches WebSockets as base64.
     """
 
+    encode_cache: Any
+
     def encode(self, b64: bool = False) -> Any:
         if b64 and self.binary:
             return "b" + base64.b64encode(self.data).decode()
@@ -277,7 +279,7 @@ class Socket(socket.Socket):
     # -- the WebSocket ---------------------------------------------------------------------------
 
     def open_wire(self, wire: Wire) -> None:
-        """A WebSocket on the hub: the transport from now on, or a probe that wants to be. # greenlet"""
+        """A WebSocket: the transport from now on, or a probe that wants to be. # greenlet"""
         self.wire = wire
         if self.state is State.OPENING:
             self._ride(wire)

@@ -139,7 +139,9 @@ def placeholders_fit(payload: Any, attachments: int) -> bool:
         if type(node) is dict:
             if node.get("_placeholder") is True:
                 number = node.get("num")
-                if type(number) not in (int, float) or not 0 <= number < attachments:
+                if isinstance(number, bool) or not isinstance(number, (int, float)):
+                    return False
+                if not 0 <= number < attachments:
                     return False
             else:
                 stack.extend(node.values())

@@ -3,10 +3,10 @@
 ::
 
     RtcioError
-    ├── OptionError            a caller's misuse: an option or an argument that cannot mean anything
-    ├── ProtocolError          a peer's misbehaviour: counted, its connection closed, never an error in a log
-    └── (beside the tree, because the caller of ``connect`` handlers knows it by its built-in name)
-        ConnectionRefusedError to refuse a connection from a handler or a middleware
+    ├── OptionError     a caller's misuse: an option or an argument that cannot mean anything
+    └── ProtocolError   a peer's misbehaviour: counted, its connection closed, no error in a log
+
+    ConnectionRefusedError   to refuse a connection; beside the tree, a kind of the built-in one
 
 Exceptions carry facts; the sentence is made when they are shown.
 """

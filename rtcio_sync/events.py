@@ -21,7 +21,7 @@ class RtcioEvents:
     by a server; the other four are reserved names that nobody emits.
     """
 
-    #: client → server → client: ``{"source": sid, "target": sid, "data": …}``; relayed by the library
+    #: client → server → client: ``{"source": sid, "target": sid, "data": …}``; the library relays
     MESSAGE = "#rtcio:message"
     #: server → clients: ``{"id": sid}``; sent by the library to the rooms of a leaving socket
     PEER_LEFT = "#rtcio:peer-left"
@@ -96,5 +96,5 @@ def upstream_reason(reason: str) -> str:
 
 
 def node_reason(reason: str) -> str:
-    """The string that a ``Socket``'s handlers get, from python-socketio's; others pass unchanged."""
+    """The string that a ``Socket``'s handlers get, from python-socketio's; others unchanged."""
     return _NODE.get(reason, reason)

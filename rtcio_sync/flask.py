@@ -46,7 +46,8 @@ class Endpoint:
         path, base = environ.get("PATH_INFO", ""), self.server.path
         if path == base or path.startswith(base + "/"):
             environ[_APP] = self.app
-            return self.server.handle_request(environ, start_response)
+            answer: Iterable[bytes] = self.server.handle_request(environ, start_response)
+            return answer
         return self.inner(environ, start_response)  # type: ignore[no-any-return]
 
 
@@ -61,7 +62,7 @@ def init_app(server: Server, app: flask.Flask) -> None:
     app.wsgi_app = Endpoint(server, app, app.wsgi_app)  # type: ignore[method-assign]
 
 
-# -- contexts: greenlet ------------------------------------------------------------------------------
+# -- contexts: greenlet ----------------------------------------------------------------------------
 
 
 @contextmanager
@@ -100,7 +101,7 @@ def report(environ: Any, event: str) -> None:
     logger.exception("the handler of %r raised", event)
 
 
-# -- the command line --------------------------------------------------------------------------------
+# -- the command line ------------------------------------------------------------------------------
 
 commands = AppGroup("rtcio", help="Serve the app together with its rtc.io signaling.")
 

@@ -152,7 +152,7 @@ class Inbound:
 
     def _hold_relays(self, link: Socket) -> list[Member]:
         """A message of unknown content goes into the inbox: no relay may overtake it."""
-        held = self.server.manager.members_of(link.sid)
+        held: list[Member] = self.server.manager.members_of(link.sid)
         for member in held:
             member.waiting += 1
             self.server.relay.settle(member)

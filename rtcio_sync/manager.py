@@ -325,11 +325,13 @@ class Published(PubSubManager):
     task does it, in order, so that the hub may emit and two messages never change places.
     """
 
+    _unpublished: deque[Any] | None = None
+
     NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
 
     def _publish(self, data: Any) -> None:
         with self.server.eio.gate:
-            queue: deque[Any] | None = self.__dict__.get("_unpublished")
+            queue = self._unpublished
             if queue is None:
                 queue = self._unpublished = deque()
                 self.server.eio.spawn(self._publish_all)
@@ -340,15 +342,16 @@ class Published(PubSubManager):
 
     def _publish_all(self) -> None:
         while True:
-            while self._unpublished:
+            queue = self._unpublished
+            while queue:
                 try:
-                    super()._publish(self._unpublished[0])
+                    super()._publish(queue[0])
                 except Exception:
                     log.exception("the client manager could not publish")
-                self._unpublished.popleft()
+                queue.popleft()
             with self.server.eio.gate:
-                if not self._unpublished:
-                    del self._unpublished
+                if not queue:
+                    self._unpublished = None
                     return
 
     def publish_relay(self, message: dict[str, Any]) -> bool:

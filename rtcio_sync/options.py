@@ -6,7 +6,7 @@ import difflib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from .errors import OptionError
 
@@ -217,4 +217,4 @@ def engineio_options(options: Options) -> dict[str, Any]:
     )
     chosen = {name: getattr(options, name) for name in names.split()}
     chosen["async_mode"] = options.async_mode or "gevent"
-    return cast("dict[str, Any]", chosen)
+    return chosen

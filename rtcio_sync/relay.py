@@ -65,7 +65,7 @@ class Relay:
         return member.relays or member.namespace in self.namespaces
 
     def settle(self, member: Member) -> None:
-        """Opens or closes the short way of ``member``, after anything that it depends on changed."""
+        """Opens or closes the short way of ``member``, after what it depends on has changed."""
         member.short = (
             member.ready
             and not member.observed

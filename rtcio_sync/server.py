@@ -46,7 +46,8 @@ class Server(socketio.Server):
     that can't be meant, or two that contradict each other.
     """
 
-    reserved_events = ["connect", "disconnect", "disconnecting"]
+    #: Upstream's list of the events that a catch-all handler does not see, and ours.
+    reserved_events = ["connect", "disconnect", "disconnecting"]  # noqa: RUF012
 
     def __init__(self, **options: Any) -> None:
         self.options = Options.of(options)
@@ -68,7 +69,7 @@ class Server(socketio.Server):
             **self._engine_options(),
         )
         own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
-        self.packet_class = packet_class(self.packet_class, chosen.json)
+        self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self.manager.json = self.packet_class.json
         self.sessions = Sessions(self)
         self.inbound = Inbound(self, late=own_code)
@@ -273,7 +274,7 @@ class Server(socketio.Server):
         """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
         serving.drain(self)
 
-    # -- what the rest of the house asks -------------------------------------------------------------
+    # -- what the rest of the house asks -----------------------------------------------------------
 
     def _knows(self, namespace: str) -> bool:
         if not namespace.startswith("/"):
@@ -328,7 +329,7 @@ class Server(socketio.Server):
 
         return self.dispatcher.guarded(environ, event, inside)
 
-    # -- from the engine: greenlet, but where it says hub --------------------------------------------
+    # -- from the engine: greenlet, but where it says hub ------------------------------------------
 
     def _lost(self, link: Link, reason: str) -> None:
         """A connection is over: peers hear of it now, handlers when their turn comes. # hub"""

@@ -53,14 +53,17 @@ def warn_of_many_workers(server: Server) -> None:
     frame = sys._getframe()
     while frame is not None:
         owner = frame.f_locals.get("self")
-        if type(owner).__module__.startswith("gunicorn.") and hasattr(owner, "cfg"):
+        if owner is not None and type(owner).__module__.startswith("gunicorn."):
+            cfg = getattr(owner, "cfg", None)
+            if cfg is None:
+                return
             # An Arbiter (--preload) has no age; of the workers the first speaks.
-            if owner.cfg.workers > 1 and getattr(owner, "age", 1) == 1:
+            if cfg.workers > 1 and getattr(owner, "age", 1) == 1:
                 log.warning(
                     "gunicorn runs %d workers, and clients of one cannot reach those of another: "
                     "use `-w 1`, or Server(client_manager=socketio.RedisManager(url)) behind a "
                     "proxy with sticky sessions",
-                    owner.cfg.workers,
+                    cfg.workers,
                 )
             return
         frame = frame.f_back  # type: ignore[assignment]
@@ -140,7 +143,8 @@ def not_found(server: Server) -> Callable[..., Iterable[bytes]]:
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == server.path or path.startswith(server.path + "/"):
-            return server.handle_request(environ, start_response)
+            answer: Iterable[bytes] = server.handle_request(environ, start_response)
+            return answer
         start_response("404 NOT FOUND", [("Content-Type", "text/plain")])
         return [b"Not Found"]
 

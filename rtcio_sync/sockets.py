@@ -321,7 +321,7 @@ class Socket:
 
 
 class Rooms(Mapping[Any, set[str]]):
-    """The rooms of a namespace and the sids in each, a view; called, python-socketio's ``rooms``."""
+    """A namespace's rooms and the sids in each, a view; called, python-socketio's ``rooms``."""
 
     def __init__(self, space: Namespace) -> None:
         self._space = space
@@ -348,7 +348,7 @@ class Rooms(Mapping[Any, set[str]]):
 
 
 class Namespace(socketio.Namespace):
-    """One namespace: `Server.of` gives it; subclassed, it is python-socketio's class of handlers."""
+    """One namespace, from `Server.of`; subclassed, it is python-socketio's class of handlers."""
 
     def __init__(self, namespace: str | None = None) -> None:
         super().__init__(namespace)
@@ -393,7 +393,7 @@ class Namespace(socketio.Namespace):
         return {socket.id: socket for socket in self.fetch_sockets()}
 
     @property
-    def rooms(self) -> Rooms:  # type: ignore[override]
+    def rooms(self) -> Rooms:
         """The rooms and the sids in each; ``rooms(sid)`` is python-socketio's method."""
         return Rooms(self)
 

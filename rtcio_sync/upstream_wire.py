@@ -1,7 +1,8 @@
 """A WebSocket of python-engineio's own drivers, on the interface of `connection.Connection`.
 
-For the WSGI servers whose socket nobody can take over: Werkzeug's threads, uWSGI. A blocking reader
-holds the request (# greenlet or thread), and a writer of its own sends, so that `send` never blocks.
+For the WSGI servers whose socket nobody can take over: Werkzeug's threads, uWSGI. A blocking
+reader holds the request (# greenlet or thread), and a writer of its own sends, so that `send` never
+blocks.
 """
 
 from __future__ import annotations

@@ -461,4 +461,3 @@ def _jsonp(query: dict[str, list[str]]) -> int | None:
     if not (index.isascii() and index.isdigit()):
         raise _bad(3)
     return int(index)
-

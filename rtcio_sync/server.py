@@ -266,9 +266,7 @@ class Server(socketio.Server):
             self.manager.eio_sid_from_sid(sid, namespace),
             self.packet_class(packet.DISCONNECT, namespace=namespace),
         )
-        self.sessions.disconnect(
-            self.manager.member(sid, namespace), "server namespace disconnect"
-        )
+        self.sessions.disconnect(self.manager.member(sid, namespace), "server namespace disconnect")
 
     def shutdown(self) -> None:
         """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
@@ -486,5 +484,3 @@ def _logger(name: str, asked: Any) -> Any:
     logger = logging.getLogger(name)
     logger.setLevel(logging.INFO if asked else logging.ERROR)
     return logger
-
-

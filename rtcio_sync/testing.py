@@ -103,9 +103,7 @@ class TestClient:
             self._link.close(abort=True, reason="transport close")
         self.sid = None
 
-    def emit(
-        self, event: str, *args: Any, callback: Callable[..., Any] | None = None
-    ) -> None:
+    def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
         """Sends an event; ``callback`` gets the acknowledgement, before this returns."""
         if callback is None:
             self._send(packet.EVENT, [event, *args])

@@ -16,16 +16,23 @@
     server.listen(3001)
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._version import __version__
-from .errors import ConnectionRefusedError, OptionError, ProtocolError, RtcioError
-from .events import DisconnectReason, MessagePayload, RtcioEvents
-from .ice import ice_servers, turn_credentials
-from .listeners import add_default_listeners
-from .lobby import Lobby
-from .options import Limits, Options
-from .server import Server
-from .sockets import BroadcastOperator, Handshake, Namespace, Socket
-from .testing import TestClient
+
+if TYPE_CHECKING:
+    from .errors import ConnectionRefusedError, OptionError, ProtocolError, RtcioError
+    from .events import DisconnectReason, MessagePayload, RtcioEvents
+    from .ice import ice_servers, turn_credentials
+    from .listeners import add_default_listeners
+    from .lobby import Lobby
+    from .options import Limits, Options
+    from .server import Server
+    from .sockets import BroadcastOperator, Handshake, Namespace, Socket
+    from .testing import TestClient
 
 __all__ = [
     "BroadcastOperator",
@@ -49,3 +56,30 @@ __all__ = [
     "ice_servers",
     "turn_credentials",
 ]
+
+# Imported when first asked for: `python -m rtcio_sync` imports this package before its first line
+# runs, and gevent has to replace sockets and TLS before anything below imports them.
+_HOMES = {
+    "errors": ("ConnectionRefusedError", "OptionError", "ProtocolError", "RtcioError"),
+    "events": ("DisconnectReason", "MessagePayload", "RtcioEvents"),
+    "ice": ("ice_servers", "turn_credentials"),
+    "listeners": ("add_default_listeners",),
+    "lobby": ("Lobby",),
+    "options": ("Limits", "Options"),
+    "server": ("Server",),
+    "sockets": ("BroadcastOperator", "Handshake", "Namespace", "Socket"),
+    "testing": ("TestClient",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

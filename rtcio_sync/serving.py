@@ -93,7 +93,7 @@ def listen(server: Server, port: int, host: str, app: Any, options: dict[str, An
     restore = _on_signals(stop.set)
     try:
         http.start()
-        log.info("listening on %s:%s", host, http.server_port)
+        log.debug("listening on %s:%s", host, http.server_port)
         stop.wait()
         http.stop_accepting()
         drain(server)

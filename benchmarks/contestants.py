@@ -1,0 +1,158 @@
+"""The servers that are measured, how each is started, and its process's life."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+HERE = Path(__file__).parent
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One column of the table. ``command`` has ``{port}`` in it; ``{python}`` is this Python.
+
+    ``skips`` names scenarios that make no sense for it, or that would take too long; only where
+    ``doubles`` is set do twice as many leave too.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    ours: bool = False
+    bare: bool = False
+    doubles: bool = False
+    skips: frozenset[str] = field(default_factory=frozenset)
+
+
+def _gunicorn(worker: str) -> tuple[str, ...]:
+    return (
+        *("{python}", "-m", "gunicorn", "-w", "1", "-k", worker, "-b", "127.0.0.1:{port}"),
+        "benchmarks.servers.rtcio_app:application",
+    )
+
+
+def _module(name: str, *arguments: str) -> tuple[str, ...]:
+    return ("{python}", "-m", f"benchmarks.servers.{name}", "{port}", *arguments)
+
+
+CONTESTANTS = {
+    contestant.name: contestant
+    for contestant in (
+        Contestant(
+            "listen",
+            "rtcio_sync, `listen()`",
+            _module("rtcio_listen"),
+            ours=True,
+            doubles=True,
+        ),
+        Contestant("gunicorn", "rtcio_sync, `gunicorn -k gevent`", _gunicorn("gevent"), ours=True),
+        Contestant(
+            "gunicorn-gw",
+            "rtcio_sync, gevent-websocket's worker",
+            _gunicorn("geventwebsocket.gunicorn.workers.GeventWebSocketWorker"),
+            ours=True,
+            skips=frozenset({"limit"}),
+        ),
+        Contestant(
+            "node",
+            "Node socket.io 4.8",
+            ("node", str(HERE / "node/server.js"), "{port}"),
+            doubles=True,
+        ),
+        Contestant(
+            "plain-gw",
+            "python-socketio, gevent-websocket",
+            _module("plain", "gevent-websocket"),
+            skips=frozenset({"limit"}),
+        ),
+        Contestant(
+            "plain-sw",
+            "python-socketio, simple-websocket",
+            _module("plain", "simple-websocket"),
+            skips=frozenset({"limit"}),
+        ),
+        Contestant(
+            "floor",
+            "floor (bare sockets)",
+            _module("floor"),
+            bare=True,
+            skips=frozenset({"connect", "disconnect"}),
+        ),
+    )
+}
+
+
+class Server:
+    """A contestant's process, from when it answers until ``stop``; its output goes to ``log``."""
+
+    def __init__(self, contestant: Contestant, log: Path, core: int | None) -> None:
+        self.contestant = contestant
+        self.log = log
+        self.port = _free_port()
+        command = [
+            part.format(port=self.port, python=sys.executable) for part in contestant.command
+        ]
+        pin = None if core is None else partial(os.sched_setaffinity, 0, {core})
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                command,
+                cwd=HERE.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=pin,
+            )
+        try:
+            self._await_answer()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def _await_answer(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{self.contestant.name} does not serve:\n{self.tail()}")
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
+
+    def stop(self) -> None:
+        """Without a farewell: thousands of open connections would make it a long one."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def install_node_packages() -> None:
+    """``npm ci`` where that has not been done."""
+    if not (HERE / "node/node_modules/socket.io").is_dir():
+        subprocess.run(
+            ["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE / "node", check=True,
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip

@@ -1,0 +1,134 @@
+"""The Markdown table, the JSON and the plots of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.contestants import HERE, Contestant
+from benchmarks.plots import bars
+from benchmarks.rows import FLOOR, NODE, Row, rows
+from benchmarks.run import Plan, Results
+
+PACKAGES = (
+    *("rtcio-sync", "python-socketio", "python-engineio", "gevent", "gevent-websocket"),
+    *("gunicorn", "simple-websocket"),
+)
+PLOTS = {
+    "relay": "Server CPU per relayed message",
+    "latency": "Relay latency",
+    "fanout": "Server CPU per recipient of a room event",
+    "connect": "Server CPU per connect",
+    "disconnect": "Server CPU of disconnects from rooms of 4",
+    "memory": "Memory per idle connection",
+    "idle": "CPU of idle connections",
+}
+
+
+def write(results: Results, plan: Plan, output: Path) -> str:
+    """Writes ``benchmarks.json``, ``table.md`` and an SVG per scenario; returns the table."""
+    lines = rows(results.medians())
+    about = _about(results)
+    text = table(lines, plan.contestants, about, results.voids)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "table.md").write_text(text + "\n")
+    document = {
+        "about": about,
+        "scale": dataclasses.asdict(plan.scale),
+        "figures": [_figure(row, results) for row in lines],
+        "void": results.voids,
+    }
+    (output / "benchmarks.json").write_text(json.dumps(document, indent=1) + "\n")
+    for scenario, title in PLOTS.items():
+        shown = [row for row in lines if row.scenario == scenario and row.unit != "times"]
+        if shown:
+            (output / f"{scenario}.svg").write_text(bars(title, shown, plan.contestants))
+    return text
+
+
+def table(
+    lines: Iterable[Row],
+    contestants: Iterable[Contestant],
+    about: dict[str, object],
+    voids: Iterable[str],
+) -> str:
+    """A line per figure, a column per server: its median (times Node's / times the floor's)."""
+    columns = list(contestants)
+    head = ["", "unit", *(contestant.title for contestant in columns)]
+    body = [
+        [row.title, row.unit, *(_cell(row, contestant.name) for contestant in columns)]
+        for row in lines
+    ]
+    rule = ["---", "---", *("---:" for _ in columns)]
+    text = [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
+    text += ["", "In parentheses: times Node's / times the floor's. Less is better everywhere.", ""]
+    text += [f"{key}: {value}  " for key, value in about.items()]
+    text += [f"VOID: {void}  " for void in voids]
+    return "\n".join(text)
+
+
+def _cell(row: Row, server: str) -> str:
+    if server not in row.values:
+        return "-"
+    ratios = [row.ratio(server, NODE), row.ratio(server, FLOOR)]
+    if row.unit == "times" or not any(ratios):
+        return number(row.values[server])
+    shown = " / ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
+    return f"{number(row.values[server])} ({shown})"
+
+
+def number(value: float) -> str:
+    """Three significant digits, none of them invented."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _figure(row: Row, results: Results) -> dict[str, object]:
+    return {
+        "figure": row.figure,
+        "title": row.title,
+        "unit": row.unit,
+        "median": row.values,
+        "times_node": {name: row.ratio(name, NODE) for name in row.values},
+        "times_floor": {name: row.ratio(name, FLOOR) for name in row.values},
+        "rounds": results.values.get(row.figure, {}),
+    }
+
+
+def _about(results: Results) -> dict[str, object]:
+    return {
+        "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "Command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "Machine": f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
+        "Versions": ", ".join(_versions()),
+        "Used by other processes meanwhile": f"{results.others:.0%} of the machine",
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _versions() -> list[str]:
+    found = [f"Python {platform.python_version()}"]
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            continue
+    manifest = HERE / "node/node_modules/socket.io/package.json"
+    if manifest.exists():
+        node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+        found.append(f"Node {node.stdout.strip()}")
+        found.append(f"socket.io {json.loads(manifest.read_text())['version']}")
+    return found

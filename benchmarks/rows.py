@@ -1,0 +1,76 @@
+"""What each figure is called and counted in, in the order of the table. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NODE, FLOOR = "node", "floor"
+Medians = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a figure of every server that has it."""
+
+    figure: str
+    title: str
+    unit: str
+    values: dict[str, float]
+
+    @property
+    def scenario(self) -> str:
+        return self.figure.partition("-")[0]
+
+    def ratio(self, server: str, to: str) -> float | None:
+        """How many times the other's value; None where either is missing, or for itself."""
+        if server == to or server not in self.values or not self.values.get(to):
+            return None
+        return self.values[server] / self.values[to]
+
+
+def rows(medians: Medians) -> list[Row]:
+    """A row per figure, and what follows from two of them."""
+    found = []
+    for figure, values in medians.items():
+        title, unit = _describe(figure)
+        found.append(Row(figure, title, unit, values))
+    return found + _growth(medians)
+
+
+def _describe(figure: str) -> tuple[str, str]:
+    scenario, *rest = figure.split("-")
+    if scenario == "relay":
+        pairs, window = rest[1].split("x")
+        who = "1 pair" if pairs == "1" else f"{pairs} pairs"
+        return f"relay, {_bytes(int(rest[0]))}, {who} with {window} in flight", "µs CPU"
+    if scenario == "latency":
+        return f"relay latency at {int(rest[0]):,}/s, {rest[1]}", "µs"
+    if scenario == "fanout":
+        return f"fan-out to a room of {rest[0]}, per recipient", "µs CPU"
+    if scenario == "connect":
+        how = "WebSocket" if rest[0] == "websocket" else "polling, then upgrade"
+        return f"connect, {how}", "µs CPU"
+    if scenario == "disconnect":
+        return f"{int(rest[0]):,} disconnects from rooms of 4", "ms CPU"
+    if scenario == "memory":
+        return f"memory per idle connection at {int(rest[0]):,}", "kB"
+    if rest[0] == "ping":
+        return "idle, CPU per ping answered", "µs CPU"
+    return f"idle, {int(rest[1]):,} connections, default ping interval", "ms CPU/s"
+
+
+def _bytes(size: int) -> str:
+    return f"{size} B" if size < 1024 else f"{size / 1024:.0f} kB"
+
+
+def _growth(medians: Medians) -> list[Row]:
+    """What twice the disconnects cost: 2 where the cost of one does not depend on the others."""
+    counts = sorted(int(figure.split("-")[1]) for figure in medians if "disconnect" in figure)
+    found = []
+    for less in counts:
+        if 2 * less in counts:
+            low, high = medians[f"disconnect-{less}"], medians[f"disconnect-{2 * less}"]
+            both = {server: high[server] / low[server] for server in low if server in high}
+            title = f"{2 * less:,} disconnects in terms of {less:,}"
+            found.append(Row(f"disconnect-growth-{less}", title, "times", both))
+    return found

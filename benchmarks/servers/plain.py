@@ -1,0 +1,51 @@
+"""Plain python-socketio on gevent's pywsgi, with the relay written as its user would write it.
+
+``plain.py PORT gevent-websocket`` or ``plain.py PORT simple-websocket``.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import sys  # noqa: E402 - nothing is imported before the patch
+
+PORT, WEBSOCKETS = int(sys.argv[1]), sys.argv[2]
+if WEBSOCKETS == "simple-websocket":
+    # python-engineio takes simple-websocket only where gevent-websocket cannot be imported.
+    sys.modules["geventwebsocket"] = None  # type: ignore[assignment]
+
+import socketio  # noqa: E402
+from gevent import pywsgi  # noqa: E402
+
+from benchmarks.servers.room_app import add_handlers  # noqa: E402
+
+server = socketio.Server(async_mode="gevent")
+add_handlers(server)
+
+
+@server.on("#rtcio:message")
+def relay(sid: str, payload: dict[str, str]) -> None:
+    server.emit("#rtcio:message", payload, to=payload["target"])
+
+
+@server.event
+def disconnect(sid: str, reason: str) -> None:
+    for room in server.rooms(sid):
+        if room != sid:
+            server.emit("#rtcio:peer-left", {"id": sid}, to=room, skip_sid=sid)
+
+
+def serve() -> None:
+    application = socketio.WSGIApp(server)
+    if WEBSOCKETS == "simple-websocket":
+        pywsgi.WSGIServer(("127.0.0.1", PORT), application, log=None).serve_forever()
+    else:
+        from geventwebsocket.handler import WebSocketHandler
+
+        pywsgi.WSGIServer(
+            ("127.0.0.1", PORT), application, log=None, handler_class=WebSocketHandler
+        ).serve_forever()
+
+
+if __name__ == "__main__":
+    serve()

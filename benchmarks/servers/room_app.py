@@ -1,0 +1,16 @@
+"""What the measured application does beside relaying, the same under every Python server.
+
+``join`` enters a room and is acknowledged; ``say`` goes to the others in the room.
+"""
+
+import socketio
+
+
+def add_handlers(server: socketio.Server) -> None:
+    @server.on("join")
+    def join(sid: str, room: str) -> None:
+        server.enter_room(sid, room)
+
+    @server.on("say")
+    def say(sid: str, room: str, payload: object) -> None:
+        server.emit("say", payload, to=room, skip_sid=sid)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import suppress
 from enum import IntEnum
 from typing import Any, Protocol
 
@@ -449,12 +450,11 @@ class Connection:
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = self._timer = None
-        try:
+        with suppress(OSError):  # the peer was faster
             if self._tls:  # the server still holds the descriptor: end TCP all the same
                 self._sock.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
             self._sock.close()
-        except OSError:
-            pass  # the peer was faster
         if self._lost is not None:
             self._lost.set()
         self._tell()

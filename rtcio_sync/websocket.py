@@ -406,7 +406,7 @@ def _check_close(payload: bytes) -> None:
     code = close_code(payload)
     if len(payload) < 2:
         raise ProtocolError(PROTOCOL_ERROR, "a close code is cut short")  # 5.5.1
-    if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
-        raise ProtocolError(PROTOCOL_ERROR, f"close code {code} must not be sent")  # 7.4
     if not _is_utf8(payload[2:]):
         raise ProtocolError(INVALID_DATA, "a close reason is not UTF-8")  # 8.1
+    if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
+        raise ProtocolError(PROTOCOL_ERROR, f"close code {code} must not be sent")  # 7.4

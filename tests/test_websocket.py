@@ -399,9 +399,10 @@ def theirs(stream: bytes) -> Outcome:
     error = protocol.parser_exc
     if error is None:
         return events, None
-    if protocol.close_rcvd is not None and protocol.close_rcvd.code != 1006:
+    if protocol.close_rcvd is not None:
         # It refuses a close frame between fragments, which RFC 6455 5.4 allows.
-        return [*events, (CLOSE, protocol.close_rcvd.serialize())], None
+        close = protocol.close_rcvd
+        return [*events, (CLOSE, b"" if close.code == NO_STATUS else close.serialize())], None
     if isinstance(error, UnicodeDecodeError):
         return events, 1007
     assert not isinstance(error, PayloadTooBig)

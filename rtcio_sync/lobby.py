@@ -3,8 +3,8 @@
 Three things are kept apart, so that a room stays exact when many come and go at once and no lock is
 ever held over what can block:
 
-* *Seats* decide: who counts against the cap, whose password owns the room. They change under the
-  lobby's lock, in a few plain statements.
+* *Seats* (`seating`) decide: who counts against the cap, whose password owns the room. They change
+  under the lobby's lock, in a few plain statements.
 * *Steps* tell: every change appends what has to be emitted to its room's queue, under the same
   lock; whoever finds the queue idle takes the steps off one by one and runs them without the lock.
   So each peer hears a room's events in the order in which they happened.
@@ -14,8 +14,6 @@ ever held over what can block:
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
 import os
 import threading
@@ -29,19 +27,13 @@ from socketio import PubSubManager
 
 from .errors import OptionError
 from .events import RtcioEvents
+from .seating import Obstacle, Seating, name_in, object_in, password_in, room_in
 from .server import Server
-from .sockets import Socket
+from .sockets import BroadcastOperator, Socket
 
 __all__ = ["Lobby"]
 
-logger = logging.getLogger(__name__)
-
-#: Characters that the id of a room may have; a longer one is an ``invalid-room``.
-MAX_ROOM_ID = 256
-#: Characters of a peer's name that the others get; the rest is cut off.
-MAX_NAME = 256
-#: Characters that a password may have; a longer one is a ``wrong-password``.
-MAX_PASSWORD = 1024
+log = logging.getLogger(__name__)
 
 Authorize = Callable[[Socket, str, "str | None", "str | None"], Any]
 IceServers = Iterable[Mapping[str, Any]]
@@ -63,8 +55,8 @@ class Lobby:
     socket and makes one (`rtcio_sync.ice_servers`); `None` answers an empty list.
 
     A subclass may override `authorize`, `ice_servers` and the attribute `max_peers`. Rooms are kept
-    in this process: behind a client manager that joins several, each has its own lobby. Raises
-    `OptionError` (a `ValueError`) for arguments that cannot be meant.
+    in this process: behind a client manager that joins several, each has its own lobby, and the log
+    warns of it. Raises `OptionError` (a `ValueError`) for arguments that cannot be meant.
     """
 
     #: Seats in one room; `None`: no limit.
@@ -92,25 +84,24 @@ class Lobby:
         self._server = server
         self._namespace = server.of(namespace)
         self._lock = threading.Lock()
+        self._seating = Seating(os.urandom(32))
         self._rooms: dict[str, _Room] = {}
-        # Passwords are kept as keyed digests: all of one length, none readable in a core dump.
-        self._key = os.urandom(32)
         if isinstance(server.manager, PubSubManager):
-            logger.warning(
-                "Lobby keeps its rooms in this process alone: run one worker, or send all peers "
-                "of a room to the same one"
+            log.warning(
+                "Lobby keeps its rooms in this process alone: run one, or send all peers of a room "
+                "to the same one"
             )
-        self._namespace.on("connection")(self._connected)
+        self._namespace.on("connection")(self._on_connection)
 
     # -- what an app may override, ask and do ------------------------------------------------------
 
     def authorize(self, socket: Socket, room: str, name: str | None, password: str | None) -> bool:
         """Whether ``socket`` may join ``room``; it may block. Anything false is ``forbidden``.
 
-        Called before a seat is taken, on a room that has one for it and whose password it knows,
-        and never for a socket that is in the room. ``name`` and ``password`` are what the client
-        sent, `None` where it sent none. What it raises goes to the server's handling of errors, and
-        the client is told ``forbidden``. By default everybody may.
+        Called before a seat is taken, for a room that has one free and whose password was right,
+        and never for a socket that is in it. ``name`` and ``password`` are what the client sent,
+        `None` where it sent none. What it raises goes where all errors of handlers go, and the
+        client is told ``forbidden``. By default everybody may.
         """
         if self._authorize is None:
             return True
@@ -123,14 +114,13 @@ class Lobby:
     def peers(self, room: str) -> list[str]:
         """The sids that have a seat in ``room``, in the order in which they took it."""
         with self._lock:
-            found = self._rooms.get(room)
-            return list(found.seats) if found else []
+            return self._seating.sids(room)
 
     def stats(self) -> dict[str, int]:
         """``{"rooms": …, "peers": …}``: rooms with somebody in them, and seats taken in all."""
         with self._lock:
-            taken = [len(room.seats) for room in self._rooms.values() if room.seats]
-        return {"rooms": len(taken), "peers": sum(taken)}
+            rooms, peers = self._seating.counts()
+        return {"rooms": rooms, "peers": peers}
 
     def remove(self, sid: str, room: str) -> bool:
         """Take ``sid`` out of ``room`` as if it had left; `False` if it was not in it.
@@ -138,61 +128,59 @@ class Lobby:
         The peer itself is not told: say so in an event of the app's own, or disconnect it.
         """
         with self._lock:
-            found = self._rooms.get(room)
-            peer = found.seats.get(sid) if found else None
-            if found is None or peer is None:
+            if not self._seating.vacate(room, sid):
                 return False
-            self._vacate(found, peer)
-            found.steps.append(partial(self._depart, found, peer, leave=True))
-        self._run(found)
+            step = self._append(room, self._depart, sid, True)
+        self._run(step)
         return True
 
-    # -- the events of one client; greenlet (or thread) of its handlers ----------------------------
+    # -- the events of one client. # greenlet (or thread) of its handlers --------------------------
 
-    def _connected(self, socket: Socket) -> None:
+    def _on_connection(self, socket: Socket) -> None:
         peer = _Peer(socket)
         handlers: dict[str, Callable[..., Any]] = {
             "check-room": self._on_check_room,
             "join-room": self._on_join_room,
             "leave-room": self._on_leave_room,
             "media-state": self._on_media_state,
-            "chat-message": partial(self._on_forward, "chat-message"),
-            "stopScreenShare": partial(self._on_forward, "stopScreenShare"),
+            "chat-message": partial(self._on_words, "chat-message"),
+            "stopScreenShare": partial(self._on_words, "stopScreenShare"),
+            "ask-ice": self._on_ask_ice,
             "disconnecting": self._on_disconnecting,
         }
         for event, handler in handlers.items():
             socket.on(event)(partial(handler, peer))
-        socket.on("ask-ice")(partial(self._on_ask_ice, socket))
 
-    def _on_ask_ice(self, socket: Socket) -> dict[str, Any]:
-        return {"iceServers": [dict(server) for server in self.ice_servers(socket)]}
+    def _on_ask_ice(self, peer: _Peer) -> dict[str, Any]:
+        return {"iceServers": [dict(server) for server in self.ice_servers(peer.socket)]}
 
     def _on_check_room(self, peer: _Peer, payload: Any = None) -> None:
-        fields = _object(payload)
-        room_id, secret = fields.get("roomId"), self._digest(_password(fields))
-        if not self._is_room_id(room_id):
-            return _refuse(peer, "invalid-room", fields)
+        fields = object_in(payload)
+        room, secret = self._room_in(fields), self._seating.digest(password_in(fields))
+        if room is None:
+            _refuse(peer, Obstacle.INVALID_ROOM, fields)
+            return
         limit = self.max_peers
         with self._lock:
-            reason = self._obstacle(room_id, peer, secret, limit)
-            room = self._rooms.get(room_id)
-            required = room is not None and room.secret is not None
-        if reason is not None:
-            return _refuse(peer, reason, fields)
-        peer.socket.emit("room-check-ok", {"roomId": room_id, "passwordRequired": required})
-        return None
+            reason = self._seating.obstacle(room, peer.sid, secret, limit)
+            closed = self._seating.closed(room)
+        if reason is None:
+            peer.socket.emit("room-check-ok", {"roomId": room, "passwordRequired": closed})
+        else:
+            _refuse(peer, reason, fields)
 
     def _on_join_room(self, peer: _Peer, payload: Any = None) -> None:
-        fields = _object(payload)
-        room_id, name, password = fields.get("roomId"), _name(fields), _password(fields)
-        if not self._is_room_id(room_id):
-            return _refuse(peer, "invalid-room", fields)
-        attempt = _Attempt(room_id, name, self._digest(password), self.max_peers)
+        fields = object_in(payload)
+        room, password = self._room_in(fields), password_in(fields)
+        if room is None:
+            _refuse(peer, Obstacle.INVALID_ROOM, fields)
+            return
+        attempt = _Attempt(room, name_in(fields), self._seating.digest(password), self.max_peers)
         with self._lock:
-            reason = self._obstacle(room_id, peer, attempt.secret, attempt.limit)
-            seated = room_id in peer.rooms
+            seated = self._seating.sits(room, peer.sid)
+            reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
             if reason is None:
-                peer.attempts[room_id] = attempt
+                peer.attempts[room] = attempt
         # A first look spares `authorize` (a database, maybe) what cannot succeed. It reserves
         # nothing: whoever is not let in must not have kept others out meanwhile.
         if reason is None and not seated:
@@ -201,130 +189,101 @@ class Lobby:
             reason = self._sit(peer, attempt)
         if reason is not None:
             _refuse(peer, reason, fields)
-        return None
 
     def _on_leave_room(self, peer: _Peer, payload: Any = None) -> None:
-        room_id = _object(payload).get("roomId")
-        if type(room_id) is not str:
-            return
-        with self._lock:
-            peer.attempts.pop(room_id, None)
-        self.remove(peer.sid, room_id)
+        room = room_in(object_in(payload))
+        if room is not None:
+            with self._lock:
+                peer.attempts.pop(room, None)
+            self.remove(peer.sid, room)
 
     def _on_media_state(self, peer: _Peer, payload: Any = None) -> None:
-        fields = _object(payload)
+        fields = object_in(payload)
         state = {key: fields[key] for key in ("mic", "cam") if type(fields.get(key)) is bool}
         if state:
-            self._say(peer, "media-state", fields.get("roomId"), state)
+            self._say(peer, fields.get("roomId"), self._show, state)
 
-    def _on_forward(self, event: str, peer: _Peer, payload: Any = None) -> None:
-        fields = _object(payload)
-        self._say(peer, event, fields.get("roomId"), fields)
+    def _on_words(self, event: str, peer: _Peer, payload: Any = None) -> None:
+        fields = object_in(payload)
+        self._say(peer, fields.get("roomId"), self._pass_on, event, fields)
 
     def _on_disconnecting(self, peer: _Peer) -> None:
         with self._lock:
-            peer.gone = True
-            rooms = [self._rooms[room_id] for room_id in peer.rooms]
+            rooms = self._seating.rooms(peer.sid)
             for room in rooms:
-                self._vacate(room, peer)
-                room.steps.append(partial(self._depart, room, peer, leave=False))
-        for room in rooms:
-            self._run(room)
+                self._seating.vacate(room, peer.sid)
+            appended = [self._append(room, self._depart, peer.sid, False) for room in rooms]
+        for each in appended:
+            self._run(each)
 
-    # -- who may sit where; those marked "lock" run under it ---------------------------------------
+    # -- from the event to the step ----------------------------------------------------------------
 
-    def _is_room_id(self, value: Any) -> bool:
+    def _room_in(self, fields: dict[str, Any]) -> str | None:
+        room = room_in(fields)
         # A room named like a sid would hear what is meant for that one socket.
-        return (
-            type(value) is str
-            and 0 < len(value) <= MAX_ROOM_ID
-            and not self._server.manager.is_connected(value, self._namespace.name)
-        )
-
-    def _digest(self, password: str | None) -> bytes | None:
-        if password is None or password == "":
-            return None if password is None else b""
-        text = password.encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
-
-    def _obstacle(  # lock
-        self, room_id: str, peer: _Peer, secret: bytes | None, limit: int | None
-    ) -> str | None:
-        """Why the peer may not sit down in the room now, or `None`."""
-        if room_id in peer.rooms:
+        if room is None or self._server.manager.is_sid_room(self._namespace.name, room):
             return None
-        if secret is None:
-            return "wrong-password"
-        room = self._rooms.get(room_id)
-        if room is None:
-            return None
-        if room.secret is not None and not hmac.compare_digest(room.secret, secret):
-            return "wrong-password" if secret else "password-required"
-        if limit is not None and len(room.seats) >= limit:
-            return "room-full"
-        return None
+        return room
 
     def _judge(self, peer: _Peer, attempt: _Attempt, password: str | None) -> str | None:
+        allowed = False
         try:
-            allowed = self.authorize(peer.socket, attempt.room_id, attempt.name, password or None)
+            allowed = self.authorize(peer.socket, attempt.room, attempt.name, password or None)
         except Exception:
             if self._withdraw(peer, attempt):
-                _refuse(peer, "forbidden", {"roomId": attempt.room_id})
+                _refuse(peer, Obstacle.FORBIDDEN, {"roomId": attempt.room})
             raise
-        if allowed or not self._withdraw(peer, attempt):
-            return None
-        return "forbidden"
+        return Obstacle.FORBIDDEN if not allowed and self._withdraw(peer, attempt) else None
 
     def _withdraw(self, peer: _Peer, attempt: _Attempt) -> bool:
         with self._lock:
-            if peer.attempts.get(attempt.room_id) is not attempt:
-                return False
-            del peer.attempts[attempt.room_id]
-            return True
+            return self._is_current(peer, attempt)
+
+    @staticmethod
+    def _is_current(peer: _Peer, attempt: _Attempt) -> bool:
+        """Ends an attempt; `False`: its socket left, went or asked anew meanwhile. # lock held"""
+        if peer.attempts.get(attempt.room) is not attempt:
+            return False
+        del peer.attempts[attempt.room]
+        return peer.socket.connected
 
     def _sit(self, peer: _Peer, attempt: _Attempt) -> str | None:
-        """Take the seat, or say why not. What left, went or asked anew meanwhile gets no answer."""
-        room_id = attempt.room_id
+        """Takes the seat, or says why not; an attempt that has ended gets no answer."""
+        room = attempt.room
         with self._lock:
-            if peer.attempts.get(room_id) is not attempt or peer.gone:
+            if not self._is_current(peer, attempt):
                 return None
-            del peer.attempts[room_id]
-            reason = self._obstacle(room_id, peer, attempt.secret, attempt.limit)
+            reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
             if reason is not None:
                 return reason
-            room = self._rooms.setdefault(room_id, _Room(room_id))
-            if not room.seats:
-                room.secret = attempt.secret or None
-            room.seats[peer.sid] = peer
-            peer.rooms.add(room_id)
-            room.steps.append(partial(self._arrive, room, peer, attempt.name))
-        self._run(room)
+            self._seating.sit(room, peer.sid, attempt.secret)
+            appended = self._append(room, self._arrive, peer, attempt.name)
+        self._run(appended)
         return None
 
-    def _vacate(self, room: _Room, peer: _Peer) -> None:  # lock
-        del room.seats[peer.sid]
-        peer.rooms.discard(room.id)
-        if not room.seats:
-            room.secret = None
-
-    def _say(self, peer: _Peer, event: str, room_id: Any, fields: dict[str, Any]) -> None:
+    def _say(self, peer: _Peer, room: Any, step: Callable[..., None], *args: Any) -> None:
         with self._lock:
-            if type(room_id) is not str or room_id not in peer.rooms:
+            if not self._seating.sits(room, peer.sid):
                 return
-            room = self._rooms[room_id]
-            room.steps.append(partial(self._tell, room, peer, event, fields))
-        self._run(room)
+            appended = self._append(room, step, peer.sid, *args)
+        self._run(appended)
 
-    # -- steps: one greenlet or thread per room at a time ------------------------------------------
+    def _append(self, room: str, step: Callable[..., None], *args: Any) -> _Room:
+        """The room with one more step to run. # lock held"""
+        found = self._rooms.get(room)
+        if found is None:
+            found = self._rooms[room] = _Room(room)
+        found.steps.append(partial(step, found, *args))
+        return found
 
     def _run(self, room: _Room) -> None:
-        """Run the room's steps until none is left, unless somebody else is at it."""
+        """Runs the room's steps until none is left, unless somebody else is at it."""
         while True:
             with self._lock:
                 if room.busy:
                     return
                 if not room.steps:
-                    if not room.seats and self._rooms.get(room.id) is room:
+                    if not room.told and self._rooms.get(room.id) is room:
                         del self._rooms[room.id]
                     return
                 room.busy = True
@@ -332,68 +291,65 @@ class Lobby:
             try:
                 step()
             except Exception:  # one failed emit must not keep the rest from the room
-                logger.exception("a room could not be told everything")
+                log.exception("a room could not be told everything")
             finally:
                 with self._lock:
                     room.busy = False
 
+    # -- steps: of one room, one at a time. # greenlet or thread -----------------------------------
+
+    def _others(self, room: _Room, sid: str) -> BroadcastOperator:
+        return self._namespace.to(room.id).except_(sid)
+
     def _arrive(self, room: _Room, peer: _Peer, name: str | None) -> None:
-        known = peer.sid in room.told
+        sid = peer.sid
+        known = sid in room.told
         if not known and not self._enter(room, peer):
             return
-        for sid, presence in room.told.items():
-            if sid != peer.sid:
-                peer.socket.emit("user-connected", presence.card(sid))
+        for other, presence in room.told.items():
+            if other != sid:
+                peer.socket.emit("user-connected", presence.card)
                 if presence.media:
-                    state = {"id": sid, "roomId": room.id, **presence.media}
+                    state = {"id": other, "roomId": room.id, **presence.media}
                     peer.socket.emit("media-state", state)
-        if not known:
-            room.told[peer.sid] = _Presence(name)
         peer.socket.emit("join-ok", {"roomId": room.id})
         if not known:
-            others = self._namespace.to(room.id).except_(peer.sid)
-            others.emit("user-connected", room.told[peer.sid].card(peer.sid))
-            others.emit(RtcioEvents.INIT_OFFER, {"source": peer.sid})
+            card = {"id": sid} if name is None else {"id": sid, "name": name}
+            room.told[sid] = _Presence(card)
+            self._others(room, sid).emit("user-connected", card)
+            self._others(room, sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
 
     def _enter(self, room: _Room, peer: _Peer) -> bool:
-        # The peer may have gone while it was being let in. Nobody has heard of it, so nobody is
-        # told; asked again after `join`, because the library tells the rooms of a leaving socket.
-        socket = peer.socket
-        if socket.connected:
-            socket.join(room.id)
-            if socket.connected:
-                return True
-        with self._lock:
-            if room.seats.get(peer.sid) is peer:
-                self._vacate(room, peer)
-        return False
+        # The peer may be going while it is let in. Nobody has heard of it yet, so nobody is told;
+        # asked again after `join`, because the library tells the rooms that a socket leaves.
+        if not peer.socket.connected:
+            return False
+        peer.socket.join(room.id)
+        return peer.socket.connected
 
-    def _depart(self, room: _Room, peer: _Peer, *, leave: bool) -> None:
+    def _depart(self, room: _Room, sid: str, leave: bool) -> None:
         if leave:
-            peer.socket.leave(room.id)
-        if room.told.pop(peer.sid, None) is not None:
-            others = self._namespace.to(room.id).except_(peer.sid)
-            others.emit("user-disconnected", {"id": peer.sid})
+            self._server.leave_room(sid, room.id, namespace=self._namespace.name)
+        if room.told.pop(sid, None) is not None:
+            self._others(room, sid).emit("user-disconnected", {"id": sid})
 
-    def _tell(self, room: _Room, peer: _Peer, event: str, fields: dict[str, Any]) -> None:
-        presence = room.told.get(peer.sid)
-        if presence is None:
-            return
-        if event == "media-state":
-            presence.media.update(fields)
-            fields = {"id": peer.sid, "roomId": room.id, **fields}
-        payload = {**fields, "id": peer.sid}
-        self._namespace.to(room.id).except_(peer.sid).emit(event, payload)
+    def _show(self, room: _Room, sid: str, state: dict[str, bool]) -> None:
+        if sid in room.told:
+            room.told[sid].media.update(state)
+            self._others(room, sid).emit("media-state", {"id": sid, "roomId": room.id, **state})
+
+    def _pass_on(self, room: _Room, sid: str, event: str, fields: dict[str, Any]) -> None:
+        if sid in room.told:
+            self._others(room, sid).emit(event, {**fields, "id": sid})
 
 
 @dataclass(eq=False)
 class _Peer:
-    """One connection. All but ``socket`` is the lock's."""
+    """One connection."""
 
     socket: Socket
-    gone: bool = False
-    rooms: set[str] = field(default_factory=set)
     #: The latest ``join-room`` for each room that has no answer yet; leaving withdraws it.
+    #: They are the lock's.
     attempts: dict[str, _Attempt] = field(default_factory=dict)
 
     @property
@@ -403,7 +359,7 @@ class _Peer:
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    room_id: str
+    room: str
     name: str | None
     secret: bytes | None
     limit: int | None
@@ -411,46 +367,20 @@ class _Attempt:
 
 @dataclass(eq=False)
 class _Room:
-    """Everything but ``told`` is the lock's; ``told`` is the running step's."""
+    """``steps`` and ``busy`` are the lock's, ``told`` is the running step's."""
 
     id: str
-    seats: dict[str, _Peer] = field(default_factory=dict)
-    #: The first joiner's password, digested; `None`: the room is open.
-    secret: bytes | None = None
     steps: deque[Callable[[], None]] = field(default_factory=deque)
     busy: bool = False
     told: dict[str, _Presence] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class _Presence:
-    name: str | None
+    """What newcomers hear of a peer: its ``user-connected`` and the last of its ``media-state``."""
+
+    card: dict[str, str]
     media: dict[str, bool] = field(default_factory=dict)
-
-    def card(self, sid: str) -> dict[str, str]:
-        return {"id": sid} if self.name is None else {"id": sid, "name": self.name}
-
-
-def _object(payload: Any) -> dict[str, Any]:
-    return payload if type(payload) is dict else {}
-
-
-def _name(fields: dict[str, Any]) -> str | None:
-    name = fields.get("name")
-    return name[:MAX_NAME] if type(name) is str else None
-
-
-def _password(fields: dict[str, Any]) -> str | None:
-    """The password without the white space around it, ``""`` for none, `None` for no password.
-
-    What is no text is refused rather than taken for none: who sends it means to close the room.
-    """
-    password = fields.get("password")
-    if password is None:
-        return ""
-    if type(password) is not str or len(password) > MAX_PASSWORD:
-        return None
-    return password.strip()
 
 
 def _refuse(peer: _Peer, reason: str, fields: dict[str, Any]) -> None:

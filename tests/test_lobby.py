@@ -1,0 +1,1004 @@
+"""The lobby's rules, each seen from its clients."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import socketio
+
+from rtcio_sync.errors import OptionError
+from rtcio_sync.lobby import Lobby
+from rtcio_sync.server import Server
+from rtcio_sync.testing import TestClient
+
+DEADLINE = 10.0  # seconds within which another thread's step must have happened
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def client(server: Server, **options: Any) -> TestClient:
+    made = server.test_client(**options)
+    assert made.connected
+    return made
+
+
+def join(peer: TestClient, room: Any = "r", **fields: Any) -> None:
+    peer.emit("join-room", {"roomId": room, **fields})
+
+
+def joined(server: Server, room: str = "r", **fields: Any) -> TestClient:
+    """A client that is in the room and has taken note of it."""
+    peer = client(server)
+    join(peer, room, **fields)
+    events = peer.received()
+    assert events[-1] == ("join-ok", [{"roomId": room}])
+    return peer
+
+
+def announced(peer: TestClient, **fields: Any) -> list[Any]:
+    """What the peers of a room hear when ``peer`` joins it."""
+    return [
+        ("user-connected", [{"id": peer.sid, **fields}]),
+        ("#rtcio:init-offer", [{"source": peer.sid}]),
+    ]
+
+
+def refused(reason: str, room: Any = "r") -> list[Any]:
+    return [("join-error", [{"reason": reason, "roomId": room}])]
+
+
+class Gate:
+    """An ``authorize`` that waits for the test in the joins of one name."""
+
+    def __init__(self, name: str, answer: bool = True) -> None:
+        self.name = name
+        self.answer = answer
+        self.reached = threading.Event()
+        self.open = threading.Event()
+        self.asked: list[Any] = []
+
+    def __call__(self, socket: Any, room: str, name: str | None, password: str | None) -> bool:
+        self.asked.append((socket.id, room, name, password))
+        if name != self.name:
+            return True
+        self.reached.set()
+        assert self.open.wait(DEADLINE)
+        return self.answer
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Callable[..., Any]]:
+    """Runs something in another thread; the test ends when that has."""
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit
+
+
+# -- joining ---------------------------------------------------------------------------------------
+
+
+def test_the_first_joiner_hears_that_it_is_in_and_nothing_else(server: Server) -> None:
+    Lobby(server)
+    first = client(server)
+    join(first, name="Ann")
+    assert first.received() == [("join-ok", [{"roomId": "r"}])]
+
+
+def test_a_newcomer_hears_of_each_present_peer_then_that_it_is_in_and_they_hear_of_it(
+    server: Server,
+) -> None:
+    Lobby(server)
+    ann, bob = joined(server, name="Ann"), joined(server, name="Bob")
+    ann.emit("media-state", {"roomId": "r", "mic": True, "cam": False})
+    ann.received(), bob.received()
+    newcomer = client(server)
+    join(newcomer, name="Cid")
+    assert newcomer.received() == [
+        ("user-connected", [{"id": ann.sid, "name": "Ann"}]),
+        ("media-state", [{"id": ann.sid, "roomId": "r", "mic": True, "cam": False}]),
+        ("user-connected", [{"id": bob.sid, "name": "Bob"}]),
+        ("join-ok", [{"roomId": "r"}]),
+    ]
+    assert ann.received() == bob.received() == announced(newcomer, name="Cid")
+
+
+def test_peers_of_another_room_hear_nothing_of_a_join(server: Server) -> None:
+    Lobby(server)
+    other = joined(server, "other")
+    joined(server)
+    assert other.received() == []
+
+
+def test_the_room_is_a_socketio_room_of_the_same_name(server: Server) -> None:
+    Lobby(server)
+    inside = joined(server)
+    client(server)
+    server.of("/").to("r").emit("news", 1)
+    assert inside.received() == [("news", [1])]
+
+
+@pytest.mark.parametrize("fields", [{}, {"name": None}, {"name": 7}, {"name": {"a": 1}}])
+def test_a_name_that_is_no_text_is_absent_for_the_others(
+    server: Server, fields: dict[str, Any]
+) -> None:
+    Lobby(server)
+    present = joined(server, **fields)
+    newcomer = client(server)
+    join(newcomer, **fields)
+    assert newcomer.received("user-connected") == [{"id": present.sid}]
+    assert present.received() == announced(newcomer)
+
+
+def test_a_long_name_is_cut(server: Server) -> None:
+    Lobby(server)
+    present = joined(server)
+    newcomer = joined(server, name="n" * 300)
+    assert present.received() == announced(newcomer, name="n" * 256)
+
+
+@pytest.mark.parametrize("event", ["join-room", "check-room"])
+@pytest.mark.parametrize("room", [None, "", 5, 1.5, True, "x" * 257])
+def test_what_is_no_room_id_is_an_invalid_room(server: Server, event: str, room: Any) -> None:
+    lobby = Lobby(server)
+    peer = client(server)
+    peer.emit(event, {"roomId": room})
+    assert peer.received() == refused("invalid-room", room)
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+
+
+@pytest.mark.parametrize("event", ["join-room", "check-room"])
+@pytest.mark.parametrize(
+    "args", [(), (None,), ("r",), (5,), ([],), ({},), ({"roomId": ["r"]},), ({"roomId": {}},)]
+)
+def test_where_there_is_no_plain_room_id_none_is_told_back(
+    server: Server, event: str, args: tuple[Any, ...]
+) -> None:
+    Lobby(server)
+    peer = client(server)
+    peer.emit(event, *args)
+    assert peer.received() == [("join-error", [{"reason": "invalid-room"}])]
+    assert peer.connected
+
+
+def test_a_room_id_may_have_256_characters(server: Server) -> None:
+    Lobby(server)
+    joined(server, "x" * 256)
+
+
+def test_the_sid_of_anybody_is_an_invalid_room(server: Server) -> None:
+    Lobby(server)
+    victim, peer = client(server), client(server)
+    for sid in (victim.sid, peer.sid):
+        join(peer, sid)
+        assert peer.received() == refused("invalid-room", sid)
+    server.of("/").to(victim.sid).emit("private")
+    assert peer.received() == []
+
+
+def test_who_joins_twice_is_answered_again_and_nobody_else_hears_of_it(server: Server) -> None:
+    lobby = Lobby(server)
+    present, peer = joined(server, name="Ann"), joined(server, name="Bob")
+    present.received()
+    join(peer, name="Bob again")
+    assert peer.received() == [
+        ("user-connected", [{"id": present.sid, "name": "Ann"}]),
+        ("join-ok", [{"roomId": "r"}]),
+    ]
+    assert present.received() == []
+    assert lobby.peers("r") == [present.sid, peer.sid]
+
+
+def test_a_socket_may_be_in_several_rooms(server: Server) -> None:
+    lobby = Lobby(server)
+    both = joined(server, "a")
+    join(both, "b")
+    assert lobby.stats() == {"rooms": 2, "peers": 2}
+
+
+def test_the_apps_own_connection_handler_and_handlers_run_too(server: Server) -> None:
+    Lobby(server)
+    seen = []
+
+    def connection(socket: Any) -> None:
+        socket.on("join-room", lambda data: seen.append(data["roomId"]))
+
+    server.on("connection", connection)
+    joined(server)
+    assert seen == ["r"]
+
+
+def test_a_lobby_may_have_another_namespace(server: Server) -> None:
+    Lobby(server, namespace="/calls")
+    outside, inside = client(server), client(server, namespace="/calls")
+    join(outside)
+    join(inside)
+    assert outside.received() == []
+    assert inside.received() == [("join-ok", [{"roomId": "r"}])]
+
+
+# -- passwords -------------------------------------------------------------------------------------
+
+
+def test_the_first_joiners_password_is_asked_of_the_others(server: Server) -> None:
+    Lobby(server)
+    joined(server, password="sesame")
+    peer = client(server)
+    join(peer)
+    assert peer.received() == refused("password-required")
+    join(peer, password="tahini")
+    assert peer.received() == refused("wrong-password")
+    join(peer, password="sesame")
+    assert peer.received("join-ok") == [{"roomId": "r"}]
+
+
+def test_the_password_of_a_later_joiner_is_none(server: Server) -> None:
+    Lobby(server)
+    joined(server)
+    joined(server, password="sesame")
+    joined(server)
+
+
+def test_white_space_around_a_password_does_not_count(server: Server) -> None:
+    Lobby(server)
+    joined(server, password=" sesame\n")
+    joined(server, password="sesame")
+
+
+@pytest.mark.parametrize("password", [None, "", "  "])
+def test_an_empty_password_is_none(server: Server, password: Any) -> None:
+    Lobby(server)
+    joined(server, password=password)
+    joined(server)
+
+
+@pytest.mark.parametrize("password", [5, True, ["sesame"], {"a": 1}, "s" * 1025])
+def test_a_password_that_is_no_text_founds_no_room_and_opens_none(
+    server: Server, password: Any
+) -> None:
+    lobby = Lobby(server)
+    peer = client(server)
+    join(peer, password=password)
+    assert peer.received() == refused("wrong-password")
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+    joined(server)
+    join(peer, password=password)
+    assert peer.received() == refused("wrong-password")
+
+
+@pytest.mark.parametrize("password", ["pässwörd", "🎸", "\ud800"])
+def test_any_text_may_be_a_password(server: Server, password: str) -> None:
+    Lobby(server)
+    joined(server, password=password)
+    joined(server, password=password)
+    peer = client(server)
+    join(peer, password=password + "!")
+    assert peer.received() == refused("wrong-password")
+
+
+@pytest.mark.parametrize("way_out", ["leave", "disconnect"])
+def test_a_room_that_emptied_has_forgotten_its_password(server: Server, way_out: str) -> None:
+    lobby = Lobby(server)
+    first, second = joined(server, password="old"), joined(server, password="old")
+    for peer in (first, second):
+        assert lobby.stats()["rooms"] == 1
+        if way_out == "leave":
+            peer.emit("leave-room", {"roomId": "r"})
+        else:
+            peer.disconnect()
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+    joined(server, password="new")
+    peer = client(server)
+    join(peer, password="old")
+    assert peer.received() == refused("wrong-password")
+
+
+# -- asking first ----------------------------------------------------------------------------------
+
+
+def test_a_free_or_open_room_needs_no_password(server: Server) -> None:
+    Lobby(server)
+    peer = client(server)
+    peer.emit("check-room", {"roomId": "r", "password": "any"})
+    joined(server)
+    peer.emit("check-room", {"roomId": "r"})
+    answer = ("room-check-ok", [{"roomId": "r", "passwordRequired": False}])
+    assert peer.received() == [answer, answer]
+
+
+def test_a_closed_room_tells_whether_the_password_is_right(server: Server) -> None:
+    lobby = Lobby(server)
+    joined(server, password="sesame")
+    peer = client(server)
+    peer.emit("check-room", {"roomId": "r"})
+    peer.emit("check-room", {"roomId": "r", "password": "tahini"})
+    peer.emit("check-room", {"roomId": "r", "password": "sesame"})
+    assert peer.received() == [
+        *refused("password-required"),
+        *refused("wrong-password"),
+        ("room-check-ok", [{"roomId": "r", "passwordRequired": True}]),
+    ]
+    assert len(lobby.peers("r")) == 1
+
+
+def test_a_full_room_is_told_to_those_who_know_the_password_only(server: Server) -> None:
+    Lobby(server, max_peers=1)
+    joined(server, password="sesame")
+    peer = client(server)
+    peer.emit("check-room", {"roomId": "r"})
+    peer.emit("check-room", {"roomId": "r", "password": "sesame"})
+    assert peer.received() == [*refused("password-required"), *refused("room-full")]
+
+
+# -- seats -----------------------------------------------------------------------------------------
+
+
+def test_a_full_room_refuses_until_somebody_leaves(server: Server) -> None:
+    Lobby(server, max_peers=2)
+    first = joined(server)
+    joined(server)
+    late = client(server)
+    join(late)
+    assert late.received() == refused("room-full")
+    joined(server, "other")
+    first.emit("leave-room", {"roomId": "r"})
+    join(late)
+    assert late.received("join-ok") == [{"roomId": "r"}]
+
+
+def test_who_has_a_seat_in_a_full_room_may_join_it_again(server: Server) -> None:
+    Lobby(server, max_peers=1)
+    only = joined(server)
+    join(only)
+    assert only.received() == [("join-ok", [{"roomId": "r"}])]
+
+
+def test_the_cap_may_be_the_classs(server: Server) -> None:
+    class Pairs(Lobby):
+        max_peers = 2
+
+    Pairs(server)
+    joined(server), joined(server)
+    late = client(server)
+    join(late)
+    assert late.received() == refused("room-full")
+
+
+def test_seats_and_password_are_exact_when_many_join_at_once(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    lobby = Lobby(server, max_peers=5)
+    peers = [client(server) for _ in range(24)]
+    start = threading.Barrier(len(peers))
+
+    def rush(number: int, peer: TestClient) -> None:
+        start.wait(DEADLINE)
+        join(peer, password=f"password {number % 3}")
+
+    with ThreadPoolExecutor(len(peers)) as pool:
+        list(pool.map(rush, range(len(peers)), peers))
+    seated = lobby.peers("r")
+    assert len(seated) == 5
+    numbers = {number % 3 for number, peer in enumerate(peers) if peer.sid in seated}
+    assert len(numbers) == 1, "two passwords opened one room"
+    for peer in peers:
+        answers = [name for name, _ in peer.received() if name.startswith("join-")]
+        if peer.sid in seated:
+            assert answers == ["join-ok"]
+        else:
+            assert answers == ["join-error"]
+            assert peer.sid not in server.manager.rooms["/"]["r"]
+
+
+def test_those_who_are_refused_take_no_seat_from_the_others_when_many_join_at_once(
+    server: Server,
+) -> None:
+    lobby = Lobby(server, max_peers=4, authorize=lambda socket, room, name, password: name == "in")
+    peers = [client(server) for _ in range(24)]
+    start = threading.Barrier(len(peers))
+
+    def rush(number: int, peer: TestClient) -> None:
+        start.wait(DEADLINE)
+        join(peer, name="in" if number % 6 == 0 else "out")
+
+    with ThreadPoolExecutor(len(peers)) as pool:
+        list(pool.map(rush, range(len(peers)), peers))
+    assert sorted(lobby.peers("r")) == sorted(str(peer.sid) for peer in peers[::6])
+
+
+def test_what_each_peer_heard_is_who_is_there_however_many_came_and_went_at_once(
+    server: Server,
+) -> None:
+    lobby = Lobby(server, max_peers=6)
+    peers = [client(server, auth={"number": number}) for number in range(12)]
+
+    def wander(number: int, peer: TestClient) -> None:
+        chance = random.Random(number)
+        for _ in range(40):
+            if chance.random() < 0.5:
+                join(peer, name=str(number))
+            else:
+                peer.emit("leave-room", {"roomId": "r"})
+        if number % 4 == 0:
+            peer.disconnect()
+
+    with ThreadPoolExecutor(len(peers)) as pool:
+        list(pool.map(wander, range(len(peers)), peers))
+    inside = set(lobby.peers("r"))
+    assert inside == set(server.manager.rooms.get("/", {}).get("r", {}))
+    for peer in peers:
+        sid = str(peer.sid)
+        if sid in inside:
+            assert _roster(sid, peer.received()) == inside - {sid}
+
+
+def _roster(sid: str, events: list[Any]) -> set[str]:
+    """Who is in the room after all that a peer heard since it last came in."""
+    there: set[str] = set()
+    offers: set[str] = set()
+    since = max(index for index, (name, _) in enumerate(events) if name == "join-ok")
+    begin = since
+    while begin and events[begin - 1][0] == "user-connected":
+        begin -= 1
+    for name, args in events[begin:]:
+        if name == "user-connected":
+            there.add(args[0]["id"])
+        elif name == "user-disconnected":
+            assert args[0]["id"] in there, "somebody left who had never come"
+            there.remove(args[0]["id"])
+        elif name == "#rtcio:init-offer":
+            offers.add(args[0]["source"])
+    assert sid not in there | offers, "it heard of itself"
+    return there
+
+
+# -- authorize -------------------------------------------------------------------------------------
+
+
+def test_authorize_is_asked_with_socket_room_name_and_password(server: Server) -> None:
+    gate = Gate("nobody")
+    Lobby(server, authorize=gate)
+    first = joined(server, name="Ann", password=" sesame ")
+    second = joined(server, password="sesame")
+    third = joined(server, "open")
+    assert gate.asked == [
+        (first.sid, "r", "Ann", "sesame"),
+        (second.sid, "r", None, "sesame"),
+        (third.sid, "open", None, None),
+    ]
+
+
+@pytest.mark.parametrize("answer", [False, None, 0, ""])
+def test_what_authorize_does_not_say_yes_to_is_forbidden(server: Server, answer: Any) -> None:
+    lobby = Lobby(server, authorize=lambda socket, room, name, password: answer)
+    peer = client(server)
+    join(peer, password="sesame")
+    assert peer.received() == refused("forbidden")
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+
+
+def test_authorize_may_be_a_subclasss(server: Server) -> None:
+    class Members(Lobby):
+        def authorize(self, socket: Any, room: str, name: Any, password: Any) -> bool:
+            return bool(socket.handshake.auth.get("member"))
+
+    Members(server)
+    stranger, member = client(server), client(server, auth={"member": True})
+    join(stranger)
+    join(member)
+    assert stranger.received() == refused("forbidden")
+    assert member.received() == [("join-ok", [{"roomId": "r"}])]
+
+
+def test_an_authorize_that_raises_lets_nobody_in_and_is_an_error_of_the_app(server: Server) -> None:
+    def authorize(*_: Any) -> bool:
+        raise RuntimeError("the database is away")
+
+    lobby = Lobby(server, authorize=authorize)
+    peer = client(server)
+    join(peer)
+    assert peer.received() == refused("forbidden")
+    assert peer.connected
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+    assert server.stats()["handler_errors"] == 1
+
+
+def test_authorize_is_not_asked_about_what_cannot_succeed_or_has(server: Server) -> None:
+    gate = Gate("nobody")
+    Lobby(server, authorize=gate, max_peers=1)
+    inside = joined(server, password="sesame")
+    gate.asked.clear()
+    join(inside)
+    peer = client(server)
+    join(peer, password="tahini")
+    join(peer, password="sesame")
+    join(peer, "")
+    assert gate.asked == []
+
+
+def test_while_authorize_thinks_others_come_go_and_talk(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    gate = Gate("slow")
+    lobby = Lobby(server, authorize=gate)
+    slow, quick, quicker = client(server), client(server), client(server)
+    joining = elsewhere(join, slow, name="slow")
+    assert gate.reached.wait(DEADLINE)
+    join(quick)
+    join(quicker)
+    quick.emit("chat-message", {"roomId": "r", "text": "hi"})
+    quicker.emit("leave-room", {"roomId": "r"})
+    assert quicker.received("chat-message") == [{"roomId": "r", "text": "hi", "id": quick.sid}]
+    assert lobby.peers("r") == [quick.sid]
+    gate.open.set()
+    joining.result()
+    assert slow.received() == [
+        ("user-connected", [{"id": quick.sid}]),
+        ("join-ok", [{"roomId": "r"}]),
+    ]
+
+
+def test_whoever_waits_for_authorize_holds_neither_a_seat_nor_the_password(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    gate = Gate("stranger", answer=False)
+    lobby = Lobby(server, authorize=gate, max_peers=1)
+    stranger = client(server)
+    joining = elsewhere(join, stranger, name="stranger", password="hijack")
+    assert gate.reached.wait(DEADLINE)
+    owner = joined(server)
+    gate.open.set()
+    joining.result()
+    assert stranger.received() == refused("forbidden")
+    assert lobby.peers("r") == [owner.sid]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "reason"),
+    [({}, "room-full"), ({"password": "other"}, "password-required")],
+)
+def test_what_changed_while_authorize_thought_counts(
+    server: Server, elsewhere: Callable[..., Any], meanwhile: dict[str, Any], reason: str
+) -> None:
+    gate = Gate("slow")
+    Lobby(server, authorize=gate, max_peers=1)
+    slow = client(server)
+    joining = elsewhere(join, slow, name="slow")
+    assert gate.reached.wait(DEADLINE)
+    joined(server, **meanwhile)
+    gate.open.set()
+    joining.result()
+    assert slow.received() == refused(reason)
+
+
+def test_who_disconnects_while_authorize_thinks_leaves_no_ghost(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    gate = Gate("slow")
+    lobby = Lobby(server, authorize=gate, max_peers=2)
+    present, slow = joined(server), client(server)
+    joining = elsewhere(join, slow, name="slow")
+    assert gate.reached.wait(DEADLINE)
+    slow.disconnect()
+    gate.open.set()
+    joining.result()
+    assert lobby.peers("r") == [present.sid]
+    assert present.received() == []
+    assert set(server.manager.rooms["/"]["r"]) == {present.sid}
+    joined(server)
+
+
+def test_who_leaves_while_authorize_thinks_is_not_let_in(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    gate = Gate("slow")
+    lobby = Lobby(server, authorize=gate)
+    present, slow = joined(server), client(server)
+    joining = elsewhere(join, slow, name="slow")
+    assert gate.reached.wait(DEADLINE)
+    slow.emit("leave-room", {"roomId": "r"})
+    gate.open.set()
+    joining.result()
+    assert slow.received() == present.received() == []
+    assert lobby.peers("r") == [present.sid]
+
+
+def test_two_joins_of_one_socket_at_once_are_one(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    gate = Gate("slow")
+    lobby = Lobby(server, authorize=gate)
+    present, twice = joined(server), client(server)
+    joining = elsewhere(join, twice, name="slow")
+    assert gate.reached.wait(DEADLINE)
+    join(twice, name="quick")
+    gate.open.set()
+    joining.result()
+    assert lobby.peers("r") == [present.sid, twice.sid]
+    assert present.received() == announced(twice, name="quick")
+    assert twice.received("join-ok") == [{"roomId": "r"}]
+
+
+# -- the order of what a room hears ----------------------------------------------------------------
+
+
+class SlowManager(socketio.Manager):  # type: ignore[misc]
+    """A client manager that blocks, as one with a network behind it may, where the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks_at: Callable[[str, Any], bool] = lambda step, data: False
+        self.reached = threading.Event()
+        self.open = threading.Event()
+
+    def emit(self, event: str, data: Any, *args: Any, **options: Any) -> None:
+        self._pass(event, data)
+        super().emit(event, data, *args, **options)
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
+        self._pass("enter", room)
+        super().basic_enter_room(sid, namespace, room, eio_sid)
+
+    def _pass(self, step: str, data: Any) -> None:
+        if self.blocks_at(step, data) and not self.reached.is_set():
+            self.reached.set()
+            assert self.open.wait(DEADLINE)
+
+
+@pytest.fixture
+def slow() -> SlowManager:
+    return SlowManager()
+
+
+def test_a_room_hears_all_in_the_order_it_happened_and_nobody_waits_for_a_slow_emit(
+    slow: SlowManager, elsewhere: Callable[..., Any]
+) -> None:
+    server = Server(client_manager=slow)
+    lobby = Lobby(server)
+    first, newcomer = joined(server), client(server)
+    slow.blocks_at = lambda event, data: event == "join-ok"
+    joining = elsewhere(join, newcomer)
+    assert slow.reached.wait(DEADLINE)
+    first.emit("chat-message", {"roomId": "r", "text": "one"})
+    first.emit("media-state", {"roomId": "r", "mic": True})
+    first.emit("leave-room", {"roomId": "r"})
+    join(first)
+    assert lobby.peers("r") == [newcomer.sid, first.sid]
+    assert first.received() == [], "it was told before the newcomer was in"
+    slow.open.set()
+    joining.result()
+    assert newcomer.received() == [
+        ("user-connected", [{"id": first.sid}]),
+        ("join-ok", [{"roomId": "r"}]),
+        ("chat-message", [{"roomId": "r", "text": "one", "id": first.sid}]),
+        ("media-state", [{"id": first.sid, "roomId": "r", "mic": True}]),
+        ("user-disconnected", [{"id": first.sid}]),
+        *announced(first),
+    ]
+    assert first.received() == [
+        *announced(newcomer),
+        ("user-connected", [{"id": newcomer.sid}]),
+        ("join-ok", [{"roomId": "r"}]),
+    ]
+
+
+def test_who_goes_before_the_others_heard_of_it_is_never_heard_of(
+    slow: SlowManager, elsewhere: Callable[..., Any]
+) -> None:
+    server = Server(client_manager=slow)
+    lobby = Lobby(server)
+    speaker, present, brief = joined(server), joined(server), client(server)
+    speaker.received()
+    slow.blocks_at = lambda event, data: event == "chat-message"
+    speaking = elsewhere(speaker.emit, "chat-message", {"roomId": "r"})
+    assert slow.reached.wait(DEADLINE)
+    join(brief)
+    assert lobby.peers("r")[2:] == [brief.sid]
+    brief.disconnect()
+    assert lobby.peers("r") == [speaker.sid, present.sid]
+    slow.open.set()
+    speaking.result()
+    assert present.received() == [("chat-message", [{"roomId": "r", "id": speaker.sid}])]
+    assert speaker.received() == []
+
+
+def test_who_goes_while_it_enters_the_room_is_never_heard_of_and_keeps_no_seat(
+    slow: SlowManager, elsewhere: Callable[..., Any]
+) -> None:
+    server = Server(client_manager=slow)
+    lobby = Lobby(server)
+    present, brief = joined(server), client(server)
+    slow.blocks_at = lambda step, data: step == "enter"
+    joining = elsewhere(join, brief)
+    assert slow.reached.wait(DEADLINE)
+    brief.disconnect()
+    slow.open.set()
+    joining.result()
+    assert present.received() == []
+    assert lobby.peers("r") == [present.sid]
+
+
+def test_who_went_while_authorize_thought_takes_no_seat_for_a_moment_either(
+    slow: SlowManager, elsewhere: Callable[..., Any]
+) -> None:
+    gate = Gate("slow")
+    server = Server(client_manager=slow)
+    lobby = Lobby(server, authorize=gate)
+    speaker, brief = joined(server), client(server)
+    joining = elsewhere(join, brief, name="slow")
+    assert gate.reached.wait(DEADLINE)
+    slow.blocks_at = lambda event, data: event == "chat-message"
+    speaking = elsewhere(speaker.emit, "chat-message", {"roomId": "r"})
+    assert slow.reached.wait(DEADLINE)
+    brief.disconnect()
+    gate.open.set()
+    joining.result()
+    assert lobby.peers("r") == [speaker.sid]
+    slow.open.set()
+    speaking.result()
+
+
+def test_who_is_going_when_its_turn_to_enter_comes_does_not_enter(
+    slow: SlowManager, elsewhere: Callable[..., Any]
+) -> None:
+    going, gone = threading.Event(), threading.Event()
+
+    def connection(socket: Any) -> None:
+        def disconnecting() -> None:
+            if socket.handshake.auth.get("brief"):
+                going.set()
+                assert gone.wait(DEADLINE)
+
+        socket.on("disconnecting", disconnecting)
+
+    server = Server(client_manager=slow)
+    server.on("connection", connection)
+    Lobby(server)
+    speaker, present, brief = joined(server), joined(server), client(server, auth={"brief": True})
+    slow.blocks_at = lambda event, data: event == "chat-message"
+    speaking = elsewhere(speaker.emit, "chat-message", {"roomId": "r"})
+    assert slow.reached.wait(DEADLINE)
+    join(brief)
+    leaving = elsewhere(brief.disconnect)
+    assert going.wait(DEADLINE)
+    slow.open.set()
+    speaking.result()
+    gone.set()
+    leaving.result()
+    assert present.received() == [("chat-message", [{"roomId": "r", "id": speaker.sid}])]
+
+
+def test_an_emit_that_fails_keeps_nothing_else_from_the_room(
+    slow: SlowManager, elsewhere: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    def trouble(event: str, data: Any) -> bool:
+        if event == "stopScreenShare":
+            raise ConnectionError("the back end is away")
+        return event == "chat-message"
+
+    server = Server(client_manager=slow)
+    Lobby(server)
+    speaker, present = joined(server), joined(server)
+    slow.blocks_at = trouble
+    speaking = elsewhere(speaker.emit, "chat-message", {"roomId": "r", "text": "one"})
+    assert slow.reached.wait(DEADLINE)
+    speaker.emit("stopScreenShare", {"roomId": "r"})
+    speaker.emit("chat-message", {"roomId": "r", "text": "two"})
+    slow.open.set()
+    speaking.result()
+    assert [said["text"] for said in present.received("chat-message")] == ["one", "two"]
+    assert "the back end is away" in caplog.text
+
+
+def test_an_empty_room_leaves_nothing_behind(server: Server) -> None:
+    lobby = Lobby(server)
+    leaver, goer = joined(server), joined(server)
+    leaver.emit("leave-room", {"roomId": "r"})
+    goer.disconnect()
+    assert not lobby._rooms
+
+
+# -- leaving ---------------------------------------------------------------------------------------
+
+
+def test_who_leaves_is_told_of_to_the_others_without_a_peer_left(server: Server) -> None:
+    lobby = Lobby(server)
+    leaver, present = joined(server), joined(server)
+    leaver.received()
+    leaver.emit("leave-room", {"roomId": "r"})
+    assert present.received() == [("user-disconnected", [{"id": leaver.sid}])]
+    assert leaver.received() == []
+    assert lobby.peers("r") == [present.sid]
+    server.of("/").to("r").emit("news")
+    assert leaver.received() == []
+
+
+def test_who_comes_back_is_announced_anew_without_its_old_media_state(server: Server) -> None:
+    Lobby(server)
+    leaver, present = joined(server), joined(server)
+    leaver.emit("media-state", {"roomId": "r", "mic": True, "cam": True})
+    leaver.emit("leave-room", {"roomId": "r"})
+    present.received()
+    join(leaver)
+    assert present.received() == announced(leaver)
+    newcomer = client(server)
+    join(newcomer)
+    assert newcomer.received("media-state") == []
+
+
+@pytest.mark.parametrize(
+    "args", [(), (None,), ({},), ({"roomId": []},), ({"roomId": "r"},), ("r",)]
+)
+def test_leaving_a_room_one_is_not_in_is_nothing(server: Server, args: tuple[Any, ...]) -> None:
+    lobby = Lobby(server)
+    present, stranger = joined(server), client(server)
+    stranger.emit("leave-room", *args)
+    assert present.received() == stranger.received() == []
+    assert lobby.peers("r") == [present.sid]
+    assert server.stats()["handler_errors"] == 0
+
+
+def test_who_disconnects_is_told_of_once_in_each_shared_room_and_once_by_the_library(
+    server: Server,
+) -> None:
+    lobby = Lobby(server)
+    leaver, both, one = joined(server, "a"), joined(server, "a"), joined(server, "b")
+    join(leaver, "b")
+    join(both, "b")
+    stranger = joined(server, "c")
+    both.received(), one.received()
+    sid = leaver.sid
+    leaver.disconnect()
+    assert both.received("#rtcio:peer-left") == one.received("#rtcio:peer-left") == [{"id": sid}]
+    assert both.received() == [("user-disconnected", [{"id": sid}])] * 2
+    assert one.received() == [("user-disconnected", [{"id": sid}])]
+    assert stranger.received() == []
+    assert lobby.stats() == {"rooms": 3, "peers": 4}
+
+
+def test_an_app_may_take_a_peer_out_of_a_room(server: Server) -> None:
+    lobby = Lobby(server)
+    present, other = joined(server), joined(server)
+    present.received()
+    assert lobby.remove(str(other.sid), "r")
+    assert not lobby.remove(str(other.sid), "r")
+    assert not lobby.remove(str(present.sid), "nowhere")
+    assert present.received() == [("user-disconnected", [{"id": other.sid}])]
+    other.emit("chat-message", {"roomId": "r"})
+    assert present.received() == []
+
+
+# -- talking ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", ["chat-message", "stopScreenShare"])
+def test_what_is_said_reaches_the_others_whole_with_the_speakers_own_id(
+    server: Server, event: str
+) -> None:
+    Lobby(server)
+    speaker, present, outside = joined(server), joined(server), client(server)
+    speaker.received()
+    said = {"roomId": "r", "id": "forged", "text": "hi", "nothing": None, "more": [1, {"a": b"\0"}]}
+    speaker.emit(event, said)
+    assert present.received() == [(event, [{**said, "id": speaker.sid}])]
+    assert speaker.received() == outside.received() == []
+
+
+@pytest.mark.parametrize("event", ["chat-message", "stopScreenShare", "media-state"])
+@pytest.mark.parametrize(
+    "payload", [None, "r", 5, [], {}, {"roomId": None}, {"roomId": ["r"]}, {"roomId": "r"}]
+)
+def test_who_is_not_in_the_room_says_nothing_to_it(
+    server: Server, event: str, payload: Any
+) -> None:
+    Lobby(server)
+    present, stranger = joined(server), joined(server, "other")
+    state = {"mic": True, "cam": True} if isinstance(payload, dict) else {}
+    stranger.emit(event, {**payload, **state} if state else payload)
+    assert present.received() == stranger.received() == []
+    assert stranger.connected
+    assert server.stats()["handler_errors"] == 0
+
+
+def test_an_apps_own_room_is_no_room_of_the_lobby(server: Server) -> None:
+    Lobby(server)
+    listener, stranger = client(server), client(server)
+    for peer in (listener, stranger):
+        server.enter_room(peer.sid, "app")
+    stranger.emit("chat-message", {"roomId": "app", "text": "hi"})
+    assert listener.received() == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "heard"),
+    [
+        ({"mic": True, "cam": False}, {"mic": True, "cam": False}),
+        ({"mic": False}, {"mic": False}),
+        ({"cam": True, "mic": None}, {"cam": True}),
+        ({"cam": True, "mic": "on"}, {"cam": True}),
+        ({"cam": True, "id": "forged", "more": 1}, {"cam": True}),
+    ],
+)
+def test_a_media_state_reaches_the_others_with_what_it_tells_and_no_more(
+    server: Server, sent: dict[str, Any], heard: dict[str, Any]
+) -> None:
+    Lobby(server)
+    speaker, present = joined(server), joined(server)
+    speaker.received()
+    speaker.emit("media-state", {"roomId": "r", **sent})
+    assert present.received() == [("media-state", [{"id": speaker.sid, "roomId": "r", **heard}])]
+    assert speaker.received() == []
+
+
+@pytest.mark.parametrize("state", [{}, {"mic": None, "cam": 1}])
+def test_a_media_state_that_tells_nothing_is_dropped(server: Server, state: dict[str, Any]) -> None:
+    Lobby(server)
+    speaker, present = joined(server), joined(server)
+    speaker.emit("media-state", {"roomId": "r", **state})
+    assert present.received() == []
+
+
+def test_the_last_media_state_is_remembered_for_each_room_and_key(server: Server) -> None:
+    Lobby(server)
+    speaker = joined(server, "a")
+    join(speaker, "b")
+    speaker.emit("media-state", {"roomId": "a", "mic": True, "cam": True})
+    speaker.emit("media-state", {"roomId": "a", "cam": False})
+    newcomer = client(server)
+    join(newcomer, "a")
+    join(newcomer, "b")
+    assert newcomer.received("media-state") == [
+        {"id": speaker.sid, "roomId": "a", "mic": True, "cam": False}
+    ]
+
+
+# -- ask-ice ---------------------------------------------------------------------------------------
+
+SERVERS = [{"urls": ["stun:stun.example.com"]}]
+
+
+def test_ask_ice_is_answered_with_an_empty_list_by_default(server: Server) -> None:
+    Lobby(server)
+    assert client(server).call("ask-ice") == {"iceServers": []}
+
+
+def test_ask_ice_is_answered_with_the_servers_given(server: Server) -> None:
+    Lobby(server, ice_servers=SERVERS)
+    assert client(server).call("ask-ice", {"surplus": True}) == {"iceServers": SERVERS}
+
+
+def test_ask_ice_may_be_answered_anew_for_each_client(server: Server) -> None:
+    Lobby(server, ice_servers=lambda socket: [{"urls": [f"stun:{socket.id}"]}])
+    peer = client(server)
+    assert peer.call("ask-ice") == {"iceServers": [{"urls": [f"stun:{peer.sid}"]}]}
+
+
+def test_ask_ice_may_be_answered_by_a_subclass(server: Server) -> None:
+    class Own(Lobby):
+        def ice_servers(self, socket: Any) -> Any:
+            return SERVERS
+
+    Own(server)
+    assert client(server).call("ask-ice") == {"iceServers": SERVERS}
+
+
+# -- misuse ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_peers", [0, -1, True, 1.5, "8"])
+def test_a_cap_that_seats_nobody_is_refused(server: Server, max_peers: Any) -> None:
+    with pytest.raises(OptionError, match="at least 1, or None"):
+        Lobby(server, max_peers=max_peers)
+
+
+def test_a_lobby_wants_the_server_and_an_authorize_that_can_be_called(server: Server) -> None:
+    with pytest.raises(OptionError, match="not the app"):
+        Lobby(object())  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="authorize must be a callable"):
+        Lobby(server, authorize=True)  # type: ignore[arg-type]

@@ -100,6 +100,8 @@ class Socket(socket.Socket):
         self.sid = sid
         self.state = State.OPENING
         self.wire: Wire | None = None
+        #: The wire while it is the transport: from UPGRADE, or its opening, until the end.
+        self.riding: Wire | None = None
         self.outbox: deque[Any] | None = None
         self.outbox_bytes = 0
         self.alarm: Any = None
@@ -153,17 +155,16 @@ class Socket(socket.Socket):
 
     def send(self, pkt: Any) -> None:
         """Hands one packet to the transport; for a closed socket, to nobody."""
-        if self.state is State.WEBSOCKET:
-            self.wire.send(frame_of(pkt))  # type: ignore[union-attr]
+        if self.riding is not None:
+            self.riding.send(frame_of(pkt))
         else:
             self.send_together([pkt])
 
     def send_together(self, pkts: list[Any]) -> None:
         """Hands over packets that nothing may come between: an event and its attachments."""
         with self.server.gate:
-            if self.state is State.WEBSOCKET:
-                assert self.wire is not None
-                self.wire.send(b"".join([frame_of(pkt) for pkt in pkts]))
+            if self.riding is not None:
+                self.riding.send(b"".join([frame_of(pkt) for pkt in pkts]))
             elif self.state is not State.CLOSED:
                 for pkt in pkts:
                     self._queue(pkt)
@@ -242,8 +243,11 @@ class Socket(socket.Socket):
 
     def message_received(self, payload: bytes, binary: bool) -> None:
         """One WebSocket message. # hub"""
-        if self.state is State.WEBSOCKET:
-            self.receive(payload, binary)
+        if self.riding is not None:
+            if binary or payload.startswith(b"4"):
+                self.server.arrive(self, payload, binary)
+            else:
+                self.receive(payload, binary)
         elif self.wire is not None and self.state is not State.CLOSED:
             self._probe(payload)
 
@@ -301,6 +305,7 @@ class Socket(socket.Socket):
             if waiting:
                 wire.send(b"".join([frame_of(pkt) for pkt in waiting]))
             self.state = State.WEBSOCKET
+            self.riding = wire
 
     def _probe(self, payload: bytes) -> None:
         """Engine.IO v4, "Upgrade": PING probe, PONG probe, UPGRADE. # hub"""
@@ -361,6 +366,9 @@ class Socket(socket.Socket):
         was, self.state = self.state, State.CLOSED
         if was is State.CLOSED:
             return
+        self.riding = None
+        if abort:
+            self.outbox = None  # nobody may ever come for it: kept, it would keep the session
         wire = self.wire
         if wire is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:

@@ -433,7 +433,8 @@ def packets_of(body: bytes, bound: int | None) -> list[tuple[bytes, bool]]:
     `ProtocolError` for a payload with one that cannot be read, or with more than ``bound``.
     """
     if body.startswith(b"d="):  # JSONP: a form with one field
-        body = urllib.parse.parse_qs(body.decode())["d"][0].encode()
+        fields = urllib.parse.parse_qs(body.decode(), keep_blank_values=True)
+        body = fields["d"][0].encode()
     if not body:
         return []
     pieces = body.split(b"\x1e")

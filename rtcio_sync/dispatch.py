@@ -8,18 +8,36 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from .metrics import Counters
 
-__all__ = ["Callee", "Dispatcher", "first_answer"]
+__all__ = ["Callee", "Dispatcher", "first_answer", "raising"]
 
 log = logging.getLogger(__name__)
 
 Context = Callable[[Any, str, str, str, tuple[Any, ...]], AbstractContextManager[Any]]
+
+#: Whether a handler's exception goes to whoever made it run: see `raising`.
+_raising = ContextVar("rtcio_raising", default=False)
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """Within it, and in no other greenlet or thread, a handler's exception passes to the caller.
+
+    For those who hand a server its messages themselves, as Flask-SocketIO's test client does: a
+    test wants to see what its handlers raise.
+    """
+    before = _raising.set(True)
+    try:
+        yield
+    finally:
+        _raising.reset(before)
 
 
 class Callee:
@@ -29,7 +47,7 @@ class Callee:
     with a keyword-only parameter that has no default.
     """
 
-    __slots__ = ("fn", "least", "most")
+    __slots__ = ("fn", "least", "most", "takes_nothing")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         if not callable(fn):
@@ -38,6 +56,9 @@ class Callee:
             raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
         self.fn = fn
         self.least, self.most = _arity(fn)
+        #: Whether it wraps, with parameters of its own and ``*args``, a function that has none.
+        wrapped = getattr(fn, "__wrapped__", None)
+        self.takes_nothing = self.most is None and wrapped is not None and _arity(wrapped)[1] == 0
 
     def __call__(self, *args: Any) -> Any:
         """Calls the handler with what it declares: the surplus is cut, what lacks is `None`."""
@@ -50,7 +71,7 @@ class Callee:
 
 def _arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
     try:
-        parameters = inspect.signature(fn).parameters.values()
+        parameters = _parameters(fn)
     except (TypeError, ValueError):  # some built-ins have none
         return 0, None
     least = most = 0
@@ -67,6 +88,25 @@ def _arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
                 "give it a default or make it positional"
             )
     return least, None if unbounded else most
+
+
+def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    # `functools.wraps` makes a wrapper pass for what it wraps. One that takes anything hands it on,
+    # so that what it wraps declares; one with parameters of its own declares for itself.
+    if inspect.ismethod(fn):
+        parameters = _parameters(fn.__func__)
+        return parameters if _variadic(parameters[:1]) else parameters[1:]  # less `self`
+    while True:
+        own = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
+        wrapped = getattr(fn, "__wrapped__", None)
+        if wrapped is None or not _variadic(own):
+            return own
+        fn = wrapped
+
+
+def _variadic(parameters: list[inspect.Parameter]) -> bool:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return bool(parameters) and all(each.kind in kinds for each in parameters)
 
 
 class Dispatcher:
@@ -91,10 +131,16 @@ class Dispatcher:
         """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
         try:
             return fn(*args)
-        except Exception:  # noqa: BLE001  (the app's code may raise anything; `report` logs it)
-            self.counters.handler_errors += 1
-            self.report(environ, event)
+        except Exception:  # noqa: BLE001  (the app's code may raise anything; `failed` logs it)
+            self.failed(environ, event)
             return None
+
+    def failed(self, environ: Any, event: str) -> None:
+        """Counts and logs the exception that is being handled; within `raising`, raises it."""
+        if _raising.get():
+            raise
+        self.counters.handler_errors += 1
+        self.report(environ, event)
 
 
 def first_answer(answers: list[Any]) -> Any:

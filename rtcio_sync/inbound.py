@@ -176,7 +176,8 @@ class Inbound:
             elif kind == "message":
                 self._message(link, item[1], item[2])
             else:
-                self.server._handle_eio_disconnect(link.sid, item[1])
+                # Not `_handle_eio_disconnect` itself: the Admin UI's instrumentation counts here.
+                self.server.eio.handlers["disconnect"](link.sid, item[1])
         except Exception:
             # What is the app's is guarded where it is called: this one is ours.
             log.exception("a message could not be handled")
@@ -258,5 +259,3 @@ def passage_of(decoded: Decoded) -> Passage:
     if envelope is None:
         raise ProtocolError("json")
     return Passage(envelope.payload, envelope.raw, decoded.attachments)
-
-

@@ -2,7 +2,8 @@
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
 ``_engineio_server_class`` (our engine), ``_handle_connect``, ``_handle_disconnect``,
-``_handle_event``, ``_handle_event_internal``, ``_handle_ack``, ``_handle_eio_disconnect`` (order,
+``_handle_event``, ``_handle_event_internal``, ``_handle_ack``, ``_handle_eio_disconnect``,
+``_handle_eio_message`` (order,
 no ghosts, arity), ``_trigger_event`` (signatures read once) and ``reserved_events``.
 """
 
@@ -16,7 +17,7 @@ import socketio
 from socketio import exceptions, packet
 
 from . import engine, flask, serving
-from .dispatch import Dispatcher, first_answer
+from .dispatch import Dispatcher, first_answer, raising
 from .engine_socket import Socket as Link
 from .envelope import Drop
 from .events import RESERVED_EVENTS, RtcioEvents, node_reason
@@ -344,6 +345,12 @@ class Server(socketio.Server):
         elif callback is not None:
             self.eio.spawn(self._guarded, member, "ack", tuple(data), callback, *data)
 
+    def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        # The engine's messages go another way: whoever calls this hands one in himself, and gets
+        # what a handler raises.
+        with raising():
+            super()._handle_eio_message(eio_sid, data)
+
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for member in self.manager.members_of(eio_sid):
             self.sessions.disconnect(member, node_reason(reason))
@@ -361,7 +368,10 @@ class Server(socketio.Server):
             self.sessions.disconnect(member, reason or "client namespace disconnect")
 
     def _handle_ack(self, eio_sid: str, namespace: str | None, id: int, data: list[Any]) -> None:
-        self._acknowledged(eio_sid, namespace or "/", id, data)
+        member = self.manager.member_of(eio_sid, namespace or "/")
+        if member is not None:
+            answer = self.manager.trigger_callback
+            self._guarded(member, "ack", tuple(data), answer, member.sid, id, data)
 
     def _handle_event(
         self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]
@@ -393,12 +403,14 @@ class Server(socketio.Server):
             member, event, args, self._answer, member, event, args
         ) or (False, None)
         if answered and id is not None:
-            self._send_packet(
-                eio_sid,
-                self.packet_class(
-                    packet.ACK, namespace=namespace, id=id, data=arguments_of(answer)
-                ),
-            )
+            # Guarded too: what a handler returns may be nothing that can be encoded.
+            self._guarded(member, event, args, self._send_ack, member, id, answer)
+
+    def _send_ack(self, member: Member, id: int, answer: Any) -> None:
+        pkt = self.packet_class(
+            packet.ACK, namespace=member.namespace, id=id, data=arguments_of(answer)
+        )
+        self._send_packet(member.eio_sid, pkt)
 
     def _answer(
         self, member: Member, event: str, args: tuple[Any, ...], *, asked: bool = False
@@ -448,7 +460,12 @@ class Server(socketio.Server):
         """python-socketio's half of an event, each handler with the arguments it declares."""
         handler, fitted = self._get_event_handler(event, namespace, args)
         if handler:
-            return self.dispatcher.callee(handler)(*fitted)
+            callee = self.dispatcher.callee(handler)
+            if event == "disconnect" and callee.takes_nothing:
+                # Flask-SocketIO's wrapper hands the reason on to handlers that never knew one, and
+                # counts on python-socketio's second call, without it.
+                fitted = fitted[:-1]
+            return callee(*fitted)
         space, fitted = self._get_namespace_handler(namespace, args)
         if space is None:
             return self.not_handled
@@ -482,5 +499,6 @@ def _logger(name: str, asked: Any) -> Any:
     if asked is not None and not isinstance(asked, bool):
         return asked
     logger = logging.getLogger(name)
-    logger.setLevel(logging.INFO if asked else logging.ERROR)
+    if logger.level == logging.NOTSET:  # an app that has set a level of its own knows why
+        logger.setLevel(logging.INFO if asked else logging.ERROR)
     return logger

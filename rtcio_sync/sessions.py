@@ -21,6 +21,8 @@ __all__ = ["Sessions"]
 
 log = logging.getLogger(__name__)
 
+REJECTED = {"message": "Connection rejected by server"}
+
 _REFUSALS = (builtins.ConnectionRefusedError, exceptions.ConnectionRefusedError)
 
 
@@ -98,11 +100,14 @@ class Sessions:
                 )
         except _REFUSALS as error:
             return refusal(error)
-        except Exception:  # noqa: BLE001  (the app's code; nobody comes in, `report` logs it)
-            server.counters.handler_errors += 1
-            server.dispatcher.report(environ, "connect")
-            return {"message": "Connection rejected by server"}
-        return {"message": "Connection rejected by server"} if said is False else None
+        except Exception:  # noqa: BLE001  (the app's code; nobody comes in, `failed` logs it)
+            try:
+                server.dispatcher.failed(environ, "connect")
+            except Exception:
+                self._turn_away(member, REJECTED)
+                raise
+            return REJECTED
+        return REJECTED if said is False else None
 
     def _turn_away(self, member: Member, why: Any) -> None:
         server = self.server
@@ -173,6 +178,7 @@ class Sessions:
 
     def _remove(self, member: Member) -> None:
         self.server.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+        self.server._binary_packet.pop(member.eio_sid, None)
         link = member.link
         if link is not None:
             if link.root is member:

@@ -74,14 +74,6 @@ class Packet(packet.Packet):
         return frame
 
 
-class Relayed(Packet):
-    """A message whose bytes are known already: the relay's."""
-
-    def __init__(self, message: bytes) -> None:
-        super().__init__(packet.MESSAGE, message[1:].decode())
-        self._frame = frame_text(message)
-
-
 def frame_of(pkt: Any) -> bytes:
     """The WebSocket frame of any python-engineio packet."""
     if isinstance(pkt, Packet):

@@ -53,8 +53,8 @@ class Member:
     """One socket in one namespace."""
 
     __slots__ = (
-        "eio_sid", "held", "link", "namespace", "observed", "ready", "recovered", "relays", "rooms",
-        "short", "sid", "socket", "stage", "told", "waiting",
+        "eio_sid", "held", "link", "namespace", "observed", "peers", "ready", "recovered",
+        "relays", "rooms", "short", "sid", "socket", "stage", "told", "waiting",
     )  # fmt: skip
 
     def __init__(self, sid: str, eio_sid: str, namespace: str) -> None:
@@ -64,6 +64,8 @@ class Member:
         self.stage = Stage.CONNECTING
         #: The rooms it joined, its own left out; `None`: none.
         self.rooms: set[Any] | None = None
+        #: The members of its namespace by sid, itself among them.
+        self.peers: dict[str, Member] = {}
         #: Its Engine.IO socket, once it has one of ours.
         self.link: Any = None
         #: The `sockets.Socket` that the app sees, once it was asked for.
@@ -122,7 +124,8 @@ class RoomIndex(Manager):
 
     def _add(self, member: Member) -> None:
         namespace, sid, eio_sid = member.namespace, member.sid, member.eio_sid
-        self.members.setdefault(namespace, {})[sid] = member
+        member.peers = self.members.setdefault(namespace, {})
+        member.peers[sid] = member
         self._by_eio_sid.setdefault(namespace, {})[eio_sid] = member
         self.rooms.setdefault(namespace, {}).setdefault(None, {})[sid] = eio_sid
 

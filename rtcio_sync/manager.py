@@ -46,7 +46,10 @@ class Stage(enum.Enum):
 
     CONNECTING = enum.auto()
     CONNECTED = enum.auto()
+    #: Lost: no target any more, its peers know, its handlers' turn is still to come.
     LEAVING = enum.auto()
+    #: Its ``disconnect`` handlers run, or have run.
+    GONE = enum.auto()
 
 
 class Member:

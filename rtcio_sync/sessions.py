@@ -146,9 +146,15 @@ class Sessions:
     # -- greenlet --------------------------------------------------------------------------------
 
     def disconnect(self, member: Member, reason: str) -> None:
-        """Takes a socket out: peer-left, the app's handlers, its rooms; whatever they raise."""
+        """Takes a socket out: peer-left, the app's handlers, its rooms; whatever they raise.
+
+        Once: a connection may end while the handlers of a disconnect by the server still run.
+        """
         server = self.server
         self.leaving(member)
+        if member.stage is Stage.GONE:
+            return
+        member.stage = Stage.GONE
         try:
             # A handler that still ran may have joined a room since its peers were told.
             server.relay.peer_left(member)

@@ -269,6 +269,28 @@ class Server(socketio.Server):
         )
         self.sessions.disconnect(self.manager.member(sid, namespace), "server namespace disconnect")
 
+    def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
+        """The app's own data of one client; until its last ``disconnect`` handler has run.
+
+        Raises `KeyError` for a client that is not connected to the namespace.
+        """
+        kept: dict[str, Any] = self._kept(sid, namespace).setdefault(namespace or "/", {})
+        return kept
+
+    def save_session(
+        self, sid: str, session: dict[str, Any], namespace: str | None = None
+    ) -> None:
+        """Replaces what `get_session` gives. Raises `KeyError` as it does."""
+        self._kept(sid, namespace)[namespace or "/"] = session
+
+    def _kept(self, sid: str, namespace: str | None) -> dict[str, Any]:
+        # By the member: the engine forgets a connection before its `disconnect` handlers run.
+        member = self.manager.member(sid, namespace or "/")
+        if member is None or member.link is None:
+            raise KeyError("Session not found")
+        kept: dict[str, Any] = member.link.session
+        return kept
+
     def shutdown(self) -> None:
         """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
         serving.drain(self)

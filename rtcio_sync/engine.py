@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import inspect
 import json
 import logging
 import re
@@ -88,6 +89,8 @@ class Server(engineio.Server):
         self.adaptable: bool = options.pop("adaptable", False)
         options["logger"] = options.get("logger") or logging.getLogger("rtcio_sync.engineio")
         super().__init__(**options, monitor_clients=False)
+        rule = self.cors_allowed_origins
+        self._rule_takes_environ = callable(rule) and takes_two(rule)
         self.limits = limits
         self.counters = counters
         self.ping_every = self.ping_interval + self.ping_interval_grace_period
@@ -390,6 +393,11 @@ class Server(engineio.Server):
     def _cors_allowed_origins(self, environ: dict[str, Any]) -> Any:
         rule = self.cors_allowed_origins
         origin = environ.get("HTTP_ORIGIN", "")
+        if callable(rule):
+            if not origin:
+                return []
+            given = (origin, environ) if self._rule_takes_environ else (origin,)
+            return [origin] if rule(*given) else []
         several = rule if isinstance(rule, (list, tuple, set, frozenset)) else [rule]
         if any(isinstance(each, re.Pattern) for each in several):
             plain = [each for each in several if isinstance(each, str)]
@@ -403,6 +411,17 @@ class Server(engineio.Server):
 
 
 # -- pure helpers --------------------------------------------------------------------------------
+
+
+def takes_two(fn: Callable[..., Any]) -> bool:
+    """Whether ``fn`` can be called with two arguments, read from its signature."""
+    try:
+        inspect.signature(fn).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # some built-ins have none
+        return True
+    return True
 
 
 def slim(environ: dict[str, Any]) -> dict[str, Any]:

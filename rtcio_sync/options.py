@@ -152,7 +152,7 @@ def _unknown(name: str, known: set[str]) -> None:
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
     if near:
         raise OptionError(f"Server() has no option {name!r}; did you mean {near[0]!r}?")
-    warnings.warn(f"Server() has no option {name!r}; it is ignored", UserWarning, stacklevel=5)
+    warnings.warn(f"Server() has no option {name!r}; it is ignored", UserWarning, stacklevel=4)
 
 
 def _check_values(options: Options) -> None:

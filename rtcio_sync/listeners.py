@@ -125,7 +125,9 @@ class _Listeners:
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
         if sid is None or not self.manager.is_connected(sid, namespace):
             return
-        if judge(payload, sid) is not None or not placeholders_fit(payload, len(attachments)):
+        if judge(payload, sid) is not None:
+            return
+        if attachments and not placeholders_fit(payload, len(attachments)):
             return
         target = payload["target"]
         if self.manager.is_connected(target, namespace):

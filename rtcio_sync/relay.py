@@ -124,7 +124,9 @@ class Relay:
         """Applies the rules to one relayed event of ``member`` and hands it on."""
         payload = passage.payload
         reason = judge(payload, member.sid, recovered=member.recovered)
-        if reason is None and not placeholders_fit(payload, len(passage.attachments)):
+        attachments = len(passage.attachments)
+        # Without any, the packet is text, and a placeholder in it is data like any other.
+        if reason is None and attachments and not placeholders_fit(payload, attachments):
             reason = Drop.MALFORMED
         if reason is not None:
             self.drop(reason)
@@ -188,7 +190,9 @@ class Relay:
         if self.textual:
             self._deliver(target, Passage(None, raw, attachments))
         else:
-            payload = TextPacket.reconstruct_binary(json.loads(raw), attachments)
+            payload = json.loads(raw)
+            if attachments:
+                payload = TextPacket.reconstruct_binary(payload, attachments)
             self._deliver(target, Passage(payload, None, []))
 
     # -- peers that leave ------------------------------------------------------------------------

@@ -124,9 +124,9 @@ class Relay:
         """Applies the rules to one relayed event of ``member`` and hands it on."""
         payload = passage.payload
         reason = judge(payload, member.sid, recovered=member.recovered)
-        attachments = len(passage.attachments)
+        number = len(passage.attachments)
         # Without any, the packet is text, and a placeholder in it is data like any other.
-        if reason is None and attachments and not placeholders_fit(payload, attachments):
+        if reason is None and number and not placeholders_fit(payload, number):
             reason = Drop.MALFORMED
         if reason is not None:
             self.drop(reason)

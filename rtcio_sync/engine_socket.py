@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import enum
 import logging
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -178,13 +179,20 @@ class Socket(socket.Socket):
         if self.alarm is not None:
             self.alarm.set()
 
-    def _wait(self, timeout: float) -> None:
-        """Blocks until `_wake`. # greenlet"""
+    def _wait(self, state: State, seconds: float) -> None:
+        """Blocks until there is something to say, or ``state`` or ``seconds`` are over. # greenlet
+
+        Not at all for a closed socket.
+        """
         if self.alarm is None:
             self.alarm = self.server.create_event()
-        if not self.outbox:
-            self.alarm.wait(timeout)
-        self.alarm.clear()
+        until = time.monotonic() + seconds
+        while not self.outbox and self.state is state is not State.CLOSED:
+            left = until - time.monotonic()
+            if left <= 0 or not self.alarm.wait(left):
+                return
+            # Set by what an earlier poll took, perhaps: look again.
+            self.alarm.clear()
 
     def _take(self) -> list[Any]:
         with self.server.gate:
@@ -205,10 +213,9 @@ class Socket(socket.Socket):
             raise exceptions.EngineIOError
         self.polling = True
         try:
-            if not self.outbox and self.state is not State.CLOSED:
-                upgrading = self.state is State.UPGRADING
-                self._wait(NOOP_DELAY if upgrading else self.server.patience)
-            if self.state in (State.UPGRADING, State.WEBSOCKET):
+            upgrading = self.state is State.UPGRADING
+            self._wait(self.state, NOOP_DELAY if upgrading else self.server.patience)
+            if self.state is not State.CLOSED and (upgrading or self.state is not State.POLLING):
                 return [Packet(packet.NOOP)]  # what waits goes by the WebSocket, after UPGRADE
             packets = self._take()
             if not packets:

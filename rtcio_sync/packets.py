@@ -68,4 +68,21 @@ def packet_class(chosen: Any, json_module: Any) -> Any:
     """The packet class of one server that asked for ``chosen`` and ``json_module`` (or `None`)."""
     if json_module is not None:
         return type(chosen.__name__, (chosen,), {"json": json_module})
-    return TextPacket if chosen is Packet else chosen
+    if chosen is Packet:
+        return TextPacket
+    if chosen.__module__ == "socketio.msgpack_packet":
+        return type(chosen.__name__, (chosen,), {"ext_hook": staticmethod(_undefined(chosen))})
+    return chosen
+
+
+def _undefined(chosen: Any) -> Any:
+    """A hook that takes JavaScript's ``undefined`` for `None`.
+
+    socket.io-msgpack-parser writes it as extension 0, and puts it into each CONNECT without auth.
+    """
+    others = chosen.ext_hook
+
+    def hook(code: int, data: bytes) -> Any:
+        return None if code == 0 and data == b"\0" else others(code, data)
+
+    return hook

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["Heartbeat"]
 
 log = logging.getLogger(__name__)
+
+LATENESS = 0.05  # seconds by which a timer may be late without anybody's fault
 
 
 class Heartbeat:
@@ -39,6 +42,7 @@ class Heartbeat:
         self._order = itertools.count()
         self._alarm: Any = None
         self._running = False
+        self._wakes_at = math.inf
 
     # -- hub or greenlet ---------------------------------------------------------------------
 
@@ -48,20 +52,31 @@ class Heartbeat:
         limit = self.server.limits.connect_timeout
         if limit is not None:
             self._joins.append((now + limit, socket.sid))
-        self._pings.append((now + self.server.ping_every, socket))
-        self._start()
+            self._start(now + limit)
+        self._ping_later(socket, now)
 
     def answered(self, socket: Socket) -> None:
         """A PONG came; one that nobody asked for changes nothing."""
         if socket.pinged_at is not None:
             socket.pinged_at = None
-            self._pings.append((self.now() + self.server.ping_every, socket))
-            self._start()
+            self._ping_later(socket, self.now())
+
+    def _ping_later(self, socket: Socket, now: float) -> None:
+        due = now + self.server.ping_every
+        self._pings.append((due, socket))
+        self._start(due)
+
+    def overdue(self, socket: Socket) -> bool:
+        """Whether the answer to a ping is late, though no beat has noticed it yet."""
+        if socket.pinged_at is None or not self.server.gives_up:
+            return False
+        return self.now() >= socket.pinged_at + self.server.ping_timeout
 
     def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
         """Has ``do(*args)``, which must not block, called after ``seconds``."""
-        heapq.heappush(self._later, (self.now() + seconds, next(self._order), do, args))
-        self._start()
+        due = self.now() + seconds
+        heapq.heappush(self._later, (due, next(self._order), do, args))
+        self._start(due)
 
     def stop(self) -> None:
         """Ends the task; the next connection would start it again."""
@@ -71,15 +86,13 @@ class Heartbeat:
 
     # -- greenlet ----------------------------------------------------------------------------
 
-    def _start(self) -> None:
+    def _start(self, due: float) -> None:
         if not self._running:
             self._running = True
             self._alarm = self.server.create_event()
             self.server.spawn(self._run, self._alarm)
-        elif self._sleeping_without_end:
+        elif due < self._wakes_at:
             self._alarm.set()
-
-    _sleeping_without_end = False
 
     def _run(self, alarm: Any) -> None:
         while self._running and self._alarm is alarm:
@@ -87,27 +100,28 @@ class Heartbeat:
                 self._beat(self.now())
             except Exception:  # the clock of all connections must not stop for one of them
                 log.exception("a connection's ping or deadline failed")
-            due = self._next()
-            self._sleeping_without_end = due is None
-            # Nothing that is queued while this sleeps is due earlier than what is queued, except
-            # by `later`, whose shortest use is longer than this bound.
-            alarm.wait(None if due is None else max(0.0, min(due - self.now(), 1.0)))
+            # First "never": what another thread queues meanwhile then sets the alarm.
+            self._wakes_at = math.inf
+            due = self._wakes_at = self._next()
+            alarm.wait(None if due == math.inf else max(0.0, due - self.now()))
             alarm.clear()
 
-    def _next(self) -> float | None:
+    def _next(self) -> float:
         queues: tuple[Any, ...] = (self._pings, self._pongs, self._joins, self._later)
-        return min((queue[0][0] for queue in queues if queue), default=None)
+        return min((queue[0][0] for queue in queues if queue), default=math.inf)
 
     def _beat(self, now: float) -> None:
         while self._later and self._later[0][0] <= now:
             _, _, do, args = heapq.heappop(self._later)
             do(*args)
         while self._pings and self._pings[0][0] <= now:
-            socket = self._pings.popleft()[1]
+            due, socket = self._pings.popleft()
             if not socket.closed:
-                socket.pinged_at = now
+                # The time-out counts from when the ping was due, or it would end a little late;
+                # but a process that stood still must not give a client less time for it.
+                socket.pinged_at = pinged_at = due if now - due < LATENESS else now
                 socket.send(self.ping)
-                self._pongs.append((now + self.server.ping_timeout, socket, now))
+                self._pongs.append((pinged_at + self.server.ping_timeout, socket, pinged_at))
         while self._pongs and self._pongs[0][0] <= now:
             _, socket, pinged_at = self._pongs.popleft()
             if socket.pinged_at == pinged_at and self.server.gives_up:

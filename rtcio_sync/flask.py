@@ -127,6 +127,6 @@ def run(info: ScriptInfo, host: str, port: int) -> None:
         )
     click.echo(f" * Serving {app.name!r} with signaling on http://{host}:{port}{server.path}/")
     try:
-        server.listen(port, host=host)
+        server.listen(port, host=host, app=app)
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error

@@ -57,6 +57,8 @@ class Server(socketio.Server):
         self.dispatcher.context = flask.handler_context
         self.dispatcher.report = flask.report
         self.path = "/" + self.options.path.strip("/")
+        #: The Flask app that it wraps; the first, if there are several; `None`: none.
+        self.app: Any = None
         self._spaces: dict[str, Namespace] = {}
         self._stop: Any = None
         chosen = self.options
@@ -111,15 +113,17 @@ class Server(socketio.Server):
         has one: it is ``app.extensions["rtcio"]``. Raises `OptionError` when it is another.
         """
         flask.init_app(self, app)
+        if self.app is None:
+            self.app = app
 
     def listen(self, port: int, host: str = "0.0.0.0", **options: Any) -> None:
         """Serves until SIGTERM, SIGINT or `stop`; then closes every client so that it comes back.
 
-        The Flask app given as ``app=`` is served too. ``port`` 0: any free one. ``options`` go to
-        gevent's ``pywsgi.WSGIServer`` (``keyfile`` and ``certfile`` for TLS). Raises `OSError` when
-        the address cannot be had.
+        ``app``: the WSGI application served with it, by default the first Flask app it wraps.
+        ``port`` 0: any free one. The other ``options`` go to gevent's ``pywsgi.WSGIServer``
+        (``keyfile`` and ``certfile`` for TLS). Raises `OSError` when the address cannot be had.
         """
-        app = options.pop("app", self.options.app)
+        app = options.pop("app", self.app)
         serving.listen(self, port, host, app, options)
 
     def stop(self) -> None:
@@ -130,10 +134,10 @@ class Server(socketio.Server):
     def test_client(self, app: Any = None, namespace: str = "/", **options: Any) -> TestClient:
         """A connected client without sockets, for tests of an app's own handlers.
 
-        ``app``: the Flask app in whose contexts they run; `None`: the one given as ``app=``. For
-        ``options`` see `rtcio_sync.testing.TestClient`.
+        ``app``: the Flask app in whose contexts they run; `None`: the first one the server wraps.
+        For ``options`` see `rtcio_sync.testing.TestClient`.
         """
-        return TestClient(self, app if app is not None else self.options.app, namespace, **options)
+        return TestClient(self, app if app is not None else self.app, namespace, **options)
 
     def stats(self) -> dict[str, Any]:
         """Plain counters since the start, and how many sockets and rooms there are now."""

@@ -74,7 +74,10 @@ class Inbound:
             if decoded is not None:
                 self._sort(link, decoded)
         except ProtocolError as error:
-            log.debug("%s: closed for its packet (%s)", link.sid, error.reason)
+            if log.isEnabledFor(logging.DEBUG):
+                # From a greenlet: the hub must not wait for the lock of a log handler.
+                said = "%s: closed for its packet (%s)"
+                self.server.eio.spawn(log.debug, said, link.sid, error.reason)
             link.fail("packet", "parse error", 1002)
 
     def _decode(self, link: Socket, message: Any) -> Decoded | None:

@@ -155,8 +155,11 @@ class Relay:
         self.counters.relayed += 1
 
     def drop(self, reason: str) -> None:
-        """Counts a message that goes nowhere."""
+        """Counts a message that goes nowhere, and logs it at debug."""
         self.counters.dropped[reason] += 1
+        if log.isEnabledFor(logging.DEBUG):
+            # From a greenlet: the hub must not wait for the lock of a log handler.
+            self.manager.server.eio.spawn(log.debug, "a message was dropped: %s", reason)
 
     # -- across processes ------------------------------------------------------------------------
 

@@ -141,7 +141,10 @@ class Sessions:
         if member.stage is Stage.CONNECTED:
             self.server.manager.pre_disconnect(member.sid, member.namespace)
             self.server.relay.settle(member)
-            self.server.relay.peer_left(member)
+            if self.server.inbound.late:  # to encode it is the app's code: not in the hub
+                self.server.eio.spawn(self.server.relay.peer_left, member)
+            else:
+                self.server.relay.peer_left(member)
 
     # -- greenlet --------------------------------------------------------------------------------
 

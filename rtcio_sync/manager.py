@@ -12,7 +12,8 @@ Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManag
 ``get_participants``, ``pre_connect``, ``connect``, ``is_pre_connected``, ``is_connected``,
 ``sid_from_eio_sid``, ``eio_sid_from_sid``, ``pre_disconnect``, ``basic_disconnect``,
 ``basic_enter_room``, ``basic_leave_room``, ``basic_close_room``, ``is_sid_room``, ``get_rooms``,
-``emit``, ``trigger_callback``; of ``PubSubManager`` ``_publish`` and ``_handle_emit``.
+``emit``, ``trigger_callback``; of ``PubSubManager`` ``_publish``, ``_handle_emit``,
+``_handle_disconnect`` and ``_handle_callback``.
 """
 
 from __future__ import annotations
@@ -381,6 +382,15 @@ class Published(PubSubManager):
         else:
             relay["attachments"] = [base64.b64decode(each) for each in relay["attachments"]]
             self.server.relay.from_elsewhere(relay)
+
+    # These two run the app's code: the task that listens goes on, relays come after them.
+
+    def _handle_disconnect(self, message: dict[str, Any]) -> None:
+        self.server.eio.spawn(super()._handle_disconnect, message)
+
+    def _handle_callback(self, message: dict[str, Any]) -> None:
+        answer, guarded = super()._handle_callback, self.server.dispatcher.guarded
+        self.server.eio.spawn(guarded, None, "ack", answer, message)
 
 
 def graft(manager: Any) -> Any:

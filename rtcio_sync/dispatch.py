@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from .metrics import Counters
 
@@ -118,7 +117,7 @@ class Dispatcher:
         self.context: Context = _no_context
         #: Logs the exception that is being handled: `(environ, event)`.
         self.report: Callable[[Any, str], None] = _report
-        self._callees: WeakKeyDictionary[Any, Callee] = WeakKeyDictionary()
+        self._callees: dict[Any, Callee] = {}
 
     def callee(self, fn: Any) -> Callee:
         """The `Callee` of a handler in one of python-socketio's registries."""

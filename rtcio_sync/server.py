@@ -186,8 +186,16 @@ class Server(socketio.Server):
         return known
 
     def register_namespace(self, namespace_handler: Any) -> None:
+        """Registers a class-based namespace, python-socketio's or ours; handlers it has stay.
+
+        Raises `ValueError` for anything else, and `TypeError` for a method that can't be a handler.
+        """
         super().register_namespace(namespace_handler)
+        for name in dir(namespace_handler):
+            if name.startswith("on_"):
+                self.dispatcher.callee(getattr(namespace_handler, name))
         if isinstance(namespace_handler, Namespace):
+            self.of(namespace_handler.name)._share(namespace_handler)
             self._spaces[namespace_handler.name] = namespace_handler
         self._observe_all()
 

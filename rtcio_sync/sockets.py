@@ -355,6 +355,12 @@ class Namespace(socketio.Namespace):
         self._connection: list[Callee] = []
         self._uses: list[Callee] = []
 
+    def _share(self, other: Namespace) -> None:
+        # Two objects of one namespace: what is registered with either counts.
+        self._connection += other._connection
+        self._uses += other._uses
+        other._connection, other._uses = self._connection, self._uses
+
     @property
     def name(self) -> str:
         """Its name, ``"/"`` for the default one."""

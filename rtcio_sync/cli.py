@@ -6,14 +6,12 @@ replace those first, and only then imports the server and the app.
 
 from __future__ import annotations
 
-import ast
-import importlib
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -21,6 +19,7 @@ import click
 from ._version import __version__
 from .errors import OptionError
 from .ice import IceServer, ice_servers
+from .loading import load
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -29,22 +28,33 @@ if TYPE_CHECKING:
     from .server import Server
     from .sockets import Socket
 
-__all__ = ["main", "public_app"]
+__all__ = ["main", "public_app", "run"]
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run ``rtcio-sync`` with ``args``, by default the process's own, and exit.
 
     The process becomes a gevent process first: call this before anything else is imported, or use
-    the script or ``python -m rtcio_sync``, which do. Exits with 0 after SIGTERM or Ctrl-C, 1 when
-    it could not listen, 2 when what it was given cannot be meant.
+    the script or ``python -m rtcio_sync``, which do. Exits with 0 after SIGTERM or Ctrl-C, with 1
+    when it could not listen, with 2 when what it was given cannot be meant.
     """
     from gevent import monkey
 
     if not monkey.is_module_patched("socket"):
         monkey.patch_all()
-    command.main(args=args, prog_name="rtcio-sync")
-    sys.exit(0)
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """What `main` does in a process that is ready for it; its exit code. Errors are one line."""
+    try:
+        command.main(args=args, prog_name="rtcio-sync", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"rtcio-sync: {error.format_message()}", err=True)
+        return error.exit_code
+    except click.Abort:
+        return 130  # Ctrl-C before there was anything to stop, as shells count it
+    return 0
 
 
 def public_app(
@@ -74,7 +84,7 @@ def public_app(
 
     stun, turn = list(stun), list(turn)
 
-    def answer_ice(socket: Socket | None = None) -> list[IceServer]:
+    def answer_ice(client: Socket | None = None) -> list[IceServer]:
         return ice_servers(stun=stun, turn=turn, secret=turn_secret, ttl=turn_ttl)
 
     answer_ice()  # what cannot be meant is refused here, not at the first caller's question
@@ -119,28 +129,20 @@ _PAGE = f"""<!doctype html>
 # -- the command ----------------------------------------------------------------------------------
 
 
-class _Several(click.ParamType):
-    """Any number of items, with commas between them where there are several in one value."""
-
-    name = "host,..."
-    envvar_list_splitter = ","
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> list[str]:
-        return [item.strip() for item in value.split(",") if item.strip()]
+def _split(context: click.Context, option: click.Parameter, values: Iterable[str]) -> list[str]:
+    # One option a host, or commas between them, as the variable has to.
+    return [item.strip() for value in values for item in value.split(",") if item.strip()]
 
 
-class _Origins(click.ParamType):
-    """Origins with commas between them, as `Server(cors_allowed_origins=)` takes them."""
+def _origins(context: click.Context, option: click.Parameter, value: str | None) -> Any:
+    try:
+        return None if value is None else parse_origins(value)
+    except OptionError as error:
+        raise click.BadParameter(str(error)) from None
 
-    name = "origin,..."
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> str | list[str]:
-        if not isinstance(value, str):
-            return list(value)
-        try:
-            return parse_origins(value)
-        except OptionError as error:
-            self.fail(str(error), param, ctx)
+def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
+    return click.option(*names, show_envvar=True, **attributes)
 
 
 _LEVELS = ("critical", "error", "warning", "info", "debug")
@@ -151,64 +153,74 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
     help="Start a signaling server for rtc.io clients: rooms, passwords, presence and media state "
     "on every address of this machine, or, with --app, an app of your own. Each option may be set "
     "by the environment variable beside it.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "show_default": True,
+    },
 )
-@click.option("--host", envvar="HOST", default="0.0.0.0", help="Address to listen on.")
-@click.option(
-    "--port", envvar="PORT", default=3001, type=click.IntRange(0, 65535), help="0: a free one."
+@_option("--host", envvar="HOST", default="0.0.0.0", help="Address to listen on.")
+@_option(
+    "--port",
+    envvar="PORT",
+    default=3001,
+    type=click.IntRange(0, 65535),
+    help="0: a free one.",
 )
-@click.option(
+@_option(
     "--allowed-origins",
     envvar="ALLOWED_ORIGINS",
-    type=_Origins(),
+    metavar="ORIGIN,...",
+    callback=_origins,
     help="Origins whose pages may connect, commas between them, * for any. By default any; with "
     "--app the app's own.",
 )
-@click.option(
+@_option(
     "--stun",
     envvar="STUN_HOSTS",
+    metavar="HOST,...",
     multiple=True,
-    type=_Several(),
+    callback=_split,
     help="STUN servers that clients are told, as host[:port].",
 )
-@click.option(
+@_option(
     "--turn-host",
     envvar="TURN_HOSTS",
+    metavar="HOST,...",
     multiple=True,
-    type=_Several(),
+    callback=_split,
     help="TURN servers, as host[:port]; turns:host[:port] for TLS.",
 )
-@click.option(
+@_option(
     "--turn-secret",
     envvar="TURN_SECRET",
     help="The TURN servers' static-auth-secret. Prefer the variable: a command line is public.",
 )
-@click.option(
+@_option(
     "--turn-ttl",
     envvar="TURN_TTL",
     type=click.IntRange(1),
     help="Seconds that TURN credentials last; 600 by default.",
 )
-@click.option(
+@_option(
     "--max-peers",
     envvar="MAX_PEERS",
     type=click.IntRange(1),
     help="Peers in one room; no limit by default.",
 )
-@click.option(
+@_option(
     "--log-level",
     envvar="LOG_LEVEL",
     default="info",
     type=click.Choice(_LEVELS, case_sensitive=False),
-    show_default=True,
 )
-@click.option(
+@_option(
     "--drain-seconds",
     envvar="DRAIN_SECONDS",
     type=click.FloatRange(0),
     help="Seconds that running handlers get to end at a stop; 1 by default.",
 )
-@click.option(
+@_option(
     "--app",
     "target",
     envvar="RTCIO_APP",
@@ -217,32 +229,30 @@ _LEVELS = ("critical", "error", "warning", "info", "debug")
 )
 @click.version_option(__version__, prog_name="rtcio-sync")
 def command(host: str, port: int, log_level: str, target: str | None, **options: Any) -> None:
-    for name in ("stun", "turn_host"):
-        options[name] = [item for several in options[name] for item in several]
+    host = host.strip("[]")
     try:
-        server, says = _own_app(target, options) if target else _public(options)
+        server, app, says = _own_app(target, options) if target else _public(options)
     except OptionError as error:
         raise click.UsageError(str(error)) from None
     # After the app was imported: where it has set up its logging, this does nothing.
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s: %(name)s: %(message)s"
     )
-    _serve(server, host, port, says)
+    _serve(server, app, host, port, says)
 
 
 # What the public server takes and an app brings itself, by parameter.
 _PUBLIC_ONLY = ("stun", "turn_host", "turn_secret", "turn_ttl", "max_peers")
 
 
-def _public(options: dict[str, Any]) -> tuple[Server, list[str]]:
-    hosts, secret = options["turn_host"], options["turn_secret"]
+def _public(options: dict[str, Any]) -> tuple[Server, Flask, list[str]]:
+    hosts, secret, peers = options["turn_host"], options["turn_secret"], options["max_peers"]
     if hosts and not secret:
         raise OptionError("--turn-host needs --turn-secret (or TURN_SECRET)")
     if secret and not hosts:
         raise OptionError("--turn-secret needs --turn-host (or TURN_HOSTS)")
-    origins, peers = options["allowed_origins"] or "*", options["max_peers"]
-    _, server, _ = public_app(
-        allowed_origins=origins,
+    app, server, _ = public_app(
+        allowed_origins=options["allowed_origins"] or "*",
         max_peers=peers,
         stun=options["stun"],
         turn=hosts,
@@ -251,31 +261,22 @@ def _public(options: dict[str, Any]) -> tuple[Server, list[str]]:
         **_given(options, "drain_seconds"),
     )
     told = ", ".join([*options["stun"], *hosts]) or "none; clients use their own"
-    return server, [
-        f"origins: {_told_origins(origins)}",
-        f"peers in a room: {peers or 'any number'}",
-        f"STUN and TURN: {told}",
-    ]
+    return server, app, [f"peers in a room: {peers or 'any number'}", f"STUN and TURN: {told}"]
 
 
-def _own_app(target: str, options: dict[str, Any]) -> tuple[Server, list[str]]:
+def _own_app(target: str, options: dict[str, Any]) -> tuple[Server, Flask | None, list[str]]:
     for name in _PUBLIC_ONLY:
         _refuse_given(name, "is the public server's, and --app serves another")
-    server = load(target)
-    from .server import Server
+    server, app = load(target)
+    if server is None:
+        from .server import Server
 
-    says = [f"app: {target}"]
-    if isinstance(server, Server):
+        options["cors_allowed_origins"] = options["allowed_origins"]
+        server = Server(app=app, **_given(options, "cors_allowed_origins", "drain_seconds"))
+    else:
         for name in ("allowed_origins", "drain_seconds"):
             _refuse_given(name, f"is for a Server made here, and {target} brings its own")
-        return server, says
-    origins = options["allowed_origins"]
-    if origins is not None:
-        says.append(f"origins: {_told_origins(origins)}")
-        options["cors_allowed_origins"] = origins
-    else:
-        says.append("origins: the server's own (more with --allowed-origins or ALLOWED_ORIGINS)")
-    return Server(app=server, **_given(options, "cors_allowed_origins", "drain_seconds")), says
+    return server, app, [f"app: {target}"]
 
 
 def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -289,23 +290,44 @@ def _refuse_given(name: str, why: str) -> None:
         raise OptionError(f"--{name.replace('_', '-')} {why}")
 
 
-def _told_origins(origins: str | list[str]) -> str:
-    if origins == "*":
+def _told_origins(origins: Any) -> str:
+    """Who may connect, of a `Server`'s ``cors_allowed_origins``."""
+    if origins == "*" or origins == []:
         return "ANY page may connect (fewer with --allowed-origins or ALLOWED_ORIGINS)"
-    return ", ".join(origins)
+    if origins is None:
+        return "the server's own (more with --allowed-origins or ALLOWED_ORIGINS)"
+    if callable(origins):
+        return "those that the app's function allows"
+    several = [origins] if isinstance(origins, (str, re.Pattern)) else origins
+    return ", ".join(
+        str(each.pattern if isinstance(each, re.Pattern) else each) for each in several
+    )
 
 
-def _serve(server: Server, host: str, port: int, says: list[str]) -> None:
+def _serve(server: Server, app: Flask | None, host: str, port: int, says: list[str]) -> None:
     where = f"[{host}]" if ":" in host else host
-    click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
-    for line in says:
-        click.echo(f"  {line}")
-    sys.stdout.flush()
     try:
-        server.listen(port, host=host)
+        port = _free(host, port)
+        click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
+        for line in (f"origins: {_told_origins(server.options.cors_allowed_origins)}", *says):
+            click.echo(f"  {line}")
+        sys.stdout.flush()
+        server.listen(port, host=host, **({} if app is None else {"app": app}))
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        number = error.errno or 0  # negative where it is the host's name that is unknown
+        reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
+
+
+def _free(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises `OSError` before anybody was told that it is served."""
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+        return int(probe.getsockname()[1])
 
 
 # -- what is given as text ------------------------------------------------------------------------
@@ -346,69 +368,3 @@ def _origin(item: str) -> str:
     if match["rest"]:
         raise OptionError(f"{item!r} is no origin, an origin has no path: write {where}")
     return where
-
-
-def load(target: str) -> Any:
-    """The `Server` of what ``module:attr`` or ``module:make("literal")`` names, else its Flask app.
-
-    The current directory is looked in first, as gunicorn and flask do. Raises `OptionError` when
-    there is no such module or attribute, or when it is neither a Flask app nor a `Server`; what the
-    module itself raises passes through.
-    """
-    module_name, colon, expression = target.partition(":")
-    if not (module_name and colon and expression):
-        raise OptionError(f"--app {target}: write module:attribute, like app:app")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    found = _evaluate(_module(module_name), expression, target)
-    from flask import Flask
-
-    from .server import Server
-
-    if isinstance(found, Server):
-        return found
-    if isinstance(found, Flask):
-        return found.extensions.get("rtcio", found)
-    made = " (a factory is called: module:create_app())" if callable(found) else ""
-    raise OptionError(
-        f"--app {target} is a {type(found).__name__}, neither a Flask app nor a Server{made}"
-    )
-
-
-def _module(name: str) -> Any:
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise OptionError(f"--app: {name!r} is no module's name; write it like package.module")
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # A module that is there and misses another is the app's own trouble, with its traceback.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise OptionError(f"--app: there is no module {error.name!r} in {os.getcwd()}") from None
-
-
-def _evaluate(module: Any, expression: str, target: str) -> Any:
-    try:
-        node = ast.parse(expression, mode="eval").body
-        call = node if isinstance(node, ast.Call) else None
-        names = _names(call.func if call else node)
-        args = [ast.literal_eval(arg) for arg in call.args] if call else []
-        kwargs = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords} if call else {}
-    except (SyntaxError, ValueError):
-        raise OptionError(
-            f"--app {target}: after the colon goes a name, or a call with plain values"
-        ) from None
-    found = module
-    for name in names:
-        if not hasattr(found, name):
-            raise OptionError(f"--app {target}: {module.__name__} has no {'.'.join(names)!r}")
-        found = getattr(found, name)
-    return found(*args, **kwargs) if call else found
-
-
-def _names(node: ast.expr) -> list[str]:
-    if isinstance(node, ast.Attribute):
-        return [*_names(node.value), node.attr]
-    if isinstance(node, ast.Name):
-        return [node.id]
-    raise ValueError(ast.dump(node))

@@ -195,7 +195,9 @@ class Server(socketio.Server):
             if name.startswith("on_"):
                 self.dispatcher.callee(getattr(namespace_handler, name))
         if isinstance(namespace_handler, Namespace):
-            self.of(namespace_handler.name)._share(namespace_handler)
+            known = self._spaces.get(namespace_handler.name)
+            if known is not None and known is not namespace_handler:
+                known._share(namespace_handler)
             self._spaces[namespace_handler.name] = namespace_handler
         self._observe_all()
 

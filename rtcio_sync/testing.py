@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sys
 import urllib.parse
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -27,18 +28,31 @@ __all__ = ["TestClient"]
 class _Link(Link):
     """An Engine.IO connection whose other end is a `TestClient`."""
 
-    def __init__(self, server: Any, sid: str, heard: Callable[[Any], None]) -> None:
+    def __init__(self, server: Any, sid: str, client: TestClient) -> None:
         super().__init__(server, sid)
         self.state = State.POLLING
-        self._heard = heard
+        self.client = client
 
     def send_together(self, pkts: list[Any]) -> None:
         for pkt in pkts:
             if not self.closed:
-                self._heard(pkt.data)
+                self.client._hear(pkt.data)
+
+    def close(self, *args: Any, **options: Any) -> None:
+        super().close(*args, **options)
+        self.client.sid = None
 
     def enqueue(self, item: Any) -> None:
-        self.server.work(self, item)
+        # One after the other, as in a real inbox: what a handler sets off waits until it returns.
+        if self.inbox is not None:
+            self.inbox.append(item)
+            return
+        self.inbox = deque([item])
+        try:
+            while self.inbox:
+                self.server.work(self, self.inbox.popleft())
+        finally:
+            self.inbox = None
 
 
 class TestClient:
@@ -91,7 +105,7 @@ class TestClient:
     def connect(self) -> None:
         """Connects, or connects anew; a refusal is in `error`."""
         eio = self.server.eio
-        link = self._link = _Link(eio, eio.generate_id(), self._hear)
+        link = self._link = _Link(eio, eio.generate_id(), self)
         eio.sockets[link.sid] = link
         self.server._handle_eio_connect(link.sid, dict(self._environ))
         self.error = None
@@ -101,7 +115,6 @@ class TestClient:
         """Leaves, as a browser that closes its page does."""
         if self._link is not None:
             self._link.close(abort=True, reason="transport close")
-        self.sid = None
 
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
         """Sends an event; ``callback`` gets the acknowledgement, before this returns."""

@@ -3,8 +3,9 @@
 On a `rtcio_sync.Server` it switches on what is built in. On any other `socketio.Server` it hangs
 in before that server's own dispatch, which relays in order and never displaces the app's handlers.
 
-Replaced on such a server, on the instance alone: ``_handle_eio_message``, ``_handle_event``, and of
-its manager ``pre_disconnect`` and, with a pub/sub back end, ``_handle_emit``.
+Replaced on such a server, on the instance alone: ``_handle_eio_message``,
+``_handle_eio_disconnect``, ``_handle_event``, and of its manager ``pre_disconnect`` and, with a
+pub/sub back end, ``_handle_emit``.
 """
 
 from __future__ import annotations
@@ -66,10 +67,13 @@ class _Listeners:
         self._partial: dict[str, tuple[Envelope, list[bytes]]] = {}
         self._message = server._handle_eio_message
         self._event = server._handle_event
+        self._lost = server._handle_eio_disconnect
         self._pre_disconnect = self.manager.pre_disconnect
         server._handle_eio_message = self.on_message
+        server._handle_eio_disconnect = self.on_lost
         server._handle_event = self.on_event
         server.eio.on("message", self.on_message)
+        server.eio.on("disconnect", self.on_lost)
         self.manager.pre_disconnect = self.on_leave
         if isinstance(self.manager, PubSubManager):
             self._emit = self.manager._handle_emit
@@ -176,11 +180,14 @@ class _Listeners:
         for piece in (f"{head(namespace, len(attachments))}{raw}]", *attachments):
             self.server._send_eio_packet(eio_sid, eio_packet.Packet(eio_packet.MESSAGE, piece))
 
+    def on_lost(self, eio_sid: str, *reason: Any) -> None:
+        """The connection is over: what it had begun to send never comes."""
+        self._partial.pop(eio_sid, None)
+        self._lost(eio_sid, *reason)
+
     def on_leave(self, sid: str, namespace: str) -> Any:
         """Runs before the app's ``disconnect`` handler, while the rooms are still there."""
         if namespace in self.namespaces and self.manager.is_connected(sid, namespace):
-            eio_sid = self.manager.eio_sid_from_sid(sid, namespace)
-            self._partial.pop(eio_sid, None)
             rooms = [room for room in self.manager.get_rooms(sid, namespace) if room != sid]
             if rooms:
                 self.manager.emit(

@@ -9,13 +9,19 @@
 | `gunicorn -k gevent`                    | its `Response`, its worker | through               |
 |                                         |                            | `start_response`      |
 
+| uWSGI (`--gevent`)                      | `uwsgi.connection_fd()`    | through               |
+|                                         |                            | `start_response`      |
+
 Those objects are found on the stack, above the application: an environ does not hold all of them,
 and middlewares copy it and wrap `start_response`.
 
 A plain socket is *detached*: the server's object is left empty, so that the server can neither read
 nor close what is ours when the request ends, and the request's greenlet ends at once. (A duplicated
 descriptor would not do: pywsgi ends a request with one more `recv` on its socket, and swallows a
-frame.) The state of TLS is bound to the socket object: there the request's greenlet stays.
+frame.) The state of TLS is bound to the socket object: there the request's greenlet stays. So it
+does under uWSGI, which has a descriptor and no object; it does not read on it either, so that there
+a duplicate is safe. (Its own WebSockets will not do: they need a uWSGI built with TLS, and do not
+tell text from binary.)
 
 What is detached, no server waits for when it stops, or tells: `watch_stop` does.
 """
@@ -23,6 +29,7 @@ What is detached, no server waits for when it stops, or tells: `watch_stop` does
 from __future__ import annotations
 
 import _socket  # the bare class: gevent's holds two watchers, of which a connection needs neither
+import os
 import signal
 import socket
 import sys
@@ -47,7 +54,7 @@ class Seat:
     `open` once, then start the connection, then end the request with `return seat.leave()`.
     `headers_sent` is True where the server has accepted the handshake before the application was
     called: then no status can be answered any more. `parked` is True, once open, where the
-    request's greenlet has to stay as long as the connection (TLS).
+    request's greenlet has to stay as long as the connection (TLS, uWSGI).
     """
 
     headers_sent = False
@@ -70,7 +77,7 @@ class Seat:
         self._accept(start_response, headers)
         sock = self._socket()
         unread = self._unread(sock)
-        self.parked = hasattr(sock, "pending")
+        self.parked = self.parked or hasattr(sock, "pending")
         if not self.parked:
             sock = _detach(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -120,7 +127,9 @@ def find(environ: Mapping[str, Any]) -> Seat | None:
             return _Pywsgi(handler) if websocket is None else _GeventWebSocket(handler, websocket)
         if frame.f_code is _gunicorn_code():
             return _Gunicorn(frame.f_locals)
-    return None
+    # The module exists only inside uWSGI, and a loop of its own is there with `--gevent`.
+    uwsgi = sys.modules.get("uwsgi")
+    return _Uwsgi(uwsgi) if uwsgi is not None and "uwsgi.version" in environ else None
 
 
 def _stack() -> Iterator[FrameType]:
@@ -211,6 +220,25 @@ class _Gunicorn(Seat):
             took = datetime.now() - request["request_start"]
             worker.log.access(self._response, request["req"], request["environ"], took)
             raise StopIteration
+
+
+class _Uwsgi(Seat):
+    parked = True
+
+    def __init__(self, uwsgi: Any) -> None:
+        self._uwsgi = uwsgi
+
+    def _accept(self, start_response: Callable[..., Any], headers: list[tuple[str, str]]) -> None:
+        start_response(_SWITCHING, headers)(b"")
+
+    def _socket(self) -> Any:
+        return _socket.socket(fileno=os.dup(self._uwsgi.connection_fd()))
+
+    def _unread(self, sock: Any) -> bytes:
+        return b""
+
+    def _end(self) -> None:
+        """uWSGI closes its own descriptor when the application returns."""
 
 
 def watch_stop(

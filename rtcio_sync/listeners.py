@@ -65,6 +65,7 @@ class _Listeners:
         self.manager = server.manager
         self.namespaces: set[str] = set()
         self._partial: dict[str, tuple[Envelope, list[bytes]]] = {}
+        self._told: set[tuple[str, str]] = set()
         self._message = server._handle_eio_message
         self._event = server._handle_event
         self._lost = server._handle_eio_disconnect
@@ -180,17 +181,30 @@ class _Listeners:
         for piece in (f"{head(namespace, len(attachments))}{raw}]", *attachments):
             self.server._send_eio_packet(eio_sid, eio_packet.Packet(eio_packet.MESSAGE, piece))
 
-    def on_lost(self, eio_sid: str, *reason: Any) -> None:
-        """The connection is over: what it had begun to send never comes."""
+    def on_lost(self, eio_sid: str, reason: str) -> None:
+        """The connection is over; what it had begun to send never comes."""
         self._partial.pop(eio_sid, None)
-        self._lost(eio_sid, *reason)
+        sids = {each: self.manager.sid_from_eio_sid(eio_sid, each) for each in self.namespaces}
+        told = {(sid, each) for each, sid in sids.items() if sid is not None}
+        try:
+            # All of them now: upstream leaves out the namespaces after one whose handler raises.
+            for sid, namespace in told:
+                self._tell(sid, namespace)
+            self._told |= told
+            self._lost(eio_sid, reason)
+        finally:
+            self._told -= told
 
     def on_leave(self, sid: str, namespace: str) -> Any:
         """Runs before the app's ``disconnect`` handler, while the rooms are still there."""
-        if namespace in self.namespaces and self.manager.is_connected(sid, namespace):
+        if namespace in self.namespaces and (sid, namespace) not in self._told:
+            self._tell(sid, namespace)
+        return self._pre_disconnect(sid, namespace)
+
+    def _tell(self, sid: str, namespace: str) -> None:
+        if self.manager.is_connected(sid, namespace):
             rooms = [room for room in self.manager.get_rooms(sid, namespace) if room != sid]
             if rooms:
                 self.manager.emit(
                     RtcioEvents.PEER_LEFT, {"id": sid}, namespace, room=rooms, skip_sid=sid
                 )
-        return self._pre_disconnect(sid, namespace)

@@ -38,6 +38,7 @@ from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 from . import takeover, websocket
 from .engine_socket import Packet, Socket, State
 from .errors import ProtocolError
+from .events import upstream_reason
 from .heartbeat import Heartbeat
 from .metrics import Counters
 from .options import Limits
@@ -59,9 +60,12 @@ _NOT_KEPT = re.compile(
 class Refused(Exception):
     """A request that is answered with an error; Engine.IO's codes and messages."""
 
-    def __init__(self, status: str, code: int, message: str) -> None:
+    def __init__(
+        self, status: str, code: int, message: str, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = [("Content-Type", "application/json"), *headers]
         self.body = {"code": code, "message": message}
 
 
@@ -77,12 +81,22 @@ def _bad(code: int) -> Refused:
     return Refused("403 FORBIDDEN" if code == 4 else "400 BAD REQUEST", code, messages[code])
 
 
+#: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
+BARE = Limits(connect_timeout=None)
+
+
 class Server(engineio.Server):
-    """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub."""
+    """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub.
+
+    It may be used by itself, as python-engineio's is: ``limits`` says what one client may cost,
+    ``counters`` counts (`None`: nobody reads the count), all else is python-engineio's.
+    """
 
     async_mode: str
 
-    def __init__(self, *, limits: Limits, counters: Counters, **options: Any) -> None:
+    def __init__(
+        self, *, limits: Limits = BARE, counters: Counters | None = None, **options: Any
+    ) -> None:
         self.gives_up = options.pop("monitor_clients", None) is not False
         self.max_connections: int | None = options.pop("max_connections", None)
         #: Whether the server may change to threads when Werkzeug's own server calls it.
@@ -92,7 +106,7 @@ class Server(engineio.Server):
         rule = self.cors_allowed_origins
         self._rule_takes_environ = callable(rule) and takes_two(rule)
         self.limits = limits
-        self.counters = counters
+        self.counters = counters or Counters()
         self.ping_every = self.ping_interval + self.ping_interval_grace_period
         #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
         self.patience = self.ping_every + self.ping_timeout
@@ -133,7 +147,7 @@ class Server(engineio.Server):
         self._trigger_event(item[0], socket.sid, item[1], run_async=False)
 
     def _lost(self, socket: Socket, reason: str) -> None:
-        socket.enqueue(("disconnect", reason))
+        socket.enqueue(("disconnect", upstream_reason(reason)))
 
     # -- python-engineio's interface -------------------------------------------------------------
 
@@ -153,6 +167,13 @@ class Server(engineio.Server):
 
     def send(self, sid: str, data: Any) -> None:
         self.send_packet(sid, Packet(packet.MESSAGE, data=data))
+
+    def disconnect(self, sid: str | None = None) -> None:
+        """Closes one connection, or all. # hub or greenlet"""
+        # Upstream forgets it there and then: a client that polls would never hear of it.
+        for socket in list(self.sockets.values()) if sid is None else [self.sockets.get(sid)]:
+            if socket is not None:
+                socket.close(reason="server namespace disconnect")
 
     def shutdown(self) -> None:
         """Stops the clock; the connections stay as they are."""
@@ -178,7 +199,7 @@ class Server(engineio.Server):
             log.debug("request refused: %s", refused)
             answer = {
                 "status": refused.status,
-                "headers": [("Content-Type", "application/json")],
+                "headers": refused.headers,
                 "response": json.dumps(refused.body, separators=(",", ":")).encode(),
             }
         if not isinstance(answer, dict):
@@ -218,6 +239,9 @@ class Server(engineio.Server):
             return self._open(environ, start_response, transport, _jsonp(query))
         socket = self.sockets.get(sid)
         if socket is None:
+            raise _bad(1)
+        if self.heartbeat.overdue(socket):
+            socket.fail("ping-timeout", "ping timeout")
             raise _bad(1)
         if method == "GET" and transport == "websocket":
             return self._upgrade(socket, environ, start_response)
@@ -281,7 +305,7 @@ class Server(engineio.Server):
         try:
             return websocket.handshake(environ)
         except websocket.HandshakeError as error:
-            raise Refused(error.status, 3, "Bad request") from error
+            raise Refused(error.status, 3, "Bad request", error.headers) from error
 
     def _ride(
         self, socket: Socket, seat: Any, headers: Any, environ: dict[str, Any], start_response: Any

@@ -368,6 +368,8 @@ class Socket(socket.Socket):
         self.riding = None
         if abort:
             self.outbox = None  # nobody may ever come for it: kept, it would keep the session
+        if abort:
+            self.outbox = None
         wire = self.wire
         if wire is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:

@@ -70,7 +70,7 @@ class Heartbeat:
         """Whether the answer to a ping is late, though no beat has noticed it yet."""
         if socket.pinged_at is None or not self.server.gives_up:
             return False
-        return self.now() >= socket.pinged_at + self.server.ping_timeout
+        return bool(self.now() >= socket.pinged_at + self.server.ping_timeout)
 
     def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
         """Has ``do(*args)``, which must not block, called after ``seconds``."""

@@ -57,7 +57,7 @@ class Member:
     """One socket in one namespace."""
 
     __slots__ = (
-        "eio_sid", "held", "link", "namespace", "observed", "peers", "ready", "recovered",
+        "auth", "eio_sid", "held", "link", "namespace", "observed", "peers", "ready", "recovered",
         "relays", "rooms", "short", "sid", "socket", "stage", "told", "waiting",
     )  # fmt: skip
 
@@ -66,6 +66,8 @@ class Member:
         self.eio_sid = eio_sid
         self.namespace = namespace
         self.stage = Stage.CONNECTING
+        #: What its CONNECT packet carried.
+        self.auth: Any = None
         #: The rooms it joined, its own left out; `None`: none.
         self.rooms: set[Any] | None = None
         #: The members of its namespace by sid, itself among them.

@@ -322,7 +322,7 @@ class Server(socketio.Server):
     def _socket(self, member: Member) -> Socket:
         if member.socket is None:
             environ = self.environ.get(member.eio_sid)
-            member.socket = Socket(self, member, Handshake(environ, None))
+            member.socket = Socket(self, member, Handshake(environ, member.auth))
         return member.socket  # type: ignore[no-any-return]
 
     def _serve_relays(self, namespace: str) -> None:

@@ -45,6 +45,7 @@ class Sessions:
             self._refuse(eio_sid, namespace, "Unable to connect")
             return
         member = server.manager.member(sid, namespace)
+        member.auth = auth
         self._attach(member)
         # What is emitted to it from now on waits for its CONNECT packet to go first.
         member.held = []
@@ -92,9 +93,9 @@ class Sessions:
                 environ, member.sid, member.namespace, "connect", (environ, auth)
             ):
                 if space is not None and (space._uses or space._connection):
-                    member.socket = Socket(server, member, Handshake(environ, auth))
+                    socket = server._socket(member)
                     for use in space._uses:
-                        use(member.socket)
+                        use(socket)
                 said = server._trigger_event(
                     "connect", member.namespace, member.sid, environ, auth or None
                 )

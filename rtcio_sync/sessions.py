@@ -112,8 +112,9 @@ class Sessions:
 
     def _turn_away(self, member: Member, why: Any) -> None:
         server = self.server
-        if member.stage is Stage.CONNECTED:
+        if member.stage is Stage.CONNECTED:  # always_connect: it was let in before it was asked
             server.counters.disconnects += 1
+            self.leaving(member)
         server.manager.pre_disconnect(member.sid, member.namespace)
         pkt = server.packet_class(
             packet.DISCONNECT if server.always_connect else packet.CONNECT_ERROR,

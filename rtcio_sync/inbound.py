@@ -18,7 +18,7 @@ from .envelope import Drop, read
 from .errors import ProtocolError
 from .events import RESERVED_EVENTS, RtcioEvents
 from .limits import announced_attachments, check_attachments
-from .manager import Member
+from .manager import Member, Stage
 from .relay import Passage
 
 if TYPE_CHECKING:
@@ -145,6 +145,8 @@ class Inbound:
             relay.drop(Drop.NOT_CONNECTED)
         elif name != RtcioEvents.MESSAGE or member is None or not relay.serves(member):
             link.enqueue(("packet", decoded))
+        elif member.stage in (Stage.LEAVING, Stage.GONE):
+            relay.drop(Drop.NOT_CONNECTED)
         elif member.ready and not member.observed and not member.waiting and relay.scope != "room":
             relay.forward(member, passage_of(decoded))
         else:

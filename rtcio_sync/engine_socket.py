@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from engineio import exceptions, packet, socket
 
 from .connection import Connection
+from .events import CLIENT_CLOSE
 from .upstream_wire import UpstreamWire
 from .websocket import frame_binary, frame_text
 
@@ -252,7 +253,7 @@ class Socket(socket.Socket):
 
     def _left(self) -> None:
         # A poll that is open is answered with NOOP, and a WebSocket closed as its client asked.
-        self.close(reason="forced close", farewell=packet.NOOP)
+        self.close(reason=CLIENT_CLOSE, farewell=packet.NOOP)
 
     def enqueue(self, item: Any) -> None:
         """Puts one item behind all others of this connection; a greenlet of its own works it off.

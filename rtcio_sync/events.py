@@ -73,8 +73,12 @@ DisconnectReason = Literal[
     "forced close",
 ]
 
+#: Engine.IO's CLOSE packet from a client: the two sides have a word of their own for it.
+CLIENT_CLOSE = "client close"
+
 # Node's reason → python-socketio's, which knows five (`socketio.Server.reason`).
 _UPSTREAM = {
+    CLIENT_CLOSE: "client disconnect",
     "client namespace disconnect": "client disconnect",
     "server namespace disconnect": "server disconnect",
     "server shutting down": "server disconnect",
@@ -82,9 +86,10 @@ _UPSTREAM = {
     "transport close": "transport close",
     "transport error": "transport error",
     "parse error": "transport error",
-    "forced close": "client disconnect",
+    "forced close": "server disconnect",
 }
 _NODE = {
+    CLIENT_CLOSE: "transport close",
     "client disconnect": "client namespace disconnect",
     "server disconnect": "server namespace disconnect",
 }

@@ -20,7 +20,7 @@ from . import engine, flask, serving
 from .dispatch import Dispatcher, first_answer, raising
 from .engine_socket import Socket as Link
 from .envelope import Drop
-from .events import RESERVED_EVENTS, RtcioEvents, node_reason
+from .events import RESERVED_EVENTS, RtcioEvents
 from .inbound import Inbound
 from .listeners import add_default_listeners
 from .manager import Member, RoomIndex, arguments_of, graft
@@ -389,7 +389,7 @@ class Server(socketio.Server):
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for member in self.manager.members_of(eio_sid):
-            self.sessions.disconnect(member, node_reason(reason))
+            self.sessions.disconnect(member, reason)
         self._binary_packet.pop(eio_sid, None)
         self.environ.pop(eio_sid, None)
 

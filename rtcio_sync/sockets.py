@@ -213,6 +213,7 @@ class Socket:
         """Removes a handler of an event, or all of them."""
         kept = [each for each in self._listeners.get(event, ()) if each[0].fn is not handler]
         self._listeners[event] = kept if handler is not None else []
+        self._server._observe(self._member)
 
     def on_any(self, handler: Fn) -> Fn:
         """Registers a handler ``(event, *args)`` of every event; it runs before the others."""
@@ -307,7 +308,9 @@ class Socket:
         listeners = self._listeners.get(event)
         if not listeners:
             return False, None
-        self._listeners[event] = [each for each in listeners if not each[1]]
+        if any(once for _, once in listeners):
+            self._listeners[event] = [each for each in listeners if not each[1]]
+            self._server._observe(self._member)
         answers = [guarded(environ, event, callee, *args) for callee, _ in listeners]
         return True, first_answer(answers)
 

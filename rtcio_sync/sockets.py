@@ -337,7 +337,11 @@ class Rooms(Mapping[Any, set[str]]):
         return found
 
     def __getitem__(self, room: Any) -> set[str]:
-        return set(self._inside()[room])
+        space = self._space
+        inside = space.server.manager._participants(space.namespace, [room])
+        if room is None or not inside:  # no room is empty
+            raise KeyError(room)
+        return set(inside)
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._inside())

@@ -22,8 +22,7 @@ from .ice import IceServer, ice_servers
 from .loading import load
 
 if TYPE_CHECKING:
-    from flask import Flask
-
+    from .flask import Flask
     from .lobby import Lobby
     from .server import Server
     from .sockets import Socket
@@ -77,8 +76,7 @@ def public_app(
     ``GET /health`` answers figures, never a name or an id: ``status`` and ``version``, ``uptime``
     in seconds, ``sockets`` and ``rooms`` now, ``relayed`` and ``dropped`` messages since the start.
     """
-    from flask import Flask
-
+    from .flask import Flask
     from .lobby import Lobby
     from .server import Server
 

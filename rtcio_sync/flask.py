@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import flask
+from flask import Flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 
 from .errors import OptionError
@@ -22,7 +23,7 @@ from .errors import OptionError
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["commands", "handler_context", "init_app", "report"]
+__all__ = ["Flask", "commands", "handler_context", "init_app", "report"]
 
 log = logging.getLogger(__name__)
 

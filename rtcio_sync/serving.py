@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:
     """Has SIGTERM and SIGINT call ``stop``; the result undoes it."""
     watchers = []
     # Only the main thread may ask for signals; elsewhere `Server.stop` remains.
-    if gevent.get_hub().loop.default:
+    if threading.current_thread() is threading.main_thread():
         watchers = [gevent.signal_handler(each, stop) for each in (signal.SIGTERM, signal.SIGINT)]
 
     def restore() -> None:
@@ -117,8 +118,6 @@ def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:
 
 
 def _listen_on_threads(server: Server, port: int, host: str, application: Any) -> None:
-    import threading
-
     from werkzeug.serving import make_server
 
     http = make_server(host, port, application, threaded=True)

@@ -130,8 +130,3 @@ class Heartbeat:
             late = self.server.sockets.get(self._joins.popleft()[1])
             if late is not None and not late.closed and not late.joined:
                 late.fail("connect-timeout", "forced close")
-
-
-def ping_packet(kind: Any) -> Any:
-    """The PING that all connections share, of the packet class ``kind``."""
-    return kind(packet.PING)

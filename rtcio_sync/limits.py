@@ -1,4 +1,4 @@
-"""The rules on what one client may cost: a figure in, a decision out; the clock is an argument."""
+"""The rules on what one client may cost: a figure in, a decision out."""
 
 from __future__ import annotations
 

@@ -15,8 +15,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engineio import packet
-
 if TYPE_CHECKING:
     from .engine import Server
     from .engine_socket import Socket

@@ -12,7 +12,7 @@ from .engine_socket import Socket as Link
 from .errors import refusal
 from .events import node_reason, upstream_reason
 from .manager import Member, Stage
-from .sockets import Handshake, Namespace, Socket
+from .sockets import Namespace
 
 if TYPE_CHECKING:
     from .server import Server

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import OptionError
 
 if TYPE_CHECKING:
-    from flask import Flask
-
+    from .flask import Flask
     from .server import Server
 
 __all__ = ["load"]
@@ -31,8 +30,7 @@ def load(target: str) -> tuple[Server | None, Flask | None]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     found = _evaluate(_module(module_name), expression, target)
-    from flask import Flask
-
+    from .flask import Flask
     from .server import Server
 
     if isinstance(found, Server):

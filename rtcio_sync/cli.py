@@ -304,28 +304,19 @@ def _told_origins(origins: Any) -> str:
 
 def _serve(server: Server, app: Flask | None, host: str, port: int, says: list[str]) -> None:
     where = f"[{host}]" if ":" in host else host
-    try:
-        port = _free(host, port)
+
+    def ready(port: int) -> None:
         click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
         for line in (f"origins: {_told_origins(server.options.cors_allowed_origins)}", *says):
             click.echo(f"  {line}")
         sys.stdout.flush()
-        server.listen(port, host=host, **({} if app is None else {"app": app}))
+
+    try:
+        server.listen(port, host=host, ready=ready, **({} if app is None else {"app": app}))
     except OSError as error:
         number = error.errno or 0  # negative where it is the host's name that is unknown
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
-
-
-def _free(host: str, port: int) -> int:
-    """The port, or a free one for 0. Raises `OSError` before anybody was told that it is served."""
-    import socket
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
-        return int(probe.getsockname()[1])
 
 
 # -- what is given as text ------------------------------------------------------------------------

@@ -120,8 +120,9 @@ class Server(socketio.Server):
         """Serves until SIGTERM, SIGINT or `stop`; then closes every client so that it comes back.
 
         ``app``: the WSGI application served with it, by default the first Flask app it wraps.
-        ``port`` 0: any free one. The other ``options`` go to gevent's ``pywsgi.WSGIServer``
-        (``keyfile`` and ``certfile`` for TLS). Raises `OSError` when the address cannot be had.
+        ``port`` 0: any free one. ``ready(port)`` is called once clients can connect. The other
+        ``options`` go to gevent's ``pywsgi.WSGIServer`` (``keyfile`` and ``certfile`` for TLS).
+        Raises `OSError` when the address cannot be had.
         """
         app = options.pop("app", self.app)
         serving.listen(self, port, host, app, options)

@@ -83,8 +83,9 @@ def drain(server: Server) -> None:
 def listen(server: Server, port: int, host: str, app: Any, options: dict[str, Any]) -> None:
     """Serves until a signal or `Server.stop`. # greenlet, the main one"""
     application = app or not_found(server)
+    ready = options.pop("ready", None) or _log_port
     if server.async_mode == "threading":
-        _listen_on_threads(server, port, host, application)
+        _listen_on_threads(server, port, host, application, ready)
         return
     warn_if_unpatched()
     options.setdefault("log", None)
@@ -94,7 +95,7 @@ def listen(server: Server, port: int, host: str, app: Any, options: dict[str, An
     restore = _on_signals(stop.set)
     try:
         http.start()
-        log.debug("listening on %s:%s", host, http.server_port)
+        ready(http.server_port or port)
         stop.wait()
         http.stop_accepting()
         drain(server)
@@ -117,7 +118,13 @@ def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:
     return restore
 
 
-def _listen_on_threads(server: Server, port: int, host: str, application: Any) -> None:
+def _log_port(port: int) -> None:
+    log.debug("listening on port %s", port)
+
+
+def _listen_on_threads(
+    server: Server, port: int, host: str, application: Any, ready: Callable[[int], Any]
+) -> None:
     from werkzeug.serving import make_server
 
     http = make_server(host, port, application, threaded=True)
@@ -128,6 +135,7 @@ def _listen_on_threads(server: Server, port: int, host: str, application: Any) -
             previous[each] = signal.signal(each, lambda *_: stop.set())
     threading.Thread(target=http.serve_forever, daemon=True).start()
     try:
+        ready(http.server_port)
         stop.wait()
         drain(server)
         http.shutdown()

@@ -301,9 +301,12 @@ class Server(socketio.Server):
     def _kept(self, sid: str, namespace: str | None) -> dict[str, Any]:
         # By the member: the engine forgets a connection before its `disconnect` handlers run.
         member = self.manager.member(sid, namespace or "/")
-        if member is None or member.link is None:
+        if member is None:
             raise KeyError("Session not found")
-        kept: dict[str, Any] = member.link.session
+        link = member.link
+        kept: dict[str, Any] = (
+            link.session if link is not None else self.eio.get_session(member.eio_sid)
+        )
         return kept
 
     def shutdown(self) -> None:

@@ -43,8 +43,14 @@ class ConnectionRefusedError(builtins.ConnectionRefusedError):
 
     ``ConnectionRefusedError(message, data)``: the client's ``connect_error`` event gets an error
     with that ``message``, and ``data`` (anything JSON can hold) as the error's ``data``; both may
-    be left out. python-socketio's class of the same name and the built-in one are accepted too.
+    be left out; more arguments make a list of ``data``. python-socketio's class of the same name
+    and the built-in one are accepted too.
     """
+
+    def __init__(self, *args: Any) -> None:
+        # Not all to the built-in one, which would read them as an error number, its text and a file.
+        super().__init__(*args[:1])
+        self.error_args = _payload(args, "Connection rejected by server")
 
 
 def refusal(error: BaseException) -> dict[str, Any]:
@@ -53,12 +59,13 @@ def refusal(error: BaseException) -> dict[str, Any]:
     Socket.IO protocol v5, "Connection to a namespace": an object with ``message`` and, when
     there is more to say, ``data``.
     """
-    known = getattr(error, "error_args", None)  # python-socketio's class has built it already
+    known = getattr(error, "error_args", None)  # ours and python-socketio's have built it already
     if isinstance(known, dict):
         return dict(known)
-    args = error.args
-    builtin = type(error) is builtins.ConnectionRefusedError
-    default = f"Connection {'refused' if builtin else 'rejected'} by server"
+    return _payload(error.args, "Connection refused by server")
+
+
+def _payload(args: tuple[Any, ...], default: str) -> dict[str, Any]:
     payload: dict[str, Any] = {"message": str(args[0]) if args else default}
     if len(args) == 2:
         payload["data"] = args[1]

@@ -48,7 +48,7 @@ class ConnectionRefusedError(builtins.ConnectionRefusedError):
     """
 
     def __init__(self, *args: Any) -> None:
-        # Not all to the built-in one, which would read them as an error number, its text and a file.
+        # Not all to the built-in one: it reads an error number, its text and a file in them.
         super().__init__(*args[:1])
         self.error_args = _payload(args, "Connection rejected by server")
 
@@ -62,7 +62,9 @@ def refusal(error: BaseException) -> dict[str, Any]:
     known = getattr(error, "error_args", None)  # ours and python-socketio's have built it already
     if isinstance(known, dict):
         return dict(known)
-    return _payload(error.args, "Connection refused by server")
+    # With an error number it is the operating system's, of a database, say: not for the client.
+    args = () if isinstance(getattr(error, "errno", None), int) else error.args
+    return _payload(args, "Connection refused by server")
 
 
 def _payload(args: tuple[Any, ...], default: str) -> dict[str, Any]:

@@ -1,0 +1,214 @@
+"""Clients that speak Engine.IO to a server in this process: its WSGI application, no network.
+
+`Polling` calls the server as a WSGI server would, request by request, so everything behind it is
+the real thing: the engine, the inboxes and their greenlets, the handlers.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+
+from rtcio_sync import Server
+
+#: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
+DEADLINE = 10.0
+
+SEPARATOR = "\x1e"
+
+
+@contextmanager
+def in_time(seconds: float = DEADLINE) -> Iterator[None]:
+    with gevent.Timeout(seconds, AssertionError(f"nothing within {seconds} s")):
+        yield
+
+
+def until(condition: Callable[[], Any]) -> None:
+    """Lets the other greenlets run until ``condition()`` holds."""
+    with in_time():
+        while not condition():
+            gevent.sleep(0.001)
+
+
+def settle() -> None:
+    """Lets every greenlet that can run do so; for what must not happen."""
+    for _ in range(20):
+        gevent.sleep(0)
+
+
+def environ_of(
+    method: str,
+    query: Mapping[str, str],
+    *,
+    path: str = "/socket.io/",
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    named = {f"HTTP_{key.upper().replace('-', '_')}": each for key, each in (headers or {}).items()}
+    return {
+        "REQUEST_METHOD": method,
+        "SCRIPT_NAME": "",
+        "PATH_INFO": path,
+        "QUERY_STRING": urllib.parse.urlencode({"EIO": "4", "transport": "polling", **query}),
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": "192.0.2.7",
+        "HTTP_HOST": "localhost",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.errors": sys.stderr,
+        "wsgi.input": io.BytesIO(body),
+        **named,
+    }
+
+
+def request(application: Any, environ: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of one WSGI request."""
+    told: dict[str, Any] = {}
+
+    def start_response(
+        status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
+    ) -> Any:
+        told.update(status=status, headers=dict(headers))
+        return lambda data: None
+
+    body = b"".join(application(environ, start_response))
+    return int(told["status"][:3]), told["headers"], body
+
+
+class Polling:
+    """One Engine.IO client on polling, in as many namespaces as it joins.
+
+    ``app``: the WSGI application to call; by default the server's own.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        app: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> None:
+        self.server = server
+        self.app = app if app is not None else server.handle_request
+        self.path = f"{server.path}/"
+        self.headers = dict(headers or {})
+        self.query = dict(query or {})
+        self.sids: dict[str, str] = {}
+        self.queue: list[Any] = []
+        with in_time():
+            status, _, body = self._request("GET")
+        assert status == 200, body
+        self.eio_sid = json.loads(body[1:])["sid"]
+
+    @property
+    def sid(self) -> str:
+        return self.sids["/"]
+
+    @property
+    def link(self) -> Any:
+        """The server's side of this connection."""
+        return self.server.eio.sockets.get(self.eio_sid)
+
+    def _request(self, method: str, body: bytes = b"", sid: str = "") -> tuple[int, Any, bytes]:
+        query = {**self.query, "sid": sid} if sid else self.query
+        return request(
+            self.app,
+            environ_of(method, query, path=self.path, body=body, headers=self.headers),
+        )
+
+    # -- to the server ---------------------------------------------------------------------------
+
+    def post(self, *packets: str) -> int:
+        """Sends Engine.IO packets in one request; its status."""
+        with in_time():
+            return self._request("POST", SEPARATOR.join(packets).encode(), self.eio_sid)[0]
+
+    def send(self, *packets: str) -> None:
+        """Sends Socket.IO packets, as messages."""
+        assert self.post(*(f"4{each}" for each in packets)) == 200
+
+    def emit(self, *arguments: Any, namespace: str = "/", number: int | None = None) -> None:
+        self.send(event(*arguments, namespace=namespace, number=number))
+
+    def relay(self, target: str, data: Any, namespace: str = "/") -> None:
+        envelope = {"source": self.sids[namespace], "target": target, "data": data}
+        self.emit("#rtcio:message", envelope, namespace=namespace)
+
+    def ask_to_join(self, namespace: str = "/", auth: Any = None) -> None:
+        """Sends CONNECT and waits for nothing."""
+        where = "" if namespace == "/" else f"{namespace},"
+        self.send(f"0{where}{'' if auth is None else json.dumps(auth)}")
+
+    def join(self, namespace: str = "/", auth: Any = None) -> Polling:
+        """Sends CONNECT and waits for its answer, which has to be the sid."""
+        self.ask_to_join(namespace, auth)
+        where = "" if namespace == "/" else f"{namespace},"
+        answer = self.next(lambda packet: packet[:1] in ("0", "4"))
+        assert answer.startswith(f"0{where}{{"), answer
+        self.sids[namespace] = json.loads(answer[1 + len(where) :])["sid"]
+        return self
+
+    def close(self) -> None:
+        """Ends the transport, as a page that is closed."""
+        assert self.post("1") == 200
+
+    # -- from the server -------------------------------------------------------------------------
+
+    def poll(self) -> list[str]:
+        """Waits for one answer to a poll: its packets, Engine.IO's type in front of each."""
+        with in_time():
+            status, _, body = self._request("GET", sid=self.eio_sid)
+        assert status == 200, body
+        return body.decode().split(SEPARATOR)
+
+    def next(self, fits: Callable[[str], bool] = lambda packet: True) -> str:
+        """The next Socket.IO packet that ``fits``, without Engine.IO's type; others stay queued."""
+        with in_time():
+            while True:
+                for packet in self.queue:
+                    if fits(packet):
+                        self.queue.remove(packet)
+                        return str(packet)
+                for packet in self.poll():
+                    assert packet[0] in "4b", packet
+                    self.queue.append(packet if packet[0] == "b" else packet[1:])
+
+    def packets(self, namespace: str = "/") -> list[str]:
+        """All Socket.IO packets up to now: a fence is emitted behind them and waited for."""
+        self.server.emit("fence", to=self.sids[namespace], namespace=namespace)
+        fence = event("fence", namespace=namespace)
+        self.next(lambda packet: packet == fence)
+        taken, self.queue = self.queue, []
+        return taken
+
+    def events(self, namespace: str = "/") -> list[Any]:
+        """The events up to now: ``[name, argument, …]`` of each."""
+        where = "" if namespace == "/" else f"{namespace},"
+        head = f"2{where}["
+        return [
+            json.loads(packet[len(head) - 1 :])
+            for packet in self.packets(namespace)
+            if packet.startswith(head)
+        ]
+
+    def heard(self, name: str, namespace: str = "/") -> list[Any]:
+        """The first argument of each event of that name, up to now."""
+        return [each[1] for each in self.events(namespace) if each[0] == name]
+
+
+def event(*arguments: Any, namespace: str = "/", number: int | None = None) -> str:
+    """An event as a Socket.IO packet's text."""
+    where = "" if namespace == "/" else f"{namespace},"
+    text = json.dumps(arguments, separators=(",", ":"))
+    return f"2{where}{'' if number is None else number}{text}"

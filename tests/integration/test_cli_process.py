@@ -11,17 +11,19 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.clients import Driver
+from tests.integration.clients import Client, Driver
 from tests.integration.servers import BIN, complaints, running
 
 MODULE = [sys.executable, "-m", "rtcio_sync"]
@@ -260,6 +262,47 @@ def test_two_browsers_meet_in_a_room_talk_and_part(node: Driver, transport: str)
         ]
 
 
+def answers(client: Client) -> list[Any]:
+    return client.received("join-ok") + client.received("join-error")
+
+
+def test_a_room_is_exact_when_many_browsers_rush_in_and_some_are_cut_off(node: Driver) -> None:
+    with running("public-server", environ=environment(MAX_PEERS="8")) as server:
+        ways = [["websocket"], ["polling"]]
+        clients = [node.open(server.url, transports=ways[number % 2]) for number in range(20)]
+        for client in clients:
+            client.wait("connect")
+        for client in clients:
+            client.emit("join-room", {"roomId": "r"})
+        for client in clients:
+            client.wait_until(partial(answers, client), "answer to its join")
+        inside = [client for client in clients if client.received("join-ok")]
+        refused = [client for client in clients if client.received("join-error")]
+        assert (len(inside), len(refused)) == (8, 12)
+        for client in refused:
+            assert client.received("join-error") == [[{"reason": "room-full", "roomId": "r"}]]
+        others = {client.name: {other.id for other in inside} - {client.id} for client in inside}
+        for client in inside:
+            client.wait_for("user-connected", count=7)
+            assert {args[0]["id"] for args in client.received("user-connected")} == (
+                others[client.name]
+            )
+        offers = sum(len(client.received("#rtcio:init-offer")) for client in inside)
+        assert offers == 8 * 7 / 2, "each pair is told once to begin"
+        cut = [inside[0], inside[1]]
+        for client in cut:
+            client.kill(reset=True)
+        for client in inside[2:]:
+            client.wait_for("user-disconnected", count=2)
+            gone = [args[0]["id"] for args in client.received("user-disconnected")]
+            assert sorted(gone) == sorted(each.id for each in cut)
+        for client in refused[:2]:
+            client.emit("join-room", {"roomId": "r"})
+            client.wait_for("join-ok")
+        refused[2].emit("join-room", {"roomId": "r"})
+        refused[2].wait_for("join-error", count=2)
+
+
 # -- an app of one's own ---------------------------------------------------------------------------
 
 APP = """
@@ -351,6 +394,68 @@ def test_who_may_connect_to_an_app_is_the_apps_to_say(folder: Path) -> None:
 def test_the_variables_of_the_public_server_are_no_matter_of_an_apps(folder: Path) -> None:
     with started("--app", "myapp:wrapped", cwd=folder, MAX_PEERS="4", DRAIN_SECONDS="2") as server:
         assert get(f"{server.start()}/word") == (200, "mine")
+
+
+SLOW = """
+    import threading
+
+    import flask
+
+    from rtcio_sync import Lobby, Server
+
+    app = flask.Flask(__name__)
+    server = Server(app=app, cors_allowed_origins="*")
+    released = threading.Event()
+
+    def authorize(socket, room, name, password):
+        return name != "slow" or released.wait(60)
+
+    lobby = Lobby(server, authorize=authorize, max_peers=2)
+
+    @app.get("/release")
+    def release():
+        released.set()
+        return "ok"
+
+    @app.get("/here")
+    def here():
+        return {"connected": sorted(server.sockets), "in the room": lobby.peers("r")}
+"""
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_who_is_cut_off_while_authorize_blocks_leaves_no_ghost_and_holds_up_nobody(
+    node: Driver, tmp_path: Path, transport: str
+) -> None:
+    (tmp_path / "slowapp.py").write_text(textwrap.dedent(SLOW))
+    with started("--app", "slowapp:app", cwd=tmp_path) as server:
+        url = server.start()
+        present, slow = node.connect(url), node.connect(url, transports=[transport])
+        present.emit("join-room", {"roomId": "r"})
+        present.wait_for("join-ok")
+        slow.sequence(
+            ("join-room", {"roomId": "r", "name": "slow"}), ("media-state", {"roomId": "r"})
+        )
+        slow.fence(present)
+        passing = node.connect(url)
+        passing.emit("join-room", {"roomId": "r"})
+        passing.wait_for("join-ok")
+        passing.emit("leave-room", {"roomId": "r"})
+        present.wait_for("user-disconnected")
+        slow.disconnect()
+        end = time.monotonic() + START
+        while slow.id in json.loads(get(f"{url}/here")[1])["connected"]:
+            assert time.monotonic() < end, "it is still connected"
+            time.sleep(0.05)
+        assert get(f"{url}/release")[0] == 200
+        late = node.connect(url)
+        late.emit("join-room", {"roomId": "r"})
+        late.wait_for("join-ok")
+        late.fence(present)
+        there = json.loads(get(f"{url}/here")[1])["in the room"]
+        assert there == [present.id, late.id]
+        met = [args[0]["id"] for args in present.received("user-connected")]
+        assert met == [passing.id, late.id]
 
 
 def test_an_app_that_fails_to_import_shows_its_own_error(folder: Path) -> None:

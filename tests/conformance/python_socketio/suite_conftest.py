@@ -1,0 +1,132 @@
+"""The conftest of python-socketio's own tests when they run against `rtcio_sync.Server`.
+
+Not named ``conftest.py``, for it replaces classes in the process: `test_upstream_suites` loads it
+with ``-p`` into a process of its own.
+
+* `socketio.Server` is ours. Where a test has put a mock in the place of `engineio.Server`, that is
+  what our server makes its engine of, told only what the test told the server.
+* `Manager` is the one with our index, and a `PubSubManager` is given it.
+* `Packet` is the one with our JSON.
+* The server of the Admin UI's tests is on a free port instead of always the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from typing import Any
+from unittest import mock
+
+import deselecting
+import engineio
+import pytest
+import socketio
+import socketio.manager
+import socketio.packet
+import socketio.pubsub_manager
+import socketio.server
+
+from rtcio_sync import Server
+from rtcio_sync.manager import RoomIndex, graft
+from rtcio_sync.packets import TextPacket
+
+deselecting.table.update(
+    {
+        # -- behaviours of the server ------------------------------------------------------------
+        "test_server.py::TestServer::test_create": (
+            "pins that an option nobody knows is accepted: ours warns of it and leaves it out"
+        ),
+        "test_server.py::TestServer::test_custom_json": (
+            "pins that json= changes the JSON of the whole process: ours changes it for one server"
+        ),
+        "test_server.py::TestServer::test_call_without_async_handlers": (
+            "pins that call() cannot work where handlers run in order: ours takes an "
+            "acknowledgement at once, so it can"
+        ),
+        "test_server.py::TestServer::test_handle_connect_with_auth_none": (
+            "pins that a connect handler that raises TypeError is called twice"
+        ),
+        "test_server.py::TestServer::test_handle_legacy_disconnect": (
+            "pins that a disconnect handler that raises TypeError is called twice"
+        ),
+        "test_server.py::TestServer::test_msgpack": (
+            "pins the very class of the packets: ours also reads the undefined of JavaScript"
+        ),
+        # -- the manager's tables: what rooms(sid) and each disconnect walked ----------------------
+        **dict.fromkeys(
+            (
+                f"test_manager.py::TestBaseManager::{name}"
+                for name in (
+                    "test_pre_connect",
+                    "test_connect",
+                    "test_pre_disconnect",
+                    "test_disconnect",
+                    "test_disconnect_default_namespace",
+                    "test_disconnect_twice",
+                )
+            ),
+            "pins the tables that made N disconnects cost N²: a room for each sid among the "
+            "others, a list of the sids that leave",
+        ),
+        "test_manager.py::TestBaseManager::test_emit_with_callback": (
+            "pins that an event that wants an acknowledgement goes out by itself: ours waits for "
+            "the CONNECT packet of its socket like any other"
+        ),
+    }
+)
+
+_engine = engineio.Server
+_pubsub_manager = socketio.pubsub_manager.PubSubManager
+
+
+class SubstitutedServer(Server):
+    def _engineio_server_class(self) -> Any:
+        if engineio.Server is _engine:
+            return super()._engineio_server_class()
+        told = {*self.options.given, "async_handlers"}
+        if "engineio_logger" in told:
+            told.add("logger")
+        return lambda **options: engineio.Server(
+            **{name: options[name] for name in options if name in told}
+        )
+
+
+@functools.wraps(_pubsub_manager, updated=())
+def _indexed_pubsub_manager(*args: Any, **options: Any) -> Any:
+    manager = graft(_pubsub_manager(*args, **options))
+    set_server = manager.set_server
+
+    def set_mock(server: Any) -> None:
+        # What ours gives a greenlet of its own, so that the one that listens need not wait for it,
+        # a mock of a server does at once.
+        if isinstance(server, mock.Mock):
+            server.eio.spawn.side_effect = lambda fn, *given: fn(*given)
+            server.dispatcher.guarded.side_effect = lambda environ, event, fn, *given: fn(*given)
+        set_server(server)
+
+    manager.set_server = set_mock
+    return manager
+
+
+socketio.Server = SubstitutedServer
+socketio.server.Server = SubstitutedServer
+socketio.manager.Manager = RoomIndex
+socketio.pubsub_manager.PubSubManager = _indexed_pubsub_manager
+socketio.packet.Packet = TextPacket
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _free_port() -> None:
+    from tests.web_server import SocketIOWebServer  # upstream's, in whose folder this runs
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    SocketIOWebServer.start.__defaults__ = (port,)
+    connect = socketio.SimpleClient.connect
+
+    @functools.wraps(connect)
+    def connect_there(self: Any, url: str, *args: Any, **options: Any) -> Any:
+        return connect(self, url.replace(":8900", f":{port}"), *args, **options)
+
+    socketio.SimpleClient.connect = connect_there

@@ -356,7 +356,7 @@ class Connection:
             self._drop_writer()
             self._refill()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self._broke(error)
+            self._broke(error, writing=True)
 
     def _refill(self) -> None:
         if self._pong is not None:
@@ -429,13 +429,17 @@ class Connection:
         self._enter(_LINGERING)
         self._tell()
 
-    def _broke(self, error: BaseException) -> None:
+    def _broke(self, error: BaseException, *, writing: bool = False) -> None:
         """A callback raised: nothing may reach the loop, and no log handler may block it."""
         if isinstance(error, Exception):
             gevent.spawn(logger.error, "A connection is failed", exc_info=error)
-            self._fail(INTERNAL_ERROR, "")
         else:  # KeyboardInterrupt, SystemExit: for the main greenlet, as gevent would have it
             get_hub().handle_error(self, type(error), error, error.__traceback__)
+        if writing:  # a signal may have come between a send and its book-keeping
+            self._error = True
+            self._disconnect()
+        else:
+            self._fail(INTERNAL_ERROR, "")
 
     def _disconnect(self) -> None:
         if self._state is _CLOSED:
@@ -502,7 +506,7 @@ class _Turn:
             try:
                 connection.flush()
             except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-                connection._broke(error)
+                connection._broke(error, writing=True)
 
 
 def _turn_of(hub: Hub) -> _Turn:

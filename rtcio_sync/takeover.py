@@ -8,7 +8,6 @@
 | worker                                  | `WebSocket`                |                       |
 | `gunicorn -k gevent`                    | its `Response`, its worker | through               |
 |                                         |                            | `start_response`      |
-
 | uWSGI (`--gevent`)                      | `uwsgi.connection_fd()`    | through               |
 |                                         |                            | `start_response`      |
 
@@ -29,6 +28,7 @@ What is detached, no server waits for when it stops, or tells: `watch_stop` does
 from __future__ import annotations
 
 import _socket  # the bare class: gevent's holds two watchers, of which a connection needs neither
+import errno
 import os
 import signal
 import socket
@@ -72,9 +72,13 @@ class Seat:
     ) -> Connection:
         """Answer the handshake with `headers` and take the socket. The connection is not started.
 
-        Raises OSError when the client has gone: let it pass to the server, which expects it.
+        Raises ConnectionResetError when the client has gone: let it pass to the server, which
+        expects it.
         """
-        self._accept(start_response, headers)
+        try:
+            self._accept(start_response, headers)
+        except OSError as error:  # TLS has errors of its own for this, which servers log
+            raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
         sock = self._socket()
         unread = self._unread(sock)
         self.parked = self.parked or hasattr(sock, "pending")

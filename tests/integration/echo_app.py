@@ -2,11 +2,12 @@
 
 `python -m tests.integration.echo_app PORT [--geventwebsocket] [--certificate PEM]` serves it by
 gevent's pywsgi; gunicorn takes it as `tests.integration.echo_app:app`. `MIDDLEWARE` in the
-environment names one of `MIDDLEWARES` to stand in front.
+environment names one of `MIDDLEWARES` to stand in front; `HANG` makes the end of it take a minute.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -27,8 +28,8 @@ from rtcio_sync import takeover
 from rtcio_sync.connection import Connection
 from rtcio_sync.websocket import GOING_AWAY, HandshakeError, frame_binary, frame_text, handshake
 
-#: Seconds a server that stops gives its connections.
-DRAIN = 5.0
+#: Seconds a server that stops gives its connections: more than one takes that does not answer.
+DRAIN = 8.0
 
 Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
@@ -58,8 +59,17 @@ def app(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
     if "HTTP_UPGRADE" in environ or "wsgi.websocket" in environ:
         return websocket(environ, start_response)
     start_response("200 OK", [("Content-Type", "application/json")])
-    body = {**state, "open": len(connections), "descriptors": len(os.listdir("/proc/self/fd"))}
-    return [json.dumps(body).encode()]
+    return [json.dumps({**state, **census()}).encode()]
+
+
+def census() -> dict[str, int]:
+    greenlets = [thing for thing in gc.get_objects() if isinstance(thing, gevent.Greenlet)]
+    return {
+        "open": len(connections),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "greenlets": sum(not greenlet.dead for greenlet in greenlets),
+        "pid": os.getpid(),
+    }
 
 
 def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
@@ -91,6 +101,8 @@ def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]
 
 
 def drain() -> None:
+    if "HANG" in os.environ:
+        gevent.sleep(60)
     told = len(connections)
     for connection in list(connections):
         connection.close(GOING_AWAY)

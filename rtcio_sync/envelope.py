@@ -60,9 +60,9 @@ def judge(payload: Any, sid: str, *, recovered: bool = False) -> str | None:
 # here are EVENT (2) and BINARY_EVENT (5).
 _PACKET = re.compile(
     r"(?P<type>[25])(?:(?P<attachments>[0-9]{1,10})-)?(?:(?P<nsp>/[^,]*),)?(?P<id>[0-9]{0,100})"
-    r"\s*\[\s*(?P<name>\"(?:[^\"\\]|\\.)*\")\s*(?P<next>[,\]])"
+    r"[ \t\n\r]*\[[ \t\n\r]*(?P<name>\"(?:[^\"\\]|\\.)*\")[ \t\n\r]*(?P<next>[,\]])"
 )
-_GAP = re.compile(r"[ \t\n\r]*")
+_GAP = re.compile(r"[ \t\n\r]*")  # JSON's white space (RFC 8259 2), not Unicode's
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
+from .errors import ProtocolError
 from .metrics import Counters
 
 __all__ = ["Callee", "Dispatcher", "first_answer", "raising"]
@@ -130,6 +131,13 @@ class Dispatcher:
         """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
         try:
             return fn(*args)
+        except ProtocolError as error:
+            # What the client asked of the handler is refused to the client: no fault of the app's.
+            if _raising.get():
+                raise
+            self.counters.dropped[error.reason] += 1
+            log.debug("a client asked for what is refused: %s", error.reason)
+            return None
         except Exception:  # noqa: BLE001  (the app's code may raise anything; `failed` logs it)
             self.failed(environ, event)
             return None

@@ -40,6 +40,7 @@ from .engine_socket import Packet, Socket, State
 from .errors import ProtocolError
 from .events import upstream_reason
 from .heartbeat import Heartbeat
+from .limits import Addresses, client_address
 from .metrics import Counters
 from .options import Limits
 
@@ -99,6 +100,7 @@ class Server(engineio.Server):
     ) -> None:
         self.gives_up = options.pop("monitor_clients", None) is not False
         self.max_connections: int | None = options.pop("max_connections", None)
+        self.trusted_proxies: int = options.pop("trusted_proxies", 0)
         #: Whether the server may change to threads when Werkzeug's own server calls it.
         self.adaptable: bool = options.pop("adaptable", False)
         options["logger"] = options.get("logger") or logging.getLogger("rtcio_sync.engineio")
@@ -107,6 +109,7 @@ class Server(engineio.Server):
         self._rule_takes_environ = callable(rule) and takes_two(rule)
         self.limits = limits
         self.counters = counters or Counters()
+        self.addresses = Addresses(limits.connects_per_minute_per_ip, limits.sockets_per_ip)
         self.ping_every = self.ping_interval + self.ping_interval_grace_period
         #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
         self.patience = self.ping_every + self.ping_timeout
@@ -265,11 +268,16 @@ class Server(engineio.Server):
         if transport == "websocket":
             headers = self._handshake(environ)
             seat = takeover.find(environ)
+        kept = slim(environ)
+        if self.trusted_proxies:
+            kept["REMOTE_ADDR"] = client_address(environ, self.trusted_proxies)
         sid = self.generate_id()
-        socket = self.sockets[sid] = Socket(self, sid)
+        socket = Socket(self, sid)
+        self._count_address(socket, kept)
+        self.sockets[sid] = socket
         try:
             socket.send(Packet(packet.OPEN, self._opening(sid, transport)))
-            verdict = self._trigger_event("connect", sid, slim(environ), run_async=False)
+            verdict = self._trigger_event("connect", sid, kept, run_async=False)
             if verdict is not None and verdict is not True:
                 raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
             if transport == "websocket":
@@ -282,6 +290,15 @@ class Server(engineio.Server):
             self.sockets.pop(sid, None)
             socket.close(abort=True, reason="transport error")
             raise
+
+    def _count_address(self, socket: Socket, environ: dict[str, Any]) -> None:
+        if not self.addresses.counting:
+            return
+        address = client_address(environ, 0)
+        if not self.addresses.admits(address, self.heartbeat.now()):
+            self.counters.closed["address"] += 1
+            raise Refused("429 TOO MANY REQUESTS", 3, "Too many connections from this address")
+        socket.address = address
 
     def _opening(self, sid: str, transport: str) -> dict[str, Any]:
         upgrades = ["websocket"] if self._may_upgrade(transport) else []
@@ -362,10 +379,14 @@ class Server(engineio.Server):
             raise _bad(3)
         socket.posting = True
         try:
-            body = read_body(environ, self.max_http_buffer_size)
+            with self._in_time():
+                body = read_body(environ, self.max_http_buffer_size)
             for payload, binary in packets_of(body, self.limits.max_packets_per_poll):
                 if not socket.closed:
+                    socket.allowance -= 1
                     socket.receive(payload, binary)
+            # Over its rate, the client waits for the answer before it sends the next request.
+            self.sleep(socket.pause_due())
         except (ProtocolError, ValueError) as error:
             too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
             socket.fail("too-long" if too_long else "packet", "parse error")
@@ -375,6 +396,12 @@ class Server(engineio.Server):
         finally:
             socket.posting = False
         return {"status": "200 OK", "headers": [("Content-Type", "text/html")], "response": b"ok"}
+
+    def _in_time(self) -> Any:
+        """Ends what takes longer than a client may; threads have no way to be ended."""
+        if self.async_mode == "threading":
+            return contextlib.nullcontext()
+        return gevent.Timeout(self.limits.handshake_timeout, ProtocolError("slow"))
 
     def _write(self, answer: dict[str, Any], environ: dict[str, Any], start_response: Any) -> Any:
         body, headers = answer["response"], answer["headers"]

@@ -24,6 +24,8 @@ from engineio import exceptions, packet, socket
 
 from .connection import Connection
 from .events import CLIENT_CLOSE
+from .limits import Rate
+from .options import Limits
 from .upstream_wire import UpstreamWire
 from .websocket import frame_binary, frame_text
 
@@ -36,7 +38,6 @@ __all__ = ["Packet", "Socket", "State"]
 
 log = logging.getLogger(__name__)
 
-UPGRADE_TIMEOUT = 10  # seconds from the opening of a probing WebSocket to its UPGRADE packet
 NOOP_DELAY = 0.1  # seconds that a poll waits during an upgrade, so that polls do not spin
 
 
@@ -103,6 +104,13 @@ class Socket(socket.Socket):
         self.posting = False
         self.inbox: deque[Any] | None = None
         self.pinged_at: float | None = None
+        #: Messages that may come before `pause_due` has to be asked, and how the rate stands.
+        self.limits = server.limits
+        self.allowance: float = server.limits.burst
+        self.rate: Rate | None = None
+        self.begun_at = 0.0
+        #: The client's address, while connections are counted by it.
+        self.address: str | None = None
         # What the Socket.IO layer keeps here, for the way of a message: the socket in "/", those
         # in other namespaces, and a packet that waits for its attachments.
         self.root: Any = None
@@ -243,6 +251,7 @@ class Socket(socket.Socket):
 
     def message_received(self, payload: bytes, binary: bool) -> None:
         """One WebSocket message. # hub"""
+        self.allowance -= 1
         if self.riding is not None:
             if binary or payload.startswith(b"4"):
                 self.server.arrive(self, payload, binary)
@@ -250,6 +259,33 @@ class Socket(socket.Socket):
                 self.receive(payload, binary)
         elif self.wire is not None and self.state is not State.CLOSED:
             self._probe(payload)
+        if self.allowance < 0:
+            self._slow_down()
+
+    def _slow_down(self) -> None:
+        """Reads no more until the rate allows it: TCP tells the sender, and nothing is lost."""
+        seconds = self.pause_due()
+        if seconds and self.wire is not None and self.state is not State.CLOSED:
+            self.wire.pause()
+            self.server.heartbeat.later(seconds, self.wire.resume)
+
+    def pause_due(self) -> float:
+        """Seconds that the client has to wait now; after too many of them it is closed."""
+        limits = self.limits
+        if self.allowance >= 0 or limits.events_per_second is None:
+            return 0
+        if self.rate is None:
+            self.rate = Rate(limits.events_per_second, limits.burst, self.begun_at)
+        self.allowance, seconds = self.rate.pause(self.allowance, self.server.heartbeat.now())
+        if seconds is None:
+            self.fail("flood", "transport error", 1008)
+        return seconds or 0
+
+    def widen(self, limits: Limits) -> None:
+        """Gives the connection the rate of a namespace that it is in, if that is a wider one."""
+        if limits is not self.limits and limits.burst > self.limits.burst:
+            self.allowance += limits.burst - self.limits.burst
+            self.limits, self.rate = limits, None
 
     def _left(self) -> None:
         # A poll that is open is answered with NOOP, and a WebSocket closed as its client asked.
@@ -287,8 +323,8 @@ class Socket(socket.Socket):
         self.wire = wire
         if self.state is State.OPENING:
             self._ride(wire)
-        else:
-            self.server.heartbeat.later(UPGRADE_TIMEOUT, self._give_up, wire)
+        elif self.server.limits.handshake_timeout is not None:
+            self.server.heartbeat.later(self.server.limits.handshake_timeout, self._give_up, wire)
         wire.start()
 
     def ride_upstream(self, ws: Any) -> list[bytes]:
@@ -367,10 +403,10 @@ class Socket(socket.Socket):
         if was is State.CLOSED:
             return
         self.riding = None
+        if self.address is not None:
+            self.server.addresses.gone(self.address)
         if abort:
             self.outbox = None  # nobody may ever come for it: kept, it would keep the session
-        if abort:
-            self.outbox = None
         wire = self.wire
         if wire is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:

@@ -5,6 +5,7 @@
     RtcioError
     ├── OptionError     a caller's misuse: an option or an argument that cannot mean anything
     └── ProtocolError   a peer's misbehaviour: counted, its connection closed, no error in a log
+        └── LimitExceeded   more than one client may have; only what it asked for is refused
 
     ConnectionRefusedError   to refuse a connection; beside the tree, a kind of the built-in one
 
@@ -16,7 +17,14 @@ from __future__ import annotations
 import builtins
 from typing import Any
 
-__all__ = ["ConnectionRefusedError", "OptionError", "ProtocolError", "RtcioError", "refusal"]
+__all__ = [
+    "ConnectionRefusedError",
+    "LimitExceeded",
+    "OptionError",
+    "ProtocolError",
+    "RtcioError",
+    "refusal",
+]
 
 
 class RtcioError(Exception):
@@ -36,6 +44,14 @@ class ProtocolError(RtcioError, ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class LimitExceeded(ProtocolError):
+    """A client wants more than `Limits` allows it; ``reason`` names the limit.
+
+    Raised into the app's handler that asked for it (``socket.join``); uncaught, it is counted as a
+    drop and not logged as the handler's error.
+    """
 
 
 class ConnectionRefusedError(builtins.ConnectionRefusedError):

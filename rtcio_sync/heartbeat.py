@@ -46,7 +46,7 @@ class Heartbeat:
 
     def begin(self, socket: Socket) -> None:
         """A connection is open: it is pinged, and it has to join a namespace in time."""
-        now = self.now()
+        now = socket.begun_at = self.now()
         limit = self.server.limits.connect_timeout
         if limit is not None:
             self._joins.append((now + limit, socket.sid))
@@ -66,7 +66,7 @@ class Heartbeat:
 
     def overdue(self, socket: Socket) -> bool:
         """Whether the answer to a ping is late, though no beat has noticed it yet."""
-        if socket.pinged_at is None or not self.server.gives_up:
+        if socket.pinged_at is None or not self.server.gives_up or socket.rate is not None:
             return False
         return bool(self.now() >= socket.pinged_at + self.server.ping_timeout)
 
@@ -122,7 +122,13 @@ class Heartbeat:
                 self._pongs.append((pinged_at + self.server.ping_timeout, socket, pinged_at))
         while self._pongs and self._pongs[0][0] <= now:
             _, socket, pinged_at = self._pongs.popleft()
-            if socket.pinged_at == pinged_at and self.server.gives_up:
+            if socket.pinged_at != pinged_at or not self.server.gives_up:
+                continue
+            if socket.rate is not None and socket.rate.paused_until > pinged_at:
+                # Its PONG waits behind what is not read from it for now.
+                socket.pinged_at = now
+                self._pongs.append((now + self.server.ping_timeout, socket, now))
+            else:
                 socket.fail("ping-timeout", "ping timeout")
         while self._joins and self._joins[0][0] <= now:
             late = self.server.sockets.get(self._joins.popleft()[1])

@@ -85,14 +85,14 @@ class Inbound:
         partial: Partial | None = link.partial
         if partial is not None:
             return self._attach(link, partial, message)
-        bound = self.server.options.limits.max_attachments
         try:
-            if isinstance(message, str):
-                check_attachments(announced_attachments(message), bound)
-            elif self.server.packet_class.uses_binary_events:
+            announced = announced_attachments(message) if isinstance(message, str) else 0
+            if not isinstance(message, str) and self.server.packet_class.uses_binary_events:
                 raise ProtocolError("binary")
             pkt = self.server.packet_class(encoded_packet=message)
             _check(pkt)
+            limits = self.server.limits_of(pkt.namespace or "/")
+            check_attachments(announced, limits.max_attachments)
         except ProtocolError:
             raise
         # python-socketio's decoders raise what their parsers do, on whatever a client sent.

@@ -1,10 +1,19 @@
-"""The rules on what one client may cost: a figure in, a decision out."""
+"""The rules on what one client may cost: a figure in, a decision out; the clock is an argument."""
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
 from .errors import ProtocolError
 
-__all__ = ["announced_attachments", "check_attachments"]
+__all__ = ["Addresses", "Rate", "announced_attachments", "check_attachments", "client_address"]
+
+PATIENCE = 10  # seconds without a break that a sender over its rate is slowed down for
+STEP = 0.1  # seconds of allowance that one pause waits for
+CALM = 1.0  # seconds between two pauses that count as a break
 
 
 def announced_attachments(text: str) -> int:
@@ -24,3 +33,91 @@ def check_attachments(number: int, bound: int | None) -> None:
     """Raises `ProtocolError` when ``number`` is over ``bound``; `None` is no bound."""
     if bound is not None and number > bound:
         raise ProtocolError("attachments")
+
+
+class Rate:
+    """How many messages one connection may send: a bucket that fills at ``rate`` a second.
+
+    The connection itself counts down what is `left`, and asks `pause` once that is below 0: most
+    never come to that, and need no object for it.
+    """
+
+    __slots__ = ("_burst", "_filled_at", "_rate", "_since", "paused_until")
+
+    def __init__(self, rate: float, burst: float, begun_at: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._filled_at = begun_at
+        #: Until when the last pause lasts.
+        self.paused_until = -math.inf
+        self._since = begun_at  # since when there was no break between pauses
+
+    def pause(self, left: float, now: float) -> tuple[float, float | None]:
+        """What is left now, and the seconds to stop reading: 0 for none, `None` to close it."""
+        left = min(self._burst, left + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if left >= 0:
+            return left, 0
+        if now - self.paused_until > CALM:
+            self._since = now
+        seconds = STEP - left / self._rate
+        self.paused_until = now + seconds
+        return left, None if self.paused_until - self._since > PATIENCE else seconds
+
+
+class Addresses:
+    """Connections by address: how many are open, and when the last minute's began."""
+
+    def __init__(self, per_minute: int | None, at_once: int | None) -> None:
+        self._per_minute = per_minute
+        self._at_once = at_once
+        self._open: dict[str, int] = {}
+        self._begun: dict[str, deque[float]] = {}
+
+    @property
+    def counting(self) -> bool:
+        """Whether there is anything to count."""
+        return self._per_minute is not None or self._at_once is not None
+
+    def admits(self, address: str, now: float) -> bool:
+        """Whether one more may come from ``address``; if so, it counts."""
+        if self._at_once is not None and self._open.get(address, 0) >= self._at_once:
+            return False
+        if self._per_minute is not None and not self._in_time(address, now, self._per_minute):
+            return False
+        self._open[address] = self._open.get(address, 0) + 1
+        return True
+
+    def _in_time(self, address: str, now: float, bound: int) -> bool:
+        begun = self._begun.setdefault(address, deque())
+        while begun and begun[0] <= now - 60:
+            begun.popleft()
+        if len(begun) >= bound:
+            return False
+        begun.append(now)
+        if len(self._begun) > 10_000:  # addresses that came once and never again
+            lately = now - 60
+            self._begun = {ip: times for ip, times in self._begun.items() if times[-1] > lately}
+        return True
+
+    def gone(self, address: str) -> None:
+        """One connection from ``address`` is closed."""
+        left = self._open.get(address, 0) - 1
+        if left > 0:
+            self._open[address] = left
+        else:
+            self._open.pop(address, None)
+
+
+def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
+    """The address that a request came from.
+
+    With trusted proxies, the entry of ``X-Forwarded-For`` that the outermost of them appended; what
+    stands before it, the client may have written itself. Fewer entries than proxies: the peer's.
+    """
+    peer = str(environ.get("REMOTE_ADDR", ""))
+    if trusted_proxies:
+        entries = [each.strip() for each in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+        if len(entries) >= trusted_proxies and entries[-trusted_proxies]:
+            return str(entries[-trusted_proxies])
+    return peer

@@ -22,7 +22,7 @@ import base64
 import enum
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from engineio import packet as eio_packet
@@ -33,6 +33,8 @@ from socketio.pubsub_manager import PubSubManager
 
 from .engine_socket import Packet
 from .envelope import Drop
+from .errors import LimitExceeded, ProtocolError
+from .options import Limits
 
 __all__ = ["Member", "RoomIndex", "Stage", "graft"]
 
@@ -195,14 +197,28 @@ class RoomIndex(Manager):
             if sid in self._departed:
                 return  # its handler ran on while it left
             raise ValueError("sid is not connected to requested namespace")
-        if room == sid or room is None:
+        if room == sid or room is None or (member.rooms and room in member.rooms):
             return
-        if self.is_sid_room(namespace, room):
-            raise ValueError("cannot enter a sid room")
+        self._check_room(member, room)
         self.rooms[namespace].setdefault(room, {})[sid] = member.eio_sid
         if member.rooms is None:
             member.rooms = set()
         member.rooms.add(room)
+
+    def _check_room(self, member: Member, room: Any) -> None:
+        # Apps join what their clients name: what may not be is the client's fault, not the app's.
+        if not isinstance(room, Hashable):
+            raise ProtocolError("room")
+        if self.is_sid_room(member.namespace, room):
+            raise ProtocolError("sid-room")
+        bound = self.limits_of(member.namespace).max_rooms_per_socket
+        if bound is not None and member.rooms is not None and len(member.rooms) >= bound:
+            raise LimitExceeded("rooms")
+
+    def limits_of(self, namespace: str) -> Limits:
+        """The limits that hold in a namespace."""
+        limits: Limits = self.server.limits_of(namespace)
+        return limits
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
         member = self.member(sid, namespace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -35,6 +36,29 @@ class Limits:
     #: Bytes that wait for a client that does not read them. Over it: the connection is closed and
     #: its rooms are told. `None`: they may fill the memory.
     max_buffered_bytes: int | None = 4_000_000
+    #: Messages a second that one connection may send in the long run. Over it, once the burst is
+    #: used up: the server reads no more from it for a while (a polling request is answered later),
+    #: so that TCP slows the sender down and nothing is lost; after ten seconds without a break the
+    #: connection is closed. `None`: as many as it can.
+    events_per_second: float | None = 100
+    #: Messages that it may send at once, and then again after a rest of ``burst / rate`` seconds.
+    #: `None`: as many as in one second.
+    events_burst: int | None = 1000
+    #: Connections a minute from one address (see ``trusted_proxies``). Over it: new ones are
+    #: answered 429. `None`: any number, because behind a proxy that is not declared all users have
+    #: one address.
+    connects_per_minute_per_ip: int | None = None
+    #: Open connections from one address. Over it: new ones are answered 429. `None`: any number.
+    sockets_per_ip: int | None = None
+    #: Rooms that one socket may be in, its own left out. Over it: joining raises `LimitExceeded`,
+    #: which is counted and not logged as an error. `None`: any number.
+    max_rooms_per_socket: int | None = 64
+    #: Namespaces that one connection may be in. Over it: CONNECT is refused. `None`: any number.
+    max_namespaces_per_connection: int | None = 8
+    #: Seconds that a client may take over a request's headers (under `Server.listen`), a polling
+    #: request's body, or the move from polling to a WebSocket. Over it: that request or WebSocket
+    #: is closed. `None`: as long as it likes.
+    handshake_timeout: float | None = 10
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -43,6 +67,13 @@ class Limits:
                 raise OptionError(
                     f"Limits({each.name}={value!r}): give a number above 0, or None for no limit"
                 )
+
+    @property
+    def burst(self) -> float:
+        """Messages that one connection may send before its rate is looked at."""
+        if self.events_per_second is None:
+            return math.inf
+        return self.events_per_second if self.events_burst is None else self.events_burst
 
 
 #: What ``limits=None`` stands for.
@@ -68,6 +99,10 @@ class Options:
     #: Open connections of this process; over it, new ones are answered 503. `None`: what the
     #: descriptor limit of the process allows, less a reserve for the app's own files.
     max_connections: int | None = None
+    #: Proxies in front of the server that each append to ``X-Forwarded-For``: a client's address is
+    #: then the entry that the outermost of them wrote. 0: the header is not looked at; the address
+    #: is the peer's, or what werkzeug's ProxyFix made of it.
+    trusted_proxies: int = 0
 
     # -- python-socketio's -----------------------------------------------------------------------
     #: A python-socketio client manager, for several processes. `None`: this process alone.
@@ -168,6 +203,8 @@ def _check_values(options: Options) -> None:
     for name in ("ping_timeout", "ping_every", "max_http_buffer_size"):
         if not getattr(options, name) > 0:
             raise OptionError(f"{name.replace('every', 'interval')}: give a number above 0")
+    if isinstance(options.trusted_proxies, bool) or not options.trusted_proxies >= 0:
+        raise OptionError("trusted_proxies: give the number of proxies in front of the server")
     if options.drain_seconds < 0:
         raise OptionError("drain_seconds: give 0 or more seconds")
     if options.max_connections is not None and options.max_connections < 1:

@@ -25,7 +25,7 @@ from .inbound import Inbound
 from .listeners import add_default_listeners
 from .manager import Member, RoomIndex, arguments_of, graft
 from .metrics import Counters
-from .options import Options, engineio_options
+from .options import Limits, Options, engineio_options
 from .packets import packet_class
 from .relay import Passage, Relay
 from .sessions import Sessions
@@ -60,6 +60,7 @@ class Server(socketio.Server):
         #: The Flask app that it wraps; the first, if there are several; `None`: none.
         self.app: Any = None
         self._spaces: dict[str, Namespace] = {}
+        self._limits: dict[str, Limits] = {}
         self._stop: Any = None
         chosen = self.options
         super().__init__(
@@ -97,6 +98,7 @@ class Server(socketio.Server):
             "limits": chosen.limits,
             "counters": self.counters,
             "max_connections": chosen.max_connections,
+            "trusted_proxies": chosen.trusted_proxies,
             "monitor_clients": chosen.monitor_clients,
             "adaptable": chosen.async_mode is None,
         }
@@ -177,9 +179,16 @@ class Server(socketio.Server):
 
         return register if handler is None else register(handler)
 
-    def of(self, namespace: str) -> Namespace:
-        """The namespace of that name; clients may connect to it from now on."""
+    def of(self, namespace: str, *, limits: Limits | None = None) -> Namespace:
+        """The namespace of that name; clients may connect to it from now on.
+
+        ``limits``: its own, where they are about a socket or an event; a connection that is in
+        several namespaces has the widest rate of them. `None`: the server's, or what was given
+        before.
+        """
         name = namespace if namespace.startswith("/") else f"/{namespace}"
+        if limits is not None:
+            self._limits[name] = limits
         known = self._spaces.get(name)
         if known is None:
             known = self._spaces[name] = Namespace(name)
@@ -292,9 +301,7 @@ class Server(socketio.Server):
         kept: dict[str, Any] = self._kept(sid, namespace).setdefault(namespace or "/", {})
         return kept
 
-    def save_session(
-        self, sid: str, session: dict[str, Any], namespace: str | None = None
-    ) -> None:
+    def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
         """Replaces what `get_session` gives. Raises `KeyError` as it does."""
         self._kept(sid, namespace)[namespace or "/"] = session
 
@@ -314,6 +321,10 @@ class Server(socketio.Server):
         serving.drain(self)
 
     # -- what the rest of the house asks -----------------------------------------------------------
+
+    def limits_of(self, namespace: str) -> Limits:
+        """The limits that hold in a namespace: its own, or the server's."""
+        return self._limits.get(namespace, self.options.limits)
 
     def _knows(self, namespace: str) -> bool:
         if not namespace.startswith("/"):

@@ -40,6 +40,10 @@ class Sessions:
         if not server._knows(namespace):
             self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
             return
+        if self._too_many(eio_sid):
+            server.relay.drop("namespaces")
+            self._refuse(eio_sid, namespace, {"message": "Too many namespaces"})
+            return
         sid = server.manager.pre_connect(eio_sid, namespace)
         if sid is None:
             self._refuse(eio_sid, namespace, "Unable to connect")
@@ -59,6 +63,13 @@ class Sessions:
                 self._accept(member)
             self._welcome(member)
 
+    def _too_many(self, eio_sid: str) -> bool:
+        bound = self.server.options.limits.max_namespaces_per_connection
+        link = self.server.eio.sockets.get(eio_sid)
+        if bound is None or not isinstance(link, Link):
+            return False
+        return (link.root is not None) + len(link.members or ()) >= bound
+
     def _refuse(self, eio_sid: str, namespace: str, why: Any) -> None:
         pkt = self.server.packet_class(packet.CONNECT_ERROR, data=why, namespace=namespace)
         self.server._send_packet(eio_sid, pkt)
@@ -68,6 +79,7 @@ class Sessions:
         if not isinstance(link, Link):
             return  # one that has no connection: another package's test client
         member.link = link
+        link.widen(self.server.limits_of(member.namespace))
         if member.namespace == "/":
             link.root = member
         else:

@@ -26,10 +26,20 @@ class UpstreamWire:
         self.buffered = 0
         self._frames: deque[bytes | None] = deque()
         self._alarm = server.create_event()
+        self._flowing = server.create_event()
+        self._flowing.set()
 
     def start(self) -> None:
         """Starts the writer; `read` has to follow."""
         self.server.spawn(self._write)
+
+    def pause(self) -> None:
+        """Stops reading: messages wait in the kernel."""
+        self._flowing.clear()
+
+    def resume(self) -> None:
+        """Reads on."""
+        self._flowing.set()
 
     def send(self, frame: bytes) -> None:
         """Queues one frame or several; bounded like a `Connection`'s."""
@@ -49,6 +59,7 @@ class UpstreamWire:
         """Closes after what is queued; the drivers know no close codes."""
         if not self.closed:
             self.closed = True
+            self._flowing.set()
             self._frames.append(None)
             self._alarm.set()
 
@@ -58,6 +69,7 @@ class UpstreamWire:
         """Blocks until the WebSocket is over; its owner hears of each message. # greenlet"""
         error = False
         while True:
+            self._flowing.wait()
             try:
                 message = self.ws.wait()
             except Exception:  # noqa: BLE001  (each driver has its own; all mean the same)

@@ -387,6 +387,9 @@ class Server(engineio.Server):
                     socket.receive(payload, binary)
             # Over its rate, the client waits for the answer before it sends the next request.
             self.sleep(socket.pause_due())
+        except OSError:  # it hung up in the middle
+            socket.fail("incomplete", "transport error")
+            raise _bad(3) from None
         except (ProtocolError, ValueError) as error:
             too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
             socket.fail("too-long" if too_long else "packet", "parse error")
@@ -412,10 +415,10 @@ class Server(engineio.Server):
                     body = getattr(self, f"_{encoding}")(body)
                     headers = [*headers, ("Content-Encoding", encoding)]
                     break
-        start_response(
-            answer["status"],
-            [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)],
-        )
+        headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
+        if _closes_unsaid(environ):
+            headers.append(("Connection", "close"))
+        start_response(answer["status"], headers)
         return [body]
 
     def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
@@ -480,10 +483,18 @@ def slim(environ: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in environ.items() if not _NOT_KEPT.match(key)}
 
 
+def _closes_unsaid(environ: dict[str, Any]) -> bool:
+    # RFC 9112 9.6: whoever is asked to close says that it will. gevent's server closes and leaves
+    # the word to the application, to which other servers forbid it (PEP 3333, hop-by-hop headers).
+    gevents_own = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
+    return gevents_own and environ.get("HTTP_CONNECTION", "").lower() == "close"
+
+
 def read_body(environ: dict[str, Any], bound: int) -> bytes:
     """The body of a polling request, never more than ``bound`` bytes of it. # greenlet
 
-    Raises `ProtocolError` for one that is longer or whose length is no number.
+    Raises `ProtocolError` for one that is longer, whose length is no number or that ends early, and
+    the server's own `OSError`, of those servers that notice that it does.
     """
     length = environ.get("CONTENT_LENGTH") or ""
     if length and not (length.isascii() and length.isdigit()):
@@ -493,6 +504,8 @@ def read_body(environ: dict[str, Any], bound: int) -> bytes:
     body: bytes = environ["wsgi.input"].read(int(length) if length else bound + 1)
     if len(body) > bound:
         raise ProtocolError("too-long")
+    if length and len(body) < int(length):
+        raise ProtocolError("incomplete")
     return body
 
 

@@ -258,7 +258,7 @@ class Socket(socket.Socket):
             else:
                 self.receive(payload, binary)
         elif self.wire is not None and self.state is not State.CLOSED:
-            self._probe(payload)
+            self._probe(b"" if binary else payload)
         if self.allowance < 0:
             self._slow_down()
 

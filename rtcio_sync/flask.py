@@ -5,6 +5,7 @@ The one module that imports flask. State: ``app.extensions["rtcio"]`` is the app
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import os
@@ -17,6 +18,7 @@ import click
 import flask
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .errors import OptionError
 
@@ -46,10 +48,31 @@ class Endpoint:
     ) -> Iterable[bytes]:
         path, base = environ.get("PATH_INFO", ""), self.server.path
         if path == base or path.startswith(base + "/"):
-            environ[_APP] = self.app
-            answer: Iterable[bytes] = self.server.handle_request(environ, start_response)
-            return answer
+            return self._signal(environ, start_response)
         return self.inner(environ, start_response)  # type: ignore[no-any-return]
+
+
+    def _signal(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        environ[_APP] = self.app
+        fix = _proxy_fix(self.inner)
+        if fix is not None and "werkzeug.proxy_fix.orig" not in environ:
+            # The app was wrapped in it before it was given to us: it speaks for our requests too.
+            fix = copy.copy(fix)
+            fix.app = self.server.handle_request
+            return fix(environ, start_response)
+        answer: Iterable[bytes] = self.server.handle_request(environ, start_response)
+        return answer
+
+
+def _proxy_fix(inner: Any) -> ProxyFix | None:
+    """The ProxyFix among the middlewares around an app; they name what they wrap in these ways."""
+    while inner is not None and not isinstance(inner, ProxyFix):
+        names = ("app", "wsgi_app", "application", "inner")
+        attributes = getattr(inner, "__dict__", {})
+        inner = next((attributes[name] for name in names if name in attributes), None)
+    return inner
 
 
 def init_app(server: Server, app: flask.Flask) -> None:

@@ -28,6 +28,11 @@ __all__ = ["drain", "listen", "on_first_request", "warn_of_many_workers"]
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 100  # clients that are not worth being spread
+SPREAD_STEPS = 20
+SPREAD = 0.7  # of the drain; the rest is for handlers
+KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
+
 
 def on_first_request(server: Server, environ: dict[str, Any]) -> None:
     """The process has begun to serve. # greenlet"""
@@ -53,12 +58,10 @@ def warn_of_many_workers(server: Server) -> None:
         return
     frame = sys._getframe()
     while frame is not None:
-        owner = frame.f_locals.get("self")
-        if owner is not None and type(owner).__module__.startswith("gunicorn."):
-            cfg = getattr(owner, "cfg", None)
-            if cfg is None:
-                return
-            # An Arbiter (--preload) has no age; of the workers the first speaks.
+        owner: Any = frame.f_locals.get("self")
+        if type(owner).__module__.startswith(("gunicorn.workers.", "gunicorn.arbiter")):
+            cfg = owner.cfg
+            # The Arbiter (--preload) has no age; of the workers the first speaks.
             if cfg.workers > 1 and getattr(owner, "age", 1) == 1:
                 log.warning(
                     "gunicorn runs %d workers, and clients of one cannot reach those of another: "
@@ -71,9 +74,21 @@ def warn_of_many_workers(server: Server) -> None:
 
 
 def drain(server: Server) -> None:
-    """Closes every client so that it comes back and lets handlers finish. # greenlet"""
-    server.eio.close_all()
+    """Closes every client so that it comes back and lets handlers finish. # greenlet
+
+    Many are closed a few at a time, spread over most of the drain, so that they do not all come
+    back to the next worker in one instant.
+    """
+    eio = server.eio
+    eio.stopping = True
     until = time.monotonic() + server.options.drain_seconds
+    clients = list(eio.sockets.values())
+    steps = SPREAD_STEPS if len(clients) > AT_ONCE else 1
+    for step in range(steps):
+        for client in clients[step::steps]:
+            client.close(reason="server shutting down", code=1001)
+        if step + 1 < steps:
+            server.sleep(server.options.drain_seconds * SPREAD / steps)
     server.sleep(0.05)  # at least a turn of the loop: the close frames go out in it
     while server.eio.working and time.monotonic() < until:
         server.sleep(0.02)
@@ -90,6 +105,7 @@ def listen(server: Server, port: int, host: str, app: Any, options: dict[str, An
     warn_if_unpatched()
     options.setdefault("log", None)
     options.setdefault("error_log", logging.getLogger("rtcio_sync.wsgi"))
+    options.setdefault("handler_class", _handler(server.options.limits.handshake_timeout))
     http = pywsgi.WSGIServer((host, port), application, **options)
     stop = server._stop = Event()
     restore = _on_signals(stop.set)
@@ -102,6 +118,35 @@ def listen(server: Server, port: int, host: str, app: Any, options: dict[str, An
     finally:
         restore()
         http.close()
+
+
+class _Slow(Exception):
+    """A client took too long over its request."""
+
+
+def _handler(seconds: float | None) -> Any:
+    """A handler of pywsgi's that gives a client so long to send a request's headers."""
+
+    class Handler(pywsgi.WSGIHandler):
+        asked = False
+
+        def read_requestline(self) -> Any:
+            wait = KEEP_ALIVE if self.asked and seconds is not None else seconds
+            self.asked = True
+            try:
+                with gevent.Timeout(wait, _Slow):
+                    return super().read_requestline()
+            except _Slow:
+                return ""
+
+        def read_request(self, raw_requestline: str) -> Any:
+            try:
+                with gevent.Timeout(seconds, _Slow):
+                    return super().read_request(raw_requestline)
+            except _Slow:
+                return False
+
+    return Handler
 
 
 def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:

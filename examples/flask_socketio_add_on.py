@@ -1,0 +1,38 @@
+"""An existing Flask-SocketIO app gains rtc.io signaling in one line: `add_default_listeners`.
+
+    python examples/flask_socketio_add_on.py
+
+Its handlers, its rooms and the way it is served stay as they are.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+
+from flask import Flask, request
+from flask_socketio import SocketIO, emit, join_room
+
+from rtcio_sync import RtcioEvents, add_default_listeners
+
+app = Flask(__name__)
+socketio = SocketIO(app, cors_allowed_origins="*")
+
+add_default_listeners(socketio)  # the line: relays #rtcio:message, sends #rtcio:peer-left
+
+
+@socketio.on("join-room")
+def on_join(data):
+    join_room(data["roomId"])
+    offer = {"source": request.sid}
+    emit(RtcioEvents.INIT_OFFER, offer, to=data["roomId"], include_self=False)
+
+
+@socketio.on("disconnect")
+def on_disconnect(reason):
+    print("left:", reason, flush=True)
+
+
+if __name__ == "__main__":
+    socketio.run(app, host="127.0.0.1", port=int(os.environ.get("PORT", 3001)))

@@ -1,0 +1,46 @@
+"""Calls in one namespace, an admin page in another: only the calls' sockets are relayed.
+
+    python examples/namespaces.py
+
+In the browser: io("http://localhost:3001/calls") and io("http://localhost:3001/admin", {auth}).
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+
+from rtcio_sync import ConnectionRefusedError, RtcioEvents, Server, add_default_listeners
+
+server = Server(cors_allowed_origins="*")
+calls, admin = server.of("/calls"), server.of("/admin")
+
+add_default_listeners(calls)  # a Server does this by itself for "/" and for no other namespace
+
+
+@calls.on("connection")
+def on_call(socket):
+    @socket.on("join-room")
+    def join_room(data):
+        socket.join(data["roomId"])
+        socket.to(data["roomId"]).emit(RtcioEvents.INIT_OFFER, {"source": socket.id})
+        admin.emit("occupancy", {"room": data["roomId"], "peers": len(calls.rooms[data["roomId"]])})
+
+
+@admin.use
+def only_admins(socket):
+    if socket.handshake.auth != {"key": os.environ.get("ADMIN_KEY", "sesame")}:
+        raise ConnectionRefusedError("not for you")
+
+
+@admin.on("connection")
+def on_admin(socket):
+    @socket.on("close-room")
+    def close_room(room):
+        calls.in_(room).emit("room-closed", {"roomId": room})
+        calls.in_(room).disconnect_sockets()
+
+
+if __name__ == "__main__":
+    server.listen(int(os.environ.get("PORT", 3001)), host="127.0.0.1")

@@ -1,0 +1,53 @@
+"""Rooms open to their members only: each join asks a SQL database, in plain blocking code.
+
+    python examples/room_access.py      # DATABASE_URL for another database than one in memory
+
+Log in by GET /login/ada or /login/eve: ada is a member of "board", eve is not.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+
+from flask import Flask, session
+from flask_sqlalchemy import SQLAlchemy
+
+from rtcio_sync import Lobby, Server
+
+app = Flask(__name__)
+app.secret_key = os.environ.get("SECRET_KEY", os.urandom(16))
+app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "sqlite://")
+db = SQLAlchemy(app)
+server = Server(app=app)
+
+
+class Membership(db.Model):
+    user = db.Column(db.String(80), primary_key=True)
+    room = db.Column(db.String(80), primary_key=True)
+
+
+def is_member(socket, room, name, password):
+    # Blocks this client's events alone, with a driver in pure Python (PyMySQL, pg8000) or one that
+    # yields to gevent (psycopg 3). Flask-SQLAlchemy's session ends with the handler, as in a view.
+    return db.session.get(Membership, (session.get("user"), room)) is not None
+
+
+lobby = Lobby(server, authorize=is_member)  # a stranger gets join-error {"reason": "forbidden"}
+
+
+@app.get("/login/<user>")
+def login(user):  # stands for the login of your app
+    session["user"] = user
+    return f"hello {user}"
+
+
+with app.app_context():
+    db.create_all()
+    if db.session.get(Membership, ("ada", "board")) is None:
+        db.session.add(Membership(user="ada", room="board"))
+        db.session.commit()
+
+if __name__ == "__main__":
+    server.listen(int(os.environ.get("PORT", 3001)), host="127.0.0.1")

@@ -1,0 +1,40 @@
+"""Clients ask for ICE servers and get TURN credentials of their own that last ten minutes.
+
+    TURN_SECRET=... TURN_HOST=turn.example.com python examples/turn_credentials.py
+
+The secret is coturn's `static-auth-secret` (see compose.yaml); it never leaves the two servers.
+In the browser: socket.server.emit("ask-ice", ({iceServers}) => ...)
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+
+from flask import Flask
+
+from rtcio_sync import Lobby, Server, ice_servers
+
+HOST = os.environ.get("TURN_HOST", "localhost")
+SECRET = os.environ.get("TURN_SECRET", "for a try on this machine")
+ORIGINS = os.environ.get("ALLOWED_ORIGINS", "*").split(",")
+
+
+def servers_for(socket):
+    # The user's name is for the TURN server's log: it tells whose traffic it relays.
+    return ice_servers(stun=HOST, turn=HOST, secret=SECRET, ttl=600, user=socket.id)
+
+
+app = Flask(__name__)
+server = Server(app=app, cors_allowed_origins=ORIGINS)
+lobby = Lobby(server, ice_servers=servers_for)  # answers "ask-ice"; rooms and presence too
+
+
+@app.get("/health")
+def health():
+    return {"status": "ok", "sockets": server.stats()["connected"]}
+
+
+if __name__ == "__main__":
+    server.listen(int(os.environ.get("PORT", 3001)), host="127.0.0.1")

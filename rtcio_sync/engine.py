@@ -486,8 +486,8 @@ def slim(environ: dict[str, Any]) -> dict[str, Any]:
 def _closes_unsaid(environ: dict[str, Any]) -> bool:
     # RFC 9112 9.6: whoever is asked to close says that it will. gevent's server closes and leaves
     # the word to the application, to which other servers forbid it (PEP 3333, hop-by-hop headers).
-    gevents_own = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
-    return gevents_own and environ.get("HTTP_CONNECTION", "").lower() == "close"
+    gevents_own: bool = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
+    return gevents_own and str(environ.get("HTTP_CONNECTION")).lower() == "close"
 
 
 def read_body(environ: dict[str, Any], bound: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from benchmarks.run import FIGURES, Plan, run
 from benchmarks.scenarios import Scale
 
 QUICK = Scale(
+    turns=2,
     first_cpu_seconds=0.6,
-    warm_up_cpu_seconds=0.08,
-    cpu_seconds=0.15,
-    latency_seconds=0.4,
-    connects=150,
+    warm_up_cpu_seconds=0.1,
+    cpu_seconds=0.06,
+    latency_seconds=0.2,
+    connects=60,
     disconnects=(1000, 2000),
     memory=(500, 1000),
     idle_seconds=10.0,
@@ -27,6 +29,7 @@ QUICK = Scale(
 
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end with us
     scale = dataclasses.replace(QUICK if options.quick else Scale(), **json.loads(options.scale))
     plan = Plan(
         contestants=tuple(CONTESTANTS[name] for name in options.servers),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
 
 from benchmarks import wire
@@ -164,13 +164,15 @@ class Pool:
             client.sid = _sid(client.expect(b"40{"))
         return clients
 
-    def open_upgrading(self, count: int) -> Iterator[list[Client]]:
-        """Clients that begin on polling and upgrade, as a browser's do, batch by batch."""
-        for start in range(0, count, BATCH):
-            clients = self._upgrade(min(BATCH, count - start))
+    def open_upgrading(self, count: int) -> list[Client]:
+        """Clients that begin on polling and upgrade, as a browser's do."""
+        opened: list[Client] = []
+        while len(opened) < count:
+            clients = self._upgrade(min(BATCH, count - len(opened)))
             self.adopt(clients)
-            yield clients
+            opened += clients
             self.serve(0)
+        return opened
 
     def _upgrade(self, count: int) -> list[Client]:
         """The CONNECT is posted, and a poll is open, while the WebSocket opens and probes.
@@ -233,7 +235,7 @@ class Pool:
         """Answers what pings are there, or come within one wait of so many seconds."""
         for fd, _ in self.epoll.poll(seconds):
             for message in self.messages(fd):
-                raise Void(f"an unexpected {message[:80]!r}")
+                raise Void(f"more came than was sent: {message[:80]!r}")
 
     def messages(self, fd: int, data: bytes | None = None) -> list[bytes]:
         """The text messages that are there (read here, or read already), pings answered."""

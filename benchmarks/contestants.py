@@ -118,6 +118,12 @@ class Server:
             self.stop()
             raise
 
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     @property
     def pid(self) -> int:
         return self.process.pid

@@ -98,7 +98,7 @@ def _figure(row: Row, results: Results) -> dict[str, object]:
         "median": row.values,
         "times_node": {name: row.ratio(name, NODE) for name in row.values},
         "times_floor": {name: row.ratio(name, FLOOR) for name in row.values},
-        "rounds": results.values.get(row.figure, {}),
+        "turns": results.values.get(row.figure, {}),
     }
 
 

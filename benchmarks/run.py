@@ -1,4 +1,4 @@
-"""Rounds: every scenario on every server, the servers in turn, so that drift hits all alike."""
+"""Rounds: every scenario on every server, each round with fresh processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ FIGURES = (*SCENARIOS, "limit")
 
 @dataclass
 class Results:
-    """Values by figure and server, one per round; and which rounds were void, and why.
+    """Values by figure and server, one per turn; and which rounds were void, and why.
 
     ``others``: the share of the machine that neither a server nor its load has used. Where it is
     large, the figures are of a machine that was busy.
@@ -35,13 +36,13 @@ class Results:
     others: float = 0.0
     own_seconds: float = 0.0
 
-    def add(self, server: str, figures: dict[str, float]) -> None:
-        for figure, value in figures.items():
-            self.values.setdefault(figure, {}).setdefault(server, []).append(value)
+    def add(self, server: str, samples: dict[str, list[float]]) -> None:
+        for figure, values in samples.items():
+            self.values.setdefault(figure, {}).setdefault(server, []).extend(values)
 
     def medians(self) -> dict[str, dict[str, float]]:
         return {
-            figure: {server: statistics.median(rounds) for server, rounds in servers.items()}
+            figure: {server: statistics.median(turns) for server, turns in servers.items()}
             for figure, servers in self.values.items()
         }
 
@@ -63,71 +64,89 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
     results = Results()
     busy, whole = machine_seconds()
     for figure in plan.figures:
+        racing = [c for c in plan.contestants if figure not in c.skips]
         for number in range(1 if figure == "limit" else plan.rounds):
             say(f"{figure}, round {number + 1}")
-            racing = [c for c in plan.contestants if figure not in c.skips]
-            if figure == "idle":
-                _idle_round(racing, plan, results, say)
-                continue
-            for contestant in racing:
-                with _Slot(contestant, figure, plan) as slot:
-                    slot.report(results, say)
+            _round(figure, racing, plan, results, say)
     busy, whole = (now - then for now, then in zip(machine_seconds(), (busy, whole), strict=True))
     results.others = max(0.0, busy - results.own_seconds - time.process_time()) / whole
     return results
 
 
-def _idle_round(
-    racing: Iterable[Contestant], plan: Plan, results: Results, say: Callable[[str], None]
+def _round(
+    figure: str,
+    racing: list[Contestant],
+    plan: Plan,
+    results: Results,
+    say: Callable[[str], None],
 ) -> None:
-    """All servers at once, on whatever core: first each gets its connections, then all idle."""
-    slots: list[_Slot] = []
-    try:
+    """One race of all; but ``limit`` needs all descriptors for each, and ``idle`` can be alone.
+
+    So for ``limit`` one server comes after the other, and for ``idle`` each has a load of its own:
+    all idle at the same time, once the last has its connections.
+    """
+    if figure == "limit":
         for contestant in racing:
-            slots.append(_Slot(contestant, "idle", plan))
-        for slot in slots:
-            slot.await_ready()
-        for slot in slots:
-            slot.go()
-        for slot in slots:
-            slot.report(results, say)
-    finally:
-        for slot in slots:
-            slot.stop()
+            with _Race("limit", [contestant], plan) as race:
+                race.report(results, say)
+    elif figure == "idle":
+        with ExitStack() as stack:
+            races = [stack.enter_context(_Race("idle", [c], plan)) for c in racing]
+            for race in races:
+                race.await_ready()
+            for race in races:
+                race.go()
+            for race in races:
+                race.report(results, say)
+    elif racing:
+        with _Race(figure, racing, plan) as race:
+            race.report(results, say)
 
 
-class _Slot:
-    """A server and its load, each on its core."""
+class _Race:
+    """Servers on one core and their load on another; on any core where the load mostly sleeps."""
 
-    def __init__(self, contestant: Contestant, figure: str, plan: Plan) -> None:
+    def __init__(self, figure: str, racing: list[Contestant], plan: Plan) -> None:
+        self.figure = figure
         cores = sorted(os.sched_getaffinity(0))
         server_core, load_core = cores[:2] if len(cores) > 1 and figure != "idle" else (None, None)
-        self.contestant = contestant
-        self.figure = figure
-        self.server = Server(contestant, plan.scratch / f"{contestant.name}.log", server_core)
-        self.load = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.driver"],
-            cwd=HERE.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
         self._line = ""
-        task = {
-            "scenario": "idle" if figure == "limit" else figure,
-            "scale": dataclasses.asdict(_scale_for(contestant, figure, plan.scale)),
-            "port": self.server.port,
-            "pid": self.server.pid,
-            "bare": contestant.bare,
-            "core": load_core,
-        }
-        self._write(json.dumps(task))
+        self._stack = ExitStack()
+        with self._stack:
+            self.servers = [
+                self._stack.enter_context(Server(c, plan.scratch / f"{c.name}.log", server_core))
+                for c in racing
+            ]
+            self.load = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.driver"],
+                cwd=HERE.parent,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            self._stack.callback(self._stop_load)
+            self._write(json.dumps(self._task(plan, load_core)))
+            self._stack = self._stack.pop_all()
 
-    def __enter__(self) -> _Slot:
+    def _task(self, plan: Plan, core: int | None) -> dict[str, object]:
+        subjects = [
+            {
+                "name": server.contestant.name,
+                "port": server.port,
+                "pid": server.pid,
+                "bare": server.contestant.bare,
+                "scale": dataclasses.asdict(_scale(server.contestant, self.figure, plan.scale)),
+            }
+            for server in self.servers
+        ]
+        scenario = "idle" if self.figure == "limit" else self.figure
+        return {"scenario": scenario, "core": core, "subjects": subjects}
+
+    def __enter__(self) -> _Race:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self._stack.close()
 
     def await_ready(self) -> None:
         """Until the load has opened what it opens, or has ended before."""
@@ -139,20 +158,22 @@ class _Slot:
             self._line = ""
 
     def report(self, results: Results, say: Callable[[str], None]) -> None:
-        name = self.contestant.name
         line = self._line or self._read()
-        answer = json.loads(line) if line else {"void": f"the load ended: {self.server.tail()}"}
-        results.own_seconds += (answer.get("cpu_ns", 0) + cpu_ns(self.server.pid)) / 1e9
-        if "figures" in answer:
-            results.add(name, answer["figures"])
-            shown = ", ".join(f"{key} {value:.4g}" for key, value in answer["figures"].items())
-            say(f"  {name}: {shown}")
-        else:
-            results.voids.append(f"{self.figure} on {name}: {answer['void']}")
-            say(f"  {name}: VOID, {answer['void']}\n{self.server.tail()}")
+        lost = dict.fromkeys((s.contestant.name for s in self.servers), "the load broke down")
+        answer = json.loads(line) if line else {"samples": {}, "voids": lost, "cpu_ns": 0}
+        results.own_seconds += answer["cpu_ns"] / 1e9
+        for name, samples in answer["samples"].items():
+            results.add(name, samples)
+            shown = (f"{key} {statistics.median(values):.4g}" for key, values in samples.items())
+            say(f"  {name}: {', '.join(shown)}")
+        for server in self.servers:
+            results.own_seconds += cpu_ns(server.pid) / 1e9
+            name = server.contestant.name
+            if name in answer["voids"]:
+                results.voids.append(f"{self.figure} on {name}: {answer['voids'][name]}")
+                say(f"  {name}: VOID, {answer['voids'][name]}\n{server.tail()}")
 
-    def stop(self) -> None:
-        self.server.stop()
+    def _stop_load(self) -> None:
         self.load.kill()
         self.load.communicate()
 
@@ -166,7 +187,7 @@ class _Slot:
         return self.load.stdout.readline().strip()
 
 
-def _scale_for(contestant: Contestant, figure: str, scale: Scale) -> Scale:
+def _scale(contestant: Contestant, figure: str, scale: Scale) -> Scale:
     if figure == "limit":
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTOR_RESERVE
         return dataclasses.replace(scale, memory=(most,), idle_seconds=0.0)

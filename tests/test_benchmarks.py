@@ -1,0 +1,153 @@
+"""The benchmark command, end to end on a figure of a moment; and that it cannot flatter itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import scenarios, traffic, wire
+from benchmarks.driver import take_turns
+from benchmarks.rows import Row, rows
+from benchmarks.scenarios import Scale, Subject
+
+ROOT = Path(__file__).parent.parent
+MOMENT = {
+    "turns": 1,
+    "first_cpu_seconds": 0.02,
+    "warm_up_cpu_seconds": 0.02,
+    "cpu_seconds": 0.02,
+    "relay_sizes": [300],
+    "relay_in_flight": [[4, 1], [1, 4]],
+}
+
+# Like the floor, but every 50th message fares as `spoil` says.
+SPOILING = """
+import socket, sys, threading
+spoil = eval(sys.argv[1])
+listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+print(listener.getsockname()[1], flush=True)
+groups, count = {}, 0
+def serve(member):
+    global count
+    name = member.recv(65536)
+    group = groups.setdefault(name, [])
+    group.append(member)
+    member.sendall(name)
+    while data := member.recv(65536):
+        count += 1
+        if count % 50 == 0:
+            data = spoil(data)
+        for other in group:
+            if other is not member:
+                other.sendall(data)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+@contextmanager
+def spoiling_server(spoil: str) -> Iterator[Subject]:
+    command = [sys.executable, "-c", SPOILING, spoil]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        try:
+            yield Subject("spoiling", port, process.pid, bare=True)
+        finally:
+            process.kill()
+
+
+def test_the_command_measures_two_servers_and_writes_table_json_and_plot(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "relay", "--servers", "listen", "floor"),
+        *("--rounds", "1", "--scale", json.dumps(MOMENT), "--output", str(tmp_path)),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| relay, 300 B, 4 pairs with 1 in flight | µs CPU |" in done.stdout
+    assert (tmp_path / "table.md").read_text().strip() == done.stdout.strip()
+
+    figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
+    assert [figure["figure"] for figure in figures] == ["relay-300-4x1", "relay-300-1x4"]
+    for figure in figures:
+        median = figure["median"]
+        assert 0.0 < median["floor"] < median["listen"] * 100
+        ratio = median["listen"] / median["floor"]
+        assert figure["times_floor"] == {"listen": ratio, "floor": None}
+
+    plot = ElementTree.parse(tmp_path / "relay.svg")
+    assert len(plot.findall(".//{http://www.w3.org/2000/svg}rect")) == 4
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("lambda data: b''", "messages were lost"),
+        ("lambda data: b'x' + data[1:]", "was not sent"),
+        ("lambda data: data[:-1]", "messages were lost"),
+        ("lambda data: data * 2", "more came than was sent"),
+    ],
+    ids=["lost", "altered", "cut", "doubled"],
+)
+def test_a_server_that_spoils_one_message_gets_no_figure(
+    spoil: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "SILENCE", 0.5)  # seconds
+    with spoiling_server(spoil) as subject:
+        samples, voids = take_turns(scenarios.relay, [(subject, Scale(**MOMENT))])
+    assert samples == {}
+    assert reason in voids["spoiling"]
+
+
+def test_a_clients_frame_is_masked_and_holds_the_payload() -> None:
+    for length in (0, 5, 125, 126, 65535, 65536):
+        payload = bytes(range(256)) * 256 + b"!"
+        frame = bytearray(wire.client_frame(payload[:length]))
+        assert frame[1] & 0x80
+        masked = frame[len(frame) - length :]
+        frame[len(frame) - length :] = bytes(
+            byte ^ wire.MASK[index % 4] for index, byte in enumerate(masked)
+        )
+        frame[1] &= 0x7F
+        del frame[len(frame) - length - 4 : len(frame) - length]
+        assert wire.take_frame(frame) == (wire.FIN | wire.TEXT, payload[:length])
+        assert not frame
+
+
+def test_a_frame_is_taken_only_when_it_is_whole() -> None:
+    frame = wire.server_frame(b"x" * 300)
+    for length in range(len(frame)):
+        assert wire.take_frame(bytearray(frame[:length])) is None
+
+
+@pytest.mark.parametrize("size", [300, 4096])
+def test_an_envelope_has_the_size_that_the_table_says(size: int) -> None:
+    message = wire.envelope("s" * 20, "t" * 20, size)
+    assert len(message) == size
+    event, envelope = json.loads(message[2:])
+    assert event == "#rtcio:message"
+    assert list(envelope) == ["source", "target", "data"]
+
+
+def test_ratios_are_to_the_named_server_and_only_where_both_have_the_figure() -> None:
+    row = Row("relay-300-1x1", "relay", "µs CPU", {"listen": 5.0, "node": 20.0})
+    assert row.ratio("listen", "node") == 0.25
+    assert row.ratio("node", "node") is None
+    assert row.ratio("listen", "floor") is None
+
+
+def test_twice_the_disconnects_are_shown_in_terms_of_once() -> None:
+    found = rows({"disconnect-50": {"listen": 10.0, "node": 1.0}, "disconnect-100": {"listen": 20}})
+    assert found[-1].values == {"listen": 2.0}
+    assert found[-1].title == "100 disconnects in terms of 50"

@@ -73,8 +73,10 @@ def public_app(
     ``ask-ice`` answers, see `rtcio_sync.ice_servers`. ``options`` are `Server`'s. Raises
     `OptionError` for what cannot be meant.
 
-    ``GET /health`` answers figures, never a name or an id: ``status`` and ``version``, ``uptime``
-    in seconds, ``sockets`` and ``rooms`` now, ``relayed`` and ``dropped`` messages since the start.
+    ``GET /`` is the room page, a video call for whoever opens it. ``GET /health`` answers figures,
+    never a name or an id: ``status`` and ``version``, ``uptime`` in seconds, ``sockets`` and
+    ``rooms`` now, ``relayed`` and ``dropped`` messages since the start. ``GET /status`` shows the
+    same to people.
     """
     from .flask import Flask
     from .lobby import Lobby
@@ -86,15 +88,24 @@ def public_app(
         return ice_servers(stun=stun, turn=turn, secret=turn_secret, ttl=turn_ttl)
 
     answer_ice()  # what cannot be meant is refused here, not at the first caller's question
-    app = Flask("rtcio_sync")
+    app = Flask(
+        "rtcio_sync",
+        template_folder="pages",
+        static_folder="pages/static",
+        static_url_path="/static",
+    )
     server = Server(app=app, cors_allowed_origins=allowed_origins, **options)
     lobby = Lobby(server, max_peers=max_peers, ice_servers=answer_ice)
+    _add_pages(app, server, lobby)
+    return app, server, lobby
+
+
+def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
     started = time.monotonic()
 
-    @app.get("/health")
-    def health() -> tuple[dict[str, Any], dict[str, str]]:
+    def figures() -> dict[str, Any]:
         stats = server.stats()
-        figures = {
+        return {
             "status": "ok",
             "version": __version__,
             "uptime": round(time.monotonic() - started, 3),
@@ -103,25 +114,33 @@ def public_app(
             "relayed": stats["relayed"],
             "dropped": sum(stats["dropped"].values()),
         }
-        return figures, {"Cache-Control": "no-store"}
+
+    def page(name: str, **context: Any) -> tuple[str, dict[str, str]]:
+        return app.jinja_env.get_template(name).render(context), _PAGE_HEADERS
+
+    @app.get("/health")
+    def health() -> tuple[dict[str, Any], dict[str, str]]:
+        return figures(), {"Cache-Control": "no-store"}
 
     @app.get("/")
-    def page() -> str:
-        return _PAGE
+    def room() -> tuple[str, dict[str, str]]:
+        # Relative, as all that the pages name: a proxy may serve them under a path of its own.
+        return page("index.html", version=__version__, signaling=f"{server.path.lstrip('/')}/")
 
-    return app, server, lobby
+    @app.get("/status")
+    def status() -> tuple[str, dict[str, str]]:
+        return page("status.html", **figures())
 
 
-_PAGE = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>rtcio-sync</title>
-<h1>rtcio-sync {__version__}</h1>
-<p>This is a signaling server for <a href="https://docs.rtcio.dev">rtc.io</a>: give its address to
-<code>io()</code> in the browser. <a href="health">Its health</a> is told in figures.</p>
-</html>
-"""
+# Everything the pages need comes from here; other sites may link to them, not frame them.
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none';"
+    " form-action 'self'; frame-ancestors 'self'",
+    "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self)",
+    "Referrer-Policy": "no-referrer",  # the name of a room stands in its address
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 # -- the command ----------------------------------------------------------------------------------

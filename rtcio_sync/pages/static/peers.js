@@ -1,0 +1,469 @@
+// rtc.io's peer connections: one RTCPeerConnection to each other peer of the room, negotiated over
+// #rtcio:message, and with it one DataChannel, "rtcio:ctrl", that carries {"e": event, "d": [args]}.
+//
+// Who hears #rtcio:init-offer begins, and gives way when two offers cross (the polite side); who is
+// offered to does not. Both ways of https://w3c.github.io/webrtc-pc/#perfect-negotiation-example.
+//
+// The listener is told what comes of it:
+//   admits(id)                           whether that peer may call: is it in the room?
+//   connected(id)                        its ctrl channel is open
+//   disconnected(id)                     nothing connects us to it any more
+//   health(id, state)                    RTCPeerConnection.connectionState changed
+//   stream(id, event, info, stream)      it sends a stream, under the event's name (null: not told yet)
+//   streamEnded(id, stream)
+//   heard(id, event, args)               it said something on its ctrl channel
+//   moved(id, heir)                      it goes on under another id
+
+const MESSAGE = "#rtcio:message", INIT_OFFER = "#rtcio:init-offer", PEER_LEFT = "#rtcio:peer-left";
+const CTRL = "rtcio:ctrl";
+const RESERVED = new Set(["peer-connect", "peer-disconnect", "track-added", "track-removed"]);
+const STREAM_MARK = "[RTCIOStream] ";
+
+const MAX_ENVELOPE = 1_000_000; // characters that a peer may make us parse
+const MAX_QUEUED = 256; // envelopes kept until a ctrl channel opens
+const RESTART_AFTER = 3_000; // ms that a lost connection gets to come back by itself
+const GRACE = 12_000; // ms that it gets in all
+const GRACE_HINTED = 2_500; // ms, when the server too says that the peer is gone
+const HINT_LASTS = 30_000; // ms
+const NAMELESS_AFTER = 1_500; // ms until a stream is shown that nobody has introduced
+const HANDOVER = 1_000; // ms that a replaced connection is kept, for its successor's first frames
+const ICE_LASTS = 240_000; // ms: TURN credentials are short-lived
+
+export class Peers {
+  /** The name that goes out with each stream. */
+  name = "";
+
+  #signaling;
+  #listener;
+  #peers = new Map();
+  // Connections from before a reconnect that gave us another id: the call goes on over them until
+  // those who knew us have met us again.
+  #former = new Set();
+  #published = new Map();
+  #queues = new Map();
+  #ice = { servers: [], at: -Infinity };
+
+  constructor(signaling, listener) {
+    this.#signaling = signaling;
+    this.#listener = listener;
+    signaling
+      .on(INIT_OFFER, ({ source }) => this.invite(source))
+      .on(MESSAGE, ({ source, data }) => this.#enqueue(source, () => this.#receive(source, data ?? {})))
+      .on(PEER_LEFT, ({ id }) => this.#peers.get(id)?.hint())
+      .on("connect", ({ recovered }) => (recovered ? this.#nudge() : this.#retire()));
+  }
+
+  /** Asks the server for ICE servers, unless what it said lately still holds. */
+  async iceServers() {
+    if (performance.now() - this.#ice.at > ICE_LASTS) {
+      try {
+        const { iceServers } = await this.#signaling.call("ask-ice");
+        this.#ice = { servers: iceServers ?? [], at: performance.now() };
+      } catch {
+        // The server is away or knows no such question: what was known must do.
+      }
+    }
+    return this.#ice.servers;
+  }
+
+  /** Begins a connection as the polite side; one that lives is left alone. */
+  invite(id) {
+    this.#enqueue(id, async () => {
+      if (id === this.#signaling.id || this.#peers.has(id)) return;
+      const peer = this.#add(id, true, await this.iceServers());
+      peer.attachAll(); // with nothing to send, the ctrl channel alone is negotiated
+    });
+  }
+
+  has(id) {
+    return this.#all().some((peer) => peer.id === id);
+  }
+
+  /** Ends the connections to a peer. */
+  close(id) {
+    for (const peer of this.#all()) if (peer.id === id) peer.close();
+  }
+
+  closeAll() {
+    for (const peer of this.#all()) peer.close();
+    this.#queues.clear();
+    this.#ice.at = -Infinity;
+  }
+
+  /** Sends a stream to all, also to those who come later. */
+  publish(event, stream) {
+    this.#published.set(stream.id, { event, stream });
+    this.sync(stream);
+  }
+
+  unpublish(stream) {
+    this.#published.delete(stream.id);
+    for (const peer of this.#all()) peer.detach(stream);
+  }
+
+  /** Sends what tracks a published stream has now. */
+  sync(stream) {
+    for (const peer of this.#all()) peer.attach(stream);
+  }
+
+  /** Says something to all, on their ctrl channels. */
+  broadcast(event, ...args) {
+    for (const peer of this.#peers.values()) peer.say(event, args);
+  }
+
+  say(id, event, ...args) {
+    this.#peers.get(id)?.say(event, args);
+  }
+
+  // -- what the signaling brings ------------------------------------------------------------------
+
+  /** One message of a peer after the other: their steps are asynchronous and must not mingle. */
+  #enqueue(id, task) {
+    const me = this.#signaling.id;
+    const tail = (this.#queues.get(id) ?? Promise.resolve())
+      .then(() => me === this.#signaling.id && task())
+      .catch((error) => console.warn(`signaling with ${id}:`, error))
+      .finally(() => this.#queues.get(id) === tail && this.#queues.delete(id));
+    this.#queues.set(id, tail);
+  }
+
+  async #receive(source, data) {
+    let peer = this.#peers.get(source);
+    const offer = data.description?.type === "offer";
+    // A peer that has thrown its connection away offers from a new one, that ours cannot follow.
+    if (offer && peer?.isAnother(data.description)) peer = peer.close();
+    if (!peer) {
+      if (!offer || !this.#listener.admits(source)) return;
+      peer = this.#add(source, false, await this.iceServers());
+    }
+    await peer.receive(data);
+    // Only now: tracks added before the first answer would make offers cross.
+    if (offer) peer.attachAll();
+  }
+
+  /** After a pause in the signaling: whoever is in trouble can be helped now. */
+  #nudge() {
+    for (const peer of this.#peers.values()) if (peer.isUnwell) peer.restart();
+  }
+
+  /** The server knows us by another id: nobody can answer on the old connections. */
+  #retire() {
+    for (const peer of this.#peers.values()) {
+      peer.say("moved", [{ id: this.#signaling.id }]);
+      peer.former = true;
+      this.#former.add(peer);
+    }
+    this.#peers.clear();
+    this.#ice.at = -Infinity;
+  }
+
+  // -- what its peers ask and tell ------------------------------------------------------------------
+
+  #all() {
+    return [...this.#peers.values(), ...this.#former];
+  }
+
+  #add(id, polite, iceServers) {
+    const peer = new Peer(id, polite, iceServers, {
+      send: (data) => this.#signaling.emit(MESSAGE, { source: this.#signaling.id, target: id, data }),
+      canSend: () => this.#signaling.connected,
+      iceServers: () => this.iceServers(),
+      published: this.#published,
+      introduction: (mid) => this.#introduction(mid),
+      opened: () => this.#opened(peer),
+      closed: () => this.#closed(peer),
+      heard: (event, args) => this.#heard(peer, event, args),
+      health: (state) => peer.former || this.#listener.health(id, state),
+      stream: (...given) => this.#listener.stream(id, ...given),
+      streamEnded: (stream) => this.#listener.streamEnded(id, stream),
+    });
+    this.#peers.set(id, peer);
+    return peer;
+  }
+
+  #introduction(mid) {
+    const known = this.#published.get(mid);
+    if (!known) return null;
+    return { [known.event]: [{ id: this.#signaling.id, name: this.name, stream: STREAM_MARK + mid }] };
+  }
+
+  #opened(peer) {
+    const replaced = this.#all().filter(
+      (other) => other !== peer && (other.id === peer.id || other.heir === peer.id),
+    );
+    setTimeout(() => replaced.forEach((other) => other.close()), HANDOVER);
+    this.#listener.connected(peer.id);
+  }
+
+  #closed(peer) {
+    this.#former.delete(peer);
+    if (this.#peers.get(peer.id) === peer) this.#peers.delete(peer.id);
+    if (!this.has(peer.id)) this.#listener.disconnected(peer.id);
+  }
+
+  #heard(peer, event, args) {
+    if (event !== "moved") return this.#listener.heard(peer.id, event, args);
+    const heir = args[0]?.id;
+    if (typeof heir !== "string" || this.has(heir)) return;
+    peer.heir = heir;
+    this.#listener.moved(peer.id, heir);
+  }
+}
+
+class Peer {
+  /** Whether it is from before our id changed: media still flow, nothing can be negotiated. */
+  former = false;
+  /** The id under which the other side goes on, once it has said so. */
+  heir = null;
+
+  #pc;
+  #ctrl;
+  #polite;
+  #hooks;
+  #queued = [];
+  #makingOffer = false;
+  #settingAnswer = false;
+  #ignoring = false;
+  #ready;
+  #closed = false;
+  // What we send: stream id → kind → transceiver. And transceivers whose stream has ended.
+  #sending = new Map();
+  #idle = [];
+  // What we get: stream id → {stream, timer}.
+  #receiving = new Map();
+  #hintedAt = -Infinity;
+  #restartTimer = 0;
+  #graceTimer = 0;
+
+  constructor(id, polite, iceServers, hooks) {
+    this.id = id;
+    this.#polite = polite;
+    this.#ready = polite;
+    this.#hooks = hooks;
+    const pc = (this.#pc = new RTCPeerConnection({ iceServers }));
+    pc.onnegotiationneeded = () => this.#offer();
+    pc.onicecandidate = ({ candidate }) => this.#candidate(candidate);
+    pc.onconnectionstatechange = () => this.#stateChanged();
+    pc.ontrack = ({ track, streams }) => this.#trackArrived(track, streams[0]);
+    // Every channel of rtc.io is negotiated: one that announces itself is not of this protocol.
+    pc.ondatachannel = ({ channel }) => channel.close();
+    const ctrl = (this.#ctrl = pc.createDataChannel(CTRL, { negotiated: true, id: 0, ordered: true }));
+    ctrl.onopen = () => {
+      this.#queued.splice(0).forEach((envelope) => ctrl.send(envelope));
+      hooks.opened();
+    };
+    ctrl.onmessage = ({ data }) => this.#ctrlMessage(data);
+    ctrl.onclose = () => this.close(); // the other side has ended it: nothing brings it back
+  }
+
+  get isUnwell() {
+    return ["disconnected", "failed"].includes(this.#pc.connectionState);
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#restartTimer);
+    clearTimeout(this.#graceTimer);
+    this.#pc.close();
+    for (const mid of [...this.#receiving.keys()]) this.#forget(mid);
+    this.#hooks.closed();
+  }
+
+  say(event, args) {
+    const envelope = JSON.stringify({ e: event, d: args });
+    if (this.#ctrl.readyState === "open") this.#ctrl.send(envelope);
+    else if (this.#ctrl.readyState === "connecting" && this.#queued.length < MAX_QUEUED) {
+      this.#queued.push(envelope);
+    }
+  }
+
+  #ctrlMessage(data) {
+    if (typeof data !== "string" || data.length > MAX_ENVELOPE) return;
+    let envelope;
+    try {
+      envelope = JSON.parse(data);
+    } catch {
+      return;
+    }
+    const event = envelope?.e;
+    if (typeof event !== "string" || event.startsWith("#rtcio:") || RESERVED.has(event)) return;
+    this.#hooks.heard(event, Array.isArray(envelope.d) ? envelope.d : []);
+  }
+
+  // -- negotiation ----------------------------------------------------------------------------------
+
+  async receive({ description, candidate, mid, events }) {
+    if (description) await this.#describe(description);
+    else if (candidate) await this.#addCandidate(candidate);
+    else if (typeof mid !== "string") return;
+    else if (events) this.#introduced(mid, events);
+    else if (this.#sending.has(mid)) {
+      const answer = this.#hooks.introduction(mid);
+      if (answer) this.#hooks.send({ mid, events: answer });
+    }
+  }
+
+  /** Whether an offer is from another RTCPeerConnection than the last one (RFC 8829 5.2.1: the
+   * session id in the o= line is one connection's). */
+  isAnother(offer) {
+    const last = this.#pc.currentRemoteDescription;
+    return last !== null && session(last) !== session(offer);
+  }
+
+  async #offer() {
+    if (this.former) return;
+    try {
+      this.#makingOffer = true;
+      await this.#pc.setLocalDescription();
+      this.#hooks.send({ description: this.#pc.localDescription });
+    } catch (error) {
+      if (!this.#closed) console.warn(`offer to ${this.id}:`, error);
+    } finally {
+      this.#makingOffer = false;
+    }
+  }
+
+  async #describe(description) {
+    const pc = this.#pc;
+    const stable = pc.signalingState === "stable" || this.#settingAnswer;
+    const collides = description.type === "offer" && (this.#makingOffer || !stable);
+    this.#ignoring = !this.#polite && collides;
+    if (this.#ignoring) return;
+    this.#settingAnswer = description.type === "answer";
+    try {
+      await pc.setRemoteDescription(description); // rolls an offer of ours back, if need be
+    } finally {
+      this.#settingAnswer = false;
+    }
+    if (description.type !== "offer") return;
+    await pc.setLocalDescription();
+    this.#hooks.send({ description: pc.localDescription });
+    this.#ready = true;
+  }
+
+  #candidate(candidate) {
+    if (this.former) return;
+    // null: there are no more, which the protocol says with an empty candidate.
+    this.#hooks.send({ candidate: candidate ?? { candidate: "", sdpMid: "0", sdpMLineIndex: 0 } });
+  }
+
+  async #addCandidate(candidate) {
+    try {
+      await this.#pc.addIceCandidate(candidate);
+    } catch (error) {
+      if (!this.#ignoring) throw error; // else it belongs to the offer that we did not take
+    }
+  }
+
+  // -- health ---------------------------------------------------------------------------------------
+
+  /** The server says that the peer has left. It may be wrong about a call that is well. */
+  hint() {
+    this.#hintedAt = performance.now();
+    if (this.#pc.connectionState !== "connected") this.close();
+  }
+
+  async restart() {
+    if (this.former || this.#closed || !this.#hooks.canSend()) return;
+    const iceServers = await this.#hooks.iceServers();
+    if (this.#closed) return;
+    this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
+    this.#pc.restartIce();
+  }
+
+  #stateChanged() {
+    const state = this.#pc.connectionState;
+    clearTimeout(this.#restartTimer);
+    if (state === "connected") {
+      clearTimeout(this.#graceTimer);
+      this.#graceTimer = 0;
+    } else if (this.isUnwell) {
+      this.#restartTimer = setTimeout(() => this.restart(), state === "failed" ? 0 : RESTART_AFTER);
+      const hinted = performance.now() - this.#hintedAt < HINT_LASTS;
+      this.#graceTimer ||= setTimeout(() => this.close(), hinted ? GRACE_HINTED : GRACE);
+    }
+    this.#hooks.health(state);
+  }
+
+  // -- what we send ---------------------------------------------------------------------------------
+
+  attachAll() {
+    for (const { stream } of this.#hooks.published.values()) this.attach(stream);
+  }
+
+  attach(stream) {
+    if (!this.#ready || this.#closed) return;
+    if (!this.#sending.has(stream.id)) this.#sending.set(stream.id, new Map());
+    const transceivers = this.#sending.get(stream.id);
+    for (const kind of ["audio", "video"]) {
+      const track = stream.getTracks().find((each) => each.kind === kind) ?? null;
+      const known = transceivers.get(kind);
+      if (known) known.sender.replaceTrack(track);
+      else if (track && !this.former) transceivers.set(kind, this.#transceiver(track, stream));
+    }
+  }
+
+  detach(stream) {
+    const transceivers = this.#sending.get(stream.id) ?? new Map();
+    this.#sending.delete(stream.id);
+    if (this.#closed) return;
+    for (const transceiver of transceivers.values()) {
+      transceiver.sender.replaceTrack(null);
+      transceiver.direction = "inactive";
+      this.#idle.push(transceiver);
+    }
+  }
+
+  /** One m-line each way and stream, so that nobody's offer leans on the other's transceivers. */
+  #transceiver(track, stream) {
+    const index = this.#idle.findIndex(
+      ({ sender, receiver }) => sender.setStreams && receiver.track.kind === track.kind,
+    );
+    if (index < 0) return this.#pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
+    const [transceiver] = this.#idle.splice(index, 1);
+    transceiver.sender.replaceTrack(track);
+    transceiver.sender.setStreams(stream);
+    transceiver.direction = "sendonly";
+    return transceiver;
+  }
+
+  // -- what we get ----------------------------------------------------------------------------------
+
+  #trackArrived(track, stream) {
+    if (stream && this.#receiving.has(stream.id)) return; // the stream has it already
+    const named = Boolean(stream);
+    stream ??= new MediaStream([track]);
+    const mid = stream.id;
+    stream.onremovetrack = () => stream.getTracks().length || this.#forget(mid);
+    const timer = setTimeout(() => this.#show(mid, null, {}), named ? NAMELESS_AFTER : 0);
+    this.#receiving.set(mid, { stream, timer });
+    if (named) this.#hooks.send({ mid });
+  }
+
+  #introduced(mid, events) {
+    const [event, args] = Object.entries(events)[0] ?? [];
+    if (!event || !this.#receiving.has(mid)) return;
+    const info = (Array.isArray(args) ? args : []).find((arg) => arg && typeof arg === "object");
+    this.#show(mid, event, info ?? {});
+  }
+
+  #show(mid, event, info) {
+    const { stream, timer } = this.#receiving.get(mid);
+    clearTimeout(timer);
+    this.#hooks.stream(event, info, stream);
+  }
+
+  #forget(mid) {
+    const known = this.#receiving.get(mid);
+    if (!known) return;
+    this.#receiving.delete(mid);
+    clearTimeout(known.timer);
+    known.stream.onremovetrack = null;
+    this.#hooks.streamEnded(known.stream);
+  }
+}
+
+function session({ sdp }) {
+  return /^o=\S+ (\S+)/m.exec(sdp)?.[1];
+}

@@ -1,0 +1,228 @@
+// Socket.IO 5 over Engine.IO 4, on a WebSocket and nothing else: what the room needs of it.
+//
+//   const signaling = new Signaling(new URL("socket.io/", document.baseURI));
+//   signaling.on("connect", ({ recovered }) => …);      // each time, also after a reconnect
+//   signaling.emit("join-room", { roomId });            // kept until there is a connection
+//   const answer = await signaling.call("ask-ice");     // an event with an acknowledgement
+//
+// Lifecycle events: "connect" {recovered}, "disconnect" {reason, retrying}, "refused" {message, data}.
+
+// Engine.IO packet types, the first character of each WebSocket message.
+const OPEN = "0", CLOSE = "1", PING = "2", PONG = "3", MESSAGE = "4";
+// Socket.IO packet types, the character after MESSAGE.
+const CONNECT = "0", DISCONNECT = "1", EVENT = "2", ACK = "3", CONNECT_ERROR = "4", BINARY_EVENT = "5";
+
+// <attachments>- and /<namespace>, may stand before the acknowledgement's id and the JSON.
+const HEAD = /^(?:\d+-)?(?:(\/[^,]*),)?(\d*)/;
+
+const FIRST_DELAY = 500, LAST_DELAY = 5_000; // ms between attempts, doubled from one to the other
+const OPENING_TIMEOUT = 15_000; // ms until the server must have answered CONNECT
+const CALL_TIMEOUT = 10_000; // ms until an acknowledgement must have come
+const KEPT = 256; // events kept while there is no connection; a call makes far fewer
+
+export class Signaling {
+  /** The sid; null until connected, and kept through a reconnect until the next one is known. */
+  id = null;
+  connected = false;
+
+  #url;
+  #socket = null;
+  #handlers = new Map();
+  #kept = [];
+  #acks = new Map();
+  #nextAck = 0;
+  // Connection state recovery: what names the session, and the last event that was heard in it.
+  #pid;
+  #offset;
+  #delay = FIRST_DELAY;
+  #retry = 0;
+  #deadline = 0;
+  #patience = OPENING_TIMEOUT;
+  #wanted = false;
+  #known = false;
+
+  /** @param {URL} url of the Socket.IO path, with http(s) or ws(s) */
+  constructor(url) {
+    this.#url = new URL(url);
+    this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
+    this.#url.search = "?EIO=4&transport=websocket";
+    // A network that has come back is worth an attempt at once.
+    addEventListener("online", () => this.#wanted && !this.#socket && this.#open());
+  }
+
+  on(event, handler) {
+    if (!this.#handlers.has(event)) this.#handlers.set(event, []);
+    this.#handlers.get(event).push(handler);
+    return this;
+  }
+
+  connect() {
+    this.#wanted = true;
+    if (!this.#socket) this.#open();
+  }
+
+  /** Leaves for good; `connect` begins anew, with a session of its own. */
+  close() {
+    this.#wanted = false;
+    clearTimeout(this.#retry);
+    if (this.connected) this.#write(MESSAGE + DISCONNECT);
+    this.connected = false; // who closes needn't be told
+    this.#pid = this.#offset = undefined;
+    this.#known = false;
+    this.#kept = [];
+    this.#drop("closed here");
+    this.id = null;
+  }
+
+  emit(event, ...args) {
+    this.#send("", [event, ...args]);
+  }
+
+  /** Emits, and resolves to the first argument of the acknowledgement. */
+  call(event, ...args) {
+    const id = this.#nextAck++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => this.#settle(id, "reject", new Error("no answer in time")), CALL_TIMEOUT);
+      this.#acks.set(id, { resolve, reject, timer });
+      this.#send(id, [event, ...args]);
+    });
+  }
+
+  // -- the connection ---------------------------------------------------------------------------
+
+  #open() {
+    clearTimeout(this.#retry);
+    const socket = (this.#socket = new WebSocket(this.#url));
+    this.#patience = OPENING_TIMEOUT;
+    this.#expect();
+    socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(data);
+    socket.onclose = ({ reason }) => socket === this.#socket && this.#drop(reason || "connection lost");
+  }
+
+  /** Ends the connection from this side's view, and tries again unless nobody wants one. */
+  #drop(reason) {
+    const socket = this.#socket;
+    this.#socket = null;
+    clearTimeout(this.#deadline);
+    socket?.close();
+    const was = this.connected;
+    this.connected = false;
+    // What they asked may or may not have been done; whoever asks decides anew.
+    for (const id of [...this.#acks.keys()]) this.#settle(id, "reject", new Error(reason));
+    if (this.#wanted) {
+      // The random part keeps a room from coming back to a restarted server all in one instant.
+      this.#retry = setTimeout(() => this.#open(), this.#delay * (0.5 + Math.random() / 2));
+      this.#delay = Math.min(this.#delay * 2, LAST_DELAY);
+    }
+    if (was) this.#tell("disconnect", { reason, retrying: this.#wanted });
+  }
+
+  /** Waits for the next sign of life: the server pings, so silence means that it is gone. */
+  #expect() {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(() => this.#drop("no sign of life"), this.#patience);
+  }
+
+  // -- packets in -------------------------------------------------------------------------------
+
+  #receive(data) {
+    if (typeof data !== "string") return; // attachments: nothing in a room has any
+    const rest = data.slice(1);
+    switch (data[0]) {
+      case OPEN: {
+        const { pingInterval, pingTimeout } = JSON.parse(rest);
+        this.#patience = pingInterval + pingTimeout;
+        this.#expect();
+        const auth = this.#pid && { pid: this.#pid, offset: this.#offset };
+        this.#write(MESSAGE + CONNECT + (auth ? JSON.stringify(auth) : ""));
+        break;
+      }
+      case PING:
+        this.#expect();
+        this.#write(PONG);
+        break;
+      case CLOSE:
+        this.#drop("the server stops");
+        break;
+      case MESSAGE:
+        this.#packet(rest[0], rest.slice(1));
+    }
+  }
+
+  #packet(type, text) {
+    const [head, namespace, id] = HEAD.exec(text);
+    if (namespace) return;
+    const payload = text.length > head.length ? JSON.parse(text.slice(head.length)) : undefined;
+    switch (type) {
+      case CONNECT:
+        return this.#welcome(payload);
+      case CONNECT_ERROR:
+        // A refusal is an answer, not a failure: asking again would get it again.
+        this.#wanted = false;
+        this.#drop("refused");
+        return this.#tell("refused", payload ?? {});
+      case DISCONNECT:
+        this.#wanted = false;
+        return this.#drop("sent away by the server");
+      case ACK:
+        return this.#settle(Number(id), "resolve", payload[0]);
+      case BINARY_EVENT:
+        return this.#remember(payload);
+      case EVENT: {
+        const [event, ...args] = payload;
+        const answer = this.#tell(event, ...args);
+        this.#remember(payload);
+        if (id) this.#write(`${MESSAGE}${ACK}${id}${JSON.stringify(answer === undefined ? [] : [answer])}`);
+      }
+    }
+  }
+
+  #welcome({ sid, pid }) {
+    const recovered = Boolean(pid) && pid === this.#pid;
+    this.id = sid;
+    this.#pid = pid;
+    if (!recovered) this.#offset = undefined;
+    this.connected = true;
+    this.#delay = FIRST_DELAY;
+    const kept = this.#kept;
+    this.#kept = [];
+    // Envelopes name their sender, and a new sid is a new peer to the others: the room begins anew
+    // with what "connect" makes it send. Only a recovered session goes on where it was.
+    const old = this.#known && !recovered;
+    this.#known = true;
+    if (!old) kept.forEach((packet) => this.#write(packet));
+    this.#tell("connect", { recovered });
+  }
+
+  /** A server that can recover a session ends each event with a string that says how far we are. */
+  #remember(args) {
+    const last = args[args.length - 1];
+    if (this.#pid && args.length > 1 && typeof last === "string") this.#offset = last;
+  }
+
+  #settle(id, how, value) {
+    const waiting = this.#acks.get(id);
+    if (!waiting) return;
+    this.#acks.delete(id);
+    clearTimeout(waiting.timer);
+    waiting[how](value);
+  }
+
+  #tell(event, ...args) {
+    let answer;
+    for (const handler of this.#handlers.get(event) ?? []) answer = handler(...args) ?? answer;
+    return answer;
+  }
+
+  // -- packets out ------------------------------------------------------------------------------
+
+  #send(id, args) {
+    const packet = `${MESSAGE}${EVENT}${id}${JSON.stringify(args)}`;
+    if (this.connected) this.#write(packet);
+    else if (this.#kept.length < KEPT) this.#kept.push(packet);
+  }
+
+  #write(packet) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(packet);
+  }
+}

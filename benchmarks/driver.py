@@ -27,8 +27,7 @@ def main() -> None:
     gc.disable()  # a pause here would be measured as the server's latency
     subjects = []
     for entry in task["subjects"]:
-        fields = entry.pop("scale").items()
-        scale = Scale(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields})
+        scale = Scale(**entry.pop("scale"))
         subjects.append((Subject(**entry), scale))
     samples, voids = take_turns(SCENARIOS[task["scenario"]], subjects)
     answer = {"samples": samples, "voids": voids, "cpu_ns": time.process_time_ns()}

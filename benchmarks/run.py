@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accounting import cpu_ns, machine_seconds
 from benchmarks.contestants import HERE, Contestant, Server
@@ -160,7 +161,8 @@ class _Race:
     def report(self, results: Results, say: Callable[[str], None]) -> None:
         line = self._line or self._read()
         lost = dict.fromkeys((s.contestant.name for s in self.servers), "the load broke down")
-        answer = json.loads(line) if line else {"samples": {}, "voids": lost, "cpu_ns": 0}
+        broken = {"samples": {}, "voids": lost, "cpu_ns": 0}
+        answer: dict[str, Any] = json.loads(line) if line else broken
         results.own_seconds += answer["cpu_ns"] / 1e9
         for name, samples in answer["samples"].items():
             results.add(name, samples)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 
 # A member's recv, the size of its messages, the others' sends.
-Member = tuple[Callable[[int], bytes], int, list[Callable[[bytes], int]]]
+Member = tuple[Callable[..., bytes], int, list[Callable[..., int]]]
 
 
 def serve(port: int) -> None:

@@ -320,12 +320,13 @@ class Lobby:
             self._others(room, sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
 
     def _enter(self, room: _Room, peer: _Peer) -> bool:
-        # The peer may be going while it is let in. Nobody has heard of it yet, so nobody is told;
-        # asked again after `join`, because the library tells the rooms that a socket leaves.
-        if not peer.socket.connected:
-            return False
+        # The peer may be going while it is let in. Nobody has heard of it yet, so nobody is told,
+        # by the library neither: that tells the rooms which a leaving socket is still in.
         peer.socket.join(room.id)
-        return peer.socket.connected
+        if peer.socket.connected:
+            return True
+        peer.socket.leave(room.id)
+        return False
 
     def _depart(self, room: _Room, sid: str, leave: bool) -> None:
         if leave:

@@ -74,6 +74,25 @@ class Gate:
         return self.answer
 
 
+class Parallel(Server):
+    """With upstream's parallel handlers: the one case in which those of one socket overlap."""
+
+    def __init__(self) -> None:
+        super().__init__(async_mode="threading", async_handlers=True)
+        self.tasks: list[threading.Thread] = []
+
+    def start_background_task(self, target: Any, *args: Any, **kwargs: Any) -> Any:
+        task = super().start_background_task(target, *args, **kwargs)
+        self.tasks.append(task)
+        return task
+
+    def finish(self, number: int = 0) -> None:
+        """Wait for the handlers begun so far, from a ``number`` on."""
+        for task in self.tasks[number:]:
+            task.join(DEADLINE)
+            assert not task.is_alive()
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[Callable[..., Any]]:
     """Runs something in another thread; the test ends when that has."""
@@ -594,32 +613,38 @@ def test_who_disconnects_while_authorize_thinks_leaves_no_ghost(
     joined(server)
 
 
-def test_who_leaves_while_authorize_thinks_is_not_let_in(
-    server: Server, elsewhere: Callable[..., Any]
-) -> None:
-    gate = Gate("slow")
+def test_who_leaves_while_authorize_thinks_is_not_let_in() -> None:
+    gate, server = Gate("slow"), Parallel()
     lobby = Lobby(server, authorize=gate)
-    present, slow = joined(server), client(server)
-    joining = elsewhere(join, slow, name="slow")
+    present, slow = client(server), client(server)
+    join(present)
+    server.finish()
+    present.received()
+    before = len(server.tasks)
+    join(slow, name="slow")
     assert gate.reached.wait(DEADLINE)
     slow.emit("leave-room", {"roomId": "r"})
+    server.finish(before + 1)
     gate.open.set()
-    joining.result()
+    server.finish()
     assert slow.received() == present.received() == []
     assert lobby.peers("r") == [present.sid]
 
 
-def test_two_joins_of_one_socket_at_once_are_one(
-    server: Server, elsewhere: Callable[..., Any]
-) -> None:
-    gate = Gate("slow")
+def test_two_joins_of_one_socket_at_once_are_one() -> None:
+    gate, server = Gate("slow"), Parallel()
     lobby = Lobby(server, authorize=gate)
-    present, twice = joined(server), client(server)
-    joining = elsewhere(join, twice, name="slow")
+    present, twice = client(server), client(server)
+    join(present)
+    server.finish()
+    present.received()
+    before = len(server.tasks)
+    join(twice, name="slow")
     assert gate.reached.wait(DEADLINE)
     join(twice, name="quick")
+    server.finish(before + 1)
     gate.open.set()
-    joining.result()
+    server.finish()
     assert lobby.peers("r") == [present.sid, twice.sid]
     assert present.received() == announced(twice, name="quick")
     assert twice.received("join-ok") == [{"roomId": "r"}]
@@ -724,41 +749,27 @@ def test_who_goes_while_it_enters_the_room_is_never_heard_of_and_keeps_no_seat(
     assert lobby.peers("r") == [present.sid]
 
 
-def test_who_went_while_authorize_thought_takes_no_seat_for_a_moment_either(
-    slow: SlowManager, elsewhere: Callable[..., Any]
-) -> None:
-    gate = Gate("slow")
-    server = Server(client_manager=slow)
-    lobby = Lobby(server, authorize=gate)
-    speaker, brief = joined(server), client(server)
-    joining = elsewhere(join, brief, name="slow")
-    assert gate.reached.wait(DEADLINE)
-    slow.blocks_at = lambda event, data: event == "chat-message"
-    speaking = elsewhere(speaker.emit, "chat-message", {"roomId": "r"})
-    assert slow.reached.wait(DEADLINE)
-    brief.disconnect()
-    gate.open.set()
-    joining.result()
-    assert lobby.peers("r") == [speaker.sid]
-    slow.open.set()
-    speaking.result()
+class Farewell:
+    """A ``connection`` handler of the app's: its ``disconnecting`` waits for the test."""
+
+    def __init__(self) -> None:
+        self.going = threading.Event()
+        self.gone = threading.Event()
+
+    def __call__(self, socket: Any) -> None:
+        if socket.handshake.auth.get("brief"):
+            socket.on("disconnecting", self.wait)
+
+    def wait(self) -> None:
+        self.going.set()
+        assert self.gone.wait(DEADLINE)
 
 
 def test_who_is_going_when_its_turn_to_enter_comes_does_not_enter(
     slow: SlowManager, elsewhere: Callable[..., Any]
 ) -> None:
-    going, gone = threading.Event(), threading.Event()
-
-    def connection(socket: Any) -> None:
-        def disconnecting() -> None:
-            if socket.handshake.auth.get("brief"):
-                going.set()
-                assert gone.wait(DEADLINE)
-
-        socket.on("disconnecting", disconnecting)
-
-    server = Server(client_manager=slow)
-    server.on("connection", connection)
+    server, farewell = Server(client_manager=slow), Farewell()
+    server.on("connection", farewell)
     Lobby(server)
     speaker, present, brief = joined(server), joined(server), client(server, auth={"brief": True})
     slow.blocks_at = lambda event, data: event == "chat-message"
@@ -766,12 +777,29 @@ def test_who_is_going_when_its_turn_to_enter_comes_does_not_enter(
     assert slow.reached.wait(DEADLINE)
     join(brief)
     leaving = elsewhere(brief.disconnect)
-    assert going.wait(DEADLINE)
+    assert farewell.going.wait(DEADLINE)
     slow.open.set()
     speaking.result()
-    gone.set()
+    farewell.gone.set()
     leaving.result()
     assert present.received() == [("chat-message", [{"roomId": "r", "id": speaker.sid}])]
+
+
+def test_who_went_while_authorize_thought_takes_no_seat_for_a_moment_either(
+    slow: SlowManager, elsewhere: Callable[..., Any]
+) -> None:
+    server, gate, farewell = Server(client_manager=slow), Gate("slow"), Farewell()
+    server.on("connection", farewell)
+    lobby = Lobby(server, authorize=gate)
+    speaker, brief = joined(server), client(server, auth={"brief": True})
+    joining = elsewhere(join, brief, name="slow")
+    assert gate.reached.wait(DEADLINE)
+    brief.disconnect()
+    gate.open.set()
+    assert farewell.going.wait(DEADLINE)
+    assert lobby.peers("r") == [speaker.sid]
+    farewell.gone.set()
+    joining.result()
 
 
 def test_an_emit_that_fails_keeps_nothing_else_from_the_room(
@@ -784,12 +812,12 @@ def test_an_emit_that_fails_keeps_nothing_else_from_the_room(
 
     server = Server(client_manager=slow)
     Lobby(server)
-    speaker, present = joined(server), joined(server)
+    speaker, other, present = joined(server), joined(server), joined(server)
     slow.blocks_at = trouble
     speaking = elsewhere(speaker.emit, "chat-message", {"roomId": "r", "text": "one"})
     assert slow.reached.wait(DEADLINE)
-    speaker.emit("stopScreenShare", {"roomId": "r"})
-    speaker.emit("chat-message", {"roomId": "r", "text": "two"})
+    other.emit("stopScreenShare", {"roomId": "r"})
+    other.emit("chat-message", {"roomId": "r", "text": "two"})
     slow.open.set()
     speaking.result()
     assert [said["text"] for said in present.received("chat-message")] == ["one", "two"]

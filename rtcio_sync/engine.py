@@ -4,8 +4,12 @@ Replaced of python-engineio's private names, each asserted in ``tests/test_upstr
 
 * ``Server._async``: a server that is asked to run on Werkzeug's threads changes its driver;
 * ``Server._cors_allowed_origins``: regular expressions, and a callable's arity read, not guessed;
-* ``Server._ok``, ``_gzip``, ``_deflate``, ``_cors_headers``, ``_generate_sid_cookie``,
-  ``_trigger_event``: used as they are (the Admin UI's instrumentation replaces ``_ok``).
+* ``Server._get_socket``: a session that has a last word to say is not forgotten when it is looked
+  up.
+
+Used as they are: ``Server._ok`` (which the Admin UI's instrumentation replaces), ``_gzip``,
+``_deflate``, ``_cors_headers``, ``_generate_sid_cookie``, ``_trigger_event``, and the drivers
+``threading._async`` and ``_websocket_wsgi.SimpleWebSocketWSGI``.
 
 ``handle_request`` is written anew: upstream's names its ``Socket`` class in place, answers 200 to
 requests that it lost, and misses what the Engine.IO v4 conformance suite asks for.

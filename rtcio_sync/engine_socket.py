@@ -77,6 +77,11 @@ class Packet(packet.Packet):
         return frame
 
 
+def packet_of(payload: bytes, binary: bool) -> Packet:
+    """The packet of a WebSocket message that was framed before."""
+    return Packet(packet.MESSAGE, payload if binary else payload[1:].decode())
+
+
 def frame_of(pkt: Any) -> bytes:
     """The WebSocket frame of any python-engineio packet."""
     if isinstance(pkt, Packet):

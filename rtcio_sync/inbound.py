@@ -132,7 +132,7 @@ class Inbound:
             if kind == packet.DISCONNECT:
                 member = self.server.manager.member_of(link.sid, namespace)
                 if member is not None:
-                    self.server.sessions.leaving(member)
+                    self.server.sessions.leaving(member, "client namespace disconnect")
             link.enqueue(("packet", decoded))
 
     def _event(self, link: Socket, namespace: str, decoded: Decoded) -> None:

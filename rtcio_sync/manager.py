@@ -13,7 +13,8 @@ Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManag
 ``sid_from_eio_sid``, ``eio_sid_from_sid``, ``pre_disconnect``, ``basic_disconnect``,
 ``basic_enter_room``, ``basic_leave_room``, ``basic_close_room``, ``is_sid_room``, ``get_rooms``,
 ``emit``, ``trigger_callback``; of ``PubSubManager`` ``_publish``, ``_handle_emit``,
-``_handle_disconnect`` and ``_handle_callback``.
+``_handle_disconnect`` and ``_handle_callback``. Used as they are: ``_generate_ack_id`` and the
+server's ``_send_eio_packet``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from socketio.pubsub_manager import PubSubManager
 from .engine_socket import Packet
 from .envelope import Drop
 from .errors import LimitExceeded, ProtocolError
+from .events import RtcioEvents
 from .options import Limits
 
 __all__ = ["Member", "RoomIndex", "Stage", "graft"]
@@ -53,14 +55,17 @@ class Stage(enum.Enum):
     LEAVING = enum.auto()
     #: Its ``disconnect`` handlers run, or have run.
     GONE = enum.auto()
+    #: They have run, and it may come back: a target, and in its rooms, for as long (`recovery`).
+    AWAY = enum.auto()
 
 
 class Member:
     """One socket in one namespace."""
 
     __slots__ = (
-        "auth", "eio_sid", "held", "link", "namespace", "observed", "peers", "ready", "recovered",
-        "relays", "rooms", "short", "sid", "socket", "stage", "told", "waiting",
+        "auth", "eio_sid", "held", "kept", "link", "namespace", "observed", "peers", "ready",
+        "recovered", "relays", "returns", "rooms", "session", "short", "sid", "socket", "stage",
+        "told", "waiting",
     )  # fmt: skip
 
     def __init__(self, sid: str, eio_sid: str, namespace: str) -> None:
@@ -90,7 +95,13 @@ class Member:
         self.waiting = 0
         #: Whether a relay may take the short way: what the lines above come to (`Relay.settle`).
         self.short = False
+        #: Whether it came back to this session, and how often.
         self.recovered = False
+        self.returns = 0
+        #: Its python-socketio session (`save_session`) while it is away.
+        self.kept: Any = None
+        #: Its `recovery.Session`; `None`: it ends with its connection.
+        self.session: Any = None
         #: Whom a peer-left has reached already: the rooms and the sids; `None`: nobody.
         self.told: tuple[set[Any], set[str]] | None = None
 
@@ -180,7 +191,7 @@ class RoomIndex(Manager):
             self._drop(namespace, room, sid)
         member.rooms = None
         member.held = None
-        del self._by_eio_sid[namespace][member.eio_sid]
+        self._by_eio_sid[namespace].pop(member.eio_sid, None)
         del self.rooms[namespace][None][sid]
         self.callbacks.pop(sid, None)
         self._departed[sid] = None
@@ -188,6 +199,19 @@ class RoomIndex(Manager):
             del self._departed[next(iter(self._departed))]
         if not self.members[namespace]:
             del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
+
+    def park(self, member: Member) -> None:
+        """Its connection is gone; it stays in its rooms."""
+        self._by_eio_sid[member.namespace].pop(member.eio_sid, None)
+
+    def move(self, member: Member, eio_sid: str) -> None:
+        """It has another connection from now on."""
+        namespace, sid = member.namespace, member.sid
+        self._by_eio_sid[namespace].pop(member.eio_sid, None)
+        self._by_eio_sid[namespace][eio_sid] = member
+        member.eio_sid = eio_sid
+        for room in (None, *(member.rooms or ())):
+            self.rooms[namespace][room][sid] = eio_sid
 
     # -- rooms -----------------------------------------------------------------------------------
 
@@ -284,9 +308,30 @@ class RoomIndex(Manager):
                 number = self._generate_ack_id(sid, callback)
                 self._deliver(sid, eio_sid, namespace, self._encode(namespace, arguments, number))
         elif recipients:
+            self._emit(event, arguments, namespace, recipients)
+
+    def _emit(
+        self, event: str, arguments: list[Any], namespace: str, recipients: list[tuple[str, str]]
+    ) -> None:
+        """One encoding for all; with recovery, one offset, and one frame in all their logs."""
+        recovery = self.server.recovery
+        if recovery is None:
             pkts = self._encode(namespace, arguments, None)
             for sid, eio_sid in recipients:
                 self._deliver(sid, eio_sid, namespace, pkts)
+            return
+        if event == RtcioEvents.INIT_OFFER and len(arguments) == 2:
+            # The rtc.io client takes the second argument for its options; there an offset would
+            # make both sides impolite, and two offers at once would never settle.
+            arguments.append({"polite": True})
+        number = recovery.number()
+        pkts = self._encode(namespace, [*arguments, spelt(number)], None)
+        frame = b"".join([pkt.frame() for pkt in pkts])
+        for sid, eio_sid in recipients:
+            member = self.members[namespace].get(sid)
+            if member is not None and member.session is not None:
+                member.session.keep(number, frame)
+            self._deliver(sid, eio_sid, namespace, pkts)
 
     def _skipped(self, namespace: str, skip_sid: Any) -> Any:
         """The sids that ``skip_sid`` names, rooms resolved: each process knows its own."""
@@ -379,6 +424,18 @@ class Published(PubSubManager):
                     self._unpublished = None
                     return
 
+    def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
+        if self.member(sid, namespace) is not None:  # here, though perhaps away for a while
+            self.basic_enter_room(sid, namespace, room)
+        else:
+            super().enter_room(sid, namespace, room, eio_sid=eio_sid)
+
+    def leave_room(self, sid: str, namespace: str, room: Any) -> None:
+        if self.member(sid, namespace) is not None:
+            self.basic_leave_room(sid, namespace, room)
+        else:
+            super().leave_room(sid, namespace, room)
+
     def publish_relay(self, message: dict[str, Any]) -> bool:
         self._publish(
             {
@@ -420,6 +477,11 @@ def graft(manager: Any) -> Any:
     manager.__class__ = type(f"Indexed{kind.__name__}", (*before, kind, RoomIndex), {})
     manager.start_index()
     return manager
+
+
+def spelt(number: int) -> str:
+    """An offset as it stands on the wire: a string, as socket.io-client wants it."""
+    return f"{number:x}"
 
 
 def arguments_of(data: Any) -> list[Any]:

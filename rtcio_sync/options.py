@@ -103,6 +103,10 @@ class Options:
     #: then the entry that the outermost of them wrote. 0: the header is not looked at; the address
     #: is the peer's, or what werkzeug's ProxyFix made of it.
     trusted_proxies: int = 0
+    #: Whether a client that lost its connection gets its session back: `True`, or a dict of
+    #: ``max_disconnection_duration`` (120 seconds), ``skip_middlewares`` (`True`) and
+    #: ``max_recovery_bytes`` (1 MB). Sessions live in this process's memory.
+    connection_state_recovery: Any = False
 
     # -- python-socketio's -----------------------------------------------------------------------
     #: A python-socketio client manager, for several processes. `None`: this process alone.

@@ -22,8 +22,9 @@ from socketio.packet import Packet as TextPacket
 from .engine_socket import Packet, Socket
 from .envelope import Drop, head, judge, placeholders_fit
 from .events import RtcioEvents
-from .manager import Member, RoomIndex, Stage
+from .manager import Member, RoomIndex, Stage, spelt
 from .metrics import Counters
+from .recovery import Recovery, Session
 from .websocket import frame_text
 
 __all__ = ["Passage", "Relay"]
@@ -103,7 +104,10 @@ class Relay:
                         target = member.peers[key] if key else None
                         wire = target.link.riding  # type: ignore[union-attr]
                         if wire is not None and target.stage is CONNECTED and target is not member:  # type: ignore[union-attr]
-                            wire.send(frame_text(message))
+                            if target.session is None:  # type: ignore[union-attr]
+                                wire.send(frame_text(message))
+                            else:
+                                wire.send(self._stamped(target.session, message))  # type: ignore[union-attr]
                             self.counters.relayed += 1
                             return
                 # Surplus arguments, no object, a missing field, an unknown target, JSON that only
@@ -111,6 +115,14 @@ class Relay:
                 except (ValueError, TypeError, LookupError, AttributeError):
                     pass
         self.ordinary(link, message, binary)
+
+    def _stamped(self, session: Session, message: bytes) -> bytes:
+        """The frame of a relay with its offset behind the envelope, which stays as it is."""
+        recovery: Recovery = self.manager.server.recovery
+        number = recovery.number()
+        frame = frame_text(b'%b,"%x"]' % (message.rstrip()[:-1], number))
+        session.keep(number, frame)
+        return frame
 
     def _elsewhere(self, link: Socket, message: bytes, start: int) -> Member | None:
         if start < 1 or not message.startswith(_EVENT, start):
@@ -134,7 +146,7 @@ class Relay:
         if "source" not in payload:
             passage = _with_source(passage, member.sid)
         target = self.manager.member(payload["target"], member.namespace)
-        if target is None or target.stage is not Stage.CONNECTED:
+        if target is None or not _reachable(target):
             raw, attachments = passage.raw, passage.attachments
             if raw is None:
                 plain, attachments = TextPacket.deconstruct_binary(payload)
@@ -146,12 +158,21 @@ class Relay:
             self._deliver(target, passage)
 
     def _deliver(self, target: Member, passage: Passage) -> None:
+        recovery: Recovery | None = self.manager.server.recovery
+        session: Session | None = target.session
+        offset = None if recovery is None or session is None else recovery.number()
         if passage.raw is None:
-            pieces = self.encode(target.namespace, [RtcioEvents.MESSAGE, passage.payload])
+            arguments = [RtcioEvents.MESSAGE, passage.payload]
+            arguments += [] if offset is None else [spelt(offset)]
+            pieces = self.encode(target.namespace, arguments)
         else:
             opening = head(target.namespace, len(passage.attachments))
-            pieces = [f"{opening}{passage.raw}]", *passage.attachments]
-        self.manager.hand_over(target, [Packet(eio_packet.MESSAGE, piece) for piece in pieces])
+            closing = "]" if offset is None else f',"{spelt(offset)}"]'
+            pieces = [f"{opening}{passage.raw}{closing}", *passage.attachments]
+        pkts = [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
+        if offset is not None and session is not None:
+            session.keep(offset, b"".join([pkt.frame() for pkt in pkts]))
+        self.manager.hand_over(target, pkts)
         self.counters.relayed += 1
 
     def drop(self, reason: str) -> None:
@@ -182,7 +203,7 @@ class Relay:
     def from_elsewhere(self, relay: dict[str, Any]) -> None:
         """A relay that another process published: the target's half of the rules. # greenlet"""
         target = self.manager.member(relay["target"], relay["namespace"])
-        if target is None or target.stage is not Stage.CONNECTED or not self.serves(target):
+        if target is None or not _reachable(target) or not self.serves(target):
             return  # it is in a third process, or gone
         if self.scope == "room" and not _share_a_room(
             set(relay["rooms"] or ()), {str(room) for room in target.rooms or ()}
@@ -221,6 +242,15 @@ class Relay:
         )
         peers = {sid for sid, _ in self.manager.get_participants(member.namespace, rooms)}
         member.told = (told_rooms | set(rooms), told | peers)
+
+
+def _reachable(target: Member) -> bool:
+    """Connected, or lost and free to come back."""
+    if target.stage is Stage.CONNECTED:
+        return True
+    return (
+        target.session is not None and target.session.open and target.stage is not Stage.CONNECTING
+    )
 
 
 def _share_a_room(one: set[Any] | None, other: set[Any] | None) -> bool:

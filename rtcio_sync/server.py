@@ -2,9 +2,11 @@
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
 ``_engineio_server_class`` (our engine), ``_handle_connect``, ``_handle_disconnect``,
-``_handle_event``, ``_handle_event_internal``, ``_handle_ack``, ``_handle_eio_disconnect``,
-``_handle_eio_message`` (order,
-no ghosts, arity), ``_trigger_event`` (signatures read once) and ``reserved_events``.
+``_handle_event``, ``_handle_event_internal``, ``_handle_ack``, ``_handle_eio_disconnect`` (order,
+no ghosts, arity), ``_handle_eio_message`` (for those who hand in messages themselves),
+``_trigger_event`` (signatures read once) and ``reserved_events``. Used as they are:
+``_get_event_handler``, ``_get_namespace_handler``, ``_send_packet``, ``_send_eio_packet``,
+``_handle_eio_connect``, ``_binary_packet``, and ``Namespace._set_server``.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from .envelope import Drop
 from .events import RESERVED_EVENTS, RtcioEvents
 from .inbound import Inbound
 from .listeners import add_default_listeners
-from .manager import Member, RoomIndex, arguments_of, graft
+from .manager import Member, RoomIndex, Stage, arguments_of, graft
 from .metrics import Counters
 from .options import Limits, Options, engineio_options
 from .packets import packet_class
+from .recovery import Recovery, RecoveryOptions
 from .relay import Passage, Relay
 from .sessions import Sessions
 from .sockets import BroadcastOperator, Handshake, Namespace, Socket
@@ -72,6 +75,16 @@ class Server(socketio.Server):
             namespaces=chosen.namespaces,
             **self._engine_options(),
         )
+        recovery = RecoveryOptions.of(chosen.connection_state_recovery)
+        #: The sessions that outlive their connection; `None`: they don't.
+        self.recovery: Recovery | None = None
+        if recovery is not None:
+            self.recovery = Recovery(
+                recovery,
+                now=self.eio.heartbeat.now,
+                later=self.eio.heartbeat.later,
+                end=lambda member: self.sessions.end(member),
+            )
         own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self.manager.json = self.packet_class.json
@@ -145,10 +158,9 @@ class Server(socketio.Server):
     def stats(self) -> dict[str, Any]:
         """Plain counters since the start, and how many sockets and rooms there are now."""
         count = self.counters
-        members = self.manager.members if isinstance(self.manager, RoomIndex) else {}
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
         return {
-            "connected": sum(len(inside) for inside in members.values()),
+            "connected": count.connects - count.disconnects,
             "connections": len(self.eio.sockets),
             "rooms": max(0, rooms),
             "connects": count.connects,
@@ -284,6 +296,10 @@ class Server(socketio.Server):
     ) -> None:
         """Disconnects one client from a namespace; its connection stays for the others."""
         namespace = namespace or "/"
+        member = self.manager.member(sid, namespace) if self.recovery is not None else None
+        if member is not None and member.stage is Stage.AWAY:
+            self.sessions.end(member)  # it does not come back
+            return
         here = self.manager.is_connected if ignore_queue else self.manager.can_disconnect
         if not here(sid, namespace):
             return
@@ -384,7 +400,7 @@ class Server(socketio.Server):
     def _lost(self, link: Link, reason: str) -> None:
         """A connection is over: peers hear of it now, handlers when their turn comes. # hub"""
         for member in self.manager.members_of(link.sid):
-            self.sessions.leaving(member)
+            self.sessions.leaving(member, reason)
         link.enqueue(("lost", reason))
 
     def _acknowledged(self, eio_sid: str, namespace: str, id: int, data: list[Any]) -> None:

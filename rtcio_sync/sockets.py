@@ -111,7 +111,8 @@ class BroadcastOperator:
 
     def fetch_sockets(self) -> list[Socket]:
         """The sockets themselves, of this process."""
-        return [self._server._socket(member) for member in self._members()]
+        connected = (each for each in self._members() if each.stage is Stage.CONNECTED)
+        return [self._server._socket(member) for member in connected]
 
     def sockets_join(self, *rooms: Any) -> None:
         """Makes them join ``rooms``."""
@@ -127,15 +128,17 @@ class BroadcastOperator:
 
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects them; ``close``: their connections too, with all other namespaces."""
-        for socket in self.fetch_sockets():
-            socket.disconnect(close)
+        for member in self._members():
+            self._server._socket(member).disconnect(close)
 
     def _members(self) -> list[Member]:
+        """Those that are away for a while included: what is done to them holds when they return."""
         manager = self._server.manager
         inside = manager._participants(self._namespace, list(self._rooms) or None)
         out = manager._participants(self._namespace, list(self._except)) if self._except else {}
         found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
-        return [each for each in found if each is not None and each.stage is Stage.CONNECTED]
+        stages = (Stage.CONNECTED, Stage.AWAY)
+        return [each for each in found if each is not None and each.stage in stages]
 
 
 def _flat(rooms: Iterable[Any]) -> Iterator[Any]:
@@ -149,7 +152,17 @@ def _flat(rooms: Iterable[Any]) -> Iterator[Any]:
 class Socket:
     """One client in one namespace, as a ``connection`` handler gets it."""
 
-    __slots__ = ("_any", "_listeners", "_member", "_server", "_uses", "data", "handshake", "id")
+    __slots__ = (
+        "_any",
+        "_ends",
+        "_listeners",
+        "_member",
+        "_server",
+        "_uses",
+        "data",
+        "handshake",
+        "id",
+    )
 
     def __init__(self, server: Server, member: Member, handshake: Handshake) -> None:
         self._server = server
@@ -157,6 +170,7 @@ class Socket:
         self._listeners: dict[str, list[tuple[Callee, bool]]] = {}
         self._any: list[Callee] = []
         self._uses: list[Callee] = []
+        self._ends: list[Callee] = []
         #: The sid.
         self.id: str = member.sid
         #: The app's own, for as long as the socket lives.
@@ -168,6 +182,23 @@ class Socket:
     def rooms(self) -> set[Any]:
         """The rooms it is in, its own (named by its sid) included; empty once it has left."""
         return set(self._server.manager.get_rooms(self.id, self._member.namespace))
+
+    @property
+    def may_return(self) -> bool:
+        """Whether its session waits for it: asked in a ``disconnect`` handler."""
+        session = self._member.session
+        return session is not None and session.open and self._member.stage is not Stage.CONNECTED
+
+    def on_session_end(self, handler: Fn) -> Fn:
+        """Registers ``handler()`` to run when a lost client did not come back to its session."""
+        self._ends.append(Callee(handler))
+        return handler
+
+    def _over(self) -> None:
+        for callee in self._ends:
+            self._server.eio.spawn(
+                self._server.dispatcher.guarded, self.handshake.environ, "session end", callee
+            )
 
     @property
     def connected(self) -> bool:

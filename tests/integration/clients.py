@@ -181,10 +181,10 @@ class Client:
         return self.wait("ack", timeout=timeout, token=token)
 
     def call(self, event: str, *args: Any, timeout: float = DEADLINE) -> Any:
-        """Emit, wait for the acknowledgement and return its only argument."""
+        """Emit, wait for the acknowledgement and return its only argument, None for none."""
         values = self.answer(self.ask(event, *args), timeout)
-        assert len(values) == 1, f"{len(values)} values acknowledged instead of one: {values}"
-        return values[0]
+        assert len(values) <= 1, f"{len(values)} values acknowledged instead of one: {values}"
+        return values[0] if values else None
 
     def burst(self, event: str, *args: Any, count: int, start: int = 0) -> None:
         """Emit `count` times in one tick; `SEQ` in the arguments is the message's number."""

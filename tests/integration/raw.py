@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -72,12 +74,14 @@ class RawWebSocket(_Peer):
         url = f"ws://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
         self.connection: ClientConnection = connect(
             url + (f"&sid={sid}" if sid else ""),
+            # A socket of our own, so that no proxy of the environment's comes between.
+            sock=socket.create_connection(("127.0.0.1", server.port)),
             compression=None,
             max_size=None,
             open_timeout=DEADLINE,
             ping_interval=None,
             close_timeout=5,
-        )
+        ).__enter__()
         if sid is None:
             opening = self.receive()
             assert isinstance(opening, str) and opening.startswith("0{"), opening
@@ -107,9 +111,15 @@ class RawWebSocket(_Peer):
     def receive_close(self) -> tuple[list[str | bytes], int]:
         """Receive until the server closes; what came before that, and the WebSocket close code."""
         packets: list[str | bytes] = []
+        end = time.monotonic() + DEADLINE
         with suppress(ConnectionClosed):
             while True:
-                packets.append(self.receive())
+                assert time.monotonic() < end, f"still open after {packets}"
+                packet = self.connection.recv(DEADLINE)
+                if packet == "2":
+                    self.send("3")
+                else:
+                    packets.append(packet)
         code = self.connection.close_code
         assert code is not None
         return packets, code

@@ -226,8 +226,11 @@ _COMPLAINTS = (
     "WARNING:", "ERROR:", "Warning:", "SystemExit", "BlockingSwitchOutError",
 )  # fmt: skip
 
-#: Werkzeug says this of itself at each start.
-_HARMLESS = ("WARNING: This is a development server",)
+#: Werkzeug and uWSGI say these of themselves at each start.
+_HARMLESS = (
+    "WARNING: This is a development server",
+    "WARNING: you are running uWSGI as root",
+)
 
 
 def complaints(log: str) -> list[str]:

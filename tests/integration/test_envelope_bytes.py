@@ -12,7 +12,7 @@ from tests.integration.servers import Running, running
 
 @pytest.fixture(scope="module", params=["listen", "werkzeug"])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
-    with running(request.param, namespaces=["/", "/calls"]) as server:
+    with running(request.param, environ={"RTCIO_TEST_LISTENERS": "/calls"}) as server:
         yield server
 
 

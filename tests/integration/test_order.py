@@ -125,9 +125,7 @@ def _burst_until_upgraded(a: Client, b: Client, *, upgrading: Client) -> int:
         b.wait_for("#rtcio:message", count=count)
 
 
-def test_a_burst_of_several_requests_arrives_in_order(
-    server: Running, node: Driver
-) -> None:
+def test_a_burst_of_several_requests_arrives_in_order(server: Running, node: Driver) -> None:
     a = node.connect(server.url, transports=["polling"])
     b = node.connect(server.url, transports=["polling"])
     a.burst("#rtcio:message", a.envelope(b, [SEQ, "x" * 20_000]), count=200)

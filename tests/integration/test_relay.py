@@ -117,7 +117,7 @@ def test_an_acknowledgement_of_a_relay_is_neither_forwarded_nor_sent(trio: list[
         0,
         "",
         False,
-        {"π": "☎ \u2028 \x00 \ud83d\udcde", "big": 2**53, "small": 1e-7, "null": None},
+        {"π": "☎ \u2028 \x00 \U0001f4de", "big": 2**53, "small": 1e-7, "null": None},
     ],
     ids=["bytes", "nested bytes", "an empty list", "zero", "an empty text", "false", "odd values"],
 )

@@ -7,6 +7,7 @@ python-socketio as it is), with which options (`RTCIO_TEST_OPTIONS`, JSON) and w
 
 from __future__ import annotations
 
+import builtins
 import json
 import logging
 import os
@@ -92,6 +93,12 @@ def rooms() -> Any:
     return flask.jsonify(found)
 
 
+@app.get("/connections")
+def connections() -> Any:
+    """The Engine.IO connections that python-socketio knows."""
+    return flask.jsonify(list(server.environ))
+
+
 @app.get("/stats")
 def stats() -> Any:
     return flask.jsonify(_plain(server.stats()))
@@ -108,7 +115,11 @@ def connect(sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         server.enter_room(sid, room)
     if wishes.get("slow"):
         heard.append(["connecting", wishes["slow"]])
-        released.wait(30)
+        released.wait(60)
+        heard.append(["connected", wishes["slow"]])
+    if "type-error" in environ["QUERY_STRING"]:
+        heard.append(["connect"])
+        raise TypeError("the app's own")
     if wishes.get("refuse"):
         raise socketio.exceptions.ConnectionRefusedError("not you", {"why": "said so"})
 
@@ -119,8 +130,8 @@ def disconnect(sid: str, reason: Any = None) -> None:
     for room in server.rooms(sid):
         if room != sid:
             server.emit("gone", {"id": sid}, to=room, skip_sid=sid)
-    if os.environ.get("RTCIO_TEST_DISCONNECT_RAISES"):
-        raise RuntimeError("the app's own disconnect handler raises")
+    if error := os.environ.get("RTCIO_TEST_DISCONNECT_RAISES"):
+        raise getattr(builtins, error)("the app's own disconnect handler raises")
 
 
 @server.on("join-room")

@@ -431,7 +431,7 @@ def test_attachments_cross(pair: tuple[Server, Server]) -> None:
     here, there = pair
     a, b = Polling(here).join(), Polling(there).join()
     envelope = f'{{"source":"{a.sid}","target":"{b.sid}","data":{{"_placeholder":true,"num":0}}}}'
-    assert a.post(f'451-7["#rtcio:message",{envelope}]', "bAQL/") == 200
+    a.send(f'51-7["#rtcio:message",{envelope}]', b"\x01\x02\xff")
     assert b.next() == f'51-["#rtcio:message",{envelope}]'
     assert b.next() == "bAQL/"
 

@@ -1,11 +1,13 @@
-"""Clients that speak Engine.IO to a server in this process: its WSGI application, no network.
+"""Clients that speak Engine.IO to a server in this process, with no network between them.
 
-`Polling` calls the server as a WSGI server would, request by request, so everything behind it is
-the real thing: the engine, the inboxes and their greenlets, the handlers.
+`Polling` calls the server as a WSGI server would, request by request; `WebSocket` holds the other
+end of a socket pair. Everything behind is the real thing: the engine, the inboxes and their
+greenlets, the handlers, and for a WebSocket gevent's hub.
 """
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import sys
@@ -15,8 +17,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import gevent
+import gevent.socket
 
 from rtcio_sync import Server
+from rtcio_sync.connection import Connection
+from rtcio_sync.engine_socket import Socket as Link
+from tests.frames import masked
 
 #: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
 DEADLINE = 10.0
@@ -85,31 +91,15 @@ def request(application: Any, environ: dict[str, Any]) -> tuple[int, dict[str, s
     return int(told["status"][:3]), told["headers"], body
 
 
-class Polling:
-    """One Engine.IO client on polling, in as many namespaces as it joins.
+class Client:
+    """What clients on either transport share: one connection, in as many namespaces as it joins."""
 
-    ``app``: the WSGI application to call; by default the server's own.
-    """
+    server: Server
+    eio_sid: str
 
-    def __init__(
-        self,
-        server: Server,
-        *,
-        app: Any = None,
-        headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
-    ) -> None:
-        self.server = server
-        self.app = app if app is not None else server.handle_request
-        self.path = f"{server.path}/"
-        self.headers = dict(headers or {})
-        self.query = dict(query or {})
+    def __init__(self) -> None:
         self.sids: dict[str, str] = {}
-        self.queue: list[Any] = []
-        with in_time():
-            status, _, body = self._request("GET")
-        assert status == 200, body
-        self.eio_sid = json.loads(body[1:])["sid"]
+        self.queue: list[str] = []
 
     @property
     def sid(self) -> str:
@@ -120,23 +110,20 @@ class Polling:
         """The server's side of this connection."""
         return self.server.eio.sockets.get(self.eio_sid)
 
-    def _request(self, method: str, body: bytes = b"", sid: str = "") -> tuple[int, Any, bytes]:
-        query = {**self.query, "sid": sid} if sid else self.query
-        return request(
-            self.app,
-            environ_of(method, query, path=self.path, body=body, headers=self.headers),
-        )
+    @property
+    def member(self) -> Any:
+        """The server's side of the socket in ``/``."""
+        return self.server.manager.member_of(self.eio_sid, "/")
+
+    def send(self, *packets: str | bytes) -> None:
+        """Sends Socket.IO packets; bytes are attachments."""
+        raise NotImplementedError
+
+    def more(self) -> list[str]:
+        """Waits for Engine.IO packets: text with the type in front, attachments as ``b`` base64."""
+        raise NotImplementedError
 
     # -- to the server ---------------------------------------------------------------------------
-
-    def post(self, *packets: str) -> int:
-        """Sends Engine.IO packets in one request; its status."""
-        with in_time():
-            return self._request("POST", SEPARATOR.join(packets).encode(), self.eio_sid)[0]
-
-    def send(self, *packets: str) -> None:
-        """Sends Socket.IO packets, as messages."""
-        assert self.post(*(f"4{each}" for each in packets)) == 200
 
     def emit(self, *arguments: Any, namespace: str = "/", number: int | None = None) -> None:
         self.send(event(*arguments, namespace=namespace, number=number))
@@ -150,27 +137,20 @@ class Polling:
         where = "" if namespace == "/" else f"{namespace},"
         self.send(f"0{where}{'' if auth is None else json.dumps(auth)}")
 
-    def join(self, namespace: str = "/", auth: Any = None) -> Polling:
+    def join(self, namespace: str = "/", auth: Any = None) -> Any:
         """Sends CONNECT and waits for its answer, which has to be the sid."""
         self.ask_to_join(namespace, auth)
+        return self.joined(namespace)
+
+    def joined(self, namespace: str = "/") -> Any:
+        """Waits for the answer to CONNECT."""
         where = "" if namespace == "/" else f"{namespace},"
         answer = self.next(lambda packet: packet[:1] in ("0", "4"))
         assert answer.startswith(f"0{where}{{"), answer
         self.sids[namespace] = json.loads(answer[1 + len(where) :])["sid"]
         return self
 
-    def close(self) -> None:
-        """Ends the transport, as a page that is closed."""
-        assert self.post("1") == 200
-
     # -- from the server -------------------------------------------------------------------------
-
-    def poll(self) -> list[str]:
-        """Waits for one answer to a poll: its packets, Engine.IO's type in front of each."""
-        with in_time():
-            status, _, body = self._request("GET", sid=self.eio_sid)
-        assert status == 200, body
-        return body.decode().split(SEPARATOR)
 
     def next(self, fits: Callable[[str], bool] = lambda packet: True) -> str:
         """The next Socket.IO packet that ``fits``, without Engine.IO's type; others stay queued."""
@@ -179,8 +159,8 @@ class Polling:
                 for packet in self.queue:
                     if fits(packet):
                         self.queue.remove(packet)
-                        return str(packet)
-                for packet in self.poll():
+                        return packet
+                for packet in self.more():
                     assert packet[0] in "4b", packet
                     self.queue.append(packet if packet[0] == "b" else packet[1:])
 
@@ -205,6 +185,124 @@ class Polling:
     def heard(self, name: str, namespace: str = "/") -> list[Any]:
         """The first argument of each event of that name, up to now."""
         return [each[1] for each in self.events(namespace) if each[0] == name]
+
+
+class Polling(Client):
+    """A client on polling. ``app``: the WSGI application to call; by default the server's own."""
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        app: Any = None,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.server = server
+        self.app = app if app is not None else server.handle_request
+        self.path = f"{server.path}/"
+        self.headers = dict(headers or {})
+        self.query = dict(query or {})
+        with in_time():
+            status, _, body = self._request("GET")
+        assert status == 200, body
+        self.eio_sid = json.loads(body[1:])["sid"]
+
+    def _request(self, method: str, body: bytes = b"", sid: str = "") -> tuple[int, Any, bytes]:
+        query = {**self.query, "sid": sid} if sid else self.query
+        return request(
+            self.app,
+            environ_of(method, query, path=self.path, body=body, headers=self.headers),
+        )
+
+    def post(self, *packets: str) -> int:
+        """Sends Engine.IO packets in one request; its status."""
+        with in_time():
+            return self._request("POST", SEPARATOR.join(packets).encode(), self.eio_sid)[0]
+
+    def send(self, *packets: str | bytes) -> None:
+        assert self.post(*map(_polled, packets)) == 200
+
+    def close(self) -> None:
+        """Ends the transport, as a page that is closed."""
+        assert self.post("1") == 200
+
+    def poll(self) -> tuple[int, list[str]]:
+        """Waits for one answer to a poll: its status, and its packets."""
+        with in_time():
+            status, _, body = self._request("GET", sid=self.eio_sid)
+        return status, body.decode().split(SEPARATOR)
+
+    def more(self) -> list[str]:
+        status, packets = self.poll()
+        assert status == 200, packets
+        return packets
+
+
+def _polled(packet: str | bytes) -> str:
+    if isinstance(packet, bytes):
+        return "b" + base64.b64encode(packet).decode()
+    return f"4{packet}"
+
+
+class WebSocket(Client):
+    """A client on a WebSocket, after its handshake; the server's side is driven by the hub."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
+        eio = server.eio
+        self.sock, theirs = gevent.socket.socketpair()
+        self.eio_sid = eio.generate_id()
+        link = eio.sockets[self.eio_sid] = Link(eio, self.eio_sid)
+        server._handle_eio_connect(self.eio_sid, environ_of("GET", {"transport": "websocket"}))
+        wire = Connection(
+            theirs,
+            link,
+            max_size=eio.max_http_buffer_size,
+            max_buffered=eio.limits.max_buffered_bytes,
+        )
+        eio.heartbeat.begin(link)
+        link.open_wire(wire)
+
+    def send(self, *packets: str | bytes) -> None:
+        for packet in packets:
+            if isinstance(packet, bytes):
+                self.sock.sendall(masked(2, packet))
+            else:
+                self.sock.sendall(masked(1, f"4{packet}".encode()))
+
+    def close(self) -> None:
+        """Ends TCP without a word, as a process that is killed."""
+        self.sock.close()
+
+    def frame(self) -> tuple[int, bytes]:
+        """The next frame's opcode and payload; opcode -1 at the end of TCP."""
+        with in_time():
+            try:
+                first, size = self._exactly(2)
+                if size >= 126:
+                    size = int.from_bytes(self._exactly(2 if size == 126 else 8), "big")
+                return first & 0x0F, self._exactly(size)
+            except EOFError:
+                return -1, b""
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = self.sock.recv(size - len(data))
+            if not more:
+                raise EOFError
+            data += more
+        return data
+
+    def more(self) -> list[str]:
+        opcode, payload = self.frame()
+        assert opcode in (1, 2), (opcode, payload)
+        if opcode == 2:
+            return ["b" + base64.b64encode(payload).decode()]
+        return [payload.decode()]
 
 
 def event(*arguments: Any, namespace: str = "/", number: int | None = None) -> str:

@@ -5,7 +5,8 @@ in before that server's own dispatch, which relays in order and never displaces 
 
 Replaced on such a server, on the instance alone: ``_handle_eio_message``,
 ``_handle_eio_disconnect``, ``_handle_event``, and of its manager ``pre_disconnect`` and, with a
-pub/sub back end, ``_handle_emit``.
+pub/sub back end, ``_handle_emit``. Used as they are: ``_send_eio_packet``, and the manager's
+``_publish``.
 """
 
 from __future__ import annotations

@@ -129,18 +129,24 @@ class Dispatcher:
 
     def guarded(self, environ: Any, event: str, fn: Callable[..., Any], *args: Any) -> Any:
         """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
+        return first_answer(self.answers(environ, event, fn, *args))
+
+    def answers(
+        self, environ: Any, event: str, fn: Callable[..., Any], *args: Any
+    ) -> list[Any]:
+        """What ``fn`` returns, in a list; nothing in it when ``fn`` raises, as for `guarded`."""
         try:
-            return fn(*args)
+            return [fn(*args)]
         except ProtocolError as error:
             # What the client asked of the handler is refused to the client: no fault of the app's.
             if _raising.get():
                 raise
             self.counters.dropped[error.reason] += 1
             log.debug("a client asked for what is refused: %s", error.reason)
-            return None
+            return []
         except Exception:  # noqa: BLE001  (the app's code may raise anything; `failed` logs it)
             self.failed(environ, event)
-            return None
+            return []
 
     def failed(self, environ: Any, event: str) -> None:
         """Counts and logs the exception that is being handled; within `raising`, raises it."""

@@ -466,11 +466,10 @@ class Server(socketio.Server):
         if member is None:
             return
         event, args = data[0], tuple(data[1:])
-        answered, answer = self._guarded(
-            member, event, args, self._answer, member, event, args
-        ) or (False, None)
-        if answered and id is not None:
+        answers = self._guarded(member, event, args, self._answers, member, event, args)
+        if answers and id is not None:
             # Guarded too: what a handler returns may be nothing that can be encoded.
+            answer = first_answer(answers)
             self._guarded(member, event, args, self._send_ack, member, id, answer)
 
     def _send_ack(self, member: Member, id: int, answer: Any) -> None:
@@ -479,22 +478,22 @@ class Server(socketio.Server):
         )
         self._send_packet(member.eio_sid, pkt)
 
-    def _answer(
-        self, member: Member, event: str, args: tuple[Any, ...], *, asked: bool = False
-    ) -> tuple[bool, Any]:
-        """Runs both idioms' handlers of one event: whether there were any, and what they say."""
+    def _answers(
+        self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False
+    ) -> list[Any]:
+        """Runs both idioms' handlers of one event: what each returned that did not raise.
+
+        ``passed``: the socket's middlewares have run already.
+        """
         socket: Socket | None = member.socket
-        if socket is not None and not asked and not self._passes(socket, event, args):
-            return False, None
+        if socket is not None and not passed and not self._passes(socket, event, args):
+            return []
         environ = self.environ.get(member.eio_sid)
-        said = self.dispatcher.guarded(
+        said = self.dispatcher.answers(
             environ, event, self._trigger_event, event, member.namespace, member.sid, *args
         )
-        answers = [] if said is self.not_handled else [said]
-        if socket is not None:
-            heard, said = socket._receive(event, args)
-            answers += [said] if heard else []
-        return bool(answers), first_answer(answers)
+        answers = [each for each in said if each is not self.not_handled]
+        return answers if socket is None else answers + socket._receive(event, args)
 
     def _passes(self, socket: Socket, event: str, args: tuple[Any, ...]) -> bool:
         try:
@@ -516,7 +515,7 @@ class Server(socketio.Server):
             if member.socket is not None and not self._passes(member.socket, event, args):
                 return
             self.relay.forward(member, passage)
-            self._answer(member, event, args, asked=True)
+            self._answers(member, event, args, passed=True)
 
         if member.observed:
             self._guarded(member, event, args, go)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import socketio
 
-from .dispatch import Callee, first_answer
+from .dispatch import Callee
 from .errors import OptionError
 from .events import RESERVED_EVENTS, RtcioEvents
 from .manager import Member, Stage
@@ -331,19 +331,21 @@ class Socket:
         for use in self._uses:
             use(event, list(args))
 
-    def _receive(self, event: str, args: tuple[Any, ...]) -> tuple[bool, Any]:
-        """Runs the handlers of one event: whether there were any, and the acknowledgement."""
-        guarded, environ = self._server.dispatcher.guarded, self.handshake.environ
+    def _receive(self, event: str, args: tuple[Any, ...]) -> list[Any]:
+        """Runs the handlers of one event: what each returned that did not raise."""
+        dispatcher, environ = self._server.dispatcher, self.handshake.environ
         for each in self._any:
-            guarded(environ, event, each, event, *args)
+            dispatcher.guarded(environ, event, each, event, *args)
         listeners = self._listeners.get(event)
         if not listeners:
-            return False, None
+            return []
         if any(once for _, once in listeners):
             self._listeners[event] = [each for each in listeners if not each[1]]
             self._server._observe(self._member)
-        answers = [guarded(environ, event, callee, *args) for callee, _ in listeners]
-        return True, first_answer(answers)
+        answers: list[Any] = []
+        for callee, _ in listeners:
+            answers += dispatcher.answers(environ, event, callee, *args)
+        return answers
 
     def _end(self, event: str, reason: str) -> None:
         for callee, _ in self._listeners.get(event, ()):

@@ -67,7 +67,11 @@ class Inbound:
         """Takes one message: an Engine.IO packet's bytes, or a binary message's."""
         if self.late:
             text = message if binary else message[1:].decode()
-            link.enqueue(("message", text, self._hold_relays(link)))
+            if not binary and self.server.packet_class.uses_binary_events and text[:1] == "3":
+                # An acknowledgement: a handler in the inbox may be waiting for it.
+                self.server.eio.spawn(self._message, link, text, [])
+            else:
+                link.enqueue(("message", text, self._hold_relays(link)))
             return
         try:
             decoded = self._decode(link, message if binary else message[1:].decode())

@@ -141,6 +141,11 @@ class Socket(socket.Socket):
         return self.root is not None or bool(self.members)
 
     @property
+    def waiting(self) -> int:
+        """Bytes that wait for the client."""
+        return self.outbox_bytes if self.wire is None else self.wire.buffered + self.outbox_bytes
+
+    @property
     def connected(self) -> bool:
         return self.state is not State.OPENING
 

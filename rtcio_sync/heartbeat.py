@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from .metrics import Lag
+
 if TYPE_CHECKING:
     from .engine import Server
     from .engine_socket import Socket
@@ -23,6 +25,7 @@ __all__ = ["Heartbeat"]
 
 log = logging.getLogger(__name__)
 
+LAG_EVERY = 0.5  # seconds between two looks at how late the event loop is
 LATENESS = 0.05  # seconds by which a timer may be late without anybody's fault
 
 
@@ -41,6 +44,7 @@ class Heartbeat:
         self._alarm: Any = None
         self._running = False
         self._wakes_at = math.inf
+        self._lag = Lag()
 
     # -- hub or greenlet ---------------------------------------------------------------------
 
@@ -101,8 +105,23 @@ class Heartbeat:
             # First "never": what another thread queues meanwhile then sets the alarm.
             self._wakes_at = math.inf
             due = self._wakes_at = self._next()
-            alarm.wait(None if due == math.inf else max(0.0, due - self.now()))
+            if due == math.inf:
+                alarm.wait()
+            else:
+                self._wait(alarm, due)
             alarm.clear()
+
+    def _wait(self, alarm: Any, due: float) -> None:
+        # At least twice a second, to see how late that comes: as late as everything else.
+        now = self.now()
+        seconds = max(0.0, min(due - now, LAG_EVERY))
+        if not alarm.wait(seconds):
+            self._lag.note(self.now(), self.now() - now - seconds)
+
+    @property
+    def lag(self) -> float:
+        """Seconds that the event loop was late at its worst lately."""
+        return self._lag.worst(self.now())
 
     def _next(self) -> float:
         queues: tuple[Any, ...] = (self._pings, self._pongs, self._joins, self._later)

@@ -145,6 +145,8 @@ class Recovery:
         self._later = later
         self._end = end
         self._sessions: dict[str, Session] = {}
+        #: How many sessions wait for their client.
+        self.away = 0
         #: The offset of the last event.
         self.last = 0
 
@@ -174,6 +176,7 @@ class Recovery:
         """The client is away: its member stays, for a while."""
         session: Session = member.session
         member.stage = Stage.AWAY
+        self.away += 1
         self._later(self.options.max_disconnection_duration, self._expire, session, member.returns)
 
     def _expire(self, session: Session, returns: int) -> None:

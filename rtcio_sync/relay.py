@@ -109,6 +109,7 @@ class Relay:
                             else:
                                 wire.send(self._stamped(target.session, message))  # type: ignore[union-attr]
                             self.counters.relayed += 1
+                            self.counters.relayed_bytes += len(message)
                             return
                 # Surplus arguments, no object, a missing field, an unknown target, JSON that only
                 # `json` takes: whatever it is, the ordinary way decides and counts it.
@@ -174,6 +175,7 @@ class Relay:
             session.keep(offset, b"".join([pkt.frame() for pkt in pkts]))
         self.manager.hand_over(target, pkts)
         self.counters.relayed += 1
+        self.counters.relayed_bytes += sum(len(piece) for piece in pieces)
 
     def drop(self, reason: str) -> None:
         """Counts a message that goes nowhere, and logs it at debug."""

@@ -12,13 +12,14 @@ no ghosts, arity), ``_handle_eio_message`` (for those who hand in messages thems
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import socketio
 from socketio import exceptions, packet
 
-from . import engine, flask, serving
+from . import engine, flask, prometheus, serving
 from .dispatch import Dispatcher, first_answer, raising
 from .engine_socket import Socket as Link
 from .envelope import Drop
@@ -65,6 +66,7 @@ class Server(socketio.Server):
         self._spaces: dict[str, Namespace] = {}
         self._limits: dict[str, Limits] = {}
         self._stop: Any = None
+        self._metrics: Any = None
         chosen = self.options
         super().__init__(
             client_manager=graft(chosen.client_manager or RoomIndex()),
@@ -155,20 +157,45 @@ class Server(socketio.Server):
         """
         return TestClient(self, app if app is not None else self.app, namespace, **options)
 
+    @property
+    def metrics_app(self) -> Callable[..., Iterable[bytes]]:
+        """A WSGI application with `stats` as Prometheus metrics; needs the extra ``prometheus``.
+
+        Raises `RuntimeError` without it.
+        """
+        made: Callable[..., Iterable[bytes]] | None = self._metrics
+        if made is None:
+            made = self._metrics = prometheus.metrics_app(self)
+        return made
+
     def stats(self) -> dict[str, Any]:
-        """Plain counters since the start, and how many sockets and rooms there are now."""
+        """What was counted since the start, and how many there are now; no names, no ids.
+
+        ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``, ``greenlets``
+        and ``hub_lag_seconds`` (the worst of the last 15 s) are of this moment. The dicts
+        ``disconnects_by_reason``, ``dropped`` and ``closed`` have a count for each reason.
+        """
         count = self.counters
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
         return {
             "connected": count.connects - count.disconnects,
+            "away": self.recovery.away if self.recovery is not None else 0,
             "connections": len(self.eio.sockets),
             "rooms": max(0, rooms),
             "connects": count.connects,
+            "recoveries": count.recoveries,
             "disconnects": count.disconnects,
+            "disconnects_by_reason": dict(count.reasons),
             "relayed": count.relayed,
+            "relayed_bytes": count.relayed_bytes,
             "dropped": dict(count.dropped),
             "closed": dict(count.closed),
+            "handlers": count.handlers,
+            "handler_seconds": count.handler_seconds,
             "handler_errors": count.handler_errors,
+            "send_buffer_bytes": sum(link.waiting for link in list(self.eio.sockets.values())),
+            "greenlets": self.eio.working,
+            "hub_lag_seconds": self.eio.heartbeat.lag,
         }
 
     # -- Socket.IO's own idiom ---------------------------------------------------------------------
@@ -393,7 +420,12 @@ class Server(socketio.Server):
             with self.dispatcher.context(environ, member.sid, member.namespace, event, args):
                 return self.dispatcher.guarded(environ, event, fn, *given)
 
-        return self.dispatcher.guarded(environ, event, inside)
+        begun = time.perf_counter()
+        try:
+            return self.dispatcher.guarded(environ, event, inside)
+        finally:
+            self.counters.handlers += 1
+            self.counters.handler_seconds += time.perf_counter() - begun
 
     # -- from the engine: greenlet, but where it says hub ------------------------------------------
 

@@ -195,6 +195,7 @@ class Sessions:
         finally:
             server.relay.peer_left(member)
             server.counters.disconnects += 1
+            server.counters.reasons[node_reason(reason)] += 1
             if server.recovery is not None and server.recovery.may_return(member, reason):
                 self._park(server.recovery, member)
             else:
@@ -203,6 +204,8 @@ class Sessions:
     def end(self, member: Member) -> None:
         """A session is over whose client was away; its handlers have run. # hub or greenlet"""
         if member.stage is Stage.AWAY:
+            if self.server.recovery is not None:
+                self.server.recovery.away -= 1
             self._remove(member)
             if member.socket is not None:
                 member.socket._over()
@@ -317,7 +320,10 @@ class Sessions:
             link.session[member.namespace] = kept
         member.kept = member.told = None
         member.recovered = True
+        self.server.counters.recoveries += 1
         member.returns += 1
+        if member.stage is Stage.AWAY and self.server.recovery is not None:
+            self.server.recovery.away -= 1
         member.stage = Stage.CONNECTED
         if old is not None and not old.joined:
             old.close(abort=True, reason="transport close")  # nobody is in it: no one hears of it

@@ -89,6 +89,10 @@ class TestClient:
         self._ids = itertools.count(1)
         self._partial: Any = None
         self._auth = auth
+        self._pid: str | None = None
+        self._offset: str | None = None
+        #: Whether the last connection came back to its session (connection state recovery).
+        self.recovered = False
         self._environ = _environ(server.path, headers or {}, query or {})
         if app is not None:
             self._environ["rtcio.app"] = app
@@ -109,7 +113,10 @@ class TestClient:
         eio.sockets[link.sid] = link
         self.server._handle_eio_connect(link.sid, dict(self._environ))
         self.error = None
-        self._send(packet.CONNECT, self._auth)
+        # As socket.io-client does: with what gives it its session back, if it had one.
+        again = {"pid": self._pid, "offset": self._offset} if self._pid is not None else {}
+        known = {key: value for key, value in again.items() if value is not None}
+        self._send(packet.CONNECT, {**(self._auth or {}), **known} if known else self._auth)
 
     def disconnect(self) -> None:
         """Leaves, as a browser that closes its page does."""
@@ -190,12 +197,20 @@ class TestClient:
             return
         kind = pkt.packet_type
         if kind in (packet.EVENT, packet.BINARY_EVENT):
-            self._events.append((pkt.data[0], pkt.data[1:]))
+            args = pkt.data[1:]
             if pkt.id is not None:
-                self._asked.append((pkt.data[0], pkt.data[1:], pkt.id))
+                self._asked.append((pkt.data[0], args, pkt.id))
+            elif self._pid is not None and args and isinstance(args[-1], str):
+                self._offset = args.pop()  # the server's, behind what the app sent
+            self._events.append((pkt.data[0], args))
         elif kind in (packet.ACK, packet.BINARY_ACK):
             self._answers[pkt.id] = pkt.data
         elif kind == packet.CONNECT:
+            pid = pkt.data.get("pid")
+            self.recovered = pid is not None and pid == self._pid
+            if not self.recovered:
+                self._offset = None
+            self._pid = pid
             self.sid = pkt.data["sid"]
         else:
             self.sid = None

@@ -24,6 +24,7 @@ TIERS = (
         "engine",
         "manager",
         "packets",
+        "recovery",
         "relay",
     ),
     (
@@ -35,6 +36,7 @@ TIERS = (
         "flask",
         "serving",
         "testing",
+        "prometheus",
         "server",
     ),
     ("lobby", "loading", "cli", "__main__"),

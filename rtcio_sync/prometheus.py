@@ -1,0 +1,78 @@
+"""The counters as Prometheus metrics; needs the extra ``prometheus``.
+
+Nothing is counted here: a scrape reads what `metrics.Counters` holds, so that the way of a message
+knows no labels and no locks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .server import Server
+
+__all__ = ["metrics_app"]
+
+_GAUGES = {
+    "connected": ("sockets", "Sockets that are in a namespace."),
+    "away": ("sockets_away", "Sockets that lost their connection and may come back."),
+    "connections": ("connections", "Open Engine.IO connections."),
+    "rooms": ("rooms", "Rooms with somebody in them, the sockets' own left out."),
+    "send_buffer_bytes": ("send_buffer_bytes", "Bytes that wait for clients to read them."),
+    "hub_lag_seconds": ("hub_lag_seconds", "The worst lateness of the event loop lately."),
+    "greenlets": ("greenlets", "Greenlets that work off what clients sent."),
+}
+_COUNTERS = {
+    "connects": ("connects", "Sockets that joined a namespace."),
+    "recoveries": ("recoveries", "Sockets that came back to their session."),
+    "relayed": ("relayed_messages", "Envelopes relayed."),
+    "relayed_bytes": ("relayed_bytes", "Bytes of the envelopes relayed."),
+    "handlers": ("handler_events", "Events that the app's handlers ran for."),
+    "handler_seconds": ("handler_seconds", "Seconds that the app's handlers took."),
+    "handler_errors": ("handler_errors", "Exceptions that the app's handlers raised."),
+}
+_LABELLED = {
+    "disconnects_by_reason": ("disconnects", "Sockets that left a namespace, by reason."),
+    "dropped": ("dropped_messages", "Messages dropped, by reason."),
+    "closed": ("closed_connections", "Connections closed or refused by the server, by reason."),
+}
+
+
+class _Collector:
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        stats = self.server.stats()
+        for key, (name, help_) in _GAUGES.items():
+            yield GaugeMetricFamily(f"rtcio_{name}", help_, value=stats[key])
+        for key, (name, help_) in _COUNTERS.items():
+            yield CounterMetricFamily(f"rtcio_{name}", help_, value=stats[key])
+        for key, (name, help_) in _LABELLED.items():
+            family = CounterMetricFamily(f"rtcio_{name}", help_, labels=["reason"])
+            for reason, count in sorted(stats[key].items()):
+                family.add_metric([reason], count)
+            yield family
+
+
+def metrics_app(server: Server) -> Callable[..., Iterable[bytes]]:
+    """A WSGI application that answers with the metrics of ``server`` and of its process.
+
+    Raises `RuntimeError` where ``prometheus_client`` is not installed.
+    """
+    try:
+        from prometheus_client import CollectorRegistry, make_wsgi_app
+        from prometheus_client.platform_collector import PlatformCollector
+        from prometheus_client.process_collector import ProcessCollector
+    except ImportError as error:
+        raise RuntimeError(
+            "metrics need prometheus_client: pip install 'rtcio-sync[prometheus]'"
+        ) from error
+    registry = CollectorRegistry()
+    registry.register(_Collector(server))
+    PlatformCollector(registry=registry)
+    ProcessCollector(registry=registry)
+    return make_wsgi_app(registry)

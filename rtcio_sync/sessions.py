@@ -52,7 +52,7 @@ class Sessions:
         auth = _without_session(auth) if server.recovery is not None else auth
         sid = server.manager.pre_connect(eio_sid, namespace)
         if sid is None:
-            self._refuse(eio_sid, namespace, "Unable to connect")
+            self._refuse(eio_sid, namespace, {"message": "Unable to connect"})
             return
         member = server.manager.member(sid, namespace)
         member.auth = auth

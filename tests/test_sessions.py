@@ -1,0 +1,636 @@
+"""A socket's life: admitted or refused, welcomed, gone once, and never a ghost."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+import socketio
+from gevent.event import Event
+
+from rtcio_sync import ConnectionRefusedError, Server
+from tests.wire import DEADLINE, Client, Polling, WebSocket, event, settle, until
+
+KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
+
+
+def ghosts(server: Server) -> Any:
+    """What a server with nobody connected still holds."""
+    manager = server.manager
+    return {
+        name: held
+        for name, held in {
+            "rooms": manager.rooms,
+            "members": manager.members,
+            "by connection": manager._by_eio_sid,
+            "callbacks": manager.callbacks,
+            "environ": server.environ,
+            # A closed one may be kept for a while, with a last word for the next poll.
+            "connections": [each for each in server.eio.sockets.values() if not each.closed],
+            "partial packets": server._binary_packet,
+        }.items()
+        if held
+    }
+
+
+# -- coming in -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_emitted_to_a_connecting_socket_follows_its_connect(kind: str) -> None:
+    server = Server()
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        server.emit("one", to=sid)
+        server.enter_room(sid, "tea")
+        server.emit("two", b"\x01", to="tea")
+        gevent.sleep(0.01)
+        server.emit("three")
+
+    client = KINDS[kind](server)
+    client.ask_to_join()
+    packets = [client.next() for _ in range(5)]
+    assert packets[0].startswith('0{"sid":')
+    assert packets[1:] == [
+        '2["one"]', '51-["two",{"_placeholder":true,"num":0}]', "bAQ==", '2["three"]'
+    ]  # fmt: skip
+
+
+def test_what_others_emit_to_a_connecting_socket_follows_its_connect_too() -> None:
+    server = Server()
+    entered, release = Event(), Event()
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        entered.set()
+        release.wait(DEADLINE)
+
+    client = Polling(server)
+    client.ask_to_join()
+    entered.wait(DEADLINE)
+    server.emit("news")
+    release.set()
+    client.joined()
+    assert client.events() == [["news"]]
+
+
+def test_a_server_without_any_handler_lets_everybody_in() -> None:
+    server = Server()
+    client = Polling(server).join()
+    assert server.manager.is_connected(client.sid, "/")
+    assert server.stats()["connects"] == 1
+
+
+def test_a_connection_handler_runs_after_connect_and_may_emit() -> None:
+    server = Server()
+    order: list[str] = []
+    server.on("connect", lambda sid, environ: order.append("connect"))
+    server.use(lambda socket: order.append("use"))
+
+    @server.on("connection")
+    def connection(socket: Any) -> None:
+        order.append("connection")
+        assert socket.connected
+        socket.emit("hello")
+
+    client = Polling(server).join()
+    assert client.events() == [["hello"]]
+    assert order == ["use", "connect", "connection"]
+
+
+def test_several_connection_handlers_run_in_order_and_one_that_raises_stops_none() -> None:
+    server = Server()
+    order: list[int] = []
+    server.on("connection", lambda socket: order.append(1))
+    server.on("connection", lambda socket: 1 / 0)
+    server.on("connection", lambda socket: order.append(3))
+    client = Polling(server).join()
+    until(lambda: client.member.ready)
+    assert order == [1, 3]
+    assert server.stats()["handler_errors"] == 1
+    assert server.manager.is_connected(client.sid, "/")
+
+
+def test_a_second_connect_is_refused_and_the_first_stays() -> None:
+    server = Server()
+    client = Polling(server).join()
+    client.ask_to_join()
+    answer = client.next()
+    assert answer[0] == "4"
+    assert json.loads(answer[1:])["message"] == "Unable to connect"
+    assert server.manager.is_connected(client.sid, "/")
+
+
+@pytest.mark.parametrize("namespace", ["/nowhere", "nowhere", "/ "])
+def test_an_unknown_namespace_is_refused(namespace: str) -> None:
+    server = Server()
+    client = Polling(server)
+    client.send(f"0/{namespace[1:]},")
+    assert client.next().endswith('{"message":"Invalid namespace"}')
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        lambda: Server(namespaces=["/calls"]),
+        lambda: Server(namespaces="*"),
+        lambda: with_(lambda server: server.of("/calls")),
+        lambda: with_(lambda server: server.of("calls")),
+        lambda: with_(lambda server: server.on("chat", lambda sid: None, namespace="/calls")),
+        lambda: with_(lambda server: server.register_namespace(socketio.Namespace("/calls"))),
+    ],
+    ids=["option", "any", "of", "of, short", "on", "class-based"],
+)
+def test_a_known_namespace_is_joined(known: Callable[[], Server]) -> None:
+    assert Polling(known()).join("/calls").sids["/calls"]
+
+
+def with_(known: Callable[[Server], Any]) -> Server:
+    server = Server()
+    known(server)
+    return server
+
+
+# -- refused ---------------------------------------------------------------------------------------
+
+REJECTED = {"message": "Connection rejected by server"}
+REFUSALS: dict[str, tuple[Callable[[], Any], Any]] = {
+    "False": (lambda: False, REJECTED),
+    "ours": (lambda: raises(ConnectionRefusedError("full", {"seats": 4})),
+             {"message": "full", "data": {"seats": 4}}),
+    "python-socketio's": (lambda: raises(socketio.exceptions.ConnectionRefusedError("full")),
+                          {"message": "full"}),
+    "the built-in": (lambda: raises(builtins.ConnectionRefusedError()),
+                     {"message": "Connection refused by server"}),
+    "an error": (lambda: raises(KeyError("a secret")), REJECTED),
+}  # fmt: skip
+
+
+def raises(error: BaseException) -> Any:
+    raise error
+
+
+def refusing(place: str, refuse: Callable[[], Any]) -> Server:
+    server = Server()
+    if place == "connect":
+
+        @server.on("connect")
+        def connect(sid: str, environ: Any) -> Any:
+            server.enter_room(sid, "tea")
+            server.emit("never", to=sid)
+            return refuse()
+
+    else:
+        server.use(lambda socket: refuse())
+    return server
+
+
+@pytest.mark.parametrize(
+    ("place", "refusal"),
+    [("connect", each) for each in REFUSALS]
+    + [("use", each) for each in REFUSALS if each != "False"],
+)
+def test_a_refused_client_is_told_why_and_leaves_nothing(place: str, refusal: str) -> None:
+    refuse, payload = REFUSALS[refusal]
+    server = refusing(place, refuse)
+    ran: list[str] = []
+    server.on("disconnect", lambda sid: ran.append("disconnect"))
+    server.on("connection", lambda socket: ran.append("connection"))
+    client = Polling(server)
+    client.ask_to_join()
+    answer = client.next()
+    assert answer[0] == "4"
+    assert json.loads(answer[1:]) == payload
+    assert server.stats()["connects"] == server.stats()["disconnects"] == 0
+    client.close()
+    settle()
+    assert ran == []
+    assert ghosts(server) == {}
+
+
+def test_only_an_error_is_logged() -> None:
+    for name, errors in (("ours", 0), ("an error", 1)):
+        server = refusing("connect", REFUSALS[name][0])
+        Polling(server).ask_to_join()
+        settle()
+        assert server.stats()["handler_errors"] == errors
+
+
+def test_a_middleware_that_refuses_keeps_connect_from_running() -> None:
+    server = Server()
+    ran: list[str] = []
+    server.on("connect", lambda sid, environ: ran.append("connect"))
+
+    @server.use
+    def use(socket: Any) -> None:
+        raise ConnectionRefusedError("no")
+
+    Polling(server).ask_to_join()
+    settle()
+    assert ran == []
+
+
+def test_a_refused_client_may_try_again_on_the_same_connection() -> None:
+    server = Server()
+    attempts: list[Any] = []
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any, auth: Any) -> Any:
+        attempts.append(auth)
+        return len(attempts) > 1
+
+    client = Polling(server)
+    client.ask_to_join()
+    assert client.next()[0] == "4"
+    client.join(auth={"token": "right"})
+    assert attempts == [None, {"token": "right"}]
+
+
+def test_peers_hear_nothing_of_a_refused_client() -> None:
+    server = Server()
+    peer = Polling(server).join()
+    server.enter_room(peer.sid, "tea")
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> bool:
+        server.enter_room(sid, "tea")
+        return False
+
+    Polling(server).ask_to_join()
+    settle()
+    assert peer.events() == []
+
+
+# -- always_connect --------------------------------------------------------------------------------
+
+
+def test_a_socket_may_be_let_in_before_it_is_asked() -> None:
+    server = Server(always_connect=True)
+    release = Event()
+    peer = Polling(server).join()
+    server.enter_room(peer.sid, "tea")
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> Any:
+        server.enter_room(sid, "tea")
+        release.wait(DEADLINE)
+        raise ConnectionRefusedError("no")
+
+    client = Polling(server).join()
+    release.set()
+    assert client.next()[0] == "1"
+    assert peer.next() == f'2["#rtcio:peer-left",{{"id":"{client.sid}"}}]'
+    assert server.stats()["connected"] == 1
+    assert server.stats()["disconnects"] == 1
+
+
+# -- no ghosts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("where", ["use", "connect", "connection", "an event"])
+def test_a_client_that_closes_while_a_handler_runs_leaves_nothing(where: str, kind: str) -> None:
+    server = Server()
+    entered, release = Event(), Event()
+    reasons: list[str] = []
+
+    def slow(sid: str) -> None:
+        entered.set()
+        release.wait(DEADLINE)
+        server.enter_room(sid, "tea")
+
+    if where == "use":
+        server.use(lambda socket: slow(socket.id))
+    elif where == "connect":
+        server.on("connect", lambda sid, environ: slow(sid))
+    elif where == "connection":
+        server.on("connection", lambda socket: slow(socket.id))
+    else:
+        server.on("slow", slow)
+    server.on("disconnect", lambda sid, reason: reasons.append(reason))
+    client = KINDS[kind](server)
+    client.ask_to_join()
+    client.send(event("slow"))
+    assert entered.wait(DEADLINE)
+    client.close()  # type: ignore[attr-defined]
+    settle()
+    assert reasons == []
+    release.set()
+    until(lambda: reasons)
+    settle()
+    assert ghosts(server) == {}
+    assert len(reasons) == 1
+    assert server.stats()["connects"] == server.stats()["disconnects"] == 1
+
+
+@pytest.mark.parametrize("event_name", ["disconnecting", "disconnect"])
+@pytest.mark.parametrize("idiom", ["server", "socket", "class"])
+def test_a_disconnect_handler_that_raises_leaves_nothing(
+    event_name: str, idiom: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+
+    def fail(*args: Any) -> None:
+        raise TypeError("the app's own")
+
+    if idiom == "server":
+        server.on(event_name, fail)
+    elif idiom == "socket":
+        server.on("connection", lambda socket: socket.on(event_name, fail))
+    else:
+        server.register_namespace(
+            type("Mine", (socketio.Namespace,), {f"on_{event_name}": fail})("/")
+        )
+    a, b = Polling(server).join(), Polling(server).join()
+    until(lambda: b.member.ready)
+    for client in (a, b):
+        server.enter_room(client.sid, "tea")
+    a.close()
+    assert b.next() == f'2["#rtcio:peer-left",{{"id":"{a.sid}"}}]'
+    b.close()
+    settle()
+    assert ghosts(server) == {}
+    assert server.stats()["handler_errors"] == 2
+
+
+def test_every_namespace_of_a_connection_is_left() -> None:
+    server = Server()
+    server.of("/calls")
+    left: list[str] = []
+    server.on("disconnect", lambda sid: raises(ValueError("the app's own")))
+    server.on("disconnect", lambda sid: left.append("/calls"), namespace="/calls")
+    client = Polling(server).join().join("/calls")
+    client.close()
+    until(lambda: left)
+    settle()
+    assert ghosts(server) == {}
+
+
+def test_leaving_one_namespace_keeps_the_connection_and_the_others() -> None:
+    server = Server()
+    server.of("/calls")
+    reasons: list[str] = []
+    server.on("disconnect", lambda sid, reason: reasons.append(reason), namespace="/calls")
+    client = Polling(server).join().join("/calls")
+    client.send("1/calls,")
+    until(lambda: reasons)
+    assert reasons == ["client disconnect"]
+    assert client.events() == []
+    client.join("/calls")
+
+
+# -- peer-left -------------------------------------------------------------------------------------
+
+
+WAYS_OUT: dict[str, tuple[Callable[[Any, Server], Any], str, str]] = {
+    "the page is closed": (
+        lambda client, server: client.close(), "client disconnect", "transport close"
+    ),
+    "DISCONNECT": (
+        lambda client, server: client.send("1"), "client disconnect", "client namespace disconnect"
+    ),
+    "server.disconnect": (
+        lambda client, server: server.disconnect(client.sid),
+        "server disconnect",
+        "server namespace disconnect",
+    ),
+    "socket.disconnect(True)": (
+        lambda client, server: server.of("/").sockets[client.sid].disconnect(True),
+        "server disconnect",
+        "server namespace disconnect",
+    ),
+    "a packet that cannot be read": (
+        lambda client, server: client.post("4x"), "transport error", "parse error"
+    ),
+    "the server stops": (
+        lambda client, server: server.eio.close_all(), "server disconnect", "server shutting down"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS_OUT)
+def test_each_way_out_has_its_reason_for_either_idiom(way: str) -> None:
+    out, upstream, node = WAYS_OUT[way]
+    server = Server()
+    told: list[Any] = []
+    for name in ("disconnecting", "disconnect"):
+        server.on(name, lambda sid, reason, name=name: told.append(("server", name, reason)))
+
+    @server.on("connection")
+    def connection(socket: Any) -> None:
+        for name in ("disconnecting", "disconnect"):
+            socket.on(name, lambda reason, name=name: told.append(("socket", name, reason)))
+
+    client = Polling(server).join()
+    until(lambda: client.member.ready)
+    out(client, server)
+    until(lambda: len(told) == 4)
+    settle()
+    assert told == [
+        ("server", "disconnecting", upstream),
+        ("socket", "disconnecting", node),
+        ("server", "disconnect", upstream),
+        ("socket", "disconnect", node),
+    ]
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS_OUT if way != "the server stops"])
+def test_a_peer_hears_once_and_before_any_handler(way: str) -> None:
+    out, _, _ = WAYS_OUT[way]
+    server = Server()
+    order: list[Any] = []
+    a, b = Polling(server).join(), Polling(server).join()
+    for room in ("tea", "coffee"):
+        for client in (a, b):
+            server.enter_room(client.sid, room)
+
+    def outbox() -> list[str]:
+        return [packet.data for packet in b.link.outbox or ()]
+
+    left = f'2["#rtcio:peer-left",{{"id":"{a.sid}"}}]'
+    for name in ("disconnecting", "disconnect"):
+        server.on(name, lambda sid: order.append(outbox()))
+    out(a, server)
+    until(lambda: len(order) == 2)
+    settle()
+    assert order == [[left], [left]]
+    assert b.packets() == [left]
+
+
+def test_a_peer_hears_at_once_though_a_handler_blocks() -> None:
+    server = Server()
+    release = Event()
+    server.on("block", lambda sid: release.wait(DEADLINE))
+    a, b = WebSocket(server).join(), Polling(server).join()
+    for client in (a, b):
+        server.enter_room(client.sid, "tea")
+    a.emit("block")
+    settle()
+    a.close()
+    assert b.next() == f'2["#rtcio:peer-left",{{"id":"{a.sid}"}}]'
+    release.set()
+
+
+def test_a_room_that_a_running_handler_still_joins_hears_too() -> None:
+    server = Server()
+    entered, release, gone = Event(), Event(), Event()
+
+    @server.on("join-room")
+    def join_room(sid: str) -> None:
+        entered.set()
+        release.wait(DEADLINE)
+        server.enter_room(sid, "late")
+
+    order: list[Any] = []
+
+    @server.on("disconnect")
+    def disconnect(sid: str) -> None:
+        order.append([packet.data for packet in late.link.outbox or ()])
+        gone.set()
+
+    a, early, late = (Polling(server).join() for _ in range(3))
+    for client, rooms in ((a, ["tea"]), (early, ["tea", "late"]), (late, ["late"])):
+        for room in rooms:
+            server.enter_room(client.sid, room)
+    a.emit("join-room")
+    assert entered.wait(DEADLINE)
+    a.close()
+    left = [["#rtcio:peer-left", {"id": a.sid}]]
+    assert early.events() == left
+    assert late.events() == []
+    release.set()
+    assert gone.wait(DEADLINE)
+    assert order == [[f'2["#rtcio:peer-left",{{"id":"{a.sid}"}}]']]
+    assert late.events() == left
+    assert early.events() == []
+
+
+def test_a_room_that_a_disconnect_handler_joins_hears_too() -> None:
+    server = Server()
+    a, b = Polling(server).join(), Polling(server).join()
+    server.on("disconnect", lambda sid: server.enter_room(sid, "late"))
+    server.enter_room(b.sid, "late")
+    a.close()
+    assert b.next() == f'2["#rtcio:peer-left",{{"id":"{a.sid}"}}]'
+    assert set(server.manager.rooms["/"]["late"]) == {b.sid}
+
+
+def test_a_socket_that_has_left_hears_nothing_of_itself() -> None:
+    server = Server()
+    a = Polling(server).join()
+    server.enter_room(a.sid, "tea")
+    server.disconnect(a.sid)
+    assert a.next() == "1"
+    assert a.queue == []
+
+
+# -- gone once -------------------------------------------------------------------------------------
+
+
+def test_the_handlers_of_a_disconnect_run_once_though_the_connection_ends_meanwhile() -> None:
+    server = Server()
+    release = Event()
+    reasons: list[str] = []
+
+    @server.on("disconnect")
+    def disconnect(sid: str, reason: str) -> None:
+        reasons.append(reason)
+        release.wait(DEADLINE)
+
+    client = Polling(server).join()
+    leaving = gevent.spawn(server.disconnect, client.sid)
+    until(lambda: reasons)
+    client.close()
+    settle()
+    release.set()
+    leaving.join(DEADLINE)
+    settle()
+    assert reasons == ["server disconnect"]
+    assert server.stats()["disconnects"] == 1
+    assert ghosts(server) == {}
+
+
+def test_a_socket_that_disconnects_itself_in_its_handler_is_gone_once() -> None:
+    server = Server()
+    runs: list[str] = []
+
+    @server.on("disconnect")
+    def disconnect(sid: str) -> None:
+        runs.append(sid)
+        server.disconnect(sid)
+
+    client = Polling(server).join()
+    server.disconnect(client.sid)
+    assert runs == [client.sid]
+
+
+def test_disconnecting_nobody_is_nothing() -> None:
+    server = Server()
+    server.disconnect("nobody")
+    client = Polling(server).join()
+    server.disconnect(client.sid)
+    server.disconnect(client.sid)
+    assert server.stats()["disconnects"] == 1
+
+
+# -- what a disconnect handler still has -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_disconnect_handler_has_the_rooms_the_session_and_the_environ(kind: str) -> None:
+    server = Server()
+    found: list[Any] = []
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        server.save_session(sid, {"name": "ann"})
+        with server.session(sid) as session:
+            session["age"] = 7
+
+    @server.on("disconnect")
+    def disconnect(sid: str) -> None:
+        found.append(set(server.rooms(sid)) - {sid})
+        found.append(server.get_session(sid))
+        found.append(server.get_environ(sid)["PATH_INFO"])
+
+    client = KINDS[kind](server).join()
+    server.enter_room(client.sid, "tea")
+    client.close()  # type: ignore[attr-defined]
+    until(lambda: len(found) == 3)
+    assert found == [{"tea"}, {"name": "ann", "age": 7}, "/socket.io/"]
+
+
+def test_the_session_of_a_stranger_is_a_key_error() -> None:
+    server = Server()
+    with pytest.raises(KeyError):
+        server.get_session("nobody")
+    with pytest.raises(KeyError):
+        server.save_session("nobody", {})
+
+
+def test_events_sent_before_the_end_are_handled_before_it() -> None:
+    server = Server()
+    log: list[str] = []
+    server.on("chat", lambda sid, text: log.append(text))
+    server.on("disconnect", lambda sid: log.append("disconnect"))
+    client = WebSocket(server).join()
+    client.send(event("chat", "one"), event("chat", "two"))
+    client.close()
+    until(lambda: "disconnect" in log)
+    assert log == ["one", "two", "disconnect"]
+
+
+def test_nothing_is_logged_of_an_ordinary_life(caplog: pytest.LogCaptureFixture) -> None:
+    server = Server()
+    caplog.set_level(logging.INFO)
+    client = WebSocket(server).join()
+    client.emit("chat")
+    client.close()
+    until(lambda: not server.eio.sockets)
+    assert caplog.records == []

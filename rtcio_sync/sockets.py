@@ -263,12 +263,16 @@ class Socket:
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
         """Sends an event to this client.
 
-        ``callback(*answer)`` runs when the client acknowledges it. Raises `OptionError` for a
-        reserved event name.
+        ``callback(*answer)`` runs when the client acknowledges it, with the arguments it declares.
+        Raises `OptionError` for a reserved event name, `TypeError` for what can't be a handler.
         """
         _check_name(event)
         self._server.manager.emit(
-            event, args, namespace=self._member.namespace, room=self.id, callback=callback
+            event,
+            args,
+            namespace=self._member.namespace,
+            room=self.id,
+            callback=None if callback is None else Callee(callback),
         )
 
     def send(self, *args: Any) -> None:
@@ -447,9 +451,12 @@ class Namespace(socketio.Namespace):
         """Sends an event to all of the namespace.
 
         With python-socketio's keywords (``to``, ``room``, ``skip_sid``, ``namespace``,
-        ``callback``, ``ignore_queue``, ``data``) it is python-socketio's method.
+        ``callback``, ``ignore_queue``, ``data``) it is python-socketio's method. Raises
+        `OptionError` for a reserved event name.
         """
-        data = options.pop("data", args if len(args) != 1 else args[0])
+        _check_name(event)
+        several = len(args) == 1 and isinstance(args[0], tuple)  # python-socketio's own spelling
+        data = options.pop("data", args[0] if several else args)
         options["namespace"] = options.get("namespace") or self.namespace
         self.server.emit(event, data, **options)
 

@@ -7,6 +7,7 @@ fails in its first half says that upstream has mended it.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -14,11 +15,16 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import geventwebsocket.websocket
 import pytest
 import socketio
+from websockets.frames import CloseCode
+from websockets.protocol import State
 
 from rtcio_sync import Limits, Server
-from tests.integration.clients import Driver
+from rtcio_sync.websocket import Parser
+from tests.frames import MASK, header, masked
+from tests.integration.clients import Client, Driver
 from tests.integration.raw import RawPolling, RawWebSocket
 from tests.integration.servers import Running, running
 
@@ -311,3 +317,91 @@ def test_a_client_calls_the_disconnect_handler_by_an_event_of_that_name(
 
     assert disconnects(plain) == 1
     assert disconnects(ours) == 0
+
+
+def test_a_frame_that_is_too_large_is_read_to_its_end(plain: Running, ours: Running) -> None:
+    with RawWebSocket(plain) as a, RawWebSocket(plain) as b:
+        tcp = a.connection.socket
+        tcp.sendall(header(0x81, 200_000_000) + MASK + b"x" * 2_000_000)
+        b.join()
+        for number in range(3):
+            b.send(b.event('["echo"]', ack_id=number))
+            assert b.receive() == f"43{number}[]"
+        # The limit is 1 MB, and nobody minds.
+        assert a.connection.state is State.OPEN
+        tcp.shutdown(socket.SHUT_RDWR)
+
+    with RawWebSocket(ours) as a:
+        # Not one byte of the payload is sent: it is the announcement that is refused.
+        a.connection.socket.sendall(header(0x81, 200_000_000) + MASK)
+        assert a.receive_close() == ([], CloseCode.MESSAGE_TOO_BIG)
+
+
+def test_a_frame_is_unmasked_byte_by_byte_in_python() -> None:
+    masked_frame = masked(1, b"x" * 50_000)
+
+    def read_plain() -> None:
+        length, offset = 50_000, len(masked_frame) - 50_000
+        frame = geventwebsocket.websocket.Header(fin=1, opcode=1, length=length)
+        frame.mask = masked_frame[offset - 4 : offset]
+        assert bytes(frame.unmask_payload(bytearray(masked_frame[offset:]))) == b"x" * length
+
+    def read_ours() -> None:
+        parser = Parser(max_size=100_000)
+        parser.feed(masked_frame)
+        assert parser.next() == (1, b"x" * 50_000)
+
+    assert _lines_run(read_plain) > 50_000
+    assert _lines_run(read_ours) < 500
+
+
+def test_a_slow_reader_loses_bytes(node: Driver) -> None:
+    count, size = 200, 50_000
+
+    def flood(server: Running) -> Client:
+        a = node.connect(server.url, transports=["websocket"])
+        a.emit("flood", count, size)
+        a.pause()
+        server.eventually("/heard", lambda heard: ["flooded", a.id] in heard)
+        # By then the server has written as much as the kernel takes.
+        b = node.connect(server.url, transports=["websocket"])
+        assert b.call("echo", "a turn of the loop") == "a turn of the loop"
+        a.unpause()
+        return a
+
+    environ = {**PLAIN, "RTCIO_TEST_WITHOUT_GEVENT_WEBSOCKET": "1"}
+    with running("pywsgi", environ=environ, clean_log=False) as server:
+        a = flood(server)
+        # The end of a frame is missing, and what comes next is taken for it.
+        a.emit("flood", count, size)
+        a.wait("disconnect")
+        assert len(a.received("drop")) < count
+    with running(limits={"max_buffered_bytes": 2 * count * size}) as server:
+        a = flood(server)
+        a.wait_for("drop", count=count)
+        assert [args[0][0] for args in a.received("drop")] == list(range(count))
+        assert all(len(args[0][1]) == size for args in a.received("drop"))
+
+
+def test_a_client_that_stops_reading_fills_the_memory(
+    plain: Running, ours: Running, node: Driver
+) -> None:
+    def flood(server: Running) -> tuple[Client, Client]:
+        a, b = (
+            node.connect(server.url, transports=["websocket"], auth={"rooms": ["flooded"]})
+            for _ in range(2)
+        )
+        a.emit("flood", 400, 100_000)
+        a.pause()
+        server.eventually("/heard", lambda heard: ["flooded", a.id] in heard)
+        return a, b
+
+    a, b = flood(plain)
+    # 40 MB, of which the kernel takes a few, and the client is still there.
+    assert sorted([a.id, b.id]) == plain.get_json("/rooms")["/ flooded"]
+
+    before = ours.get_json("/stats")["closed"].get("slow-reader", 0)
+    a, b = flood(ours)
+    assert b.wait_for("#rtcio:peer-left") == [{"id": a.id}]
+    ours.eventually("/rooms", lambda rooms: rooms["/ flooded"] == [b.id])
+    assert ours.get_json("/stats")["closed"]["slow-reader"] == before + 1

@@ -53,6 +53,20 @@ def test_clients_on_different_transports_reach_each_other(server: Running, node:
 
 
 @pytest.mark.parametrize("transports", TRANSPORTS)
+def test_attachments_arrive_byte_for_byte(server: Running, node: Driver, transports: str) -> None:
+    a = node.connect(server.url, transports=TRANSPORTS[transports])
+    b = node.connect(server.url, transports=TRANSPORTS[transports])
+    # One like text, one like a packet, one that is no UTF-8, an empty one, a large one.
+    for data in (
+        [b"123", b'2["a packet"]', bytes([200, 1]), b""],
+        {"blob": bytes(range(256)) * 400},
+    ):
+        a.relay(b, data)
+        a.fence(b)
+        assert b.relayed()[-1] == data
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS)
 def test_the_room_hears_once_that_a_peer_left(
     server: Running, node: Driver, transports: str
 ) -> None:

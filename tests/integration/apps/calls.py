@@ -11,6 +11,7 @@ import builtins
 import json
 import logging
 import os
+import random
 import sys
 import threading
 from typing import Any
@@ -22,6 +23,10 @@ import socketio
 logging.basicConfig(
     level=logging.DEBUG, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
 )
+
+if os.environ.get("RTCIO_TEST_WITHOUT_GEVENT_WEBSOCKET"):
+    # As if it were not installed: python-engineio then takes simple-websocket.
+    sys.modules["geventwebsocket"] = None  # type: ignore[assignment]
 
 LIBRARY = os.environ.get("RTCIO_TEST_LIBRARY", "ours")
 
@@ -175,6 +180,15 @@ def block(sid: str) -> str:
 @server.on("ask-back")
 def ask_back(sid: str, question: Any) -> Any:
     return server.call("question", question, to=sid, timeout=20)
+
+
+@server.on("flood")
+def flood(sid: str, count: int, size: int) -> None:
+    # Random, as some transports compress.
+    text = random.randbytes(size // 2).hex()
+    for number in range(count):
+        server.emit("drop", [number, text], to=sid)
+    heard.append(["flooded", sid])
 
 
 @server.on("whoami")

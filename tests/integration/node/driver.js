@@ -95,10 +95,10 @@ function open(command) {
   socket.connect();
 }
 
-function tcp(entry) {
+function webSocketOf(entry) {
   const webSocket = entry.socket.io.engine.transport.ws;
   if (!webSocket) throw new Error("not on WebSocket: there is no one TCP connection to touch");
-  return webSocket._socket;
+  return webSocket;
 }
 
 const commands = {
@@ -141,15 +141,16 @@ const commands = {
   },
   // The TCP connection goes away without a close frame: by FIN, or with `reset` by RST.
   kill({ reset }, entry) {
-    const connection = tcp(entry);
+    const connection = webSocketOf(entry)._socket;
     if (reset) connection.resetAndDestroy();
     else connection.destroy();
   },
+  // The library's own way of it: it would undo a pause of the TCP connection under it.
   pause(_command, entry) {
-    tcp(entry).pause();
+    webSocketOf(entry).pause();
   },
   resume(_command, entry) {
-    tcp(entry).resume();
+    webSocketOf(entry).resume();
   },
   transport(_command, entry) {
     const engine = entry.socket.io.engine;

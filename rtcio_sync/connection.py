@@ -1,8 +1,7 @@
 """One WebSocket driven by gevent's hub: no greenlet waits for it, and an idle one costs under 1 kB.
 
 A readable socket calls back in the hub, its bytes go through `websocket.Parser`, and each message
-is handed to the `Owner` there and then. What is sent is collected, and goes out in one `send` per
-socket and turn of the loop. While the kernel's buffer is full a second watcher waits for room.
+is handed to the `Owner` there and then. Sending is the half in `outgoing`.
 
 This is the one module that touches gevent's hub. Every entry from the loop is guarded: libev stops
 a watcher whose callback raised and says nothing.
@@ -34,6 +33,7 @@ import gevent
 from gevent.event import Event
 from gevent.hub import Hub, get_hub
 
+from .outgoing import READ, WRITE, Outgoing, Turn, tls_wants
 from .websocket import (
     BINARY,
     CLOSE,
@@ -53,7 +53,6 @@ CLOSE_TIMEOUT = 5.0
 CHUNK = 65536
 """Bytes read at a time; after each, the other connections have their turn."""
 
-_READ, _WRITE = 1, 2  # the event masks of gevent's `loop.io`
 _LINGER_LIMIT = 1 << 20  # bytes thrown away, at most, of a peer that was told why it is failed
 
 logger = logging.getLogger("rtcio_sync.connection")
@@ -85,7 +84,7 @@ class _State(IntEnum):
 _OPEN, _CLOSING, _LEAVING, _LINGERING, _CLOSED = _State  # one look-up instead of two
 
 
-class Connection:
+class Connection(Outgoing):
     """A WebSocket after its handshake.
 
     `sock`: non-blocking from here on, and the connection's to close; any of the classes of
@@ -102,25 +101,13 @@ class Connection:
     __slots__ = (
         "_code",
         "_discarded",
-        "_error",
         "_flowing",
         "_lost",
-        "_out",
         "_owner",
         "_parser",
-        "_pong",
         "_reader",
-        "_rest",
-        "_sock",
         "_state",
         "_timer",
-        "_tls",
-        "_turn",
-        "_writer",
-        "buffered",
-        "closed",
-        "max_buffered",
-        "overflowed",
     )
 
     def __init__(
@@ -133,52 +120,22 @@ class Connection:
         unread: bytes = b"",
     ) -> None:
         sock.settimeout(0.0)
-        self._sock = sock
-        self._tls = hasattr(sock, "pending")
+        super().__init__(sock, _turn_of(get_hub()), max_buffered)
         self._owner: Owner | None = owner
         self._parser = Parser(max_size)
         if unread:
             self._parser.feed(unread)
-        self._turn = _turn_of(get_hub())
         self._reader: Any = None
-        self._writer: Any = None
         self._timer: Any = None
-        self._out: list[bytes] | None = None  # None: nothing waits, not even for the turn's end
-        self._rest: memoryview | None = None  # what the kernel had no room for
-        self._pong: bytes | None = None
         self._state = _OPEN
         self._flowing = False  # OPEN, started and not paused: messages may be handed on
         self._code: int | None = None
-        self._error = False
         self._discarded = 0
         self._lost: Event | None = None
-        self.buffered = 0
-        self.max_buffered = max_buffered
-        self.closed = False
-        self.overflowed = False
 
     def start(self) -> None:
         """Begin to read, in the next turn of the loop."""
         self.resume()
-
-    def send(self, frame: bytes) -> None:
-        """Send an encoded frame. Never blocks, never raises for a dead peer; ignored if `closed`.
-
-        What is sent within one turn of the loop goes out together, at its end.
-        """
-        if self.closed:
-            return
-        self.buffered += len(frame)
-        if self._out is None:
-            self._out = [frame]
-            turn = self._turn
-            if not turn.waiting:
-                turn.loop.run_callback(turn.end)
-            turn.waiting.append(self)
-        else:
-            self._out.append(frame)
-            if self.max_buffered is not None and self.buffered > self.max_buffered:
-                self._relieve()
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send what is buffered and a close frame; close TCP when the peer's has come, or in time.
@@ -224,7 +181,7 @@ class Connection:
                 self._parse()
             if self._flowing or self._state in (_CLOSING, _LINGERING):
                 if self._reader is None:
-                    self._reader = self._turn.loop.io(self._sock.fileno(), _READ)
+                    self._reader = self._turn.loop.io(self._sock.fileno(), READ)
                 if not self._reader.active:
                     self._reader.start(self._readable)
                 if self._tls:  # its layer may hold bytes that the kernel no longer has
@@ -294,8 +251,8 @@ class Connection:
     def _read_failed(self, error: OSError) -> None:
         if isinstance(error, BlockingIOError):
             return
-        wanted = _tls_wants(error) if self._tls else 0
-        if wanted == _WRITE:
+        wanted = tls_wants(error) if self._tls else 0
+        if wanted == WRITE:
             self._await_room()
         elif not wanted:
             self._disconnect()
@@ -306,82 +263,6 @@ class Connection:
                 self._writable()
             if self._sock.pending():
                 self._turn.loop.run_callback(self._proceed)
-
-    # --- writing (hub or greenlet) ----------------------------------------------------------------
-
-    def flush(self) -> None:
-        """Write what is collected: what the end of a turn does. Never blocks."""
-        out = self._out
-        if out is None or self._rest is not None:
-            return
-        data = out[0] if len(out) == 1 else b"".join(out)
-        try:
-            sent = self._sock.send(data)
-        except OSError as error:
-            sent = self._write_failed(error)
-        if sent == len(data):
-            self.buffered = 0
-            self._out = None
-            if self.closed:
-                self._written()
-        elif self._state is not _CLOSED:
-            self.buffered -= sent
-            self._out = []
-            self._rest = memoryview(data)[sent:]
-            self._await_room()
-
-    def _await_room(self) -> None:
-        if self._writer is None:
-            self._writer = self._turn.loop.io(self._sock.fileno(), _WRITE)
-            self._writer.start(self._writable)
-
-    def _writable(self) -> None:
-        try:
-            rest = self._rest
-            if rest is None:  # it was a TLS read that had to wait for room
-                self._drop_writer()
-                self._readable()
-                return
-            try:
-                sent = self._sock.send(rest)
-            except OSError as error:
-                sent = self._write_failed(error)
-            if self._state is _CLOSED:
-                return
-            self.buffered -= sent
-            if sent < len(rest):
-                self._rest = rest[sent:]
-                return
-            self._rest = None
-            self._drop_writer()
-            self._refill()
-        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self._broke(error, writing=True)
-
-    def _refill(self) -> None:
-        if self._pong is not None:
-            pong, self._pong = frame_pong(self._pong), None
-            self._out = [pong, *(self._out or ())]
-            self.buffered += len(pong)
-        if self._out:
-            self.flush()
-        else:
-            self._out = None
-            if self.closed:
-                self._written()
-
-    def _write_failed(self, error: OSError) -> int:
-        if isinstance(error, BlockingIOError) or (self._tls and _tls_wants(error)):
-            return 0
-        self._disconnect()
-        return 0
-
-    def _relieve(self) -> None:
-        """Too much waits: perhaps only because the turn is long, so try before giving up."""
-        self.flush()
-        if self.max_buffered is not None and self.buffered > self.max_buffered:
-            self.overflowed = self._error = True
-            self._disconnect()
 
     # --- the end (hub or greenlet) ----------------------------------------------------------------
 
@@ -463,12 +344,6 @@ class Connection:
             self._lost.set()
         self._tell()
 
-    def _drop_writer(self) -> None:
-        if self._writer is not None:
-            self._writer.stop()
-            self._writer.close()
-            self._writer = None
-
     def _tell(self) -> None:
         owner, self._owner = self._owner, None
         if owner is not None:  # in a turn of its own: abort() and send() may run anywhere
@@ -482,37 +357,10 @@ def _tell(owner: Owner, code: int | None, error: bool) -> None:
         gevent.spawn(logger.error, "The end of a connection went wrong", exc_info=raised)
 
 
-def _tls_wants(error: OSError) -> int:
-    """What a TLS socket has to wait for, 0 if `error` says nothing of the kind."""
-    import ssl  # only where it is loaded anyway: gevent has to patch it before others import it
-
-    if isinstance(error, ssl.SSLWantReadError):
-        return _READ
-    return _WRITE if isinstance(error, ssl.SSLWantWriteError) else 0
-
-
-class _Turn:
-    """The connections of one hub that have something to send at the end of the loop's turn."""
-
-    __slots__ = ("loop", "waiting")
-
-    def __init__(self, loop: Any) -> None:
-        self.loop = loop
-        self.waiting: list[Connection] = []
-
-    def end(self) -> None:  # hub
-        waiting, self.waiting = self.waiting, []
-        for connection in waiting:
-            try:
-                connection.flush()
-            except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-                connection._broke(error, writing=True)
-
-
-def _turn_of(hub: Hub) -> _Turn:
+def _turn_of(hub: Hub) -> Turn:
     # Kept with the hub, for it to go when the hub goes: threads have hubs of their own.
-    turn: _Turn | None = getattr(hub, "_rtcio_sync_turn", None)
+    turn: Turn | None = getattr(hub, "_rtcio_sync_turn", None)
     if turn is None:
-        turn = _Turn(hub.loop)
+        turn = Turn(hub.loop)
         hub._rtcio_sync_turn = turn  # type: ignore[attr-defined]
     return turn

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 TIERS = (
     ("_version", "errors", "events", "options"),
     ("envelope", "limits", "metrics", "ice", "websocket", "seating"),
-    ("connection", "takeover"),
+    ("outgoing", "connection", "takeover"),
     (
         "upstream_wire",
         "engine_socket",

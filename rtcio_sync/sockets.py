@@ -242,7 +242,7 @@ class Socket:
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
         """Removes a handler of an event, or all of them."""
-        kept = [each for each in self._listeners.get(event, ()) if each[0].fn is not handler]
+        kept = [each for each in self._listeners.get(event, ()) if each[0].fn != handler]
         self._listeners[event] = kept if handler is not None else []
         self._server._observe(self._member)
 

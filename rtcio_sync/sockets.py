@@ -50,7 +50,8 @@ class Handshake:
 
     @property
     def query(self) -> dict[str, str]:
-        return dict(urllib.parse.parse_qsl(self.environ.get("QUERY_STRING", "")))
+        text = self.environ.get("QUERY_STRING", "")
+        return dict(urllib.parse.parse_qsl(text, keep_blank_values=True))
 
     @property
     def address(self) -> str:

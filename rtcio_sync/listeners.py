@@ -1,7 +1,8 @@
 """`add_default_listeners`: the relay and peer-left, for whoever has a Socket.IO server.
 
 On a `rtcio_sync.Server` it switches on what is built in. On any other `socketio.Server` it hangs
-in before that server's own dispatch, which relays in order and never displaces the app's handlers.
+in before that server's own dispatch, which relays in order and leaves the app its handlers; one of
+the app's own for ``#rtcio:message`` is not asked any more, because it would relay a second time.
 
 Replaced on such a server, on the instance alone: ``_handle_eio_message``,
 ``_handle_eio_disconnect``, ``_handle_event``, and of its manager ``pre_disconnect`` and, with a

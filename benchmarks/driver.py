@@ -42,15 +42,20 @@ def take_turns(
     samples: Samples = {subject.name: {} for subject, _ in subjects}
     voids: dict[str, str] = {}
     running = {subject: scenario(subject, scale) for subject, scale in subjects}
+    served = dict.fromkeys(running, time.monotonic())
 
     def attempt(subject: Subject, step: Callable[[], None]) -> None:
+        start = time.monotonic()
         try:
             step()
         except StopIteration:
             del running[subject]
         except (Void, OSError) as failure:
             del running[subject], samples[subject.name]
-            voids[subject.name] = f"{type(failure).__name__}: {failure}"
+            # A server rightly ends connections whose pings a starved load has left unanswered.
+            gap = f"{start - served[subject]:.1f} s after its turn before"
+            voids[subject.name] = f"{type(failure).__name__}: {failure}, {gap}"
+        served[subject] = time.monotonic()
 
     def turn(subject: Subject) -> None:
         for figure, value in next(running[subject]).items():

@@ -7,11 +7,12 @@ own code, so that nothing is relied on that the first half does not name.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -277,7 +278,7 @@ def test_whatever_private_name_of_upstreams_we_use_is_relied_on_above() -> None:
         tree = ast.parse(path.read_text())
         ours |= _defined(tree)
         used.update(dict.fromkeys(_private_attributes(tree), path.name))
-    theirs = _defined(*map(ast.parse, _sources_upstream()))
+    theirs = _upstreams_names()
     unnamed = {name: where for name, where in used.items() if name in theirs - ours - relied_on}
     assert unnamed == {}
 
@@ -303,10 +304,11 @@ def _private_attributes(tree: ast.AST) -> set[str]:
     }
 
 
-def _sources_upstream() -> Iterator[str]:
-    for package in (engineio, socketio):
-        for path in Path(str(package.__file__)).parent.rglob("*.py"):
-            yield path.read_text()
+@functools.cache
+def _upstreams_names() -> set[str]:
+    folders = [Path(str(package.__file__)).parent for package in (engineio, socketio)]
+    sources = [path.read_text() for folder in folders for path in folder.rglob("*.py")]
+    return _defined(*map(ast.parse, sources))
 
 
 @pytest.mark.parametrize("module", LISTS)
@@ -319,5 +321,5 @@ def test_the_list_at_the_top_of_a_module_is_complete(module: str) -> None:
     said = set(re.findall(r"``(?:\w+\.)*(_[a-z]\w*)", str(loaded.__doc__)))
     touched = (_private_attributes(tree) | _defined(tree)) & private
     assert touched - said == set(), "used, and not in the list"
-    theirs = _defined(*map(ast.parse, _sources_upstream()))
+    theirs = _upstreams_names()
     assert said - theirs - {"_websocket_wsgi"} == set(), "in the list, and no more upstream's"

@@ -18,6 +18,7 @@ import enum
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engineio import exceptions, packet, socket
@@ -314,6 +315,10 @@ class Socket(socket.Socket):
         if idle:
             self.server.working += 1
             self.server.spawn(self._work)
+
+    def aside(self, target: Callable[..., Any], *args: Any) -> None:
+        """Runs code of the app's that must not wait in the inbox. # hub or greenlet"""
+        self.server.spawn(target, *args)
 
     def _work(self) -> None:
         """Works off the inbox, then ends: an idle connection costs no greenlet. # greenlet"""

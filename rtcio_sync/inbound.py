@@ -129,7 +129,7 @@ class Inbound:
         namespace = pkt.namespace or "/"
         kind = pkt.packet_type
         if kind in _ACKS:
-            self.server._acknowledged(link.sid, namespace, pkt.id, pkt.data)
+            self.server._acknowledged(link, namespace, pkt.id, pkt.data)
         elif kind in _EVENTS:
             self._event(link, namespace, decoded)
         else:
@@ -221,7 +221,7 @@ class Inbound:
                 return
             pkt = decoded.packet
             if pkt.packet_type in _ACKS:
-                self.server._acknowledged(link.sid, pkt.namespace or "/", pkt.id, pkt.data)
+                self.server._acknowledged(link, pkt.namespace or "/", pkt.id, pkt.data)
             elif pkt.packet_type in _EVENTS and _unfit(pkt):
                 self.server.relay.drop(Drop.RESERVED_EVENT)
             else:

@@ -435,14 +435,14 @@ class Server(socketio.Server):
             self.sessions.leaving(member, reason)
         link.enqueue(("lost", reason))
 
-    def _acknowledged(self, eio_sid: str, namespace: str, id: int, data: list[Any]) -> None:
+    def _acknowledged(self, link: Link, namespace: str, id: int, data: list[Any]) -> None:
         """An acknowledgement queues behind nothing: `call` may wait for it in a handler. # hub"""
-        member = self.manager.member_of(eio_sid, namespace)
+        member = self.manager.member_of(link.sid, namespace)
         callback = self.manager.take_callback(member.sid, id) if member is not None else None
         if isinstance(callback, _Waiter):
             callback(*data)
         elif callback is not None:
-            self.eio.spawn(self._guarded, member, "ack", tuple(data), callback, *data)
+            link.aside(self._guarded, member, "ack", tuple(data), callback, *data)
 
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         # The engine's messages go another way: whoever calls this hands one in himself, and gets

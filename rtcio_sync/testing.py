@@ -42,6 +42,9 @@ class _Link(Link):
         super().close(*args, **options)
         self.client.sid = None
 
+    def aside(self, target: Callable[..., Any], *args: Any) -> None:
+        target(*args)
+
     def enqueue(self, item: Any) -> None:
         # One after the other, as in a real inbox: what a handler sets off waits until it returns.
         if self.inbox is not None:
@@ -108,10 +111,13 @@ class TestClient:
 
     def connect(self) -> None:
         """Connects, or connects anew; a refusal is in `error`."""
-        eio = self.server.eio
-        link = self._link = _Link(eio, eio.generate_id(), self)
-        eio.sockets[link.sid] = link
-        self.server._handle_eio_connect(link.sid, dict(self._environ))
+        if self.connected:
+            return
+        if self._link is None or self._link.closed:
+            eio = self.server.eio
+            link = self._link = _Link(eio, eio.generate_id(), self)
+            eio.sockets[link.sid] = link
+            self.server._handle_eio_connect(link.sid, dict(self._environ))
         self.error = None
         # As socket.io-client does: with what gives it its session back, if it had one.
         again = {"pid": self._pid, "offset": self._offset} if self._pid is not None else {}

@@ -247,23 +247,30 @@ def _polled(packet: str | bytes) -> str:
 
 
 class WebSocket(Client):
-    """A client on a WebSocket, after its handshake; the server's side is driven by the hub."""
+    """A client on a WebSocket, after its handshake; the server's side is driven by the hub.
 
-    def __init__(self, server: Server) -> None:
+    ``upgrading``: the polling client whose transport it wants to become.
+    """
+
+    def __init__(self, server: Server, upgrading: Polling | None = None) -> None:
         super().__init__()
         self.server = server
         eio = server.eio
         self.sock, theirs = gevent.socket.socketpair()
-        self.eio_sid = eio.generate_id()
-        link = eio.sockets[self.eio_sid] = Link(eio, self.eio_sid)
-        server._handle_eio_connect(self.eio_sid, environ_of("GET", {"transport": "websocket"}))
+        if upgrading is None:
+            self.eio_sid = eio.generate_id()
+            link = eio.sockets[self.eio_sid] = Link(eio, self.eio_sid)
+            server._handle_eio_connect(self.eio_sid, environ_of("GET", {"transport": "websocket"}))
+        else:
+            self.eio_sid, self.sids, link = upgrading.eio_sid, upgrading.sids, upgrading.link
         wire = Connection(
             theirs,
             link,
             max_size=eio.max_http_buffer_size,
             max_buffered=eio.limits.max_buffered_bytes,
         )
-        eio.heartbeat.begin(link)
+        if upgrading is None:
+            eio.heartbeat.begin(link)
         link.open_wire(wire)
 
     def send(self, *packets: str | bytes) -> None:
@@ -271,7 +278,11 @@ class WebSocket(Client):
             if isinstance(packet, bytes):
                 self.sock.sendall(masked(2, packet))
             else:
-                self.sock.sendall(masked(1, f"4{packet}".encode()))
+                self.say(f"4{packet}")
+
+    def say(self, packet: str) -> None:
+        """Sends an Engine.IO packet."""
+        self.sock.sendall(masked(1, packet.encode()))
 
     def close(self) -> None:
         """Ends TCP without a word, as a process that is killed."""

@@ -29,8 +29,8 @@ class Membership(db.Model):
 
 
 def is_member(socket, room, name, password):
-    # Blocks this client's events alone, where the driver lets gevent go on meanwhile: psycopg 3.1.14
-    # or newer, PyMySQL, pg8000. Flask-SQLAlchemy's session ends with the handler, as in a view.
+    # Blocks this client's events alone, if the driver lets gevent go on meanwhile (psycopg 3.1.14
+    # or newer, PyMySQL, pg8000). Flask-SQLAlchemy's session ends with the handler, as in a view.
     return db.session.get(Membership, (session.get("user"), room)) is not None
 
 

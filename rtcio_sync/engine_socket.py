@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from engineio import exceptions, packet, socket
 
 from .connection import Connection
-from .events import CLIENT_CLOSE
+from .events import CLIENT_CLOSE, PAGE_LEFT
 from .limits import Rate
 from .options import Limits
-from .upstream_wire import UpstreamWire
-from .websocket import frame_binary, frame_text
+from .upstream_wire import UpstreamWire, frames_of
+from .websocket import GOING_AWAY, frame_binary, frame_text
 
 Wire = Connection | UpstreamWire
 
@@ -181,6 +181,15 @@ class Socket(socket.Socket):
             elif self.state is not State.CLOSED:
                 for pkt in pkts:
                     self._queue(pkt)
+
+    def send_frames(self, frames: list[bytes]) -> None:
+        """Hands over what was framed before: whole events, each with its attachments."""
+        with self.server.gate:
+            if self.riding is not None:
+                self.riding.send(b"".join(frames))
+            else:
+                for frame in frames:
+                    self.send_together([packet_of(*each) for each in frames_of(frame)])
 
     def _queue(self, pkt: Any) -> None:
         if self.outbox is None:
@@ -388,6 +397,8 @@ class Socket(socket.Socket):
             self._probe_ended()
         elif self.wire is not None and self.wire.overflowed:
             self.fail("slow-reader", "transport error")
+        elif code == GOING_AWAY:
+            self.close(abort=True, reason=PAGE_LEFT)
         else:
             self.close(abort=True, reason="transport error" if error else "transport close")
 

@@ -76,9 +76,14 @@ DisconnectReason = Literal[
 #: Engine.IO's CLOSE packet from a client: the two sides have a word of their own for it.
 CLIENT_CLOSE = "client close"
 
+#: A WebSocket closed with 1001, "going away" (RFC 6455 7.4.1): the page was left. Both sides call
+#: it a transport close, but its client does not come back.
+PAGE_LEFT = "page left"
+
 # Node's reason → python-socketio's, which knows five (`socketio.Server.reason`).
 _UPSTREAM = {
     CLIENT_CLOSE: "client disconnect",
+    PAGE_LEFT: "transport close",
     "client namespace disconnect": "client disconnect",
     "server namespace disconnect": "server disconnect",
     "server shutting down": "server disconnect",
@@ -90,6 +95,7 @@ _UPSTREAM = {
 }
 _NODE = {
     CLIENT_CLOSE: "transport close",
+    PAGE_LEFT: "transport close",
     "client disconnect": "client namespace disconnect",
     "server disconnect": "server namespace disconnect",
 }

@@ -184,6 +184,8 @@ class Inbound:
                 self._relay(*item[1:])
             elif kind == "message":
                 self._message(link, item[1], item[2])
+            elif kind == "then":
+                item[1]()
             else:
                 # Not `_handle_eio_disconnect` itself: the Admin UI's instrumentation counts here.
                 self.server.eio.handlers["disconnect"](link.sid, item[1])

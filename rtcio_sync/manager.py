@@ -63,7 +63,7 @@ class Member:
     """One socket in one namespace."""
 
     __slots__ = (
-        "auth", "eio_sid", "held", "kept", "link", "namespace", "observed", "peers", "ready",
+        "auth", "eio_sid", "held", "link", "namespace", "observed", "peers", "ready",
         "recovered", "relays", "returns", "rooms", "session", "short", "sid", "socket", "stage",
         "told", "waiting",
     )  # fmt: skip
@@ -98,12 +98,18 @@ class Member:
         #: Whether it came back to this session, and how often.
         self.recovered = False
         self.returns = 0
-        #: Its python-socketio session (`save_session`) while it is away.
-        self.kept: Any = None
         #: Its `recovery.Session`; `None`: it ends with its connection.
         self.session: Any = None
         #: Whom a peer-left has reached already: the rooms and the sids; `None`: nobody.
         self.told: tuple[set[Any], set[str]] | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether it is one of its namespace: connected, or lost and free to come back."""
+        if self.stage is Stage.CONNECTED:
+            return True
+        session = self.session
+        return session is not None and session.open and self.stage is not Stage.CONNECTING
 
 
 class RoomIndex(Manager):
@@ -324,14 +330,16 @@ class RoomIndex(Manager):
             # The rtc.io client takes the second argument for its options; there an offset would
             # make both sides impolite, and two offers at once would never settle.
             arguments.append({"polite": True})
-        number = recovery.number()
-        pkts = self._encode(namespace, [*arguments, spelt(number)], None)
-        frame = b"".join([pkt.frame() for pkt in pkts])
-        for sid, eio_sid in recipients:
-            member = self.members[namespace].get(sid)
-            if member is not None and member.session is not None:
-                member.session.keep(number, frame)
-            self._deliver(sid, eio_sid, namespace, pkts)
+        with self.server.eio.gate:  # noted, and sent, in the order of the numbers
+            number, pkts = recovery.numbered(
+                lambda offset: self._encode(namespace, [*arguments, offset], None)
+            )
+            kept = (number, recovery.now(), b"".join([pkt.frame() for pkt in pkts]))
+            for sid, eio_sid in recipients:
+                member = self.members[namespace].get(sid)
+                if member is not None and member.session is not None:
+                    member.session.keep(kept)
+                self._deliver(sid, eio_sid, namespace, pkts)
 
     def _skipped(self, namespace: str, skip_sid: Any) -> Any:
         """The sids that ``skip_sid`` names, rooms resolved: each process knows its own."""
@@ -477,11 +485,6 @@ def graft(manager: Any) -> Any:
     manager.__class__ = type(f"Indexed{kind.__name__}", (*before, kind, RoomIndex), {})
     manager.start_index()
     return manager
-
-
-def spelt(number: int) -> str:
-    """An offset as it stands on the wire: a string, as socket.io-client wants it."""
-    return f"{number:x}"
 
 
 def arguments_of(data: Any) -> list[Any]:

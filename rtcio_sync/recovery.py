@@ -12,28 +12,29 @@ it may be called from the hub.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import OptionError
+from .events import CLIENT_CLOSE
 from .manager import Member, Stage
 
-__all__ = ["Recovery", "RecoveryOptions", "Session"]
+__all__ = ["Kept", "Recovery", "RecoveryOptions", "Session"]
 
-#: Losses after which a client comes back to its session; the others are meant (Node's list).
+T = TypeVar("T")
+
+#: Losses after which a client comes back to its session; the others are meant. Node's list, but
+#: for a server that shuts down: the sessions go with it.
 _LOSSES = frozenset(
-    {
-        "client close",
-        "forced close",
-        "ping timeout",
-        "server shutting down",
-        "transport close",
-        "transport error",
-    }
+    {CLIENT_CLOSE, "forced close", "ping timeout", "transport close", "transport error"}
 )
+
+#: An offset: the mark of the process that made it, and the event's number.
+_OFFSET = re.compile(r"(?P<mark>[A-Za-z0-9_-]{4})(?P<number>[0-9a-f]{1,15})")
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,25 @@ class RecoveryOptions:
                 f"connection_state_recovery: give True, False or a dict of {sorted(names)}"
             )
         options = cls(**given)
-        if not options.max_disconnection_duration > 0 or not options.max_recovery_bytes > 0:
-            raise OptionError("connection_state_recovery: its numbers have to be above 0")
+        for name in ("max_disconnection_duration", "max_recovery_bytes"):
+            value = getattr(options, name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not value > 0:
+                raise OptionError(f"connection_state_recovery: {name} has to be a number above 0")
         return options
+
+
+#: An event that went out, or would have: its number, when that was, and its frame.
+Kept = tuple[int, float, bytes]
 
 
 class Session:
     """What survives a connection: the member, and what its client may not have received."""
 
-    __slots__ = ("_log", "_recovery", "_size", "_trimmed", "member", "open", "pid", "taken")
+    __slots__ = (
+        "_log", "_recovery", "_since", "_size", "_swept", "_trimmed", "member", "open", "pid",
+        "taken", "wanted",
+    )  # fmt: skip
 
     def __init__(self, recovery: Recovery, member: Member) -> None:
         self._recovery = recovery
@@ -80,53 +91,74 @@ class Session:
         self.pid = secrets.token_urlsafe(18)
         #: Until the client leaves on purpose, is put out, or stays away too long.
         self.open = True
-        #: Whether a connection is being moved to it: one at a time.
-        self.taken = False
-        self._log: deque[tuple[int, float, bytes]] | None = None
+        #: The connection that is being let in to it, one at a time, and the last that asked to be.
+        self.taken: Any = None
+        self.wanted: Any = None
+        self._log: deque[Kept] | None = None
         self._size = 0
-        self._trimmed = 0  # the highest offset that is kept no more
+        self._trimmed = 0  # the highest number that is kept no more
+        self._since = recovery.now()  # when its client came, or came back
+        self._swept = False  # whether a look at what has grown old is due
 
-    def keep(self, number: int, frame: bytes) -> None:
-        """Notes the frame of an event that went out, or would have, under the offset ``number``."""
-        now = self._recovery.now()
+    def keep(self, event: Kept) -> None:
+        """Notes an event as one that the client may not receive."""
+        if not self.open:
+            return
+        if self._log is None:
+            self._log = deque()
+        self._log.append(event)
+        self._size += len(event[2])
+        self._trim(event[1])
+        if not self._swept:
+            self._swept = True
+            self._recovery.later(self._recovery.options.max_disconnection_duration, self._sweep)
+
+    def _trim(self, now: float) -> None:
+        options = self._recovery.options
+        oldest = now - options.max_disconnection_duration
+        bound = options.max_recovery_bytes
+        # What a client missed while it was away is kept for as long as it may come back, and, once
+        # it has, as long again: what it was sent then may get lost like anything else.
+        aged = self.member.stage is Stage.CONNECTED and self._since < oldest
         log = self._log
-        if log is None:
-            log = self._log = deque()
-        log.append((number, now, frame))
-        self._size += len(frame)
-        oldest = now - self._recovery.options.max_disconnection_duration
-        bound = self._recovery.options.max_recovery_bytes
-        # While the client is away, what it misses is kept for as long as it may come back.
-        aged = self.member.stage is Stage.CONNECTED
         while log and (self._size > bound or (aged and log[0][1] < oldest)):
             self._trimmed, _, gone = log.popleft()
             self._size -= len(gone)
+
+    def _sweep(self) -> None:
+        """Lets go what has grown old though nothing new came."""
+        now = self._recovery.now()
+        self._trim(now)
+        self._swept = bool(self._log)
+        if self._log:
+            seconds = self._recovery.options.max_disconnection_duration
+            self._recovery.later(max(1.0, self._log[0][1] + seconds - now), self._sweep)
 
     def missed(self, offset: Any) -> list[bytes] | None:
         """The frames after ``offset``, in order; `None` when that can't be told (any more).
 
         ``offset`` is what the client sent: absent (`None`) while it had received nothing.
         """
-        if offset is None:
-            after = 0
-        elif isinstance(offset, str) and offset.isascii() and offset.isalnum():
-            try:
-                after = int(offset, 16)
-            except ValueError:
-                return None
-        else:
+        after = self._recovery.number_of(offset)
+        if after is None or after < self._trimmed:
             return None
-        if after < self._trimmed or after > self._recovery.last:
-            return None
-        log = self._log or ()
         # From the end: it costs what was missed, not what is kept.
         found: list[bytes] = []
-        for number, _, frame in reversed(log):
+        for number, _, frame in reversed(self._log or ()):
             if number <= after:
                 break
             found.append(frame)
         found.reverse()
         return found
+
+    def resumed(self) -> None:
+        """Its client is back."""
+        self._since = self._recovery.now()
+
+    def close(self) -> None:
+        """Nobody comes back to it."""
+        self.open = False
+        self._log, self._size = None, 0
 
 
 class Recovery:
@@ -142,18 +174,53 @@ class Recovery:
     ) -> None:
         self.options = options
         self.now = now
-        self._later = later
+        self.later = later
         self._end = end
         self._sessions: dict[str, Session] = {}
         #: How many sessions wait for their client.
         self.away = 0
-        #: The offset of the last event.
+        #: The number of the last event.
         self.last = 0
+        #: Stands before the number in each offset. A client that got a fresh session keeps the
+        #: offset it had until the first event: that one may be of an earlier process.
+        self.mark = secrets.token_urlsafe(3)
+
+    # -- offsets ---------------------------------------------------------------------------------
 
     def number(self) -> int:
-        """The next event's offset."""
+        """The next event's number."""
         self.last += 1
         return self.last
+
+    def spelt(self, number: int) -> str:
+        """An offset as it stands on the wire: a string, as socket.io-client wants it."""
+        return f"{self.mark}{number:x}"
+
+    def number_of(self, offset: Any) -> int | None:
+        """The number in a client's offset; 0: it had received nothing; `None`: it is none."""
+        if offset is None:
+            return 0
+        match = _OFFSET.fullmatch(offset) if isinstance(offset, str) else None
+        if match is None:
+            return None
+        if match["mark"] != self.mark:
+            return 0  # from an earlier session of its, in another process
+        number = int(match["number"], 16)
+        return number if number <= self.last else None
+
+    def numbered(self, encode: Callable[[str], T]) -> tuple[int, T]:
+        """The next number, and what ``encode`` makes of its offset.
+
+        Numbers have to be given out in the order in which events are sent. An app's own encoder
+        may let others send meanwhile: then the event comes after theirs.
+        """
+        while True:
+            number = self.number()
+            made = encode(self.spelt(number))
+            if number == self.last:
+                return number, made
+
+    # -- sessions --------------------------------------------------------------------------------
 
     def begin(self, member: Member) -> None:
         """Gives a new member a session."""
@@ -164,9 +231,7 @@ class Recovery:
         """The session that a client's CONNECT asks for; one that it may have, and no other."""
         pid = auth.get("pid") if isinstance(auth, dict) else None
         session = self._sessions.get(pid) if isinstance(pid, str) else None
-        if session is None or session.taken or session.member.namespace != namespace:
-            return None
-        return session
+        return session if session is not None and session.member.namespace == namespace else None
 
     def may_return(self, member: Member, reason: str) -> bool:
         """Whether the client of a lost member may come back to it."""
@@ -174,19 +239,23 @@ class Recovery:
 
     def park(self, member: Member) -> None:
         """The client is away: its member stays, for a while."""
-        session: Session = member.session
         member.stage = Stage.AWAY
         self.away += 1
-        self._later(self.options.max_disconnection_duration, self._expire, session, member.returns)
+        seconds = self.options.max_disconnection_duration
+        self.later(seconds, self._expire, member.session, member.returns)
 
     def _expire(self, session: Session, returns: int) -> None:
         member = session.member
-        if member.stage is Stage.AWAY and member.returns == returns and not session.taken:
+        if member.stage is not Stage.AWAY or member.returns != returns:
+            return
+        if session.taken is None:
             self._end(member)
+        else:  # it is being let in, and may yet be lost on the way
+            self.later(1, self._expire, session, returns)
 
     def close(self, member: Member) -> None:
         """The session is over: nobody comes back to it."""
         session: Session | None = member.session
         if session is not None:
-            session.open = False
+            session.close()
             self._sessions.pop(session.pid, None)

@@ -22,7 +22,7 @@ from socketio.packet import Packet as TextPacket
 from .engine_socket import Packet, Socket
 from .envelope import Drop, head, judge, placeholders_fit
 from .events import RtcioEvents
-from .manager import Member, RoomIndex, Stage, spelt
+from .manager import Member, RoomIndex, Stage
 from .metrics import Counters
 from .recovery import Recovery, Session
 from .websocket import frame_text
@@ -107,7 +107,7 @@ class Relay:
                             if target.session is None:  # type: ignore[union-attr]
                                 wire.send(frame_text(message))
                             else:
-                                wire.send(self._stamped(target.session, message))  # type: ignore[union-attr]
+                                self._stamp(target, target.session, message)  # type: ignore[arg-type,union-attr]
                             self.counters.relayed += 1
                             self.counters.relayed_bytes += len(message)
                             return
@@ -117,13 +117,16 @@ class Relay:
                     pass
         self.ordinary(link, message, binary)
 
-    def _stamped(self, session: Session, message: bytes) -> bytes:
-        """The frame of a relay with its offset behind the envelope, which stays as it is."""
-        recovery: Recovery = self.manager.server.recovery
-        number = recovery.number()
-        frame = frame_text(b'%b,"%x"]' % (message.rstrip()[:-1], number))
-        session.keep(number, frame)
-        return frame
+    def _stamp(self, target: Member, session: Session, message: bytes) -> None:
+        """Sends a relay with its offset behind the envelope, which stays as it is."""
+        server = self.manager.server
+        recovery: Recovery = server.recovery
+        with server.eio.gate:
+            number = recovery.number()
+            offset = recovery.spelt(number).encode()
+            frame = frame_text(b'%b,"%b"]' % (message.rstrip()[:-1], offset))
+            session.keep((number, recovery.now(), frame))
+            target.link.send_frames([frame])
 
     def _elsewhere(self, link: Socket, message: bytes, start: int) -> Member | None:
         if start < 1 or not message.startswith(_EVENT, start):
@@ -147,7 +150,7 @@ class Relay:
         if "source" not in payload:
             passage = _with_source(passage, member.sid)
         target = self.manager.member(payload["target"], member.namespace)
-        if target is None or not _reachable(target):
+        if target is None or not target.present:
             raw, attachments = passage.raw, passage.attachments
             if raw is None:
                 plain, attachments = TextPacket.deconstruct_binary(payload)
@@ -159,23 +162,32 @@ class Relay:
             self._deliver(target, passage)
 
     def _deliver(self, target: Member, passage: Passage) -> None:
-        recovery: Recovery | None = self.manager.server.recovery
+        server = self.manager.server
+        recovery: Recovery | None = server.recovery
         session: Session | None = target.session
-        offset = None if recovery is None or session is None else recovery.number()
+        if recovery is None or session is None:
+            pkts = self._packets(target.namespace, passage, None)
+            self.manager.hand_over(target, pkts)
+        else:
+            with server.eio.gate:
+                number, pkts = recovery.numbered(
+                    lambda offset: self._packets(target.namespace, passage, offset)
+                )
+                frame = b"".join([pkt.frame() for pkt in pkts])
+                session.keep((number, recovery.now(), frame))
+                self.manager.hand_over(target, pkts)
+        self.counters.relayed += 1
+        self.counters.relayed_bytes += sum(len(pkt.data) for pkt in pkts)
+
+    def _packets(self, namespace: str, passage: Passage, offset: str | None) -> list[Packet]:
         if passage.raw is None:
             arguments = [RtcioEvents.MESSAGE, passage.payload]
-            arguments += [] if offset is None else [spelt(offset)]
-            pieces = self.encode(target.namespace, arguments)
+            pieces = self.encode(namespace, arguments if offset is None else [*arguments, offset])
         else:
-            opening = head(target.namespace, len(passage.attachments))
-            closing = "]" if offset is None else f',"{spelt(offset)}"]'
+            opening = head(namespace, len(passage.attachments))
+            closing = "]" if offset is None else f',"{offset}"]'
             pieces = [f"{opening}{passage.raw}{closing}", *passage.attachments]
-        pkts = [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
-        if offset is not None and session is not None:
-            session.keep(offset, b"".join([pkt.frame() for pkt in pkts]))
-        self.manager.hand_over(target, pkts)
-        self.counters.relayed += 1
-        self.counters.relayed_bytes += sum(len(piece) for piece in pieces)
+        return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
 
     def drop(self, reason: str) -> None:
         """Counts a message that goes nowhere, and logs it at debug."""
@@ -205,7 +217,7 @@ class Relay:
     def from_elsewhere(self, relay: dict[str, Any]) -> None:
         """A relay that another process published: the target's half of the rules. # greenlet"""
         target = self.manager.member(relay["target"], relay["namespace"])
-        if target is None or not _reachable(target) or not self.serves(target):
+        if target is None or not target.present or not self.serves(target):
             return  # it is in a third process, or gone
         if self.scope == "room" and not _share_a_room(
             set(relay["rooms"] or ()), {str(room) for room in target.rooms or ()}
@@ -244,15 +256,6 @@ class Relay:
         )
         peers = {sid for sid, _ in self.manager.get_participants(member.namespace, rooms)}
         member.told = (told_rooms | set(rooms), told | peers)
-
-
-def _reachable(target: Member) -> bool:
-    """Connected, or lost and free to come back."""
-    if target.stage is Stage.CONNECTED:
-        return True
-    return (
-        target.session is not None and target.session.open and target.stage is not Stage.CONNECTING
-    )
 
 
 def _share_a_room(one: set[Any] | None, other: set[Any] | None) -> bool:

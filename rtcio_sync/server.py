@@ -323,9 +323,9 @@ class Server(socketio.Server):
     ) -> None:
         """Disconnects one client from a namespace; its connection stays for the others."""
         namespace = namespace or "/"
-        member = self.manager.member(sid, namespace) if self.recovery is not None else None
-        if member is not None and member.stage is Stage.AWAY:
-            self.sessions.end(member)  # it does not come back
+        member = self.manager.member(sid, namespace)
+        if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
+            self.sessions.put_out(member)
             return
         here = self.manager.is_connected if ignore_queue else self.manager.can_disconnect
         if not here(sid, namespace):

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 from socketio import exceptions, packet
 
 from .engine_socket import Socket as Link
-from .engine_socket import packet_of
 from .errors import refusal
 from .events import node_reason, upstream_reason
 from .manager import Member, Stage
-from .recovery import Recovery, Session
+from .recovery import Recovery
+from .returning import Returning, without_session
 from .sockets import Namespace, Socket
-from .upstream_wire import frames_of
 
 if TYPE_CHECKING:
     from .server import Server
@@ -34,6 +33,7 @@ class Sessions:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self.returning = Returning(server, self)
 
     # -- greenlet --------------------------------------------------------------------------------
 
@@ -47,29 +47,30 @@ class Sessions:
             server.relay.drop("namespaces")
             self._refuse(eio_sid, namespace, {"message": "Too many namespaces"})
             return
-        if server.recovery is not None and self._recover(server.recovery, eio_sid, namespace, auth):
-            return
-        auth = _without_session(auth) if server.recovery is not None else auth
+        if server.recovery is not None:
+            if self.returning.take(server.recovery, eio_sid, namespace, auth):
+                return
+            auth = without_session(auth)
         sid = server.manager.pre_connect(eio_sid, namespace)
         if sid is None:
             self._refuse(eio_sid, namespace, {"message": "Unable to connect"})
             return
         member = server.manager.member(sid, namespace)
         member.auth = auth
-        self._attach(member)
+        self.attach(member)
         if server.recovery is not None:
             server.recovery.begin(member)
         # What is emitted to it from now on waits for its CONNECT packet to go first.
         member.held = []
         if server.always_connect:
             self._accept(member)
-        refused = self._ask(member, auth)
+        refused = self.ask(member, eio_sid, auth)
         if refused is not None:
             self._turn_away(member, refused)
         else:
             if not server.always_connect:
                 self._accept(member)
-            self._welcome(member)
+            self.welcome(member)
 
     def _too_many(self, eio_sid: str) -> bool:
         bound = self.server.options.limits.max_namespaces_per_connection
@@ -82,7 +83,8 @@ class Sessions:
         pkt = self.server.packet_class(packet.CONNECT_ERROR, data=why, namespace=namespace)
         self.server._send_packet(eio_sid, pkt)
 
-    def _attach(self, member: Member) -> None:
+    def attach(self, member: Member) -> None:
+        """Makes a member the socket of its connection."""
         link = self.server.eio.sockets.get(member.eio_sid)
         if not isinstance(link, Link):
             return  # one that has no connection: another package's test client
@@ -95,31 +97,38 @@ class Sessions:
             link.members[member.namespace] = member
 
     def _accept(self, member: Member) -> None:
-        self._send_connect(member)
+        recovery = self.server.recovery
+        if recovery is not None and member.link is not None and member.link.closed:
+            recovery.close(member)  # its client will never learn how to come back
+        self.send_connect(member)
         self.server.manager.connect(member.sid, member.namespace)
         self.server.counters.connects += 1
         self.server.manager.release(member)
 
-    def _send_connect(self, member: Member) -> None:
+    def send_connect(self, member: Member) -> None:
+        """Answers a CONNECT with the sid and, with recovery, what gives the session back."""
         data = {"sid": member.sid}
         if member.session is not None:
             data["pid"] = member.session.pid
         pkt = self.server.packet_class(packet.CONNECT, data=data, namespace=member.namespace)
         self.server._send_packet(member.eio_sid, pkt)
 
-    def _ask(self, member: Member, auth: Any, eio_sid: str | None = None) -> Any:
-        """Runs what may refuse a client: `None`, or what to answer it."""
+    def ask(self, member: Member, eio_sid: str, auth: Any, socket: Socket | None = None) -> Any:
+        """Runs what may refuse a client: `None`, or what to answer it.
+
+        ``socket``: what the middlewares get; `None`: the member's own.
+        """
         server = self.server
-        environ = server.environ.get(eio_sid or member.eio_sid)
+        environ = server.environ.get(eio_sid)
         space = server._spaces.get(member.namespace)
         try:
             with server.dispatcher.context(
                 environ, member.sid, member.namespace, "connect", (environ, auth)
             ):
                 if space is not None and (space._uses or space._connection):
-                    socket = server._socket(member)
+                    given = socket or server._socket(member)
                     for use in space._uses:
-                        use(socket)
+                        use(given)
                 said = server._trigger_event(
                     "connect", member.namespace, member.sid, environ, auth or None
                 )
@@ -148,7 +157,7 @@ class Sessions:
         server._send_packet(member.eio_sid, pkt)
         self._remove(member)
 
-    def _welcome(self, member: Member) -> None:
+    def welcome(self, member: Member) -> None:
         """Runs the ``connection`` handlers; relays of the socket wait until they have returned."""
         server = self.server
         space: Namespace | None = server._spaces.get(member.namespace)
@@ -187,6 +196,8 @@ class Sessions:
         if member.stage in (Stage.GONE, Stage.AWAY):
             return
         member.stage = Stage.GONE
+        recovery = server.recovery
+        told_to_wait = recovery is not None and recovery.may_return(member, reason)
         try:
             # A handler that still ran may have joined a room since its peers were told.
             server.relay.peer_left(member)
@@ -196,10 +207,12 @@ class Sessions:
             server.relay.peer_left(member)
             server.counters.disconnects += 1
             server.counters.reasons[node_reason(reason)] += 1
-            if server.recovery is not None and server.recovery.may_return(member, reason):
-                self._park(server.recovery, member)
+            if recovery is not None and recovery.may_return(member, reason):
+                self._park(recovery, member)
             else:
                 self._remove(member)
+                if told_to_wait:  # it was put out while its handlers ran
+                    self._over(member)
 
     def end(self, member: Member) -> None:
         """A session is over whose client was away; its handlers have run. # hub or greenlet"""
@@ -207,8 +220,23 @@ class Sessions:
             if self.server.recovery is not None:
                 self.server.recovery.away -= 1
             self._remove(member)
-            if member.socket is not None:
-                member.socket._over()
+            self._over(member)
+
+    def put_out(self, member: Member) -> None:
+        """One that is lost does not come back. # hub or greenlet"""
+        if self.server.recovery is not None:
+            self.server.recovery.close(member)
+        self.end(member)
+
+    def _over(self, member: Member) -> None:
+        if member.socket is not None:
+            member.socket._over()
+
+    def _park(self, recovery: Recovery, member: Member) -> None:
+        """The app has heard of the loss; the member stays for its client to come back to."""
+        self.detach(member)
+        self.server.manager.park(member)
+        recovery.park(member)
 
     def _tell(self, member: Member, event: str, reason: str) -> None:
         server = self.server
@@ -232,126 +260,13 @@ class Sessions:
             self.server.recovery.close(member)
         self.server.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
         self.server._binary_packet.pop(member.eio_sid, None)
-        self._detach(member)
+        self.detach(member)
 
-    def _detach(self, member: Member) -> None:
+    def detach(self, member: Member) -> None:
+        """Takes a member off its connection, which may go on for other namespaces."""
         link = member.link
         if link is not None:
             if link.root is member:
                 link.root = None
             elif link.members:
                 link.members.pop(member.namespace, None)
-
-    # -- connection state recovery: greenlet -------------------------------------------------------
-
-    def _park(self, recovery: Recovery, member: Member) -> None:
-        """The app has heard of the loss; the member stays for its client to come back to."""
-        member.kept = member.link.session.get(member.namespace) if member.link is not None else None
-        self._detach(member)
-        self.server.manager.park(member)
-        recovery.park(member)
-
-    def _recover(self, recovery: Recovery, eio_sid: str, namespace: str, auth: Any) -> bool:
-        """Gives a client that comes back its session; `False`: it gets a fresh one."""
-        link = self.server.eio.sockets.get(eio_sid)
-        session = recovery.find(namespace, auth)
-        if session is None or not isinstance(link, Link):
-            return False
-        if self.server.manager.member_of(eio_sid, namespace) is not None:
-            return False
-        session.taken = True
-        try:
-            return self._take_over(recovery, session, link, auth)
-        finally:
-            session.taken = False
-
-    def _take_over(self, recovery: Recovery, session: Session, link: Link, auth: Any) -> bool:
-        member = session.member
-        # What had arrived on the old connection comes first, its disconnect handlers too.
-        while session.open and (member.stage in _ENDING or _busy(member)):
-            self.server.sleep(0.01)
-        if not session.open or member.stage is Stage.CONNECTING:
-            return False
-        if session.missed(auth.get("offset")) is None:
-            self._give_up(member)
-            return False
-        quietly = member.stage is Stage.CONNECTED  # half-open: the app has heard of no loss
-        if not recovery.options.skip_middlewares and not self._readmit(member, link, auth):
-            return True
-        missed = session.missed(auth.get("offset"))
-        if missed is None or not session.open or link.closed:
-            self._give_up(member)
-            return link.closed
-        self._move(member, link)
-        for frame in missed:
-            link.send_together([packet_of(payload, binary) for payload, binary in frames_of(frame)])
-        if quietly:
-            self.server._observe(member)
-        else:
-            self._return(member, link, auth)
-        return True
-
-    def _readmit(self, member: Member, link: Link, auth: Any) -> bool:
-        """Asks the app again; a refusal ends the session."""
-        refused = self._ask(member, _without_session(auth), link.sid)
-        if refused is None:
-            return True
-        self._give_up(member)
-        self._refuse(link.sid, member.namespace, refused)
-        return False
-
-    def _give_up(self, member: Member) -> None:
-        """The session ends; a half-open connection that still had it goes the ordinary way."""
-        old = member.link
-        if member.stage is Stage.AWAY:
-            self.end(member)
-        elif old is not None:
-            if self.server.recovery is not None:
-                self.server.recovery.close(member)
-            old.close(abort=True, reason="transport close")
-
-    def _move(self, member: Member, link: Link) -> None:
-        old = member.link
-        kept = member.kept if old is None else old.session.get(member.namespace)
-        self._detach(member)
-        self.server.manager.move(member, link.sid)
-        self._attach(member)
-        if kept is not None:
-            link.session[member.namespace] = kept
-        member.kept = member.told = None
-        member.recovered = True
-        self.server.counters.recoveries += 1
-        member.returns += 1
-        if member.stage is Stage.AWAY and self.server.recovery is not None:
-            self.server.recovery.away -= 1
-        member.stage = Stage.CONNECTED
-        if old is not None and not old.joined:
-            old.close(abort=True, reason="transport close")  # nobody is in it: no one hears of it
-        self._send_connect(member)
-
-    def _return(self, member: Member, link: Link, auth: Any) -> None:
-        """Recovered after its loss was told: the ``connection`` handlers run again."""
-        before: Socket | None = member.socket
-        member.ready = False
-        member.short = False
-        member.auth = _without_session(auth)
-        member.socket = None
-        if before is not None:
-            self.server._socket(member).data = before.data
-        self.server.counters.connects += 1
-        self._welcome(member)
-
-
-_ENDING = (Stage.LEAVING, Stage.GONE)
-
-
-def _busy(member: Member) -> bool:
-    link = member.link
-    return link is not None and link.inbox is not None
-
-
-def _without_session(auth: Any) -> Any:
-    """What the app gets to see of a client's ``auth``: all but the key to its session."""
-    if not isinstance(auth, dict) or not ("pid" in auth or "offset" in auth):
-        return auth
-    return {key: value for key, value in auth.items() if key not in ("pid", "offset")} or None

@@ -138,8 +138,7 @@ class BroadcastOperator:
         inside = manager._participants(self._namespace, list(self._rooms) or None)
         out = manager._participants(self._namespace, list(self._except)) if self._except else {}
         found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
-        stages = (Stage.CONNECTED, Stage.AWAY)
-        return [each for each in found if each is not None and each.stage in stages]
+        return [each for each in found if each is not None and each.present]
 
 
 def _flat(rooms: Iterable[Any]) -> Iterator[Any]:

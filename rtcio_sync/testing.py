@@ -40,7 +40,8 @@ class _Link(Link):
 
     def close(self, *args: Any, **options: Any) -> None:
         super().close(*args, **options)
-        self.client.sid = None
+        if self.client._link is self:  # it may have come back by another
+            self.client.sid = None
 
     def aside(self, target: Callable[..., Any], *args: Any) -> None:
         target(*args)
@@ -125,7 +126,10 @@ class TestClient:
         self._send(packet.CONNECT, {**(self._auth or {}), **known} if known else self._auth)
 
     def disconnect(self) -> None:
-        """Leaves, as a browser that closes its page does."""
+        """Loses its connection, as a browser that has no network.
+
+        On a server with connection state recovery, `connect` then comes back to the session.
+        """
         if self._link is not None:
             self._link.close(abort=True, reason="transport close")
 

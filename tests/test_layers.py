@@ -30,6 +30,7 @@ TIERS = (
     (
         "dispatch",
         "sockets",
+        "returning",
         "sessions",
         "inbound",
         "listeners",

@@ -7,11 +7,15 @@ blocks.
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 __all__ = ["UpstreamWire"]
+
+CLOSE_TIMEOUT = 5.0  # seconds that a connection may spend on saying goodbye
 
 
 class UpstreamWire:
@@ -51,6 +55,8 @@ class UpstreamWire:
             self.overflowed = True
             self._frames.clear()
             self.close()
+            self._hang_up()
+            self.owner.connection_lost(None, True)
         else:
             self._frames.append(frame)
             self._alarm.set()
@@ -62,8 +68,17 @@ class UpstreamWire:
             self._flowing.set()
             self._frames.append(None)
             self._alarm.set()
+            self.server.heartbeat.later(CLOSE_TIMEOUT, self._hang_up)
 
     abort = close
+
+    def _hang_up(self) -> None:
+        # A peer that does not read keeps the writer in `send` and the reader in `wait`: this ends
+        # both. simple-websocket alone lets us; uWSGI has time-outs of its own.
+        sock = getattr(getattr(self.ws, "ws", None), "sock", None)
+        if sock is not None:
+            with suppress(OSError):  # it is closed already
+                sock.shutdown(socket.SHUT_RDWR)
 
     def read(self) -> None:
         """Blocks until the WebSocket is over; its owner hears of each message. # greenlet"""

@@ -17,8 +17,6 @@ requests that it lost, and misses what the Engine.IO v4 conformance suite asks f
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import inspect
 import json
@@ -47,44 +45,13 @@ from .heartbeat import Heartbeat
 from .limits import Addresses, client_address
 from .metrics import Counters
 from .options import Limits
+from .requests import Refused, bad, closes_unsaid, jsonp_index, packets_of, read_body, slim
 
 __all__ = ["Server"]
 
 log = logging.getLogger(__name__)
 
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
-
-# What a WSGI server puts into an environ for itself: buffers, sockets, streams. All else, an app's
-# own keys included, is kept for the handlers.
-_NOT_KEPT = re.compile(
-    r"wsgi\.(?!url_scheme|version|multi|run_once)|gunicorn\.|werkzeug\.(?:socket|server)|eventlet\."
-    r"|HTTP_SEC_WEBSOCKET|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
-)
-
-
-class Refused(Exception):
-    """A request that is answered with an error; Engine.IO's codes and messages."""
-
-    def __init__(
-        self, status: str, code: int, message: str, headers: Iterable[tuple[str, str]] = ()
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = [("Content-Type", "application/json"), *headers]
-        self.body = {"code": code, "message": message}
-
-
-def _bad(code: int) -> Refused:
-    messages = (
-        "Transport unknown",
-        "Session ID unknown",
-        "Bad handshake method",
-        "Bad request",
-        "Forbidden",
-        "Unsupported protocol version",
-    )
-    return Refused("403 FORBIDDEN" if code == 4 else "400 BAD REQUEST", code, messages[code])
-
 
 #: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
 BARE = Limits(connect_timeout=None)
@@ -229,36 +196,36 @@ class Server(engineio.Server):
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
         if not self._origin_allowed(environ):
-            raise _bad(4)
+            raise bad(4)
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
             return self._ok()
         query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
         transport = query.get("transport", [""])[0]
         if transport not in self.transports:
-            raise _bad(0)
+            raise bad(0)
         sid = query["sid"][0] if "sid" in query else None
         if sid is None:
             if method != "GET":
-                raise _bad(2)
+                raise bad(2)
             if query.get("EIO") != ["4"]:
-                raise _bad(5)
-            return self._open(environ, start_response, transport, _jsonp(query))
+                raise bad(5)
+            return self._open(environ, start_response, transport, jsonp_index(query))
         socket = self.sockets.get(sid)
         if socket is None:
-            raise _bad(1)
+            raise bad(1)
         if self.heartbeat.overdue(socket):
             socket.fail("ping-timeout", "ping timeout")
-            raise _bad(1)
+            raise bad(1)
         if method == "GET" and transport == "websocket":
             return self._upgrade(socket, environ, start_response)
         if transport != "polling" or socket.state in (State.OPENING, State.WEBSOCKET):
-            raise _bad(3)
+            raise bad(3)
         if method == "GET":
-            return self._poll(socket, _jsonp(query))
+            return self._poll(socket, jsonp_index(query))
         if method == "POST":
             return self._post(socket, environ)
-        raise _bad(3)
+        raise bad(3)
 
     def _open(
         self, environ: dict[str, Any], start_response: Any, transport: str, jsonp: int | None
@@ -364,7 +331,7 @@ class Server(engineio.Server):
 
     def _upgrade(self, socket: Socket, environ: dict[str, Any], start_response: Any) -> Any:
         if socket.state is not State.POLLING or socket.wire is not None or not self.allow_upgrades:
-            raise _bad(3)
+            raise bad(3)
         headers = self._handshake(environ)
         return self._ride(socket, takeover.find(environ), headers, environ, start_response)
 
@@ -372,15 +339,15 @@ class Server(engineio.Server):
         try:
             return self._ok(socket.poll(), jsonp_index=jsonp)
         except exceptions.EngineIOError:
-            raise _bad(3) from None
+            raise bad(3) from None
 
     def _post(self, socket: Socket, environ: dict[str, Any]) -> Any:
         """Takes all packets of a request or, with an error that ends the session, none."""
         if socket.closed:
-            raise _bad(1)
+            raise bad(1)
         if socket.posting:
             socket.fail("overlap", "transport error")
-            raise _bad(3)
+            raise bad(3)
         socket.posting = True
         try:
             with self._in_time():
@@ -393,13 +360,13 @@ class Server(engineio.Server):
             self.sleep(socket.pause_due())
         except OSError:  # it hung up in the middle
             socket.fail("incomplete", "transport error")
-            raise _bad(3) from None
+            raise bad(3) from None
         except (ProtocolError, ValueError) as error:
             too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
             socket.fail("too-long" if too_long else "packet", "parse error")
             if too_long:
                 raise Refused("413 PAYLOAD TOO LARGE", 3, "Payload too large") from None
-            raise _bad(3) from None
+            raise bad(3) from None
         finally:
             socket.posting = False
         return {"status": "200 OK", "headers": [("Content-Type", "text/html")], "response": b"ok"}
@@ -420,7 +387,7 @@ class Server(engineio.Server):
                     headers = [*headers, ("Content-Encoding", encoding)]
                     break
         headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
-        if _closes_unsaid(environ):
+        if closes_unsaid(environ):
             headers.append(("Connection", "close"))
         start_response(answer["status"], headers)
         return [body]
@@ -468,9 +435,6 @@ class Server(engineio.Server):
         return super()._cors_allowed_origins(environ)
 
 
-# -- pure helpers --------------------------------------------------------------------------------
-
-
 def takes_two(fn: Callable[..., Any]) -> bool:
     """Whether ``fn`` can be called with two arguments, read from its signature."""
     try:
@@ -480,72 +444,3 @@ def takes_two(fn: Callable[..., Any]) -> bool:
     except ValueError:  # some built-ins have none
         return True
     return True
-
-
-def slim(environ: dict[str, Any]) -> dict[str, Any]:
-    """What of an environ handlers may need; the server's buffers and sockets go."""
-    return {key: value for key, value in environ.items() if not _NOT_KEPT.match(key)}
-
-
-def _closes_unsaid(environ: dict[str, Any]) -> bool:
-    # RFC 9112 9.6: whoever is asked to close says that it will. gevent's server closes and leaves
-    # the word to the application, to which other servers forbid it (PEP 3333, hop-by-hop headers).
-    gevents_own: bool = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
-    return gevents_own and str(environ.get("HTTP_CONNECTION")).lower() == "close"
-
-
-def read_body(environ: dict[str, Any], bound: int) -> bytes:
-    """The body of a polling request, never more than ``bound`` bytes of it. # greenlet
-
-    Raises `ProtocolError` for one that is longer, whose length is no number or that ends early, and
-    the server's own `OSError`, of those servers that notice that it does.
-    """
-    length = environ.get("CONTENT_LENGTH") or ""
-    if length and not (length.isascii() and length.isdigit()):
-        raise ProtocolError("length")
-    if length and int(length) > bound:
-        raise ProtocolError("too-long")
-    body: bytes = environ["wsgi.input"].read(int(length) if length else bound + 1)
-    if len(body) > bound:
-        raise ProtocolError("too-long")
-    if length and len(body) < int(length):
-        raise ProtocolError("incomplete")
-    return body
-
-
-def packets_of(body: bytes, bound: int | None) -> list[tuple[bytes, bool]]:
-    """The packets of a polling payload (Engine.IO v4, "HTTP long-polling": U+001E between them).
-
-    Each as a WebSocket message would carry it, and whether that is a binary one. Raises
-    `ProtocolError` for a payload with one that cannot be read, or with more than ``bound``.
-    """
-    if body.startswith(b"d="):  # JSONP: a form with one field
-        fields = urllib.parse.parse_qs(body.decode(), keep_blank_values=True)
-        body = fields["d"][0].encode()
-    if not body:
-        return []
-    pieces = body.split(b"\x1e")
-    if bound is not None and len(pieces) > bound:
-        raise ProtocolError("too-many-packets")
-    return [_packet(piece) for piece in pieces]
-
-
-def _packet(piece: bytes) -> tuple[bytes, bool]:
-    if piece[:1] == b"b":
-        try:
-            return base64.b64decode(piece[1:], validate=True), True
-        except binascii.Error:
-            raise ProtocolError("base64") from None
-    if piece[:1] not in (b"1", b"3", b"4", b"6"):
-        raise ProtocolError("packet")
-    piece.decode()  # RFC 3629; a ValueError otherwise
-    return piece, False
-
-
-def _jsonp(query: dict[str, list[str]]) -> int | None:
-    if "j" not in query:
-        return None
-    index = query["j"][0]
-    if not (index.isascii() and index.isdigit()):
-        raise _bad(3)
-    return int(index)

@@ -1,0 +1,120 @@
+"""What an HTTP request to the Engine.IO endpoint says, and how a refusal is worded.
+
+Pure: an environ, a query or a body in, values out; nothing waits but for the body's own stream.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import urllib.parse
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import ProtocolError
+
+__all__ = ["Refused", "bad", "closes_unsaid", "jsonp_index", "packets_of", "read_body", "slim"]
+
+# What a WSGI server puts into an environ for itself: buffers, sockets, streams. All else, an app's
+# own keys included, is kept for the handlers.
+_NOT_KEPT = re.compile(
+    r"wsgi\.(?!url_scheme|version|multi|run_once)|gunicorn\.|werkzeug\.(?:socket|server)|eventlet\."
+    r"|HTTP_SEC_WEBSOCKET|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
+)
+
+
+class Refused(Exception):
+    """A request that is answered with an error; Engine.IO's codes and messages."""
+
+    def __init__(
+        self, status: str, code: int, message: str, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = [("Content-Type", "application/json"), *headers]
+        self.body = {"code": code, "message": message}
+
+
+def bad(code: int) -> Refused:
+    """The refusal that Engine.IO numbers ``code``."""
+    messages = (
+        "Transport unknown",
+        "Session ID unknown",
+        "Bad handshake method",
+        "Bad request",
+        "Forbidden",
+        "Unsupported protocol version",
+    )
+    return Refused("403 FORBIDDEN" if code == 4 else "400 BAD REQUEST", code, messages[code])
+
+
+def slim(environ: dict[str, Any]) -> dict[str, Any]:
+    """What of an environ handlers may need; the server's buffers and sockets go."""
+    return {key: value for key, value in environ.items() if not _NOT_KEPT.match(key)}
+
+
+def closes_unsaid(environ: dict[str, Any]) -> bool:
+    """Whether the connection ends after the answer and the server leaves it to us to say so."""
+    # RFC 9112 9.6: whoever is asked to close says that it will. gevent's server closes and leaves
+    # the word to the application, to which other servers forbid it (PEP 3333, hop-by-hop headers).
+    gevents_own: bool = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
+    return gevents_own and str(environ.get("HTTP_CONNECTION")).lower() == "close"
+
+
+def read_body(environ: dict[str, Any], bound: int) -> bytes:
+    """The body of a polling request, never more than ``bound`` bytes of it. # greenlet
+
+    Raises `ProtocolError` for one that is longer, whose length is no number or that ends early, and
+    the server's own `OSError`, of those servers that notice that it does.
+    """
+    length = environ.get("CONTENT_LENGTH") or ""
+    if length and not (length.isascii() and length.isdigit()):
+        raise ProtocolError("length")
+    if length and int(length) > bound:
+        raise ProtocolError("too-long")
+    body: bytes = environ["wsgi.input"].read(int(length) if length else bound + 1)
+    if len(body) > bound:
+        raise ProtocolError("too-long")
+    if length and len(body) < int(length):
+        raise ProtocolError("incomplete")
+    return body
+
+
+def packets_of(body: bytes, bound: int | None) -> list[tuple[bytes, bool]]:
+    """The packets of a polling payload (Engine.IO v4, "HTTP long-polling": U+001E between them).
+
+    Each as a WebSocket message would carry it, and whether that is a binary one. Raises
+    `ProtocolError` for a payload with one that cannot be read, or with more than ``bound``.
+    """
+    if body.startswith(b"d="):  # JSONP: a form with one field
+        fields = urllib.parse.parse_qs(body.decode(), keep_blank_values=True)
+        body = fields["d"][0].encode()
+    if not body:
+        return []
+    pieces = body.split(b"\x1e")
+    if bound is not None and len(pieces) > bound:
+        raise ProtocolError("too-many-packets")
+    return [_packet(piece) for piece in pieces]
+
+
+def _packet(piece: bytes) -> tuple[bytes, bool]:
+    if piece[:1] == b"b":
+        try:
+            return base64.b64decode(piece[1:], validate=True), True
+        except binascii.Error:
+            raise ProtocolError("base64") from None
+    if piece[:1] not in (b"1", b"3", b"4", b"6"):
+        raise ProtocolError("packet")
+    piece.decode()  # RFC 3629; a ValueError otherwise
+    return piece, False
+
+
+def jsonp_index(query: dict[str, list[str]]) -> int | None:
+    """The index of a JSONP request, `None` for any other. Raises `Refused`."""
+    if "j" not in query:
+        return None
+    index = query["j"][0]
+    if not (index.isascii() and index.isdigit()):
+        raise bad(3)
+    return int(index)

@@ -9,6 +9,7 @@ as the one that `rtcio-sync` starts does, and every example here that has rooms.
 import asyncio
 import itertools
 import sys
+import time
 
 import socketio
 from aiortc import RTCPeerConnection, RTCSessionDescription
@@ -31,7 +32,8 @@ class Peer(RTCPeerConnection):
         channel.on("message", channel.send)
 
     async def take(self, track):
-        file = FOLDER and f"{FOLDER[0]}/{next(numbers)}-{track.kind}.mkv"
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{next(numbers)}-{track.kind}.mkv"
+        file = FOLDER and f"{FOLDER[0]}/{name}"
         self.sinks.append(MediaRecorder(file) if file else MediaBlackhole())
         self.sinks[-1].addTrack(track)
         await self.sinks[-1].start()

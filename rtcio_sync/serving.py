@@ -151,14 +151,17 @@ def _handler(seconds: float | None) -> Any:
 
 def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:
     """Has SIGTERM and SIGINT call ``stop``; the result undoes it."""
-    watchers = []
+    watchers = {}
     # Only the main thread may ask for signals; elsewhere `Server.stop` remains.
     if threading.current_thread() is threading.main_thread():
-        watchers = [gevent.signal_handler(each, stop) for each in (signal.SIGTERM, signal.SIGINT)]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            watchers[number] = gevent.signal_handler(number, stop)
 
     def restore() -> None:
-        for watcher in watchers:
+        for number, watcher in watchers.items():
             watcher.cancel()
+            # libev leaves the system's default behind, which Python does not know of.
+            signal.signal(number, signal.getsignal(number) or signal.SIG_DFL)
 
     return restore
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 #: A module may import what stands in a lower tier, or before it in its own.
 TIERS = (
     ("_version", "errors", "events", "options"),
-    ("envelope", "limits", "metrics", "ice", "websocket", "seating"),
+    ("envelope", "limits", "metrics", "ice", "websocket", "seating", "requests"),
     ("outgoing", "connection", "takeover"),
     (
         "upstream_wire",
@@ -56,6 +57,7 @@ IMPURE = {"gevent", "os", "select", "signal", "socket", "ssl", "subprocess", "th
 EXCEPT = {("ice", "time")}
 
 
+@cache
 def tree_of(module: str) -> ast.Module:
     return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
 
@@ -72,6 +74,7 @@ def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
         yield from runtime_nodes(node)
 
 
+@cache
 def own_imports(module: str) -> set[str]:
     """The modules of the package that ``module`` imports, wherever in it."""
     found: set[str] = set()
@@ -93,6 +96,7 @@ def foreign_names(node: ast.Import | ast.ImportFrom) -> list[str]:
     return [base, *(f"{base}.{each.name}" for each in node.names)]
 
 
+@cache
 def foreign_imports(module: str) -> set[str]:
     """The dotted names that ``module`` imports from elsewhere."""
     return {
@@ -141,7 +145,12 @@ def test_rules_touch_nothing_outside(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("foreign", "home"),
-    [("flask", {"flask"}), ("redis", set()), ("prometheus_client", set()), ("gunicorn", set())],
+    [
+        ("flask", {"flask"}),
+        ("redis", set()),
+        ("prometheus_client", {"prometheus"}),
+        ("gunicorn", set()),
+    ],
 )
 def test_a_foreign_package_has_one_door(foreign: str, home: set[str]) -> None:
     users = {module for module in ORDER if foreign in roots(foreign_imports(module))}

@@ -35,7 +35,7 @@ Wire = Connection | UpstreamWire
 if TYPE_CHECKING:
     from .engine import Server
 
-__all__ = ["Packet", "Socket", "State"]
+__all__ = ["Packet", "Socket", "State", "size_of"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,13 @@ class Packet(packet.Packet):
 def packet_of(payload: bytes, binary: bool) -> Packet:
     """The packet of a WebSocket message that was framed before."""
     return Packet(packet.MESSAGE, payload if binary else payload[1:].decode())
+
+
+def size_of(data: Any) -> int:
+    """The bytes of a packet's data."""
+    if isinstance(data, str):
+        return len(data) if data.isascii() else len(data.encode(errors="replace"))
+    return len(data) if isinstance(data, bytes) else 16
 
 
 def frame_of(pkt: Any) -> bytes:
@@ -196,7 +203,7 @@ class Socket(socket.Socket):
             self.outbox = deque()
         self.outbox.append(pkt)
         data = pkt.data
-        self.outbox_bytes += len(data) if isinstance(data, (str, bytes)) else 16
+        self.outbox_bytes += size_of(data)
         bound = self.server.limits.max_buffered_bytes
         if bound is not None and self.outbox_bytes > bound:
             self.outbox.clear()

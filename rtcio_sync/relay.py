@@ -19,7 +19,7 @@ import orjson
 from engineio import packet as eio_packet
 from socketio.packet import Packet as TextPacket
 
-from .engine_socket import Packet, Socket
+from .engine_socket import Packet, Socket, size_of
 from .envelope import Drop, head, judge, placeholders_fit
 from .events import RtcioEvents
 from .manager import Member, RoomIndex, Stage
@@ -177,7 +177,7 @@ class Relay:
                 session.keep((number, recovery.now(), frame))
                 self.manager.hand_over(target, pkts)
         self.counters.relayed += 1
-        self.counters.relayed_bytes += sum(len(pkt.data) for pkt in pkts)
+        self.counters.relayed_bytes += sum(size_of(pkt.data) for pkt in pkts)
 
     def _packets(self, namespace: str, passage: Passage, offset: str | None) -> list[Packet]:
         if passage.raw is None:

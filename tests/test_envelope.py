@@ -30,6 +30,7 @@ payloads = values | st.fixed_dictionaries(
 # -- judge -----------------------------------------------------------------------------------------
 
 
+@settings(max_examples=60)
 @given(payloads, st.booleans())
 def test_nothing_is_relayed_but_what_the_protocol_allows(payload: Any, recovered: bool) -> None:
     verdict = judge(payload, SID, recovered=recovered)
@@ -40,6 +41,7 @@ def test_nothing_is_relayed_but_what_the_protocol_allows(payload: Any, recovered
         assert payload["target"] not in ("", SID)
 
 
+@settings(max_examples=30)
 @given(st.fixed_dictionaries({"source": st.just(SID), "target": st.just(OTHER), "data": values}))
 def test_any_data_is_relayed(payload: dict[str, Any]) -> None:
     assert judge(payload, SID) is None
@@ -86,7 +88,7 @@ def test_a_drop_says_why(payload: Any, reason: str) -> None:
 # -- read ------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data(), values, NAMESPACES, st.none() | st.integers(0, 10**20), st.integers(0, 10))
 def test_the_envelopes_own_characters_are_found(
     data: st.DataObject, payload: Any, namespace: str, number: int | None, attachments: int
@@ -109,7 +111,7 @@ def test_the_envelopes_own_characters_are_found(
     assert (found.namespace, found.attachments) == (namespace, attachments)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data(), values, NAMESPACES, st.integers(0, 10))
 def test_what_is_forwarded_reads_as_what_came(
     data: st.DataObject, payload: Any, namespace: str, attachments: int
@@ -145,7 +147,7 @@ def loads(text: str) -> Any:
     return json.loads(text, parse_constant=refuse, parse_int=float)
 
 
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(damaged())
 @example('["#rtcio:message",{"data":1}]x')
 @example('["#rtcio:message",{"data":1},]')

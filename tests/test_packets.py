@@ -30,13 +30,13 @@ class Loud:
         return json.loads(text.replace("quiet", "LOUD"))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.data(), values)
 def test_any_spelling_of_json_is_read(data: st.DataObject, value: Any) -> None:
     assert wide(FastJson.loads(data.draw(spelt(value)))) == wide(value)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(values)
 def test_what_is_written_is_read_back_by_any_parser(value: Any) -> None:
     assert wide(json.loads(FastJson.dumps(value))) == wide(value)

@@ -44,7 +44,7 @@ def envelope(source: Any, target: Any, data: Any = 1) -> dict[str, Any]:
 # -- what arrives ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data(), value=values)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_envelope_arrives_byte_for_byte_in_every_form(
@@ -199,7 +199,7 @@ def test_nobody_hears_of_a_message_that_may_not_be(
     assert [record.levelname for record in caplog.records] == ["DEBUG"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.fixed_dictionaries(
         {},

@@ -1,39 +1,31 @@
-"""`Server`: puts the house together, on python-socketio's interface.
+"""`Server`: puts the house together, on python-socketio's interface: what people call.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
-``_engineio_server_class`` (our engine), ``_handle_connect``, ``_handle_disconnect``,
-``_handle_event``, ``_handle_event_internal``, ``_handle_ack``, ``_handle_eio_disconnect`` (order,
-no ghosts, arity), ``_handle_eio_message`` (for those who hand in messages themselves),
-``_trigger_event`` (signatures read once) and ``reserved_events``. Used as they are:
-``_get_event_handler``, ``_get_namespace_handler``, ``_send_packet``, ``_send_eio_packet``,
-``_handle_eio_connect``, ``_binary_packet``, and ``Namespace._set_server``.
+``_engineio_server_class`` (our engine), ``reserved_events``, and what `handling` lists. Used as they
+are: ``_send_packet`` and ``Namespace._set_server``.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import socketio
 from socketio import exceptions, packet
 
 from . import engine, flask, prometheus, serving
-from .dispatch import Dispatcher, first_answer, raising
-from .engine_socket import Socket as Link
-from .envelope import Drop
-from .events import RESERVED_EVENTS, RtcioEvents
+from .dispatch import Dispatcher
+from .handling import Handling, Waiter
 from .inbound import Inbound
 from .listeners import add_default_listeners
-from .manager import Member, RoomIndex, Stage, arguments_of, graft
+from .manager import RoomIndex, Stage, graft
 from .metrics import Counters
 from .options import Limits, Options, engineio_options
 from .packets import packet_class
 from .recovery import Recovery, RecoveryOptions
-from .relay import Passage, Relay
+from .relay import Relay
 from .sessions import Sessions
-from .sockets import BroadcastOperator, Handshake, Namespace, Socket
+from .sockets import BroadcastOperator, Namespace, Socket
 from .testing import TestClient
 
 __all__ = ["Server"]
@@ -43,7 +35,7 @@ log = logging.getLogger(__name__)
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
-class Server(socketio.Server):
+class Server(Handling):
     """The signaling server for rtc.io clients: a `socketio.Server` with the default listeners.
 
     Every option of ``socketio.Server`` and ``engineio.Server`` is accepted, and ours; each is
@@ -304,7 +296,7 @@ class Server(socketio.Server):
         """
         if to is None and sid is None:
             raise ValueError("Cannot use call() to broadcast.")
-        waiter = _Waiter(self.eio.create_event())
+        waiter = Waiter(self.eio.create_event())
         self.emit(
             event,
             data=data,
@@ -362,234 +354,6 @@ class Server(socketio.Server):
     def shutdown(self) -> None:
         """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
         serving.drain(self)
-
-    # -- what the rest of the house asks -----------------------------------------------------------
-
-    def limits_of(self, namespace: str) -> Limits:
-        """The limits that hold in a namespace: its own, or the server's."""
-        return self._limits.get(namespace, self.options.limits)
-
-    def _knows(self, namespace: str) -> bool:
-        if not namespace.startswith("/"):
-            return False
-        known: tuple[Any, ...] = (self.handlers, self.namespace_handlers, self._spaces)
-        if any(namespace in each for each in known):
-            return True
-        return self.namespaces == "*" or namespace in self.namespaces
-
-    def _socket(self, member: Member) -> Socket:
-        if member.socket is None:
-            environ = self.environ.get(member.eio_sid)
-            member.socket = Socket(self, member, Handshake(environ, member.auth))
-        return member.socket  # type: ignore[no-any-return]
-
-    def _serve_relays(self, namespace: str) -> None:
-        self.relay.namespaces.add(namespace)
-        self._observe_all()
-
-    def _observe_all(self) -> None:
-        if isinstance(self.manager, RoomIndex):
-            for inside in list(self.manager.members.values()):
-                for member in list(inside.values()):
-                    self._observe(member)
-
-    def _observe(self, member: Member) -> None:
-        """Whether something of the app's wants to see this socket's relays first."""
-        names = (RtcioEvents.MESSAGE, "*")
-        handlers = [self.handlers.get(member.namespace, {}), self.handlers.get("*", {})]
-        space = self.namespace_handlers.get(member.namespace, self.namespace_handlers.get("*"))
-        member.observed = (
-            (member.socket is not None and member.socket._observing)
-            or any(name in each for each in handlers for name in names)
-            or _catches(space)
-            or "_trigger_event" in self.__dict__  # the Admin UI's instrumentation
-        )
-        self.relay.settle(member)
-
-    def _encode(self, namespace: str, arguments: list[Any]) -> list[Any]:
-        made = self.packet_class(packet.EVENT, namespace=namespace, data=arguments).encode()
-        return made if isinstance(made, list) else [made]
-
-    def _guarded(
-        self, member: Member, event: str, args: tuple[Any, ...], fn: Callable[..., Any], *given: Any
-    ) -> Any:
-        """Calls ``fn(*given)`` in the context of one event of one socket; never raises."""
-        environ = self.environ.get(member.eio_sid)
-
-        def inside() -> Any:
-            with self.dispatcher.context(environ, member.sid, member.namespace, event, args):
-                return self.dispatcher.guarded(environ, event, fn, *given)
-
-        begun = time.perf_counter()
-        try:
-            return self.dispatcher.guarded(environ, event, inside)
-        finally:
-            self.counters.handlers += 1
-            self.counters.handler_seconds += time.perf_counter() - begun
-
-    # -- from the engine: greenlet, but where it says hub ------------------------------------------
-
-    def _lost(self, link: Link, reason: str) -> None:
-        """A connection is over: peers hear of it now, handlers when their turn comes. # hub"""
-        for member in self.manager.members_of(link.sid):
-            self.sessions.leaving(member, reason)
-        link.enqueue(("lost", reason))
-
-    def _acknowledged(self, link: Link, namespace: str, id: int, data: list[Any]) -> None:
-        """An acknowledgement queues behind nothing: `call` may wait for it in a handler. # hub"""
-        member = self.manager.member_of(link.sid, namespace)
-        callback = self.manager.take_callback(member.sid, id) if member is not None else None
-        if isinstance(callback, _Waiter):
-            callback(*data)
-        elif callback is not None:
-            link.aside(self._guarded, member, "ack", tuple(data), callback, *data)
-
-    def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
-        # The engine's messages go another way: whoever calls this hands one in himself, and gets
-        # what a handler raises.
-        with raising():
-            super()._handle_eio_message(eio_sid, data)
-
-    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        for member in self.manager.members_of(eio_sid):
-            self.sessions.disconnect(member, reason)
-        self._binary_packet.pop(eio_sid, None)
-        self.environ.pop(eio_sid, None)
-
-    def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        self.sessions.connect(eio_sid, namespace or "/", data)
-
-    def _handle_disconnect(
-        self, eio_sid: str, namespace: str | None, reason: str | None = None
-    ) -> None:
-        member = self.manager.member_of(eio_sid, namespace or "/")
-        if member is not None:
-            self.sessions.disconnect(member, reason or "client namespace disconnect")
-
-    def _handle_ack(self, eio_sid: str, namespace: str | None, id: int, data: list[Any]) -> None:
-        member = self.manager.member_of(eio_sid, namespace or "/")
-        if member is not None:
-            answer = self.manager.trigger_callback
-            self._guarded(member, "ack", tuple(data), answer, member.sid, id, data)
-
-    def _handle_event(
-        self, eio_sid: str, namespace: str | None, id: int | None, data: list[Any]
-    ) -> None:
-        namespace = namespace or "/"
-        member = self.manager.member_of(eio_sid, namespace)
-        if member is None:
-            self.relay.drop(Drop.NOT_CONNECTED)
-        elif not isinstance(data[0], str) or data[0] in RESERVED_EVENTS:
-            self.relay.drop(Drop.RESERVED_EVENT)
-        elif data[0] == RtcioEvents.MESSAGE and self.relay.serves(member):
-            payload = data[1] if len(data) > 1 else None
-            self._handle_relay(member, Passage(payload, None, []), None, data)
-        elif self.options.async_handlers and self.async_handlers:
-            self.start_background_task(
-                self._handle_event_internal, self, member.sid, eio_sid, data, namespace, id
-            )
-        else:
-            self._handle_event_internal(self, member.sid, eio_sid, data, namespace, id)
-
-    def _handle_event_internal(
-        self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
-    ) -> None:
-        member = self.manager.member(sid, namespace)
-        if member is None:
-            return
-        event, args = data[0], tuple(data[1:])
-        answers = self._guarded(member, event, args, self._answers, member, event, args)
-        if answers and id is not None:
-            # Guarded too: what a handler returns may be nothing that can be encoded.
-            answer = first_answer(answers)
-            self._guarded(member, event, args, self._send_ack, member, id, answer)
-
-    def _send_ack(self, member: Member, id: int, answer: Any) -> None:
-        pkt = self.packet_class(
-            packet.ACK, namespace=member.namespace, id=id, data=arguments_of(answer)
-        )
-        self._send_packet(member.eio_sid, pkt)
-
-    def _answers(
-        self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False
-    ) -> list[Any]:
-        """Runs both idioms' handlers of one event: what each returned that did not raise.
-
-        ``passed``: the socket's middlewares have run already.
-        """
-        socket: Socket | None = member.socket
-        if socket is not None and not passed and not self._passes(socket, event, args):
-            return []
-        environ = self.environ.get(member.eio_sid)
-        said = self.dispatcher.answers(
-            environ, event, self._trigger_event, event, member.namespace, member.sid, *args
-        )
-        answers = [each for each in said if each is not self.not_handled]
-        return answers if socket is None else answers + socket._receive(event, args)
-
-    def _passes(self, socket: Socket, event: str, args: tuple[Any, ...]) -> bool:
-        try:
-            socket._pass(event, args)
-        except Exception:  # raising is how a middleware of the app's drops an event
-            log.debug("an event was dropped by socket.use", exc_info=True)
-            self.relay.drop(Drop.MIDDLEWARE)
-            return False
-        return True
-
-    def _handle_relay(
-        self, member: Member, passage: Passage, pkt: Any, data: list[Any] | None = None
-    ) -> None:
-        """A relay on the ordinary way: the app's middlewares, the relay, the app's handlers."""
-        arguments = data if data is not None else pkt.data
-        event, args = arguments[0], tuple(arguments[1:])
-
-        def go() -> None:
-            if member.socket is not None and not self._passes(member.socket, event, args):
-                return
-            self.relay.forward(member, passage)
-            self._answers(member, event, args, passed=True)
-
-        if member.observed:
-            self._guarded(member, event, args, go)
-        else:
-            self.relay.forward(member, passage)
-
-    def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
-        """python-socketio's half of an event, each handler with the arguments it declares."""
-        handler, fitted = self._get_event_handler(event, namespace, args)
-        if handler:
-            callee = self.dispatcher.callee(handler)
-            if event == "disconnect" and callee.takes_nothing:
-                # Flask-SocketIO's wrapper hands the reason on to handlers that never knew one, and
-                # counts on python-socketio's second call, without it.
-                fitted = fitted[:-1]
-            return callee(*fitted)
-        space, fitted = self._get_namespace_handler(namespace, args)
-        if space is None:
-            return self.not_handled
-        if type(space).trigger_event is not socketio.Namespace.trigger_event:
-            return space.trigger_event(event, *fitted)
-        method = getattr(space, f"on_{event}", None)
-        return self.not_handled if method is None else self.dispatcher.callee(method)(*fitted)
-
-
-class _Waiter:
-    """The callback of `Server.call`: safe in the hub."""
-
-    def __init__(self, event: Any) -> None:
-        self.event = event
-        self.answer: tuple[Any, ...] = ()
-
-    def __call__(self, *answer: Any) -> None:
-        self.answer = answer
-        self.event.set()
-
-
-def _catches(space: Any) -> bool:
-    if space is None:
-        return False
-    overridden = type(space).trigger_event is not socketio.Namespace.trigger_event
-    return overridden or hasattr(space, f"on_{RtcioEvents.MESSAGE}")
 
 
 def _logger(name: str, asked: Any) -> Any:

@@ -39,6 +39,7 @@ TIERS = (
         "serving",
         "testing",
         "prometheus",
+        "handling",
         "server",
     ),
     ("lobby", "loading", "cli", "__main__"),

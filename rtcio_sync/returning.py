@@ -137,9 +137,10 @@ class Returning:
 
     def _greet(self, member: Member, socket: Socket | None, lost: bool) -> None:
         if lost:
-            member.socket = socket
+            before, member.socket = member.socket, socket
             self.server.counters.connects += 1
-            self.sessions.welcome(member)
+            if not self.sessions.welcome(member) and before is not None and socket is not None:
+                socket._ends = before._ends  # the app did not hear of this return
         else:  # half-open: the app has heard of no loss, and hears of no return
             if member.socket is not None and socket is not None:
                 member.socket.handshake = socket.handshake

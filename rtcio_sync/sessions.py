@@ -70,7 +70,8 @@ class Sessions:
         else:
             if not server.always_connect:
                 self._accept(member)
-            self.welcome(member)
+            if not self.welcome(member) and server.recovery is not None:
+                server.recovery.close(member)  # nothing of it has begun
 
     def _too_many(self, eio_sid: str) -> bool:
         bound = self.server.options.limits.max_namespaces_per_connection
@@ -97,9 +98,6 @@ class Sessions:
             link.members[member.namespace] = member
 
     def _accept(self, member: Member) -> None:
-        recovery = self.server.recovery
-        if recovery is not None and member.link is not None and member.link.closed:
-            recovery.close(member)  # its client will never learn how to come back
         self.send_connect(member)
         self.server.manager.connect(member.sid, member.namespace)
         self.server.counters.connects += 1
@@ -112,6 +110,8 @@ class Sessions:
             data["pid"] = member.session.pid
         pkt = self.server.packet_class(packet.CONNECT, data=data, namespace=member.namespace)
         self.server._send_packet(member.eio_sid, pkt)
+        if member.link is not None:
+            member.link.apart()
 
     def ask(self, member: Member, eio_sid: str, auth: Any, socket: Socket | None = None) -> Any:
         """Runs what may refuse a client: `None`, or what to answer it.
@@ -157,8 +157,11 @@ class Sessions:
         server._send_packet(member.eio_sid, pkt)
         self._remove(member)
 
-    def welcome(self, member: Member) -> None:
-        """Runs the ``connection`` handlers; relays of the socket wait until they have returned."""
+    def welcome(self, member: Member) -> bool:
+        """Runs the ``connection`` handlers; relays of the socket wait until they have returned.
+
+        `False`: its connection has ended already, and they did not run.
+        """
         server = self.server
         space: Namespace | None = server._spaces.get(member.namespace)
         gone = member.link is not None and member.link.closed
@@ -168,6 +171,7 @@ class Sessions:
                 server._guarded(member, "connection", (), handler, socket)
         member.ready = True
         server._observe(member)
+        return not gone
 
     # -- hub or greenlet -----------------------------------------------------------------------
 

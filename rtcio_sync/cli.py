@@ -70,8 +70,9 @@ def public_app(
 
     ``allowed_origins``: origins that may connect, ``"*"`` for any. ``max_peers``: seats in a room,
     `None` for no limit. ``stun``, ``turn``, ``turn_secret`` and ``turn_ttl`` (seconds): what
-    ``ask-ice`` answers, see `rtcio_sync.ice_servers`. ``options`` are `Server`'s. Raises
-    `OptionError` for what cannot be meant.
+    ``ask-ice`` answers, see `rtcio_sync.ice_servers`. ``options`` are `Server`'s, with
+    ``connection_state_recovery`` on unless it is given. Raises `OptionError` for what cannot be
+    meant.
 
     ``GET /`` is the room page, a video call for whoever opens it. ``GET /health`` answers figures,
     never a name or an id: ``status`` and ``version``, ``uptime`` in seconds, ``sockets`` and
@@ -94,6 +95,7 @@ def public_app(
         static_folder="pages/static",
         static_url_path="/static",
     )
+    options = {"connection_state_recovery": True, **options}
     server = Server(app=app, cors_allowed_origins=allowed_origins, **options)
     lobby = Lobby(server, max_peers=max_peers, ice_servers=answer_ice)
     _add_pages(app, server, lobby)
@@ -126,6 +128,10 @@ def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
     def room() -> tuple[str, dict[str, str]]:
         # Relative, as all that the pages name: a proxy may serve them under a path of its own.
         return page("index.html", version=__version__, signaling=f"{server.path.lstrip('/')}/")
+
+    @app.get("/favicon.ico")  # asked for by every browser that is shown /health
+    def icon() -> Response:
+        return app.send_static_file("icon.svg")
 
     @app.get("/status")
     def status() -> tuple[str, dict[str, str]]:

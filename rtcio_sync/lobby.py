@@ -54,6 +54,9 @@ class Lobby:
     ``ask-ice`` is answered with, a list of ``RTCIceServer`` objects or a callable that takes the
     socket and makes one (`rtcio_sync.ice_servers`); `None` answers an empty list.
 
+    On a server with ``connection_state_recovery``, who loses its connection is gone for the others
+    at once, and keeps its seat, its rooms and its media state for as long as it may come back.
+
     A subclass may override `authorize`, `ice_servers` and the attribute `max_peers`. Rooms are kept
     in this process: behind a client manager that joins several, each has its own lobby, and the log
     warns of it. Raises `OptionError` (a `ValueError`) for arguments that cannot be meant.
@@ -112,7 +115,10 @@ class Lobby:
         return self._ice_servers(socket)
 
     def peers(self, room: str) -> list[str]:
-        """The sids that have a seat in ``room``, in the order in which they took it."""
+        """The sids that have a seat in ``room``, in the order in which they took it.
+
+        Among them those who lost their connection and may come back.
+        """
         with self._lock:
             return self._seating.sids(room)
 
@@ -150,6 +156,9 @@ class Lobby:
         }
         for event, handler in handlers.items():
             socket.on(event)(partial(handler, peer))
+        socket.on_session_end(partial(self._on_session_end, peer.sid))
+        if socket.recovered:
+            self._on_return(peer)
 
     def _on_ask_ice(self, peer: _Peer) -> dict[str, Any]:
         return {"iceServers": [dict(server) for server in self.ice_servers(peer.socket)]}
@@ -208,13 +217,42 @@ class Lobby:
         self._say(peer, fields.get("roomId"), self._pass_on, event, fields)
 
     def _on_disconnecting(self, peer: _Peer) -> None:
+        returns = peer.socket.may_return
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
-            for room in rooms:
-                self._seating.vacate(room, peer.sid)
-            appended = [self._append(room, self._depart, peer.sid, False) for room in rooms]
+            if not returns:
+                self._vacate(rooms, peer.sid)
+            appended = [
+                self._append(room, self._depart, peer.sid, False, returns) for room in rooms
+            ]
         for each in appended:
             self._run(each)
+
+    def _on_return(self, peer: _Peer) -> None:
+        inside = peer.socket.rooms
+        with self._lock:
+            rooms = self._seating.rooms(peer.sid)
+            # The app may have taken it out of some while it was away.
+            lost = [room for room in rooms if room not in inside]
+            self._vacate(lost, peer.sid)
+            appended = [
+                self._append(room, self._depart if room in lost else self._come_back, peer.sid)
+                for room in rooms
+            ]
+        for each in appended:
+            self._run(each)
+
+    def _on_session_end(self, sid: str) -> None:
+        with self._lock:
+            rooms = self._seating.rooms(sid)
+            self._vacate(rooms, sid)
+            appended = [self._append(room, self._depart, sid) for room in rooms]
+        for each in appended:
+            self._run(each)
+
+    def _vacate(self, rooms: list[str], sid: str) -> None:  # lock held
+        for room in rooms:
+            self._seating.vacate(room, sid)
 
     # -- from the event to the step ----------------------------------------------------------------
 
@@ -245,7 +283,7 @@ class Lobby:
         if peer.attempts.get(attempt.room) is not attempt:
             return False
         del peer.attempts[attempt.room]
-        return peer.socket.connected
+        return _stays(peer.socket)
 
     def _sit(self, peer: _Peer, attempt: _Attempt) -> str | None:
         """Takes the seat, or says why not; an attempt that has ended gets no answer."""
@@ -283,7 +321,7 @@ class Lobby:
                 if room.busy:
                     return
                 if not room.steps:
-                    if not room.told and self._rooms.get(room.id) is room:
+                    if not (room.told or room.away) and self._rooms.get(room.id) is room:
                         del self._rooms[room.id]
                     return
                 room.busy = True
@@ -323,16 +361,33 @@ class Lobby:
         # The peer may be going while it is let in. Nobody has heard of it yet, so nobody is told,
         # by the library neither: that tells the rooms which a leaving socket is still in.
         peer.socket.join(room.id)
-        if peer.socket.connected:
+        if _stays(peer.socket):
             return True
         peer.socket.leave(room.id)
         return False
 
-    def _depart(self, room: _Room, sid: str, leave: bool) -> None:
+    def _depart(self, room: _Room, sid: str, leave: bool = False, returns: bool = False) -> None:
         if leave:
             self._server.leave_room(sid, room.id, namespace=self._namespace.name)
-        if room.told.pop(sid, None) is not None:
+        presence = room.told.pop(sid, None)
+        if presence is not None:
             self._others(room, sid).emit("user-disconnected", {"id": sid})
+            if returns:
+                room.away[sid] = presence
+        elif not returns:
+            room.away.pop(sid, None)
+
+    def _come_back(self, room: _Room, sid: str) -> None:
+        # All have heard that it went, or came later and have not heard of it at all. None is told
+        # to offer: the media of those who were there has lived on, and of those who came meanwhile
+        # the one that is back has heard.
+        presence = room.away.pop(sid, None)
+        if presence is not None:
+            room.told[sid] = presence
+            self._others(room, sid).emit("user-connected", presence.card)
+            if presence.media:
+                state = {"id": sid, "roomId": room.id, **presence.media}
+                self._others(room, sid).emit("media-state", state)
 
     def _show(self, room: _Room, sid: str, state: dict[str, bool]) -> None:
         if sid in room.told:
@@ -368,12 +423,14 @@ class _Attempt:
 
 @dataclass(eq=False)
 class _Room:
-    """``steps`` and ``busy`` are the lock's, ``told`` is the running step's."""
+    """``steps`` and ``busy`` are the lock's, ``told`` and ``away`` are the running step's."""
 
     id: str
     steps: deque[Callable[[], None]] = field(default_factory=deque)
     busy: bool = False
     told: dict[str, _Presence] = field(default_factory=dict)
+    #: Of whom the peers have heard that they went, and who may come back.
+    away: dict[str, _Presence] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -382,6 +439,10 @@ class _Presence:
 
     card: dict[str, str]
     media: dict[str, bool] = field(default_factory=dict)
+
+
+def _stays(socket: Socket) -> bool:
+    return socket.connected or socket.may_return
 
 
 def _refuse(peer: _Peer, reason: str, fields: dict[str, Any]) -> None:

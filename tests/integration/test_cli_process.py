@@ -245,7 +245,7 @@ def test_two_browsers_meet_in_a_room_talk_and_part(node: Driver, transport: str)
             ("media-state", [{"id": ann.id, "roomId": "r", "mic": True, "cam": False}]),
             ("join-ok", [{"roomId": "r"}]),
         ]
-        assert ann.wait_for("#rtcio:init-offer") == [{"source": bob.id}]
+        assert ann.wait_for("#rtcio:init-offer") == [{"source": bob.id}, {"polite": True}]
         ann.relay(bob, {"description": {"type": "offer", "sdp": "v=0"}})
         bob.wait_for("#rtcio:message")
         bob.emit("chat-message", {"roomId": "r", "text": "hi"})
@@ -296,6 +296,15 @@ def test_a_room_is_exact_when_many_browsers_rush_in_and_some_are_cut_off(node: D
             client.wait_for("user-disconnected", count=2)
             gone = [args[0]["id"] for args in client.received("user-disconnected")]
             assert sorted(gone) == sorted(each.id for each in cut)
+        # Who was cut off may come back, and is waited for: there is no seat for another yet.
+        refused[0].emit("join-room", {"roomId": "r"})
+        refused[0].wait_for("join-error", count=2)
+        for client in cut:
+            client.connect()
+            assert client.wait("connect", count=2)["recovered"]
+            client.disconnect()
+        for client in inside[2:]:
+            client.wait_for("user-disconnected", count=4)
         for client in refused[:2]:
             client.emit("join-room", {"roomId": "r"})
             client.wait_for("join-ok")

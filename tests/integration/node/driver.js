@@ -45,7 +45,9 @@ function watchEngine(name, manager) {
 
 function onEvent(entry, event, args) {
   const acknowledge = typeof args[args.length - 1] === "function" ? args.pop() : null;
-  report({ socket: entry.name, type: "event", event, args: args.map(toJson), wantsAck: acknowledge !== null });
+  // With connection state recovery, what the server appends to each event is not the app's.
+  const offset = entry.socket._pid && !acknowledge ? args.pop() : null;
+  report({ socket: entry.name, type: "event", event, args: args.map(toJson), wantsAck: acknowledge !== null, offset });
   if (acknowledge && entry.answers.has(event)) acknowledge(...entry.answers.get(event));
 }
 

@@ -16,8 +16,6 @@ from benchmarks.scenarios import Scale
 
 QUICK = Scale(
     turns=2,
-    first_cpu_seconds=0.6,
-    warm_up_cpu_seconds=0.1,
     cpu_seconds=0.06,
     latency_seconds=0.2,
     connects=60,

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +20,8 @@ START_SECONDS = 30.0
 class Contestant:
     """One column of the table. ``command`` has ``{port}`` in it; ``{python}`` is this Python.
 
-    ``skips`` names scenarios that make no sense for it, or that would take too long; only where
-    ``doubles`` is set do twice as many leave too.
+    ``skips`` names scenarios that make no sense for it, or that would take minutes; those in
+    ``once`` are so long that one round must do; only with ``doubles`` do twice as many leave, too.
     """
 
     name: str
@@ -30,7 +30,8 @@ class Contestant:
     ours: bool = False
     bare: bool = False
     doubles: bool = False
-    skips: frozenset[str] = field(default_factory=frozenset)
+    skips: frozenset[str] = frozenset()
+    once: frozenset[str] = frozenset()
 
 
 def _gunicorn(worker: str) -> tuple[str, ...]:
@@ -73,12 +74,14 @@ CONTESTANTS = {
             "python-socketio, gevent-websocket",
             _module("plain", "gevent-websocket"),
             skips=frozenset({"limit"}),
+            once=frozenset({"disconnect"}),
         ),
         Contestant(
             "plain-sw",
             "python-socketio, simple-websocket",
             _module("plain", "simple-websocket"),
             skips=frozenset({"limit"}),
+            once=frozenset({"disconnect"}),
         ),
         Contestant(
             "floor",

@@ -68,6 +68,8 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
         racing = [c for c in plan.contestants if figure not in c.skips]
         for number in range(1 if figure == "limit" else plan.rounds):
             say(f"{figure}, round {number + 1}")
+            if number:
+                racing = [c for c in racing if figure not in c.once]
             _round(figure, racing, plan, results, say)
     busy, whole = (now - then for now, then in zip(machine_seconds(), (busy, whole), strict=True))
     results.others = max(0.0, busy - results.own_seconds - time.process_time()) / whole

@@ -34,9 +34,9 @@ class Scale:
     instead of less.
     """
 
-    turns: int = 4  # of each figure that is a rate
+    turns: int = 3  # of each figure that is a rate
     first_cpu_seconds: float = 1.0  # before the first figure: compilers watch before they compile
-    warm_up_cpu_seconds: float = 0.25
+    warm_up_cpu_seconds: float = 0.2
     cpu_seconds: float = 0.1
     relay_sizes: tuple[int, ...] = (300, 4096)
     relay_in_flight: tuple[tuple[int, int], ...] = ((20, 1), (1, 20), (1, 1))
@@ -136,13 +136,18 @@ def latency(subject: Subject, scale: Scale) -> Turns:
 def fanout(subject: Subject, scale: Scale) -> Turns:
     """Server CPU per recipient of an application's event to a room of each size."""
     pool = subject.pool()
+    _talk(pool, scale.fanout_rooms[0]).hold(_spent(subject, scale.first_cpu_seconds))
+    _leave(pool, subject)
     for size in scale.fanout_rooms:
-        first = pool.groups
-        length = len(wire.client_frame(wire.event("say", SAID)))
-        rooms = pool.open_groups(FANOUT_ROOMS_AT_ONCE, size, join=True, message_bytes=length)
-        talk = Talk(pool, rooms, first)
+        talk = _talk(pool, size)
         yield from _costs(f"fanout-{size}", subject, scale, pool, talk.hold)
         _leave(pool, subject)
+
+
+def _talk(pool: Pool, size: int) -> Talk:
+    first, length = pool.groups, len(wire.client_frame(wire.event("say", SAID)))
+    rooms = pool.open_groups(FANOUT_ROOMS_AT_ONCE, size, join=True, message_bytes=length)
+    return Talk(pool, rooms, first)
 
 
 # -- connect --------------------------------------------------------------------------------------

@@ -130,7 +130,7 @@ def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
         return page("index.html", version=__version__, signaling=f"{server.path.lstrip('/')}/")
 
     @app.get("/favicon.ico")  # asked for by every browser that is shown /health
-    def icon() -> Response:
+    def icon() -> Any:
         return app.send_static_file("icon.svg")
 
     @app.get("/status")

@@ -226,9 +226,8 @@ class Peer {
   #ignoring = false;
   #ready;
   #closed = false;
-  // What we send: stream id → kind → transceiver. And transceivers whose stream has ended.
+  // What we send: stream id → kind → transceiver.
   #sending = new Map();
-  #idle = [];
   // What we get: stream id → {stream, timer}.
   #receiving = new Map();
   #hintedAt = -Infinity;
@@ -400,32 +399,19 @@ class Peer {
       const track = stream.getTracks().find((each) => each.kind === kind) ?? null;
       const known = transceivers.get(kind);
       if (known) known.sender.replaceTrack(track);
-      else if (track && !this.former) transceivers.set(kind, this.#transceiver(track, stream));
+      else if (track && !this.former) {
+        // One m-line each way and stream, so that nobody's offer leans on the other's transceivers.
+        const direction = "sendonly", streams = [stream];
+        transceivers.set(kind, this.#pc.addTransceiver(track, { direction, streams }));
+      }
     }
   }
 
   detach(stream) {
     const transceivers = this.#sending.get(stream.id) ?? new Map();
     this.#sending.delete(stream.id);
-    if (this.#closed) return;
-    for (const transceiver of transceivers.values()) {
-      transceiver.sender.replaceTrack(null);
-      transceiver.direction = "inactive";
-      this.#idle.push(transceiver);
-    }
-  }
-
-  /** One m-line each way and stream, so that nobody's offer leans on the other's transceivers. */
-  #transceiver(track, stream) {
-    const index = this.#idle.findIndex(
-      ({ sender, receiver }) => sender.setStreams && receiver.track.kind === track.kind,
-    );
-    if (index < 0) return this.#pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
-    const [transceiver] = this.#idle.splice(index, 1);
-    transceiver.sender.replaceTrack(track);
-    transceiver.sender.setStreams(stream);
-    transceiver.direction = "sendonly";
-    return transceiver;
+    // Stopped, not kept for the next stream: Chromium forgets that a sender was given another one.
+    if (!this.#closed) for (const transceiver of transceivers.values()) transceiver.stop();
   }
 
   // -- what we get ----------------------------------------------------------------------------------

@@ -510,7 +510,8 @@ function start() {
   const [kept, secret] = JSON.parse(recall(sessionStorage, "rtcio-password") || "[]");
   if (kept === named) $("password").value = secret;
   $("entrance").hidden = false;
-  enter();
+  // A video without a picture yet would keep the page from ever being loaded.
+  addEventListener("load", enter, { once: true });
 }
 
 $("join").onsubmit = (event) => (event.preventDefault(), enter());

@@ -119,9 +119,9 @@ export function layOut() {
   }
 }
 
-/** Shows another icon of icons.svg in `element`. */
+/** Shows another icon of the page's in `element`. */
 export function icon(element, name) {
-  element.querySelector("use").setAttribute("href", `static/icons.svg#${name}`);
+  element.querySelector("use").setAttribute("href", `#i-${name}`);
 }
 
 /** Sets a text that a screen reader needn't hear again when it is the same. */

@@ -1,0 +1,139 @@
+"""Calls between real browsers, over each way of running the server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from playwright.sync_api import Error
+
+from tests.browser.conftest import OpenTab
+from tests.browser.tabs import bystander, together
+from tests.browser.wire import Wire
+from tests.integration.servers import Running
+
+
+def test_two_tabs_see_each_other(open_tab: OpenTab, room: str) -> None:
+    ada, ben = together(open_tab, room, "Ada", "Ben")
+    assert (ada.others(), ben.others()) == (["Ben"], ["Ada"])
+    ada.wait_for_text("#count", "2 people")
+    ada.state_of("Ben", "microphone on", "camera on")
+
+
+def test_one_who_comes_late_sees_both_and_is_seen(open_tab: OpenTab, room: str) -> None:
+    ada, ben = together(open_tab, room, "Ada", "Ben")
+    cem = open_tab().open(room, "Cem")
+    cem.wait_for_video("Ada", "Ben")
+    ada.wait_for_video("Ben", "Cem")
+    ben.wait_for_video("Ada", "Cem")
+
+
+def test_four_who_come_at_once_all_see_each_other(open_tab: OpenTab, room: str) -> None:
+    names = ["Ada", "Ben", "Cem", "Dia"]
+    tabs = [open_tab() for _ in names]
+    for tab, name in zip(tabs, names, strict=True):
+        tab.page.goto(f"{tab.url}/?room={room}&name={name}", wait_until="commit")
+    for tab, own in zip(tabs, names, strict=True):
+        tab.wait_for_others(*(name for name in names if name != own))
+        tab.wait_for_video(*(name for name in names if name != own))
+
+
+@pytest.mark.parametrize(
+    ("site", "end"),
+    [("listen", "closed"), ("gunicorn", "closed"), ("listen", "crashed")],
+    indirect=["site"],
+    scope="session",
+)
+def test_a_tab_that_is_gone_goes_from_the_others(
+    open_tab: OpenTab, site: Running, room: str, end: str
+) -> None:
+    ada, ben = together(open_tab, room, "Ada", "Ben")
+    with bystander(site, room) as peer:
+        ada.wait_for_others("Ben", "Bystander")
+        if end == "closed":
+            ben.page.close()
+        else:
+            with pytest.raises(Error):
+                ben.page.goto("chrome://crash")
+            ben.errors.clear()
+        began = time.monotonic()
+        while "#rtcio:peer-left" not in str(peer.receive()):
+            pass
+        assert time.monotonic() - began < 1  # s
+        ada.page.wait_for_function(
+            """() => ![...document.querySelectorAll("#people-tiles .name")]
+                 .some((each) => each.textContent === "Ben")""",
+            timeout=15_000,
+        )
+    ada.wait_for_others()
+
+
+def test_a_room_with_a_password_lets_in_who_knows_it(open_tab: OpenTab, room: str) -> None:
+    ada = open_tab().open()
+    ada.fill("Your name", "Ada")
+    ada.fill("Room", room)
+    ada.fill("Password", "open sesame")
+    ada.press("Join")
+    ada.wait_inside()
+
+    ben = open_tab().open(room, "Ben")
+    ben.wait_for_text("#join-notice", "asks for a password")
+    ben.fill("Password", "close sesame")
+    ben.press("Join")
+    ben.wait_for_text("#join-notice", "not the password")
+    assert ben.page.evaluate("document.activeElement.id") == "password"
+    assert ada.others() == []
+    ben.page.keyboard.press("Control+A")
+    ben.page.keyboard.type("open sesame")
+    ben.page.keyboard.press("Enter")
+    ben.wait_for_video("Ada")
+
+    ben.page.reload()
+    ben.wait_for_video("Ada")
+
+
+def test_who_reloads_is_back(open_tab: OpenTab, room: str) -> None:
+    ada, ben = together(open_tab, room, "Ada", "Ben")
+    ben.page.reload()
+    ben.wait_for_video("Ada")
+    ada.wait_for_others("Ben")
+    ada.wait_for_video("Ben")
+    ben.page.reload()
+    ben.wait_for_video("Ada")
+    ada.wait_for_others("Ben")
+
+
+def test_the_call_lives_on_while_the_line_to_the_server_is_cut(
+    open_tab: OpenTab, site: Running, room: str
+) -> None:
+    with Wire(site.port) as wire:
+        ada = open_tab().open(room, "Ada")
+        ben = open_tab(url=wire.url).open(room, "Ben")
+        ada.wait_for_video("Ben")
+        ben.wait_for_video("Ada")
+        for tab in (ada, ben):
+            tab.watch_tiles()
+
+        wire.cut()
+        ben.wait_for_text("#banner", "The line to the server is lost")
+        ends = time.monotonic() + 3
+        while time.monotonic() < ends:
+            ada.wait_for_video("Ben")
+            ben.wait_for_video("Ada")
+            time.sleep(0.3)
+        ben.say("can you read this?")
+        ada.wait_for_message("can you read this?")
+
+        wire.mend()
+        ben.wait("() => !document.getElementById('banner').textContent")
+        # They meet again over the server, and nobody sees anything of it.
+        cem = open_tab().open(room, "Cem")
+        cem.wait_for_video("Ada", "Ben")
+        time.sleep(1.5)  # the time that a connection is kept which another has replaced
+        ada.wait_for_others("Ben", "Cem")
+        ben.wait_for_others("Ada", "Cem")
+        ada.wait_for_video("Ben")
+        ben.wait_for_video("Ada")
+        assert (ada.most_seen, ben.most_seen) == (2, 2)
+        ada.say("all is well")
+        ben.wait_for_message("all is well")

@@ -11,7 +11,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 from benchmarks.clients import Void
@@ -29,45 +30,61 @@ def main() -> None:
     for entry in task["subjects"]:
         scale = Scale(**entry.pop("scale"))
         subjects.append((Subject(**entry), scale))
-    samples, voids = take_turns(SCENARIOS[task["scenario"]], subjects)
-    answer = {"samples": samples, "voids": voids, "cpu_ns": time.process_time_ns()}
+    rota = Rota(SCENARIOS[task["scenario"]], subjects)
+    rota.run()
+    answer = {"samples": rota.samples, "voids": rota.voids, "cpu_ns": time.process_time_ns()}
     print(json.dumps(answer), flush=True)
     os._exit(0)  # closing thousands of sockets one by one is nobody's figure
 
 
-def take_turns(
-    scenario: Callable[[Subject, Scale], Turns], subjects: list[tuple[Subject, Scale]]
-) -> tuple[Samples, dict[str, str]]:
-    """Each server's turn before any has the next; a void one is out, and all it has measured."""
-    samples: Samples = {subject.name: {} for subject, _ in subjects}
-    voids: dict[str, str] = {}
-    running = {subject: scenario(subject, scale) for subject, scale in subjects}
-    served = dict.fromkeys(running, time.monotonic())
+class Rota:
+    """Gives each server its turn before any has the next. A void one is out, with all its figures.
 
-    def attempt(subject: Subject, step: Callable[[], None]) -> None:
+    Who waits has its pings answered, between turns and within a long one.
+    """
+
+    def __init__(
+        self,
+        scenario: Callable[[Subject, Scale], Turns],
+        subjects: Iterable[tuple[Subject, Scale]],
+    ) -> None:
+        self.samples: Samples = {}
+        self.voids: dict[str, str] = {}
+        self._running: dict[Subject, Turns] = {}
+        for subject, scale in subjects:
+            known = replace(subject, breathe=partial(self._keep_alive, subject.name))
+            self._running[known] = scenario(known, scale)
+            self.samples[subject.name] = {}
+        self._served = dict.fromkeys(self._running, time.monotonic())
+
+    def run(self) -> None:
+        while self._running:
+            for subject in tuple(self._running):
+                if subject in self._running:
+                    self._attempt(subject, partial(self._turn, subject))
+                self._keep_alive()
+
+    def _turn(self, subject: Subject) -> None:
+        for figure, value in next(self._running[subject]).items():
+            self.samples[subject.name].setdefault(figure, []).append(value)
+
+    def _keep_alive(self, but: str = "") -> None:
+        for subject in tuple(self._running):
+            if subject.name != but:
+                self._attempt(subject, subject.keep_alive)
+
+    def _attempt(self, subject: Subject, step: Callable[[], None]) -> None:
         start = time.monotonic()
         try:
             step()
         except StopIteration:
-            del running[subject]
+            del self._running[subject]
         except (Void, OSError) as failure:
-            del running[subject], samples[subject.name]
+            del self._running[subject], self.samples[subject.name]
             # A server rightly ends connections whose pings a starved load has left unanswered.
-            gap = f"{start - served[subject]:.1f} s after its turn before"
-            voids[subject.name] = f"{type(failure).__name__}: {failure}, {gap}"
-        served[subject] = time.monotonic()
-
-    def turn(subject: Subject) -> None:
-        for figure, value in next(running[subject]).items():
-            samples[subject.name].setdefault(figure, []).append(value)
-
-    while running:
-        for subject in tuple(running):
-            if subject in running:
-                attempt(subject, partial(turn, subject))
-            for other in tuple(running):
-                attempt(other, other.keep_alive)
-    return samples, voids
+            gap = f"{start - self._served[subject]:.1f} s after the load had last served it"
+            self.voids[subject.name] = f"{type(failure).__name__}: {failure}, {gap}"
+        self._served[subject] = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ Figures = dict[str, float]
 Turns = Iterator[Figures]
 RELAY_PAIRS = 120  # enough for all that a figure sends
 FANOUT_ROOMS_AT_ONCE = 8
+BREATH_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Subject:
     port: int
     pid: int
     bare: bool
+    breathe: Callable[[], None] = lambda: None  # called now and then in a turn that takes long
     pools: list[Pool] = field(default_factory=list)
 
     def pool(self) -> Pool:
@@ -77,6 +79,7 @@ def relay(subject: Subject, scale: Scale) -> Turns:
     pool = subject.pool()
     Court(pool, RELAY_PAIRS, 300).play(20, 1, _spent(subject, scale.first_cpu_seconds))
     _leave(pool, subject)
+    yield {}
     for pairs, window in scale.relay_in_flight:
         for size in scale.relay_sizes:
             court = Court(pool, RELAY_PAIRS, size)
@@ -102,7 +105,16 @@ def _costs(
 def _spent(subject: Subject, seconds: float) -> Enough:
     """Asks whether the server has used so much CPU from now on."""
     until = cpu_ns(subject.pid) + seconds * 1e9
-    return lambda: cpu_ns(subject.pid) >= until
+    breath = time.monotonic() + BREATH_SECONDS
+
+    def enough() -> bool:
+        nonlocal breath
+        if time.monotonic() > breath:
+            subject.breathe()
+            breath = time.monotonic() + BREATH_SECONDS
+        return cpu_ns(subject.pid) >= until
+
+    return enough
 
 
 def _leave(pool: Pool, subject: Subject) -> None:
@@ -138,6 +150,7 @@ def fanout(subject: Subject, scale: Scale) -> Turns:
     pool = subject.pool()
     _talk(pool, scale.fanout_rooms[0]).hold(_spent(subject, scale.first_cpu_seconds))
     _leave(pool, subject)
+    yield {}
     for size in scale.fanout_rooms:
         talk = _talk(pool, size)
         yield from _costs(f"fanout-{size}", subject, scale, pool, talk.hold)

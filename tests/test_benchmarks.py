@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import scenarios, traffic, wire
-from benchmarks.driver import take_turns
+from benchmarks.driver import Rota
 from benchmarks.rows import Row, rows
 from benchmarks.scenarios import Scale, Subject
 
@@ -105,9 +105,10 @@ def test_a_server_that_spoils_one_message_gets_no_figure(
 ) -> None:
     monkeypatch.setattr(traffic, "SILENCE", 0.5)  # seconds
     with spoiling_server(spoil) as subject:
-        samples, voids = take_turns(scenarios.relay, [(subject, Scale(**MOMENT))])
-    assert samples == {}
-    assert reason in voids["spoiling"]
+        rota = Rota(scenarios.relay, [(subject, Scale(**MOMENT))])
+        rota.run()
+    assert rota.samples == {}
+    assert reason in rota.voids["spoiling"]
 
 
 def test_a_clients_frame_is_masked_and_holds_the_payload() -> None:

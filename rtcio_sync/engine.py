@@ -38,7 +38,7 @@ from engineio.async_drivers import threading as threads
 from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
 from . import takeover, websocket
-from .engine_socket import Packet, Socket, State
+from .engine_socket import APART, Packet, Socket, State
 from .errors import ProtocolError
 from .events import upstream_reason
 from .heartbeat import Heartbeat
@@ -51,6 +51,7 @@ __all__ = ["Server"]
 
 log = logging.getLogger(__name__)
 
+FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
 
 #: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
@@ -115,7 +116,7 @@ class Server(engineio.Server):
     # -- what the Socket.IO layer gets when nothing is hung in -----------------------------------
 
     def _arrive(self, socket: Socket, message: Any, binary: bool) -> None:
-        socket.enqueue(("message", message if binary else message[1:].decode()))
+        socket.enqueue(("message", message if binary else message[1:].decode()), len(message))
 
     def _work(self, socket: Socket, item: Any) -> None:
         self._trigger_event(item[0], socket.sid, item[1], run_async=False)
@@ -312,6 +313,7 @@ class Server(engineio.Server):
         )
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
+            wire.hold(APART)  # the 101 went out: OPEN is to be read apart from it
         socket.open_wire(wire)
         return seat.leave()
 
@@ -356,8 +358,11 @@ class Server(engineio.Server):
                 if not socket.closed:
                     socket.allowance -= 1
                     socket.receive(payload, binary)
-            # Over its rate, the client waits for the answer before it sends the next request.
+            # Over its rate, or while its messages wait for the app's handlers, the client waits for
+            # the answer before it sends the next request.
             self.sleep(socket.pause_due())
+            while socket.full and not socket.closed:
+                self.sleep(FULL_DELAY)
         except OSError:  # it hung up in the middle
             socket.fail("incomplete", "transport error")
             raise bad(3) from None

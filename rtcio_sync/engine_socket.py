@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import enum
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -40,6 +41,18 @@ __all__ = ["Packet", "Socket", "State", "size_of"]
 log = logging.getLogger(__name__)
 
 NOOP_DELAY = 0.1  # seconds that a poll waits during an upgrade, so that polls do not spin
+
+
+# Seconds between two messages that a client must be able to tell apart: whoever waits for one
+# message after the other, as the protocols' own suites do, in a promise each, misses the second of
+# two that it reads at once. Node's server happens to send them in two turns of its loop.
+APART = 0.005
+
+
+#: Bytes of a client's messages that may wait for an app's handlers; over it, no more is read from
+#: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait.
+INBOX_BYTES = 4_000_000
+ITEM_BYTES = 500  # what a message costs beside its own bytes while it waits
 
 
 class State(enum.Enum):
@@ -116,6 +129,9 @@ class Socket(socket.Socket):
         self.polling = False
         self.posting = False
         self.inbox: deque[Any] | None = None
+        self.inbox_bytes = 0
+        #: Until when nothing was read because the inbox is full: infinity while it is.
+        self.full_until = -math.inf
         self.pinged_at: float | None = None
         #: Messages that may come before `pause_due` has to be asked, and how the rate stands.
         self.limits = server.limits
@@ -197,6 +213,11 @@ class Socket(socket.Socket):
             else:
                 for frame in frames:
                     self.send_together([packet_of(*each) for each in frames_of(frame)])
+
+    def apart(self) -> None:
+        """Has the client read what was sent before anything that follows. # hub or greenlet"""
+        if isinstance(self.riding, Connection):
+            self.riding.hold(APART)
 
     def _queue(self, pkt: Any) -> None:
         if self.outbox is None:
@@ -286,15 +307,33 @@ class Socket(socket.Socket):
                 self.receive(payload, binary)
         elif self.wire is not None and self.state is not State.CLOSED:
             self._probe(b"" if binary else payload)
-        if self.allowance < 0:
+        if self.allowance < 0 or self.inbox_bytes > INBOX_BYTES:
             self._slow_down()
 
     def _slow_down(self) -> None:
-        """Reads no more until the rate allows it: TCP tells the sender, and nothing is lost."""
+        """Reads no more until it may: TCP tells the sender, and nothing is lost."""
         seconds = self.pause_due()
-        if seconds and self.wire is not None and self.state is not State.CLOSED:
-            self.wire.pause()
-            self.server.heartbeat.later(seconds, self.wire.resume)
+        if self.wire is not None and self.state is not State.CLOSED:
+            if seconds:
+                self.server.heartbeat.later(seconds, self._go_on)
+            if seconds or self.full:
+                self.wire.pause()
+
+    def _go_on(self) -> None:
+        """Reads on, unless there is another reason not to. # hub or greenlet"""
+        slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()
+        if self.wire is not None and not slowed and not self.full:
+            self.wire.resume()
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits for the app's handlers that nothing more is read."""
+        return self.full_until == math.inf
+
+    def held_back(self, since: float) -> bool:
+        """Whether the client had to wait after ``since``, and a PONG of its with it."""
+        slowed = self.rate is not None and self.rate.paused_until > since
+        return slowed or self.full_until > since
 
     def pause_due(self) -> float:
         """Seconds that the client has to wait now; after too many of them it is closed."""
@@ -318,16 +357,20 @@ class Socket(socket.Socket):
         # A poll that is open is answered with NOOP, and a WebSocket closed as its client asked.
         self.close(reason=CLIENT_CLOSE, farewell=packet.NOOP)
 
-    def enqueue(self, item: Any) -> None:
+    def enqueue(self, item: Any, size: int = 0) -> None:
         """Puts one item behind all others of this connection; a greenlet of its own works it off.
 
-        # hub or greenlet
+        ``size``: the bytes of the message that it came in. # hub or greenlet
         """
         with self.server.gate:
             idle = self.inbox is None
             if self.inbox is None:
                 self.inbox = deque()
-            self.inbox.append(item)
+            size += ITEM_BYTES
+            self.inbox.append((item, size))
+            self.inbox_bytes += size
+            if self.inbox_bytes > INBOX_BYTES:
+                self.full_until = math.inf
         if idle:
             self.server.working += 1
             self.server.spawn(self._work)
@@ -344,8 +387,16 @@ class Socket(socket.Socket):
                     self.inbox = None
                     self.server.working -= 1
                     return
-                item = self.inbox.popleft()
+                item, size = self.inbox.popleft()
             self.server.work(self, item)
+            item = None  # its bytes are counted no longer
+            with self.server.gate:
+                self.inbox_bytes -= size
+                drained = self.full and self.inbox_bytes <= INBOX_BYTES // 2
+                if drained:
+                    self.full_until = self.server.heartbeat.now()
+            if drained:
+                self._go_on()
 
     # -- the WebSocket ---------------------------------------------------------------------------
 

@@ -70,7 +70,9 @@ class Heartbeat:
 
     def overdue(self, socket: Socket) -> bool:
         """Whether the answer to a ping is late, though no beat has noticed it yet."""
-        if socket.pinged_at is None or not self.server.gives_up or socket.rate is not None:
+        if socket.pinged_at is None or not self.server.gives_up:
+            return False
+        if socket.held_back(socket.pinged_at):
             return False
         return bool(self.now() >= socket.pinged_at + self.server.ping_timeout)
 
@@ -143,7 +145,7 @@ class Heartbeat:
             _, socket, pinged_at = self._pongs.popleft()
             if socket.pinged_at != pinged_at or not self.server.gives_up:
                 continue
-            if socket.rate is not None and socket.rate.paused_until > pinged_at:
+            if socket.held_back(pinged_at):
                 # Its PONG waits behind what is not read from it for now.
                 socket.pinged_at = now
                 self._pongs.append((now + self.server.ping_timeout, socket, now))

@@ -38,6 +38,8 @@ class Decoded(NamedTuple):
     packet: Any
     text: str | None
     attachments: list[bytes]
+    #: The bytes that it came in.
+    size: int
 
 
 class Partial:
@@ -71,7 +73,7 @@ class Inbound:
                 # An acknowledgement: a handler in the inbox may be waiting for it.
                 self.server.eio.spawn(self._message, link, text, [])
             else:
-                link.enqueue(("message", text, self._hold_relays(link)))
+                link.enqueue(("message", text, self._hold_relays(link)), len(message))
             return
         try:
             decoded = self._decode(link, message if binary else message[1:].decode())
@@ -106,7 +108,7 @@ class Inbound:
         if text is not None and pkt.attachment_count:
             link.partial = Partial(pkt, text)
             return None
-        return Decoded(pkt, text, [])
+        return Decoded(pkt, text, [], len(message))
 
     def _attach(self, link: Socket, partial: Partial, message: Any) -> Decoded | None:
         if isinstance(message, str):
@@ -122,7 +124,7 @@ class Inbound:
         if not complete:
             return None
         link.partial = None
-        return Decoded(partial.packet, partial.text, partial.attachments)
+        return Decoded(partial.packet, partial.text, partial.attachments, partial.size)
 
     def _sort(self, link: Socket, decoded: Decoded) -> None:
         pkt = decoded.packet
@@ -137,7 +139,7 @@ class Inbound:
                 member = self.server.manager.member_of(link.sid, namespace)
                 if member is not None:
                     self.server.sessions.leaving(member, "client namespace disconnect")
-            link.enqueue(("packet", decoded))
+            link.enqueue(("packet", decoded), decoded.size)
 
     def _event(self, link: Socket, namespace: str, decoded: Decoded) -> None:
         member = self.server.manager.member_of(link.sid, namespace)
@@ -148,7 +150,7 @@ class Inbound:
         elif member is None and link.inbox is None:
             relay.drop(Drop.NOT_CONNECTED)
         elif name != RtcioEvents.MESSAGE or member is None or not relay.serves(member):
-            link.enqueue(("packet", decoded))
+            link.enqueue(("packet", decoded), decoded.size)
         elif member.stage in (Stage.LEAVING, Stage.GONE):
             relay.drop(Drop.NOT_CONNECTED)
         elif member.ready and not member.observed and not member.waiting and relay.scope != "room":
@@ -157,7 +159,7 @@ class Inbound:
             item = ("relay", member, passage_of(decoded), decoded.packet)
             member.waiting += 1
             relay.settle(member)
-            link.enqueue(item)
+            link.enqueue(item, decoded.size)
 
     def _hold_relays(self, link: Socket) -> list[Member]:
         """A message of unknown content goes into the inbox: no relay may overtake it."""

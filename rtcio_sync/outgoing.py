@@ -29,7 +29,8 @@ class Turn:
         waiting, self.waiting = self.waiting, []
         for connection in waiting:
             try:
-                connection.flush()
+                if connection._held is None:
+                    connection.flush()
             except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
                 connection._broke(error, writing=True)
 
@@ -43,6 +44,7 @@ class Outgoing:
 
     __slots__ = (
         "_error",
+        "_held",
         "_out",
         "_pong",
         "_rest",
@@ -65,6 +67,7 @@ class Outgoing:
         self._rest: memoryview | None = None  # what the kernel had no room for
         self._pong: bytes | None = None
         self._error = False
+        self._held: Any = None  # the timer that ends a `hold`
         self.buffered = 0
         self.max_buffered = max_buffered
         self.closed = False
@@ -125,6 +128,29 @@ class Outgoing:
             self._out = []
             self._rest = memoryview(data)[sent:]
             self._await_room()
+
+    def hold(self, seconds: float) -> None:
+        """Write what is collected; what is sent from now on waits for `seconds`.
+
+        So the peer reads the two apart: in two goes, with time between them. Does nothing for a
+        peer that does not read.
+        """
+        self.flush()
+        if self._out is None and self._held is None and not self.closed:
+            self._out = []
+            self._held = self._turn.loop.timer(seconds)
+            self._held.start(self._let_go)
+
+    def _let_go(self) -> None:  # hub
+        try:
+            held, self._held = self._held, None
+            held.close()
+            if self._out or self.closed:
+                self.flush()
+            else:
+                self._out = None
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self._broke(error, writing=True)
 
     def _await_room(self) -> None:
         if self._writer is None:

@@ -46,7 +46,7 @@ class _Link(Link):
     def aside(self, target: Callable[..., Any], *args: Any) -> None:
         target(*args)
 
-    def enqueue(self, item: Any) -> None:
+    def enqueue(self, item: Any, size: int = 0) -> None:
         # One after the other, as in a real inbox: what a handler sets off waits until it returns.
         if self.inbox is not None:
             self.inbox.append(item)

@@ -28,6 +28,10 @@ class UpstreamWire:
         self.overflowed = False
         self.closed = False
         self.buffered = 0
+        # simple-websocket's own object, which python-engineio's driver wraps under threads.
+        self._simple: Any = getattr(ws, "ws", None)
+        self._code = 1000
+        self._ended = server.create_event()
         self._frames: deque[bytes | None] = deque()
         self._alarm = server.create_event()
         self._flowing = server.create_event()
@@ -62,9 +66,10 @@ class UpstreamWire:
             self._alarm.set()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Closes after what is queued; the drivers know no close codes."""
+        """Closes after what is queued; uWSGI's driver knows no close codes."""
         if not self.closed:
             self.closed = True
+            self._code = code
             self._flowing.set()
             self._frames.append(None)
             self._alarm.set()
@@ -75,10 +80,9 @@ class UpstreamWire:
     def _hang_up(self) -> None:
         # A peer that does not read keeps the writer in `send` and the reader in `wait`: this ends
         # both. simple-websocket alone lets us; uWSGI has time-outs of its own.
-        sock = getattr(getattr(self.ws, "ws", None), "sock", None)
-        if sock is not None:
+        if self._simple is not None:
             with suppress(OSError):  # it is closed already
-                sock.shutdown(socket.SHUT_RDWR)
+                self._simple.sock.shutdown(socket.SHUT_RDWR)
 
     def read(self) -> None:
         """Blocks until the WebSocket is over; its owner hears of each message. # greenlet"""
@@ -100,6 +104,20 @@ class UpstreamWire:
             self.owner.message_received(payload, binary)
         self.close()
         self.owner.connection_lost(None, error)
+        self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        """Ends TCP under Werkzeug, which would read the peer's last frames as a next request.
+
+        The server's side ends it first (RFC 6455 7.1.1); what has come by then, such as a client's
+        frames behind its own close frame, is thrown away. # thread
+        """
+        if self._simple is not None:
+            self._ended.wait(CLOSE_TIMEOUT)
+            self._hang_up()
+            with suppress(OSError):
+                while self._simple.sock.recv(65536):
+                    pass
 
     def _write(self) -> None:
         while True:
@@ -121,9 +139,13 @@ class UpstreamWire:
 
     def _end(self) -> None:
         try:
-            self.ws.close()
+            if self._simple is None:
+                self.ws.close()
+            else:
+                self._simple.close(self._code)
         except Exception:  # noqa: BLE001  (it is over in any case)
-            return
+            pass
+        self._ended.set()
 
 
 def frames_of(data: bytes) -> Iterator[tuple[bytes, bool]]:

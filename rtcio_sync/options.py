@@ -63,7 +63,7 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and (isinstance(value, bool) or not value > 0):
+            if value is not None and not _is_number(value, above=0):
                 raise OptionError(
                     f"Limits({each.name}={value!r}): give a number above 0, or None for no limit"
                 )
@@ -204,15 +204,26 @@ def _check_values(options: Options) -> None:
         raise OptionError(
             f"async_mode={options.async_mode!r}: give 'gevent', 'gevent_uwsgi' or 'threading'"
         )
-    for name in ("ping_timeout", "ping_every", "max_http_buffer_size"):
-        if not getattr(options, name) > 0:
-            raise OptionError(f"{name.replace('every', 'interval')}: give a number above 0")
-    if isinstance(options.trusted_proxies, bool) or not options.trusted_proxies >= 0:
+    for name in ("ping_timeout", "max_http_buffer_size"):
+        if not _is_number(getattr(options, name), above=0):
+            raise OptionError(f"{name}: give a number above 0")
+    ping = options.ping_interval
+    parts = ping if isinstance(ping, tuple) and len(ping) == 2 else (ping,)
+    if not all(_is_number(each) for each in parts) or not options.ping_every > 0:
+        raise OptionError("ping_interval: give seconds above 0, or (seconds, grace)")
+    if not _is_number(options.trusted_proxies):
         raise OptionError("trusted_proxies: give the number of proxies in front of the server")
-    if options.drain_seconds < 0:
+    if not _is_number(options.drain_seconds):
         raise OptionError("drain_seconds: give 0 or more seconds")
-    if options.max_connections is not None and options.max_connections < 1:
+    if options.max_connections is not None and not _is_number(options.max_connections, above=0):
         raise OptionError("max_connections: give 1 or more, or None for the descriptor limit")
+
+
+def _is_number(value: Any, *, above: float | None = None) -> bool:
+    """Whether ``value`` is a number of 0 or more; ``above``: more than that."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value >= 0 if above is None else value > above
 
 
 def transports_of(options: Options) -> list[str]:

@@ -16,6 +16,13 @@ __all__ = ["Limits", "Options"]
 AsyncMode = Literal["gevent", "gevent_uwsgi", "threading"]
 
 
+def _is_number(value: Any, *, above: float | None = None) -> bool:
+    # Up here because the class below is made, and so checked, while this module is read.
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value >= 0 if above is None else value > above
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one client may cost. `None` for a field lifts that limit alone.
@@ -217,13 +224,6 @@ def _check_values(options: Options) -> None:
         raise OptionError("drain_seconds: give 0 or more seconds")
     if options.max_connections is not None and not _is_number(options.max_connections, above=0):
         raise OptionError("max_connections: give 1 or more, or None for the descriptor limit")
-
-
-def _is_number(value: Any, *, above: float | None = None) -> bool:
-    """Whether ``value`` is a number of 0 or more; ``above``: more than that."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return value >= 0 if above is None else value > above
 
 
 def transports_of(options: Options) -> list[str]:

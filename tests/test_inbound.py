@@ -458,6 +458,23 @@ def test_a_packet_that_cannot_be_read_ends_the_connection_at_once(
     assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
+def test_a_packet_that_cannot_be_read_is_logged_at_debug_outside_the_hub(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "rtcio_sync.inbound")
+    where: list[Any] = []
+    caplog.handler.addFilter(lambda record: where.append(gevent.getcurrent()) or True)
+    server = Server()
+    a = WebSocket(server).join()
+    where.clear()
+    a.send("x")
+    until(lambda: where)
+    assert get_hub() not in where
+    assert [each.levelname for each in caplog.records if each.name == "rtcio_sync.inbound"] == [
+        "DEBUG"
+    ]
+
+
 def test_attachments_count_for_the_size_of_a_message() -> None:
     server = Server(max_http_buffer_size=1000)
     a = Polling(server).join()

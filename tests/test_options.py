@@ -89,6 +89,18 @@ def test_known_options_do_not_warn() -> None:
         {"ping_timeout": 0},
         {"ping_interval": -1},
         {"ping_interval": (0, 0)},
+        {"ping_interval": (25, 5, 1)},
+        {"ping_interval": "10"},
+        {"ping_interval": None},
+        {"ping_timeout": "20"},
+        {"ping_timeout": True},
+        {"ping_timeout": float("nan")},
+        {"max_http_buffer_size": None},
+        {"drain_seconds": None},
+        {"drain_seconds": float("nan")},
+        {"max_connections": "many"},
+        {"trusted_proxies": -1},
+        {"trusted_proxies": True},
         {"max_http_buffer_size": 0},
         {"drain_seconds": -1},
         {"max_connections": 0},
@@ -123,7 +135,7 @@ def test_a_default_contradicts_nothing() -> None:
     assert Options.of({"cors_allowed_origins": []}).cors_credentials
 
 
-@pytest.mark.parametrize("value", [0, -1, True, False])
+@pytest.mark.parametrize("value", [0, -1, True, False, "1", float("nan")])
 @pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(Limits)])
 def test_a_limit_is_above_zero(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=name):

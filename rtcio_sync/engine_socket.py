@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import base64
 import enum
-import logging
 import math
 import time
 from collections import deque
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from .engine import Server
 
 __all__ = ["Packet", "Socket", "State", "size_of"]
-
-log = logging.getLogger(__name__)
 
 NOOP_DELAY = 0.1  # seconds that a poll waits during an upgrade, so that polls do not spin
 

@@ -30,8 +30,6 @@ from .testing import TestClient
 
 __all__ = ["Server"]
 
-log = logging.getLogger(__name__)
-
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 

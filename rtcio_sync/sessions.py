@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import logging
 from typing import TYPE_CHECKING, Any
 
 from socketio import exceptions, packet
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from .server import Server
 
 __all__ = ["Sessions"]
-
-log = logging.getLogger(__name__)
 
 REJECTED = {"message": "Connection rejected by server"}
 

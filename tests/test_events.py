@@ -39,22 +39,22 @@ def test_no_event_of_the_protocol_is_reserved() -> None:
     assert not names & RESERVED_EVENTS
 
 
-@pytest.mark.parametrize("reason", [*NODE_REASONS, CLIENT_CLOSE])
+@pytest.mark.parametrize("reason", [*sorted(NODE_REASONS), CLIENT_CLOSE])
 def test_every_reason_has_a_word_that_python_socketio_knows(reason: str) -> None:
     assert upstream_reason(reason) in UPSTREAM_REASONS
 
 
-@pytest.mark.parametrize("reason", [*UPSTREAM_REASONS, CLIENT_CLOSE])
+@pytest.mark.parametrize("reason", [*sorted(UPSTREAM_REASONS), CLIENT_CLOSE])
 def test_every_reason_has_a_word_that_node_knows(reason: str) -> None:
     assert node_reason(reason) in NODE_REASONS
 
 
-@pytest.mark.parametrize("reason", NODE_REASONS)
+@pytest.mark.parametrize("reason", sorted(NODE_REASONS))
 def test_a_reason_in_its_own_words_stays_as_it_is(reason: str) -> None:
     assert node_reason(reason) == reason
 
 
-@pytest.mark.parametrize("reason", UPSTREAM_REASONS)
+@pytest.mark.parametrize("reason", sorted(UPSTREAM_REASONS))
 def test_a_reason_in_python_socketios_words_stays_as_it_is(reason: str) -> None:
     assert upstream_reason(reason) == reason
 

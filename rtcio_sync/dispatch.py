@@ -131,9 +131,7 @@ class Dispatcher:
         """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
         return first_answer(self.answers(environ, event, fn, *args))
 
-    def answers(
-        self, environ: Any, event: str, fn: Callable[..., Any], *args: Any
-    ) -> list[Any]:
+    def answers(self, environ: Any, event: str, fn: Callable[..., Any], *args: Any) -> list[Any]:
         """What ``fn`` returns, in a list; nothing in it when ``fn`` raises, as for `guarded`."""
         try:
             return [fn(*args)]

@@ -29,6 +29,7 @@ from .inbound import Inbound
 from .manager import Member, RoomIndex, arguments_of
 from .metrics import Counters
 from .options import Limits, Options
+from .packets import event_pieces
 from .recovery import Recovery
 from .relay import Passage, Relay
 from .sessions import Sessions
@@ -100,8 +101,7 @@ class Handling(socketio.Server):
         self.relay.settle(member)
 
     def _encode(self, namespace: str, arguments: list[Any]) -> list[Any]:
-        made = self.packet_class(packet.EVENT, namespace=namespace, data=arguments).encode()
-        return made if isinstance(made, list) else [made]
+        return event_pieces(self.packet_class, namespace, arguments)
 
     def _guarded(
         self, member: Member, event: str, args: tuple[Any, ...], fn: Callable[..., Any], *given: Any

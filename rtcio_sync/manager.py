@@ -27,7 +27,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from engineio import packet as eio_packet
-from socketio import packet
 from socketio.base_manager import BaseManager
 from socketio.manager import Manager
 from socketio.pubsub_manager import PubSubManager
@@ -37,6 +36,7 @@ from .envelope import Drop
 from .errors import LimitExceeded, ProtocolError
 from .events import RtcioEvents
 from .options import Limits
+from .packets import event_pieces
 
 __all__ = ["Member", "RoomIndex", "Stage", "graft"]
 
@@ -349,10 +349,7 @@ class RoomIndex(Manager):
         return set(several).union(*inside) if inside else several
 
     def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Any]:
-        made = self.server.packet_class(
-            packet.EVENT, namespace=namespace, data=arguments, id=number
-        ).encode()
-        pieces = made if isinstance(made, list) else [made]
+        pieces = event_pieces(self.server.packet_class, namespace, arguments, number)
         return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
 
     def _deliver(self, sid: str, eio_sid: str, namespace: str, pkts: list[Any]) -> None:

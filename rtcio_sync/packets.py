@@ -11,9 +11,9 @@ import math
 from typing import Any, NoReturn
 
 import orjson
-from socketio.packet import Packet
+from socketio.packet import EVENT, Packet
 
-__all__ = ["FastJson", "TextPacket", "packet_class"]
+__all__ = ["FastJson", "TextPacket", "event_pieces", "packet_class"]
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -62,6 +62,23 @@ class TextPacket(Packet):
     """python-socketio's packet on `FastJson`."""
 
     json = FastJson
+
+
+def event_pieces(
+    kind: Any, namespace: str, arguments: list[Any], number: int | None = None
+) -> list[str | bytes]:
+    """An event as packets of the class ``kind``: its text, then its attachments, if it has any."""
+    if kind is TextPacket:
+        # orjson knows no bytes: what it takes has no attachments, and need not be searched for any.
+        try:
+            text = orjson.dumps(arguments).decode()
+        except (TypeError, ValueError):
+            pass
+        else:
+            where = "" if namespace == "/" else f"{namespace},"
+            return [f"2{where}{'' if number is None else number}{text}"]
+    made = kind(EVENT, namespace=namespace, data=arguments, id=number).encode()
+    return made if isinstance(made, list) else [made]
 
 
 def packet_class(chosen: Any, json_module: Any) -> Any:

@@ -1,8 +1,8 @@
 """`Server`: puts the house together, on python-socketio's interface: what people call.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
-``_engineio_server_class`` (our engine), ``reserved_events``, and what `handling` lists. Used as they
-are: ``_send_packet`` and ``Namespace._set_server``.
+``_engineio_server_class`` (our engine), ``reserved_events``, and what `handling` lists. Used as
+they are: ``_send_packet`` and ``Namespace._set_server``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Server(Handling):
         self.recovery: Recovery | None = None
         if recovery is not None:
             self.recovery = Recovery(
-                recovery,
+                recovery.within(chosen.limits.max_buffered_bytes),
                 now=self.eio.heartbeat.now,
                 later=self.eio.heartbeat.later,
                 end=lambda member: self.sessions.end(member),

@@ -16,7 +16,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 from .errors import OptionError
@@ -69,7 +69,14 @@ class RecoveryOptions:
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not value > 0:
                 raise OptionError(f"connection_state_recovery: {name} has to be a number above 0")
+        if not isinstance(options.skip_middlewares, bool):
+            raise OptionError("connection_state_recovery: skip_middlewares is True or False")
         return options
+
+    def within(self, max_buffered_bytes: int | None) -> RecoveryOptions:
+        """The same, but no session keeps more than its client may be sent at once."""
+        bound = self.max_recovery_bytes
+        return replace(self, max_recovery_bytes=min(bound, max_buffered_bytes or bound))
 
 
 #: An event that went out, or would have: its number, when that was, and its frame.

@@ -1,0 +1,252 @@
+"""Clients that lose their connection in every way there is, in this process.
+
+`Phone` has no sockets: what happens to it, happens at once. `Line` is the client's end of a real
+WebSocket, of which a test reads as many bytes as it likes before it lets go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from socketio import packet
+
+from rtcio_sync import Server
+from rtcio_sync.testing import TestClient
+from rtcio_sync.upstream_wire import frames_of
+from tests.wire import WebSocket, in_time, settle, until
+
+#: Seconds that a session waits where a test waits for its end.
+SHORT = 0.05
+
+
+class _Nobody:
+    """At the other end of a connection that its client has given up."""
+
+    _link = None
+    sid: str | None = None
+
+    def _hear(self, data: Any) -> None:
+        """Lost on the way."""
+
+
+class Phone(TestClient):
+    """A client that behaves as socket.io-client does over a connection that may fail."""
+
+    def __init__(self, server: Server, **options: Any) -> None:
+        self.kept: list[tuple[Any, ...]] = []
+        super().__init__(server, **options)
+
+    @property
+    def pid(self) -> str | None:
+        return self._pid
+
+    @property
+    def offset(self) -> str | None:
+        return self._offset
+
+    def know(self, pid: str | None, offset: str | None = None) -> None:
+        """What it sends with its next CONNECT."""
+        self._pid, self._offset = pid, offset
+
+    def go_deaf(self) -> None:
+        """From now on what the server sends is lost in flight; neither side knows."""
+        if self._link is not None:
+            self._link.client = _Nobody()  # type: ignore[assignment]
+
+    def lose(self, reason: str = "transport close") -> None:
+        """The server notices that the connection is gone."""
+        link = self._link
+        self.forsake()
+        if link is not None:
+            link.close(abort=True, reason=reason)
+
+    def forsake(self) -> None:
+        """The client notices, the server does not: the connection is half-open."""
+        self.go_deaf()
+        self._link, self.sid, self._partial = None, None, None
+
+    def leave(self) -> None:
+        """Leaves on purpose: Socket.IO's DISCONNECT."""
+        self._send(packet.DISCONNECT, None)
+        self.sid = None
+
+    def say(self, event: str, *args: Any) -> None:
+        """Emits, once there is a connection."""
+        if self.connected:
+            self.emit(event, *args)
+        else:
+            self.kept.append((event, *args))
+
+    def relay(self, target: str, data: Any) -> None:
+        """Sends an envelope as rtc.io does: while it is away, the client has no id to put in."""
+        source = {} if self.sid is None else {"source": self.sid}
+        self.say("#rtcio:message", {**source, "target": target, "data": data})
+
+    def come_back(self) -> Phone:
+        self.connect()
+        kept, self.kept = self.kept, []
+        for each in kept:
+            self.emit(*each)
+        return self
+
+    def heard(self, event: str) -> list[Any]:
+        """The first argument of each ``event`` since the last call."""
+        return [args[0] for name, args in self.received() if name == event]
+
+
+class Line(WebSocket):
+    """A WebSocket of which the test decides how much arrives."""
+
+    def __init__(self, server: Server, auth: Any = None) -> None:
+        super().__init__(server)
+        self.data = bytearray()
+        self.events: list[list[Any]] = []
+        self.pid: str | None = None
+        # It stays what it is until the next event, whatever becomes of the connection.
+        self.offset: str | None = (auth or {}).get("offset")
+        self.error: Any = None
+        self.ask_to_join(auth=auth)
+
+    def sip(self, size: int) -> None:
+        """Reads so many bytes of what is there."""
+        self.sock.setblocking(False)
+        with suppress(BlockingIOError):
+            while size and (more := self.sock.recv(size)):
+                self.data += more
+                size -= len(more)
+        self.sock.setblocking(True)
+        self._parse()
+
+    def drained(self) -> Line:
+        """Reads until the server has hung up."""
+        with in_time():
+            while more := self.sock.recv(65536):
+                self.data += more
+        self._parse()
+        return self
+
+    def read_until(self, condition: Callable[[], Any]) -> Line:
+        with in_time():
+            while not condition():
+                more = self.sock.recv(65536)
+                assert more, "the server hung up"
+                self.data += more
+                self._parse()
+        return self
+
+    def connected(self) -> Line:
+        return self.read_until(lambda: self.pid)
+
+    def _parse(self) -> None:
+        whole = _whole_frames(self.data)
+        for payload, _ in frames_of(bytes(self.data[:whole])):
+            if payload[:1] == b"4":
+                self._packet(payload.decode())
+        del self.data[:whole]
+
+    def _packet(self, text: str) -> None:
+        if text.startswith("40"):
+            answer = json.loads(text[2:])
+            self.sids["/"], self.pid = answer["sid"], answer["pid"]
+        elif text.startswith("44"):
+            self.error = json.loads(text[2:])
+        elif text.startswith("42"):
+            *event, self.offset = json.loads(text[2:])
+            self.events.append(event)
+
+    def key(self) -> dict[str, Any]:
+        """What socket.io-client puts into its next CONNECT."""
+        offset = {} if self.offset is None else {"offset": self.offset}
+        return {"pid": self.pid, **offset}
+
+
+def _whole_frames(data: bytearray) -> int:
+    """Bytes of the frames that are there to the end."""
+    position = 0
+    while len(data) - position >= 2:
+        size, head = data[position + 1], 2
+        if size >= 126:
+            extra = 2 if size == 126 else 8
+            if len(data) - position < 2 + extra:
+                break
+            size = int.from_bytes(data[position + 2 : position + 2 + extra], "big")
+            head += extra
+        if len(data) - position < head + size:
+            break
+        position += head + size
+    return position
+
+
+def leftovers(server: Server) -> Any:
+    """What a server with nobody connected, and nobody waited for, still holds."""
+    manager = server.manager
+    assert server.recovery is not None
+    stats = server.stats()
+    return {
+        name: held
+        for name, held in {
+            "rooms": manager.rooms,
+            "members": manager.members,
+            "by connection": manager._by_eio_sid,
+            "callbacks": manager.callbacks,
+            "environ": server.environ,
+            "connections": [each for each in server.eio.sockets.values() if not each.closed],
+            "sessions": server.recovery._sessions,
+            **{
+                key: stats[key]
+                for key in ("connected", "away", "rooms", "send_buffer_bytes", "greenlets")
+            },
+        }.items()
+        if held
+    }
+
+
+def new_server(**options: Any) -> Server:
+    own = options.pop("recovery", True)
+    return Server(connection_state_recovery=own, **options)
+
+
+def in_room(server: Server, room: str = "tea", **options: Any) -> Phone:
+    phone = Phone(server, **options)
+    assert phone.sid is not None
+    server.enter_room(phone.sid, room, namespace=phone.namespace)
+    return phone
+
+
+def life(server: Server, namespace: str = "/") -> list[Any]:
+    """What the app hears of its sockets' lives, in Socket.IO's idiom."""
+    told: list[Any] = []
+
+    @server.of(namespace).on("connection")
+    def connection(socket: Any) -> None:
+        told.append(("connection", socket.id, socket.recovered))
+        socket.on("disconnecting", lambda reason: told.append(("disconnecting", socket.id)))
+        socket.on("disconnect", lambda reason: told.append(("disconnect", socket.id, reason)))
+        socket.on_session_end(lambda: told.append(("session end", socket.id)))
+
+    return told
+
+
+def end_all(server: Server, *phones: Phone) -> None:
+    """Everybody leaves; nothing may be left of them."""
+    for phone in phones:
+        if phone.connected:
+            phone.leave()
+    assert server.recovery is not None
+    for session in list(server.recovery._sessions.values()):
+        server.disconnect(session.member.sid, namespace=session.member.namespace)
+    # A connection without a namespace is the engine's own affair.
+    for link in list(server.eio.sockets.values()):
+        link.close(abort=True)
+    settle()
+    assert leftovers(server) == {}
+
+
+def asking(server: Server, line: Line) -> Line:
+    """One whose CONNECT has arrived and cannot be answered yet."""
+    again = Line(server, line.key())
+    until(lambda: again.link.inbox is not None)
+    return again

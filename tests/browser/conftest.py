@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Error, Playwright, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
 
 from tests.browser.tabs import Tab
 from tests.integration.servers import Running, running
@@ -23,8 +23,10 @@ ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--use-fake-ui-for-media-stream",
+    # Fewer processes, and no sound that nobody hears: a call of four is work for two cores.
+    "--in-process-gpu", "--mute-audio",
     # Addresses as they are: nobody answers for .local names where there is no multicast.
-    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    "--disable-features=WebRtcHideLocalIpsWithMdns,AudioServiceOutOfProcess",
 ]  # fmt: skip
 
 #: The public server in each way of running it that a browser meets.
@@ -95,15 +97,58 @@ def room(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
-@pytest.fixture
-def open_tab(browser: Browser, site: Running, request: pytest.FixtureRequest) -> Iterator[OpenTab]:
-    """Opens tabs, each with a profile of its own; closes them, and looks for errors in them."""
-    tabs: list[Tab] = []
+class Profiles:
+    """Pages to be used again: to start one takes three times the work of a call in it."""
 
-    def open_tab(*, url: str | None = None, browser: Browser = browser, **options: Any) -> Tab:
-        context = browser.new_context(**{"viewport": {"width": 800, "height": 600}, **options})
-        tabs.append(Tab(context, url or site.url))
-        return tabs[-1]
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._idle: list[Page] = []
+
+    def take(self) -> Page:
+        return self._idle.pop() if self._idle else self.make()
+
+    def make(self, **options: Any) -> Page:
+        return self._browser.new_context(
+            viewport={"width": 800, "height": 600}, **options
+        ).new_page()
+
+    def give_back(self, page: Page) -> None:
+        """Takes a page back in which nothing went wrong, as if nothing had been done in it."""
+        page.evaluate("() => { localStorage.clear(); sessionStorage.clear(); }")
+        page.goto("about:blank")
+        self._idle.append(page)
+
+
+@pytest.fixture(scope="session")
+def _profiles(browser: Browser) -> Profiles:
+    return Profiles(browser)
+
+
+@pytest.fixture
+def open_tab(
+    _profiles: Profiles, site: Running, request: pytest.FixtureRequest
+) -> Iterator[OpenTab]:
+    """Opens tabs, each with a profile of its own; closes them, and looks for errors in them.
+
+    What takes ``options`` of a browser context, or ``fresh``, is thrown away after the test.
+    """
+    tabs: list[Tab] = []
+    plain: list[Tab] = []
+
+    def open_tab(
+        *,
+        url: str | None = None,
+        browser: Browser | None = None,
+        fresh: bool = False,
+        **options: Any,
+    ) -> Tab:
+        again = not (browser or fresh or options)
+        profiles = Profiles(browser) if browser else _profiles
+        tab = Tab(profiles.take() if again else profiles.make(**options), url or site.url)
+        tabs.append(tab)
+        if again:
+            plain.append(tab)
+        return tab
 
     yield open_tab
     failed = getattr(request.node, "failed", False)
@@ -111,8 +156,15 @@ def open_tab(browser: Browser, site: Running, request: pytest.FixtureRequest) ->
         if failed:
             _photograph(tab, f"{request.node.name}-{number}")
     for tab in tabs:
-        with suppress(Error):  # it may have been closed, or crashed, by the test
-            tab.page.context.close()
+        tab.detach()
+        try:
+            if failed or tab not in plain or tab.page.is_closed():
+                tab.page.context.close()
+            else:
+                _profiles.give_back(tab.page)
+        except Error:  # crashed by the test, or with it
+            with suppress(Error):
+                tab.page.context.close()
     if not failed:
         assert [tab.errors for tab in tabs] == [[] for _ in tabs]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from playwright.sync_api import BrowserContext, Locator, Page
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page
 
 from tests.integration.raw import RawWebSocket
 from tests.integration.servers import Running
@@ -42,15 +42,22 @@ _WATCH = """() => {
 class Tab:
     """One tab with the room page."""
 
-    def __init__(self, context: BrowserContext, url: str) -> None:
+    def __init__(self, page: Page, url: str) -> None:
         self.url = url
         self.errors: list[str] = []
-        self.page: Page = context.new_page()
+        self.page = page
         self.page.set_default_timeout(DEADLINE * 1000)
-        self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
+        self.page.on("pageerror", self._on_error)
         self.page.on("console", self._on_console)
 
-    def _on_console(self, message: Any) -> None:
+    def detach(self) -> None:
+        self.page.remove_listener("pageerror", self._on_error)
+        self.page.remove_listener("console", self._on_console)
+
+    def _on_error(self, error: Error) -> None:
+        self.errors.append(f"{error}\n{error.stack}")
+
+    def _on_console(self, message: ConsoleMessage) -> None:
         # A refused connection is written there by the browser itself, and is what some tests do.
         if message.type == "error" and "WebSocket connection to" not in message.text:
             self.errors.append(message.text)

@@ -29,7 +29,7 @@ def test_the_status_page_shows_figures_and_no_names(open_tab: OpenTab, site: Run
 
 
 def test_the_status_page_says_when_the_server_is_gone(open_tab: OpenTab) -> None:
-    tab = open_tab()
+    tab = open_tab(fresh=True)
     tab.page.goto(f"{tab.url}/status")
     tab.wait_for_text("#verdict", "The server is up.")
     tab.page.context.set_offline(True)
@@ -38,7 +38,7 @@ def test_the_status_page_says_when_the_server_is_gone(open_tab: OpenTab) -> None
 
 
 def test_everything_comes_from_this_server(open_tab: OpenTab, site: Running, room: str) -> None:
-    tab = open_tab()
+    tab = open_tab(fresh=True)
     asked: list[str] = []
     tab.page.on("request", lambda request: asked.append(request.url))
     tab.open(room, "Ada").wait_inside()

@@ -123,10 +123,12 @@ def test_installing_gevent_websocket_breaks_websockets(node: Driver, way: str) -
 def test_an_undecodable_packet_leaves_its_sender_in_the_rooms(
     plain: Running, ours: Running, node: Driver, packet: str
 ) -> None:
+    room = f"of {packet!r}"
+
     def leave(server: Running) -> tuple[RawWebSocket, Any]:
-        b = node.connect(server.url, transports=["websocket"], auth={"rooms": ["undecodable"]})
+        b = node.connect(server.url, transports=["websocket"], auth={"rooms": [room]})
         a = RawWebSocket(server)
-        a.join(auth={"rooms": ["undecodable"]})
+        a.join(auth={"rooms": [room]})
         a.send(packet)
         return a, b
 
@@ -136,14 +138,14 @@ def test_an_undecodable_packet_leaves_its_sender_in_the_rooms(
             a.receive_close()
         # Nothing tells b; python-socketio waits for the ping time-out (45 s by default).
         assert b.call("echo", "later") == "later"
-        assert {a.sid, b.id} <= set(plain.get_json("/rooms")["/ undecodable"])
+        assert {a.sid, b.id} <= set(plain.get_json("/rooms")[f"/ {room}"])
         assert not any(a.sid in entry for entry in plain.get_json("/heard"))
 
     a, b = leave(ours)
     with a:
         a.receive_close()
         assert b.wait_for("#rtcio:peer-left") == [{"id": a.sid}]
-        ours.eventually("/rooms", lambda rooms: rooms["/ undecodable"] == [b.id])
+        ours.eventually("/rooms", lambda rooms: rooms[f"/ {room}"] == [b.id])
 
 
 @pytest.mark.parametrize("transport", [RawPolling, RawWebSocket])

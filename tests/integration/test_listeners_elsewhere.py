@@ -31,10 +31,10 @@ def test_messages_are_relayed_and_forged_ones_dropped(server: Running, node: Dri
     a = node.connect(server.url, transports=["websocket"])
     b = node.connect(server.url, transports=["polling"])
     for client in (a, b):
-        assert client.call("join-room", {"roomId": "kitchen"}) is True
+        assert client.call("join-room", {"roomId": "attic"}) is True
     data = {"description": {"sdp": "v=0"}, "blob": b"\x00\x01"}
     a.emit("#rtcio:message", {"source": b.id, "target": b.id, "data": "forged"})
-    a.emit("#rtcio:message", {"source": a.id, "target": "kitchen", "data": "to a room"})
+    a.emit("#rtcio:message", {"source": a.id, "target": "attic", "data": "to a room"})
     a.emit("#rtcio:message", {"source": a.id, "target": None, "data": "to all"})
     a.emit("#rtcio:message")
     a.emit("#rtcio:message", a.envelope(b, data), "an extra argument")

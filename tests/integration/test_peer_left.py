@@ -16,17 +16,30 @@ TWO_ROOMS = {"rooms": ["kitchen", "cellar"]}
 
 
 @pytest.fixture(scope="module", params=["listen", "werkzeug"])
-def server(request: pytest.FixtureRequest) -> Iterator[Running]:
+def _server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with running(request.param) as server:
         yield server
 
 
+@pytest.fixture
+def server(_server: Running) -> Running:
+    """One that nobody of an earlier test is about to leave."""
+    _server.eventually("/rooms", lambda rooms: rooms == {})
+    return _server
+
+
 @pytest.fixture(scope="module", params=["listen", "werkzeug"])
-def raising_server(request: pytest.FixtureRequest) -> Iterator[Running]:
-    """One whose app raises in its own disconnect handler."""
+def _raising_server(request: pytest.FixtureRequest) -> Iterator[Running]:
     environ = {"RTCIO_TEST_DISCONNECT_RAISES": "RuntimeError"}
     with running(request.param, environ=environ, clean_log=False) as server:
         yield server
+
+
+@pytest.fixture
+def raising_server(_raising_server: Running) -> Running:
+    """One whose app raises in its own disconnect handler."""
+    _raising_server.eventually("/rooms", lambda rooms: rooms == {})
+    return _raising_server
 
 
 LEAVING: dict[str, Callable[[Client], Any]] = {

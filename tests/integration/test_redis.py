@@ -46,6 +46,8 @@ def servers(request: pytest.FixtureRequest, redis_url: str) -> Iterator[list[Run
 @pytest.fixture
 def pair(servers: list[Running], node: Driver) -> list:
     """A client of each process, both in the rooms "kitchen" and "cellar"."""
+    for server in servers:
+        server.eventually("/rooms", lambda rooms: rooms == {})
     options = {"transports": ["websocket"], "auth": {"rooms": ["kitchen", "cellar"]}}
     clients = [node.connect(server.url, **options) for server in servers]
     # A process that has just subscribed hears from the other once this passes.

@@ -19,7 +19,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[Running]:
 
 @pytest.fixture(params=["websocket", "polling"])
 def trio(server: Running, node: Driver, request: pytest.FixtureRequest) -> list[Client]:
-    """Three clients that share the room "kitchen", none of which has heard anything."""
+    """Three clients alone in the room "kitchen", none of which has heard anything."""
+    server.eventually("/rooms", lambda rooms: rooms == {})
     options: dict[str, Any] = {"transports": [request.param], "auth": {"rooms": ["kitchen"]}}
     return [node.connect(server.url, **options) for _ in range(3)]
 

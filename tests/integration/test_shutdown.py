@@ -10,8 +10,9 @@ from tests.integration.clients import Driver
 from tests.integration.raw import RawWebSocket
 from tests.integration.servers import free_port, running
 
-#: Seconds from the signal to the exit: `drain_seconds` is 1 by default.
-BOUND = 2
+#: Seconds from the signal to the exit: `drain_seconds`, 1 by default, and one more; and what a
+#: machine with other work to do may add.
+BOUND = 2 + 5
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

@@ -74,7 +74,7 @@ def test_the_room_hears_once_that_a_peer_left(
     b = node.connect(server.url, transports=TRANSPORTS[transports])
     c = node.connect(server.url, transports=["websocket"])
     for client in (a, b):
-        client.emit("join-room", {"roomId": "kitchen", "name": "somebody"})
+        client.emit("join-room", {"roomId": f"by {transports}", "name": "somebody"})
         client.wait_for("join-ok")
 
     gone = a.id

@@ -51,7 +51,6 @@ class Endpoint:
             return self._signal(environ, start_response)
         return self.inner(environ, start_response)  # type: ignore[no-any-return]
 
-
     def _signal(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:

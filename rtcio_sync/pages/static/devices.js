@@ -101,7 +101,7 @@ export class Devices {
   #drop(track) {
     track.onended = null;
     track.stop();
-    
+    this.stream.removeTrack(track);
     this.#tell.tracks();
   }
 }

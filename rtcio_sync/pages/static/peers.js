@@ -1,533 +1,455 @@
-// The room: who is in it, what they show, say and write. The server's Lobby tells who is there
-// (user-connected, media-state, …), the peers bring the rest.
+// rtc.io's peer connections: one RTCPeerConnection to each other peer of the room, negotiated over
+// #rtcio:message, and with it one DataChannel, "rtcio:ctrl", that carries {"e": event, "d": [args]}.
+//
+// Who hears #rtcio:init-offer begins, and gives way when two offers cross (the polite side); who is
+// offered to does not. Both ways of https://w3c.github.io/webrtc-pc/#perfect-negotiation-example.
+//
+// The listener is told what comes of it:
+//   admits(id)                           whether that peer may call: is it in the room?
+//   connected(id)                        its ctrl channel is open
+//   disconnected(id)                     nothing connects us to it any more
+//   health(id, state)                    RTCPeerConnection.connectionState changed
+//   stream(id, event, info, stream)      it sends a stream, under the event's name (null: not told yet)
+//   streamEnded(id, stream)
+//   heard(id, event, args)               it said something on its ctrl channel
+//   moved(id, heir)                      it goes on under another id
 
-import { Devices } from "./devices.js";
-import { Peers } from "./peers.js";
-import { Signaling } from "./signaling.js";
-import { icon, layOut, Tile, unblock, write } from "./tiles.js";
+const MESSAGE = "#rtcio:message", INIT_OFFER = "#rtcio:init-offer", PEER_LEFT = "#rtcio:peer-left";
+const CTRL = "rtcio:ctrl";
+const RESERVED = new Set(["peer-connect", "peer-disconnect", "track-added", "track-removed"]);
+const STREAM_MARK = "[RTCIOStream] ";
 
-const ME = "me"; // stands for our own id, that the server changes
-const NAME = 64, TEXT = 2_000; // characters of a name and of a message that are shown
-const KEPT_LINES = 500; // of the chat
-const PATIENCE = 5_000; // ms until somebody who waits is told why
-const SEAT_RETRY = 3_000; // ms until a full room is asked again, for whoever was in it before
-const REINVITE = 2_000; // ms from a lost connection to a new one, while both are in the room
-const NOTICE_LASTS = 6_000; // ms
+const MAX_ENVELOPE = 1_000_000; // characters that a peer may make us parse
+const MAX_QUEUED = 256; // envelopes kept until a ctrl channel opens
+const RESTART_AFTER = 3_000; // ms that a lost connection gets to come back by itself
+const GRACE = 12_000; // ms that it gets in all
+const GRACE_HINTED = 2_500; // ms, when the server too says that the peer is gone
+const HINT_LASTS = 30_000; // ms
+const NAMELESS_AFTER = 1_500; // ms until a stream is shown that nobody has introduced
+const HANDOVER = 1_000; // ms that a replaced connection is kept, for its successor's first frames
+const ICE_LASTS = 240_000; // ms: TURN credentials are short-lived
 
-const REASONS = {
-  "invalid-room": "That is no name for a room: it may have up to 256 characters.",
-  "password-required": "This room asks for a password.",
-  "wrong-password": "That is not the password of this room.",
-  "room-full": "This room is full. Try again when somebody has left.",
-  forbidden: "You are not allowed into this room.",
-};
+export class Peers {
+  /** The name that goes out with each stream. */
+  name = "";
 
-const $ = (id) => document.getElementById(id);
-const signaling = new Signaling(new URL(document.body.dataset.signaling, document.baseURI));
-const peers = new Peers(signaling, {
-  admits: (id) => roster.has(id),
-  connected: greet,
-  disconnected,
-  health: healthChanged,
-  stream: streamArrived,
-  streamEnded,
-  heard,
-  moved,
-});
-const devices = new Devices({
-  tracks: () => (peers.sync(devices.stream), unblock(), draw()),
-  changed: () => (tellMedia(), draw()),
-  problem: (text) => notice(text, { stays: true }),
-});
+  #signaling;
+  #listener;
+  #peers = new Map();
+  // Connections from before a reconnect that gave us another id: the call goes on over them until
+  // those who knew us have met us again.
+  #former = new Set();
+  #published = new Map();
+  #queues = new Map();
+  #ice = { servers: [], at: -Infinity };
 
-let room = null, password = ""; // what was asked for; null while outside
-let inside = false; // since join-ok, through lost connections
-let myName = "", joinedAs = ""; // the name now, and the one that the server has
-let screen = null; // the stream of our own screen
-let timer = 0;
-const roster = new Map(); // id → name, as the server has it
-const gone = new Set(); // ids that left the server, not the room: their line may be cut
-const invited = new Set(); // ids to whom we make the connection
-const tiles = new Map(); // id → Tile
-const media = new Map(); // id → {mic, cam}
-const health = new Map(); // id → RTCPeerConnection.connectionState
-const heirs = new Map(), origins = new Map(); // id → the id under which its peer goes on, and back
-
-// -- entering and leaving -------------------------------------------------------------------------
-
-function enter() {
-  room = $("room").value.trim();
-  password = $("password").value;
-  myName = peers.name = joinedAs = $("name").value.trim().slice(0, NAME);
-  const on = { mic: $("with-mic").checked, cam: $("with-cam").checked };
-  remember(localStorage, "rtcio-name", myName);
-  remember(localStorage, "rtcio-without", Object.keys(on).filter((kind) => !on[kind]).join(" "));
-  complain("");
-  progress("Entering…");
-  timer = setTimeout(() => progress("No answer from the server yet. Still trying…"), PATIENCE);
-  seat(ME, myName).show(devices.stream);
-  peers.publish("camera", devices.stream);
-  signaling.connect();
-  devices.start(on);
-}
-
-function leave(problem = "", field = null) {
-  if (inside) signaling.emit("leave-room", { roomId: room });
-  room = null;
-  inside = false;
-  clearTimeout(timer);
-  remember(sessionStorage, "rtcio-password", "");
-  stopScreen();
-  devices.stop();
-  peers.closeAll();
-  signaling.close();
-  for (const id of [...tiles.keys()]) unseat(id);
-  for (const each of [roster, gone, invited, media, health, heirs, origins]) each.clear();
-  $("messages").replaceChildren();
-  $("notices").replaceChildren();
-  $("banner").textContent = "";
-  showEntrance(problem, field);
-}
-
-function showEntrance(problem = "", field = null) {
-  document.title = "Video room";
-  $("call").hidden = true;
-  $("entrance").hidden = false;
-  progress("");
-  complain(problem, field);
-  ($(field) ?? [$("name"), $("room")].find((input) => !input.value) ?? $("enter")).focus();
-}
-
-function showCall() {
-  inside = true;
-  clearTimeout(timer);
-  remember(sessionStorage, "rtcio-password", password && JSON.stringify([room, password]));
-  history.replaceState(null, "", link());
-  document.title = `${room} · Video room`;
-  $("room-name").textContent = room;
-  $("my-name").value = myName;
-  $("entrance").hidden = true;
-  $("call").hidden = false;
-  $("screen").hidden = !navigator.mediaDevices?.getDisplayMedia; // phones have none
-  showPanel(matchMedia("(min-width: 64rem)").matches);
-  progress("");
-  $("mic").focus();
-}
-
-function progress(text) {
-  $("join-progress").textContent = text;
-  $("enter").disabled = Boolean(text);
-  $("cancel").hidden = !text;
-}
-
-function complain(problem, field = null) {
-  $("join-notice").hidden = !problem; // first: what an alert gets while hidden is not read out
-  $("join-notice").textContent = problem;
-  for (const id of ["room", "password"]) $(id).ariaInvalid = String(id === field);
-}
-
-function link() {
-  return `${location.pathname}?room=${encodeURIComponent(room)}`;
-}
-
-// -- what the server says -------------------------------------------------------------------------
-
-signaling
-  .on("connect", async ({ recovered }) => {
-    if (!recovered) for (const each of [roster, gone, invited]) each.clear();
-    await peers.iceServers(); // before the first offer may come
-    join();
-  })
-  .on("disconnect", ({ retrying, reason }) => {
-    if (!room) return;
-    if (!retrying) leave(`The server has ended the visit: ${reason}.`);
-    else if (!inside) progress("The line to the server is lost. Trying again…");
-    else banner("The line to the server is lost. The call goes on; trying to reach the server again…");
-  })
-  .on("refused", ({ message }) => leave(`The server refuses the connection: ${message ?? "no reason given"}.`))
-  .on("join-ok", ({ roomId }) => {
-    if (roomId !== room) return;
-    if (inside) banner("");
-    else showCall();
-    // After a pause: who left meanwhile, and who was lost meanwhile.
-    for (const id of [...tiles.keys()]) if (id !== ME && !roster.has(id) && !peers.has(id)) unseat(id);
-    for (const id of invited) peers.invite(id);
-    tellMedia();
-    draw();
-  })
-  .on("join-error", ({ reason, roomId }) => {
-    if (!room || (roomId ?? room) !== room) return;
-    if (inside && reason === "room-full") {
-      // Our own seat, most likely: the server has yet to notice that its holder is gone.
-      banner("The server is back, but the room is full. The call goes on; waiting for a seat…");
-      timer = setTimeout(join, SEAT_RETRY);
-    } else leave(REASONS[reason] ?? `The server says: ${reason}.`, reason.endsWith("room") ? "room" : reason.includes("password") ? "password" : null);
-  })
-  .on("user-connected", ({ id, name }) => {
-    gone.delete(id);
-    roster.set(id, typeof name === "string" ? name.slice(0, NAME) : "");
-    takeOver(origins.get(id), id);
-    const known = tiles.has(id);
-    seat(id, roster.get(id));
-    if (inside && !known) line(`${nameOf(id)} joined.`);
-    draw();
-  })
-  .on("#rtcio:init-offer", ({ source }) => invited.add(source))
-  .on("#rtcio:peer-left", ({ id }) => gone.add(id))
-  .on("user-disconnected", ({ id }) => {
-    roster.delete(id);
-    invited.delete(id);
-    // Who left the room but not the server means it. Else the call may be well, and is kept.
-    if (!gone.has(id)) peers.close(id);
-    if (!peers.has(id)) unseat(id);
-    draw();
-  })
-  .on("media-state", ({ id, ...state }) => heard(id, "media-state", [state]))
-  .on("stopScreenShare", ({ id }) => heard(id, "stopScreenShare", []));
-
-function join() {
-  if (!room || !signaling.connected) return;
-  signaling.emit("join-room", { roomId: room, name: myName, ...(password && { password }) });
-  joinedAs = myName;
-}
-
-/** Our switches, to all; both ways, because either may be down while the other works. */
-function tellMedia() {
-  if (!inside) return;
-  signaling.emit("media-state", { roomId: room, ...devices.on });
-  peers.broadcast("media-state", { ...devices.on });
-}
-
-// -- what the peers say ---------------------------------------------------------------------------
-
-function greet(id) {
-  if (myName !== joinedAs) peers.say(id, "name", { name: myName });
-}
-
-function heard(id, event, [said]) {
-  const tile = tiles.get(id);
-  if (!tile || id === ME) return;
-  if (event === "chat") {
-    const what = typeof said === "string" ? said : (said?.text ?? said?.message ?? said?.msg);
-    if (typeof what === "string" && what) message(nameOf(id), what.slice(0, TEXT), false);
-  } else if (event === "media-state") {
-    const state = { ...media.get(id) };
-    for (const kind of ["mic", "cam"]) if (typeof said?.[kind] === "boolean") state[kind] = said[kind];
-    media.set(id, state);
-  } else if (event === "name" && typeof said?.name === "string") {
-    tile.name = said.name.trim().slice(0, NAME) || tile.name;
-  } else if (event === "stopScreenShare") {
-    tile.showScreen(null);
+  constructor(signaling, listener) {
+    this.#signaling = signaling;
+    this.#listener = listener;
+    signaling
+      .on(INIT_OFFER, ({ source }) => this.invite(source))
+      .on(MESSAGE, ({ source, data }) => this.#enqueue(source, () => this.#receive(source, data ?? {})))
+      .on(PEER_LEFT, ({ id }) => this.#peers.get(id)?.hint())
+      .on("connect", ({ recovered }) => (recovered ? this.#nudge() : this.#retire()));
   }
-  draw();
-}
 
-function streamArrived(id, event, { name }, stream) {
-  const tile = seat(id, roster.get(id) ?? "");
-  if (!tile.name && typeof name === "string") tile.name = name.slice(0, NAME);
-  stream.onaddtrack = draw; // a camera switched on later
-  if (event?.toLowerCase().startsWith("screen")) {
-    if (tile.stream === stream) tile.show(null);
-    tile.showScreen(stream);
-  } else if (event || !tile.stream) tile.show(stream); // a face is never displaced by who knows what
-  draw();
-}
-
-function streamEnded(id, stream) {
-  const tile = tiles.get(id) ?? tiles.get(heirs.get(id));
-  if (tile?.stream === stream) tile.show(null);
-  if (tile?.screenStream === stream) tile.showScreen(null);
-  draw();
-}
-
-function healthChanged(id, state) {
-  // A connection that takes the place of one that works is nobody's business until it works.
-  if (health.get(id) === "connected" && (state === "new" || state === "connecting")) return;
-  health.set(id, state);
-  draw();
-}
-
-function disconnected(id) {
-  health.delete(id);
-  if (!roster.has(id)) unseat(id);
-  // Both are still there, so the line between them broke: who called before calls again.
-  else if (invited.has(id)) setTimeout(() => roster.has(id) && peers.invite(id), REINVITE);
-  draw();
-}
-
-function moved(id, heir) {
-  heirs.set(id, heir);
-  origins.set(heir, id);
-  if (roster.has(heir)) takeOver(id, heir);
-}
-
-/** Somebody is back under another id: the tile goes on, with the picture that it has. */
-function takeOver(id, heir) {
-  const tile = tiles.get(id);
-  if (!tile || id === ME || heir === ME) return;
-  tiles.get(heir)?.remove();
-  tiles.delete(id);
-  tiles.set(heir, tile);
-  for (const each of [media, health]) if (each.has(id)) each.set(heir, each.get(id));
-  draw();
-}
-
-// -- our screen -----------------------------------------------------------------------------------
-
-async function toggleScreen() {
-  if (screen) return stopScreen();
-  let stream;
-  try {
-    stream = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: true });
-  } catch (error) {
-    // Whoever closes the browser's dialog knows what they did.
-    if (error.name !== "NotAllowedError") notice("The screen cannot be shared.");
-    return;
+  /** Asks the server for ICE servers, unless what it said lately still holds. */
+  async iceServers() {
+    if (performance.now() - this.#ice.at > ICE_LASTS) {
+      try {
+        const { iceServers } = await this.#signaling.call("ask-ice");
+        this.#ice = { servers: iceServers ?? [], at: performance.now() };
+      } catch {
+        // The server is away or knows no such question: what was known must do.
+      }
+    }
+    return this.#ice.servers;
   }
-  screen = stream;
-  if (!inside) return stopScreen();
-  const [video] = stream.getVideoTracks();
-  video.contentHint = "detail";
-  video.onended = stopScreen; // by the browser's own button
-  tiles.get(ME).showScreen(stream);
-  peers.publish("screen", stream);
-  say("You share your screen.");
-  draw();
-}
 
-function stopScreen() {
-  if (!screen) return;
-  peers.unpublish(screen);
-  for (const track of screen.getTracks()) track.stop();
-  screen = null;
-  tiles.get(ME)?.showScreen(null);
-  if (!inside) return;
-  signaling.emit("stopScreenShare", { roomId: room });
-  peers.broadcast("stopScreenShare", { id: signaling.id });
-  say("You no longer share your screen.");
-  draw();
-}
-
-// -- who is here ----------------------------------------------------------------------------------
-
-function seat(id, name) {
-  if (!tiles.has(id)) tiles.set(id, new Tile(name, id === ME));
-  return tiles.get(id);
-}
-
-function unseat(id) {
-  const tile = tiles.get(id);
-  if (!tile) return;
-  if (inside && id !== ME) line(`${nameOf(id)} left.`);
-  tile.remove();
-  for (const each of [tiles, media, health]) each.delete(id);
-  draw();
-}
-
-function nameOf(id) {
-  return tiles.get(id)?.name || roster.get(id) || "Somebody";
-}
-
-function stateOf(id) {
-  const state = id === ME ? "connected" : health.get(id);
-  if (state === "connected") return "";
-  return state === "disconnected" || state === "failed" ? "Reconnecting…" : "Connecting…";
-}
-
-/** Draws all that there is to know; cheap, so that nobody has to know what changed. */
-function draw() {
-  const rows = [];
-  for (const [id, tile] of tiles) {
-    const known = { id, name: nameOf(id), state: stateOf(id), ...(id === ME ? devices.on : media.get(id)) };
-    tile.draw(known);
-    rows.push(row(tile, known));
+  /** Begins a connection as the polite side; one that lives is left alone. */
+  invite(id) {
+    this.#enqueue(id, async () => {
+      if (id === this.#signaling.id || this.#peers.has(id)) return;
+      const peer = this.#add(id, true, await this.iceServers());
+      peer.attachAll(); // with nothing to send, the ctrl channel alone is negotiated
+    });
   }
-  $("people").replaceChildren(...rows);
-  for (const kind of ["mic", "cam"]) {
-    $(kind).ariaPressed = String(devices.on[kind]);
-    icon($(kind), devices.on[kind] ? kind : `${kind}-off`);
+
+  has(id) {
+    return this.#all().some((peer) => peer.id === id);
   }
-  $("screen").ariaPressed = String(Boolean(screen));
-  write($("call"), "#count", tiles.size === 1 ? "Only you so far" : `${tiles.size} people`);
-  layOut();
-}
 
-function row(tile, { name, mic, cam, state }) {
-  const words = [state];
-  if (mic !== undefined) words.push(`microphone ${mic ? "on" : "off"}`);
-  if (cam !== undefined) words.push(`camera ${cam ? "on" : "off"}`);
-  if (tile.screenStream) words.push("shares the screen");
-  const item = document.createElement("li");
-  item.append(made("b", tile.own ? `${name} (you)` : name), made("span", words.filter(Boolean).join(", ")));
-  return item;
-}
-
-function rename() {
-  const name = $("my-name").value.trim().slice(0, NAME) || myName;
-  $("my-name").value = name;
-  if (name === myName) return;
-  myName = peers.name = tiles.get(ME).name = name;
-  remember(localStorage, "rtcio-name", name);
-  peers.broadcast("name", { name });
-  draw();
-}
-
-// -- chat and notices -----------------------------------------------------------------------------
-
-function speak() {
-  const text = $("text").value.trim();
-  $("text").value = "";
-  if (!text) return;
-  message("You", text, true);
-  peers.broadcast("chat", { from: signaling.id, name: myName, text, at: Date.now() });
-}
-
-function message(name, text, own) {
-  const item = document.createElement("li");
-  const time = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  item.append(made("b", name), made("time", time), made("p", text));
-  item.classList.toggle("own", own);
-  append(item);
-  if (own || !$("panel").hidden) return;
-  const number = Number($("unread").textContent) + 1;
-  $("unread").textContent = String(number);
-  $("unread").hidden = false;
-  $("toggle-panel").ariaLabel = `Chat, ${number} unread`;
-  say(`${name}: ${text}`); // the log is hidden, so nobody reads it out
-}
-
-function line(text) {
-  const item = made("li", text);
-  item.className = "event";
-  append(item);
-  if ($("panel").hidden) say(text);
-}
-
-function append(item) {
-  const list = $("messages");
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  list.append(item);
-  if (list.children.length > KEPT_LINES) list.firstElementChild.remove();
-  if (atEnd) list.scrollTop = list.scrollHeight;
-}
-
-/** For the ears alone: what others see at a glance. */
-function say(text) {
-  $("spoken").textContent = text;
-}
-
-/** What is wrong with the line to the server, for as long as it is; "" when it is well. */
-function banner(text) {
-  clearTimeout(timer);
-  if ($("banner").textContent && !text) notice("The line to the server is back.");
-  $("banner").textContent = text;
-}
-
-function notice(text, { stays = false } = {}) {
-  for (const old of $("notices").children) if (old.firstChild.textContent === text) old.remove();
-  const box = document.createElement("div");
-  box.append(made("p", text));
-  if (stays) {
-    const button = made("button", "OK");
-    button.type = "button";
-    button.onclick = () => box.remove();
-    box.append(button);
-  } else setTimeout(() => box.remove(), NOTICE_LASTS);
-  $("notices").append(box);
-}
-
-function showPanel(open) {
-  $("panel").hidden = !open;
-  $("toggle-panel").ariaExpanded = String(open);
-  $("call").classList.toggle("with-panel", open);
-  if (open) {
-    $("unread").hidden = true;
-    $("unread").textContent = "";
-    $("toggle-panel").ariaLabel = null;
-    $("messages").scrollTop = $("messages").scrollHeight;
+  /** Ends the connections to a peer. */
+  close(id) {
+    for (const peer of this.#all()) if (peer.id === id) peer.close();
   }
-  layOut();
-}
 
-function togglePanel() {
-  showPanel($("panel").hidden);
-  $($("panel").hidden ? "toggle-panel" : "text").focus();
-}
+  closeAll() {
+    for (const peer of this.#all()) peer.close();
+    this.#queues.clear();
+    this.#ice.at = -Infinity;
+  }
 
-async function copyLink() {
-  const url = new URL(link(), location.href).href;
-  try {
-    await navigator.clipboard.writeText(url);
-    notice("The link to this room is copied.");
-  } catch {
-    notice(`The link to this room: ${url}`, { stays: true });
+  /** Sends a stream to all, also to those who come later. */
+  publish(event, stream) {
+    this.#published.set(stream.id, { event, stream });
+    this.sync(stream);
+  }
+
+  unpublish(stream) {
+    this.#published.delete(stream.id);
+    for (const peer of this.#all()) peer.detach(stream);
+  }
+
+  /** Sends what tracks a published stream has now. */
+  sync(stream) {
+    for (const peer of this.#all()) peer.attach(stream);
+  }
+
+  /** Says something to all, on their ctrl channels. */
+  broadcast(event, ...args) {
+    for (const peer of this.#peers.values()) peer.say(event, args);
+  }
+
+  say(id, event, ...args) {
+    this.#peers.get(id)?.say(event, args);
+  }
+
+  // -- what the signaling brings ------------------------------------------------------------------
+
+  /** One message of a peer after the other: their steps are asynchronous and must not mingle. */
+  #enqueue(id, task) {
+    const me = this.#signaling.id;
+    const tail = (this.#queues.get(id) ?? Promise.resolve())
+      .then(() => me === this.#signaling.id && task())
+      .catch((error) => console.warn(`signaling with ${id}:`, error))
+      .finally(() => this.#queues.get(id) === tail && this.#queues.delete(id));
+    this.#queues.set(id, tail);
+  }
+
+  async #receive(source, data) {
+    let peer = this.#peers.get(source);
+    const offer = data.description?.type === "offer";
+    // A peer that has thrown its connection away offers from a new one, that ours cannot follow.
+    if (offer && peer?.isAnother(data.description)) peer = peer.close();
+    if (!peer) {
+      if (!offer || !this.#listener.admits(source)) return;
+      peer = this.#add(source, false, await this.iceServers());
+    }
+    await peer.receive(data);
+    // Only now: tracks added before the first answer would make offers cross.
+    if (offer) peer.attachAll();
+  }
+
+  /** After a pause in the signaling: whoever is in trouble can be helped now. */
+  #nudge() {
+    for (const peer of this.#peers.values()) if (peer.isUnwell) peer.restart();
+  }
+
+  /** The server knows us by another id: nobody can answer on the old connections. */
+  #retire() {
+    for (const peer of this.#peers.values()) {
+      peer.say("moved", [{ id: this.#signaling.id }]);
+      peer.former = true;
+      this.#former.add(peer);
+    }
+    this.#peers.clear();
+    this.#ice.at = -Infinity;
+  }
+
+  // -- what its peers ask and tell ------------------------------------------------------------------
+
+  #all() {
+    return [...this.#peers.values(), ...this.#former];
+  }
+
+  #add(id, polite, iceServers) {
+    const peer = new Peer(id, polite, iceServers, {
+      send: (data) => this.#signaling.emit(MESSAGE, { source: this.#signaling.id, target: id, data }),
+      canSend: () => this.#signaling.connected,
+      iceServers: () => this.iceServers(),
+      published: this.#published,
+      introduction: (mid) => this.#introduction(mid),
+      opened: () => this.#opened(peer),
+      closed: () => this.#closed(peer),
+      heard: (event, args) => this.#heard(peer, event, args),
+      health: (state) => peer.former || this.#listener.health(id, state),
+      stream: (...given) => this.#listener.stream(id, ...given),
+      streamEnded: (stream) => this.#listener.streamEnded(id, stream),
+    });
+    this.#peers.set(id, peer);
+    return peer;
+  }
+
+  #introduction(mid) {
+    const known = this.#published.get(mid);
+    if (!known) return null;
+    return { [known.event]: [{ id: this.#signaling.id, name: this.name, stream: STREAM_MARK + mid }] };
+  }
+
+  #opened(peer) {
+    const replaced = this.#all().filter(
+      (other) => other !== peer && (other.id === peer.id || other.heir === peer.id),
+    );
+    setTimeout(() => replaced.forEach((other) => other.close()), HANDOVER);
+    this.#listener.connected(peer.id);
+  }
+
+  #closed(peer) {
+    this.#former.delete(peer);
+    if (this.#peers.get(peer.id) === peer) this.#peers.delete(peer.id);
+    if (!this.has(peer.id)) this.#listener.disconnected(peer.id);
+  }
+
+  #heard(peer, event, args) {
+    if (event !== "moved") return this.#listener.heard(peer.id, event, args);
+    const heir = args[0]?.id;
+    if (typeof heir !== "string" || this.has(heir)) return;
+    peer.heir = heir;
+    this.#listener.moved(peer.id, heir);
   }
 }
 
-function made(tag, text) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  return element;
-}
+class Peer {
+  /** Whether it is from before our id changed: media still flow, nothing can be negotiated. */
+  former = false;
+  /** The id under which the other side goes on, once it has said so. */
+  heir = null;
 
-// -- the page -------------------------------------------------------------------------------------
+  #pc;
+  #ctrl;
+  #polite;
+  #hooks;
+  #queued = [];
+  #makingOffer = false;
+  #settingAnswer = false;
+  #ignoring = false;
+  #ready;
+  #closed = false;
+  // What we send: stream id → kind → transceiver.
+  #sending = new Map();
+  // What we get: stream id → {stream, timer}.
+  #receiving = new Map();
+  #hintedAt = -Infinity;
+  #restartTimer = 0;
+  #graceTimer = 0;
 
-/** Storage may be switched off: the page does without. */
-function remember(storage, key, value) {
-  try {
-    storage.setItem(key, value);
-  } catch {
-    // as said
+  constructor(id, polite, iceServers, hooks) {
+    this.id = id;
+    this.#polite = polite;
+    this.#ready = polite;
+    this.#hooks = hooks;
+    const pc = (this.#pc = new RTCPeerConnection({ iceServers }));
+    pc.onnegotiationneeded = () => this.#offer();
+    pc.onicecandidate = ({ candidate }) => this.#candidate(candidate);
+    pc.onconnectionstatechange = () => this.#stateChanged();
+    pc.ontrack = ({ track, streams }) => this.#trackArrived(track, streams[0]);
+    // Every channel of rtc.io is negotiated: one that announces itself is not of this protocol.
+    pc.ondatachannel = ({ channel }) => channel.close();
+    const ctrl = (this.#ctrl = pc.createDataChannel(CTRL, { negotiated: true, id: 0, ordered: true }));
+    ctrl.onopen = () => {
+      this.#queued.splice(0).forEach((envelope) => ctrl.send(envelope));
+      hooks.opened();
+    };
+    ctrl.onmessage = ({ data }) => this.#ctrlMessage(data);
+    ctrl.onclose = () => this.close(); // the other side has ended it: nothing brings it back
+  }
+
+  get isUnwell() {
+    return ["disconnected", "failed"].includes(this.#pc.connectionState);
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#restartTimer);
+    clearTimeout(this.#graceTimer);
+    this.#pc.close();
+    for (const mid of [...this.#receiving.keys()]) this.#forget(mid);
+    this.#hooks.closed();
+  }
+
+  say(event, args) {
+    const envelope = JSON.stringify({ e: event, d: args });
+    if (this.#ctrl.readyState === "open") this.#ctrl.send(envelope);
+    else if (this.#ctrl.readyState === "connecting" && this.#queued.length < MAX_QUEUED) {
+      this.#queued.push(envelope);
+    }
+  }
+
+  #ctrlMessage(data) {
+    if (typeof data !== "string" || data.length > MAX_ENVELOPE) return;
+    let envelope;
+    try {
+      envelope = JSON.parse(data);
+    } catch {
+      return;
+    }
+    const event = envelope?.e;
+    if (typeof event !== "string" || event.startsWith("#rtcio:") || RESERVED.has(event)) return;
+    this.#hooks.heard(event, Array.isArray(envelope.d) ? envelope.d : []);
+  }
+
+  // -- negotiation ----------------------------------------------------------------------------------
+
+  async receive({ description, candidate, mid, events }) {
+    if (description) await this.#describe(description);
+    else if (candidate) await this.#addCandidate(candidate);
+    else if (typeof mid !== "string") return;
+    else if (events) this.#introduced(mid, events);
+    else if (this.#sending.has(mid)) {
+      const answer = this.#hooks.introduction(mid);
+      if (answer) this.#hooks.send({ mid, events: answer });
+    }
+  }
+
+  /** Whether an offer is from another RTCPeerConnection than the last one (RFC 8829 5.2.1: the
+   * session id in the o= line is one connection's). */
+  isAnother(offer) {
+    const last = this.#pc.currentRemoteDescription;
+    return last !== null && session(last) !== session(offer);
+  }
+
+  async #offer() {
+    if (this.former) return;
+    try {
+      this.#makingOffer = true;
+      await this.#pc.setLocalDescription();
+      this.#hooks.send({ description: this.#pc.localDescription });
+    } catch (error) {
+      if (!this.#closed) console.warn(`offer to ${this.id}:`, error);
+    } finally {
+      this.#makingOffer = false;
+    }
+  }
+
+  async #describe(description) {
+    const pc = this.#pc;
+    const stable = pc.signalingState === "stable" || this.#settingAnswer;
+    const collides = description.type === "offer" && (this.#makingOffer || !stable);
+    this.#ignoring = !this.#polite && collides;
+    if (this.#ignoring) return;
+    this.#settingAnswer = description.type === "answer";
+    try {
+      await pc.setRemoteDescription(description); // rolls an offer of ours back, if need be
+    } finally {
+      this.#settingAnswer = false;
+    }
+    if (description.type !== "offer") return;
+    await pc.setLocalDescription();
+    this.#hooks.send({ description: pc.localDescription });
+    this.#ready = true;
+  }
+
+  #candidate(candidate) {
+    if (this.former) return;
+    // null: there are no more, which the protocol says with an empty candidate.
+    this.#hooks.send({ candidate: candidate ?? { candidate: "", sdpMid: "0", sdpMLineIndex: 0 } });
+  }
+
+  async #addCandidate(candidate) {
+    try {
+      await this.#pc.addIceCandidate(candidate);
+    } catch (error) {
+      if (!this.#ignoring) throw error; // else it belongs to the offer that we did not take
+    }
+  }
+
+  // -- health ---------------------------------------------------------------------------------------
+
+  /** The server says that the peer has left. It may be wrong about a call that is well. */
+  hint() {
+    this.#hintedAt = performance.now();
+    if (this.#pc.connectionState !== "connected") this.close();
+  }
+
+  async restart() {
+    if (this.former || this.#closed || !this.#hooks.canSend()) return;
+    const iceServers = await this.#hooks.iceServers();
+    if (this.#closed) return;
+    this.#pc.setConfiguration({ ...this.#pc.getConfiguration(), iceServers });
+    this.#pc.restartIce();
+  }
+
+  #stateChanged() {
+    const state = this.#pc.connectionState;
+    clearTimeout(this.#restartTimer);
+    if (state === "connected") {
+      clearTimeout(this.#graceTimer);
+      this.#graceTimer = 0;
+    } else if (this.isUnwell) {
+      this.#restartTimer = setTimeout(() => this.restart(), state === "failed" ? 0 : RESTART_AFTER);
+      const hinted = performance.now() - this.#hintedAt < HINT_LASTS;
+      this.#graceTimer ||= setTimeout(() => this.close(), hinted ? GRACE_HINTED : GRACE);
+    }
+    this.#hooks.health(state);
+  }
+
+  // -- what we send ---------------------------------------------------------------------------------
+
+  attachAll() {
+    for (const { stream } of this.#hooks.published.values()) this.attach(stream);
+  }
+
+  attach(stream) {
+    if (!this.#ready || this.#closed) return;
+    if (!this.#sending.has(stream.id)) this.#sending.set(stream.id, new Map());
+    const transceivers = this.#sending.get(stream.id);
+    for (const kind of ["audio", "video"]) {
+      const track = stream.getTracks().find((each) => each.kind === kind) ?? null;
+      const known = transceivers.get(kind);
+      if (known) known.sender.replaceTrack(track);
+      else if (track && !this.former) {
+        // One m-line each way and stream, so that nobody's offer leans on the other's transceivers.
+        const direction = "sendonly", streams = [stream];
+        transceivers.set(kind, this.#pc.addTransceiver(track, { direction, streams }));
+      }
+    }
+  }
+
+  detach(stream) {
+    const transceivers = this.#sending.get(stream.id) ?? new Map();
+    this.#sending.delete(stream.id);
+    // Stopped, not kept for the next stream: Chromium forgets that a sender was given another one.
+    if (!this.#closed) for (const transceiver of transceivers.values()) transceiver.stop();
+  }
+
+  // -- what we get ----------------------------------------------------------------------------------
+
+  #trackArrived(track, stream) {
+    if (stream && this.#receiving.has(stream.id)) return; // the stream has it already
+    const named = Boolean(stream);
+    stream ??= new MediaStream([track]);
+    const mid = stream.id;
+    stream.onremovetrack = () => stream.getTracks().length || this.#forget(mid);
+    const timer = setTimeout(() => this.#show(mid, null, {}), named ? NAMELESS_AFTER : 0);
+    this.#receiving.set(mid, { stream, timer });
+    if (named) this.#hooks.send({ mid });
+  }
+
+  #introduced(mid, events) {
+    const [event, args] = Object.entries(events)[0] ?? [];
+    if (!event || !this.#receiving.has(mid)) return;
+    const info = (Array.isArray(args) ? args : []).find((arg) => arg && typeof arg === "object");
+    this.#show(mid, event, info ?? {});
+  }
+
+  #show(mid, event, info) {
+    const { stream, timer } = this.#receiving.get(mid);
+    clearTimeout(timer);
+    this.#hooks.stream(event, info, stream);
+  }
+
+  #forget(mid) {
+    const known = this.#receiving.get(mid);
+    if (!known) return;
+    this.#receiving.delete(mid);
+    clearTimeout(known.timer);
+    known.stream.onremovetrack = null;
+    this.#hooks.streamEnded(known.stream);
   }
 }
 
-function recall(storage, key) {
-  try {
-    return storage.getItem(key) ?? "";
-  } catch {
-    return "";
-  }
+function session({ sdp }) {
+  return /^o=\S+ (\S+)/m.exec(sdp)?.[1];
 }
-
-function unguessable() {
-  const letters = "abcdefghjkmnpqrstuvwxyz23456789";
-  const drawn = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => letters[byte % letters.length]);
-  return drawn.join("").replace(/.{4}(?=.)/g, "$&-");
-}
-
-function start() {
-  const asked = new URLSearchParams(location.search);
-  const named = asked.get("room")?.trim();
-  const without = recall(localStorage, "rtcio-without").split(" ");
-  $("room").value = named || unguessable();
-  $("name").value = asked.get("name")?.trim() || recall(localStorage, "rtcio-name");
-  $("with-mic").checked = !without.includes("mic");
-  $("with-cam").checked = !without.includes("cam");
-  if (!named) return showEntrance();
-  // A link to a room leads into it: the browser asks before it gives camera and microphone away,
-  // and the name can be changed inside.
-  $("name").value ||= `Guest ${100 + Math.floor(Math.random() * 900)}`;
-  const [kept, secret] = JSON.parse(recall(sessionStorage, "rtcio-password") || "[]");
-  if (kept === named) $("password").value = secret;
-  $("entrance").hidden = false;
-  // A video without a picture yet would keep the page from ever being loaded.
-  addEventListener("load", enter, { once: true });
-}
-
-$("join").onsubmit = (event) => (event.preventDefault(), enter());
-$("say").onsubmit = (event) => (event.preventDefault(), speak());
-$("cancel").onclick = () => leave();
-$("leave").onclick = () => (leave(), history.replaceState(null, "", location.pathname));
-$("mic").onclick = () => devices.toggle("mic");
-$("cam").onclick = () => devices.toggle("cam");
-$("screen").onclick = toggleScreen;
-$("copy").onclick = copyLink;
-$("my-name").onchange = rename;
-$("toggle-panel").onclick = $("close-panel").onclick = togglePanel;
-$("panel").addEventListener("keydown", ({ key }) => key === "Escape" && togglePanel());
-for (const event of ["click", "keydown"]) addEventListener(event, unblock);
-new ResizeObserver(layOut).observe($("stage"));
-// The others needn't wait for silence to see that we are gone.
-addEventListener("pagehide", () => (peers.closeAll(), signaling.close()));
-addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
-start();

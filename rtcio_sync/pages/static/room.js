@@ -25,7 +25,7 @@ const REASONS = {
 const $ = (id) => document.getElementById(id);
 const signaling = new Signaling(new URL(document.body.dataset.signaling, document.baseURI));
 const peers = new Peers(signaling, {
-  admits: () => true,
+  admits: (id) => roster.has(id),
   connected: greet,
   disconnected,
   health: healthChanged,

@@ -40,8 +40,7 @@ class _Link(Link):
 
     def close(self, *args: Any, **options: Any) -> None:
         super().close(*args, **options)
-        if self.client._link is self:  # it may have come back by another
-            self.client.sid = None
+        self.client.sid = None
 
     def aside(self, target: Callable[..., Any], *args: Any) -> None:
         target(*args)

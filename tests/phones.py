@@ -25,7 +25,6 @@ SHORT = 0.05
 class _Nobody:
     """At the other end of a connection that its client has given up."""
 
-    _link = None
     sid: str | None = None
 
     def _hear(self, data: Any) -> None:

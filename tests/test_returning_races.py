@@ -181,6 +181,8 @@ def test_a_session_that_was_being_let_in_and_lost_again_still_ends_in_time() -> 
     line = Line(server).connected()
     slow.hold("connect")
     member = server.manager.member(line.sid, "/")
+    ended: list[str] = []
+    server.of("/").sockets[line.sid].on_session_end(lambda: ended.append("session end"))
     line.close()
     until(lambda: member.stage is Stage.AWAY)
     again = Line(server, line.key())
@@ -189,7 +191,28 @@ def test_a_session_that_was_being_let_in_and_lost_again_still_ends_in_time() -> 
     gevent.sleep(2 * SHORT)
     slow.release("connect")
     until(lambda: leftovers(server) == {})
+    assert ended == ["session end"]
     assert slow.log.count("connect ends") == slow.log.count("disconnect ends") == 2
+
+
+def test_a_replay_that_is_lost_is_replayed_again_however_old() -> None:
+    server = new_server()
+    time = [1000.0]
+    assert server.recovery is not None
+    server.recovery.now = lambda: time[0]
+    line = Line(server).connected()
+    member = server.manager.member(line.sid, "/")
+    line.close()
+    until(lambda: member.stage is Stage.AWAY)
+    server.emit("e", "missed", to=line.sid)
+    time[0] += 100
+    again = Line(server, line.key()).connected()
+    time[0] += 30
+    server.emit("e", "new", to=line.sid)
+    final = Line(server, line.key())
+    final.read_until(lambda: len(final.events) == 2)
+    assert [event[1] for event in final.events] == ["missed", "new"]
+    assert (again.sid, final.sid) == (line.sid, line.sid)
 
 
 def test_a_kick_while_the_app_is_asked_wins() -> None:
@@ -321,7 +344,7 @@ def test_a_relay_is_held_back_until_the_connection_handlers_of_a_return_have_run
     assert entered.wait(DEADLINE)
     again.relay(target.sid, 1)
     again.relay(target.sid, 2)
-    settle()
+    until(lambda: len(again.link.inbox) == 2)
     assert server.counters.relayed == 0
     release.set()
     until(lambda: server.counters.relayed == 2)

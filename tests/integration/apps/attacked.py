@@ -1,0 +1,101 @@
+"""The app of `test_attacks.py` and of the fuzzer: few handlers, and what the process costs.
+
+`RTCIO_TEST_OPTIONS` (JSON) holds the options of its ``Server``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import sys
+import threading
+from collections import defaultdict
+from typing import Any
+
+import flask
+import gevent
+
+from rtcio_sync import Limits, Server
+
+logging.basicConfig(
+    level=logging.INFO, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
+)
+
+options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
+if options.get("limits"):
+    options["limits"] = Limits(**options["limits"])
+
+app = flask.Flask(__name__)
+server = Server(app=app, **{"cors_allowed_origins": "*", "namespaces": "*", **options})
+released = threading.Event()
+counted: defaultdict[str, list[int]] = defaultdict(list)
+
+
+@app.get("/health")
+def health() -> str:
+    return "ok"
+
+
+@app.get("/stats")
+def stats() -> Any:
+    return flask.jsonify(server.stats())
+
+
+@app.get("/census")
+def census() -> Any:
+    """What this process has."""
+    living = sum(isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects())
+    return flask.jsonify(pid=os.getpid(), greenlets=living, threads=threading.active_count())
+
+
+@app.get("/counted/<key>")
+def show_counted(key: str) -> Any:
+    """The numbers that `count` was given under a key, in order."""
+    return flask.jsonify(counted[key])
+
+
+@app.get("/hold")
+def hold() -> str:
+    released.clear()
+    return "ok"
+
+
+@app.get("/release")
+def release() -> str:
+    released.set()
+    return "ok"
+
+
+@server.on("connect")
+def connect(sid: str, environ: dict[str, Any], auth: Any = None) -> None:
+    if isinstance(auth, dict) and isinstance(auth.get("room"), str):
+        server.enter_room(sid, auth["room"])
+
+
+@server.on("count")
+def count(sid: str, key: str, number: int, ballast: Any = None) -> None:
+    counted[key].append(number)
+
+
+@server.on("join-room")
+def join_room(sid: str, room: str) -> bool:
+    server.enter_room(sid, room)
+    return True
+
+
+@server.on("block")
+def block(sid: str) -> None:
+    released.wait(60)
+
+
+@server.on("disconnect")
+def disconnect(sid: str, reason: str | None = None) -> None:
+    # python-socketio runs this one for a client's event of that name.
+    counted[sid].append(-1)
+
+
+@server.on("*")
+def anything(event: str, sid: str, *args: Any) -> None:
+    counted[f"any:{event}"].append(len(args))

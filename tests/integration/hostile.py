@@ -1,0 +1,141 @@
+"""A peer that keeps to no protocol: bytes on a TCP connection, after a WebSocket's handshake."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import time
+from collections.abc import Iterable
+from types import TracebackType
+
+from tests.frames import header, masked, upgrade_request
+from tests.integration.servers import DEADLINE
+
+KEPT = 1 << 16  # bytes of what comes back while `push` sends
+
+PATH = "/socket.io/?EIO=4&transport=websocket"
+
+
+class Hostile:
+    """One connection. ``window``: bytes of its receive buffer, for one that does not read."""
+
+    def __init__(self, port: int, *, sid: str | None = None, window: int | None = None) -> None:
+        self.sock = socket.socket()
+        if window is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        self.sock.settimeout(DEADLINE)
+        self.sock.connect(("127.0.0.1", port))
+        self.sock.sendall(upgrade_request(PATH + (f"&sid={sid}" if sid else "")))
+        self._read = b""
+        while b"\r\n\r\n" not in self._read:
+            more = self.sock.recv(4096)
+            assert more, f"refused: {self._read!r}"
+            self._read += more
+        head, _, self._read = self._read.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101"), head
+        self.sid = ""
+
+    def __enter__(self) -> Hostile:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.sock.close()
+
+    # -- as a client would ---------------------------------------------------------------------
+
+    def say(self, *packets: str) -> None:
+        """Sends Engine.IO packets."""
+        self.sock.sendall(b"".join(masked(1, each.encode()) for each in packets))
+
+    def join(self, namespace: str = "/") -> str:
+        """Joins a namespace; the sid."""
+        where = "" if namespace == "/" else f"{namespace},"
+        self.say(f"40{where}")
+        answer = self.until(f"40{where}{{")
+        self.sid = json.loads(answer[2 + len(where) :])["sid"]
+        return self.sid
+
+    def until(self, start: str) -> str:
+        """The next message that starts so; pings are answered, all else is thrown away."""
+        while True:
+            opcode, payload = self.frame()
+            assert opcode in (1, 2), f"closed instead: {opcode} {payload!r}"
+            if payload.startswith(start.encode()):
+                return payload.decode()
+            if payload == b"2":
+                self.say("3")
+
+    def frame(self) -> tuple[int, bytes]:
+        """The next frame's opcode and payload; opcode -1 at the end of TCP."""
+        try:
+            first, size = self._exactly(2)
+            if size >= 126:
+                size = int.from_bytes(self._exactly(2 if size == 126 else 8), "big")
+            return first & 0x0F, self._exactly(size)
+        except (EOFError, ConnectionError):
+            return -1, b""
+
+    def _exactly(self, size: int) -> bytes:
+        while len(self._read) < size:
+            more = self.sock.recv(65536)
+            if not more:
+                raise EOFError
+            self._read += more
+        data, self._read = self._read[:size], self._read[size:]
+        return data
+
+    # -- as nobody should ----------------------------------------------------------------------
+
+    def push(self, pieces: Iterable[bytes], seconds: float = DEADLINE) -> tuple[int, bool]:
+        """Sends as fast as TCP takes it, reading what comes back.
+
+        Returns the bytes sent, and whether the server hung up before the pieces or the seconds were
+        over.
+        """
+        end = time.monotonic() + seconds
+        self.sock.setblocking(False)
+        sent, source, piece = 0, iter(pieces), memoryview(b"")
+        try:
+            while (left := end - time.monotonic()) > 0:
+                if not piece:
+                    following = next(source, None)
+                    if following is None:
+                        return sent, False
+                    piece = memoryview(following)
+                readable, writable, _ = select.select([self.sock], [self.sock], [], left)
+                if readable:
+                    came = self.sock.recv(65536)
+                    if not came:
+                        return sent, True
+                    self._read = (self._read + came)[-KEPT:]
+                if writable:
+                    done = self.sock.send(piece)
+                    sent += done
+                    piece = piece[done:]
+        except ConnectionError:
+            return sent, True
+        finally:
+            self.sock.settimeout(DEADLINE)
+        return sent, False
+
+    def closed_with(self) -> int | None:
+        """The code that the server closes with; `None` when TCP just ends."""
+        end = time.monotonic() + DEADLINE
+        while time.monotonic() < end:
+            opcode, payload = self.frame()
+            if opcode == 8:
+                return int.from_bytes(payload[:2], "big")
+            if opcode == -1:
+                return None
+        raise AssertionError("still open")
+
+
+def announced(length: int, *, opcode: int = 1) -> bytes:
+    """A frame's header that declares so many bytes, with a mask that changes nothing."""
+    return header(0x80 | opcode, length) + bytes(4)

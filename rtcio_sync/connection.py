@@ -53,7 +53,7 @@ CLOSE_TIMEOUT = 5.0
 CHUNK = 65536
 """Bytes read at a time; after each, the other connections have their turn."""
 
-_LINGER_LIMIT = 1 << 20  # bytes thrown away, at most, of a peer that was told why it is failed
+_LINGER_LIMIT = 1 << 20  # bytes thrown away, at most, of a peer that was told of the end
 
 logger = logging.getLogger("rtcio_sync.connection")
 
@@ -204,6 +204,8 @@ class Connection(Outgoing):
             if self._state is _LINGERING:
                 self._discard(data)
             else:
+                if self._state is _CLOSING:  # one who sends on and on need not be heard out
+                    self._discard(data)
                 self._parser.feed(data)
                 self._parse()
             if self._tls:

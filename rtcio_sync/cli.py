@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -77,7 +78,7 @@ def public_app(
     ``GET /`` is the room page, a video call for whoever opens it. ``GET /health`` answers figures,
     never a name or an id: ``status`` and ``version``, ``uptime`` in seconds, ``sockets`` and
     ``rooms`` now, ``relayed`` and ``dropped`` messages since the start. ``GET /status`` shows the
-    same to people.
+    same to people. With the extra ``prometheus``, ``GET /metrics`` answers `Server.metrics_app`'s.
     """
     from .flask import Flask
     from .lobby import Lobby
@@ -123,6 +124,13 @@ def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
     @app.get("/health")
     def health() -> tuple[dict[str, Any], dict[str, str]]:
         return figures(), {"Cache-Control": "no-store"}
+
+    with suppress(RuntimeError):  # the extra "prometheus" is not installed: no such page
+        metrics = server.metrics_app
+
+        @app.get("/metrics")
+        def show_metrics() -> Callable[..., Iterable[bytes]]:
+            return metrics  # a WSGI application is an answer, too
 
     @app.get("/")
     def room() -> tuple[str, dict[str, str]]:

@@ -78,6 +78,7 @@ class Server(engineio.Server):
         options["logger"] = options.get("logger") or logging.getLogger("rtcio_sync.engineio")
         super().__init__(**options, monitor_clients=False)
         rule = self.cors_allowed_origins
+        self._warned_of_origins = False
         self._rule_takes_environ = callable(rule) and takes_two(rule)
         self.limits = limits
         self.counters = counters or Counters()
@@ -418,7 +419,18 @@ class Server(engineio.Server):
         if not origin or self.cors_allowed_origins == []:
             return True
         allowed = self._cors_allowed_origins(environ)
+        if allowed is None and self.cors_credentials and "HTTP_COOKIE" in environ:
+            self._warn_of_any_origin()
         return allowed is None or origin in allowed
+
+    def _warn_of_any_origin(self) -> None:
+        if not self._warned_of_origins:
+            self._warned_of_origins = True
+            log.warning(
+                "cors_allowed_origins='*' and a request with cookies: the page of any site may "
+                "connect in the name of whoever is logged in here and visits it; name the origins "
+                "that may, or go by a token instead of cookies"
+            )
 
     def _cors_allowed_origins(self, environ: dict[str, Any]) -> Any:
         rule = self.cors_allowed_origins

@@ -47,8 +47,9 @@ APART = 0.005
 
 
 #: Bytes of a client's messages that may wait for an app's handlers; over it, no more is read from
-#: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait.
-INBOX_BYTES = 4_000_000
+#: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait. In
+#: memory each is there twice, as it came and decoded.
+INBOX_BYTES = 2_000_000
 ITEM_BYTES = 500  # what a message costs beside its own bytes while it waits
 
 

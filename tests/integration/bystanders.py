@@ -90,6 +90,6 @@ def main(port: int) -> None:
 if __name__ == "__main__":
     try:
         main(int(sys.argv[1]))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the process ends, and says why
         traceback.print_exc()
     os._exit(0)  # the client library's threads would stay

@@ -147,6 +147,10 @@ class Connection(Outgoing):
             self.send(frame_close(code, reason))
             self._enter(_CLOSING)
 
+    def disown(self) -> None:
+        """Tell the owner nothing more: it has another connection by now, perhaps."""
+        self._owner = None
+
     def abort(self) -> None:
         """Close TCP at once, with no close frame; what is buffered is lost."""
         self._disconnect()
@@ -223,8 +227,8 @@ class Connection(Outgoing):
                 return
             opcode, payload = event
             if opcode <= BINARY:
-                if self._flowing:
-                    self._owner.message_received(payload, opcode == BINARY)  # type: ignore[union-attr]
+                if self._flowing and self._owner is not None:
+                    self._owner.message_received(payload, opcode == BINARY)
             elif opcode == PING:
                 self._answer(payload)
             elif opcode == CLOSE:

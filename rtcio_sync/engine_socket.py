@@ -441,6 +441,7 @@ class Socket(socket.Socket):
         if self.wire is wire and self.state in (State.POLLING, State.UPGRADING):
             self._probe_ended()
             wire.close(1002)
+            wire.disown()  # its end must not be taken for that of the next probe
 
     def _probe_ended(self) -> None:
         self.wire = None

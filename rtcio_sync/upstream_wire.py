@@ -77,6 +77,10 @@ class UpstreamWire:
 
     abort = close
 
+    def disown(self) -> None:
+        """Tells the owner nothing more."""
+        self.owner = None
+
     def _hang_up(self) -> None:
         # A peer that does not read keeps the writer in `send` and the reader in `wait`: this ends
         # both. simple-websocket alone lets us; uWSGI has time-outs of its own.
@@ -101,9 +105,11 @@ class UpstreamWire:
             if len(payload) > self.server.max_http_buffer_size:
                 error = True
                 break
-            self.owner.message_received(payload, binary)
+            if self.owner is not None:
+                self.owner.message_received(payload, binary)
         self.close()
-        self.owner.connection_lost(None, error)
+        if self.owner is not None:
+            self.owner.connection_lost(None, error)
         self._leave_nothing()
 
     def _leave_nothing(self) -> None:

@@ -124,12 +124,13 @@ def find(environ: Mapping[str, Any]) -> Seat | None:
     """
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
+    pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
     for frame in _stack():
-        if frame.f_code is WSGIHandler.handle_one_response.__code__:
+        if frame.f_code is pywsgi:
             handler = frame.f_locals["self"]
             websocket = getattr(handler, "websocket", None)
             return _Pywsgi(handler) if websocket is None else _GeventWebSocket(handler, websocket)
-        if frame.f_code is _gunicorn_code():
+        if frame.f_code is gunicorn:
             return _Gunicorn(frame.f_locals)
     # The module exists only inside uWSGI, and a loop of its own is there with `--gevent`.
     uwsgi = sys.modules.get("uwsgi")

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -66,10 +67,16 @@ def census() -> dict[str, int]:
     greenlets = [thing for thing in gc.get_objects() if isinstance(thing, gevent.Greenlet)]
     return {
         "open": len(connections),
+        "prompt": sum(is_prompt(connection) for connection in connections),
         "descriptors": len(os.listdir("/proc/self/fd")),
         "greenlets": sum(not greenlet.dead for greenlet in greenlets),
         "pid": os.getpid(),
     }
+
+
+def is_prompt(connection: Connection) -> bool:
+    """Whether TCP sends each frame at once, and does not wait for an acknowledgement."""
+    return bool(connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
 
 def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:

@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 CLIENTS := tests/integration/node/node_modules/.installed
 NODE_BENCH := benchmarks/node/node_modules/.installed
 
-.PHONY: run test lint check-types unit system bench autobahn clean
+.PHONY: run test lint check-types unit system bench autobahn fuzz clean
 
 run: $(VENV)/.run
 	$(BIN)/rtcio-sync
@@ -51,6 +51,11 @@ unit: $(VENV)/.dev
 
 bench: $(VENV)/.dev $(NODE_BENCH)
 	$(BIN)/python -m benchmarks
+
+# `make fuzz SECONDS=3600`: strange bytes against a real server, for as long as it is told.
+SECONDS ?= 60
+fuzz: $(VENV)/.dev
+	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s tests/fuzz --timeout 0
 
 autobahn: $(VENV)/.dev
 	$(BIN)/python tests/conformance/autobahn/run.py

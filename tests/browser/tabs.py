@@ -132,6 +132,17 @@ class Tab:
         for word in words:
             tile.locator(".hidden:visible, .hidden", has_text=word).first.wait_for(state="attached")
 
+    def record_sids(self) -> list[str]:
+        """The sids that the server gives to this tab from now on, in a list that grows."""
+        sids: list[str] = []
+
+        def on_frame(frame: str | bytes) -> None:
+            if isinstance(frame, str) and frame.startswith("40{"):
+                sids.append(json.loads(frame[2:])["sid"])
+
+        self.page.on("websocket", lambda each: each.on("framereceived", on_frame))
+        return sids
+
     def watch_tiles(self) -> None:
         self.page.evaluate(_WATCH)
 

@@ -163,6 +163,19 @@ def test_nothing_that_a_peer_says_becomes_a_part_of_the_page(pair: tuple[Tab, Ot
     assert ada.others() == ["Zoe"]
 
 
+def test_who_has_left_the_room_is_not_sent_anything_more(
+    pair: tuple[Tab, Other], room: str
+) -> None:
+    ada, other = pair
+    ada.wait_for_video("Zoe")
+    other.tab.page.evaluate("(room) => peer.emit('leave-room', { roomId: room })", room)
+    other.wait_for("() => peer.log.some((each) => each.what === 'peer-disconnect')")
+    ada.wait_for_others()
+    other.tab.page.evaluate("() => { peer.calls = {}; }")
+    other.tab.page.evaluate("(room) => peer.emit('join-room', { roomId: room, name: 'Zoe' })", room)
+    ada.wait_for_video("Zoe")
+
+
 def test_somebody_without_a_name_or_a_camera_is_there_too(open_tab: OpenTab, room: str) -> None:
     ada = open_tab().open(room, "Ada").wait_inside()
     other = Other(open_tab(), room, None, camera=False)

@@ -16,7 +16,6 @@
 
 const MESSAGE = "#rtcio:message", INIT_OFFER = "#rtcio:init-offer", PEER_LEFT = "#rtcio:peer-left";
 const CTRL = "rtcio:ctrl";
-const RESERVED = new Set(["peer-connect", "peer-disconnect", "track-added", "track-removed"]);
 const STREAM_MARK = "[RTCIOStream] ";
 
 const MAX_ENVELOPE = 1_000_000; // characters that a peer may make us parse
@@ -286,8 +285,7 @@ class Peer {
       return;
     }
     const event = envelope?.e;
-    if (typeof event !== "string" || event.startsWith("#rtcio:") || RESERVED.has(event)) return;
-    this.#hooks.heard(event, Array.isArray(envelope.d) ? envelope.d : []);
+    if (typeof event === "string") this.#hooks.heard(event, Array.isArray(envelope.d) ? envelope.d : []);
   }
 
   // -- negotiation ----------------------------------------------------------------------------------

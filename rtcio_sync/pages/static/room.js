@@ -176,7 +176,6 @@ signaling
   .on("#rtcio:peer-left", ({ id }) => gone.add(id))
   .on("user-disconnected", ({ id }) => {
     roster.delete(id);
-    invited.delete(id);
     // Who left the room but not the server means it. Else the call may be well, and is kept.
     if (!gone.has(id)) peers.close(id);
     if (!peers.has(id)) unseat(id);
@@ -320,7 +319,7 @@ function unseat(id) {
   if (!tile) return;
   if (inside && id !== ME) line(`${nameOf(id)} left.`);
   tile.remove();
-  for (const each of [tiles, media, health]) each.delete(id);
+  for (const each of [tiles, media, health, invited]) each.delete(id);
   draw();
 }
 

@@ -193,7 +193,7 @@ def running(
                     "PYTHONPATH": os.pathsep.join([str(APPS), str(HERE.parent.parent)]),
                     "PYTHONUNBUFFERED": "1",
                     "RTCIO_TEST_OPTIONS": json.dumps(settings),
-                    **({"RTCIO_TEST_CERTIFICATE": certificate} if certificate else {}),
+                    **(_over_tls(certificate) if certificate else {}),
                     **(environ or {}),
                 },
                 start_new_session=True,
@@ -212,6 +212,14 @@ def running(
             raise
         finally:
             server.kill()
+
+
+def _over_tls(certificate: str) -> dict[str, str]:
+    # The first for the launchers, the second is how gunicorn takes options from the environment.
+    return {
+        "RTCIO_TEST_CERTIFICATE": certificate,
+        "GUNICORN_CMD_ARGS": f"--certfile {certificate} --keyfile {certificate}",
+    }
 
 
 def assert_clean(log: str) -> None:

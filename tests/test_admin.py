@@ -1,0 +1,53 @@
+"""The Socket.IO Admin UI: `Server.instrument`, spoken to as the UI speaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rtcio_sync import Server
+from tests.wire import Polling, until
+
+LOGIN = {"username": "ada", "password": "secret"}
+
+
+def seen(admin: Polling, names: set[str]) -> dict[str, Any]:
+    """The first arguments of the events ``names``, once all have come."""
+    found: dict[str, Any] = {}
+
+    def all_there() -> bool:
+        for name, *arguments in admin.events("/admin"):
+            found[name] = arguments
+        return names <= set(found)
+
+    until(all_there)
+    return found
+
+
+def test_the_admin_ui_sees_our_sockets_and_relays_go_on() -> None:
+    server = Server(cors_allowed_origins="*")
+    admin_side = server.instrument(auth=LOGIN, server_stats_interval=1)
+    try:
+        a, b = Polling(server).join(), Polling(server).join()
+        server.enter_room(a.sid, "tea")
+        admin = Polling(server)
+        admin.join("/admin", LOGIN)
+        found = seen(admin, {"config", "all_sockets", "server_stats"})
+        sids = {each["id"] for each in found["all_sockets"][0]}
+        assert {a.sid, b.sid} <= sids
+        assert "supportedFeatures" in found["config"][0]
+        a.relay(b.sid, {"n": 1})
+        assert b.heard("#rtcio:message") != []
+        assert server.stats()["relayed"] == 1
+    finally:
+        admin_side.shutdown()
+
+
+def test_who_has_no_login_gets_no_admin_ui() -> None:
+    server = Server()
+    admin_side = server.instrument(auth=LOGIN)
+    try:
+        stranger = Polling(server)
+        stranger.ask_to_join("/admin", {"username": "ada", "password": "guess"})
+        assert "authentication failed" in stranger.next()
+    finally:
+        admin_side.shutdown()

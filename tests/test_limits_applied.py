@@ -1,0 +1,132 @@
+"""What a client may cost, over the bound: each limit on a whole server, with real clients of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from rtcio_sync import Limits, Server
+from tests.wire import Polling, environ_of, request
+
+FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
+
+
+def opened(application: Any, **headers: str) -> int:
+    """The status of one polling handshake."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    status, _, _ = request(application, environ_of("GET", {}, headers=named))
+    return status
+
+
+def test_over_the_connections_at_once_an_address_is_answered_429() -> None:
+    server = Server(limits=Limits(sockets_per_ip=2))
+    first = Polling(server)
+    assert opened(server.handle_request) == 200
+    assert opened(server.handle_request) == 429
+    first.link.close(abort=True)
+    assert opened(server.handle_request) == 200
+    assert server.stats()["closed"]["address"] == 1
+
+
+def test_over_the_connections_a_minute_an_address_is_answered_429() -> None:
+    server = Server(limits=Limits(connects_per_minute_per_ip=3))
+    statuses = [opened(server.handle_request) for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+
+
+def test_over_the_process_bound_anybody_is_answered_503() -> None:
+    server = Server(max_connections=1)
+    assert [opened(server.handle_request) for _ in range(2)] == [200, 503]
+
+
+def test_a_declared_proxy_tells_addresses_apart() -> None:
+    server = Server(trusted_proxies=1, limits=Limits(sockets_per_ip=1))
+    statuses = [
+        opened(server.handle_request, X_Forwarded_For=address)
+        for address in ("203.0.113.1", "203.0.113.2", "203.0.113.1", "203.0.113.9, 203.0.113.2")
+    ]
+    assert statuses == [200, 200, 429, 429]
+
+
+def test_a_header_that_nobody_declared_is_not_looked_at() -> None:
+    server = Server(limits=Limits(sockets_per_ip=1))
+    statuses = [
+        opened(server.handle_request, X_Forwarded_For=address)
+        for address in ("203.0.113.1", "203.0.113.2")
+    ]
+    assert statuses == [200, 429]
+
+
+def fixed_before(server: Server) -> Flask:
+    app = Flask("fixed-before")
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)  # type: ignore[method-assign]
+    server.init_app(app)
+    return app
+
+
+def fixed_after(server: Server) -> Flask:
+    app = Flask("fixed-after")
+    server.init_app(app)
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=1)  # type: ignore[method-assign]
+    return app
+
+
+@pytest.mark.parametrize("wrapped", [fixed_before, fixed_after])
+def test_proxyfix_tells_the_address_whichever_wraps_the_other(
+    wrapped: Callable[[Server], Flask],
+) -> None:
+    server = Server(limits=Limits(sockets_per_ip=1))
+    app = wrapped(server)
+    assert opened(app, **{"X-Forwarded-For": "203.0.113.1"}) == 200
+    assert opened(app, **{"X-Forwarded-For": "203.0.113.2"}) == 200
+    assert opened(app, **{"X-Forwarded-For": "203.0.113.1"}) == 429
+
+
+def test_over_the_rooms_a_join_is_refused_and_counted_and_the_socket_stays() -> None:
+    server = Server(limits=Limits(max_rooms_per_socket=2))
+
+    @server.on("connection")
+    def on_connection(socket: Any) -> None:
+        @socket.on("join")
+        def join(room: str) -> str:
+            socket.join(room)
+            return "in"
+
+    client = server.test_client()
+    assert [client.call("join", room) for room in ("a", "b", "a")] == ["in", "in", "in"]
+    client.emit("join", "c")
+    assert set(server.rooms(client.sid)) == {client.sid, "a", "b"}
+    assert server.stats()["dropped"] == {"rooms": 1}
+    assert server.stats()["handler_errors"] == 0
+    assert client.connected
+
+
+def test_a_namespace_may_have_its_own_limit_on_rooms() -> None:
+    server = Server(limits=Limits(max_rooms_per_socket=1))
+    server.of("/wide", limits=Limits(max_rooms_per_socket=3))
+    client = server.test_client(namespace="/wide")
+    for room in ("a", "b", "c"):
+        server.enter_room(client.sid, room, namespace="/wide")
+    assert len(server.rooms(client.sid, namespace="/wide")) == 4
+
+
+def test_over_the_namespaces_connect_is_refused() -> None:
+    server = Server(namespaces="*", limits=Limits(max_namespaces_per_connection=2))
+    client = Polling(server)
+    client.join("/a")
+    client.join("/b")
+    client.send("0/c,")
+    assert client.packets("/a")[0] == '4/c,{"message":"Too many namespaces"}'
+    assert server.stats()["dropped"] == {"namespaces": 1}
+
+
+def test_no_limits_switch_off_what_limits_hold_and_nothing_else() -> None:
+    server = Server(limits=None, max_connections=3)
+    assert server.options.limits.max_attachments is None
+    assert server.options.limits.events_per_second is None
+    assert server.options.max_http_buffer_size == 1_000_000
+    assert [opened(server.handle_request) for _ in range(4)] == [200, 200, 200, 503]

@@ -46,13 +46,25 @@ def test_everything_comes_from_this_server(open_tab: OpenTab, site: Running, roo
     assert [url for url in asked if not url.startswith(f"{site.url}/")] == []
 
 
-def test_the_page_may_not_be_framed_and_runs_only_its_own_scripts(site: Running) -> None:
+def test_the_pages_run_only_their_own_scripts_and_are_not_framed(
+    open_tab: OpenTab, site: Running
+) -> None:
     for path in ("/", "/status"):
+        tab = open_tab(fresh=True)
+        tab.page.goto(f"{site.url}{path}")
+        tab.page.evaluate(
+            """() => {
+              const script = document.createElement("script");
+              script.textContent = "window.foreign = true";
+              document.body.append(script);
+            }"""
+        )
+        assert tab.page.evaluate("() => window.foreign") is None
+        assert any("Content Security Policy" in error for error in tab.errors)
+        tab.errors.clear()
         response = site.get(path)
         response.read()
-        policy = response.headers["Content-Security-Policy"]
-        assert "default-src 'self'" in policy
-        assert "frame-ancestors 'self'" in policy
+        assert "frame-ancestors 'self'" in response.headers["Content-Security-Policy"]
         assert response.headers["Referrer-Policy"] == "no-referrer"
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -76,7 +77,9 @@ def census() -> dict[str, int]:
 
 def is_prompt(connection: Connection) -> bool:
     """Whether TCP sends each frame at once, and does not wait for an acknowledgement."""
-    return bool(connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    with suppress(OSError):  # closed, which the owner is told in the next turn
+        return bool(connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    return False
 
 
 def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:

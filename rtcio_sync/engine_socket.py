@@ -49,7 +49,7 @@ APART = 0.005
 #: Bytes of a client's messages that may wait for an app's handlers; over it, no more is read from
 #: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait. In
 #: memory each is there twice, as it came and decoded.
-INBOX_BYTES = 2_000_000
+INBOX_BYTES = 1_000_000
 ITEM_BYTES = 500  # what a message costs beside its own bytes while it waits
 
 

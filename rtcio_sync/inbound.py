@@ -149,7 +149,10 @@ class Inbound:
             relay.drop(Drop.RESERVED_EVENT)
         elif member is None and link.inbox is None:
             relay.drop(Drop.NOT_CONNECTED)
-        elif name != RtcioEvents.MESSAGE or member is None or not relay.serves(member):
+        elif name != RtcioEvents.MESSAGE:
+            # Its text is for the relay alone: waiting for a handler, it would be kept twice.
+            link.enqueue(("packet", decoded._replace(text=None)), decoded.size)
+        elif member is None or not relay.serves(member):
             link.enqueue(("packet", decoded), decoded.size)
         elif member.stage in (Stage.LEAVING, Stage.GONE):
             relay.drop(Drop.NOT_CONNECTED)

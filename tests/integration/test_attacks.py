@@ -338,19 +338,20 @@ def test_a_flood_of_events_is_slowed_down_and_ended_after_ten_seconds(target: Ta
         hostile.join()
         began = time.monotonic()
         sent, hung_up = hostile.push(events(), seconds=40)
-        assert hung_up and time.monotonic() - began > 8
+        lasted = time.monotonic() - began
+        assert hung_up and lasted > 8
         assert closed("flood") == 1
     counted = target.server.eventually("/counted/flood", lambda counted: len(counted) > 1000)
     assert counted == list(range(len(counted)))
-    assert len(counted) < 1000 + 100 * 11
+    assert len(counted) < 1000 + 100 * (lasted + 1)  # on a starved machine ten seconds last longer
     assert sent < 8 * MB  # the rest waits with the sender: in its kernel's buffers, and ours
 
 
 def test_what_waits_for_a_handler_is_bounded_and_not_lost(target: Target) -> None:
     def packets() -> Iterator[bytes]:
         yield masked(1, b'42["block"]')
-        for number in range(40):
-            yield masked(1, f'42["count","patient",{number},"{"x" * 950_000}"]'.encode())
+        for number in range(90):
+            yield masked(1, f'42["count","patient",{number},"{"x" * 400_000}"]'.encode())
 
     with target.unharmed(), Hostile(target.port) as hostile:
         target.server.get("/hold").read()
@@ -360,7 +361,7 @@ def test_what_waits_for_a_handler_is_bounded_and_not_lost(target: Target) -> Non
         assert sent < 20 * MB
         target.server.release()
         hostile.push([b"", *sending], seconds=20)
-        counted = target.server.eventually("/counted/patient", lambda counted: 39 in counted)
+        counted = target.server.eventually("/counted/patient", lambda counted: 89 in counted)
         assert counted == sorted(counted)
 
 

@@ -233,7 +233,10 @@ class Server(engineio.Server):
         self, environ: dict[str, Any], start_response: Any, transport: str, jsonp: int | None
     ) -> Any:
         """Engine.IO v4, "Handshake"."""
-        if self.stopping or len(self.sockets) >= self._capacity():
+        # Behind gevent-websocket the 101 is out, and a socket.io-client whose WebSocket ends before
+        # OPEN comes back after its own time-out only: it is let in, and sent on as all others are.
+        sent_on = self.stopping and environ.get("wsgi.websocket") is not None
+        if not sent_on and (self.stopping or len(self.sockets) >= self._capacity()):
             self.counters.closed["over-capacity"] += 1
             raise Refused("503 SERVICE UNAVAILABLE", 3, "Too many connections")
         seat = None
@@ -254,7 +257,10 @@ class Server(engineio.Server):
             if verdict is not None and verdict is not True:
                 raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
             if transport == "websocket":
-                return self._ride(socket, seat, headers, environ, start_response)
+                answer = self._ride(socket, seat, headers, environ, start_response)
+                if sent_on:
+                    socket.close(reason="server shutting down", code=1001)
+                return answer
             socket.state = State.POLLING
             self.heartbeat.begin(socket)
             return self._ok(socket.poll(), headers=self._sid_cookie(sid), jsonp_index=jsonp)

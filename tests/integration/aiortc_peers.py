@@ -94,17 +94,19 @@ class Peer:
 
     # -- the protocol ------------------------------------------------------------------------------
 
-    async def _on_join(self, data: dict[str, str]) -> None:
+    # A server with recovery on puts an offset behind the arguments (and rtc.io's options before it).
+
+    async def _on_join(self, data: dict[str, str], *_: Any) -> None:
         self._joined.set()
 
-    async def _on_peer_left(self, data: dict[str, str]) -> None:
+    async def _on_peer_left(self, data: dict[str, str], *_: Any) -> None:
         self.left.append(data["id"])
 
-    async def _on_init_offer(self, data: dict[str, str]) -> None:
+    async def _on_init_offer(self, data: dict[str, str], *_: Any) -> None:
         connection = self._connection(data["source"])
         await self._describe(data["source"], await connection.createOffer())
 
-    async def _on_message(self, envelope: dict[str, Any]) -> None:
+    async def _on_message(self, envelope: dict[str, Any], *_: Any) -> None:
         assert envelope["target"] == self.sid
         source, data = envelope["source"], envelope["data"]
         connection = self._connection(source)

@@ -94,7 +94,7 @@ class Peer:
 
     # -- the protocol ------------------------------------------------------------------------------
 
-    # A server with recovery on puts an offset behind the arguments (and rtc.io's options before it).
+    # A server with recovery on puts an offset behind the arguments, and rtc.io's options before it.
 
     async def _on_join(self, data: dict[str, str], *_: Any) -> None:
         self._joined.set()

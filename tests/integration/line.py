@@ -22,6 +22,8 @@ class Line:
         self._calls: set[_Call] = set()
         self._up = True
         self._budget: int | None = None
+        #: Connections refused so far.
+        self.refused = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -88,6 +90,7 @@ class Line:
             with self._lock:
                 if not self._up:
                     near.close()
+                    self.refused += 1
                     continue
                 far = socket.create_connection(("127.0.0.1", self._target))
                 for end in (near, far):

@@ -273,6 +273,8 @@ def test_who_returns_before_the_loss_was_noticed_takes_over_and_nobody_hears_of_
     line.strand()
     client.wait("disconnect")
     other.relay(sid, "into the void")
+    # On polling it says goodbye in a request of its own, before the first attempt to come back.
+    client.wait("reconnect_attempt", count=2)
     line.mend()
     back(client)
     other.relay(sid, "new")
@@ -324,6 +326,7 @@ def test_a_client_that_is_cut_off_while_it_connects_leaves_nothing(
     )
     server.eventually("/heard", lambda heard: ["connecting", "one"] in heard)
     line.cut()
+    server.eventually("/stats", lambda stats: stats["connections"] == 0)
     server.release()
     server.eventually("/stats", is_empty)
     line.mend()

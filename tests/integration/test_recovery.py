@@ -468,45 +468,6 @@ def test_a_forged_or_used_up_pid_yields_nothing_of_anybodys(
     first.connection.close()
 
 
-def test_of_two_with_one_pid_at_once_one_has_the_session(
-    server: Running, node: Driver, line: Line
-) -> None:
-    peer, own = joined(server, {"rooms": ["kitchen"]})
-    peer.connection.socket.shutdown(2)
-    server.eventually("/stats", lambda stats: stats["away"] == 1)
-    server.get_json("/do/emit")
-    twins = []
-    for _ in range(2):
-        twin = RawWebSocket(server)
-        twin.namespace = "/"
-        twins.append(twin)
-    for twin in twins:
-        twin.send(f"40{json.dumps({'pid': own['pid']})}")
-    server.eventually("/connections", lambda found: len(found) == 1)
-    assert server.get_json("/stats")["connected"] == 1
-    server.get_json("/do/emit")
-    answers = [twin.receive_close()[0] if dead else None for twin, dead in _dead(twins)]
-    (alive,) = [twin for twin, dead in zip(twins, answers, strict=True) if dead is None]
-    (dead,) = [packets for packets in answers if packets is not None]
-    assert json.loads(str(alive.receive())[2:]) == own
-    heard = [str(alive.receive()) for _ in range(2)]
-    assert all(packet.startswith('42["said","to the kitchen","') for packet in heard)
-    assert len([packet for packet in dead if str(packet).startswith("42")]) <= 1
-    alive.send("41")
-    alive.connection.close()
-
-
-def _dead(peers: list[RawWebSocket]) -> list[tuple[RawWebSocket, bool]]:
-    """Which of two connections the server has closed."""
-    found = []
-    for peer in peers:
-        end = time.monotonic() + 2
-        while peer.connection.protocol.close_rcvd is None and time.monotonic() < end:
-            time.sleep(0.02)
-        found.append((peer, peer.connection.protocol.close_rcvd is not None))
-    return found
-
-
 def test_the_scope_of_a_room_counts_who_is_away(node: Driver) -> None:
     with (
         running(

@@ -1,0 +1,83 @@
+"""Connection state recovery under a call: negotiation goes on where the connection was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.wire import Wire
+from tests.integration.clients import NODE_DIR
+from tests.integration.servers import Running, running
+
+SOCKET_IO_CLIENT = NODE_DIR / "node_modules/socket.io-client/dist/socket.io.min.js"
+PAGE = Path(__file__).parent / "renegotiation.js"
+
+Pair = tuple[Page, Page]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with running("listen", "lobby_rooms", connection_state_recovery=True) as server:
+        yield server
+
+
+@pytest.fixture
+def wire(server: Running) -> Iterator[Wire]:
+    with Wire(server.port) as wire:
+        yield wire
+
+
+@pytest.fixture
+def pair(browser: Browser, server: Running, wire: Wire, room: str) -> Iterator[Pair]:
+    """Two who have met in a room: the first offered. The second's line may be cut."""
+    context = browser.new_context()
+    first, second = context.new_page(), context.new_page()
+    errors: list[str] = []
+    for page, url in ((first, server.url), (second, wire.url)):
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{url}/health")
+        page.add_script_tag(path=SOCKET_IO_CLIENT)
+        page.add_script_tag(path=PAGE)
+        page.evaluate("(room) => joinAs(room)", room)
+    for page in (first, second):
+        page.wait_for_function("() => peer.open")
+    yield first, second
+    context.close()
+    assert errors == []
+
+
+def test_two_who_renegotiate_at_the_same_moment_settle(pair: Pair) -> None:
+    for page in pair:
+        page.evaluate("() => peer.holdAnOffer()")
+    assert [page.evaluate("() => peer.pc.signalingState") for page in pair] == [
+        "have-local-offer", "have-local-offer",
+    ]  # fmt: skip
+    for page in pair:
+        page.evaluate("() => peer.release()")
+    for page in pair:
+        page.wait_for_function("() => peer.settled")
+    first, second = (page.evaluate("() => peer.heard") for page in pair)
+    assert (first["ignored"], second["ignored"]) == (0, 1), "one gave way, one did not"
+    assert first["options"] == [{"polite": True}]
+    assert second["options"] == [None]
+
+
+def test_an_offer_that_meets_a_cut_line_settles_after_the_return(pair: Pair, wire: Wire) -> None:
+    first, second = pair
+    ids = [page.evaluate("() => peer.socket.id") for page in pair]
+    wire.cut()
+    second.wait_for_function("() => !peer.socket.connected")
+    for page in pair:
+        page.evaluate("() => peer.holdAnOffer()")
+        page.evaluate("() => peer.release()")
+    wire.mend()
+    second.wait_for_function("() => peer.socket.recovered")
+    for page in pair:
+        page.wait_for_function("() => peer.settled")
+    assert [page.evaluate("() => peer.socket.id") for page in pair] == ids
+    heard = first.evaluate("() => peer.heard")
+    assert heard["options"] == [{"polite": True}], "it was asked to offer once"
+    assert heard["offers"] == [ids[1]]

@@ -20,6 +20,7 @@ QUICK = Scale(
     latency_seconds=0.2,
     connects=60,
     disconnects=(1000, 2000),
+    recoveries=1000,
     memory=(500, 1000),
     idle_seconds=10.0,
 )

@@ -26,13 +26,18 @@ class Void(Exception):
 class Client:
     """One connection. ``fd`` is its key everywhere."""
 
-    __slots__ = ("buffer", "fd", "interval", "sid", "socket")
+    __slots__ = ("buffer", "early", "fd", "interval", "offset", "pid", "sid", "socket")
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
         self.fd = connection.fileno()
         self.buffer = bytearray()
+        #: What came before the answer to CONNECT: Node sends what a session has missed there, and
+        #: socket.io-client keeps it until then.
+        self.early: list[bytes] = []
         self.sid = ""
+        self.pid = ""  # of connection state recovery, as is the offset
+        self.offset = ""
         self.interval = 0.0  # seconds between the server's pings
 
     def more(self) -> None:
@@ -135,7 +140,9 @@ class Pool:
             if self.bare:
                 clients = self._open_bare([b"%d %s" % (message_bytes, name) for name in batch])
             else:
-                clients = self._open_websockets(len(batch))
+                clients = self.open_websockets([wire.CONNECT] * len(batch))
+                if any(client.early for client in clients):
+                    raise Void("an event came before the answer to CONNECT")
                 if join:
                     self.join(clients, batch)
             self.adopt(clients)
@@ -151,17 +158,20 @@ class Pool:
             client.buffer.clear()
         return clients
 
-    def _open_websockets(self, count: int) -> list[Client]:
-        clients = [self.dial() for _ in range(count)]
+    def open_websockets(self, connects: list[bytes]) -> list[Client]:
+        """A client for each of these CONNECTs, not in the pool yet: more may have come with it."""
+        clients = [self.dial() for _ in connects]
         request = wire.websocket_request(self.port)
         for client in clients:
             client.socket.sendall(request)
-        for client in clients:
+        for client, connect in zip(clients, connects, strict=True):
             client.response()
             client.interval = _interval(client.expect(b"0{"))
-            client.socket.sendall(wire.CONNECT)
+            client.socket.sendall(connect)
         for client in clients:
-            client.sid = _sid(client.expect(b"40{"))
+            while not (answer := client.text()).startswith(b"40{"):
+                client.early.append(answer)
+            client.sid, client.pid = _sid(answer), _text(answer, b"pid")
         return clients
 
     def open_upgrading(self, count: int) -> list[Client]:
@@ -278,7 +288,11 @@ class Pool:
 
 def _sid(message: bytes) -> str:
     """The sid in it; empty if it has none, as an answer to a poll that only ends it."""
-    return message.partition(b'"sid":"')[2].partition(b'"')[0].decode()
+    return _text(message, b"sid")
+
+
+def _text(message: bytes, key: bytes) -> str:
+    return message.partition(b'"%s":"' % key)[2].partition(b'"')[0].decode()
 
 
 def _interval(message: bytes) -> float:

@@ -61,7 +61,7 @@ CONTESTANTS = {
             "rtcio_sync, gevent-websocket's worker",
             _gunicorn("geventwebsocket.gunicorn.workers.GeventWebSocketWorker"),
             ours=True,
-            skips=frozenset({"limit"}),
+            skips=frozenset({"recovery", "limit"}),
         ),
         Contestant(
             "node",
@@ -73,14 +73,14 @@ CONTESTANTS = {
             "plain-gw",
             "python-socketio, gevent-websocket",
             _module("plain", "gevent-websocket"),
-            skips=frozenset({"limit"}),
+            skips=frozenset({"recovery", "limit"}),
             once=frozenset({"disconnect"}),
         ),
         Contestant(
             "plain-sw",
             "python-socketio, simple-websocket",
             _module("plain", "simple-websocket"),
-            skips=frozenset({"limit"}),
+            skips=frozenset({"recovery", "limit"}),
             once=frozenset({"disconnect"}),
         ),
         Contestant(
@@ -88,16 +88,21 @@ CONTESTANTS = {
             "floor (bare sockets)",
             _module("floor"),
             bare=True,
-            skips=frozenset({"connect", "disconnect"}),
+            skips=frozenset({"connect", "disconnect", "recovery"}),
         ),
     )
 }
 
 
 class Server:
-    """A contestant's process, from when it answers until ``stop``; its output goes to ``log``."""
+    """A contestant's process, from when it answers until ``stop``; its output goes to ``log``.
 
-    def __init__(self, contestant: Contestant, log: Path, core: int | None) -> None:
+    ``recovery``: with connection state recovery on, which all but one figure leave off.
+    """
+
+    def __init__(
+        self, contestant: Contestant, log: Path, core: int | None, *, recovery: bool = False
+    ) -> None:
         self.contestant = contestant
         self.log = log
         self.port = _free_port()
@@ -109,6 +114,7 @@ class Server:
             self.process = subprocess.Popen(
                 command,
                 cwd=HERE.parent,
+                env={**os.environ, "RECOVERY": "on" if recovery else ""},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

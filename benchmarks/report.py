@@ -28,6 +28,7 @@ PLOTS = {
     "fanout": "Server CPU per recipient of a room event",
     "connect": "Server CPU per connect",
     "disconnect": "Server CPU of disconnects from rooms of 4",
+    "recovery": "Sessions lost at once and recovered",
     "memory": "Memory per idle connection",
     "idle": "CPU of idle connections",
 }

@@ -52,11 +52,24 @@ def _describe(figure: str) -> tuple[str, str]:
         return f"connect, {how}", "µs CPU"
     if scenario == "disconnect":
         return f"{int(rest[0]):,} disconnects from rooms of 4", "ms CPU"
+    if scenario == "recovery":
+        return _of_recovery(*rest)
     if scenario == "memory":
         return f"memory per idle connection at {int(rest[0]):,}", "kB"
     if rest[0] == "ping":
         return "idle, CPU per ping answered", "µs CPU"
     return f"idle, {int(rest[1]):,} connections, default ping interval", "ms CPU/s"
+
+
+def _of_recovery(kind: str, count: str, stage: str) -> tuple[str, str]:
+    sessions = f"{int(count):,} sessions"
+    if kind == "memory":
+        when = {"before": "before their loss", "away": "while away", "after": "after their return"}
+        return f"memory per session, {sessions} {when[stage]}", "kB"
+    if stage == "emit":
+        return f"an event for some of {sessions} that are away", "µs CPU"
+    what = {"both": "lost and recovered", "loss": "lost", "return": "recovered"}[stage]
+    return f"{sessions} {what} at once, per session", "µs CPU"
 
 
 def _bytes(size: int) -> str:

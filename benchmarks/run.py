@@ -117,7 +117,14 @@ class _Race:
         self._stack = ExitStack()
         with self._stack:
             self.servers = [
-                self._stack.enter_context(Server(c, plan.scratch / f"{c.name}.log", server_core))
+                self._stack.enter_context(
+                    Server(
+                        c,
+                        plan.scratch / f"{c.name}.log",
+                        server_core,
+                        recovery=figure == "recovery",
+                    )
+                )
                 for c in racing
             ]
             self.load = subprocess.Popen(
@@ -192,8 +199,10 @@ class _Race:
 
 
 def _scale(contestant: Contestant, figure: str, scale: Scale) -> Scale:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTOR_RESERVE
+    if figure == "recovery":
+        return dataclasses.replace(scale, recoveries=min(scale.recoveries, most))
     if figure == "limit":
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - DESCRIPTOR_RESERVE
         return dataclasses.replace(scale, memory=(most,), idle_seconds=0.0)
     if not contestant.doubles:
         return dataclasses.replace(scale, disconnects=scale.disconnects[:1])

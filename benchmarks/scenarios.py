@@ -18,6 +18,7 @@ from functools import partial
 from benchmarks import wire
 from benchmarks.accounting import cpu_ns, memory_bytes, settle
 from benchmarks.clients import PATIENCE, Client, Pool, Void
+from benchmarks.returns import Sessions
 from benchmarks.traffic import SAID, Court, Enough, Talk, open_pairs, paced, wave
 
 Figures = dict[str, float]
@@ -46,6 +47,7 @@ class Scale:
     fanout_rooms: tuple[int, ...] = (4, 8, 50)
     connects: int = 150
     disconnects: tuple[int, ...] = (5000, 10000)
+    recoveries: int = 5000
     memory: tuple[int, ...] = (2000, 5000)
     idle_seconds: float = 25.0
 
@@ -144,7 +146,6 @@ def latency(subject: Subject, scale: Scale) -> Turns:
 # -- fan-out --------------------------------------------------------------------------------------
 
 
-
 def fanout(subject: Subject, scale: Scale) -> Turns:
     """Server CPU per recipient of an application's event to a room of each size."""
     pool = subject.pool()
@@ -209,6 +210,47 @@ def _dissolve(pool: Pool, subject: Subject, count: int) -> int:
     return settle(subject.pid) - before
 
 
+# -- recovery -------------------------------------------------------------------------------------
+
+
+def recovery(subject: Subject, scale: Scale) -> Turns:
+    """Server CPU of losing and regaining so many sessions at once, and memory at each stage.
+
+    What is emitted while they are away is counted by itself: that is neither.
+    """
+    pool = subject.pool()
+    _part_and_meet(pool, subject, scale.recoveries // 10, 0)  # warms up
+    empty = memory_bytes(subject.pid)
+    yield _part_and_meet(pool, subject, scale.recoveries, empty)
+
+
+def _part_and_meet(pool: Pool, subject: Subject, count: int, empty: int) -> Figures:
+    sessions = Sessions(pool, count)
+    count = len(sessions.members)
+    sessions.talk()
+    start = settle(subject.pid)
+    figures = {f"recovery-memory-{count}-before": float(memory_bytes(subject.pid))}
+    sessions.cut()
+    lost = settle(subject.pid)
+    missed = sessions.speak()
+    away = settle(subject.pid)
+    figures[f"recovery-memory-{count}-away"] = memory_bytes(subject.pid)
+    sessions.come_back()
+    back = settle(subject.pid)
+    figures[f"recovery-memory-{count}-after"] = memory_bytes(subject.pid)
+    sessions.greet()
+    sessions.leave()
+    settle(subject.pid)
+    kept = {figure: (size - empty) / 1000 / count for figure, size in figures.items()}
+    return {
+        f"recovery-cpu-{count}-both": (lost - start + back - away) / 1000 / count,
+        f"recovery-cpu-{count}-loss": (lost - start) / 1000 / count,
+        f"recovery-cpu-{count}-return": (back - away) / 1000 / count,
+        f"recovery-cpu-{count}-emit": (away - lost) / 1000 / missed,
+        **kept,
+    }
+
+
 # -- idle -----------------------------------------------------------------------------------------
 
 
@@ -259,5 +301,5 @@ def _await_go(pool: Pool) -> None:
 
 SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {
     function.__name__: function
-    for function in (relay, latency, fanout, connect, disconnect, idle)
+    for function in (relay, latency, fanout, connect, disconnect, recovery, idle)
 }

@@ -62,6 +62,7 @@ PONG = client_frame(b"3")
 PROBE = client_frame(b"2probe")
 UPGRADE = client_frame(b"5")
 CONNECT = client_frame(b"40")
+DISCONNECT = client_frame(b"41")
 LEAVE = client_frame(GOING_AWAY, CLOSE)
 
 
@@ -94,6 +95,11 @@ def polling_request(port: int, sid: str | None = None, body: bytes | None = None
         f"HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: keep-alive\r\n{about_body}"
         f"{CHROME}Accept: */*\r\nReferer: http://127.0.0.1:{port}/\r\n\r\n"
     ).encode() + (body or b"")
+
+
+def reconnect(pid: str, offset: str) -> bytes:
+    """The CONNECT of a client that comes back to its session."""
+    return client_frame(f"40{json.dumps({'pid': pid, 'offset': offset})}".encode())
 
 
 def event(name: str, *arguments: object, acknowledgement: int | None = None) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import scenarios, traffic, wire
+from benchmarks import clients, scenarios, traffic, wire
+from benchmarks.contestants import Contestant, Server
 from benchmarks.driver import Rota
 from benchmarks.rows import Row, rows
 from benchmarks.scenarios import Scale, Subject
@@ -49,6 +51,25 @@ def serve(member):
                 other.sendall(data)
 while True:
     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+# The server of the recovery figure, but every 20th session that comes back fares as `spoil` says.
+SPOILING_RETURNS = """
+import sys
+from rtcio_sync.recovery import Session
+spoil, missed, returns, before = eval(sys.argv[2]), Session.missed, {}, [[b""]]
+def spoiled(session, offset):
+    frames = missed(session, offset)
+    # Asked for at each return of a session, and more than once.
+    if offset is not None and returns.setdefault(session, len(returns)) % 20 == 19:
+        frames = spoil(frames)
+    elif frames:
+        before.append(frames)
+    return frames
+Session.missed = spoiled
+from benchmarks.servers.rtcio_app import server
+server.listen(int(sys.argv[1]), "127.0.0.1")
 """
 
 
@@ -109,6 +130,62 @@ def test_a_server_that_spoils_one_message_gets_no_figure(
         rota.run()
     assert rota.samples == {}
     assert reason in rota.voids["spoiling"]
+
+
+def test_the_recovery_figure_is_of_sessions_that_came_back(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "recovery", "--rounds", "1"),
+        *("--servers", "listen", "gunicorn", "node", "--output", str(tmp_path)),
+        *("--scale", json.dumps({"recoveries": 120})),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| 120 sessions lost and recovered at once, per session | µs CPU |" in done.stdout
+    figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
+    assert [figure["figure"] for figure in figures] == [
+        *(f"recovery-cpu-120-{part}" for part in ("both", "loss", "return", "emit")),
+        *(f"recovery-memory-120-{stage}" for stage in ("before", "away", "after")),
+    ]
+    for figure in figures:
+        assert figure["median"].keys() == {"listen", "gunicorn", "node"}
+        assert figure["median"]["node"] > 0.0
+        assert figure["times_node"].keys() == {"listen", "gunicorn", "node"}
+    both, loss, back = (figure["median"]["listen"] for figure in figures[:3])
+    assert both == pytest.approx(loss + back)
+    assert (tmp_path / "recovery.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("lambda frames: frames", None),
+        ("lambda frames: None", "came back as"),
+        ("lambda frames: frames[:-1]", "timed out"),
+        ("lambda frames: frames + frames[-1:]", "more came than was sent|unexpected"),
+        ("lambda frames: frames[::-1]", "got what is not theirs"),
+        ("lambda frames: before[-1]", "got what is not theirs"),
+    ],
+    ids=["none", "forgotten", "lost", "doubled", "disordered", "another's"],
+)
+def test_a_server_that_mixes_up_one_session_gets_no_figure(
+    spoil: str, reason: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(clients, "PATIENCE", 2.0)  # seconds
+    program = tmp_path / "spoiling.py"
+    program.write_text(SPOILING_RETURNS)
+    command = ("env", f"PYTHONPATH={ROOT}", "{python}", str(program), "{port}", spoil)
+    contestant = Contestant("spoiling", "spoiling", command)
+    with Server(contestant, tmp_path / "log", None, recovery=True) as server:
+        subject = Subject("spoiling", server.port, server.pid, bare=False)
+        rota = Rota(scenarios.recovery, [(subject, Scale(recoveries=40))])
+        rota.run()
+    if reason is None:
+        assert rota.voids == {} and rota.samples["spoiling"]
+    else:
+        assert rota.samples == {}
+        assert re.search(reason, rota.voids["spoiling"])
 
 
 def test_a_clients_frame_is_masked_and_holds_the_payload() -> None:

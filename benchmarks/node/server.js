@@ -1,11 +1,14 @@
 // The rtc.io server of the original, on Node's socket.io with its default options: server.js PORT
+// The environment variable RECOVERY turns connection state recovery on.
 "use strict";
 
 const { createServer } = require("node:http");
 const { Server } = require("socket.io");
 
 const http = createServer();
-const io = new Server(http);
+const io = new Server(http, process.env.RECOVERY ? {
+  connectionStateRecovery: { maxDisconnectionDuration: 120_000, skipMiddlewares: true },
+} : {});
 
 io.on("connection", (socket) => {
   socket.on("#rtcio:message", (payload) => {

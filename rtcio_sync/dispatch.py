@@ -14,12 +14,15 @@ from contextvars import ContextVar
 from typing import Any
 
 from .errors import ProtocolError
+from .logs import about, tell
 from .metrics import Counters
 
-__all__ = ["Callee", "Dispatcher", "first_answer", "raising"]
+__all__ = ["Callee", "Dispatcher", "first_answer", "raising", "report"]
 
 log = logging.getLogger(__name__)
 
+#: The sid and the namespace of the socket that something is about; `None`: nobody knows.
+Who = tuple[str, str] | None
 Context = Callable[[Any, str, str, str, tuple[Any, ...]], AbstractContextManager[Any]]
 
 #: Whether a handler's exception goes to whoever made it run: see `raising`.
@@ -116,8 +119,8 @@ class Dispatcher:
         self.counters = counters
         #: Makes the context that a handler runs in: `(environ, sid, namespace, event, args)`.
         self.context: Context = _no_context
-        #: Logs the exception that is being handled: `(environ, event)`.
-        self.report: Callable[[Any, str], None] = _report
+        #: Logs the exception that is being handled: `(environ, event, who)`.
+        self.report: Callable[[Any, str, Who], None] = report
         self._callees: dict[Any, Callee] = {}
 
     def callee(self, fn: Any) -> Callee:
@@ -127,11 +130,15 @@ class Dispatcher:
             known = self._callees[fn] = Callee(fn)
         return known
 
-    def guarded(self, environ: Any, event: str, fn: Callable[..., Any], *args: Any) -> Any:
+    def guarded(
+        self, environ: Any, event: str, fn: Callable[..., Any], *args: Any, who: Who = None
+    ) -> Any:
         """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
-        return first_answer(self.answers(environ, event, fn, *args))
+        return first_answer(self.answers(environ, event, fn, *args, who=who))
 
-    def answers(self, environ: Any, event: str, fn: Callable[..., Any], *args: Any) -> list[Any]:
+    def answers(
+        self, environ: Any, event: str, fn: Callable[..., Any], *args: Any, who: Who = None
+    ) -> list[Any]:
         """What ``fn`` returns, in a list; nothing in it when ``fn`` raises, as for `guarded`."""
         try:
             return [fn(*args)]
@@ -140,18 +147,21 @@ class Dispatcher:
             if _raising.get():
                 raise
             self.counters.dropped[error.reason] += 1
-            log.debug("a client asked for what is refused: %s", error.reason)
+            sid, namespace = who or (None, None)
+            known: dict[str, Any] = {"sid": sid, "namespace": namespace, "event": event}
+            message = "%(rtcio_sid)s asked for what is refused: %(rtcio_reason)s"
+            tell(log, message, reason=error.reason, **known)
             return []
         except Exception:  # noqa: BLE001  (the app's code may raise anything; `failed` logs it)
-            self.failed(environ, event)
+            self.failed(environ, event, who)
             return []
 
-    def failed(self, environ: Any, event: str) -> None:
+    def failed(self, environ: Any, event: str, who: Who = None) -> None:
         """Counts and logs the exception that is being handled; within `raising`, raises it."""
         if _raising.get():
             raise
         self.counters.handler_errors += 1
-        self.report(environ, event)
+        self.report(environ, event, who)
 
 
 def first_answer(answers: list[Any]) -> Any:
@@ -163,5 +173,8 @@ def _no_context(*_: Any) -> AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def _report(environ: Any, event: str) -> None:
-    log.exception("the handler of %r raised", event)
+def report(environ: Any, event: str, who: Who, log: logging.Logger = log) -> None:
+    """Logs the exception that is being handled: an app's, and so what it says is the app's."""
+    sid, namespace = who or (None, None)
+    fields = about(sid=sid, namespace=namespace, event=event)
+    log.exception("the handler of '%(rtcio_event)s' raised", fields, extra=fields)

@@ -43,6 +43,7 @@ from .errors import ProtocolError
 from .events import upstream_reason
 from .heartbeat import Heartbeat
 from .limits import Addresses, client_address
+from .logs import tell
 from .metrics import Counters
 from .options import Limits
 from .requests import Refused, bad, closes_unsaid, jsonp_index, packets_of, read_body, slim
@@ -50,6 +51,8 @@ from .requests import Refused, bad, closes_unsaid, jsonp_index, packets_of, read
 __all__ = ["Server"]
 
 log = logging.getLogger(__name__)
+
+_OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio_transport)s"
 
 FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
@@ -172,7 +175,9 @@ class Server(engineio.Server):
         try:
             answer = self._answer(environ, start_response)
         except Refused as refused:
-            log.debug("request refused: %s", refused)
+            address = client_address(environ, self.trusted_proxies)
+            known: dict[str, Any] = {"address": address, "origin": environ.get("HTTP_ORIGIN")}
+            tell(log, "a request was refused: %(rtcio_reason)s", reason=str(refused), **known)
             answer = {
                 "status": refused.status,
                 "headers": refused.headers,
@@ -250,6 +255,8 @@ class Server(engineio.Server):
         sid = self.generate_id()
         socket = Socket(self, sid)
         self._count_address(socket, kept)
+        address = client_address(kept, 0)
+        tell(log, _OPENED, connection=sid, address=address, transport=transport)
         self.sockets[sid] = socket
         try:
             socket.send(Packet(packet.OPEN, self._opening(sid, transport)))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import enum
+import logging
 import math
 import time
 from collections import deque
@@ -26,6 +27,7 @@ from engineio import exceptions, packet, socket
 from .connection import Connection
 from .events import CLIENT_CLOSE, PAGE_LEFT
 from .limits import Rate
+from .logs import tell
 from .options import Limits
 from .upstream_wire import UpstreamWire, frames_of
 from .websocket import GOING_AWAY, frame_binary, frame_text
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
     from .engine import Server
 
 __all__ = ["Packet", "Socket", "State", "size_of"]
+
+log = logging.getLogger(__name__)
+
+_FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
 
 NOOP_DELAY = 0.1  # seconds that a poll waits during an upgrade, so that polls do not spin
 
@@ -465,6 +471,7 @@ class Socket(socket.Socket):
         """Closes for what the client did, and counts it under ``label``."""
         if self.state is not State.CLOSED:
             self.server.counters.closed[label] += 1
+            tell(log, _FAILED, spawn=self.server.spawn, connection=self.sid, reason=label)
             self.close(abort=True, reason=reason, code=code)
 
     def close(

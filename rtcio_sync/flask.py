@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import io
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -20,14 +19,13 @@ from flask import Flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from . import dispatch
 from .errors import OptionError
 
 if TYPE_CHECKING:
     from .server import Server
 
 __all__ = ["Flask", "commands", "handler_context", "init_app", "report"]
-
-log = logging.getLogger(__name__)
 
 EXTENSION = "rtcio"
 _APP = "rtcio.app"
@@ -117,11 +115,10 @@ def handler_context(
         yield
 
 
-def report(environ: Any, event: str) -> None:
+def report(environ: Any, event: str, who: dispatch.Who) -> None:
     """Logs a handler's exception where the app's own errors go."""
     app = environ.get(_APP) if isinstance(environ, dict) else None
-    logger = app.logger if app is not None else log
-    logger.exception("the handler of %r raised", event)
+    dispatch.report(environ, event, who, dispatch.log if app is None else app.logger)
 
 
 # -- the command line ------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from .engine_socket import Socket as Link
 from .envelope import Drop
 from .events import RESERVED_EVENTS, RtcioEvents
 from .inbound import Inbound
+from .logs import about
 from .manager import Member, RoomIndex, arguments_of
 from .metrics import Counters
 from .options import Limits, Options
@@ -108,14 +109,15 @@ class Handling(socketio.Server):
     ) -> Any:
         """Calls ``fn(*given)`` in the context of one event of one socket; never raises."""
         environ = self.environ.get(member.eio_sid)
+        who = member.sid, member.namespace
 
         def inside() -> Any:
-            with self.dispatcher.context(environ, member.sid, member.namespace, event, args):
-                return self.dispatcher.guarded(environ, event, fn, *given)
+            with self.dispatcher.context(environ, *who, event, args):
+                return self.dispatcher.guarded(environ, event, fn, *given, who=who)
 
         begun = time.perf_counter()
         try:
-            return self.dispatcher.guarded(environ, event, inside)
+            return self.dispatcher.guarded(environ, event, inside, who=who)
         finally:
             self.counters.handlers += 1
             self.counters.handler_seconds += time.perf_counter() - begun
@@ -171,9 +173,9 @@ class Handling(socketio.Server):
         namespace = namespace or "/"
         member = self.manager.member_of(eio_sid, namespace)
         if member is None:
-            self.relay.drop(Drop.NOT_CONNECTED)
+            self.relay.drop(Drop.NOT_CONNECTED, connection=eio_sid, namespace=namespace)
         elif not isinstance(data[0], str) or data[0] in RESERVED_EVENTS:
-            self.relay.drop(Drop.RESERVED_EVENT)
+            self.relay.drop(Drop.RESERVED_EVENT, member, event=data[0])
         elif data[0] == RtcioEvents.MESSAGE and self.relay.serves(member):
             payload = data[1] if len(data) > 1 else None
             self._handle_relay(member, Passage(payload, None, []), None, data)
@@ -214,8 +216,9 @@ class Handling(socketio.Server):
         if socket is not None and not passed and not self._passes(socket, event, args):
             return []
         environ = self.environ.get(member.eio_sid)
+        sid, namespace = who = member.sid, member.namespace
         said = self.dispatcher.answers(
-            environ, event, self._trigger_event, event, member.namespace, member.sid, *args
+            environ, event, self._trigger_event, event, namespace, sid, *args, who=who
         )
         answers = [each for each in said if each is not self.not_handled]
         return answers if socket is None else answers + socket._receive(event, args)
@@ -224,8 +227,10 @@ class Handling(socketio.Server):
         try:
             socket._pass(event, args)
         except Exception:  # raising is how a middleware of the app's drops an event
-            log.debug("an event was dropped by socket.use", exc_info=True)
-            self.relay.drop(Drop.MIDDLEWARE)
+            fields = about(sid=socket.id, event=event)
+            said = "an event of %(rtcio_sid)s was dropped by socket.use: '%(rtcio_event)s'"
+            log.debug(said, fields, exc_info=True, extra=fields)
+            self.relay.drop(Drop.MIDDLEWARE, socket._member, event=event)
             return False
         return True
 

@@ -18,6 +18,7 @@ from .envelope import Drop, read
 from .errors import ProtocolError
 from .events import RESERVED_EVENTS, RtcioEvents
 from .limits import announced_attachments, check_attachments
+from .logs import about, tell
 from .manager import Member, Stage
 from .relay import Passage
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Inbound"]
 
 log = logging.getLogger(__name__)
+
+_UNREADABLE = "connection %(rtcio_connection)s sent what cannot be read: %(rtcio_reason)s"
 
 _EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 _ACKS = (packet.ACK, packet.BINARY_ACK)
@@ -80,11 +83,12 @@ class Inbound:
             if decoded is not None:
                 self._sort(link, decoded)
         except ProtocolError as error:
-            if log.isEnabledFor(logging.DEBUG):
-                # From a greenlet: the hub must not wait for the lock of a log handler.
-                said = "%s: closed for its packet (%s)"
-                self.server.eio.spawn(log.debug, said, link.sid, error.reason)
-            link.fail("packet", "parse error", 1002)
+            self._refuse(link, error)
+
+    def _refuse(self, link: Socket, error: ProtocolError) -> None:
+        spawn, reason = self.server.eio.spawn, error.reason
+        tell(log, _UNREADABLE, spawn=spawn, connection=link.sid, reason=reason)
+        link.fail("packet", "parse error", 1002)
 
     def _decode(self, link: Socket, message: Any) -> Decoded | None:
         """The packet that ``message`` completes; `None` while attachments are to come."""
@@ -146,16 +150,17 @@ class Inbound:
         name = decoded.packet.data[0] if decoded.packet.data else None
         relay = self.server.relay
         if not isinstance(name, str) or name in RESERVED_EVENTS:
-            relay.drop(Drop.RESERVED_EVENT)
+            known = {"connection": link.sid, "namespace": namespace, "event": name}
+            relay.drop(Drop.RESERVED_EVENT, member, **known)
         elif member is None and link.inbox is None:
-            relay.drop(Drop.NOT_CONNECTED)
+            relay.drop(Drop.NOT_CONNECTED, connection=link.sid, namespace=namespace, event=name)
         elif name != RtcioEvents.MESSAGE:
             # Its text is for the relay alone: waiting for a handler, it would be kept twice.
             link.enqueue(("packet", decoded._replace(text=None)), decoded.size)
         elif member is None or not relay.serves(member):
             link.enqueue(("packet", decoded), decoded.size)
         elif member.stage in (Stage.LEAVING, Stage.GONE):
-            relay.drop(Drop.NOT_CONNECTED)
+            relay.drop(Drop.NOT_CONNECTED, member, event=name)
         elif member.ready and not member.observed and not member.waiting and relay.scope != "room":
             relay.forward(member, passage_of(decoded))
         else:
@@ -196,7 +201,7 @@ class Inbound:
                 self.server.eio.handlers["disconnect"](link.sid, item[1])
         except Exception:
             # What is the app's is guarded where it is called: this one is ours.
-            log.exception("a message could not be handled")
+            log.exception("a message could not be handled", extra=about(connection=link.sid))
             link.fail("internal", "transport error", 1011)
 
     def _packet(self, link: Socket, decoded: Decoded) -> None:
@@ -230,11 +235,11 @@ class Inbound:
             if pkt.packet_type in _ACKS:
                 self.server._acknowledged(link, pkt.namespace or "/", pkt.id, pkt.data)
             elif pkt.packet_type in _EVENTS and _unfit(pkt):
-                self.server.relay.drop(Drop.RESERVED_EVENT)
+                self.server.relay.drop(Drop.RESERVED_EVENT, connection=link.sid)
             else:
                 self._packet(link, decoded)
-        except ProtocolError:
-            link.fail("packet", "parse error", 1002)
+        except ProtocolError as error:
+            self._refuse(link, error)
         finally:
             self._let_relays_go(held)
 

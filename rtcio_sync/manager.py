@@ -35,6 +35,7 @@ from .engine_socket import Packet
 from .envelope import Drop
 from .errors import LimitExceeded, ProtocolError
 from .events import RtcioEvents
+from .logs import tell
 from .options import Limits
 from .packets import event_pieces
 
@@ -384,7 +385,7 @@ class RoomIndex(Manager):
     def trigger_callback(self, sid: str, id: Any, data: Iterable[Any]) -> None:
         callback = self.take_callback(sid, id)
         if callback is None:
-            log.debug("an acknowledgement that nobody waits for")
+            tell(log, "%(rtcio_sid)s acknowledged what nobody waits for", sid=sid)
         else:
             callback(*data)
 

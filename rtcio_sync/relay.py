@@ -22,6 +22,7 @@ from socketio.packet import Packet as TextPacket
 from .engine_socket import Packet, Socket, size_of
 from .envelope import Drop, head, judge, placeholders_fit
 from .events import RtcioEvents
+from .logs import tell
 from .manager import Member, RoomIndex, Stage
 from .metrics import Counters
 from .recovery import Recovery, Session
@@ -30,6 +31,8 @@ from .websocket import frame_text
 __all__ = ["Passage", "Relay"]
 
 log = logging.getLogger(__name__)
+
+_DROPPED = "a message of %(rtcio_sid)s was dropped: %(rtcio_reason)s"
 
 _ROOT = b'42["#rtcio:message",'
 _ELSEWHERE = b"42/"
@@ -145,7 +148,7 @@ class Relay:
         if reason is None and number and not placeholders_fit(payload, number):
             reason = Drop.MALFORMED
         if reason is not None:
-            self.drop(reason)
+            self.drop(reason, member)
             return
         if "source" not in payload:
             passage = _with_source(passage, member.sid)
@@ -157,7 +160,7 @@ class Relay:
                 raw = orjson.dumps(plain).decode()
             self._publish(member, payload["target"], raw, attachments)
         elif self.scope == "room" and not _share_a_room(member.rooms, target.rooms):
-            self.drop(Drop.OTHER_ROOM)
+            self.drop(Drop.OTHER_ROOM, member)
         else:
             self._deliver(target, passage)
 
@@ -189,12 +192,17 @@ class Relay:
             pieces = [f"{opening}{passage.raw}{closing}", *passage.attachments]
         return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
 
-    def drop(self, reason: str) -> None:
-        """Counts a message that goes nowhere, and logs it at debug."""
+    def drop(self, reason: str, member: Member | None = None, **known: Any) -> None:
+        """Counts a message that goes nowhere, and logs it at debug.
+
+        ``member``: its sender; ``known``: what else there is to say of it (`logs.about`).
+        """
         self.counters.dropped[reason] += 1
         if log.isEnabledFor(logging.DEBUG):
-            # From a greenlet: the hub must not wait for the lock of a log handler.
-            self.manager.server.eio.spawn(log.debug, "a message was dropped: %s", reason)
+            if member is not None:
+                known = {**known, "sid": member.sid, "namespace": member.namespace}
+            spawn = self.manager.server.eio.spawn
+            tell(log, _DROPPED, spawn=spawn, reason=reason, **known)
 
     # -- across processes ------------------------------------------------------------------------
 
@@ -212,7 +220,7 @@ class Relay:
         if published:
             self.counters.relayed += 1
         else:
-            self.drop(Drop.UNKNOWN_TARGET)
+            self.drop(Drop.UNKNOWN_TARGET, member)
 
     def from_elsewhere(self, relay: dict[str, Any]) -> None:
         """A relay that another process published: the target's half of the rules. # greenlet"""

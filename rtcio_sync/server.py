@@ -18,6 +18,7 @@ from .dispatch import Dispatcher
 from .handling import Handling, Waiter
 from .inbound import Inbound
 from .listeners import add_default_listeners
+from .logs import UpstreamLogger
 from .manager import RoomIndex, Stage, graft
 from .metrics import Counters
 from .options import Limits, Options, engineio_options
@@ -357,8 +358,8 @@ class Server(Handling):
 def _logger(name: str, asked: Any) -> Any:
     """The logger for one of upstream's layers; a handler is never added to it."""
     if asked is not None and not isinstance(asked, bool):
-        return asked
+        return UpstreamLogger(asked)
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:  # an app that has set a level of its own knows why
         logger.setLevel(logging.INFO if asked else logging.ERROR)
-    return logger
+    return UpstreamLogger(logger)

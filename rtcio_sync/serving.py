@@ -20,6 +20,7 @@ from gevent.event import Event
 from socketio.pubsub_manager import PubSubManager
 
 from . import takeover
+from .logs import tell
 
 if TYPE_CHECKING:
     from .server import Server
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["drain", "listen", "on_first_request", "warn_of_many_workers"]
 
 log = logging.getLogger(__name__)
+
+_UNREADABLE = "a request of %(rtcio_address)s could not be read"
 
 AT_ONCE = 100  # clients that are not worth being spread
 SPREAD_STEPS = 20
@@ -146,6 +149,11 @@ def _handler(seconds: float | None) -> Any:
             except _Slow:
                 return False
 
+        def log_error(self, msg: str, *args: Any) -> None:
+            # pywsgi's errors here are the clients': it quotes their requests, session ids and all.
+            address = self.client_address[0] if self.client_address else None
+            tell(log, _UNREADABLE, address=address)
+
     return Handler
 
 
@@ -173,9 +181,16 @@ def _log_port(port: int) -> None:
 def _listen_on_threads(
     server: Server, port: int, host: str, application: Any, ready: Callable[[int], Any]
 ) -> None:
-    from werkzeug.serving import make_server
+    from werkzeug.serving import WSGIRequestHandler, make_server
 
-    http = make_server(host, port, application, threaded=True)
+    class Handler(WSGIRequestHandler):
+        def log(self, type: str, message: str, *args: Any) -> None:
+            # Requests, which have the session ids of polling clients in them, are not logged, as
+            # they are not on gevent; what Werkzeug calls an error here is a client's.
+            if type == "error":
+                tell(log, _UNREADABLE, address=self.client_address[0])
+
+    http = make_server(host, port, application, threaded=True, request_handler=Handler)
     stop = server._stop = threading.Event()
     previous = {}
     if threading.current_thread() is threading.main_thread():

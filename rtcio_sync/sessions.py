@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 from typing import TYPE_CHECKING, Any
 
 from socketio import exceptions, packet
@@ -10,6 +11,7 @@ from socketio import exceptions, packet
 from .engine_socket import Socket as Link
 from .errors import refusal
 from .events import node_reason, upstream_reason
+from .logs import tell
 from .manager import Member, Stage
 from .recovery import Recovery
 from .returning import Returning, without_session
@@ -20,6 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Sessions"]
 
+log = logging.getLogger(__name__)
+
+_JOINED = "socket %(rtcio_sid)s is connected to %(rtcio_namespace)s"
+_LEFT = "socket %(rtcio_sid)s has left %(rtcio_namespace)s: %(rtcio_reason)s"
+_REFUSED = "connection %(rtcio_connection)s may not join %(rtcio_namespace)s: %(rtcio_reason)s"
+
+_BY_THE_APP = "refused by the app"
 REJECTED = {"message": "Connection rejected by server"}
 
 _REFUSALS = (builtins.ConnectionRefusedError, exceptions.ConnectionRefusedError)
@@ -38,11 +47,11 @@ class Sessions:
         """Answers a CONNECT packet (Socket.IO v5, "Connection to a namespace")."""
         server = self.server
         if not server._knows(namespace):
-            self._refuse(eio_sid, namespace, {"message": "Invalid namespace"})
+            self._refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")
             return
         if self._too_many(eio_sid):
-            server.relay.drop("namespaces")
-            self._refuse(eio_sid, namespace, {"message": "Too many namespaces"})
+            server.relay.drop("namespaces", connection=eio_sid, namespace=namespace)
+            self._refuse(eio_sid, namespace, {"message": "Too many namespaces"}, "too many")
             return
         if server.recovery is not None:
             if self.returning.take(server.recovery, eio_sid, namespace, auth):
@@ -50,7 +59,7 @@ class Sessions:
             auth = without_session(auth)
         sid = server.manager.pre_connect(eio_sid, namespace)
         if sid is None:
-            self._refuse(eio_sid, namespace, {"message": "Unable to connect"})
+            self._refuse(eio_sid, namespace, {"message": "Unable to connect"}, "joined already")
             return
         member = server.manager.member(sid, namespace)
         member.auth = auth
@@ -77,7 +86,9 @@ class Sessions:
             return False
         return (link.root is not None) + len(link.members or ()) >= bound
 
-    def _refuse(self, eio_sid: str, namespace: str, why: Any) -> None:
+    def _refuse(self, eio_sid: str, namespace: str, why: Any, reason: str = _BY_THE_APP) -> None:
+        # What is told to the client may be for it alone: the reason in the log is our own.
+        tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=reason)
         pkt = self.server.packet_class(packet.CONNECT_ERROR, data=why, namespace=namespace)
         self.server._send_packet(eio_sid, pkt)
 
@@ -98,6 +109,8 @@ class Sessions:
         self.send_connect(member)
         self.server.manager.connect(member.sid, member.namespace)
         self.server.counters.connects += 1
+        sid, eio_sid, namespace = member.sid, member.eio_sid, member.namespace
+        tell(log, _JOINED, sid=sid, connection=eio_sid, namespace=namespace)
         self.server.manager.release(member)
 
     def send_connect(self, member: Member) -> None:
@@ -133,7 +146,7 @@ class Sessions:
             return refusal(error)
         except Exception:  # noqa: BLE001  (the app's code; nobody comes in, `failed` logs it)
             try:
-                server.dispatcher.failed(environ, "connect")
+                server.dispatcher.failed(environ, "connect", (member.sid, member.namespace))
             except Exception:
                 self._turn_away(member, REJECTED)
                 raise
@@ -142,6 +155,8 @@ class Sessions:
 
     def _turn_away(self, member: Member, why: Any) -> None:
         server = self.server
+        eio_sid, namespace = member.eio_sid, member.namespace
+        tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=_BY_THE_APP)
         if member.stage is Stage.CONNECTED:  # always_connect: it was let in before it was asked
             server.counters.disconnects += 1
             self.leaving(member, "server namespace disconnect")
@@ -208,6 +223,8 @@ class Sessions:
             server.relay.peer_left(member)
             server.counters.disconnects += 1
             server.counters.reasons[node_reason(reason)] += 1
+            sid, said = member.sid, node_reason(reason)
+            tell(log, _LEFT, sid=sid, namespace=member.namespace, reason=said)
             if recovery is not None and recovery.may_return(member, reason):
                 self._park(recovery, member)
             else:

@@ -337,9 +337,9 @@ class Socket:
 
     def _receive(self, event: str, args: tuple[Any, ...]) -> list[Any]:
         """Runs the handlers of one event: what each returned that did not raise."""
-        dispatcher, environ = self._server.dispatcher, self.handshake.environ
+        dispatcher, environ, who = self._server.dispatcher, self.handshake.environ, self._who
         for each in self._any:
-            dispatcher.guarded(environ, event, each, event, *args)
+            dispatcher.guarded(environ, event, each, event, *args, who=who)
         listeners = self._listeners.get(event)
         if not listeners:
             return []
@@ -348,12 +348,17 @@ class Socket:
             self._server._observe(self._member)
         answers: list[Any] = []
         for callee, _ in listeners:
-            answers += dispatcher.answers(environ, event, callee, *args)
+            answers += dispatcher.answers(environ, event, callee, *args, who=who)
         return answers
 
     def _end(self, event: str, reason: str) -> None:
+        dispatcher, environ = self._server.dispatcher, self.handshake.environ
         for callee, _ in self._listeners.get(event, ()):
-            self._server.dispatcher.guarded(self.handshake.environ, event, callee, reason)
+            dispatcher.guarded(environ, event, callee, reason, who=self._who)
+
+    @property
+    def _who(self) -> tuple[str, str]:
+        return self.id, self._member.namespace
 
     @property
     def _observing(self) -> bool:

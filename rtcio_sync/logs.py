@@ -1,0 +1,152 @@
+"""What a log line may say of a client: ids cut short, its words made harmless, nothing secret.
+
+A session id opens the session, so that nobody's whole id is written. What a client chose (the names
+of events, rooms and namespaces, its origin) is escaped, so that it can't forge a line or a
+terminal's colours, and cut. Messages themselves, with their descriptions, candidates and tokens,
+are never given to a logger.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+__all__ = ["Fields", "UpstreamLogger", "about", "brief", "plain", "tell"]
+
+LONGEST = 100  # characters of a client's words
+SHOWN = 6  # characters of an id: enough to find its other lines by
+
+#: python-engineio's ids; ours are made by it too.
+_ID = re.compile(r"[\w-]{20}", re.ASCII)
+
+
+class Fields(dict[str, str]):
+    """The fields of one record; what is unknown reads as ``-`` in its message."""
+
+    def __missing__(self, name: str) -> str:
+        return "-"
+
+
+def about(
+    *,
+    sid: Any = None,
+    connection: Any = None,
+    namespace: Any = None,
+    event: Any = None,
+    reason: Any = None,
+    address: Any = None,
+    origin: Any = None,
+    transport: Any = None,
+) -> Fields:
+    """The fields of a record, for ``extra``: those that were given, each fit for a log.
+
+    Their names begin with ``rtcio_``, since a record has names of its own and an app's record
+    factory may give it more. ``sid`` is a socket's id, ``connection`` the id of its Engine.IO
+    connection.
+    """
+    fields = {"rtcio_sid": brief(sid), "rtcio_connection": brief(connection)}
+    fields |= {
+        "rtcio_namespace": plain(namespace),
+        "rtcio_event": plain(event),
+        "rtcio_reason": plain(reason),
+        "rtcio_address": plain(address),
+        "rtcio_origin": plain(origin),
+        "rtcio_transport": plain(transport),
+    }
+    return Fields((name, value) for name, value in fields.items() if value)
+
+
+def tell(
+    log: logging.Logger,
+    message: str,
+    *,
+    spawn: Callable[[Callable[[], None]], Any] | None = None,
+    **known: Any,
+) -> None:
+    """Logs at debug, with the fields that `about` makes of ``known``.
+
+    ``message`` may name them: ``%(rtcio_reason)s``. ``spawn`` runs a function beside the caller;
+    whoever may be in the hub gives it, since the hub must not wait for the lock of a log handler.
+    """
+    if log.isEnabledFor(logging.DEBUG):
+        fields = about(**known)
+        # A mapping fills the message's names; an empty one, logging would take for a value.
+        say = partial(log.debug, message, fields or {"": ""}, extra=fields)
+        if spawn is None:
+            say()
+        else:
+            spawn(say)
+
+
+def brief(id: Any) -> str:
+    """The beginning of an id; empty for none."""
+    return "" if id is None else f"{plain(id)[:SHOWN]}..."
+
+
+def plain(words: Any) -> str:
+    """What somebody else wrote, on one line of printable ASCII, cut to `LONGEST` characters.
+
+    Of what is no text only the type is told: a client may put anything where a name belongs.
+    """
+    if words is None:
+        return ""
+    if not isinstance(words, str):
+        return f"<{type(words).__name__}>"
+    text = ascii(words[:LONGEST])[1:-1]
+    return text if len(words) <= LONGEST and len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+class UpstreamLogger:
+    """What python-socketio and python-engineio get for a logger: it makes their lines harmless.
+
+    They put whole ids, the rooms' names and the packets themselves into their messages. ``logger``
+    gets the same messages with all of that made fit for a log; everything else of it is as it was.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+
+    def debug(self, message: Any, *args: Any, **options: Any) -> None:
+        self._say("debug", message, args, options)
+
+    def info(self, message: Any, *args: Any, **options: Any) -> None:
+        self._say("info", message, args, options)
+
+    def warning(self, message: Any, *args: Any, **options: Any) -> None:
+        self._say("warning", message, args, options)
+
+    def error(self, message: Any, *args: Any, **options: Any) -> None:
+        self._say("error", message, args, options)
+
+    def exception(self, message: Any, *args: Any, **options: Any) -> None:
+        self._say("exception", message, args, options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.logger, name)
+
+    def _say(self, level: str, message: Any, args: tuple[Any, ...], options: Any) -> None:
+        if isinstance(self.logger, (logging.Logger, logging.LoggerAdapter)):
+            options.setdefault("stacklevel", 3)  # the line that called us, not this one
+        if not args:
+            message = plain(message)
+        harmless = [_harmless(each) for each in args]
+        if args and str(message).endswith(" data %s"):
+            harmless[-1] = f"of {_size(args[-1])}"
+        getattr(self.logger, level)(message, *harmless, **options)
+
+
+def _harmless(value: Any) -> Any:
+    if value is None or isinstance(value, (int, float)):
+        return value
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return "[" + ", ".join(str(_harmless(each)) for each in list(value)[:10]) + "]"
+    if isinstance(value, str):
+        return brief(value) if _ID.fullmatch(value) else plain(value)
+    return plain(value)
+
+
+def _size(data: Any) -> str:
+    return f"{len(data)} characters" if isinstance(data, (str, bytes)) else plain(data) or "nothing"

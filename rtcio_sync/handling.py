@@ -173,7 +173,10 @@ class Handling(socketio.Server):
         namespace = namespace or "/"
         member = self.manager.member_of(eio_sid, namespace)
         if member is None:
-            self.relay.drop(Drop.NOT_CONNECTED, connection=eio_sid, namespace=namespace)
+            event = data[0] if data else None
+            self.relay.drop(
+                Drop.NOT_CONNECTED, connection=eio_sid, namespace=namespace, event=event
+            )
         elif not isinstance(data[0], str) or data[0] in RESERVED_EVENTS:
             self.relay.drop(Drop.RESERVED_EVENT, member, event=data[0])
         elif data[0] == RtcioEvents.MESSAGE and self.relay.serves(member):

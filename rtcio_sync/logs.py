@@ -74,7 +74,8 @@ def tell(
     if log.isEnabledFor(logging.DEBUG):
         fields = about(**known)
         # A mapping fills the message's names; an empty one, logging would take for a value.
-        say = partial(log.debug, message, fields or {"": ""}, extra=fields)
+        said = fields or {"": ""}
+        say = partial(log.debug, message, said, extra=fields, stacklevel=2)  # our caller's line
         if spawn is None:
             say()
         else:

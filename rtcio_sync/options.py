@@ -118,7 +118,9 @@ class Options:
     # -- python-socketio's -----------------------------------------------------------------------
     #: A python-socketio client manager, for several processes. `None`: this process alone.
     client_manager: Any = None
-    #: `True` or a logger for python-socketio's own messages. No handler is ever added to it.
+    #: `True` or a logger for python-socketio's own messages; they go to it with ids cut short and
+    #: clients' words made harmless. `True`: ``rtcio_sync.socketio``, at info unless it has a level
+    #: of its own; `False`: that one, errors alone. No handler is ever added to it.
     logger: Any = False
     #: ``"default"``, ``"msgpack"`` or a packet class of one's own.
     serializer: Any = "default"
@@ -160,7 +162,8 @@ class Options:
     monitor_clients: bool | None = None
     #: ``"polling"``, ``"websocket"`` or both. `None`: both.
     transports: Any = None
-    #: `True` or a logger for the Engine.IO layer's own messages.
+    #: `True` or a logger for python-engineio's own messages, as ``logger``; `True`:
+    #: ``rtcio_sync.engineio``. Packets are never among them, as they are with python-engineio.
     engineio_logger: Any = None
 
     #: The names that the caller gave, for the rules that tell "asked for" from "by default".

@@ -11,9 +11,11 @@ All of it runs in the greenlet of the new connection's inbox.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from .engine_socket import Socket as Link
+from .logs import tell
 from .manager import Member, Stage
 from .recovery import Recovery, Session
 from .sockets import Handshake, Socket
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from .sessions import Sessions
 
 __all__ = ["Returning", "without_session"]
+
+log = logging.getLogger(__name__)
+
+_BACK = "socket %(rtcio_sid)s has come back on connection %(rtcio_connection)s"
 
 LOOK_AGAIN = 1.0  # seconds after which one that waits sees whether its own connection still lives
 
@@ -81,6 +87,7 @@ class Returning:
                 if before is not None:
                     self._after(before)
                 elif back:
+                    tell(log, _BACK, sid=member.sid, connection=link.sid)
                     self._greet(member, socket, lost)
                     return True
                 else:

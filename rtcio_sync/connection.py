@@ -205,11 +205,9 @@ class Connection(Outgoing):
             if not data:
                 self._disconnect()
                 return
-            if self._state is _LINGERING:
+            if not self._flowing:  # one who sends on and on need not be heard out
                 self._discard(data)
-            else:
-                if self._state is _CLOSING:  # one who sends on and on need not be heard out
-                    self._discard(data)
+            if self._state is not _LINGERING:
                 self._parser.feed(data)
                 self._parse()
             if self._tls:
@@ -221,7 +219,12 @@ class Connection(Outgoing):
 
     def _parse(self) -> None:
         parser = self._parser
-        while self._flowing or self._state is _CLOSING:
+        while parser.held and (self._flowing or self._state is _CLOSING):
+            payload = parser.text()
+            if payload is not None:
+                if self._flowing and self._owner is not None:
+                    self._owner.message_received(payload, False)
+                continue
             event = parser.next()
             if event is None:
                 return

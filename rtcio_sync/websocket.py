@@ -190,24 +190,24 @@ class Parser:
     feeding.
     """
 
-    __slots__ = ("_data", "_max_size", "_message", "_pos")
+    __slots__ = ("_max_size", "_message", "_pos", "held")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._data = b""
+        self.held = b""
         self._pos = 0
         self._message: _Message | None = None
 
     @property
     def pending(self) -> bool:
         """Whether bytes are held that `next` has not looked at, or could not make a frame of."""
-        return self._pos < len(self._data)
+        return self._pos < len(self.held)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream. Costs least when `next` had returned None before."""
-        if self._data:
-            data = self._data[self._pos :] + data
-        self._data = data
+        if self.held:
+            data = self.held[self._pos :] + data
+        self.held = data
         self._pos = 0
 
     def next(self) -> tuple[int, bytes] | None:
@@ -218,26 +218,42 @@ class Parser:
 
         Raises ProtocolError with 1002, 1007 (text or a close reason that is not UTF-8) or 1009.
         """
-        data, pos = self._data, self._pos
-        if not data:
+        payload = self.text()
+        if payload is not None:
+            return TEXT, payload
+        return self._next() if self.held else None
+
+    def text(self) -> bytes | None:
+        """The payload of the next frame, if that is a whole message of text and is all there.
+
+        None otherwise, and for very long ones: `next` takes any. This is the usual frame in the
+        fewest steps.
+
+        Raises ProtocolError with 1007.
+        """
+        data, pos = self.held, self._pos
+        have = len(data)
+        if pos + 8 > have or data[pos] != _WHOLE_TEXT or self._message is not None:
             return None
-        # The usual frame, a whole message of text, in the fewest steps; `_next` takes any.
-        if self._message is None and data[pos] == _WHOLE_TEXT and pos + 8 <= len(data):
-            second = data[pos + 1]
-            if second < 0xFE:
-                start = pos + 6
-                length = second - _MASKED
-            else:
-                start = pos + 8
-                length = data[pos + 2] << 8 | data[pos + 3]
-            stop = start + length
-            if 0 <= length <= self._max_size and stop <= len(data) and second != 0xFF:
-                payload = apply_mask(data[start:stop], data[start - 4 : start])
-                self._consumed(stop)
-                if not payload.isascii():
-                    _check_utf8(payload)
-                return TEXT, payload
-        return self._next()
+        second = data[pos + 1]
+        if second < 0xFE:
+            start = pos + 6
+            length = second - _MASKED
+        else:
+            start = pos + 8
+            length = data[pos + 2] << 8 | data[pos + 3]
+        stop = start + length
+        if stop > have or not 0 <= length <= self._max_size or second == 0xFF:
+            return None
+        payload = apply_mask(data[start:stop], data[start - 4 : start])
+        if stop < have:
+            self._pos = stop
+        else:  # so that an idle connection does not hold its last chunk
+            self.held = b""
+            self._pos = 0
+        if not payload.isascii():
+            _check_utf8(payload)
+        return payload
 
     def _next(self) -> tuple[int, bytes] | None:
         while True:
@@ -251,14 +267,14 @@ class Parser:
                 opcode = first & _OPCODE
                 stop = start + length
                 if opcode & _CONTROL or (message is None and first & _FIN):
-                    if stop <= len(self._data):
+                    if stop <= len(self.held):
                         return self._whole(opcode, start, stop)
                     if opcode & _CONTROL:  # at most 125 bytes: wait until all are there
                         self._compact()
                         return None
                 if message is None:
                     message = self._message = _Message(opcode)
-                message.begin(bool(first & _FIN), length, self._data[start - 4 : start])
+                message.begin(bool(first & _FIN), length, self.held[start - 4 : start])
                 self._pos = start
             message.add(self._take(message.missing))
             if message.missing:
@@ -269,7 +285,7 @@ class Parser:
 
     def _header(self) -> tuple[int, int, int] | None:
         """First byte, start of the payload and its length, once mask and length are there (5.2)."""
-        data, pos = self._data, self._pos
+        data, pos = self.held, self._pos
         have = len(data) - pos
         if have < 2:
             return None
@@ -315,7 +331,7 @@ class Parser:
             raise ProtocolError(PROTOCOL_ERROR, "a message begins within another")  # 5.4
 
     def _whole(self, opcode: int, start: int, stop: int) -> tuple[int, bytes]:
-        data = self._data
+        data = self.held
         payload = apply_mask(data[start:stop], data[start - 4 : start])
         self._consumed(stop)
         if opcode == TEXT:
@@ -327,19 +343,19 @@ class Parser:
 
     def _compact(self) -> None:
         # A few bytes are left over at most: do not hold the whole chunk for them.
-        self._data = self._data[self._pos :]
+        self.held = self.held[self._pos :]
         self._pos = 0
 
     def _take(self, size: int) -> bytes:
-        piece = self._data[self._pos : self._pos + size]
+        piece = self.held[self._pos : self._pos + size]
         self._consumed(self._pos + len(piece))
         return piece
 
     def _consumed(self, pos: int) -> None:
-        if pos < len(self._data):
+        if pos < len(self.held):
             self._pos = pos
         else:  # so that an idle connection does not hold its last chunk
-            self._data = b""
+            self.held = b""
             self._pos = 0
 
 

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync import Server, add_default_listeners
+from rtcio_sync.envelope import Drop
 from rtcio_sync.manager import Stage
+from rtcio_sync.relay import SMALL
 from tests.spelling import WHITE, spelt, values
 from tests.wire import Client, Polling, WebSocket, settle, until
 
@@ -225,6 +227,38 @@ def test_both_ways_decide_alike(payload: Any) -> None:
         a.send(FORMS[form][0].format(raw=json.dumps(payload)))
         outcomes.append((b.packets(), dict(server.counters.dropped)))
     assert outcomes[0] == outcomes[1]
+
+
+# Values that are nearly JSON: each was taken by some parser that is not a browser's.
+ALMOST = [
+    "01", "1.", ".5", "-", "+1", "1e", "0x1", "NaN", "-Infinity", "tru", "nulll", "'a'", "1 2",
+    '"\\x"', '"\\u12"', '"a\nb"', '"\x00"', '"', '"\\"', '""x', "[1,]", "[,]", "[1 2]", "[]]",
+    '{"a":1,}', '{"a" 1}', "{1:2}", '{"a":1 "b":2}', "/**/1", "1//", "\u00a01", "\x0b1", "",
+    '1,"more":01', '1,"data":tru', '1,"\\x":1', '1}]garbage',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [0, SMALL])  # below it and above it another parser reads
+@pytest.mark.parametrize("data", ALMOST)
+def test_what_a_browser_could_not_parse_ends_its_sender_and_reaches_nobody(
+    data: str, length: int
+) -> None:
+    server, a, b, _ = trio("websocket")
+    pad = json.dumps("x" * length)
+    a.send(f'2["#rtcio:message",{{"source":"{a.sid}","target":"{b.sid}","p":{pad},"data":{data}}}]')
+    until(lambda: a.eio_sid not in server.eio.sockets)
+    assert b.packets() == []
+
+
+@pytest.mark.parametrize("length", [0, SMALL])
+@pytest.mark.parametrize("name", ["source", "\\u0073ource"])
+def test_the_last_of_two_sources_counts_as_in_a_browser(name: str, length: int) -> None:
+    server, a, b, _ = trio("websocket")
+    sources = f'"source":"{a.sid}","{name}":"forged"'
+    rest = f'"target":"{b.sid}","data":{json.dumps("x" * length)}'
+    a.send(f'2["#rtcio:message",{{{sources},{rest}}}]')
+    until(lambda: server.counters.dropped == {Drop.FORGED_SOURCE: 1})
+    assert b.packets() == []
 
 
 @pytest.mark.parametrize("stage", [Stage.CONNECTING, Stage.LEAVING, Stage.GONE])

@@ -137,6 +137,19 @@ def test_an_event_for_many_is_encoded_once_and_kept_as_one(server: Server) -> No
     assert payload.startswith(b'42["news",{"a":1},"') and not binary
 
 
+def test_who_has_received_an_init_offer_never_gets_it_again(server: Server) -> None:
+    """A second one would replace a peer that lives."""
+    phone = in_room(server)
+    server.emit("#rtcio:init-offer", {"source": "x"}, to="tea")
+    assert phone.received() == [("#rtcio:init-offer", [{"source": "x"}, {"polite": True}])]
+    for way in (phone.lose, phone.forsake):
+        way()
+        server.emit("#rtcio:init-offer", {"source": "y"}, to="tea")
+        phone.come_back()
+        assert phone.received() == [("#rtcio:init-offer", [{"source": "y"}, {"polite": True}])]
+    end_all(server, phone)
+
+
 # -- what a client finds ---------------------------------------------------------------------------
 
 
@@ -801,6 +814,26 @@ def test_upstreams_idiom_alone_works_too(server: Server) -> None:
     end_all(server, phone)
 
 
+@pytest.mark.parametrize("noticed", [True, False])
+def test_an_event_that_was_half_sent_is_not_completed_by_the_next_connection(
+    server: Server, noticed: bool
+) -> None:
+    told: list[Any] = []
+    server.on("blob", lambda sid, data: told.append(data))
+    line = Line(server).connected()
+    member = server.manager.member(line.sid, "/")
+    line.send('251-["blob",{"_placeholder":true,"num":0}]')
+    settle()
+    if noticed:
+        line.close()
+        until(lambda: member.stage is Stage.AWAY)
+    again = Line(server, line.key()).connected()
+    assert again.sid == line.sid
+    again.emit("blob", "whole")
+    until(lambda: told == ["whole"])
+    assert server._binary_packet == {}
+
+
 # -- many ------------------------------------------------------------------------------------------
 
 
@@ -823,6 +856,36 @@ def test_five_thousand_lost_at_once_come_back_each_to_its_own() -> None:
         assert mine == [("mine", [number]), ("ours", [number // 4])]
     assert server.stats()["connected"] == 5000
     end_all(server, *phones)
+
+
+def test_nothing_looks_at_all_sessions() -> None:
+    """What one loss, one event, one return and one end cost does not depend on how many wait."""
+
+    class Named(dict[str, Any]):
+        """One in which things are found by their name alone."""
+
+        def _refuse(self, *_: Any) -> Any:
+            raise AssertionError("somebody looks at all of them")
+
+        __iter__ = keys = values = items = copy = _refuse
+
+    server = new_server(recovery={"max_disconnection_duration": SHORT})
+    assert server.recovery is not None
+    everybody = server.recovery._sessions
+    server.recovery._sessions = Named(everybody)
+    phone, other = in_room(server), in_room(server, "coffee")
+    for way in (phone.lose, phone.forsake):
+        way()
+        server.emit("e", 1, to="tea")
+        phone.come_back()
+        assert phone.recovered and phone.heard("e") == [1]
+    other.lose()
+    until(lambda: server.stats()["away"] == 0)
+    server.close_room("tea")
+    phone.leave()
+    assert len(server.recovery._sessions) == 0
+    server.recovery._sessions = {}
+    end_all(server)
 
 
 def test_a_return_costs_what_was_missed_not_what_is_kept(server: Server) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.integration.clients import SEQ, Client, Driver
 from tests.integration.line import Line
@@ -466,6 +469,51 @@ def test_a_forged_or_used_up_pid_yields_nothing_of_anybodys(
         thief.send("41")
         thief.connection.close()
     first.connection.close()
+
+
+def so_far(peer: RawWebSocket) -> tuple[list[Any], bool]:
+    """What a peer has been sent by now, and whether its connection still is one."""
+    packets: list[Any] = []
+    with suppress(ConnectionClosed):
+        peer.send('421["echo","so far"]')
+    with suppress(ConnectionClosed):
+        while (packet := peer.receive()) != '431["so far"]':
+            packets.append(packet)
+        return packets, True
+    return packets, False
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one after the other"])
+@pytest.mark.parametrize("way", ["listen", "werkzeug"])
+def test_of_two_with_one_pid_one_has_the_session(way: str, at_once: bool) -> None:
+    """No ping comes while it runs: the peers do nothing by themselves."""
+    with running(
+        way, "recovering", connection_state_recovery=True, ping_interval=600
+    ) as server, ExitStack() as ends:  # fmt: skip
+        peer, own = joined(server, {"rooms": ["kitchen"]})
+        # Its handlers have run: until then there is no session to come back to.
+        assert so_far(peer) == ([], True)
+        peer.connection.socket.shutdown(socket.SHUT_RDWR)
+        server.eventually("/stats", lambda stats: stats["away"] == 1)
+        server.get_json("/do/emit")
+        twins = [ends.enter_context(RawWebSocket(server)) for _ in range(2)]
+        for number, twin in enumerate(twins, 1):
+            twin.send(f"40{json.dumps({'pid': own['pid']})}")
+            if not at_once:
+                server.eventually("/stats", lambda stats, n=number: stats["recoveries"] == n)
+        # One was put out by the other: before it was let in, or after.
+        server.eventually("/stats", lambda stats: stats["recoveries"] and stats["connections"] == 1)
+        server.get_json("/do/emit")
+        (first, first_lives), (second, second_lives) = map(so_far, twins)
+        assert first_lives is not second_lives
+        assert second_lives or at_once, "the newest has it"
+        winner, loser = (first, second) if first_lives else (second, first)
+        assert json.loads(winner.pop(0)[2:]) == own
+        assert [json.loads(packet[2:])[:2] for packet in winner] == [["said", "to the kitchen"]] * 2
+        assert winner[0] != winner[1]
+        # What it missed is all that the other may have got: nothing new.
+        assert loser in ([], [f"40{json.dumps(own, separators=(',', ':'))}", winner[0]])
+        assert server.get_json("/stats")["connected"] == 1
 
 
 def test_the_scope_of_a_room_counts_who_is_away(node: Driver) -> None:

@@ -76,4 +76,4 @@ def anything(event: str, sid: str, *args: Any) -> str:
 
 @server.of("/refusing").use
 def nobody(socket: Socket) -> None:
-    raise ConnectionRefusedError("what only this client may read")
+    raise ConnectionRefusedError("MARK: what only this client may read")

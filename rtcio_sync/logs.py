@@ -109,12 +109,16 @@ class UpstreamLogger:
 
     def __init__(self, logger: Any) -> None:
         self.logger = logger
+        # Asked first: upstream says something of every packet, and mostly nobody listens.
+        self._hears: Callable[[int], bool] = getattr(logger, "isEnabledFor", lambda level: True)
 
     def debug(self, message: Any, *args: Any, **options: Any) -> None:
-        self._say("debug", message, args, options)
+        if self._hears(logging.DEBUG):
+            self._say("debug", message, args, options)
 
     def info(self, message: Any, *args: Any, **options: Any) -> None:
-        self._say("info", message, args, options)
+        if self._hears(logging.INFO):
+            self._say("info", message, args, options)
 
     def warning(self, message: Any, *args: Any, **options: Any) -> None:
         self._say("warning", message, args, options)

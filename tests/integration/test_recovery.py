@@ -50,9 +50,12 @@ def line(server: Running, node: Driver) -> Iterator[Line]:
 
 
 def over(line: Line, node: Driver, transport: str = "websocket", **options: Any) -> Client:
-    """A client in the room ``kitchen``, on a line that may fail."""
+    """A client in the room ``kitchen``, on a line that may fail.
+
+    ``transport``: one, or several with commas between, of which it begins with the first.
+    """
     auth = {"rooms": ["kitchen"], **options.pop("auth", {})}
-    return node.connect(line.url, transports=[transport], auth=auth, **AGAIN, **options)
+    return node.connect(line.url, transports=transport.split(","), auth=auth, **AGAIN, **options)
 
 
 def beside(server: Running, node: Driver, **options: Any) -> Client:
@@ -117,7 +120,7 @@ def test_what_was_sent_during_a_cut_of_three_seconds_arrives_once_and_in_order(
     assert other.relayed() == ["and back"]
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("transport", [*TRANSPORTS, "polling,websocket"])
 def test_a_burst_may_be_cut_at_any_byte(
     server: Running, node: Driver, line: Line, transport: str
 ) -> None:
@@ -144,6 +147,31 @@ def test_a_burst_may_be_cut_at_any_byte(
     reports = [each for each in client.reports if each["type"] == "connect"]
     assert len(reports) > 4, "it was hardly ever cut"
     assert {report["id"] for report in reports} == {client.id}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_cut_between_an_event_and_its_attachments_tears_nothing_apart(
+    server: Running, node: Driver, line: Line, transport: str
+) -> None:
+    other, client = beside(server, node), over(line, node, transport)
+    chance = random.Random(f"attachments {transport}")
+    # At random, too: what goes over Werkzeug is compressed.
+    data = {"number": SEQ, "blobs": [chance.randbytes(300), chance.randbytes(300)]}
+    sent = 0
+    for _ in range(8):
+        line.cut_after(chance.randrange(9_000))
+        other.burst("#rtcio:message", other.envelope(client, data), count=10, start=sent)
+        other.burst("say", "kitchen", data, count=10, start=sent)
+        sent += 10
+        client.wait_for("said", count=sent)
+        client.wait_for("#rtcio:message", count=sent)
+    line.mend()
+    other.fence(client)
+    meant = [{**data, "number": number} for number in range(sent)]
+    assert client.relayed() == meant
+    assert said(client) == meant
+    assert len([each for each in client.reports if each["type"] == "connect"]) > 2
+    assert {each["id"] for each in client.reports if each["type"] == "connect"} == {client.id}
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -220,6 +248,61 @@ def test_it_works_with_the_messagepack_parser(node: Driver) -> None:
         assert other.relayed() == [b"kept"]
         assert other.received("#rtcio:message")[0][0]["source"] == client.id
         forget_all(server, node)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "command-line", "flask-rtcio-run", "flask-run", "gunicorn-gevent",
+        "gunicorn-geventwebsocket", "pywsgi", "pywsgi-geventwebsocket",
+    ],
+)  # fmt: skip
+def test_it_works_however_the_server_runs(node: Driver, way: str) -> None:
+    with (
+        running(way, "recovering", connection_state_recovery=True) as server,
+        Line(server.port) as line,
+    ):
+        other = beside(server, node)
+        clients = [over(line, node, transport) for transport in TRANSPORTS]
+        other.emit("say", "kitchen", 0)
+        for client in clients:
+            client.wait_for("said")
+        line.cut()
+        for client in clients:
+            client.wait("disconnect")
+            other.relay(client, "missed")
+            client.emit("#rtcio:message", {"target": other.id, "data": "kept"})
+        other.emit("say", "kitchen", 1)
+        other.call("echo", 1)
+        line.mend()
+        for client in clients:
+            back(client)
+            other.fence(client)
+            assert client.relayed() == ["missed"]
+            assert said(client) == [0, 1]
+            client.fence(other)
+        assert other.relayed() == ["kept", "kept"]
+        forget_all(server, node)
+
+
+def test_the_public_server_has_it_on(node: Driver) -> None:
+    with running("public-server") as server, Line(server.port) as line:
+        ann, bob = (
+            node.connect(url, transports=["websocket"], **AGAIN) for url in (server.url, line.url)
+        )
+        for client in (ann, bob):
+            client.emit("join-room", {"roomId": "tea", "name": "of the tests"})
+            client.wait_for("join-ok")
+        line.cut()
+        bob.wait("disconnect")
+        ann.emit("chat-message", {"roomId": "tea", "text": "missed"})
+        ann.relay(bob, "missed")
+        line.mend()
+        back(bob)
+        ann.fence(bob)
+        assert bob.relayed() == ["missed"]
+        assert [args[0]["text"] for args in bob.received("chat-message")] == ["missed"]
+        assert ann.received("user-connected")[-1][0]["id"] == bob.id
 
 
 def test_all_namespaces_of_a_connection_come_back(

@@ -11,6 +11,7 @@ import redis
 import socketio
 
 from tests.integration.clients import SEQ, Driver
+from tests.integration.line import Line
 from tests.integration.servers import DEADLINE, Running, free_port, running
 
 
@@ -143,3 +144,43 @@ def test_a_program_without_clients_emits_through_redis(pair: list, redis_url: st
     outside.emit("said", {"words": "from outside"}, room="kitchen")
     for client in pair:
         assert client.wait_for("said") == [{"words": "from outside"}]
+
+
+def test_who_is_away_from_one_process_misses_nothing_from_another(
+    redis_url: str, node: Driver
+) -> None:
+    environ, options = {"RTCIO_TEST_REDIS": redis_url}, {"connection_state_recovery": True}
+    with (
+        running("listen", "recovering", environ=environ, **options) as one,
+        running("listen", "recovering", environ=environ, **options) as two,
+        Line(one.port) as line,
+    ):
+        again = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 200}
+        auth = {"rooms": ["kitchen"]}
+        client = node.connect(line.url, transports=["websocket"], auth=auth, **again)
+        other = node.connect(two.url, transports=["websocket"], auth=auth)
+        client.fence(other)
+        other.fence(client)
+        line.cut()
+        client.wait("disconnect")
+        assert other.wait_for("#rtcio:peer-left") == [{"id": client.id}]
+        other.burst("#rtcio:message", other.envelope(client, SEQ), count=20)
+        other.burst("say", "kitchen", SEQ, count=20)
+        client.burst("#rtcio:message", {"target": other.id, "data": SEQ}, count=20)
+        other.call("echo", 1)
+        line.mend()
+        assert client.wait("connect", count=2)["recovered"]
+        other.fence(client)
+        client.fence(other)
+        assert client.relayed() == list(range(20))
+        assert [args[0] for args in client.received("said")] == list(range(20))
+        assert other.relayed() == list(range(20))
+        assert {args[0]["source"] for args in other.received("#rtcio:message")[1:]} == {client.id}
+        line.cut()
+        client.wait("disconnect", count=2)
+        # Put out by the other process while away, it does not come back.
+        two.get_json(f"/do/disconnect?sid={client.id}")
+        one.eventually("/stats", lambda stats: (stats["connected"], stats["away"]) == (0, 0))
+        line.mend()
+        assert not client.wait("connect", count=3)["recovered"]
+        node.forget_all()

@@ -6,6 +6,7 @@ What a whole process logs while clients call and misbehave: `integration/test_lo
 from __future__ import annotations
 
 import ast
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -192,6 +193,32 @@ def test_a_logger_need_not_be_pythons() -> None:
     plain = Plain()
     UpstreamLogger(plain).info("%s: closing", ID)
     assert plain.said == [("%s: closing", "EaNiUP...")]
+
+
+def test_the_formatter_of_the_guide_writes_a_line_of_json_with_the_fields() -> None:
+    guide = (PACKAGE.parent / "docs/deployment.md").read_text()
+    (program,) = (each for each in guide.split("```") if "class JsonLines" in each)
+    names: dict[str, Any] = {}
+    exec(program[program.index("import") : program.index("handler =")], names)
+    shelf = Shelf()
+    tell(shelf.logger, "%(rtcio_event)s", sid=ID, event="a\nb")
+    try:
+        raise ValueError("theirs")
+    except ValueError:
+        shelf.logger.exception("failed")
+    told, failed = (names["JsonLines"]().format(each) for each in shelf.records)
+    assert (
+        json.loads(told).items()
+        >= {
+            "level": "DEBUG",
+            "logger": "shelf",
+            "message": r"a\nb",
+            "rtcio_event": r"a\nb",
+            "rtcio_sid": "EaNiUP...",
+        }.items()
+    )
+    assert json.loads(failed)["exception"].endswith("ValueError: theirs")
+    assert "\n" not in told + failed
 
 
 # -- the modules -----------------------------------------------------------------------------------

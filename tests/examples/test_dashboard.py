@@ -107,6 +107,14 @@ def test_it_asks_for_every_metric_that_a_server_tells(told: dict[str, set[str]])
     assert ours - ASKED == set()
 
 
+def test_the_guides_alarms_are_about_metrics_that_there_are(told: dict[str, set[str]]) -> None:
+    guide = (EXAMPLES.parent / "docs/deployment.md").read_text()
+    alarms = re.findall(r"^\| `([^`]*rtcio_[^`]*[>=] [^`]*)` \|", guide, re.MULTILINE)
+    assert len(alarms) >= 4
+    for alarm in alarms:
+        assert {each.name for each in selectors(alarm)} <= set(told), alarm
+
+
 @pytest.mark.parametrize("panel", CHARTS, ids=ids)
 def test_labels_are_those_of_the_metrics(panel: dict[str, Any], told: dict[str, set[str]]) -> None:
     for target in panel["targets"]:

@@ -20,7 +20,7 @@ app = Flask(__name__)
 app.secret_key = os.environ.get("SECRET_KEY", os.urandom(16))
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "sqlite://")
 db = SQLAlchemy(app)
-server = Server(app=app)
+server = Server(app=app, connection_state_recovery=True)  # a dropped connection keeps its seat
 
 
 class Membership(db.Model):

@@ -27,7 +27,7 @@ def servers_for(socket):
 
 
 app = Flask(__name__)
-server = Server(app=app, cors_allowed_origins=ORIGINS)
+server = Server(app=app, cors_allowed_origins=ORIGINS, connection_state_recovery=True)
 lobby = Lobby(server, ice_servers=servers_for)  # answers "ask-ice"; rooms and presence too
 
 

@@ -524,6 +524,28 @@ def test_after_the_time_there_is_a_fresh_session() -> None:
     end_all(server, phone)
 
 
+def test_the_time_of_an_earlier_loss_does_not_end_a_later_wait(server: Server) -> None:
+    recovery = server.recovery
+    assert recovery is not None
+    due: list[Any] = []
+    recovery.later = lambda seconds, do, *args: due.append((do, args))
+    phone = in_room(server)
+    sid = phone.sid
+    phone.lose()
+    phone.come_back()
+    phone.lose()
+    first, second = (args for do, args in due if do == recovery._expire)
+    recovery._expire(*first)
+    phone.come_back()
+    assert phone.sid == sid and phone.recovered
+    recovery._expire(*second)
+    phone.lose()
+    recovery._expire(*due[-1][1])
+    phone.come_back()
+    assert phone.sid != sid and not phone.recovered
+    end_all(server, phone)
+
+
 def test_who_leaves_on_purpose_is_gone_at_once(server: Server) -> None:
     told = life(server)
     phone = in_room(server)
@@ -653,6 +675,19 @@ def test_who_needs_more_than_was_kept_gets_a_fresh_session(way: Callable[[Phone]
     assert phone.received() == [], "no part of what it missed"
     assert server.manager.member(sid, "/") is None
     assert [each[0] for each in told].count("disconnect") == 1
+    end_all(server, phone)
+
+
+def test_the_app_is_not_asked_about_a_return_that_cannot_be() -> None:
+    server = new_server(recovery={"skip_middlewares": False, "max_recovery_bytes": 1000})
+    asked: list[bool] = []
+    server.use(lambda socket: asked.append(socket.recovered))
+    phone = in_room(server)
+    phone.lose()
+    for _ in range(3):
+        server.emit("e", "x" * 400, to="tea")
+    phone.come_back()
+    assert asked == [False, False]
     end_all(server, phone)
 
 

@@ -231,6 +231,26 @@ def test_a_kick_while_the_app_is_asked_wins() -> None:
     assert again.sid != line.sid
 
 
+def test_what_is_needed_may_be_let_go_while_the_app_is_asked() -> None:
+    server = new_server(recovery={"skip_middlewares": False, "max_recovery_bytes": 1000})
+    slow = Slow(server)
+    line = Line(server).connected()
+    member = server.manager.member(line.sid, "/")
+    line.close()
+    until(lambda: member.stage is Stage.AWAY)
+    slow.hold("connect")
+    again = Line(server, line.key())
+    assert slow.reached["connect"].wait(DEADLINE)
+    for _ in range(3):
+        server.emit("e", "x" * 400, to=line.sid)
+    slow.release("connect")
+    again.connected()
+    assert again.sid != line.sid
+    assert server.manager.member(line.sid, "/") is None
+    server.emit("e", "new", to=again.sid)
+    again.read_until(lambda: again.events == [["e", "new"]])
+
+
 def test_the_old_connection_may_be_lost_while_the_app_is_asked_about_the_new_one() -> None:
     server = new_server(recovery={"skip_middlewares": False})
     slow = Slow(server)

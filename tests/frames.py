@@ -30,8 +30,9 @@ def header(first: int, length: int, *, mask_bit: int = 0x80) -> bytes:
     return struct.pack("!BBQ", first, mask_bit | 127, length)
 
 
-def upgrade_request(path: str = "/") -> bytes:
+def upgrade_request(path: str = "/", more: str = "") -> bytes:
+    """The opening handshake; `more` are further header lines."""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{more}\r\n"
     ).encode()

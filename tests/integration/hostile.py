@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from types import TracebackType
 
 from tests.frames import header, masked, upgrade_request
@@ -17,16 +18,38 @@ KEPT = 1 << 16  # bytes of what comes back while `push` sends
 PATH = "/socket.io/?EIO=4&transport=websocket"
 
 
-class Hostile:
-    """One connection. ``window``: bytes of its receive buffer, for one that does not read."""
+@dataclass(frozen=True)
+class Fate:
+    """What became of an attacker: ``closed``, ``refused``, or it ``stays``.
 
-    def __init__(self, port: int, *, sid: str | None = None, window: int | None = None) -> None:
+    ``code``: WebSocket's close code, or the HTTP status that refused it; `None`: TCP just ended.
+    """
+
+    end: str
+    code: int | None = None
+
+    def __str__(self) -> str:
+        return self.end if self.code is None else f"{self.end}, {self.code}"
+
+
+STAYS = Fate("stays")
+
+
+class Hostile:
+    """One connection. ``window``: bytes of its receive buffer, for one that does not read.
+
+    ``more``: further header lines of its handshake.
+    """
+
+    def __init__(
+        self, port: int, *, sid: str | None = None, window: int | None = None, more: str = ""
+    ) -> None:
         self.sock = socket.socket()
         if window is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         self.sock.settimeout(DEADLINE)
         self.sock.connect(("127.0.0.1", port))
-        self.sock.sendall(upgrade_request(PATH + (f"&sid={sid}" if sid else "")))
+        self.sock.sendall(upgrade_request(PATH + (f"&sid={sid}" if sid else ""), more))
         self._read = b""
         while b"\r\n\r\n" not in self._read:
             more = self.sock.recv(4096)
@@ -46,6 +69,9 @@ class Hostile:
         traceback: TracebackType | None,
     ) -> None:
         self.sock.close()
+
+    def fileno(self) -> int:
+        return self.sock.fileno()
 
     # -- as a client would ---------------------------------------------------------------------
 
@@ -124,16 +150,28 @@ class Hostile:
             self.sock.settimeout(DEADLINE)
         return sent, False
 
+    def fate(self, seconds: float) -> Fate:
+        """What becomes of it within so many seconds; what else comes is thrown away."""
+        end = time.monotonic() + seconds
+        try:
+            while (left := end - time.monotonic()) > 0:
+                self.sock.settimeout(left)
+                opcode, payload = self.frame()
+                if opcode == 8:
+                    return Fate("closed", int.from_bytes(payload[:2], "big"))
+                if opcode == -1:
+                    return Fate("closed")
+        except TimeoutError:
+            pass
+        finally:
+            self.sock.settimeout(DEADLINE)
+        return STAYS
+
     def closed_with(self) -> int | None:
         """The code that the server closes with; `None` when TCP just ends."""
-        end = time.monotonic() + DEADLINE
-        while time.monotonic() < end:
-            opcode, payload = self.frame()
-            if opcode == 8:
-                return int.from_bytes(payload[:2], "big")
-            if opcode == -1:
-                return None
-        raise AssertionError("still open")
+        fate = self.fate(DEADLINE)
+        assert fate is not STAYS, "still open"
+        return fate.code
 
 
 def announced(length: int, *, opcode: int = 1) -> bytes:

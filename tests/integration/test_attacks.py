@@ -7,25 +7,22 @@ to read about it in the log.
 
 from __future__ import annotations
 
-import json
 import resource
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.frames import masked, upgrade_request
+from tests.frames import masked
+from tests.integration import attacks
+from tests.integration.attacks import MB, Scene
 from tests.integration.bystanders import Bystanders
-from tests.integration.hostile import PATH, Hostile, announced
+from tests.integration.hostile import STAYS, Fate, Hostile
 from tests.integration.raw import RawPolling
 from tests.integration.servers import Running, assert_clean, running
-
-MB = 1_000_000
 
 #: Bytes that an attack may cost the server while it lasts.
 BOUND = 16 * MB
@@ -64,14 +61,18 @@ class Target:
         rise = self.memory("VmHWM") - started_with
         report = self.bystanders.report()
         print(f"memory +{rise / MB:.1f} MB, {report}")
-        assert report["strange"] == []
-        assert report["relayed"] > 0
+        assert report["strange"] == [] and report["cut"] is None
+        assert report["relayed"] > 0 and report["lost"] == 0
         assert rise < bound, f"{rise / MB:.1f} MB more"
         self.server.eventually(
             "/census", lambda census: census["greenlets"] <= before["greenlets"] + 2
         )
         assert self.server.get_json("/census")["pid"] == before["pid"]
         assert_clean(self.server.log(mark))
+
+    def scene(self) -> Scene:
+        """For one of `attacks`."""
+        return Scene(self.port, self.bystanders.sids)
 
     def counts(self, kind: str) -> Callable[[str], int]:
         """How much more was counted since now, by name, in `closed` or `dropped`."""
@@ -107,28 +108,25 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
 
 
 def test_a_frame_of_200_mb_is_refused_by_its_header(target: Target) -> None:
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.join()
-        sent, hung_up = hostile.push([announced(200 * MB), *repeat(bytes(65536), 3000)])
-        assert hung_up and sent < 20 * MB
-        assert hostile.closed_with() in (1009, None)
+    with target.unharmed(), target.scene() as scene:
+        fate = attacks.frame_of_200_mb(scene)
+        assert fate in (Fate("closed", 1009), Fate("closed")) and scene.sent < 20 * MB
 
 
 def test_a_frame_of_a_tebibyte_is_refused_by_its_header(target: Target) -> None:
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.sock.sendall(announced(1 << 40, opcode=2) + b"the first of them")
-        assert hostile.closed_with() == 1009
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.frame_of_a_tebibyte(scene) == Fate("closed", 1009)
 
 
 def test_fragments_of_300_mb_are_refused_by_their_sum(target: Target) -> None:
-    fragment = masked(0, bytes(60_000), fin=False)
-    with target.unharmed(), Hostile(target.port) as hostile:
-        sent, hung_up = hostile.push([masked(1, b"4", fin=False), *repeat(fragment, 5000)])
-        assert hung_up and sent < 20 * MB
-        assert hostile.closed_with() in (1009, None)
+    with target.unharmed(), target.scene() as scene:
+        fate = attacks.fragments_of_300_mb(scene)
+        assert fate in (Fate("closed", 1009), Fate("closed")) and scene.sent < 20 * MB
 
 
 def test_a_deflate_bomb_is_not_inflated(target: Target) -> None:
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.deflate_bomb(scene) in (Fate("closed", 1002), Fate("closed"))
     with target.unharmed(), Hostile(target.port) as hostile:
         hostile.sock.sendall(masked(1, b"\xec\xc1\x01\x01\x00\x00\x00\x80", rsv=4))
         assert hostile.closed_with() == 1002
@@ -136,10 +134,8 @@ def test_a_deflate_bomb_is_not_inflated(target: Target) -> None:
 
 @pytest.mark.parametrize("namespace", ["", "/calls,"])
 def test_ten_billion_attachments_are_not_awaited(target: Target, namespace: str) -> None:
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.join()
-        hostile.say(f'459999999999-{namespace}["x",{{"_placeholder":true,"num":0}}]')
-        assert hostile.closed_with() == 1002
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.ten_billion_attachments(scene, namespace) == Fate("closed", 1002)
 
 
 @pytest.mark.parametrize("opening, closing", ["[]", ('{"a":', "}")], ids=["lists", "objects"])
@@ -147,22 +143,14 @@ def test_ten_billion_attachments_are_not_awaited(target: Target, namespace: str)
 def test_json_100_000_levels_deep_ends_its_own_connection(
     target: Target, relayed: bool, opening: str, closing: str
 ) -> None:
-    deep = opening * 100_000 + "1" + closing * 100_000
-    with target.unharmed(), Hostile(target.port) as hostile:
-        sid = hostile.join()
-        if relayed:
-            envelope = f'{{"source":"{sid}","target":"{target.bystanders.sids[0]}","data":{deep}}}'
-            hostile.say(f'42["#rtcio:message",{envelope}]')
-        else:
-            hostile.say(f'42["count",{deep}]')
-        assert hostile.closed_with() == 1002
+    with target.unharmed(), target.scene() as scene:
+        fate = attacks.deep_json(scene, opening, closing, relayed=relayed)
+        assert fate == Fate("closed", 1002)
 
 
 def test_a_poll_of_16_000_packets_is_refused(target: Target) -> None:
-    with target.unharmed(), RawPolling(target.server) as hostile:
-        hostile.join()
-        assert hostile.post(*repeat('42["count","polled",1]', 16_000)) == 400
-        assert hostile.post("3") == 400
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.poll_of_16_000_packets(scene) == Fate("refused", 400)
         assert target.server.get_json("/counted/polled") == []
 
 
@@ -171,19 +159,9 @@ def test_a_poll_of_16_000_packets_is_refused(target: Target) -> None:
 
 def test_a_peer_that_reads_nothing_is_closed_at_the_bound(target: Target) -> None:
     closed = target.counts("closed")
-    with (
-        target.unharmed(),
-        Hostile(target.port, window=4096) as deaf,
-        Hostile(target.port) as talker,
-    ):
-        sid, source = deaf.join(), talker.join()
-        envelope = {"source": source, "target": sid, "data": {"description": "x" * 100_000}}
-        for _ in range(120):
-            talker.say("42" + json.dumps(["#rtcio:message", envelope]))
-        # The last of them are for nobody, which is no fault of whoever sends them.
-        target.server.eventually("/stats", lambda _: closed("slow-reader") == 1)
-        talker.say('42["count","talker",1]')
-        target.server.eventually("/counted/talker", lambda counted: counted != [])
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.reads_nothing(scene).end == "closed"
+        assert closed("slow-reader") == 1
 
 
 # -- in another's name ----------------------------------------------------------------------------
@@ -191,37 +169,26 @@ def test_a_peer_that_reads_nothing_is_closed_at_the_bound(target: Target) -> Non
 
 def test_forged_sources_and_rooms_as_targets_reach_nobody(target: Target) -> None:
     dropped = target.counts("dropped")
-    a, b = target.bystanders.sids
-    with target.unharmed(), Hostile(target.port) as hostile:
-        sid = hostile.join()
-        for envelope in (
-            {"source": a, "target": b, "data": {}},
-            {"source": b, "target": b, "data": {}},
-            {"target": b, "data": {}},
-            {"source": sid, "target": "hall", "data": {}},
-            {"source": sid, "target": ["hall"], "data": {}},
-            {"source": sid, "target": None, "data": {}},
-        ):
-            hostile.say("42" + json.dumps(["#rtcio:message", envelope]))
-        hostile.say('42["count","forger",1]')
-        target.server.eventually("/counted/forger", lambda counted: counted == [1])
+    with target.unharmed():
+        for attack in (attacks.forged_source, attacks.room_as_target):
+            with target.scene() as scene:
+                assert attack(scene) is STAYS
         assert sum(map(dropped, target.server.get_json("/stats")["dropped"])) == 6
 
 
 def test_reserved_events_reach_no_handler(target: Target) -> None:
-    names = "connect connection connect_error disconnect disconnecting newListener removeListener"
-    with target.unharmed(), Hostile(target.port) as hostile:
+    with target.scene() as scene, target.unharmed():
         dropped = target.counts("dropped")
-        sid = hostile.join()
-        for name in (*names.split(), "__disconnect_final", "*"):
-            hostile.say("42" + json.dumps([name, "transport close"]))
-        # Shown to have been handled below: a connection's events are handled in order.
-        hostile.say("42[7]", '42[{"a":1}]', "42[null]", "42[]", '42["count","reserver",1]')
-        target.server.eventually("/counted/reserver", lambda counted: counted == [1])
-        for key in (sid, *(f"any:{name}" for name in (*names.split(), "__disconnect_final", "*"))):
+        # A connection's events are handled in order: what it said last was answered.
+        assert attacks.reserved_events(scene) is STAYS
+        for key in (scene.sid, *(f"any:{name}" for name in attacks.RESERVED)):
             assert target.server.get_json(f"/counted/{key}") == []
         assert dropped("reserved-event") == 13
-
+    # It was in their room, so now they hear of it.
+    heard: list[str] = []
+    while len(heard) < 2:
+        heard += target.bystanders.report()["strange"]
+    assert heard == [f'42["#rtcio:peer-left",{{"id":"{scene.sid}"}}]'] * 2
 
 # -- floods ---------------------------------------------------------------------------------------
 
@@ -232,29 +199,20 @@ def test_reserved_events_reach_no_handler(target: Target) -> None:
     ids=["PING", "PONG", "empty fragments"],
 )
 def test_a_flood_of_frames_that_say_nothing_is_survived(target: Target, frame: bytes) -> None:
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.join()
-        hostile.push([masked(1, fin=False), *repeat(frame * 1000, 10_000)], seconds=1.5)
+    with target.unharmed(), target.scene() as scene:
+        attacks.frames_that_say_nothing(scene, frame)
 
 
 def test_a_flood_of_pings_whose_pongs_nobody_reads_is_survived(target: Target) -> None:
-    flood = masked(9, b"p" * 125) * 1000
-    with target.unharmed(), Hostile(target.port, window=4096) as hostile:
-        hostile.sock.settimeout(1)
-        end = time.monotonic() + 1.5
-        try:
-            while time.monotonic() < end:
-                hostile.sock.sendall(flood)
-        except OSError:  # the server reads no more, or has hung up
-            pass
+    with target.unharmed(), target.scene() as scene:
+        attacks.pings_whose_pongs_nobody_reads(scene)
 
 
 @pytest.mark.parametrize("packet", ["", "9", "7x", "2", "5", "47", "49[]", "4x", "4", "⊥"])
 def test_packets_of_unknown_types_end_their_own_connection(target: Target, packet: str) -> None:
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.join()
-        hostile.push(repeat(masked(1, packet.encode()), 10_000))
-        assert hostile.closed_with() in (1002, None)
+    with target.unharmed(), target.scene() as scene:
+        fate = attacks.packets_of_an_unknown_type(scene, packet)
+        assert fate in (Fate("closed", 1002), Fate("closed"))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -282,21 +240,15 @@ def test_probes_that_are_repeated_change_nothing(target: Target) -> None:
 
 def test_connect_that_is_repeated_makes_one_socket(target: Target) -> None:
     before = target.server.get_json("/stats")["connected"]
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.join()
-        hostile.push(repeat(masked(1, b"40"), 900), seconds=5)
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.connect_repeated(scene) is STAYS
         assert target.server.get_json("/stats")["connected"] == before + 1
-        hostile.say('42["count","connecter",1]')
-        target.server.eventually("/counted/connecter", lambda counted: counted == [1])
 
 
 def test_thousands_of_namespaces_are_refused(target: Target) -> None:
     before = target.server.get_json("/stats")["connected"]
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.join()
-        packets = [masked(1, f"40/n{number},".encode()) for number in range(900)]
-        hostile.push([*packets, masked(1, b'42["count","joiner",1]')], seconds=5)
-        target.server.eventually("/counted/joiner", lambda counted: counted == [1])
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.namespaces_without_end(scene) is STAYS
         assert target.server.get_json("/stats")["connected"] == before + 8
 
 
@@ -326,25 +278,17 @@ def test_a_burst_of_1300_is_only_delayed(target: Target) -> None:
 
 
 def test_a_flood_of_events_is_slowed_down_and_ended_after_ten_seconds(target: Target) -> None:
-    def events() -> Iterator[bytes]:
-        for start in range(0, 10**9, 100):
-            yield b"".join(
-                masked(1, f'42["count","flood",{number}]'.encode())
-                for number in range(start, start + 100)
-            )
-
     closed = target.counts("closed")
-    with target.unharmed(), Hostile(target.port) as hostile:
-        hostile.join()
+    with target.unharmed(), target.scene() as scene:
         began = time.monotonic()
-        sent, hung_up = hostile.push(events(), seconds=40)
+        assert attacks.events_without_end(scene).end == "closed"
         lasted = time.monotonic() - began
-        assert hung_up and lasted > 8
+        assert lasted > 8
         assert closed("flood") == 1
     counted = target.server.eventually("/counted/flood", lambda counted: len(counted) > 1000)
     assert counted == list(range(len(counted)))
     assert len(counted) < 1000 + 100 * (lasted + 1)  # on a starved machine ten seconds last longer
-    assert sent < 8 * MB  # the rest waits with the sender: in its kernel's buffers, and ours
+    assert scene.sent < 8 * MB  # the rest waits with the sender: in its kernel's buffers, and ours
 
 
 def test_what_waits_for_a_handler_is_bounded_and_not_lost(target: Target) -> None:
@@ -369,16 +313,7 @@ def test_what_waits_for_a_handler_is_bounded_and_not_lost(target: Target) -> Non
 def test_5000_connections_that_never_speak_cost_their_idle_memory(target: Target) -> None:
     number = 5000
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > number + 500, "raise `ulimit -n`"
-    request = upgrade_request(PATH)
-    with ExitStack() as stack, target.unharmed(bound=BOUND + number * IDLE):
-        for _ in range(number // 50):
-            batch = []
-            for _ in range(50):
-                sock = stack.enter_context(socket.create_connection(("127.0.0.1", target.port)))
-                sock.settimeout(20)
-                sock.sendall(request)
-                batch.append(sock)
-            for sock in batch:
-                assert sock.recv(4096).startswith(b"HTTP/1.1 101")
+    with target.unharmed(bound=BOUND + number * IDLE), target.scene() as scene:
+        assert attacks.silent_connections(scene, number) is STAYS
         assert target.server.get_json("/stats")["connections"] == number + 2
     target.server.eventually("/stats", lambda stats: stats["connections"] == 2)

@@ -68,10 +68,9 @@ def release() -> str:
     return "ok"
 
 
-@server.on("connect")
-def connect(sid: str, environ: dict[str, Any], auth: Any = None) -> None:
-    if isinstance(auth, dict) and isinstance(auth.get("room"), str):
-        server.enter_room(sid, auth["room"])
+@server.on("join")
+def join(sid: str, room: str) -> None:
+    server.enter_room(sid, room)
 
 
 @server.on("count")

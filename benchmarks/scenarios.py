@@ -18,7 +18,7 @@ from functools import partial
 from benchmarks import wire
 from benchmarks.accounting import cpu_ns, memory_bytes, settle
 from benchmarks.clients import PATIENCE, Client, Pool, Void
-from benchmarks.returns import Sessions
+from benchmarks.returns import ROOM, Sessions
 from benchmarks.traffic import SAID, Court, Enough, Talk, open_pairs, paced, wave
 
 Figures = dict[str, float]
@@ -219,7 +219,7 @@ def recovery(subject: Subject, scale: Scale) -> Turns:
     What is emitted while they are away is counted by itself: that is neither.
     """
     pool = subject.pool()
-    _part_and_meet(pool, subject, scale.recoveries // 10, 0)  # warms up
+    _part_and_meet(pool, subject, max(ROOM, scale.recoveries // 10), 0)  # warms up
     empty = memory_bytes(subject.pid)
     yield _part_and_meet(pool, subject, scale.recoveries, empty)
 

@@ -179,7 +179,7 @@ def test_a_server_that_mixes_up_one_session_gets_no_figure(
     contestant = Contestant("spoiling", "spoiling", command)
     with Server(contestant, tmp_path / "log", None, recovery=True) as server:
         subject = Subject("spoiling", server.port, server.pid, bare=False)
-        rota = Rota(scenarios.recovery, [(subject, Scale(recoveries=40))])
+        rota = Rota(scenarios.recovery, [(subject, Scale(recoveries=36))])
         rota.run()
     if reason is None:
         assert rota.voids == {} and rota.samples["spoiling"]

@@ -9,11 +9,13 @@ import signal
 import sys
 from pathlib import Path
 
+from benchmarks import attacks
 from benchmarks.contestants import CONTESTANTS, HERE, install_node_packages
-from benchmarks.report import write
+from benchmarks.report import about, write
 from benchmarks.run import FIGURES, Plan, run
 from benchmarks.scenarios import Scale
 
+ATTACKS = "attacks"
 QUICK = Scale(
     turns=2,
     cpu_seconds=0.06,
@@ -30,18 +32,32 @@ def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end with us
     scale = dataclasses.replace(QUICK if options.quick else Scale(), **json.loads(options.scale))
+    figures = tuple(options.figures or _all_figures(options.quick))
     plan = Plan(
         contestants=tuple(CONTESTANTS[name] for name in options.servers),
-        figures=tuple(options.figures or _all_figures(options.quick)),
+        figures=tuple(figure for figure in figures if figure != ATTACKS),
         rounds=options.rounds or (1 if options.quick else 3),
         scale=scale,
         scratch=options.output / "tmp",
     )
     if "node" in options.servers:
         install_node_packages()
-    results = run(plan, lambda line: print(line, file=sys.stderr, flush=True))
-    print(write(results, plan, options.output))
-    return 1 if results.voids else 0
+    voids = False
+    if plan.figures:
+        results = run(plan, _say)
+        print(write(results, plan, options.output))
+        voids = bool(results.voids)
+    if ATTACKS in figures:
+        rows = options.attacks or (attacks.NOBODY, *attacks.ATTACKS)
+        harms = attacks.attack_all(plan.contestants, rows, plan.scratch, _say)
+        print(attacks.write(harms, plan.contestants, about(), options.output))
+    elif not options.figures:
+        _say(f"not measured: {ATTACKS}, which takes some ten minutes (--figures {ATTACKS})")
+    return 1 if voids else 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _all_figures(quick: bool) -> tuple[str, ...]:
@@ -50,12 +66,15 @@ def _all_figures(quick: bool) -> tuple[str, ...]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--figures", nargs="+", choices=FIGURES, metavar="FIGURE",
-                        help=f"of: {', '.join(FIGURES)}; all when not given")  # fmt: skip
+    parser.add_argument("--figures", nargs="+", choices=(*FIGURES, ATTACKS), metavar="FIGURE",
+                        help=f"of: {', '.join(FIGURES)}; all of these when not given; "
+                             f"or {ATTACKS}")  # fmt: skip
     parser.add_argument("--servers", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS),
                         metavar="SERVER", help=f"of: {', '.join(CONTESTANTS)}")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="medians are of so many; 3, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="a rough look within two minutes")
+    parser.add_argument("--attacks", nargs="+", choices=(attacks.NOBODY, *attacks.ATTACKS),
+                        metavar="ATTACK", help="rows of that; all when not given")  # fmt: skip
     parser.add_argument("--output", type=Path, default=HERE / "results", help="a directory")
     parser.add_argument("--scale", default="{}", help="fields of scenarios.Scale to change, JSON")
     return parser

@@ -37,12 +37,12 @@ PLOTS = {
 def write(results: Results, plan: Plan, output: Path) -> str:
     """Writes ``benchmarks.json``, ``table.md`` and an SVG per scenario; returns the table."""
     lines = rows(results.medians())
-    about = _about(results)
-    text = table(lines, plan.contestants, about, results.voids)
+    facts = about(results)
+    text = table(lines, plan.contestants, facts, results.voids)
     output.mkdir(parents=True, exist_ok=True)
     (output / "table.md").write_text(text + "\n")
     document = {
-        "about": about,
+        "about": facts,
         "scale": dataclasses.asdict(plan.scale),
         "figures": [_figure(row, results) for row in lines],
         "void": results.voids,
@@ -103,14 +103,17 @@ def _figure(row: Row, results: Results) -> dict[str, object]:
     }
 
 
-def _about(results: Results) -> dict[str, object]:
-    return {
+def about(results: Results | None = None) -> dict[str, object]:
+    """When, how and on what this was measured."""
+    facts: dict[str, object] = {
         "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "Command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "Machine": f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
         "Versions": ", ".join(_versions()),
-        "Used by other processes meanwhile": f"{results.others:.0%} of the machine",
     }
+    if results is not None:
+        facts["Used by other processes meanwhile"] = f"{results.others:.0%} of the machine"
+    return facts
 
 
 def _processor() -> str:

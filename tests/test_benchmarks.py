@@ -188,6 +188,37 @@ def test_a_server_that_mixes_up_one_session_gets_no_figure(
         assert re.search(reason, rota.voids["spoiling"])
 
 
+def test_the_attacks_are_shown_side_by_side(tmp_path: Path) -> None:
+    attacks = ("frame_of_a_tebibyte", "room_as_target")
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "attacks", "--attacks", *attacks),
+        *("--servers", "listen", "node", "floor", "--output", str(tmp_path)),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "| attack | rtcio_sync, `listen()` | Node socket.io 4.8 |"
+    assert [line.split(" | ")[0] for line in lines[2:4]] == [
+        "| a frame that declares 2^40 bytes",
+        "| a room as target",
+    ]
+    assert (tmp_path / "attacks.md").read_text().strip() == done.stdout.strip()
+    assert not (tmp_path / "table.md").exists()
+
+    cells = json.loads((tmp_path / "attacks.json").read_text())["cells"]
+    assert [(cell["attack"], cell["server"]) for cell in cells] == [
+        (attack, server) for attack in attacks for server in ("listen", "node")
+    ]
+    for cell in cells:
+        assert cell["relayed"] > 0 and cell["lost"] == 0 and cell["cut"] is None
+        assert cell["megabytes"] >= 0 and cell["p99_ms"] > 0
+    attackers = [(cell["attacker"], cell["reached"]) for cell in cells]
+    # Node's relay of the original sends to whatever room is named: both who are in it hear it.
+    assert attackers == [("closed, 1009", 0), ("closed, 1009", 0), ("stays", 0), ("stays", 4)]
+
+
 def test_a_clients_frame_is_masked_and_holds_the_payload() -> None:
     for length in (0, 5, 125, 126, 65535, 65536):
         payload = bytes(range(256)) * 256 + b"!"

@@ -38,7 +38,8 @@ class Scene(ExitStack):
     """A server's port, the sids of two who have done nothing, and the attacker's connections.
 
     ``notice``: seconds to wait for an attacker's end; ``patience``: seconds that an attacker sends
-    what the server does not take. ``seconds`` is how long a flood lasts.
+    what the server does not take. ``seconds`` is how long a
+    flood of frames lasts, ``flood`` how long one of events.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Scene(ExitStack):
         notice: float = NOTICE,
         patience: float = NOTICE,
         seconds: float = 1.5,
+        flood: float = 40.0,
     ) -> None:
         super().__init__()
         self.port = port
@@ -56,6 +58,7 @@ class Scene(ExitStack):
         self.notice = notice
         self.patience = patience
         self.seconds = seconds
+        self.flood = flood
         #: Bytes that the attacker got rid of.
         self.sent = 0
         #: The attacker's sid, where it has one.
@@ -258,7 +261,7 @@ def namespaces_without_end(scene: Scene) -> Fate:
     return _end(hostile) if hung_up else _and_stays(scene, hostile)
 
 
-def events_without_end(scene: Scene, seconds: float = 40.0) -> Fate:
+def events_without_end(scene: Scene) -> Fate:
     def events() -> Iterator[bytes]:
         for start in range(0, 10**9, 100):
             yield b"".join(
@@ -267,7 +270,7 @@ def events_without_end(scene: Scene, seconds: float = 40.0) -> Fate:
             )
 
     hostile = scene.joined()
-    scene.sent, hung_up = hostile.push(events(), seconds)
+    scene.sent, hung_up = hostile.push(events(), scene.flood)
     return _end(hostile) if hung_up else STAYS
 
 
@@ -298,6 +301,6 @@ ATTACKS = {
         Attack("900 namespaces", namespaces_without_end),
         Attack("a flood of PINGs whose PONGs nobody reads", pings_whose_pongs_nobody_reads),
         Attack("a flood of empty fragments", empty_fragments),
-        Attack("a flood of events, 12 s", events_without_end),
+        Attack("a flood of events", events_without_end),
     )
 }

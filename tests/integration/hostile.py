@@ -158,7 +158,7 @@ class Hostile:
                 self.sock.settimeout(left)
                 opcode, payload = self.frame()
                 if opcode == 8:
-                    return Fate("closed", int.from_bytes(payload[:2], "big"))
+                    return Fate("closed", int.from_bytes(payload[:2], "big") or None)
                 if opcode == -1:
                     return Fate("closed")
         except TimeoutError:

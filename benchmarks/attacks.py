@@ -1,0 +1,226 @@
+"""Attacks on every server: what each costs it, and two who have nothing to do with it.
+
+``python -m benchmarks --figures attacks``. Attackers and bystanders are those of the tests
+(`tests.integration`); here nothing is asserted, it is shown. Each attack has a fresh process of
+each server, which has read some large messages before. An attacker who gets no end is given one
+after `PATIENCE` seconds, and the cell says so.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accounting import tree
+from benchmarks.contestants import Contestant, Server
+from tests.integration.attacks import ATTACKS, Scene
+from tests.integration.bystanders import Bystanders
+from tests.integration.hostile import STAYS, Hostile
+
+SERVERS = ("listen", "gunicorn", "node", "plain-gw")
+NOBODY = "nobody"  # a row for comparison
+WATCHED = 2.0  # seconds that an attack is watched at least
+NOTICE = 3.0  # seconds that a server has to take notice of an attacker
+PUSHED = 20.0  # seconds that an attacker goes on sending what is not taken
+FLOOD = 12.0  # seconds that a flood of events lasts, unless it is stopped
+PATIENCE = 60.0  # seconds after which an attacker is stopped
+WARM_UP = f'42["nothing","{"x" * 900_000}"]'
+
+
+@dataclass(frozen=True)
+class Harm:
+    """One cell of the table.
+
+    ``attacker``: what became of it. ``megabytes``: the rise of the resident set at its highest,
+    `None` where the process is gone. ``relayed``, ``lost``, ``p99_ms``, ``cut``: the bystanders'
+    messages. ``reached``: messages that came to them and that neither of them sent.
+    """
+
+    attack: str
+    server: str
+    attacker: str
+    megabytes: float | None
+    relayed: int
+    lost: int
+    p99_ms: float | None
+    reached: int
+    cut: str | None
+
+    def __str__(self) -> str:
+        told = [self.attacker]
+        if self.reached:
+            told.append(f"**reaches others {self.reached} times**")
+        told.append("**the server is gone**" if self.megabytes is None else _rise(self.megabytes))
+        told.append(f"**{self.lost:,} lost**" if self.lost else "0 lost")
+        if self.cut is not None:
+            told.append("**others are cut off**")
+        if self.p99_ms is not None:
+            told.append(f"{self.p99_ms:,.0f} ms" if self.p99_ms >= 10 else f"{self.p99_ms:.1f} ms")
+        return "; ".join(told)
+
+
+def _rise(megabytes: float) -> str:
+    return f"**+{megabytes:.0f} MB**" if megabytes >= 16 else f"+{megabytes:.1f} MB"
+
+
+def title(attack: str) -> str:
+    return "nobody attacks" if attack == NOBODY else ATTACKS[attack].title
+
+
+def attack_all(
+    contestants: Iterable[Contestant],
+    attacks: Iterable[str],
+    scratch: Path,
+    say: Callable[[str], None],
+) -> list[Harm]:
+    """Every attack on every server that can be compared, one after the other."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    found = []
+    for attack in attacks:
+        say(title(attack))
+        for contestant in contestants:
+            if contestant.name in SERVERS:
+                found.append(attack_one(contestant, attack, scratch))
+                say(f"  {contestant.name}: {found[-1]}")
+    return found
+
+
+def attack_one(contestant: Contestant, attack: str, scratch: Path) -> Harm:
+    cores = sorted(os.sched_getaffinity(0))
+    server_core, load_core = cores[:2] if len(cores) > 1 else (None, None)
+    with Server(contestant, scratch / f"{contestant.name}.log", server_core) as server:
+        bystanders = Bystanders(server.port, core=load_core)
+        try:
+            with suppress(AssertionError, OSError), Hostile(server.port) as warming_up:
+                warming_up.join()
+                for _ in range(3):
+                    warming_up.say(WARM_UP)
+                warming_up.say('4299["join","lair"]')
+                warming_up.until("4399[")
+            bystanders.report()
+            memory = _Memory(server.pid)
+            attacker, sid, report = _attack(attack, server.port, bystanders, load_core)
+            # Who was in their room and has left is said to have.
+            own = f'"#rtcio:peer-left",{{"id":"{sid}"}}' if attacker != str(STAYS) else "never"
+            return Harm(
+                attack,
+                contestant.name,
+                attacker,
+                memory.rise() if server.process.poll() is None else None,
+                report["relayed"],
+                report["lost"],
+                report["p99_ms"],
+                sum(own not in each for each in report["strange"]),
+                report["cut"],
+            )
+        finally:
+            bystanders.stop()
+
+
+def _attack(
+    attack: str, port: int, bystanders: Bystanders, core: int | None
+) -> tuple[str, str, dict[str, Any]]:
+    """What became of the attacker, its sid, the bystanders' report from before it leaves."""
+    began = time.monotonic()
+    if attack == NOBODY:
+        time.sleep(WATCHED)
+        return "-", "", bystanders.report()
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_attacker, args=(theirs, attack, port, bystanders.sids, core), daemon=True
+    )
+    process.start()
+    theirs.close()
+    try:
+        ended, sid = "still at it", ""
+        if ours.poll(PATIENCE):
+            with suppress(EOFError):
+                ended, sid = ours.recv()
+        time.sleep(max(0.0, began + WATCHED - time.monotonic()))
+        return ended, sid, bystanders.report()
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _attacker(
+    told: Connection, attack: str, port: int, victims: list[str], core: int | None
+) -> None:
+    """A process of its own, that takes no time from the bystanders; stays until it is killed."""
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    os.nice(10)
+    with Scene(port, victims, notice=NOTICE, patience=PUSHED, flood=FLOOD) as scene:
+        try:
+            ended = str(ATTACKS[attack].run(scene))
+        except (AssertionError, OSError, EOFError) as error:
+            ended = "no answer" if isinstance(error, TimeoutError) else f"{error}"[:40] or "closed"
+        told.send((ended, scene.sid))
+        time.sleep(PATIENCE)
+
+
+class _Memory:
+    """Resident sets of a server's processes: what they have, and the highest since now."""
+
+    def __init__(self, pid: int) -> None:
+        self._before = {}
+        for each in tree(pid):
+            Path(f"/proc/{each}/clear_refs").write_text("5")
+            self._before[each] = self._read(each, "VmRSS:")
+
+    def rise(self) -> float:
+        """Megabytes; of the processes that there were and still are."""
+        rises = 0
+        for each, before in self._before.items():
+            with suppress(FileNotFoundError):
+                rises += self._read(each, "VmHWM:") - before
+        return max(0, rises) / 1e6
+
+    def _read(self, pid: int, figure: str) -> int:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(figure):
+                return int(line.split()[1]) * 1024
+        raise FileNotFoundError(figure)
+
+
+def table(harms: list[Harm], contestants: Iterable[Contestant], about: dict[str, object]) -> str:
+    """A line per attack, a column per server."""
+    cells = {(harm.attack, harm.server): harm for harm in harms}
+    columns = [each for each in contestants if any(each.name == harm.server for harm in harms)]
+    head = ["attack", *(each.title for each in columns)]
+    body = [
+        [title(attack), *(str(cells[attack, each.name]) for each in columns)]
+        for attack in dict.fromkeys(harm.attack for harm in harms)
+    ]
+    text = [f"| {' | '.join(each)} |" for each in (head, ["---"] * len(head), *body)]
+    text += [
+        "",
+        "Each cell: what became of the attacker; how much the server's memory rose; how many of "
+        "two bystanders' messages were lost; how long 99 % of them took at most, from when they "
+        "were due.",
+        "",
+        *(f"{key}: {value}  " for key, value in about.items()),
+    ]
+    return "\n".join(text)
+
+
+def write(
+    harms: list[Harm], contestants: Iterable[Contestant], about: dict[str, object], output: Path
+) -> str:
+    """Writes ``attacks.json`` and ``attacks.md``; returns the table."""
+    text = table(harms, contestants, about)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "attacks.md").write_text(text + "\n")
+    document = {"about": about, "cells": [asdict(harm) for harm in harms]}
+    (output / "attacks.json").write_text(json.dumps(document, indent=1) + "\n")
+    return text

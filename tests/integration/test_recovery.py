@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.integration.clients import SEQ, Client, Driver
 from tests.integration.line import Line
 from tests.integration.raw import RawWebSocket
-from tests.integration.servers import Running, running
+from tests.integration.servers import Running, free_port, running
 
 #: How a client of these tests comes back, in ms.
 AGAIN = {
@@ -443,6 +443,41 @@ def test_after_the_time_there_is_a_fresh_session(node: Driver) -> None:
         line.mend()
         assert client.wait("connect", count=3)["recovered"], "of the fresh one it is"
         forget_all(server, node)
+
+
+def test_after_a_restart_there_is_a_fresh_session_and_the_old_offset_does_no_harm(
+    node: Driver,
+) -> None:
+    """socket.io-client keeps the offset that it has until the fresh session's first event."""
+    port = free_port()
+    options = {"connection_state_recovery": True, "port": port}
+    with Line(port) as line:
+        with running("listen", "recovering", **options) as server:
+            client = over(line, node)
+            sid = client.id
+            for _ in range(3):
+                server.get_json("/do/emit")
+            client.wait_for("said", count=3)
+            line.cut()
+            client.wait("disconnect")
+        with running("listen", "recovering", **options) as server:
+            line.mend()
+            report = client.wait("connect", count=2)
+            assert not report["recovered"] and report["id"] != sid
+            other = beside(server, node)
+            line.cut()
+            client.wait("disconnect", count=2)
+            other.emit("say", "kitchen", "missed")
+            other.relay(report["id"], "missed")
+            other.call("echo", 1)
+            line.mend()
+            again = client.wait("connect", count=3)
+            assert again["recovered"] and again["id"] == report["id"]
+            client.wait_for("said", count=4)
+            client.wait_for("#rtcio:message")
+            assert said(client)[3:] == ["missed"]
+            assert client.relayed() == ["missed"]
+            forget_all(server, node)
 
 
 @pytest.mark.parametrize("how", ["disconnect", "disconnect_sockets"])

@@ -249,7 +249,10 @@ class Connection(Outgoing):
         if self._state is _OPEN:
             self.send(frame_close(self._code))
         # Bytes after a close frame would turn the end of TCP into a reset, as LINGERING explains.
-        self._enter(_LINGERING if self._parser.pending else _LEAVING)
+        leaving = not self._parser.pending
+        if leaving:  # at once: most connections end here, and need no timer for it
+            self.flush()
+        self._enter(_LEAVING if leaving else _LINGERING)
         self._tell()
 
     def _discard(self, data: bytes) -> None:
@@ -282,6 +285,9 @@ class Connection(Outgoing):
         self._state = state
         self.closed = True
         self._flowing = False
+        if state is _LEAVING and self._out is None:
+            self._disconnect()
+            return
         if self._timer is None:
             self._timer = self._turn.loop.timer(CLOSE_TIMEOUT)
             self._timer.start(self._expired)

@@ -17,13 +17,16 @@ from .errors import ProtocolError
 from .logs import about, tell
 from .metrics import Counters
 
-__all__ = ["Callee", "Dispatcher", "first_answer", "raising", "report"]
+__all__ = ["NO_CONTEXT", "Callee", "Dispatcher", "first_answer", "raising", "report"]
 
 log = logging.getLogger(__name__)
 
 #: The sid and the namespace of the socket that something is about; `None`: nobody knows.
 Who = tuple[str, str] | None
 Context = Callable[[Any, str, str, str, tuple[Any, ...]], AbstractContextManager[Any]]
+
+#: The context of a handler that needs none.
+NO_CONTEXT = contextlib.nullcontext()
 
 #: Whether a handler's exception goes to whoever made it run: see `raising`.
 _raising = ContextVar("rtcio_raising", default=False)
@@ -170,7 +173,7 @@ def first_answer(answers: list[Any]) -> Any:
 
 
 def _no_context(*_: Any) -> AbstractContextManager[Any]:
-    return contextlib.nullcontext()
+    return NO_CONTEXT
 
 
 def report(environ: Any, event: str, who: Who, log: logging.Logger = log) -> None:

@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -86,10 +86,9 @@ def init_app(server: Server, app: flask.Flask) -> None:
 # -- contexts: greenlet ----------------------------------------------------------------------------
 
 
-@contextmanager
 def handler_context(
     environ: Any, sid: str, namespace: str, event: str, args: tuple[Any, ...]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """An application context and a request context built from a connection's handshake.
 
     ``request.sid``, ``request.namespace`` and ``request.event`` are there as Flask-SocketIO has
@@ -98,8 +97,19 @@ def handler_context(
     """
     app = environ.get(_APP) if isinstance(environ, dict) else None
     if app is None:
-        yield
-        return
+        return dispatch.NO_CONTEXT
+    return _in_app(app, environ, sid, namespace, event, args)
+
+
+@contextmanager
+def _in_app(
+    app: flask.Flask,
+    environ: dict[str, Any],
+    sid: str,
+    namespace: str,
+    event: str,
+    args: tuple[Any, ...],
+) -> Iterator[None]:
     # A copy: werkzeug puts the request itself into its environ.
     request_environ = {**environ, "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}
     context = app.request_context(request_environ)

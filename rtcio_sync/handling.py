@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import socketio
 from socketio import packet
 
-from .dispatch import Dispatcher, first_answer, raising
+from .dispatch import NO_CONTEXT, Dispatcher, first_answer, raising
 from .engine_socket import Socket as Link
 from .envelope import Drop
 from .events import RESERVED_EVENTS, RtcioEvents
@@ -110,14 +110,18 @@ class Handling(socketio.Server):
         """Calls ``fn(*given)`` in the context of one event of one socket; never raises."""
         environ = self.environ.get(member.eio_sid)
         who = member.sid, member.namespace
+        guarded = self.dispatcher.guarded
 
         def inside() -> Any:
-            with self.dispatcher.context(environ, *who, event, args):
-                return self.dispatcher.guarded(environ, event, fn, *given, who=who)
+            with context:
+                return guarded(environ, event, fn, *given, who=who)
 
         begun = time.perf_counter()
+        context = self.dispatcher.context(environ, *who, event, args)
         try:
-            return self.dispatcher.guarded(environ, event, inside, who=who)
+            if context is NO_CONTEXT:
+                return guarded(environ, event, fn, *given, who=who)
+            return guarded(environ, event, inside, who=who)
         finally:
             self.counters.handlers += 1
             self.counters.handler_seconds += time.perf_counter() - begun
@@ -126,9 +130,30 @@ class Handling(socketio.Server):
 
     def _lost(self, link: Link, reason: str) -> None:
         """A connection is over: peers hear of it now, handlers when their turn comes. # hub"""
-        for member in self.manager.members_of(link.sid):
+        members = self.manager.members_of(link.sid)
+        for member in members:
             self.sessions.leaving(member, reason)
-        link.enqueue(("lost", reason))
+        direct = link.inbox is None and self.eio.async_mode != "threading"
+        if direct and not any(map(self._hears_of_ends, members)):
+            self._handle_eio_disconnect(link.sid, reason)  # no code of the app's: no greenlet
+        else:
+            link.enqueue(("lost", reason))
+
+    def _hears_of_ends(self, member: Member) -> bool:
+        """Whether something of the app's runs when this socket leaves."""
+        if member.socket is not None or self.inbound.late or "_trigger_event" in self.__dict__:
+            return True
+        if self.eio.handlers.get("disconnect") != self._handle_eio_disconnect:
+            return True  # the Admin UI's instrumentation
+        if self.options.async_handlers:
+            return True  # a handler that was spawned a moment ago may still be about to run
+        for namespace in (member.namespace, "*"):
+            handlers = self.handlers.get(namespace, ())
+            if "disconnect" in handlers or "disconnecting" in handlers:
+                return True
+            if namespace in self.namespace_handlers:
+                return True
+        return type(self)._trigger_event is not Handling._trigger_event
 
     def _acknowledged(self, link: Link, namespace: str, id: int, data: list[Any]) -> None:
         """An acknowledgement queues behind nothing: `call` may wait for it in a handler. # hub"""

@@ -281,6 +281,8 @@ class RoomIndex(Manager):
 
     def _participants(self, namespace: str, room: Any) -> dict[str, str]:
         if isinstance(room, (list, tuple, set, frozenset)):
+            if len(room) == 1:
+                return self._participants(namespace, *room)
             merged: dict[str, str] = {}
             for each in room:
                 merged.update(self._participants(namespace, each))
@@ -316,6 +318,18 @@ class RoomIndex(Manager):
                 self._deliver(sid, eio_sid, namespace, self._encode(namespace, arguments, number))
         elif recipients:
             self._emit(event, arguments, namespace, recipients)
+
+    def announce(
+        self, event: str, payload: Any, namespace: str, rooms: list[Any], told: set[str]
+    ) -> set[str]:
+        """Emits to the rooms, without those who were ``told``; returns who is told by now."""
+        everybody = self._participants(namespace, rooms)
+        recipients = [(sid, eio_sid) for sid, eio_sid in everybody.items() if sid not in told]
+        if "emit" in self.__dict__:  # the Admin UI's instrumentation
+            self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
+        elif recipients:
+            self._emit(event, [event, payload], namespace, recipients)
+        return told.union(everybody)
 
     def _emit(
         self, event: str, arguments: list[Any], namespace: str, recipients: list[tuple[str, str]]
@@ -364,6 +378,8 @@ class RoomIndex(Manager):
             member.held.append(pkts)
         elif len(pkts) > 1 and member.link is not None:
             member.link.send_together(pkts)
+        elif member.link is not None:
+            member.link.send(pkts[0])
         else:
             for pkt in pkts:
                 self.server._send_eio_packet(member.eio_sid, pkt)
@@ -441,6 +457,12 @@ class Published(PubSubManager):
             self.basic_leave_room(sid, namespace, room)
         else:
             super().leave_room(sid, namespace, room)
+
+    def announce(
+        self, event: str, payload: Any, namespace: str, rooms: list[Any], told: set[str]
+    ) -> set[str]:
+        self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
+        return told.union(self._participants(namespace, rooms))
 
     def publish_relay(self, message: dict[str, Any]) -> bool:
         self._publish(

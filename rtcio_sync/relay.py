@@ -278,21 +278,16 @@ class Relay:
         Called when the loss is noticed and again when the last handler has run: a room that the
         socket was still joining is told then, and nobody twice.
         """
-        if not self.serves(member):
+        if not member.rooms or not self.serves(member):
             return
         told_rooms, told = member.told or (set(), {member.sid})
-        rooms = [room for room in member.rooms or () if room not in told_rooms]
-        if not rooms:
-            return
-        self.manager.emit(
-            RtcioEvents.PEER_LEFT,
-            {"id": member.sid},
-            namespace=member.namespace,
-            room=rooms,
-            skip_sid=list(told),
-        )
-        peers = {sid for sid, _ in self.manager.get_participants(member.namespace, rooms)}
-        member.told = (told_rooms | set(rooms), told | peers)
+        rooms = [room for room in member.rooms if room not in told_rooms]
+        if rooms:
+            payload = {"id": member.sid}
+            told = self.manager.announce(
+                RtcioEvents.PEER_LEFT, payload, member.namespace, rooms, told
+            )
+            member.told = (told_rooms.union(rooms), told)
 
 
 def _share_a_room(one: set[Any] | None, other: set[Any] | None) -> bool:

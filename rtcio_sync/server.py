@@ -358,7 +358,7 @@ class Server(Handling):
 def _logger(name: str, asked: Any) -> Any:
     """The logger for one of upstream's layers; a handler is never added to it."""
     if asked is not None and not isinstance(asked, bool):
-        return UpstreamLogger(asked)
+        return UpstreamLogger(asked) if hasattr(asked, "info") else asked
     logger = logging.getLogger(name)
     if logger.level == logging.NOTSET:  # an app that has set a level of its own knows why
         logger.setLevel(logging.INFO if asked else logging.ERROR)

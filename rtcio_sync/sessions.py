@@ -217,14 +217,15 @@ class Sessions:
         try:
             # A handler that still ran may have joined a room since its peers were told.
             server.relay.peer_left(member)
-            self._tell(member, "disconnecting", reason)
-            self._tell(member, "disconnect", reason)
+            if server._hears_of_ends(member):
+                self._tell(member, "disconnecting", reason)
+                self._tell(member, "disconnect", reason)
         finally:
             server.relay.peer_left(member)
             server.counters.disconnects += 1
             server.counters.reasons[node_reason(reason)] += 1
-            sid, said = member.sid, node_reason(reason)
-            tell(log, _LEFT, sid=sid, namespace=member.namespace, reason=said)
+            spawn, sid, said = server.eio.spawn, member.sid, node_reason(reason)
+            tell(log, _LEFT, spawn=spawn, sid=sid, namespace=member.namespace, reason=said)
             if recovery is not None and recovery.may_return(member, reason):
                 self._park(recovery, member)
             else:

@@ -54,7 +54,7 @@ unit: $(VENV)/.dev
 bench: $(VENV)/.dev $(NODE_BENCH)
 	$(BIN)/python -m benchmarks
 
-# `make fuzz SECONDS=3600`: strange bytes against a real server, for as long as it is told.
+# `make fuzz SECONDS=3600`: strange bytes against real servers, for as long as it is told.
 SECONDS ?= 60
 fuzz: $(VENV)/.dev
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s tests/fuzz --timeout 0

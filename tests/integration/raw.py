@@ -149,11 +149,12 @@ class RawPolling(_Peer):
         with suppress(OSError):
             self.post("1")
 
-    def request(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+    def request(self, method: str, path: str, body: str | bytes | None = None) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=40)
         try:
             headers = {"Content-Type": "text/plain; charset=UTF-8", "Connection": "close"}
-            connection.request(method, path, body.encode() if body is not None else None, headers)
+            encoded = body.encode() if isinstance(body, str) else body
+            connection.request(method, path, encoded, headers)
             response = connection.getresponse()
             return response.status, response.read().decode()
         finally:
@@ -162,6 +163,10 @@ class RawPolling(_Peer):
     def post(self, *packets: str) -> int:
         """Send packets in one request; its HTTP status."""
         return self.request("POST", self._path, SEPARATOR.join(packets))[0]
+
+    def post_bytes(self, body: bytes) -> int:
+        """Send a body that need be no packets; its HTTP status."""
+        return self.request("POST", self._path, body)[0]
 
     def send(self, packet: str | bytes) -> None:
         assert isinstance(packet, str), "an attachment is 'b' and base64 here"

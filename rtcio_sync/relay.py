@@ -41,7 +41,7 @@ _EVENT = b'["#rtcio:message",'
 _END = b"]"
 _AFTER_ROOT = len(_ROOT)
 
-CONNECTED = Stage.CONNECTED
+CONNECTED, AWAY = Stage.CONNECTED, Stage.AWAY
 loads = orjson.loads
 
 
@@ -131,15 +131,21 @@ class Relay:
                         payload["data"]
                     if source == member.sid:
                         target = member.peers[key]
-                        wire = target.link.riding
-                        if wire is not None and target.stage is CONNECTED and target is not member:
-                            if target.session is None:
-                                wire.send(frame_text(message))
-                            else:
-                                self._stamp(target, target.session, message)
-                            counters = self.counters
-                            counters.relayed += 1
-                            counters.relayed_bytes += length
+                        if target.stage is CONNECTED:
+                            wire = target.link.riding
+                            if wire is not None and target is not member:
+                                if target.session is None:
+                                    wire.send(frame_text(message))
+                                else:
+                                    self._stamp(target, target.session, message)
+                                counters = self.counters
+                                counters.relayed += 1
+                                counters.relayed_bytes += length
+                                return
+                        elif target.stage is AWAY:
+                            self._stamp(target, target.session, message)
+                            self.counters.relayed += 1
+                            self.counters.relayed_bytes += length
                             return
                 # No object, a missing field, an unknown target, JSON that only `json` takes:
                 # whatever it is, the ordinary way decides and counts it.
@@ -148,7 +154,10 @@ class Relay:
         self.ordinary(link, message, binary)
 
     def _stamp(self, target: Member, session: Session, message: bytes) -> None:
-        """Sends a relay with its offset behind the envelope, which stays as it is."""
+        """Sends a relay with its offset behind the envelope, which stays as it is.
+
+        For one who is away it is kept, and goes out at the return.
+        """
         server = self.manager.server
         recovery: Recovery = server.recovery
         with server.eio.gate:
@@ -156,7 +165,8 @@ class Relay:
             offset = recovery.spelt(number).encode()
             frame = frame_text(b'%b,"%b"]' % (message.rstrip()[:-1], offset))
             session.keep((number, recovery.now(), frame))
-            target.link.send_frames([frame])
+            if target.stage is CONNECTED:
+                target.link.send_frames([frame])
 
     def _elsewhere(self, link: Socket, message: bytes) -> tuple[int, Member | None]:
         """Where the envelope begins in a packet of another namespace, and its sender there."""

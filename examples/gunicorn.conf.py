@@ -32,8 +32,14 @@ graceful_timeout = 5
 timeout = 30
 
 # Longer than the proxy keeps its connections to us (nginx.conf: 60), so that it is never the one
-# that finds a connection closed under a request of its own.
+# that finds a connection closed under a request of its own. A client that takes longer over the
+# headers of a request is cut off, too: without a proxy, say 5 here.
 keepalive = 75
+
+# Bytes of a request line, number of header fields, bytes of each: over them the request is refused.
+limit_request_line = 4094
+limit_request_fields = 100
+limit_request_field_size = 8190
 
 # A worker that is replaced after so many requests drops all its clients for a moment.
 max_requests = 0

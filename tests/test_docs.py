@@ -152,6 +152,19 @@ def test_named_tests_exist(page: Path) -> None:
         assert name in tests, f"{page.name} names {name}"
 
 
+@pytest.mark.parametrize("name", ["test_attacks.py", "test_before_our_code.py"])
+def test_each_attack_that_is_tested_stands_in_the_table(name: str) -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    tests = re.findall(r"^def (test_\w+)", (ROOT / "tests/integration" / name).read_text(), re.M)
+    assert [each for each in tests if f"`{each}`" not in page] == []
+
+
+def test_the_comparison_is_the_one_that_was_measured() -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    table, _, _ = (ROOT / "benchmarks/results/attacks.md").read_text().partition("\n\n")
+    assert table in page
+
+
 def test_every_example_and_guide_is_listed() -> None:
     listed = (ROOT / "examples/README.md").read_text()
     for file in sorted((ROOT / "examples").iterdir()):
@@ -160,3 +173,24 @@ def test_every_example_and_guide_is_listed() -> None:
     front = (ROOT / "docs/getting-started.md").read_text()
     for guide in ROOT.glob("docs/*.md"):
         assert guide.name == "getting-started.md" or f"({guide.name})" in front, guide.name
+
+
+@pytest.mark.parametrize(
+    "file, line",
+    [
+        ("gunicorn.conf.py", r"^limit_request_line = \d+"),
+        ("gunicorn.conf.py", r"^limit_request_fields = \d+"),
+        ("gunicorn.conf.py", r"^limit_request_field_size = \d+"),
+        ("gunicorn.conf.py", r"^worker_connections = [\d_]+"),
+        ("gunicorn.conf.py", r"^keepalive = \d+"),
+        ("nginx.conf", r"^ +client_header_timeout 10s;"),
+        ("nginx.conf", r"^ +client_body_timeout 10s;"),
+        ("nginx.conf", r"^ +large_client_header_buffers 4 8k;"),
+        ("nginx.conf", r"^ +client_max_body_size 1m;"),
+        ("nginx.conf", r"^ +limit_conn \w+ \d+;"),
+    ],
+)
+def test_an_example_has_the_line_that_security_md_names(file: str, line: str) -> None:
+    assert re.search(line, (ROOT / "examples" / file).read_text(), re.MULTILINE)
+    name = re.findall(r"[a-z]\w+", line)[0]
+    assert f"`{name}`" in (ROOT / "docs/security.md").read_text(), name

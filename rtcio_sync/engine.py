@@ -38,7 +38,8 @@ from engineio.async_drivers import threading as threads
 from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
 from . import takeover, websocket
-from .engine_socket import APART, Packet, Socket, State
+from .engine_packets import Packet
+from .engine_socket import APART, Socket, State
 from .errors import ProtocolError
 from .events import upstream_reason
 from .heartbeat import Heartbeat

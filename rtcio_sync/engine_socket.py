@@ -1,4 +1,4 @@
-"""One Engine.IO connection: its transport, what waits for the client, and what came from it.
+"""One Engine.IO connection: its transport, and what waits for the client.
 
 A `Socket` is driven from two sides: ``# hub`` (a WebSocket's watcher, see `connection`) and
 ``# greenlet`` (a polling request, an app's handler). Nothing here blocks except where a method says
@@ -13,31 +13,26 @@ so, so the hub may call all the rest. Under ``async_mode="threading"`` the green
 
 from __future__ import annotations
 
-import base64
 import enum
 import logging
-import math
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engineio import exceptions, packet, socket
 
 from .connection import Connection
+from .engine_packets import Packet, frame_of, packet_of, size_of
 from .events import CLIENT_CLOSE, PAGE_LEFT
-from .limits import Rate
+from .inbox import INBOX_BYTES, Inbox, Wire
 from .logs import tell
-from .options import Limits
 from .upstream_wire import UpstreamWire, frames_of
-from .websocket import GOING_AWAY, frame_binary, frame_text
-
-Wire = Connection | UpstreamWire
+from .websocket import GOING_AWAY, frame_text
 
 if TYPE_CHECKING:
     from .engine import Server
 
-__all__ = ["Packet", "Socket", "State", "size_of"]
+__all__ = ["Socket", "State"]
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +47,6 @@ NOOP_DELAY = 0.1  # seconds that a poll waits during an upgrade, so that polls d
 APART = 0.005
 
 
-#: Bytes of a client's messages that may wait for an app's handlers; over it, no more is read from
-#: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait. In
-#: memory each is there twice, as it came and decoded.
-INBOX_BYTES = 1_000_000
-ITEM_BYTES = 500  # what a message costs beside its own bytes while it waits
-
-
 class State(enum.Enum):
     """Where an Engine.IO connection stands."""
 
@@ -69,58 +57,13 @@ class State(enum.Enum):
     CLOSED = enum.auto()
 
 
-class Packet(packet.Packet):
-    """An Engine.IO packet that is encoded once for each form, however many sockets get it.
-
-    python-engineio keeps one encoding for both transports, so that a binary packet that went to a
-    polling client first reaches WebSockets as base64.
-    """
-
-    encode_cache: Any
-
-    def encode(self, b64: bool = False) -> Any:
-        if b64 and self.binary:
-            return "b" + base64.b64encode(self.data).decode()
-        if self.encode_cache is None:
-            self.encode_cache = super().encode(b64=False)
-        return self.encode_cache
-
-    def frame(self) -> bytes:
-        """The packet as a WebSocket frame."""
-        frame: bytes | None = self.__dict__.get("_frame")
-        if frame is None:
-            text = self.encode()
-            frame = frame_text(text.encode()) if isinstance(text, str) else frame_binary(text)
-            self._frame = frame
-        return frame
-
-
-def packet_of(payload: bytes, binary: bool) -> Packet:
-    """The packet of a WebSocket message that was framed before."""
-    return Packet(packet.MESSAGE, payload if binary else payload[1:].decode())
-
-
-def size_of(data: Any) -> int:
-    """The bytes of a packet's data."""
-    if isinstance(data, str):
-        return len(data) if data.isascii() else len(data.encode(errors="replace"))
-    return len(data) if isinstance(data, bytes) else 16
-
-
-def frame_of(pkt: Any) -> bytes:
-    """The WebSocket frame of any python-engineio packet."""
-    if isinstance(pkt, Packet):
-        return pkt.frame()
-    text = pkt.encode()
-    return frame_text(text.encode()) if isinstance(text, str) else frame_binary(bytes(text))
-
-
-class Socket(socket.Socket):
+class Socket(Inbox, socket.Socket):
     """An Engine.IO socket on python-engineio's interface, without its greenlets and its queue."""
 
-    # Not `super().__init__`: it makes a queue and a session for each connection, and this class
+    # Not python-engineio's: it makes a queue and a session for each connection, and this class
     # needs neither while a WebSocket is idle.
     def __init__(self, server: Server, sid: str) -> None:
+        Inbox.__init__(self, server.limits)
         self.server = server
         self.sid = sid
         self.state = State.OPENING
@@ -132,16 +75,7 @@ class Socket(socket.Socket):
         self.alarm: Any = None
         self.polling = False
         self.posting = False
-        self.inbox: deque[Any] | None = None
-        self.inbox_bytes = 0
-        #: Until when nothing was read because the inbox is full: infinity while it is.
-        self.full_until = -math.inf
         self.pinged_at: float | None = None
-        #: Messages that may come before `pause_due` has to be asked, and how the rate stands.
-        self.limits = server.limits
-        self.allowance: float = server.limits.burst
-        self.rate: Rate | None = None
-        self.begun_at = 0.0
         #: The client's address, while connections are counted by it.
         self.address: str | None = None
         # What the Socket.IO layer keeps here, for the way of a message: the socket in "/", those
@@ -314,93 +248,9 @@ class Socket(socket.Socket):
         if self.allowance < 0 or self.inbox_bytes > INBOX_BYTES:
             self._slow_down()
 
-    def _slow_down(self) -> None:
-        """Reads no more until it may: TCP tells the sender, and nothing is lost."""
-        seconds = self.pause_due()
-        if self.wire is not None and self.state is not State.CLOSED:
-            if seconds:
-                self.server.heartbeat.later(seconds, self._go_on)
-            if seconds or self.full:
-                self.wire.pause()
-
-    def _go_on(self) -> None:
-        """Reads on, unless there is another reason not to. # hub or greenlet"""
-        slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()
-        if self.wire is not None and not slowed and not self.full:
-            self.wire.resume()
-
-    @property
-    def full(self) -> bool:
-        """Whether so much waits for the app's handlers that nothing more is read."""
-        return self.full_until == math.inf
-
-    def held_back(self, since: float) -> bool:
-        """Whether the client had to wait after ``since``, and a PONG of its with it."""
-        slowed = self.rate is not None and self.rate.paused_until > since
-        return slowed or self.full_until > since
-
-    def pause_due(self) -> float:
-        """Seconds that the client has to wait now; after too many of them it is closed."""
-        limits = self.limits
-        if self.allowance >= 0 or limits.events_per_second is None:
-            return 0
-        if self.rate is None:
-            self.rate = Rate(limits.events_per_second, limits.burst, self.begun_at)
-        self.allowance, seconds = self.rate.pause(self.allowance, self.server.heartbeat.now())
-        if seconds is None:
-            self.fail("flood", "transport error", 1008)
-        return seconds or 0
-
-    def widen(self, limits: Limits) -> None:
-        """Gives the connection the rate of a namespace that it is in, if that is a wider one."""
-        if limits is not self.limits and limits.burst > self.limits.burst:
-            self.allowance += limits.burst - self.limits.burst
-            self.limits, self.rate = limits, None
-
     def _left(self) -> None:
         # A poll that is open is answered with NOOP, and a WebSocket closed as its client asked.
         self.close(reason=CLIENT_CLOSE, farewell=packet.NOOP)
-
-    def enqueue(self, item: Any, size: int = 0) -> None:
-        """Puts one item behind all others of this connection; a greenlet of its own works it off.
-
-        ``size``: the bytes of the message that it came in. # hub or greenlet
-        """
-        with self.server.gate:
-            idle = self.inbox is None
-            if self.inbox is None:
-                self.inbox = deque()
-            size += ITEM_BYTES
-            self.inbox.append((item, size))
-            self.inbox_bytes += size
-            if self.inbox_bytes > INBOX_BYTES:
-                self.full_until = math.inf
-        if idle:
-            self.server.working += 1
-            self.server.spawn(self._work)
-
-    def aside(self, target: Callable[..., Any], *args: Any) -> None:
-        """Runs code of the app's that must not wait in the inbox. # hub or greenlet"""
-        self.server.spawn(target, *args)
-
-    def _work(self) -> None:
-        """Works off the inbox, then ends: an idle connection costs no greenlet. # greenlet"""
-        while True:
-            with self.server.gate:
-                if not self.inbox:
-                    self.inbox = None
-                    self.server.working -= 1
-                    return
-                item, size = self.inbox.popleft()
-            self.server.work(self, item)
-            item = None  # its bytes are counted no longer
-            with self.server.gate:
-                self.inbox_bytes -= size
-                drained = self.full and self.inbox_bytes <= INBOX_BYTES // 2
-                if drained:
-                    self.full_until = self.server.heartbeat.now()
-            if drained:
-                self._go_on()
 
     # -- the WebSocket ---------------------------------------------------------------------------
 

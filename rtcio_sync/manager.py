@@ -31,7 +31,7 @@ from socketio.base_manager import BaseManager
 from socketio.manager import Manager
 from socketio.pubsub_manager import PubSubManager
 
-from .engine_socket import Packet
+from .engine_packets import Packet
 from .envelope import Drop
 from .errors import LimitExceeded, ProtocolError
 from .events import RtcioEvents

@@ -20,7 +20,8 @@ import orjson
 from engineio import packet as eio_packet
 from socketio.packet import Packet as TextPacket
 
-from .engine_socket import Packet, Socket, size_of
+from .engine_packets import Packet, size_of
+from .engine_socket import Socket
 from .envelope import Drop, head, judge, placeholders_fit
 from .events import RtcioEvents
 from .logs import tell

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync import Limits, ProtocolError, Server
-from rtcio_sync.engine_socket import Packet, State
+from rtcio_sync.engine_packets import Packet
+from rtcio_sync.engine_socket import State
 from rtcio_sync.heartbeat import Heartbeat
 from rtcio_sync.requests import packets_of, read_body, slim
 from rtcio_sync.upstream_wire import frames_of

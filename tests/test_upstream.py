@@ -32,7 +32,7 @@ from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers import threading as threads
 
 import rtcio_sync
-from rtcio_sync import engine, engine_socket, manager, packets, server, sockets
+from rtcio_sync import engine, engine_packets, engine_socket, manager, packets, server, sockets
 
 PACKAGE = Path(rtcio_sync.__file__).parent
 
@@ -179,7 +179,7 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
 HEIRS: dict[type, type] = {
     engine.Server: engineio.Server,
     engine_socket.Socket: engineio.socket.Socket,
-    engine_socket.Packet: engineio.packet.Packet,
+    engine_packets.Packet: engineio.packet.Packet,
     manager.RoomIndex: socketio.Manager,
     manager.Published: socketio.PubSubManager,
     packets.TextPacket: socketio.packet.Packet,

@@ -1,8 +1,8 @@
-"""Bar charts in SVG, written by hand: no plotting library, readable on light and on dark pages."""
+"""Charts in SVG, written by hand: no plotting library, readable on light and on dark pages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from benchmarks.contestants import Contestant
@@ -18,11 +18,14 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328; }
 .row { font-weight: 600; }
 .ours { fill: #0969da; } .node { fill: #bc4c00; } .plain { fill: #8c959f; } .bare { fill: #1a7f37; }
 .cut { stroke: #ffffff; stroke-width: 2; }
+.line { fill: none; stroke: #0969da; stroke-width: 1.5; }
+.axis { stroke: #8c959f; stroke-width: 0.5; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; }
   .ours { fill: #58a6ff; } .node { fill: #f0883e; } .plain { fill: #6e7681; }
   .bare { fill: #3fb950; }
   .cut { stroke: #0d1117; }
+  .line { stroke: #58a6ff; }
 }
 """
 
@@ -41,7 +44,38 @@ def bars(title: str, lines: Iterable[Row], contestants: Iterable[Contestant]) ->
             if contestant.name in row.values:
                 parts.append(_bar(contestant, row.values[contestant.name], longest, top))
                 top += BAR + 3
-    height = top + 14
+    return _page(title, parts, top + 14)
+
+
+PANEL, LABELS = 90, 60  # pixels: a panel's height, the width of what stands beside it
+
+
+def lines(title: str, seconds: Sequence[float], panels: Mapping[str, Sequence[float]]) -> str:
+    """A panel for each figure over the same time; every one begins at zero."""
+    parts = [f'<text class="title" x="10" y="24">{escape(title)}</text>']
+    top, end = 40, max(seconds, default=0.0) or 1.0
+    wide = WIDTH - LABELS - 20
+    for name, values in panels.items():
+        most = max(values, default=0.0) or 1.0
+        base = top + 24 + PANEL
+        points = " ".join(
+            f"{LABELS + at / end * wide:.1f},{base - value / most * PANEL:.1f}"
+            for at, value in zip(seconds, values, strict=True)
+        )
+        parts.append(f'<text class="row" x="{LABELS}" y="{top + 14}">{escape(name)}</text>')
+        for value, y in ((most, base - PANEL), (0, base)):
+            parts.append(
+                f'<path class="axis" d="M{LABELS} {y} h{wide}"/>'
+                f'<text x="{LABELS - 6}" y="{y + 4}" text-anchor="end">{value:.4g}</text>'
+            )
+        parts.append(f'<polyline class="line" points="{points}"/>')
+        top = base + 16
+    time = f"{end / 60:.3g} minutes" if end >= 120 else f"{end:.0f} seconds"
+    parts.append(f'<text x="{WIDTH - 20}" y="{top + 4}" text-anchor="end">{time}</text>')
+    return _page(title, parts, top + 16)
+
+
+def _page(title: str, parts: Iterable[str], height: int) -> str:
     body = "\n".join(parts)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import clients, scenarios, traffic, wire
+from benchmarks import clients, scenarios, soak, traffic, wire
 from benchmarks.contestants import Contestant, Server
 from benchmarks.driver import Rota
 from benchmarks.rows import Row, rows
@@ -217,6 +218,49 @@ def test_the_attacks_are_shown_side_by_side(tmp_path: Path) -> None:
     attackers = [(cell["attacker"], cell["reached"]) for cell in cells]
     # Node's relay of the original sends to whatever room is named: both who are in it hear it.
     assert attackers == [("closed, 1009", 0), ("closed, 1009", 0), ("stays", 0), ("stays", 4)]
+
+
+def test_a_soak_of_seconds_stays_as_it_is_and_is_plotted(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.2"]
+    command += ["--output", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "soak.json").read_text())
+    assert result["faults"] == []
+    assert result["calls_relayed"] > 1000
+    assert sum(result["attackers"].values()) >= 6  # one a second, or fewer on a starved machine
+    samples = result["samples"]
+    assert len(samples) >= 20
+    assert all(sample["lost"] == 0 for sample in samples)
+    assert all(sample["connections"] >= 42 for sample in samples)  # ten rooms of four, and two
+    assert samples[-1]["relayed"] > samples[0]["relayed"]
+    plot = ElementTree.parse(tmp_path / "soak.svg")
+    polylines = plot.findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert [len(each.attrib["points"].split()) for each in polylines] == [len(samples)] * 5
+
+
+STEADY = soak.Sample(0.0, 70.0, 60.0, 2, 48, 42, 11, 1000, 20.0, 5.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("figure", "by"), [("pss_mb", 0.2), ("rss_mb", 0.2), ("greenlets", 0.4), ("descriptors", 0.5)]
+)
+def test_a_soak_that_grows_is_not_steady(figure: str, by: float) -> None:
+    still = [STEADY] * 40
+    growing = [
+        dataclasses.replace(STEADY, **{figure: getattr(STEADY, figure) + number * by})
+        for number in range(40)
+    ]
+    assert soak.unsteady(still) == []
+    (fault,) = soak.unsteady(growing)
+    assert fault.startswith(f"{figure}: ")
+
+
+def test_a_soak_that_loses_a_message_is_not_steady() -> None:
+    samples = [STEADY] * 40 + [dataclasses.replace(STEADY, lost=1)]
+    assert soak.unsteady(samples) == ["the bystanders lost 1 messages"]
 
 
 def test_a_clients_frame_is_masked_and_holds_the_payload() -> None:

@@ -1,0 +1,324 @@
+"""``python -m benchmarks.soak --minutes 60``: whether a server stays as it is.
+
+At a steady rate rooms of four meet, call each other and leave, two bystanders relay, and every
+second somebody attacks (`tests.integration.attacks`). Every few seconds the server's memory,
+greenlets and open descriptors are read. It ends with 1 unless each of these is, in the last quarter
+of the time, where it was in the second (`TOLERANCES`), and nobody has lost a message.
+
+Writes ``soak.json`` and ``soak.svg``. All of it takes some 15 % of a core. That the bystanders wait
+some 20 ms now and then is the looking itself: the server counts its greenlets among all its objects.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from benchmarks import wire
+from benchmarks.accounting import cpu_ns, memory_bytes, tree
+from benchmarks.clients import Client, Pool, Void
+from benchmarks.contestants import HERE
+from benchmarks.plots import lines
+from benchmarks.report import about
+from benchmarks.traffic import SILENCE, wave
+from tests.integration import attacks
+from tests.integration.attacks import ATTACKS, Attack, Scene
+from tests.integration.bystanders import Bystanders
+from tests.integration.servers import Running, running
+
+ROOM = 4  # members
+ROOMS = 10  # there at once
+PER_SECOND = 2  # rooms that come, and that go
+CANDIDATES = 5  # to each peer of a call, after one description of 4 kB
+QUARTERS = 4
+
+#: How much more the median of the last quarter may be than that of the second: a share, and in
+#: any case so much.
+TOLERANCES = {
+    "pss_mb": (0.03, 2.0),
+    "rss_mb": (0.03, 2.0),
+    "greenlets": (0.0, 5.0),
+    "descriptors": (0.0, 10.0),
+}
+
+#: The cheap ones, for the attacker at least.
+HOSTILE = (
+    *(ATTACKS[name] for name in (
+        "frame_of_a_tebibyte", "ten_billion_attachments", "deep_json", "poll_of_16_000_packets",
+        "forged_source", "room_as_target", "reserved_events", "packets_of_an_unknown_type",
+        "connect_repeated", "namespaces_without_end", "reads_nothing",
+    )),
+    Attack("20 silent connections", lambda scene: attacks.silent_connections(scene, 20)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the server is at one moment, and how the bystanders have fared since the last."""
+
+    seconds: float
+    rss_mb: float
+    pss_mb: float
+    greenlets: int
+    descriptors: int
+    connections: int
+    rooms: int
+    relayed: int
+    cpu_percent: float
+    p99_ms: float
+    lost: int
+
+
+def unsteady(samples: Sequence[Sample]) -> list[str]:
+    """What has grown, or been lost; empty if all is as it should be."""
+    quarter = len(samples) // QUARTERS
+    found = []
+    for figure, (share, least) in TOLERANCES.items():
+        values = [float(getattr(sample, figure)) for sample in samples]
+        before = statistics.median(values[quarter : 2 * quarter])
+        after = statistics.median(values[-quarter:])
+        if after - before > max(share * before, least):
+            found.append(f"{figure}: {before:.1f} in the second quarter, {after:.1f} in the last")
+    if lost := sum(sample.lost for sample in samples):
+        found.append(f"the bystanders lost {lost} messages")
+    return found
+
+
+class Calls:
+    """Rooms that meet, call and leave; raises `Void` when a message is not the one expected."""
+
+    def __init__(self, port: int) -> None:
+        self.pool = Pool(port, bare=False)
+        self.rooms: deque[list[Client]] = deque()
+        self.relayed = 0
+
+    def turn(self, most: int = ROOMS) -> None:
+        """One room comes, and the oldest goes if there are too many."""
+        (room,) = self.pool.open_groups(1, ROOM, join=True)
+        self.rooms.append(room)
+        self._call(room)
+        while len(self.rooms) > most:
+            self._leave(self.rooms.popleft())
+
+    def end(self) -> None:
+        while self.rooms:
+            self._leave(self.rooms.popleft())
+
+    def _leave(self, room: list[Client]) -> None:
+        while room:
+            wave(self.pool, [room])
+
+    def _call(self, room: list[Client]) -> None:
+        owed: dict[int, list[deque[bytes]]] = {client.fd: [] for client in room}
+        for source in room:
+            for target in room:
+                if target is not source:
+                    sizes = (4096, *(300 + number for number in range(CANDIDATES)))
+                    sent = [wire.envelope(source.sid, target.sid, size) for size in sizes]
+                    owed[target.fd].append(deque(sent))
+                    source.socket.setblocking(True)
+                    source.socket.sendall(b"".join(map(wire.client_frame, sent)))
+                    source.socket.setblocking(False)
+        left = ROOM * (ROOM - 1) * (1 + CANDIDATES)
+        self.relayed += left
+        while left:
+            events = self.pool.epoll.poll(SILENCE)
+            if not events:
+                raise Void(f"{left} messages of a call were lost")
+            for fd, _ in events:
+                for message in self.pool.messages(fd):
+                    # In order from each of the others; who of them is first, is open.
+                    queues = [each for each in owed.get(fd, ()) if each and each[0] == message]
+                    if not queues:
+                        raise Void(f"an unexpected {message[:120]!r}")
+                    queues[0].popleft()
+                    left -= 1
+
+
+class Attackers:
+    """Somebody else every second, and what became of each."""
+
+    def __init__(self, port: int, victims: Sequence[str]) -> None:
+        self.port = port
+        self.victims = victims
+        self.fates: Counter[str] = Counter()
+        self._next = cycle(HOSTILE)
+        self._threads: list[threading.Thread] = []
+
+    def attack(self) -> None:
+        self._threads = [each for each in self._threads if each.is_alive()]
+        self._threads.append(threading.Thread(target=self._attack, args=(next(self._next),)))
+        self._threads[-1].daemon = True
+        self._threads[-1].start()
+
+    def end(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _attack(self, attack: Attack) -> None:
+        with Scene(self.port, self.victims, notice=5, patience=5) as scene:
+            try:
+                fate = str(attack.run(scene))
+            except (AssertionError, OSError, EOFError) as error:
+                fate = f"{type(error).__name__}: {error}"[:80]
+        self.fates[f"{attack.title}: {fate}"] += 1
+
+
+class Soak:
+    """One server, all who use it, and what is seen of it."""
+
+    def __init__(self, server: Running, stack: ExitStack) -> None:
+        self.server = server
+        self.pid: int = server.get_json("/census")["pid"]
+        self.bystanders = Bystanders(server.port)
+        stack.callback(self.bystanders.stop)
+        self.calls = Calls(server.port)
+        self.attackers = Attackers(server.port, self.bystanders.sids)
+        self.faults: list[str] = []
+        self._cpu = (0.0, 0)
+
+    def warm_up(self) -> None:
+        """What a process loads with its first clients: all the rooms, and two of every attacker."""
+        for _ in range(2 * len(HOSTILE)):
+            self.attackers.attack()
+            self.calls.turn()
+            self.calls.pool.serve(0.1)
+        self.attackers.end()
+        self.attackers.fates.clear()
+        self.bystanders.report()
+
+    def run(self, seconds: float, every: float) -> Iterator[Sample]:
+        """A sample every so often, while everybody goes on."""
+        began = time.monotonic()
+        self._cpu = (began, cpu_ns(self.pid))
+        due: dict[Callable[[], None] | None, float] = {
+            self.calls.turn: began, self.attackers.attack: began, None: began + every,
+        }  # fmt: skip
+        pauses = {self.calls.turn: 1 / PER_SECOND, self.attackers.attack: 1.0, None: every}
+        while (now := time.monotonic()) < began + seconds:
+            task = min(due, key=due.__getitem__)
+            if due[task] > now:
+                self.calls.pool.serve(min(due[task], began + seconds) - now)
+                continue
+            due[task] = max(due[task] + pauses[task], now)  # what came late is not made up for
+            if task is None:
+                yield self._look(now - began)
+            else:
+                task()
+
+    def end(self) -> None:
+        """All leave; then nothing of them may be left."""
+        self.calls.end()
+        self.attackers.end()
+        self.server.eventually("/stats", lambda stats: stats["connections"] == 2)
+
+    def _look(self, seconds: float) -> Sample:
+        report = self.bystanders.report()
+        # Attackers come to the bystanders' room and leave it; nothing else may reach them.
+        strange = [each for each in report["strange"] if "#rtcio:peer-left" not in each]
+        if strange or report["cut"] is not None:
+            self.faults.append(f"after {seconds:.0f} s: {report['cut'] or strange[0]}")
+        census, stats = self.server.get_json("/census"), self.server.get_json("/stats")
+        if census["pid"] != self.pid:
+            raise Void("the server has died")
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        resident = int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        before, now = self._cpu, (time.monotonic(), cpu_ns(self.pid))
+        self._cpu = now
+        return Sample(
+            seconds=round(seconds, 2),
+            rss_mb=round(resident / 1e6, 3),
+            pss_mb=round(memory_bytes(self.pid) / 1e6, 3),
+            greenlets=census["greenlets"],
+            descriptors=sum(len(os.listdir(f"/proc/{each}/fd")) for each in tree(self.pid)),
+            connections=stats["connections"],
+            rooms=stats["rooms"],
+            relayed=stats["relayed"],
+            cpu_percent=round((now[1] - before[1]) / (now[0] - before[0]) / 1e7, 2),
+            p99_ms=report["p99_ms"] or 0.0,
+            lost=report["lost"],
+        )
+
+
+def soak(minutes: float, way: str) -> dict[str, Any]:
+    """Runs it; ``faults`` of the result is empty if nothing has grown and nothing was lost."""
+    seconds = minutes * 60
+    samples: list[Sample] = []
+    with ExitStack() as stack:
+        server = stack.enter_context(running(way, "attacked"))
+        course = Soak(server, stack)
+        try:
+            course.warm_up()
+            for sample in course.run(seconds, min(5.0, seconds / 48)):
+                samples.append(sample)
+                print(_line(sample), file=sys.stderr, flush=True)
+            course.end()
+        except (Void, AssertionError, OSError) as error:
+            course.faults.append(f"{type(error).__name__}: {error}")
+        faults = course.faults + (unsteady(samples) if len(samples) >= QUARTERS else ["too short"])
+    return {
+        "way": way,
+        "minutes": minutes,
+        "faults": faults,
+        "calls_relayed": course.calls.relayed,
+        "attackers": dict(sorted(course.attackers.fates.items())),
+        "samples": [asdict(sample) for sample in samples],
+    }
+
+
+def _line(sample: Sample) -> str:
+    return (
+        f"{sample.seconds:7.1f} s  {sample.pss_mb:.1f} MB  {sample.greenlets} greenlets  "
+        f"{sample.descriptors} descriptors  {sample.connections} connections  "
+        f"{sample.cpu_percent:.1f} % CPU  p99 {sample.p99_ms} ms"
+    )
+
+
+def write(result: dict[str, Any], output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    document = {"about": about(), **result}
+    (output / "soak.json").write_text(json.dumps(document, indent=1) + "\n")
+    samples = result["samples"]
+    panels = {
+        "memory (Pss), MB": [each["pss_mb"] for each in samples],
+        "greenlets": [each["greenlets"] for each in samples],
+        "open descriptors": [each["descriptors"] for each in samples],
+        "connections": [each["connections"] for each in samples],
+        "bystanders' p99, ms": [each["p99_ms"] for each in samples],
+    }
+    title = f"{result['minutes']:g} minutes of calls, with an attacker every second"
+    (output / "soak.svg").write_text(lines(title, [each["seconds"] for each in samples], panels))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--way", choices=("listen", "gunicorn-gevent"), default="listen")
+    parser.add_argument("--output", type=Path, default=HERE / "results", help="a directory")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server ends with us
+    result = soak(options.minutes, options.way)
+    write(result, options.output)
+    for fate, count in result["attackers"].items():
+        print(f"{count:6} x {fate}")
+    for fault in result["faults"]:
+        print(f"NOT STEADY: {fault}")
+    print(f"{result['calls_relayed']:,} messages of calls, {len(result['samples'])} samples")
+    return 1 if result["faults"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

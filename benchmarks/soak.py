@@ -5,8 +5,9 @@ second somebody attacks (`tests.integration.attacks`). Every few seconds the ser
 greenlets and open descriptors are read. It ends with 1 unless each of these is, in the last quarter
 of the time, where it was in the second (`TOLERANCES`), and nobody has lost a message.
 
-Writes ``soak.json`` and ``soak.svg``. All of it takes some 15 % of a core. That the bystanders wait
-some 20 ms now and then is the looking itself: the server counts its greenlets among all its objects.
+Writes ``soak.json`` and ``soak.svg``. All of it takes some 15 % of a core. That the bystanders
+wait some 20 ms now and then is the looking itself: the server counts its greenlets among all its
+objects.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ WebSocket code 1001, never Socket.IO's DISCONNECT, so that they come back (RFC 6
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from gevent.event import Event
 from socketio.pubsub_manager import PubSubManager
 
 from . import takeover
+from .head import Head
 from .logs import tell
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ AT_ONCE = 100  # clients that are not worth being spread
 SPREAD_STEPS = 20
 SPREAD = 0.7  # of the drain; the rest is for handlers
 KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
-HEAD_BYTES = 65536  # that the header fields of one request may have
-HEAD_LINES = 100  # of them, and the empty one; `http.client` raises over that, too
-
-#: One header field, or the end of them: RFC 9112 section 5, without the folding that it forbids.
-_FIELD = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\n-\x1f\x7f]*)?\r?\n")
 
 
 def on_first_request(server: Server, environ: dict[str, Any]) -> None:
@@ -114,7 +109,8 @@ def listen(server: Server, port: int, host: str, app: Any, options: dict[str, An
     warn_if_unpatched()
     options.setdefault("log", None)
     options.setdefault("error_log", logging.getLogger("rtcio_sync.wsgi"))
-    options.setdefault("handler_class", _handler(server.options.limits.handshake_timeout))
+    patience = server.options.limits.handshake_timeout
+    options.setdefault("handler_class", _handler(patience, logs=options["log"] is not None))
     http = pywsgi.WSGIServer((host, port), application, **options)
     stop = server._stop = Event()
     restore = _on_signals(stop.set)
@@ -133,7 +129,7 @@ class _Slow(Exception):
     """A client took too long over its request."""
 
 
-def _handler(seconds: float | None) -> Any:
+def _handler(seconds: float | None, *, logs: bool) -> Any:
     """A handler of pywsgi's that gives a client so long to send a request's headers.
 
     What a proxy in front might read as the end of another request is refused: pywsgi takes it.
@@ -143,11 +139,7 @@ def _handler(seconds: float | None) -> Any:
         asked = False
 
         def MessageClass(self, fp: Any, *args: Any) -> Any:
-            fields: Any = _Fields(fp)
-            headers = super().MessageClass(fields, *args)
-            if _is_ambiguous(headers, self.request_version):
-                raise ValueError("two could read this request as of different lengths")
-            return headers
+            return Head(fp, self.request_version)
 
         def read_requestline(self) -> Any:
             wait = KEEP_ALIVE if self.asked and seconds is not None else seconds
@@ -165,45 +157,16 @@ def _handler(seconds: float | None) -> Any:
             except _Slow:
                 return False
 
+        def log_request(self) -> None:
+            if logs:  # else pywsgi would put the line together all the same
+                super().log_request()
+
         def log_error(self, msg: str, *args: Any) -> None:
             # pywsgi's errors here are the clients': it quotes their requests, session ids and all.
             address = self.client_address[0] if self.client_address else None
             tell(log, _UNREADABLE, address=address)
 
     return Handler
-
-
-class _Fields:
-    """The header fields of a request on ``fp``, read a line a time."""
-
-    def __init__(self, fp: Any) -> None:
-        self._fp = fp
-        self._bytes = HEAD_BYTES
-        self._lines = HEAD_LINES
-
-    def readline(self, size: int) -> bytes:
-        """The next line, of at most ``size`` bytes; raises `ValueError` if it is no field's."""
-        line: bytes = self._fp.readline(min(size, self._bytes + 1))
-        self._bytes -= len(line)
-        self._lines -= 1
-        if self._bytes < 0 or self._lines < 0 or not _FIELD.fullmatch(line):
-            raise ValueError("no header field, or too many of them")
-        return line
-
-
-def _is_ambiguous(headers: Any, version: str | None) -> bool:
-    """Whether where a request ends depends on who reads it: RFC 9112 sections 6.1 to 6.3.
-
-    A proxy that sees one request where this server sees two lets somebody's words stand before the
-    next user's request. So: one Content-Length of digits, or one Transfer-Encoding that is chunked,
-    or neither.
-    """
-    lengths = headers.get_all("content-length", [])
-    codings = headers.get_all("transfer-encoding", [])
-    if codings:
-        chunked = len(codings) == 1 and codings[0].strip(" \t").lower() == "chunked"
-        return not chunked or bool(lengths) or version != "HTTP/1.1"
-    return len(lengths) > 1 or any(not re.fullmatch("[0-9]+[ \t]*", each) for each in lengths)
 
 
 def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:

@@ -27,6 +27,7 @@ TIERS = (
         "engine",
         "packets",
         "manager",
+        "published",
         "recovery",
         "relay",
     ),

@@ -23,7 +23,7 @@ from .envelope import Envelope, head, judge, placeholders_fit, read
 from .errors import ProtocolError
 from .events import RtcioEvents
 from .limits import check_attachments
-from .manager import Published
+from .published import Published
 from .relay import Relay
 from .sockets import Namespace, Socket
 
@@ -143,7 +143,7 @@ class _Listeners:
             self._publish(envelope, target, attachments)
 
     def _publish(self, envelope: Envelope, target: str, attachments: list[bytes]) -> None:
-        # The very message of `manager.Published`: both kinds of server may share a channel.
+        # The very message of `published.Published`: both kinds of server may share a channel.
         relay = {
             "event": RtcioEvents.MESSAGE,
             "namespace": envelope.namespace,

@@ -4,47 +4,36 @@ Upstream walks all rooms of the server for ``rooms(sid)`` and for each disconnec
 all pending sids for each packet. Here each sid has a `Member` that knows its rooms, so that all of
 it costs in proportion to that socket's own rooms.
 
-`graft` turns any python-socketio manager, pub/sub ones included, into one with the index:
-`RoomIndex` is put right above `socketio.Manager` in its class's order of bases, so that a
-`PubSubManager`'s own steps come first and the local ones are ours.
-
 Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManager`` and ``Manager``
 ``get_participants``, ``pre_connect``, ``connect``, ``is_pre_connected``, ``is_connected``,
 ``sid_from_eio_sid``, ``eio_sid_from_sid``, ``pre_disconnect``, ``basic_disconnect``,
 ``basic_enter_room``, ``basic_leave_room``, ``basic_close_room``, ``is_sid_room``, ``get_rooms``,
-``emit``, ``trigger_callback``; of ``PubSubManager`` ``_publish``, ``_handle_emit``,
-``_handle_disconnect`` and ``_handle_callback``. Used as they are: ``_generate_ack_id`` and the
-server's ``_send_eio_packet``.
+``emit``, ``trigger_callback``. Used as they are: ``_generate_ack_id`` and the server's
+``_send_eio_packet``.
 """
 
 from __future__ import annotations
 
-import base64
 import enum
 import logging
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from engineio import packet as eio_packet
-from socketio.base_manager import BaseManager
 from socketio.manager import Manager
-from socketio.pubsub_manager import PubSubManager
 
 from .engine_packets import Packet
-from .envelope import Drop
 from .errors import LimitExceeded, ProtocolError
 from .events import RtcioEvents
 from .logs import tell
 from .options import Limits
 from .packets import event_pieces
 
-__all__ = ["Member", "RoomIndex", "Stage", "graft"]
+__all__ = ["Member", "RoomIndex", "Stage", "arguments_of"]
 
 log = logging.getLogger(__name__)
 
 DEPARTED_KEPT = 1000  # sids that left lately: for them `enter_room` is late, not a mistake
-MAX_UNPUBLISHED = 10_000  # messages that wait for a pub/sub back end that does not keep up
 
 
 class Stage(enum.Enum):
@@ -408,103 +397,6 @@ class RoomIndex(Manager):
     def publish_relay(self, message: dict[str, Any]) -> bool:
         """Hands a relay to the other processes; `False`: there are none."""
         return False
-
-
-class Published(PubSubManager):
-    """What goes before a `PubSubManager`'s own steps: nothing published blocks, nothing overtakes.
-
-    Upstream publishes where it is called, on whichever connection of its pool is free. Here one
-    task does it, in order, so that the hub may emit and two messages never change places.
-    """
-
-    _unpublished: deque[Any] | None = None
-
-    NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
-
-    def _publish(self, data: Any) -> None:
-        with self.server.eio.gate:
-            queue = self._unpublished
-            if queue is None:
-                queue = self._unpublished = deque()
-                self.server.eio.spawn(self._publish_all)
-            if len(queue) >= MAX_UNPUBLISHED:
-                self.server.counters.dropped[Drop.PUBLISH] += 1
-            else:
-                queue.append(data)
-
-    def _publish_all(self) -> None:
-        while True:
-            queue = self._unpublished
-            while queue:
-                try:
-                    super()._publish(queue[0])
-                except Exception:
-                    log.exception("the client manager could not publish")
-                queue.popleft()
-            with self.server.eio.gate:
-                if not queue:
-                    self._unpublished = None
-                    return
-
-    def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
-        if self.member(sid, namespace) is not None:  # here, though perhaps away for a while
-            self.basic_enter_room(sid, namespace, room)
-        else:
-            super().enter_room(sid, namespace, room, eio_sid=eio_sid)
-
-    def leave_room(self, sid: str, namespace: str, room: Any) -> None:
-        if self.member(sid, namespace) is not None:
-            self.basic_leave_room(sid, namespace, room)
-        else:
-            super().leave_room(sid, namespace, room)
-
-    def announce(
-        self, event: str, payload: Any, namespace: str, rooms: list[Any], told: set[str]
-    ) -> set[str]:
-        self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
-        return told.union(self._participants(namespace, rooms))
-
-    def publish_relay(self, message: dict[str, Any]) -> bool:
-        self._publish(
-            {
-                "method": "emit",
-                "event": message["event"],
-                "data": [None],
-                "namespace": message["namespace"],
-                "room": self.NOBODY,
-                "rtcio_relay": message,
-                "host_id": self.host_id,
-            }
-        )
-        return True
-
-    def _handle_emit(self, message: dict[str, Any]) -> None:
-        relay = message.get("rtcio_relay")
-        if relay is None:
-            super()._handle_emit(message)
-        else:
-            relay["attachments"] = [base64.b64decode(each) for each in relay["attachments"]]
-            self.server.relay.from_elsewhere(relay)
-
-    # These two run the app's code: the task that listens goes on, relays come after them.
-
-    def _handle_disconnect(self, message: dict[str, Any]) -> None:
-        self.server.eio.spawn(super()._handle_disconnect, message)
-
-    def _handle_callback(self, message: dict[str, Any]) -> None:
-        answer, guarded = super()._handle_callback, self.server.dispatcher.guarded
-        self.server.eio.spawn(guarded, None, "ack", answer, message)
-
-
-def graft(manager: Any) -> Any:
-    """Gives ``manager`` the index; one that is no python-socketio manager stays as it is."""
-    if isinstance(manager, RoomIndex) or not isinstance(manager, BaseManager):
-        return manager
-    kind = type(manager)
-    before = (Published,) if isinstance(manager, PubSubManager) else ()
-    manager.__class__ = type(f"Indexed{kind.__name__}", (*before, kind, RoomIndex), {})
-    manager.start_index()
-    return manager
 
 
 def arguments_of(data: Any) -> list[Any]:

@@ -19,10 +19,11 @@ from .handling import Handling, Waiter
 from .inbound import Inbound
 from .listeners import add_default_listeners
 from .logs import UpstreamLogger
-from .manager import RoomIndex, Stage, graft
+from .manager import RoomIndex, Stage
 from .metrics import Counters
 from .options import Limits, Options, engineio_options
 from .packets import packet_class
+from .published import graft
 from .recovery import Recovery, RecoveryOptions
 from .relay import Relay
 from .sessions import Sessions

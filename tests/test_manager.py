@@ -20,9 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from socketio.packet import Packet
 
 import rtcio_sync
-from rtcio_sync import Server, add_default_listeners
+from rtcio_sync import Server, add_default_listeners, published
 from rtcio_sync import manager as manager_module
-from rtcio_sync.manager import RoomIndex, Stage, graft
+from rtcio_sync.manager import RoomIndex, Stage
+from rtcio_sync.published import graft
 from tests.bus import Bus, BusManager
 from tests.wire import Polling, settle, until
 
@@ -610,7 +611,7 @@ def test_a_message_that_cannot_be_published_is_logged_and_the_next_one_goes(
 def test_a_back_end_that_does_not_keep_up_loses_messages_and_not_memory(
     pair: tuple[Server, Server], bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager_module, "MAX_UNPUBLISHED", 5)
+    monkeypatch.setattr(published, "MAX_UNPUBLISHED", 5)
     here, there = pair
     a, b = Polling(here).join(), Polling(there).join()
     settle()

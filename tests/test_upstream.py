@@ -32,7 +32,16 @@ from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers import threading as threads
 
 import rtcio_sync
-from rtcio_sync import engine, engine_packets, engine_socket, manager, packets, server, sockets
+from rtcio_sync import (
+    engine,
+    engine_packets,
+    engine_socket,
+    manager,
+    packets,
+    published,
+    server,
+    sockets,
+)
 
 PACKAGE = Path(rtcio_sync.__file__).parent
 
@@ -181,7 +190,7 @@ HEIRS: dict[type, type] = {
     engine_socket.Socket: engineio.socket.Socket,
     engine_packets.Packet: engineio.packet.Packet,
     manager.RoomIndex: socketio.Manager,
-    manager.Published: socketio.PubSubManager,
+    published.Published: socketio.PubSubManager,
     packets.TextPacket: socketio.packet.Packet,
     server.Server: socketio.Server,
     sockets.Namespace: socketio.Namespace,
@@ -190,7 +199,8 @@ HEIRS: dict[type, type] = {
 #: The modules whose first lines list the private names that they replace or use.
 LISTS = {
     "engine": (engineio.Server,),
-    "manager": (socketio.Manager, socketio.PubSubManager),
+    "manager": (socketio.Manager,),
+    "published": (socketio.PubSubManager,),
     "server": (socketio.Server, socketio.Namespace),
     "listeners": (socketio.Server, socketio.Manager, socketio.PubSubManager),
 }

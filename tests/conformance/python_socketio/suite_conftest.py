@@ -28,9 +28,10 @@ import socketio.pubsub_manager
 import socketio.server
 
 from rtcio_sync import Server
-from rtcio_sync.manager import RoomIndex, graft
+from rtcio_sync.manager import RoomIndex
 from rtcio_sync.options import Limits
 from rtcio_sync.packets import TextPacket
+from rtcio_sync.published import graft
 
 deselecting.table.update(
     {

@@ -24,14 +24,16 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from .broadcast import BroadcastOperator
     from .errors import ConnectionRefusedError, OptionError, ProtocolError, RtcioError
     from .events import DisconnectReason, MessagePayload, RtcioEvents
     from .ice import ice_servers, turn_credentials
     from .listeners import add_default_listeners
     from .lobby import Lobby
+    from .namespaces import Namespace
     from .options import Limits, Options
     from .server import Server
-    from .sockets import BroadcastOperator, Handshake, Namespace, Socket
+    from .sockets import Handshake, Socket
     from .testing import TestClient
 
 __all__ = [
@@ -60,14 +62,16 @@ __all__ = [
 # Imported when first asked for: `python -m rtcio_sync` imports this package before its first line
 # runs, and gevent has to replace sockets and TLS before anything below imports them.
 _HOMES = {
+    "broadcast": ("BroadcastOperator",),
     "errors": ("ConnectionRefusedError", "OptionError", "ProtocolError", "RtcioError"),
     "events": ("DisconnectReason", "MessagePayload", "RtcioEvents"),
     "ice": ("ice_servers", "turn_credentials"),
     "listeners": ("add_default_listeners",),
     "lobby": ("Lobby",),
+    "namespaces": ("Namespace",),
     "options": ("Limits", "Options"),
     "server": ("Server",),
-    "sockets": ("BroadcastOperator", "Handshake", "Namespace", "Socket"),
+    "sockets": ("Handshake", "Socket"),
     "testing": ("TestClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -29,12 +29,13 @@ from .inbound import Inbound
 from .logs import about
 from .manager import Member, RoomIndex, arguments_of
 from .metrics import Counters
+from .namespaces import Namespace
 from .options import Limits, Options
 from .packets import event_pieces
 from .recovery import Recovery
 from .relay import Passage, Relay
 from .sessions import Sessions
-from .sockets import Handshake, Namespace, Socket
+from .sockets import Handshake, Socket
 
 if TYPE_CHECKING:
     from .server import Server

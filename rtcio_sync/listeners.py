@@ -23,9 +23,10 @@ from .envelope import Envelope, head, judge, placeholders_fit, read
 from .errors import ProtocolError
 from .events import RtcioEvents
 from .limits import check_attachments
+from .namespaces import Namespace
 from .published import Published
 from .relay import Relay
-from .sockets import Namespace, Socket
+from .sockets import Socket
 
 __all__ = ["add_default_listeners"]
 

@@ -25,11 +25,12 @@ from typing import Any
 
 from socketio import PubSubManager
 
+from .broadcast import BroadcastOperator
 from .errors import OptionError
 from .events import RtcioEvents
 from .seating import Obstacle, Seating, name_in, object_in, password_in, room_in
 from .server import Server
-from .sockets import BroadcastOperator, Socket
+from .sockets import Socket
 
 __all__ = ["Lobby"]
 

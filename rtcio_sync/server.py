@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from socketio import exceptions, packet
 
 from . import engine, flask, prometheus, serving
+from .broadcast import BroadcastOperator
 from .dispatch import Dispatcher
 from .handling import Handling, Waiter
 from .inbound import Inbound
@@ -21,13 +22,14 @@ from .listeners import add_default_listeners
 from .logs import UpstreamLogger
 from .manager import RoomIndex, Stage
 from .metrics import Counters
+from .namespaces import Namespace
 from .options import Limits, Options, engineio_options
 from .packets import packet_class
 from .published import graft
 from .recovery import Recovery, RecoveryOptions
 from .relay import Relay
 from .sessions import Sessions
-from .sockets import BroadcastOperator, Namespace, Socket
+from .sockets import Socket
 from .testing import TestClient
 
 __all__ = ["Server"]

@@ -13,9 +13,10 @@ from .errors import refusal
 from .events import node_reason, upstream_reason
 from .logs import tell
 from .manager import Member, Stage
+from .namespaces import Namespace
 from .recovery import Recovery
 from .returning import Returning, without_session
-from .sockets import Namespace, Socket
+from .sockets import Socket
 
 if TYPE_CHECKING:
     from .server import Server

@@ -1,22 +1,20 @@
-"""Socket.IO's own server API, sync: what ``connection`` handlers and `Server.of` give to an app."""
+"""Socket.IO's own server API, sync: the `Socket` that a ``connection`` handler gets."""
 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import socketio
-
+from .broadcast import BroadcastOperator, check_name, flat
 from .dispatch import Callee
-from .errors import OptionError
-from .events import RESERVED_EVENTS, RtcioEvents
+from .events import RtcioEvents
 from .manager import Member, Stage
 
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["BroadcastOperator", "Handshake", "Namespace", "Socket"]
+__all__ = ["Handshake", "Socket"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -56,97 +54,6 @@ class Handshake:
     @property
     def address(self) -> str:
         return str(self.environ.get("REMOTE_ADDR", ""))
-
-
-def _check_name(event: Any) -> None:
-    if not isinstance(event, str):
-        raise OptionError(f"an event's name is a string, not {type(event).__name__}")
-    if event in RESERVED_EVENTS:
-        raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")
-
-
-class BroadcastOperator:
-    """Some sockets of one namespace: those in any of its rooms (all, if it has none), less some.
-
-    Immutable: each of ``to``, ``in_`` and ``except_`` returns a new one. A room may also be a sid.
-    """
-
-    __slots__ = ("_except", "_namespace", "_rooms", "_server")
-
-    def __init__(
-        self,
-        server: Server,
-        namespace: str,
-        rooms: tuple[Any, ...] = (),
-        excepted: tuple[Any, ...] = (),
-    ) -> None:
-        self._server = server
-        self._namespace = namespace
-        self._rooms = rooms
-        self._except = excepted
-
-    def to(self, *rooms: Any) -> BroadcastOperator:
-        """Adds rooms, each given singly or in a list."""
-        return BroadcastOperator(
-            self._server, self._namespace, (*self._rooms, *_flat(rooms)), self._except
-        )
-
-    in_ = to
-
-    def except_(self, *rooms: Any) -> BroadcastOperator:
-        """Leaves out the sockets in ``rooms``, each given singly or in a list."""
-        return BroadcastOperator(
-            self._server, self._namespace, self._rooms, (*self._except, *_flat(rooms))
-        )
-
-    def emit(self, event: str, *args: Any) -> None:
-        """Emits to all of them. Raises `OptionError` for a reserved event name."""
-        _check_name(event)
-        self._server.manager.emit(
-            event,
-            args,
-            namespace=self._namespace,
-            room=list(self._rooms) or None,
-            skip_sid=list(self._except),
-        )
-
-    def fetch_sockets(self) -> list[Socket]:
-        """The sockets themselves, of this process."""
-        connected = (each for each in self._members() if each.stage is Stage.CONNECTED)
-        return [self._server._socket(member) for member in connected]
-
-    def sockets_join(self, *rooms: Any) -> None:
-        """Makes them join ``rooms``."""
-        for member in self._members():
-            for room in _flat(rooms):
-                self._server.enter_room(member.sid, room, namespace=self._namespace)
-
-    def sockets_leave(self, *rooms: Any) -> None:
-        """Makes them leave ``rooms``."""
-        for member in self._members():
-            for room in _flat(rooms):
-                self._server.leave_room(member.sid, room, namespace=self._namespace)
-
-    def disconnect_sockets(self, close: bool = False) -> None:
-        """Disconnects them; ``close``: their connections too, with all other namespaces."""
-        for member in self._members():
-            self._server._socket(member).disconnect(close)
-
-    def _members(self) -> list[Member]:
-        """Those that are away for a while included: what is done to them holds when they return."""
-        manager = self._server.manager
-        inside = manager._participants(self._namespace, list(self._rooms) or None)
-        out = manager._participants(self._namespace, list(self._except)) if self._except else {}
-        found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
-        return [each for each in found if each is not None and each.present]
-
-
-def _flat(rooms: Iterable[Any]) -> Iterator[Any]:
-    for room in rooms:
-        if isinstance(room, (list, tuple, set, frozenset)):
-            yield from room
-        else:
-            yield room
 
 
 class Socket:
@@ -266,7 +173,7 @@ class Socket:
         ``callback(*answer)`` runs when the client acknowledges it, with the arguments it declares.
         Raises `OptionError` for a reserved event name, `TypeError` for what can't be a handler.
         """
-        _check_name(event)
+        check_name(event)
         self._server.manager.emit(
             event,
             args,
@@ -285,7 +192,7 @@ class Socket:
         ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it, and
         `OptionError` for a reserved event name. Works inside a handler of the same socket.
         """
-        _check_name(event)
+        check_name(event)
         return self._server.call(
             event, args, to=self.id, namespace=self._member.namespace, timeout=timeout
         )
@@ -321,12 +228,12 @@ class Socket:
         Raises `ValueError` for a room that is another socket's own.
         """
         if self._server.manager.member(self.id, self._member.namespace) is self._member:
-            for room in _flat(rooms):
+            for room in flat(rooms):
                 self._server.enter_room(self.id, room, namespace=self._member.namespace)
 
     def leave(self, *rooms: Any) -> None:
         """Leaves rooms; no peer-left is sent."""
-        for room in _flat(rooms):
+        for room in flat(rooms):
             self._server.leave_room(self.id, room, namespace=self._member.namespace)
 
     # -- what the library calls: greenlet --------------------------------------------------------
@@ -363,130 +270,3 @@ class Socket:
     @property
     def _observing(self) -> bool:
         return bool(self._any or self._uses or self._listeners.get(RtcioEvents.MESSAGE))
-
-
-class Rooms(Mapping[Any, set[str]]):
-    """A namespace's rooms and the sids in each, a view; called, python-socketio's ``rooms``."""
-
-    def __init__(self, space: Namespace) -> None:
-        self._space = space
-
-    def _inside(self) -> dict[Any, Any]:
-        space = self._space
-        found: dict[Any, Any] = dict(space.server.manager.rooms.get(space.namespace, {}))
-        found.pop(None, None)
-        found.update({sid: (sid,) for sid in space.server.manager.members.get(space.namespace, ())})
-        return found
-
-    def __getitem__(self, room: Any) -> set[str]:
-        space = self._space
-        inside = space.server.manager._participants(space.namespace, [room])
-        if room is None or not inside:  # no room is empty
-            raise KeyError(room)
-        return set(inside)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._inside())
-
-    def __len__(self) -> int:
-        return len(self._inside())
-
-    def __call__(self, sid: str, namespace: str | None = None) -> list[Any]:
-        space = self._space
-        return list(space.server.manager.get_rooms(sid, namespace or space.namespace))
-
-
-class Namespace(socketio.Namespace):
-    """One namespace, from `Server.of`; subclassed, it is python-socketio's class of handlers."""
-
-    def __init__(self, namespace: str | None = None) -> None:
-        super().__init__(namespace)
-        self._connection: list[Callee] = []
-        self._uses: list[Callee] = []
-
-    def _share(self, other: Namespace) -> None:
-        # Two objects of one namespace: what is registered with either counts.
-        self._connection += other._connection
-        self._uses += other._uses
-        other._connection, other._uses = self._connection, self._uses
-
-    @property
-    def name(self) -> str:
-        """Its name, ``"/"`` for the default one."""
-        return str(self.namespace)
-
-    def on(self, event: str, handler: Fn | None = None) -> Any:
-        """Registers a ``"connection"`` handler ``fn(socket)``: a decorator, or a call.
-
-        It runs when a client is connected to the namespace. Raises `OptionError` for any other
-        event: those go to ``socket.on`` or ``server.on(event, namespace=…)``.
-        """
-        if event not in ("connection", "connect"):
-            raise OptionError(
-                f"a namespace has only the event 'connection'; register {event!r} with socket.on "
-                f"in it, or with server.on({event!r}, namespace={self.name!r})"
-            )
-
-        def register(fn: Fn) -> Fn:
-            self._connection.append(Callee(fn))
-            return fn
-
-        return register if handler is None else register(handler)
-
-    def use(self, fn: Fn) -> Fn:
-        """Registers ``fn(socket)`` to run before ``connection``.
-
-        To refuse the client, raise `ConnectionRefusedError`; any other exception refuses it too,
-        with a general message, and is logged.
-        """
-        self._uses.append(Callee(fn))
-        return fn
-
-    @property
-    def sockets(self) -> dict[str, Socket]:
-        """The connected sockets of this process, by sid."""
-        return {socket.id: socket for socket in self.fetch_sockets()}
-
-    @property
-    def rooms(self) -> Rooms:
-        """The rooms and the sids in each; ``rooms(sid)`` is python-socketio's method."""
-        return Rooms(self)
-
-    def emit(self, event: str, *args: Any, **options: Any) -> None:
-        """Sends an event to all of the namespace.
-
-        With python-socketio's keywords (``to``, ``room``, ``skip_sid``, ``namespace``,
-        ``callback``, ``ignore_queue``, ``data``) it is python-socketio's method. Raises
-        `OptionError` for a reserved event name.
-        """
-        _check_name(event)
-        several = len(args) == 1 and isinstance(args[0], tuple)  # python-socketio's own spelling
-        data = options.pop("data", args[0] if several else args)
-        options["namespace"] = options.get("namespace") or self.namespace
-        self.server.emit(event, data, **options)
-
-    def to(self, *rooms: Any) -> BroadcastOperator:
-        """The sockets in ``rooms``."""
-        return BroadcastOperator(self.server, self.name).to(*rooms)
-
-    in_ = to
-
-    def except_(self, *rooms: Any) -> BroadcastOperator:
-        """All sockets but those in ``rooms``."""
-        return BroadcastOperator(self.server, self.name).except_(*rooms)
-
-    def fetch_sockets(self) -> list[Socket]:
-        """The connected sockets of this process."""
-        return BroadcastOperator(self.server, self.name).fetch_sockets()
-
-    def sockets_join(self, *rooms: Any) -> None:
-        """Makes all sockets join ``rooms``."""
-        BroadcastOperator(self.server, self.name).sockets_join(*rooms)
-
-    def sockets_leave(self, *rooms: Any) -> None:
-        """Makes all sockets leave ``rooms``."""
-        BroadcastOperator(self.server, self.name).sockets_leave(*rooms)
-
-    def disconnect_sockets(self, close: bool = False) -> None:
-        """Disconnects all sockets; ``close``: their connections too."""
-        BroadcastOperator(self.server, self.name).disconnect_sockets(close)

@@ -33,7 +33,9 @@ TIERS = (
     ),
     (
         "dispatch",
+        "broadcast",
         "sockets",
+        "namespaces",
         "returning",
         "sessions",
         "inbound",

@@ -37,10 +37,10 @@ from rtcio_sync import (
     engine_packets,
     engine_socket,
     manager,
+    namespaces,
     packets,
     published,
     server,
-    sockets,
 )
 
 PACKAGE = Path(rtcio_sync.__file__).parent
@@ -193,7 +193,7 @@ HEIRS: dict[type, type] = {
     published.Published: socketio.PubSubManager,
     packets.TextPacket: socketio.packet.Packet,
     server.Server: socketio.Server,
-    sockets.Namespace: socketio.Namespace,
+    namespaces.Namespace: socketio.Namespace,
 }
 
 #: The modules whose first lines list the private names that they replace or use.

@@ -1,0 +1,109 @@
+"""What is said and done to several sockets at once: ``to``, ``in_`` and ``except_``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .errors import OptionError
+from .events import RESERVED_EVENTS
+from .manager import Member, Stage
+
+if TYPE_CHECKING:
+    from .server import Server
+    from .sockets import Socket
+
+__all__ = ["BroadcastOperator", "check_name", "flat"]
+
+
+class BroadcastOperator:
+    """Some sockets of one namespace: those in any of its rooms (all, if it has none), less some.
+
+    Immutable: each of ``to``, ``in_`` and ``except_`` returns a new one. A room may also be a sid.
+    """
+
+    __slots__ = ("_except", "_namespace", "_rooms", "_server")
+
+    def __init__(
+        self,
+        server: Server,
+        namespace: str,
+        rooms: tuple[Any, ...] = (),
+        excepted: tuple[Any, ...] = (),
+    ) -> None:
+        self._server = server
+        self._namespace = namespace
+        self._rooms = rooms
+        self._except = excepted
+
+    def to(self, *rooms: Any) -> BroadcastOperator:
+        """Adds rooms, each given singly or in a list."""
+        return BroadcastOperator(
+            self._server, self._namespace, (*self._rooms, *flat(rooms)), self._except
+        )
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> BroadcastOperator:
+        """Leaves out the sockets in ``rooms``, each given singly or in a list."""
+        return BroadcastOperator(
+            self._server, self._namespace, self._rooms, (*self._except, *flat(rooms))
+        )
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Emits to all of them. Raises `OptionError` for a reserved event name."""
+        check_name(event)
+        self._server.manager.emit(
+            event,
+            args,
+            namespace=self._namespace,
+            room=list(self._rooms) or None,
+            skip_sid=list(self._except),
+        )
+
+    def fetch_sockets(self) -> list[Socket]:
+        """The sockets themselves, of this process."""
+        connected = (each for each in self._members() if each.stage is Stage.CONNECTED)
+        return [self._server._socket(member) for member in connected]
+
+    def sockets_join(self, *rooms: Any) -> None:
+        """Makes them join ``rooms``."""
+        for member in self._members():
+            for room in flat(rooms):
+                self._server.enter_room(member.sid, room, namespace=self._namespace)
+
+    def sockets_leave(self, *rooms: Any) -> None:
+        """Makes them leave ``rooms``."""
+        for member in self._members():
+            for room in flat(rooms):
+                self._server.leave_room(member.sid, room, namespace=self._namespace)
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnects them; ``close``: their connections too, with all other namespaces."""
+        for member in self._members():
+            self._server._socket(member).disconnect(close)
+
+    def _members(self) -> list[Member]:
+        """Those that are away for a while included: what is done to them holds when they return."""
+        manager = self._server.manager
+        inside = manager._participants(self._namespace, list(self._rooms) or None)
+        out = manager._participants(self._namespace, list(self._except)) if self._except else {}
+        found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
+        return [each for each in found if each is not None and each.present]
+
+
+def flat(rooms: Iterable[Any]) -> Iterator[Any]:
+    """Rooms that were each given singly or in a list."""
+    for room in rooms:
+        if isinstance(room, (list, tuple, set, frozenset)):
+            yield from room
+        else:
+            yield room
+
+
+def check_name(event: Any) -> None:
+    """Raises `OptionError` for what no app may emit."""
+    if not isinstance(event, str):
+        raise OptionError(f"an event's name is a string, not {type(event).__name__}")
+    if event in RESERVED_EVENTS:
+        raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")

@@ -25,46 +25,67 @@ def _is_number(value: Any, *, above: float | None = None) -> bool:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may cost. `None` for a field lifts that limit alone.
+    """What one client may cost.
 
-    ``Server(limits=None)`` lifts all that this class holds and nothing else; the size of a message
-    stays ``max_http_buffer_size``.
+    ``Server(limits=Limits(...))``; `None` for a field lifts that limit alone. ``limits=None`` lifts
+    all that this class holds and nothing else. The size of a message is ``max_http_buffer_size``.
+    Over a limit a client that means well is made to wait, and nothing of it is lost; what only one
+    who means ill can do ends its connection. Each time is counted: `Server.stats`, under "dropped"
+    or "closed".
+
+    Those that are about a socket or an event may differ from one namespace to another, by
+    ``server.of(name, limits=Limits(...))``: they are marked (namespace). The others hold before a
+    namespace is known or for a connection that is in several of them, and are the server's alone.
+
+    :events_per_second: (namespace) Messages a second that one connection may send in the long run;
+        100. In several namespaces it has the widest rate of them. Over it, once the burst is used
+        up, the server reads no more from it for a while (a polling request is answered later), so
+        that TCP slows the sender down and nothing is lost; after ten seconds without a break the
+        connection is closed. `None`: as many as it can.
+    :events_burst: (namespace) Messages that it may send at once, and then again after a rest of
+        ``events_burst / events_per_second`` seconds; 1,000: a mesh of eight joins with some 300.
+        Over it: the rate holds. `None`: as many as in one second.
+    :max_attachments: (namespace) Binary attachments that one event may announce; 10. Over it: the
+        connection is closed, as for any packet that cannot be read. `None`: as many as fit
+        ``max_http_buffer_size``.
+    :max_rooms_per_socket: (namespace) Rooms that one socket may be in, its own left out; 64. Over
+        it: joining raises `LimitExceeded`, which is counted and not logged as an error. `None`: any
+        number.
+    :max_packets_per_poll: Packets in one polling request; 1,000. Over it: the request is answered
+        400 and the session closed. `None`: as many as fit ``max_http_buffer_size``.
+    :max_buffered_bytes: Bytes that wait for a client that does not read them; 4,000,000. Over it:
+        the connection is closed and its rooms are told. `None`: they may fill the memory.
+    :max_namespaces_per_connection: Namespaces that one connection may be in; 8. Over it: CONNECT is
+        answered with an error, and the connection goes on. `None`: any number.
+    :connects_per_minute_per_ip: Connections a minute from one address (see ``trusted_proxies``);
+        `None`: any number, because behind a proxy that is not declared all users have one address.
+        Over it: new ones are answered 429.
+    :sockets_per_ip: Open connections from one address; `None`: any number, for the same reason.
+        Over it: new ones are answered 429.
+    :handshake_timeout: Seconds that a client may take over a request's headers (under
+        `Server.listen`), a polling request's body, or the move from polling to a WebSocket; 10.
+        Over it: that request or WebSocket is closed, a session on polling goes on. `None`: as long
+        as it likes.
+    :connect_timeout: Seconds from the transport's opening until the client must have joined a
+        namespace (Socket.IO's CONNECT); 45. Over it: the connection is closed. `None`: it may stay
+        as it is.
+
+    No option: up to 1 MB of what a client has sent waits for the app's handlers. Over it the server
+    reads no more from that client until half of that is handled; nothing is lost, and a handler
+    may take as long as it likes. Relays never wait for a handler; while nothing is read, they wait
+    with the client.
     """
 
-    #: Seconds from the transport's opening until the client must have joined a namespace
-    #: (Socket.IO's CONNECT). Over it: the connection is closed. `None`: it may stay as it is.
     connect_timeout: float | None = 45
-    #: Binary attachments that one event may announce. Over it: the connection is closed, as for
-    #: any packet that cannot be read. `None`: as many as fit ``max_http_buffer_size``.
     max_attachments: int | None = 10
-    #: Packets in one polling request. Over it: the request is answered 400 and the session closed.
-    #: `None`: as many as fit ``max_http_buffer_size``.
     max_packets_per_poll: int | None = 1000
-    #: Bytes that wait for a client that does not read them. Over it: the connection is closed and
-    #: its rooms are told. `None`: they may fill the memory.
     max_buffered_bytes: int | None = 4_000_000
-    #: Messages a second that one connection may send in the long run. Over it, once the burst is
-    #: used up: the server reads no more from it for a while (a polling request is answered later),
-    #: so that TCP slows the sender down and nothing is lost; after ten seconds without a break the
-    #: connection is closed. `None`: as many as it can.
     events_per_second: float | None = 100
-    #: Messages that it may send at once, and then again after a rest of ``burst / rate`` seconds.
-    #: `None`: as many as in one second.
     events_burst: int | None = 1000
-    #: Connections a minute from one address (see ``trusted_proxies``). Over it: new ones are
-    #: answered 429. `None`: any number, because behind a proxy that is not declared all users have
-    #: one address.
     connects_per_minute_per_ip: int | None = None
-    #: Open connections from one address. Over it: new ones are answered 429. `None`: any number.
     sockets_per_ip: int | None = None
-    #: Rooms that one socket may be in, its own left out. Over it: joining raises `LimitExceeded`,
-    #: which is counted and not logged as an error. `None`: any number.
     max_rooms_per_socket: int | None = 64
-    #: Namespaces that one connection may be in. Over it: CONNECT is refused. `None`: any number.
     max_namespaces_per_connection: int | None = 8
-    #: Seconds that a client may take over a request's headers (under `Server.listen`), a polling
-    #: request's body, or the move from polling to a WebSocket. Over it: that request or WebSocket
-    #: is closed. `None`: as long as it likes.
     handshake_timeout: float | None = 10
 
     def __post_init__(self) -> None:

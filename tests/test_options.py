@@ -185,3 +185,24 @@ def test_python_engineio_gets_no_json_module() -> None:
 def test_gevent_is_the_default_mode() -> None:
     assert engineio_options(Options.of({}))["async_mode"] == "gevent"
     assert engineio_options(Options.of({"async_mode": "threading"}))["async_mode"] == "threading"
+
+
+@pytest.mark.parametrize("each", dataclasses.fields(Limits), ids=lambda each: each.name)
+def test_help_says_of_each_limit_its_default_what_is_over_it_and_what_none_means(
+    each: dataclasses.Field[Any],
+) -> None:
+    text = inspect.cleandoc(str(Limits.__doc__))
+    (said,) = re.findall(rf"^:{each.name}: (.*(?:\n    .*)*)", text, re.MULTILINE)
+    said = " ".join(said.split())
+    assert "Over it" in said
+    assert "`None`: " in said
+    if each.default is not None:
+        assert f"; {each.default:,}" in said
+    assert re.match(
+        r"(\(namespace\) )?(Seconds|Messages|Binary|Packets|Bytes|Rooms|Namesp|Conn|Open)", said
+    )
+
+
+def test_help_names_no_limit_that_there_is_not() -> None:
+    named = set(re.findall(r"^:(\w+): ", inspect.cleandoc(str(Limits.__doc__)), re.MULTILINE))
+    assert named == {each.name for each in dataclasses.fields(Limits)}

@@ -3,7 +3,6 @@
 Replaced of python-engineio's private names, each asserted in ``tests/test_upstream.py``:
 
 * ``Server._async``: a server that is asked to run on Werkzeug's threads changes its driver;
-* ``Server._cors_allowed_origins``: regular expressions, and a callable's arity read, not guessed;
 * ``Server._get_socket``: a session that has a last word to say is not forgotten when it is looked
   up.
 
@@ -18,17 +17,13 @@ requests that it lost, and misses what the Engine.IO v4 conformance suite asks f
 from __future__ import annotations
 
 import contextlib
-import inspect
 import json
 import logging
-import re
-import resource
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import engineio
 import gevent
 import gevent.event
 import gevent.selectors
@@ -38,12 +33,13 @@ from engineio.async_drivers import threading as threads
 from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
 from . import takeover, websocket
+from .admission import Admission
 from .engine_packets import Packet
 from .engine_socket import APART, Socket, State
 from .errors import ProtocolError
 from .events import upstream_reason
 from .heartbeat import Heartbeat
-from .limits import Addresses, client_address
+from .limits import client_address
 from .logs import tell
 from .metrics import Counters
 from .options import Limits
@@ -56,13 +52,12 @@ log = logging.getLogger(__name__)
 _OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio_transport)s"
 
 FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
-RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
 
 #: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
 BARE = Limits(connect_timeout=None)
 
 
-class Server(engineio.Server):
+class Server(Admission):
     """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub.
 
     It may be used by itself, as python-engineio's is: ``limits`` says what one client may cost,
@@ -75,18 +70,11 @@ class Server(engineio.Server):
         self, *, limits: Limits = BARE, counters: Counters | None = None, **options: Any
     ) -> None:
         self.gives_up = options.pop("monitor_clients", None) is not False
-        self.max_connections: int | None = options.pop("max_connections", None)
-        self.trusted_proxies: int = options.pop("trusted_proxies", 0)
         #: Whether the server may change to threads when Werkzeug's own server calls it.
         self.adaptable: bool = options.pop("adaptable", False)
         options["logger"] = options.get("logger") or logging.getLogger("rtcio_sync.engineio")
-        super().__init__(**options, monitor_clients=False)
-        rule = self.cors_allowed_origins
-        self._warned_of_origins = False
-        self._rule_takes_environ = callable(rule) and takes_two(rule)
-        self.limits = limits
-        self.counters = counters or Counters()
-        self.addresses = Addresses(limits.connects_per_minute_per_ip, limits.sockets_per_ip)
+        options["monitor_clients"] = False
+        super().__init__(limits=limits, counters=counters or Counters(), **options)
         self.ping_every = self.ping_interval + self.ping_interval_grace_period
         #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
         self.patience = self.ping_every + self.ping_timeout
@@ -250,9 +238,7 @@ class Server(engineio.Server):
         if transport == "websocket":
             headers = self._handshake(environ)
             seat = takeover.find(environ)
-        kept = slim(environ)
-        if self.trusted_proxies:
-            kept["REMOTE_ADDR"] = client_address(environ, self.trusted_proxies)
+        kept = self._kept(environ)
         sid = self.generate_id()
         socket = Socket(self, sid)
         self._count_address(socket, kept)
@@ -278,14 +264,11 @@ class Server(engineio.Server):
             socket.close(abort=True, reason="transport error")
             raise
 
-    def _count_address(self, socket: Socket, environ: dict[str, Any]) -> None:
-        if not self.addresses.counting:
-            return
-        address = client_address(environ, 0)
-        if not self.addresses.admits(address, self.heartbeat.now()):
-            self.counters.closed["address"] += 1
-            raise Refused("429 TOO MANY REQUESTS", 3, "Too many connections from this address")
-        socket.address = address
+    def _kept(self, environ: dict[str, Any]) -> dict[str, Any]:
+        kept = slim(environ)
+        if self.trusted_proxies:
+            kept["REMOTE_ADDR"] = client_address(environ, self.trusted_proxies)
+        return kept
 
     def _opening(self, sid: str, transport: str) -> dict[str, Any]:
         upgrades = ["websocket"] if self._may_upgrade(transport) else []
@@ -418,60 +401,3 @@ class Server(engineio.Server):
         plain = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
         attributes = self.cookie if isinstance(self.cookie, dict) else plain
         return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
-
-    def _capacity(self) -> int:
-        if self.max_connections is None:
-            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            self.max_connections = max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
-        return self.max_connections
-
-    # -- origins ---------------------------------------------------------------------------------
-
-    def _origin_allowed(self, environ: dict[str, Any]) -> bool:
-        # RFC 6455 10.2: browsers tell the origin and leave the check to the server.
-        origin = environ.get("HTTP_ORIGIN")
-        if not origin or self.cors_allowed_origins == []:
-            return True
-        allowed = self._cors_allowed_origins(environ)
-        if allowed is None and self.cors_credentials and "HTTP_COOKIE" in environ:
-            self._warn_of_any_origin()
-        return allowed is None or origin in allowed
-
-    def _warn_of_any_origin(self) -> None:
-        if not self._warned_of_origins:
-            self._warned_of_origins = True
-            log.warning(
-                "cors_allowed_origins='*' and a request with cookies: the page of any site may "
-                "connect in the name of whoever is logged in here and visits it; name the origins "
-                "that may, or go by a token instead of cookies"
-            )
-
-    def _cors_allowed_origins(self, environ: dict[str, Any]) -> Any:
-        rule = self.cors_allowed_origins
-        origin = environ.get("HTTP_ORIGIN", "")
-        if callable(rule):
-            if not origin:
-                return []
-            given = (origin, environ) if self._rule_takes_environ else (origin,)
-            return [origin] if rule(*given) else []
-        several = rule if isinstance(rule, (list, tuple, set, frozenset)) else [rule]
-        if any(isinstance(each, re.Pattern) for each in several):
-            plain = [each for each in several if isinstance(each, str)]
-            if "*" in plain:
-                return None
-            matched = any(
-                isinstance(each, re.Pattern) and each.fullmatch(origin) for each in several
-            )
-            return [*plain, origin] if matched else plain
-        return super()._cors_allowed_origins(environ)
-
-
-def takes_two(fn: Callable[..., Any]) -> bool:
-    """Whether ``fn`` can be called with two arguments, read from its signature."""
-    try:
-        inspect.signature(fn).bind(None, None)
-    except TypeError:
-        return False
-    except ValueError:  # some built-ins have none
-        return True
-    return True

@@ -24,6 +24,7 @@ TIERS = (
         "inbox",
         "engine_socket",
         "heartbeat",
+        "admission",
         "engine",
         "packets",
         "manager",

@@ -62,7 +62,7 @@ def test_an_origin_that_is_allowed_comes_in(rule: Any) -> None:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    ours = [each for each in caplog.records if each.name == "rtcio_sync.engine"]
+    ours = [each for each in caplog.records if each.name == "rtcio_sync.admission"]
     return [each.getMessage() for each in ours if each.levelno >= logging.WARNING]
 
 

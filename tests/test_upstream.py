@@ -198,6 +198,7 @@ HEIRS: dict[type, type] = {
 
 #: The modules whose first lines list the private names that they replace or use.
 LISTS = {
+    "admission": (engineio.Server,),
     "engine": (engineio.Server,),
     "manager": (socketio.Manager,),
     "published": (socketio.PubSubManager,),

@@ -1,0 +1,123 @@
+"""Who may connect: from which origins, how many in all, and how many from one address.
+
+Replaced of python-engineio's private names, asserted in ``tests/test_upstream.py``:
+``Server._cors_allowed_origins``, for regular expressions, and a callable's arity read, not guessed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import resource
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import engineio
+
+from .limits import Addresses, client_address
+from .metrics import Counters
+from .options import Limits
+from .requests import Refused
+
+if TYPE_CHECKING:
+    from .heartbeat import Heartbeat
+
+__all__ = ["Admission"]
+
+log = logging.getLogger(__name__)
+
+RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
+
+
+class Admission(engineio.Server):
+    """The part of the Engine.IO server that lets a request in or refuses it. # greenlet"""
+
+    heartbeat: Heartbeat
+
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        counters: Counters,
+        max_connections: int | None = None,
+        trusted_proxies: int = 0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.limits = limits
+        self.counters = counters
+        self.max_connections = max_connections
+        self.trusted_proxies = trusted_proxies
+        self.addresses = Addresses(limits.connects_per_minute_per_ip, limits.sockets_per_ip)
+        rule = self.cors_allowed_origins
+        self._warned_of_origins = False
+        self._rule_takes_environ = callable(rule) and takes_two(rule)
+
+    # -- origins ---------------------------------------------------------------------------------
+
+    def _origin_allowed(self, environ: dict[str, Any]) -> bool:
+        # RFC 6455 10.2: browsers tell the origin and leave the check to the server.
+        origin = environ.get("HTTP_ORIGIN")
+        if not origin or self.cors_allowed_origins == []:
+            return True
+        allowed = self._cors_allowed_origins(environ)
+        if allowed is None and self.cors_credentials and "HTTP_COOKIE" in environ:
+            self._warn_of_any_origin()
+        return allowed is None or origin in allowed
+
+    def _warn_of_any_origin(self) -> None:
+        if not self._warned_of_origins:
+            self._warned_of_origins = True
+            log.warning(
+                "cors_allowed_origins='*' and a request with cookies: the page of any site may "
+                "connect in the name of whoever is logged in here and visits it; name the origins "
+                "that may, or go by a token instead of cookies"
+            )
+
+    def _cors_allowed_origins(self, environ: dict[str, Any]) -> Any:
+        rule = self.cors_allowed_origins
+        origin = environ.get("HTTP_ORIGIN", "")
+        if callable(rule):
+            if not origin:
+                return []
+            given = (origin, environ) if self._rule_takes_environ else (origin,)
+            return [origin] if rule(*given) else []
+        several = rule if isinstance(rule, (list, tuple, set, frozenset)) else [rule]
+        if any(isinstance(each, re.Pattern) for each in several):
+            plain = [each for each in several if isinstance(each, str)]
+            if "*" in plain:
+                return None
+            matched = any(
+                isinstance(each, re.Pattern) and each.fullmatch(origin) for each in several
+            )
+            return [*plain, origin] if matched else plain
+        return super()._cors_allowed_origins(environ)
+
+    # -- numbers ---------------------------------------------------------------------------------
+
+    def _capacity(self) -> int:
+        if self.max_connections is None:
+            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+            self.max_connections = max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
+        return self.max_connections
+
+    def _count_address(self, socket: Any, environ: dict[str, Any]) -> None:
+        if not self.addresses.counting:
+            return
+        address = client_address(environ, 0)
+        if not self.addresses.admits(address, self.heartbeat.now()):
+            self.counters.closed["address"] += 1
+            raise Refused("429 TOO MANY REQUESTS", 3, "Too many connections from this address")
+        socket.address = address
+
+
+def takes_two(fn: Callable[..., Any]) -> bool:
+    """Whether ``fn`` can be called with two arguments, read from its signature."""
+    try:
+        inspect.signature(fn).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # some built-ins have none
+        return True
+    return True

@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, Server
-from tests.wire import Polling, environ_of, request
+from tests.wire import Polling, environ_of, request, until
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
 
@@ -112,6 +112,27 @@ def test_a_namespace_may_have_its_own_limit_on_rooms() -> None:
     for room in ("a", "b", "c"):
         server.enter_room(client.sid, room, namespace="/wide")
     assert len(server.rooms(client.sid, namespace="/wide")) == 4
+
+
+def test_a_namespace_may_have_its_own_limit_on_attachments() -> None:
+    server = Server(limits=Limits(max_attachments=1))
+    got: list[int] = []
+    for name, bound in (("/wide", 3), ("/narrow", None)):
+        space = server.of(name, limits=Limits(max_attachments=bound) if bound else None)
+
+        @space.on("connection")
+        def on_connection(socket: Any) -> None:
+            socket.on("files", lambda *files: got.append(len(files)))
+
+    slots = ",".join(f'{{"_placeholder":true,"num":{number}}}' for number in range(3))
+    client = Polling(server)
+    for name in ("/wide", "/narrow"):
+        client.join(name)
+    client.send(f'53-/wide,["files",{slots}]', b"1", b"2", b"3")
+    until(lambda: got == [3])
+    client.send(f'53-/narrow,["files",{slots}]')
+    assert client.poll()[0] == 400
+    assert got == [3]
 
 
 def test_over_the_namespaces_connect_is_refused() -> None:

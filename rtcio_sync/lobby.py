@@ -1,15 +1,13 @@
 """`Lobby`: rooms, passwords, presence and media state, for apps that want them ready-made.
 
-Three things are kept apart, so that a room stays exact when many come and go at once and no lock is
+Two things are kept apart, so that a room stays exact when many come and go at once and no lock is
 ever held over what can block:
 
 * *Seats* (`seating`) decide: who counts against the cap, whose password owns the room. They change
   under the lobby's lock, in a few plain statements.
-* *Steps* tell: every change appends what has to be emitted to its room's queue, under the same
-  lock; whoever finds the queue idle takes the steps off one by one and runs them without the lock.
-  So each peer hears a room's events in the order in which they happened.
-* *Told* is what the room's peers have heard. Only steps read and write it, hence only one greenlet
-  or thread at a time.
+* *Steps* (`lobby_rooms`) tell: every change appends what has to be emitted to its room's queue,
+  under the same lock, and runs it without. So each peer hears a room's events in the order in which
+  they happened.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,9 +22,8 @@ from typing import Any
 
 from socketio import PubSubManager
 
-from .broadcast import BroadcastOperator
 from .errors import OptionError
-from .events import RtcioEvents
+from .lobby_rooms import LobbyRoom, LobbyRooms, stays
 from .seating import Obstacle, Seating, name_in, object_in, password_in, room_in
 from .server import Server
 from .sockets import Socket
@@ -89,7 +85,7 @@ class Lobby:
         self._namespace = server.of(namespace)
         self._lock = threading.Lock()
         self._seating = Seating(os.urandom(32))
-        self._rooms: dict[str, _Room] = {}
+        self._rooms = LobbyRooms(self._namespace, self._lock)
         if isinstance(server.manager, PubSubManager):
             log.warning(
                 "Lobby keeps its rooms in this process alone: run one, or send all peers of a room "
@@ -137,8 +133,8 @@ class Lobby:
         with self._lock:
             if not self._seating.vacate(room, sid):
                 return False
-            step = self._append(room, self._depart, sid, True)
-        self._run(step)
+            step = self._rooms.append(room, LobbyRoom.depart, sid, True)
+        self._rooms.run(step)
         return True
 
     # -- the events of one client. # greenlet (or thread) of its handlers --------------------------
@@ -211,11 +207,11 @@ class Lobby:
         fields = object_in(payload)
         state = {key: fields[key] for key in ("mic", "cam") if type(fields.get(key)) is bool}
         if state:
-            self._say(peer, fields.get("roomId"), self._show, state)
+            self._say(peer, fields.get("roomId"), LobbyRoom.show, state)
 
     def _on_words(self, event: str, peer: _Peer, payload: Any = None) -> None:
         fields = object_in(payload)
-        self._say(peer, fields.get("roomId"), self._pass_on, event, fields)
+        self._say(peer, fields.get("roomId"), LobbyRoom.pass_on, event, fields)
 
     def _on_disconnecting(self, peer: _Peer) -> None:
         returns = peer.socket.may_return
@@ -224,10 +220,11 @@ class Lobby:
             if not returns:
                 self._vacate(rooms, peer.sid)
             appended = [
-                self._append(room, self._depart, peer.sid, False, returns) for room in rooms
+                self._rooms.append(room, LobbyRoom.depart, peer.sid, False, returns)
+                for room in rooms
             ]
         for each in appended:
-            self._run(each)
+            self._rooms.run(each)
 
     def _on_return(self, peer: _Peer) -> None:
         inside = peer.socket.rooms
@@ -237,19 +234,21 @@ class Lobby:
             lost = [room for room in rooms if room not in inside]
             self._vacate(lost, peer.sid)
             appended = [
-                self._append(room, self._depart if room in lost else self._come_back, peer.sid)
+                self._rooms.append(
+                    room, LobbyRoom.depart if room in lost else LobbyRoom.come_back, peer.sid
+                )
                 for room in rooms
             ]
         for each in appended:
-            self._run(each)
+            self._rooms.run(each)
 
     def _on_session_end(self, sid: str) -> None:
         with self._lock:
             rooms = self._seating.rooms(sid)
             self._vacate(rooms, sid)
-            appended = [self._append(room, self._depart, sid) for room in rooms]
+            appended = [self._rooms.append(room, LobbyRoom.depart, sid) for room in rooms]
         for each in appended:
-            self._run(each)
+            self._rooms.run(each)
 
     def _vacate(self, rooms: list[str], sid: str) -> None:  # lock held
         for room in rooms:
@@ -284,7 +283,7 @@ class Lobby:
         if peer.attempts.get(attempt.room) is not attempt:
             return False
         del peer.attempts[attempt.room]
-        return _stays(peer.socket)
+        return stays(peer.socket)
 
     def _sit(self, peer: _Peer, attempt: _Attempt) -> str | None:
         """Takes the seat, or says why not; an attempt that has ended gets no answer."""
@@ -296,108 +295,16 @@ class Lobby:
             if reason is not None:
                 return reason
             self._seating.sit(room, peer.sid, attempt.secret)
-            appended = self._append(room, self._arrive, peer, attempt.name)
-        self._run(appended)
+            appended = self._rooms.append(room, LobbyRoom.arrive, peer.socket, attempt.name)
+        self._rooms.run(appended)
         return None
 
     def _say(self, peer: _Peer, room: Any, step: Callable[..., None], *args: Any) -> None:
         with self._lock:
             if not self._seating.sits(room, peer.sid):
                 return
-            appended = self._append(room, step, peer.sid, *args)
-        self._run(appended)
-
-    def _append(self, room: str, step: Callable[..., None], *args: Any) -> _Room:
-        """The room with one more step to run. # lock held"""
-        found = self._rooms.get(room)
-        if found is None:
-            found = self._rooms[room] = _Room(room)
-        found.steps.append(partial(step, found, *args))
-        return found
-
-    def _run(self, room: _Room) -> None:
-        """Runs the room's steps until none is left, unless somebody else is at it."""
-        while True:
-            with self._lock:
-                if room.busy:
-                    return
-                if not room.steps:
-                    if not (room.told or room.away) and self._rooms.get(room.id) is room:
-                        del self._rooms[room.id]
-                    return
-                room.busy = True
-                step = room.steps.popleft()
-            try:
-                step()
-            except Exception:  # one failed emit must not keep the rest from the room
-                log.exception("a room could not be told everything")
-            finally:
-                with self._lock:
-                    room.busy = False
-
-    # -- steps: of one room, one at a time. # greenlet or thread -----------------------------------
-
-    def _others(self, room: _Room, sid: str) -> BroadcastOperator:
-        return self._namespace.to(room.id).except_(sid)
-
-    def _arrive(self, room: _Room, peer: _Peer, name: str | None) -> None:
-        sid = peer.sid
-        known = sid in room.told
-        if not known and not self._enter(room, peer):
-            return
-        for other, presence in room.told.items():
-            if other != sid:
-                peer.socket.emit("user-connected", presence.card)
-                if presence.media:
-                    state = {"id": other, "roomId": room.id, **presence.media}
-                    peer.socket.emit("media-state", state)
-        peer.socket.emit("join-ok", {"roomId": room.id})
-        if not known:
-            card = {"id": sid} if name is None else {"id": sid, "name": name}
-            room.told[sid] = _Presence(card)
-            self._others(room, sid).emit("user-connected", card)
-            self._others(room, sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
-
-    def _enter(self, room: _Room, peer: _Peer) -> bool:
-        # The peer may be going while it is let in. Nobody has heard of it yet, so nobody is told,
-        # by the library neither: that tells the rooms which a leaving socket is still in.
-        peer.socket.join(room.id)
-        if _stays(peer.socket):
-            return True
-        peer.socket.leave(room.id)
-        return False
-
-    def _depart(self, room: _Room, sid: str, leave: bool = False, returns: bool = False) -> None:
-        if leave:
-            self._server.leave_room(sid, room.id, namespace=self._namespace.name)
-        presence = room.told.pop(sid, None)
-        if presence is not None:
-            self._others(room, sid).emit("user-disconnected", {"id": sid})
-            if returns:
-                room.away[sid] = presence
-        elif not returns:
-            room.away.pop(sid, None)
-
-    def _come_back(self, room: _Room, sid: str) -> None:
-        # All have heard that it went, or came later and have not heard of it at all. None is told
-        # to offer: the media of those who were there has lived on, and of those who came meanwhile
-        # the one that is back has heard.
-        presence = room.away.pop(sid, None)
-        if presence is not None:
-            room.told[sid] = presence
-            self._others(room, sid).emit("user-connected", presence.card)
-            if presence.media:
-                state = {"id": sid, "roomId": room.id, **presence.media}
-                self._others(room, sid).emit("media-state", state)
-
-    def _show(self, room: _Room, sid: str, state: dict[str, bool]) -> None:
-        if sid in room.told:
-            room.told[sid].media.update(state)
-            self._others(room, sid).emit("media-state", {"id": sid, "roomId": room.id, **state})
-
-    def _pass_on(self, room: _Room, sid: str, event: str, fields: dict[str, Any]) -> None:
-        if sid in room.told:
-            self._others(room, sid).emit(event, {**fields, "id": sid})
+            appended = self._rooms.append(room, step, peer.sid, *args)
+        self._rooms.run(appended)
 
 
 @dataclass(eq=False)
@@ -420,30 +327,6 @@ class _Attempt:
     name: str | None
     secret: bytes | None
     limit: int | None
-
-
-@dataclass(eq=False)
-class _Room:
-    """``steps`` and ``busy`` are the lock's, ``told`` and ``away`` are the running step's."""
-
-    id: str
-    steps: deque[Callable[[], None]] = field(default_factory=deque)
-    busy: bool = False
-    told: dict[str, _Presence] = field(default_factory=dict)
-    #: Of whom the peers have heard that they went, and who may come back.
-    away: dict[str, _Presence] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Presence:
-    """What newcomers hear of a peer: its ``user-connected`` and the last of its ``media-state``."""
-
-    card: dict[str, str]
-    media: dict[str, bool] = field(default_factory=dict)
-
-
-def _stays(socket: Socket) -> bool:
-    return socket.connected or socket.may_return
 
 
 def _refuse(peer: _Peer, reason: str, fields: dict[str, Any]) -> None:

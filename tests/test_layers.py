@@ -48,7 +48,7 @@ TIERS = (
         "handling",
         "server",
     ),
-    ("lobby", "loading", "cli", "__main__"),
+    ("lobby_rooms", "lobby", "loading", "cli", "__main__"),
 )
 #: Outside the tiers: it imports nothing of the package until it is asked for a name.
 FACADE = "__init__"

@@ -1039,7 +1039,7 @@ def test_the_room_hears_that_one_is_lost_and_that_it_is_back_and_makes_no_new_of
     bob.emit("chat-message", {"roomId": "r", "text": "still in"})
     assert ann.received() == [("chat-message", [{"roomId": "r", "text": "still in", "id": sid}])]
     end_all(recovering, ann, bob)
-    assert lobby._rooms == {}
+    assert not lobby._rooms
 
 
 def test_a_loss_that_nobody_noticed_is_told_to_nobody(recovering: Server) -> None:
@@ -1150,7 +1150,7 @@ def test_the_password_of_a_room_is_kept_while_somebody_may_come_back(recovering:
     bob.come_back()
     assert late.received() == [connected_again(bob)]
     end_all(recovering, bob, late)
-    assert lobby._rooms == {}
+    assert not lobby._rooms
 
 
 @pytest.mark.parametrize("how", ["too long away", "put out", "removed from the room"])
@@ -1176,7 +1176,7 @@ def test_the_seat_is_free_when_nobody_comes_back_to_it(how: str) -> None:
     assert lobby.peers("r") == [ann.sid, late.sid]
     end_all(server, ann, bob, late)
     until(lambda: lobby.stats() == {"rooms": 0, "peers": 0})
-    assert lobby._rooms == {}
+    assert not lobby._rooms
 
 
 def test_who_leaves_on_purpose_keeps_no_seat(recovering: Server) -> None:
@@ -1204,7 +1204,7 @@ def test_a_room_that_the_app_took_from_one_who_was_away_is_no_seat_any_more(
     assert ann.received() == []
     assert sid not in lobby.peers("r")
     end_all(recovering, ann, bob)
-    assert lobby._rooms == {}
+    assert not lobby._rooms
 
 
 def test_the_sid_of_one_who_is_away_is_an_invalid_room(recovering: Server) -> None:
@@ -1241,7 +1241,7 @@ def test_a_join_that_the_loss_overtakes_counts_and_is_answered_on_return(
     ]
     assert ann.received() == [connected_again(bob, name="Bob")]
     end_all(recovering, ann, bob)
-    assert lobby._rooms == {}
+    assert not lobby._rooms
 
 
 def test_who_joins_again_on_its_return_is_answered_and_nobody_hears_of_it(
@@ -1276,7 +1276,7 @@ def test_each_of_several_rooms_hears_of_loss_and_return(recovering: Server) -> N
             connected_again(bob, **fields),
         ]
     end_all(recovering, bob, *friends)
-    assert lobby._rooms == {}
+    assert not lobby._rooms
 
 
 LIVES = st.lists(
@@ -1343,7 +1343,7 @@ def test_what_each_peer_heard_is_who_is_there_whoever_was_lost_and_came_back(
             assert views[who]["r"] == seats - {phone.sid}
     end_all(server, *people)
     assert lobby.stats() == {"rooms": 0, "peers": 0}
-    assert lobby._rooms == {}
+    assert not lobby._rooms
 
 
 # -- ask-ice ---------------------------------------------------------------------------------------

@@ -326,9 +326,7 @@ class RoomIndex(Manager):
         """One encoding for all; with recovery, one offset, and one frame in all their logs."""
         recovery = self.server.recovery
         if recovery is None:
-            pkts = self._encode(namespace, arguments, None)
-            for sid, eio_sid in recipients:
-                self._deliver(sid, eio_sid, namespace, pkts)
+            self._send_to_all(namespace, recipients, self._encode(namespace, arguments, None))
             return
         if event == RtcioEvents.INIT_OFFER and len(arguments) == 2:
             # The rtc.io client takes the second argument for its options; there an offset would
@@ -344,6 +342,22 @@ class RoomIndex(Manager):
                 if member is not None and member.session is not None:
                     member.session.keep(kept)
                 self._deliver(sid, eio_sid, namespace, pkts)
+
+    def _send_to_all(
+        self, namespace: str, recipients: list[tuple[str, str]], pkts: list[Any]
+    ) -> None:
+        """`_deliver` to each, with what most of them need no more than: the same frame."""
+        members = self.members[namespace]
+        frame = b"".join([pkt.frame() for pkt in pkts])
+        for sid, _ in recipients:
+            member = members.get(sid)
+            if member is None:
+                continue
+            wire = member.link.riding if member.held is None and member.link is not None else None
+            if wire is not None:
+                wire.send(frame)
+            else:
+                self.hand_over(member, pkts)
 
     def _skipped(self, namespace: str, skip_sid: Any) -> Any:
         """The sids that ``skip_sid`` names, rooms resolved: each process knows its own."""

@@ -32,12 +32,13 @@ from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers import threading as threads
 from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
-from . import takeover, websocket
+from . import takeover
 from .admission import Admission
 from .engine_packets import Packet
 from .engine_socket import APART, Socket, State
 from .errors import ProtocolError
 from .events import upstream_reason
+from .handshake import HandshakeError, handshake
 from .heartbeat import Heartbeat
 from .limits import client_address
 from .logs import tell
@@ -290,8 +291,8 @@ class Server(Admission):
 
     def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
         try:
-            return websocket.handshake(environ)
-        except websocket.HandshakeError as error:
+            return handshake(environ)
+        except HandshakeError as error:
             raise Refused(error.status, 3, "Bad request", error.headers) from error
 
     def _ride(

@@ -68,7 +68,7 @@ class LobbyRooms:
 
 @dataclass(eq=False)
 class LobbyRoom:
-    """One of them: ``steps`` and ``busy`` are the lock's, ``told`` and ``away`` the running step's."""
+    """One of them: ``steps`` and ``busy`` are the lock's, the rest belongs to the running step."""
 
     id: str
     namespace: Namespace

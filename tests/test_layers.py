@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 #: A module may import what stands in a lower tier, or before it in its own.
 TIERS = (
     ("_version", "errors", "events", "options"),
-    ("envelope", "limits", "logs", "metrics", "ice", "websocket", "seating", "requests", "head"),
+    ("envelope", "limits", "logs", "metrics", "ice", "handshake", "websocket", "seating", "requests", "head"),
     ("outgoing", "connection", "takeover"),
     (
         "upstream_wire",

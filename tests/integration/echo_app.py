@@ -28,7 +28,8 @@ from gevent.pywsgi import WSGIServer
 
 from rtcio_sync import takeover
 from rtcio_sync.connection import Connection
-from rtcio_sync.websocket import GOING_AWAY, HandshakeError, frame_binary, frame_text, handshake
+from rtcio_sync.handshake import HandshakeError, handshake
+from rtcio_sync.websocket import GOING_AWAY, frame_binary, frame_text
 
 #: Seconds a server that stops gives its connections: more than one takes that does not answer.
 DRAIN = 8.0

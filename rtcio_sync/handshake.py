@@ -1,0 +1,79 @@
+"""The opening handshake of a WebSocket, the server's side, from a WSGI environ (RFC 6455 4.2)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["HandshakeError", "handshake"]
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+_VERSION = "13"
+
+
+class HandshakeError(Exception):
+    """An opening handshake that cannot be accepted: answer `status` with `headers`.
+
+    `status` is a WSGI status line, "400 Bad Request" or "426 Upgrade Required"; `reason` says in
+    English what was wrong, for the body and the log.
+    """
+
+    def __init__(self, status: str, headers: list[tuple[str, str]], reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.headers = headers
+        self.reason = reason
+
+
+def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The headers of the 101 that accepts the handshake in a WSGI environ (RFC 6455 4.2).
+
+    Raises HandshakeError: 426 when `Sec-WebSocket-Version` is not 13 (4.2.2), 400 for all else. A
+    handshake with a body is refused too: the bytes after its headers have to be frames.
+    """
+    if environ.get("REQUEST_METHOD") != "GET":
+        raise _bad("the method is not GET")
+    if not _can_upgrade(environ.get("SERVER_PROTOCOL", "")):
+        raise _bad("only HTTP/1.1 can be upgraded")
+    if "websocket" not in _tokens(environ.get("HTTP_UPGRADE", "")):
+        raise _bad("the Upgrade header does not name websocket")
+    if "upgrade" not in _tokens(environ.get("HTTP_CONNECTION", "")):
+        raise _bad("the Connection header does not name upgrade")
+    if environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+        raise _bad("a handshake has no body")
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != _VERSION:
+        raise HandshakeError(
+            "426 Upgrade Required",
+            [("Sec-WebSocket-Version", _VERSION)],
+            f"Sec-WebSocket-Version is not {_VERSION}",
+        )
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()
+    try:
+        nonce = base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        nonce = b""
+    if len(nonce) != 16:
+        raise _bad("Sec-WebSocket-Key is not the base64 of 16 bytes")
+    accept = base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID).digest())
+    return [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", accept.decode("ascii")),
+    ]
+
+
+def _bad(reason: str) -> HandshakeError:
+    return HandshakeError("400 Bad Request", [], reason)
+
+
+def _can_upgrade(protocol: str) -> bool:
+    # HTTP/2 has no Upgrade header (RFC 9113 8.2.2), HTTP/1.0 ignores it (RFC 9110 7.8).
+    major, _, minor = protocol.partition(".")
+    return major == "HTTP/1" and minor.isdecimal() and int(minor) >= 1
+
+
+def _tokens(value: str) -> set[str]:
+    return {token.strip() for token in value.lower().split(",")}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError
 from .events import RESERVED_EVENTS
-from .manager import Member, Stage
+from .members import Member, Stage
 
 if TYPE_CHECKING:
     from .server import Server

@@ -27,7 +27,8 @@ from .envelope import Drop
 from .events import RESERVED_EVENTS, RtcioEvents
 from .inbound import Inbound
 from .logs import about
-from .manager import Member, RoomIndex, arguments_of
+from .manager import RoomIndex, arguments_of
+from .members import Member
 from .metrics import Counters
 from .namespaces import Namespace
 from .options import Limits, Options

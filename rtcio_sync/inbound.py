@@ -19,7 +19,7 @@ from .errors import ProtocolError
 from .events import RESERVED_EVENTS, RtcioEvents
 from .limits import announced_attachments, check_attachments
 from .logs import about, tell
-from .manager import Member, Stage
+from .members import Member, Stage
 from .relay import Passage
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from .errors import OptionError
 from .events import CLIENT_CLOSE
-from .manager import Member, Stage
+from .members import Member, Stage
 
 __all__ = ["Kept", "Recovery", "RecoveryOptions", "Session"]
 

@@ -25,7 +25,8 @@ from .engine_socket import Socket
 from .envelope import Drop, head, judge, placeholders_fit
 from .events import RtcioEvents
 from .logs import tell
-from .manager import Member, RoomIndex, Stage
+from .manager import RoomIndex
+from .members import Member, Stage
 from .metrics import Counters
 from .recovery import Recovery, Session
 from .websocket import frame_text

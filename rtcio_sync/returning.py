@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from .engine_socket import Socket as Link
 from .logs import tell
-from .manager import Member, Stage
+from .members import Member, Stage
 from .recovery import Recovery, Session
 from .sockets import Handshake, Socket
 

@@ -20,7 +20,8 @@ from .handling import Handling, Waiter
 from .inbound import Inbound
 from .listeners import add_default_listeners
 from .logs import UpstreamLogger
-from .manager import RoomIndex, Stage
+from .manager import RoomIndex
+from .members import Stage
 from .metrics import Counters
 from .namespaces import Namespace
 from .options import Limits, Options, engineio_options

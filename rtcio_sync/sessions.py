@@ -12,7 +12,7 @@ from .engine_socket import Socket as Link
 from .errors import refusal
 from .events import node_reason, upstream_reason
 from .logs import tell
-from .manager import Member, Stage
+from .members import Member, Stage
 from .namespaces import Namespace
 from .recovery import Recovery
 from .returning import Returning, without_session

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .broadcast import BroadcastOperator, check_name, flat
 from .dispatch import Callee
 from .events import RtcioEvents
-from .manager import Member, Stage
+from .members import Member, Stage
 
 if TYPE_CHECKING:
     from .server import Server

@@ -16,7 +16,18 @@ PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 #: A module may import what stands in a lower tier, or before it in its own.
 TIERS = (
     ("_version", "errors", "events", "options"),
-    ("envelope", "limits", "logs", "metrics", "ice", "handshake", "websocket", "seating", "requests", "head"),
+    (
+        "envelope",
+        "limits",
+        "logs",
+        "metrics",
+        "ice",
+        "handshake",
+        "websocket",
+        "seating",
+        "requests",
+        "head",
+    ),
     ("outgoing", "connection", "takeover"),
     (
         "upstream_wire",
@@ -27,6 +38,7 @@ TIERS = (
         "admission",
         "engine",
         "packets",
+        "members",
         "manager",
         "published",
         "recovery",

@@ -22,7 +22,8 @@ from socketio.packet import Packet
 import rtcio_sync
 from rtcio_sync import Server, add_default_listeners, published
 from rtcio_sync import manager as manager_module
-from rtcio_sync.manager import RoomIndex, Stage
+from rtcio_sync.manager import RoomIndex
+from rtcio_sync.members import Stage
 from rtcio_sync.published import graft
 from tests.bus import Bus, BusManager
 from tests.wire import Polling, settle, until

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtcio_sync.errors import OptionError
-from rtcio_sync.manager import Member, Stage
+from rtcio_sync.members import Member, Stage
 from rtcio_sync.recovery import Recovery, RecoveryOptions, Session
 
 

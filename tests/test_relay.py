@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from rtcio_sync import Server, add_default_listeners
 from rtcio_sync.envelope import Drop
-from rtcio_sync.manager import Stage
+from rtcio_sync.members import Stage
 from rtcio_sync.relay import SMALL
 from tests.spelling import WHITE, spelt, values
 from tests.wire import Client, Polling, WebSocket, settle, until

@@ -11,7 +11,7 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import ConnectionRefusedError, Limits, Server
-from rtcio_sync.manager import Stage
+from rtcio_sync.members import Stage
 from rtcio_sync.upstream_wire import frames_of
 from tests.frames import masked
 from tests.phones import (

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync import Server
-from rtcio_sync.manager import Stage
+from rtcio_sync.members import Stage
 from tests.phones import SHORT, Line, asking, end_all, in_room, leftovers, new_server
 from tests.wire import DEADLINE, Polling, settle, until
 

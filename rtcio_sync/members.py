@@ -1,0 +1,74 @@
+"""One socket in one namespace, as everything on this side of the app's `Socket` sees it."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+__all__ = ["Member", "Stage"]
+
+
+class Stage(enum.Enum):
+    """Where a socket stands in its namespace."""
+
+    CONNECTING = enum.auto()
+    CONNECTED = enum.auto()
+    #: Lost: no target any more, its peers know, its handlers' turn is still to come.
+    LEAVING = enum.auto()
+    #: Its ``disconnect`` handlers run, or have run.
+    GONE = enum.auto()
+    #: They have run, and it may come back: a target, and in its rooms, for as long (`recovery`).
+    AWAY = enum.auto()
+
+
+class Member:
+    """One socket in one namespace."""
+
+    __slots__ = (
+        "auth", "eio_sid", "held", "link", "namespace", "observed", "peers", "ready",
+        "recovered", "relays", "returns", "rooms", "session", "short", "sid", "socket", "stage",
+        "told", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, sid: str, eio_sid: str, namespace: str) -> None:
+        self.sid = sid
+        self.eio_sid = eio_sid
+        self.namespace = namespace
+        self.stage = Stage.CONNECTING
+        #: What its CONNECT packet carried.
+        self.auth: Any = None
+        #: The rooms it joined, its own left out; `None`: none.
+        self.rooms: set[Any] | None = None
+        #: The members of its namespace by sid, itself among them.
+        self.peers: dict[str, Member] = {}
+        #: Its Engine.IO socket, once it has one of ours.
+        self.link: Any = None
+        #: The `sockets.Socket` that the app sees, once it was asked for.
+        self.socket: Any = None
+        #: Packets that wait for CONNECT to go first; `None`: it went.
+        self.held: list[list[Any]] | None = None
+        #: Whether the ``connection`` handlers have returned.
+        self.ready = False
+        #: Whether the default listeners are its own, whatever its namespace's are.
+        self.relays = False
+        #: Whether something of the app's has to see its relays first.
+        self.observed = False
+        #: How many of its relays wait in its connection's inbox.
+        self.waiting = 0
+        #: Whether a relay may take the short way: what the lines above come to (`Relay.settle`).
+        self.short = False
+        #: Whether it came back to this session, and how often.
+        self.recovered = False
+        self.returns = 0
+        #: Its `recovery.Session`; `None`: it ends with its connection.
+        self.session: Any = None
+        #: Whom a peer-left has reached already: the rooms and the sids; `None`: nobody.
+        self.told: tuple[set[Any], set[str]] | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether it is one of its namespace: connected, or lost and free to come back."""
+        if self.stage is Stage.CONNECTED:
+            return True
+        session = self.session
+        return session is not None and session.open and self.stage is not Stage.CONNECTING

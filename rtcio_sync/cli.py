@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -104,19 +105,7 @@ def public_app(
 
 
 def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
-    started = time.monotonic()
-
-    def figures() -> dict[str, Any]:
-        stats = server.stats()
-        return {
-            "status": "ok",
-            "version": __version__,
-            "uptime": round(time.monotonic() - started, 3),
-            "sockets": stats["connected"],
-            "rooms": lobby.stats()["rooms"],
-            "relayed": stats["relayed"],
-            "dropped": sum(stats["dropped"].values()),
-        }
+    figures = partial(_figures, server, lobby, time.monotonic())
 
     def page(name: str, **context: Any) -> tuple[str, dict[str, str]]:
         return app.jinja_env.get_template(name).render(context), _PAGE_HEADERS
@@ -144,6 +133,19 @@ def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
     @app.get("/status")
     def status() -> tuple[str, dict[str, str]]:
         return page("status.html", **figures())
+
+
+def _figures(server: Server, lobby: Lobby, started: float) -> dict[str, Any]:
+    stats = server.stats()
+    return {
+        "status": "ok",
+        "version": __version__,
+        "uptime": round(time.monotonic() - started, 3),
+        "sockets": stats["connected"],
+        "rooms": lobby.stats()["rooms"],
+        "relayed": stats["relayed"],
+        "dropped": sum(stats["dropped"].values()),
+    }
 
 
 # Everything the pages need comes from here; other sites may link to them, not frame them. Nothing

@@ -72,22 +72,33 @@ class Server(Handling):
             namespaces=chosen.namespaces,
             **self._engine_options(),
         )
-        recovery = RecoveryOptions.of(chosen.connection_state_recovery)
         #: The sessions that outlive their connection; `None`: they don't.
-        self.recovery: Recovery | None = None
-        if recovery is not None:
-            self.recovery = Recovery(
-                recovery.within(chosen.limits.max_buffered_bytes),
-                now=self.eio.heartbeat.now,
-                later=self.eio.heartbeat.later,
-                end=lambda member: self.sessions.end(member),
-            )
+        self.recovery = self._make_recovery()
         own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self.manager.json = self.packet_class.json
         self.sessions = Sessions(self)
         self.inbound = Inbound(self, late=own_code)
         self.relay = Relay(self.manager, self.counters, scope=chosen.relay_scope)
+        self._hang_in()
+        add_default_listeners(self)
+        serving.warn_of_many_workers(self)
+        if chosen.app is not None:
+            self.init_app(chosen.app)
+
+    def _make_recovery(self) -> Recovery | None:
+        options = RecoveryOptions.of(self.options.connection_state_recovery)
+        if options is None:
+            return None
+        return Recovery(
+            options.within(self.options.limits.max_buffered_bytes),
+            now=self.eio.heartbeat.now,
+            later=self.eio.heartbeat.later,
+            end=lambda member: self.sessions.end(member),
+        )
+
+    def _hang_in(self) -> None:
+        # The way of a message, upwards: the engine, the relay, and what the relay leaves.
         self.relay.textual = self.packet_class.uses_binary_events
         self.relay.encode = self._encode
         self.relay.ordinary = self.inbound.take
@@ -95,10 +106,6 @@ class Server(Handling):
         self.eio.work = self.inbound.work
         self.eio.lost = self._lost
         self.eio.on_first_request = lambda environ: serving.on_first_request(self, environ)
-        add_default_listeners(self)
-        serving.warn_of_many_workers(self)
-        if chosen.app is not None:
-            self.init_app(chosen.app)
 
     def _engine_options(self) -> dict[str, Any]:
         chosen = self.options

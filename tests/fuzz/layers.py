@@ -10,6 +10,7 @@ import base64
 import json
 import socket
 from contextlib import suppress
+from http.client import HTTPException
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -195,23 +196,29 @@ LAYERS: dict[str, st.SearchStrategy[list[Frame]]] = {
 }  # fmt: skip
 
 
-def send(port: int, layer: str, pieces: list[Frame], names: dict[bytes, bytes]) -> str:
-    """One connection that sends the pieces as its layer has it; the sid that it had."""
-    with suppress(ConnectionError, TimeoutError):
+def send(port: int, layer: str, pieces: list[Frame], sink: str, senders: set[str]) -> None:
+    """One connection that sends the pieces as its layer has it; its sid joins the senders."""
+    names = {b"SINK": sink.encode()}
+    with suppress(ConnectionError, TimeoutError, HTTPException):
         if layer == "tcp":
             _to_tcp(port, pieces)
-        elif layer == "polling":
-            return _to_polling(port, pieces, names)
-        elif layer == "upgrade":
-            return _to_upgrade(port, pieces, names)
+        elif layer in ("polling", "upgrade"):
+            server: Any = SimpleNamespace(port=port)
+            with RawPolling(server) as session:
+                session.join()
+                senders.add(session.sid)
+                names[b"SELF"] = session.sid.encode()
+                if layer == "polling":
+                    _to_polling(session, pieces, names)
+                else:
+                    with Hostile(port, sid=session.handshake["sid"]) as probe:
+                        _push(probe, pieces, names)
         else:
             with Hostile(port) as hostile:
                 if layer != "frames":
-                    hostile.join()
-                names = {**names, b"SELF": hostile.sid.encode()}
+                    senders.add(hostile.join())
+                names[b"SELF"] = hostile.sid.encode()
                 _push(hostile, pieces, names)
-                return hostile.sid
-    return ""
 
 
 def _push(hostile: Hostile, pieces: list[Frame], names: dict[bytes, bytes]) -> None:
@@ -231,22 +238,7 @@ def _to_tcp(port: int, pieces: list[Frame]) -> None:
             pass
 
 
-def _to_polling(port: int, pieces: list[Frame], names: dict[bytes, bytes]) -> str:
-    server: Any = SimpleNamespace(port=port)
-    with RawPolling(server) as hostile:
-        hostile.join()
-        names = {**names, b"SELF": hostile.sid.encode()}
-        for piece in pieces:
-            if hostile.post_bytes(named(piece.payload, names)) != 200:
-                break
-        return hostile.sid
-
-
-def _to_upgrade(port: int, pieces: list[Frame], names: dict[bytes, bytes]) -> str:
-    server: Any = SimpleNamespace(port=port)
-    with RawPolling(server) as session:
-        session.join()
-        names = {**names, b"SELF": session.sid.encode()}
-        with Hostile(port, sid=session.handshake["sid"]) as probe:
-            _push(probe, pieces, names)
-        return session.sid
+def _to_polling(session: RawPolling, pieces: list[Frame], names: dict[bytes, bytes]) -> None:
+    for piece in pieces:
+        if session.post_bytes(named(piece.payload, names)) != 200:
+            return

@@ -14,7 +14,9 @@ import os
 import re
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -53,6 +55,7 @@ class Sink:
         self.hostile = Hostile(port)
         self.sid = self.hostile.join()
         self.relayed = 0
+        self.attachments = 0  # that have not come yet
         self.senders: set[str] = set()
 
     def check(self) -> None:
@@ -66,17 +69,32 @@ class Sink:
             elif payload.startswith(b"4399["):
                 return
             elif opcode == 1:
+                assert self.attachments == 0, payload
                 self._check(payload.decode())
+            else:
+                self.attachments -= 1
 
     def _check(self, message: str) -> None:
-        start = re.match(r'4(2|5(10|[1-9])-)(?=\["#rtcio:message",\{)', message)
+        start = re.match(r'4(?:2|5(10|[1-9])-)(?=\["#rtcio:message",\{)', message)
         assert start, message
         arguments = json.loads(message[start.end() :], parse_constant=_none, parse_int=float)
         assert len(arguments) == 2, message
         envelope = arguments[1]
         # Its connection may have been closed, and others opened, before it came.
         assert envelope["source"] in self.senders and envelope["target"] == self.sid, message
+        self.attachments = int(start[1] or 0)
+        if self.attachments:  # without any, a client takes a placeholder for what it is
+            assert all(0 <= slot < self.attachments for slot in _slots(envelope)), message
         self.relayed += 1
+
+
+def _slots(value: Any) -> Iterator[float]:
+    """The attachments that a decoded value is to hold: a client drops its connection for others."""
+    if isinstance(value, dict) and value.get("_placeholder") is True:
+        yield value["num"]
+    elif isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _slots(inner)
 
 
 def _none(constant: str) -> None:
@@ -95,8 +113,7 @@ class Fuzz:
     def send(self, layer: str, pieces: list[Frame]) -> None:
         self.layers[layer] += 1
         self.last.append((layer, pieces))
-        names = {b"SINK": self.sink.sid.encode()}
-        self.sink.senders.add(send(self.target.port, layer, pieces, names))
+        send(self.target.port, layer, pieces, self.sink.sid, self.sink.senders)
         self.sink.check()
 
 

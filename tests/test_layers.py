@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
+PAGE = PACKAGE.parent / "docs/internals.md"
 
 #: A module may import what stands in a lower tier, or before it in its own.
 TIERS = (
@@ -133,6 +136,23 @@ def roots(names: set[str]) -> set[str]:
 def test_every_module_has_its_place() -> None:
     modules = {path.stem for path in PACKAGE.glob("*.py")} - {FACADE}
     assert modules == set(ORDER)
+
+
+def test_the_page_for_contributors_names_every_module_where_it_stands() -> None:
+    _, _, house = PAGE.read_text().partition("\n## The house\n")
+    floors = house.partition("\n## ")[0].split("\n### ")[1:]
+    assert [tuple(re.findall(r"^\| `(\w+)` \|", floor, re.M)) for floor in floors] == [*TIERS]
+
+
+def test_what_the_page_for_contributors_points_at_exists() -> None:
+    pointed = re.findall(r"`([a-z_]+)\.([\w.]+)`", PAGE.read_text())
+    inside = [(module, path) for module, path in pointed if path != "py" and module in ORDER]
+    assert len(inside) > 10
+    for module, path in inside:
+        found = importlib.import_module(f"rtcio_sync.{module}")
+        for name in path.split("."):
+            assert hasattr(found, name), f"{module}.{path}"
+            found = getattr(found, name)
 
 
 def test_imports_are_found_wherever_they_stand() -> None:

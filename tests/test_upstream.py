@@ -202,6 +202,7 @@ LISTS = {
     "engine": (engineio.Server,),
     "manager": (socketio.Manager,),
     "published": (socketio.PubSubManager,),
+    "handling": (socketio.Server,),
     "server": (socketio.Server, socketio.Namespace),
     "listeners": (socketio.Server, socketio.Manager, socketio.PubSubManager),
 }

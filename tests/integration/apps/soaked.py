@@ -1,0 +1,47 @@
+"""The app of the soak: it keeps nothing, so that what grows is the server's.
+
+`RTCIO_TEST_OPTIONS` (JSON) holds the options of its ``Server``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import sys
+from typing import Any
+
+import flask
+import gevent
+
+from rtcio_sync import Server
+
+logging.basicConfig(
+    level=logging.INFO, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
+)
+
+app = flask.Flask(__name__)
+server = Server(app=app, **json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}")))
+
+
+@app.get("/health")
+def health() -> str:
+    return "ok"
+
+
+@app.get("/stats")
+def stats() -> Any:
+    return flask.jsonify(server.stats())
+
+
+@app.get("/census")
+def census() -> Any:
+    """What this process has; to count takes some 20 ms, in which it does nothing else."""
+    living = sum(isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects())
+    return flask.jsonify(pid=os.getpid(), greenlets=living)
+
+
+@server.on("join")
+def join(sid: str, room: str) -> None:
+    server.enter_room(sid, room)

@@ -291,9 +291,9 @@ def soak(minutes: float, way: str) -> dict[str, Any]:
 
 def _line(sample: Sample) -> str:
     return (
-        f"{sample.seconds:7.1f} s  {sample.rss_mb:.1f} MB, own {sample.own_mb:.1f}  {sample.greenlets} greenlets  "
-        f"{sample.descriptors} descriptors  {sample.connections} connections  "
-        f"{sample.cpu_percent:.1f} % CPU  p99 {sample.p99_ms} ms"
+        f"{sample.seconds:7.1f} s  {sample.rss_mb:.1f} MB, own {sample.own_mb:.1f}  "
+        f"{sample.greenlets} greenlets  {sample.descriptors} descriptors  "
+        f"{sample.connections} connections  {sample.cpu_percent:.1f} % CPU  p99 {sample.p99_ms} ms"
     )
 
 

@@ -10,6 +10,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import quote
 
 import pytest
@@ -39,16 +40,19 @@ def target(request: pytest.FixtureRequest) -> Iterator[Target]:
         yield target
 
 
-def answers(server: Running, request: bytes, seconds: float = 0.5) -> tuple[list[int], bool]:
-    """The statuses of what is answered, and whether the server has closed the connection."""
+def answers(server: Running, request: bytes, first: float = 10) -> tuple[list[int], bool]:
+    """The statuses of what is answered, and whether the server has closed the connection.
+
+    ``first``: seconds to wait for the first answer.
+    """
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
         got, closed = b"", False
         try:
-            sock.settimeout(10)
+            sock.settimeout(first)
             sock.sendall(request)
             while more := sock.recv(65536):
                 got += more
-                sock.settimeout(seconds)  # for a second answer, if there is one
+                sock.settimeout(0.5)  # for a second answer, if there is one
             closed = True
         except TimeoutError:
             pass
@@ -90,6 +94,22 @@ def test_gunicorn_without_keepalive_leaves_endless_headers_to_the_proxy() -> Non
     with running("gunicorn-gevent", "attacked", environ=setting) as server:
         assert dribble(server.port, 4) is None
         assert server.get("/health").status == 200
+
+
+@pytest.mark.parametrize("way", ["listen", "gunicorn-gevent"])
+def test_gunicorn_serves_no_more_than_worker_connections(way: str) -> None:
+    setting = {"GUNICORN_CMD_ARGS": "--worker-connections 10 --keep-alive 60"}
+    with running(way, "attacked", environ=setting) as server, ExitStack() as stack:
+        for _ in range(20):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            sock.sendall(b"GET /health HTTP/1.1\r\nX: ")
+        asking = b"GET /health HTTP/1.1\r\nConnection: close\r\n\r\n"
+        if way == "listen":  # as many as there are descriptors for
+            assert answers(server, asking, first=10) == ([200], True)
+        else:
+            assert answers(server, asking, first=2) == ([], False)
+            stack.close()
+            assert answers(server, asking, first=10) == ([200], True)
 
 
 def test_a_body_that_never_comes_is_not_awaited_for_ever(target: Target) -> None:

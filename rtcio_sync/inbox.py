@@ -142,6 +142,11 @@ class Inbox:
 
     def widen(self, limits: Limits) -> None:
         """Gives the connection the rate of a namespace that it is in, if that is a wider one."""
-        if limits is not self.limits and limits.burst > self.limits.burst:
+        if limits is not self.limits and _width(limits) > _width(self.limits):
             self.allowance += limits.burst - self.limits.burst
             self.limits, self.rate = limits, None
+
+
+def _width(limits: Limits) -> tuple[float, float]:
+    rate = limits.events_per_second
+    return limits.burst, math.inf if rate is None else rate

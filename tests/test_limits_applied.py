@@ -135,6 +135,26 @@ def test_a_namespace_may_have_its_own_limit_on_attachments() -> None:
     assert got == [3]
 
 
+@pytest.mark.parametrize(
+    ("own", "rate"),
+    [
+        (Limits(events_per_second=50, events_burst=20), 50),
+        (Limits(events_per_second=10, events_burst=40), 10),
+        (Limits(events_per_second=None), None),
+        (Limits(events_per_second=5, events_burst=20), 10),
+        (Limits(events_per_second=5, events_burst=10), 10),
+    ],
+)
+def test_a_connection_has_the_widest_rate_of_its_namespaces(own: Limits, rate: float) -> None:
+    server = Server(limits=Limits(events_per_second=10, events_burst=20))
+    server.of("/calls", limits=own)
+    client = Polling(server)
+    client.join("/")
+    client.join("/calls")
+    assert client.link.limits.events_per_second == rate
+    assert client.link.limits.burst == max(20, own.burst)
+
+
 def test_over_the_namespaces_connect_is_refused() -> None:
     server = Server(namespaces="*", limits=Limits(max_namespaces_per_connection=2))
     client = Polling(server)

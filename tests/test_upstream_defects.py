@@ -36,18 +36,6 @@ PLAIN_WAY = "pywsgi-geventwebsocket"
 
 
 @pytest.fixture(scope="module")
-def _driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        yield driver
-
-
-@pytest.fixture
-def node(_driver: Driver) -> Iterator[Driver]:
-    yield _driver
-    _driver.forget_all()
-
-
-@pytest.fixture(scope="module")
 def plain() -> Iterator[Running]:
     with running(PLAIN_WAY, environ=PLAIN, clean_log=False) as server:
         yield server

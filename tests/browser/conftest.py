@@ -53,12 +53,6 @@ def _chosen(metafunc: pytest.Metafunc) -> bool:
     return any("site" in mark.args[0] for mark in marks)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "browser" in item.path.parts:
-            item.add_marker(pytest.mark.integration)
-
-
 @pytest.fixture(scope="session")
 def _playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:

@@ -9,7 +9,7 @@ from playwright.sync_api import Error
 
 from tests.browser.conftest import OpenTab
 from tests.browser.tabs import bystander, together
-from tests.browser.wire import Wire
+from tests.integration.line import Line
 from tests.integration.servers import Running
 
 
@@ -106,9 +106,9 @@ def test_who_reloads_is_back(open_tab: OpenTab, room: str) -> None:
 def test_the_call_lives_on_while_the_line_to_the_server_is_cut(
     open_tab: OpenTab, site: Running, room: str
 ) -> None:
-    with Wire(site.port) as wire:
+    with Line(site.port) as line:
         ada = open_tab().open(room, "Ada")
-        ben = open_tab(url=wire.url, fresh=True)
+        ben = open_tab(url=line.url, fresh=True)
         sids = ben.record_sids()
         ben.open(room, "Ben")
         ada.wait_for_video("Ben")
@@ -116,7 +116,7 @@ def test_the_call_lives_on_while_the_line_to_the_server_is_cut(
         for tab in (ada, ben):
             tab.watch_tiles()
 
-        wire.cut()
+        line.cut()
         ben.wait_for_text("#banner", "The line to the server is lost")
         ends = time.monotonic() + 3
         while time.monotonic() < ends:
@@ -126,7 +126,7 @@ def test_the_call_lives_on_while_the_line_to_the_server_is_cut(
         ben.say("can you read this?")
         ada.wait_for_message("can you read this?")
 
-        wire.mend()
+        line.mend()
         ben.wait("() => !document.getElementById('banner').textContent")
         # The server knows Ben again, and nobody sees anything of it.
         assert len(sids) == 2

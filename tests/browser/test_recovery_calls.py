@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.browser.wire import Wire
 from tests.integration.clients import NODE_DIR
+from tests.integration.line import Line
 from tests.integration.servers import Running, running
 
 SOCKET_IO_CLIENT = NODE_DIR / "node_modules/socket.io-client/dist/socket.io.min.js"
@@ -25,18 +25,18 @@ def server() -> Iterator[Running]:
 
 
 @pytest.fixture
-def wire(server: Running) -> Iterator[Wire]:
-    with Wire(server.port) as wire:
-        yield wire
+def line(server: Running) -> Iterator[Line]:
+    with Line(server.port) as line:
+        yield line
 
 
 @pytest.fixture
-def pair(browser: Browser, server: Running, wire: Wire, room: str) -> Iterator[Pair]:
+def pair(browser: Browser, server: Running, line: Line, room: str) -> Iterator[Pair]:
     """Two who have met in a room: the first offered. The second's line may be cut."""
     context = browser.new_context()
     first, second = context.new_page(), context.new_page()
     errors: list[str] = []
-    for page, url in ((first, server.url), (second, wire.url)):
+    for page, url in ((first, server.url), (second, line.url)):
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{url}/health")
         page.add_script_tag(path=SOCKET_IO_CLIENT)
@@ -65,15 +65,15 @@ def test_two_who_renegotiate_at_the_same_moment_settle(pair: Pair) -> None:
     assert second["options"] == [None]
 
 
-def test_an_offer_that_meets_a_cut_line_settles_after_the_return(pair: Pair, wire: Wire) -> None:
+def test_an_offer_that_meets_a_cut_line_settles_after_the_return(pair: Pair, line: Line) -> None:
     first, second = pair
     ids = [page.evaluate("() => peer.socket.id") for page in pair]
-    wire.cut()
+    line.cut()
     second.wait_for_function("() => !peer.socket.connected")
     for page in pair:
         page.evaluate("() => peer.holdAnOffer()")
         page.evaluate("() => peer.release()")
-    wire.mend()
+    line.mend()
     second.wait_for_function("() => peer.socket.recovered")
     for page in pair:
         page.wait_for_function("() => peer.settled")

@@ -17,11 +17,11 @@ from typing import Any
 
 import jwt
 import pytest
-import redis
 
 from tests.examples.launch import EXAMPLES, example
 from tests.integration.clients import Client, Driver
-from tests.integration.servers import DEADLINE, Running, free_port
+from tests.integration.redis_server import redis_server
+from tests.integration.servers import DEADLINE, Running
 
 INIT_OFFER = "#rtcio:init-offer"
 PEER_LEFT = "#rtcio:peer-left"
@@ -255,24 +255,8 @@ def test_flask_socketio_add_on(node: Driver) -> None:
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp")
-    try:
-        end = time.monotonic() + DEADLINE
-        url = f"redis://127.0.0.1:{port}/0"
-        with redis.Redis.from_url(url) as client:
-            while True:
-                try:
-                    client.ping()
-                    break
-                except redis.ConnectionError:
-                    assert time.monotonic() < end and process.poll() is None
-                    time.sleep(0.05)
+    with redis_server() as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def test_emit_from_outside(node: Driver, redis_url: str) -> None:

@@ -10,7 +10,6 @@ import json
 import socket
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed
@@ -90,12 +89,7 @@ class RawWebSocket(_Peer):
     def __enter__(self) -> RawWebSocket:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.connection.close()
 
     def send(self, packet: str | bytes) -> None:
@@ -140,12 +134,7 @@ class RawPolling(_Peer):
     def __enter__(self) -> RawPolling:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         with suppress(OSError):
             self.post("1")
 

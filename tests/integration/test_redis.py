@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
-import redis
 import socketio
 
 from tests.integration.clients import SEQ, Client, Driver
 from tests.integration.line import Line
-from tests.integration.servers import DEADLINE, Running, free_port, running
+from tests.integration.redis_server import redis_server
+from tests.integration.servers import DEADLINE, Running, running
 
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp")
-    try:
-        url = f"redis://127.0.0.1:{port}/0"
-        end = time.monotonic() + DEADLINE
-        with redis.Redis.from_url(url) as client:
-            while True:
-                try:
-                    client.ping()
-                    break
-                except redis.ConnectionError:
-                    assert time.monotonic() < end and process.poll() is None
-                    time.sleep(0.05)
+    with redis_server() as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture(scope="module", params=["listen", "werkzeug"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import flask
 import gevent
+from pages import add_pages
 
 from rtcio_sync import Limits, Server
 
@@ -29,18 +30,8 @@ if options.get("limits"):
 
 app = flask.Flask(__name__)
 server = Server(app=app, **{"cors_allowed_origins": "*", "namespaces": "*", **options})
-released = threading.Event()
+released = add_pages(app, server)
 counted: defaultdict[str, list[int]] = defaultdict(list)
-
-
-@app.get("/health")
-def health() -> str:
-    return "ok"
-
-
-@app.get("/stats")
-def stats() -> Any:
-    return flask.jsonify(server.stats())
 
 
 @app.get("/census")
@@ -54,18 +45,6 @@ def census() -> Any:
 def show_counted(key: str) -> Any:
     """The numbers that `count` was given under a key, in order."""
     return flask.jsonify(counted[key])
-
-
-@app.get("/hold")
-def hold() -> str:
-    released.clear()
-    return "ok"
-
-
-@app.get("/release")
-def release() -> str:
-    released.set()
-    return "ok"
 
 
 @server.on("join")

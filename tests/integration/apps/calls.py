@@ -13,11 +13,11 @@ import logging
 import os
 import random
 import sys
-import threading
 from typing import Any
 
 import flask
 import socketio
+from pages import add_pages
 
 # Everything that anybody logs, so that the tests see it in the server's log.
 logging.basicConfig(
@@ -52,32 +52,13 @@ def new_server() -> Any:
 
 
 server = new_server()
-released = threading.Event()
+released = add_pages(app, server)
 heard: list[Any] = []
-
-
-@app.get("/health")
-def health() -> str:
-    return "ok"
 
 
 @app.get("/login/<name>")
 def login(name: str) -> str:
     flask.session["user"] = name
-    return "ok"
-
-
-@app.get("/hold")
-def hold() -> str:
-    """Let the next handlers that `block` holds wait for `/release`."""
-    released.clear()
-    return "ok"
-
-
-@app.get("/release")
-def release() -> str:
-    """Let the handlers go on that `block` holds."""
-    released.set()
     return "ok"
 
 
@@ -102,15 +83,6 @@ def rooms() -> Any:
 def connections() -> Any:
     """The Engine.IO connections that python-socketio knows."""
     return flask.jsonify(list(server.environ))
-
-
-@app.get("/stats")
-def stats() -> Any:
-    return flask.jsonify(_plain(server.stats()))
-
-
-def _plain(stats: Any) -> Any:
-    return stats if isinstance(stats, dict) else vars(stats)
 
 
 @server.on("connect")

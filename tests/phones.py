@@ -16,7 +16,7 @@ from socketio import packet
 from rtcio_sync import Server
 from rtcio_sync.testing import TestClient
 from rtcio_sync.upstream_wire import frames_of
-from tests.wire import WebSocket, in_time, settle, until
+from tests.wire import WebSocket, ghosts, in_time, settle, until
 
 #: Seconds that a session waits where a test waits for its end.
 SHORT = 0.05
@@ -181,26 +181,11 @@ def _whole_frames(data: bytearray) -> int:
 
 def leftovers(server: Server) -> Any:
     """What a server with nobody connected, and nobody waited for, still holds."""
-    manager = server.manager
     assert server.recovery is not None
     stats = server.stats()
-    return {
-        name: held
-        for name, held in {
-            "rooms": manager.rooms,
-            "members": manager.members,
-            "by connection": manager._by_eio_sid,
-            "callbacks": manager.callbacks,
-            "environ": server.environ,
-            "connections": [each for each in server.eio.sockets.values() if not each.closed],
-            "sessions": server.recovery._sessions,
-            **{
-                key: stats[key]
-                for key in ("connected", "away", "rooms", "send_buffer_bytes", "greenlets")
-            },
-        }.items()
-        if held
-    }
+    counted = ("connected", "away", "rooms", "send_buffer_bytes", "greenlets")
+    held = {"sessions": server.recovery._sessions, **{key: stats[key] for key in counted}}
+    return ghosts(server) | {name: each for name, each in held.items() if each}
 
 
 def new_server(**options: Any) -> Server:

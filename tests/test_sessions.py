@@ -14,28 +14,9 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import ConnectionRefusedError, Server
-from tests.wire import DEADLINE, Client, Polling, WebSocket, event, settle, until
+from tests.wire import DEADLINE, Client, Polling, WebSocket, event, ghosts, settle, until
 
 KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
-
-
-def ghosts(server: Server) -> Any:
-    """What a server with nobody connected still holds."""
-    manager = server.manager
-    return {
-        name: held
-        for name, held in {
-            "rooms": manager.rooms,
-            "members": manager.members,
-            "by connection": manager._by_eio_sid,
-            "callbacks": manager.callbacks,
-            "environ": server.environ,
-            # A closed one may be kept for a while, with a last word for the next poll.
-            "connections": [each for each in server.eio.sockets.values() if not each.closed],
-            "partial packets": server._binary_packet,
-        }.items()
-        if held
-    }
 
 
 # -- coming in -------------------------------------------------------------------------------------

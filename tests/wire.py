@@ -36,6 +36,25 @@ def in_time(seconds: float = DEADLINE) -> Iterator[None]:
         yield
 
 
+def ghosts(server: Server) -> Any:
+    """What a server with nobody connected still holds."""
+    manager = server.manager
+    return {
+        name: held
+        for name, held in {
+            "rooms": manager.rooms,
+            "members": manager.members,
+            "by connection": manager._by_eio_sid,
+            "callbacks": manager.callbacks,
+            "environ": server.environ,
+            # A closed one may be kept for a while, with a last word for the next poll.
+            "connections": [each for each in server.eio.sockets.values() if not each.closed],
+            "partial packets": server._binary_packet,
+        }.items()
+        if held
+    }
+
+
 def until(condition: Callable[[], Any]) -> None:
     """Lets the other greenlets run until ``condition()`` holds."""
     with in_time():

@@ -33,6 +33,7 @@ _UNREADABLE = "connection %(rtcio_connection)s sent what cannot be read: %(rtcio
 
 _EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 _ACKS = (packet.ACK, packet.BINARY_ACK)
+_LISTS = (*_EVENTS, *_ACKS)
 
 
 class Decoded(NamedTuple):
@@ -101,8 +102,9 @@ class Inbound:
                 raise ProtocolError("binary")
             pkt = self.server.packet_class(encoded_packet=message)
             _check(pkt)
-            limits = self.server.limits_of(pkt.namespace or "/")
-            check_attachments(announced, limits.max_attachments)
+            if announced:
+                limits = self.server.limits_of(pkt.namespace or "/")
+                check_attachments(announced, limits.max_attachments)
         except ProtocolError:
             raise
         # python-socketio's decoders raise what their parsers do, on whatever a client sent.
@@ -156,7 +158,8 @@ class Inbound:
             relay.drop(Drop.NOT_CONNECTED, connection=link.sid, namespace=namespace, event=name)
         elif name != RtcioEvents.MESSAGE:
             # Its text is for the relay alone: waiting for a handler, it would be kept twice.
-            link.enqueue(("packet", decoded._replace(text=None)), decoded.size)
+            untold = Decoded(decoded.packet, None, decoded.attachments, decoded.size)
+            link.enqueue(("packet", untold), decoded.size)
         elif member is None or not relay.serves(member):
             link.enqueue(("packet", decoded), decoded.size)
         elif member.stage in (Stage.LEAVING, Stage.GONE):
@@ -256,7 +259,7 @@ def _unfit(pkt: Any) -> bool:
 def _check(pkt: Any) -> None:
     """Socket.IO v5, "Packet types": what each may carry. Raises `ProtocolError`."""
     kind, data = pkt.packet_type, pkt.data
-    if kind in (*_EVENTS, *_ACKS):
+    if kind in _LISTS:
         fits = isinstance(data, list)
     elif kind == packet.CONNECT:
         fits = data is None or isinstance(data, dict)

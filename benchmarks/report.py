@@ -103,11 +103,11 @@ def _figure(row: Row, results: Results) -> dict[str, object]:
     }
 
 
-def about(results: Results | None = None) -> dict[str, object]:
+def about(results: Results | None = None, *, module: str = "benchmarks") -> dict[str, object]:
     """When, how and on what this was measured."""
     facts: dict[str, object] = {
         "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "Command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
+        "Command": " ".join([f"python -m {module}", *sys.argv[1:]]),
         "Machine": f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
         "Versions": ", ".join(_versions()),
     }

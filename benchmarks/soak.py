@@ -5,7 +5,7 @@ second somebody attacks (`tests.integration.attacks`). Every few seconds the ser
 greenlets and open descriptors are read. It ends with 1 unless each of these is, in the last quarter
 of the time, where it was in the second (`TOLERANCES`), and nobody has lost a message.
 
-Writes ``soak.json`` and ``soak.svg``. All of it takes some 15 % of a core. That the bystanders
+Writes ``soak.json`` and ``soak.svg``. All of it takes some 10 % of a core. That the bystanders
 wait some 20 ms now and then is the looking itself: the server counts its greenlets among all its
 objects.
 """
@@ -299,7 +299,7 @@ def _line(sample: Sample) -> str:
 
 def write(result: dict[str, Any], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
-    document = {"about": about(), **result}
+    document = {"about": about(module="benchmarks.soak"), **result}
     (output / "soak.json").write_text(json.dumps(document, indent=1) + "\n")
     samples = result["samples"]
     panels = {

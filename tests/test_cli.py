@@ -146,7 +146,7 @@ def test_the_command_line_imports_nothing_that_gevent_would_have_to_replace_firs
         before = set(sys.modules)
         import rtcio_sync.cli, rtcio_sync.__main__
         late = {"ssl", "threading", "queue", "selectors", "concurrent.futures"} & set(sys.modules)
-        if sys.version_info < (3, 11):  # there click has it by way of uuid; gevent patches inside it
+        if sys.version_info < (3, 11):  # click has it, by way of uuid; gevent patches inside it
             late.discard("selectors")
         ours = {"socketio", "engineio", "flask", "werkzeug", "gevent", "rtcio_sync.server"}
         print(sorted((late - before - {"threading"}) | (ours & set(sys.modules))))

@@ -20,7 +20,6 @@ import contextlib
 import json
 import logging
 import threading
-import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -44,7 +43,16 @@ from .limits import client_address
 from .logs import tell
 from .metrics import Counters
 from .options import Limits
-from .requests import Refused, bad, closes_unsaid, jsonp_index, packets_of, read_body, slim
+from .requests import (
+    Refused,
+    bad,
+    closes_unsaid,
+    jsonp_index,
+    packets_of,
+    query_of,
+    read_body,
+    slim,
+)
 
 __all__ = ["Server"]
 
@@ -197,7 +205,7 @@ class Server(Admission):
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
             return self._ok()
-        query = urllib.parse.parse_qs(environ.get("QUERY_STRING", ""))
+        query = query_of(environ.get("QUERY_STRING", ""))
         transport = query.get("transport", [""])[0]
         if transport not in self.transports:
             raise bad(0)

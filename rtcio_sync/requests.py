@@ -14,7 +14,16 @@ from typing import Any
 
 from .errors import ProtocolError
 
-__all__ = ["Refused", "bad", "closes_unsaid", "jsonp_index", "packets_of", "read_body", "slim"]
+__all__ = [
+    "Refused",
+    "bad",
+    "closes_unsaid",
+    "jsonp_index",
+    "packets_of",
+    "query_of",
+    "read_body",
+    "slim",
+]
 
 # What a WSGI server puts into an environ for itself: buffers, sockets, streams. All else, an app's
 # own keys included, is kept for the handlers.
@@ -47,6 +56,18 @@ def bad(code: int) -> Refused:
         "Unsupported protocol version",
     )
     return Refused("403 FORBIDDEN" if code == 4 else "400 BAD REQUEST", code, messages[code])
+
+
+def query_of(text: str) -> dict[str, list[str]]:
+    """The values of a query by name, as `urllib.parse.parse_qs` has them."""
+    if "%" in text or "+" in text:
+        return urllib.parse.parse_qs(text)
+    found: dict[str, list[str]] = {}
+    for field in text.split("&"):
+        name, _, value = field.partition("=")
+        if value:
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def slim(environ: dict[str, Any]) -> dict[str, Any]:

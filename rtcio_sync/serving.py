@@ -35,6 +35,7 @@ _UNREADABLE = "a request of %(rtcio_address)s could not be read"
 AT_ONCE = 100  # clients that are not worth being spread
 SPREAD_STEPS = 20
 SPREAD = 0.7  # of the drain; the rest is for handlers
+SHORT = 16384  # bytes of an answer that are worth copying behind their head
 KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
 
 
@@ -137,6 +138,7 @@ def _handler(seconds: float | None, *, logs: bool) -> Any:
 
     class Handler(pywsgi.WSGIHandler):
         asked = False
+        corked: bytearray | None = None
 
         def MessageClass(self, fp: Any, *args: Any) -> Any:
             return Head(fp, self.request_version)
@@ -156,6 +158,22 @@ def _handler(seconds: float | None, *, logs: bool) -> Any:
                     return super().read_request(raw_requestline)
             except _Slow:
                 return False
+
+        # A short answer goes out in one write, with its head: pywsgi makes two of it.
+
+        def _write_with_headers(self, data: bytes) -> None:
+            if len(data) < SHORT:
+                self.corked = bytearray()
+            super()._write_with_headers(data)  # type: ignore[misc]
+            if self.corked is not None:
+                answer, self.corked = self.corked, None
+                self._sendall(answer)
+
+        def _sendall(self, data: bytes | bytearray) -> None:
+            if self.corked is None:
+                super()._sendall(data)  # type: ignore[misc]
+            else:
+                self.corked += data
 
         def log_request(self) -> None:
             if logs:  # else pywsgi would put the line together all the same

@@ -100,6 +100,29 @@ def test_the_app_is_served_however_it_was_given(
         assert '0{"sid":' in running.get("/socket.io/?EIO=4&transport=polling")
 
 
+@pytest.mark.parametrize(("size", "writes"), [(100, 1), (100_000, 2)])
+def test_a_short_answer_is_written_together_with_its_head(
+    listening: Callable[..., Listening], monkeypatch: pytest.MonkeyPatch, size: int, writes: int
+) -> None:
+    written: list[int] = []
+    send = gevent.socket.socket.sendall
+
+    def counted(sock: Any, data: Any, *args: Any) -> Any:
+        if sock.getsockname()[1] == port:
+            written.append(len(data))
+        return send(sock, data, *args)
+
+    app = flask.Flask(__name__)
+    app.get("/")(lambda: "x" * size)
+    port = 0
+    server = listening(Server(app=app))
+    port = server.port
+    monkeypatch.setattr(gevent.socket.socket, "sendall", counted)
+    answer = server.get("/")
+    assert answer.endswith("x" * size)
+    assert len(written) == writes and sum(written) == len(answer)
+
+
 def test_an_address_that_is_taken_is_an_os_error(listening: Callable[..., Listening]) -> None:
     running = listening(Server())
     with pytest.raises(OSError):

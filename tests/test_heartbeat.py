@@ -11,7 +11,7 @@ from engineio import packet
 from rtcio_sync import Limits
 from rtcio_sync.engine import Server
 from rtcio_sync.engine_socket import Socket, State
-from rtcio_sync.heartbeat import LATENESS, Heartbeat
+from rtcio_sync.heartbeat import LATENESS, TOGETHER, Heartbeat
 
 DEADLINE = 10.0
 
@@ -61,15 +61,56 @@ def beat(server: Any) -> None:
 def test_a_client_that_answers_is_pinged_once_an_interval(server: Any, clock: Clock) -> None:
     socket = connected(server)
     for count in range(1, 4):
-        clock.now += INTERVAL - 0.001
+        clock.now += INTERVAL - TOGETHER - 0.001
         beat(server)
         assert pings(socket) == count - 1
-        clock.now += 0.001
+        clock.now += TOGETHER + 0.001
         beat(server)
         beat(server)
         assert pings(socket) == count
         server.heartbeat.answered(socket)
     assert not socket.closed
+
+
+def test_pings_that_are_due_within_a_moment_go_out_together(server: Any, clock: Clock) -> None:
+    one = connected(server)
+    clock.now += TOGETHER * 0.9
+    other = connected(server)
+    clock.now += TOGETHER * 0.2
+    third = connected(server)
+    clock.now += INTERVAL - TOGETHER * 1.1
+    beat(server)
+    assert [pings(each) for each in (one, other, third)] == [1, 1, 0]
+
+
+def test_a_ping_that_was_early_leaves_as_much_time_for_its_answer(
+    server: Any, clock: Clock
+) -> None:
+    connected(server)
+    clock.now += TOGETHER * 0.9
+    early = connected(server)
+    clock.now += INTERVAL - TOGETHER * 0.9
+    beat(server)
+    assert pings(early) == 1
+    clock.now += TIMEOUT + TOGETHER * 0.8
+    beat(server)
+    assert not early.closed
+    clock.now += TOGETHER * 0.2
+    beat(server)
+    assert early.closed
+
+
+def test_a_short_interval_is_kept(clock: Clock) -> None:
+    server = Server(ping_interval=0.3, ping_timeout=0.2)
+    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock)
+    socket = connected(server)
+    clock.now += 0.29
+    beat(server)
+    assert pings(socket) == 0
+    clock.now += 0.01
+    beat(server)
+    assert pings(socket) == 1
+    server.shutdown()
 
 
 def test_a_client_that_does_not_answer_is_closed_on_time(server: Any, clock: Clock) -> None:

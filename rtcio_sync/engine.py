@@ -316,7 +316,7 @@ class Server(Admission):
             headers,
             socket,
             max_size=self.max_http_buffer_size,
-            max_buffered=self.limits.max_buffered_bytes,
+            max_buffered=socket.limits.max_buffered_bytes,
         )
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
@@ -361,7 +361,7 @@ class Server(Admission):
         try:
             with self._in_time():
                 body = read_body(environ, self.max_http_buffer_size)
-            for payload, binary in packets_of(body, self.limits.max_packets_per_poll):
+            for payload, binary in packets_of(body, socket.limits.max_packets_per_poll):
                 if not socket.closed:
                     socket.allowance -= 1
                     socket.receive(payload, binary)

@@ -163,7 +163,7 @@ class Socket(Inbox, socket.Socket):
         self.outbox.append(pkt)
         data = pkt.data
         self.outbox_bytes += size_of(data)
-        bound = self.server.limits.max_buffered_bytes
+        bound = self.limits.max_buffered_bytes
         if bound is not None and self.outbox_bytes > bound:
             self.outbox.clear()
             self.fail("slow-reader", "transport error")

@@ -140,13 +140,15 @@ class Inbox:
             self.fail("flood", "transport error", 1008)
         return seconds or 0
 
-    def widen(self, limits: Limits) -> None:
-        """Gives the connection the rate of a namespace that it is in, if that is a wider one."""
-        if limits is not self.limits and _width(limits) > _width(self.limits):
+    def adopt(self, limits: Limits) -> None:
+        """Lives by these limits from now on; what was sent under the others counts."""
+        if limits.burst == math.inf or self.limits.burst == math.inf:
+            self.allowance = limits.burst
+        else:
             self.allowance += limits.burst - self.limits.burst
-            self.limits, self.rate = limits, None
-
-
-def _width(limits: Limits) -> tuple[float, float]:
-    rate = limits.events_per_second
-    return limits.burst, math.inf if rate is None else rate
+        self.limits = limits
+        if self.rate is not None and limits.events_per_second is not None:
+            # The same bucket: whoever joins and leaves gets no fresh one.
+            self.rate.change(limits.events_per_second, limits.burst)
+        if self.wire is not None:
+            self.wire.max_buffered = limits.max_buffered_bytes

@@ -52,6 +52,10 @@ class Rate:
         self.paused_until = -math.inf
         self._since = begun_at  # since when there was no break between pauses
 
+    def change(self, rate: float, burst: float) -> None:
+        """Fills at another rate, and to another height, from now on."""
+        self._rate, self._burst = rate, burst
+
     def pause(self, left: float, now: float) -> tuple[float, float | None]:
         """What is left now, and the seconds to stop reading: 0 for none, `None` to close it."""
         left = min(self._burst, left + (now - self._filled_at) * self._rate)

@@ -33,16 +33,17 @@ class Limits:
     who means ill can do ends its connection. Each time is counted: `Server.stats`, under "dropped"
     or "closed".
 
-    Those that are about a socket or an event may differ from one namespace to another, by
-    ``server.of(name, limits=Limits(...))``: they are marked (namespace). The others hold before a
-    namespace is known or for a connection that is in several of them, and are the server's alone.
+    A namespace may have its own, by ``server.of(name, limits=Limits(...))``: those marked
+    (namespace) are the event's or the socket's, those marked (widest) are the connection's, which
+    has the most generous of the namespaces that it is in, and the server's while it is in none. The
+    others hold before a namespace is known, and are the server's alone.
 
-    :events_per_second: (namespace) Messages a second that one connection may send in the long run;
-        100. In several namespaces it has the widest rate of them. Over it, once the burst is used
+    :events_per_second: (widest) Messages a second that one connection may send in the long run;
+        100. Over it, once the burst is used
         up, the server reads no more from it for a while (a polling request is answered later), so
         that TCP slows the sender down and nothing is lost; after ten seconds without a break the
         connection is closed. `None`: as many as it can.
-    :events_burst: (namespace) Messages that it may send at once, and then again after a rest of
+    :events_burst: (widest) Messages that it may send at once, and then again after a rest of
         ``events_burst / events_per_second`` seconds; 1,000: a mesh of eight joins with some 300.
         Over it: the rate holds. `None`: as many as in one second.
     :max_attachments: (namespace) Binary attachments that one event may announce; 10. Over it: the
@@ -51,12 +52,12 @@ class Limits:
     :max_rooms_per_socket: (namespace) Rooms that one socket may be in, its own left out; 64. Over
         it: joining raises `LimitExceeded`, which is counted and not logged as an error. `None`: any
         number.
-    :max_packets_per_poll: Packets in one polling request; 1,000. Over it: the request is answered
-        400 and the session closed. `None`: as many as fit ``max_http_buffer_size``.
-    :max_buffered_bytes: Bytes that wait for a client that does not read them; 4,000,000. Over it:
-        the connection is closed and its rooms are told. `None`: they may fill the memory.
-    :max_namespaces_per_connection: Namespaces that one connection may be in; 8. Over it: CONNECT is
-        answered with an error, and the connection goes on. `None`: any number.
+    :max_packets_per_poll: (widest) Packets in one polling request; 1,000. Over it: the request is
+        answered 400 and the session closed. `None`: as many as fit ``max_http_buffer_size``.
+    :max_buffered_bytes: (widest) Bytes that wait for a client that does not read them; 4,000,000.
+        Over it: the connection is closed and its rooms are told. `None`: they may fill the memory.
+    :max_namespaces_per_connection: (widest) Namespaces that one connection may be in; 8. Over it:
+        CONNECT is answered with an error, and the connection goes on. `None`: any number.
     :connects_per_minute_per_ip: Connections a minute from one address (see ``trusted_proxies``);
         `None`: any number, because behind a proxy that is not declared all users have one address.
         Over it: new ones are answered 429.
@@ -102,6 +103,18 @@ class Limits:
         if self.events_per_second is None:
             return math.inf
         return self.events_per_second if self.events_burst is None else self.events_burst
+
+    def widest(self, other: Limits) -> Limits:
+        """The more generous of the two, field by field: what a connection in both has."""
+
+        def more(name: str) -> Any:
+            one, another = getattr(self, name), getattr(other, name)
+            return None if one is None or another is None else max(one, another)
+
+        both = {each.name: more(each.name) for each in fields(self)}
+        if both["events_per_second"] is not None:  # there `None` for the burst is a second's worth
+            both["events_burst"] = max(self.burst, other.burst)
+        return Limits(**both)
 
 
 #: What ``limits=None`` stands for.

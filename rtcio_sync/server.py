@@ -223,9 +223,8 @@ class Server(Handling):
     def of(self, namespace: str, *, limits: Limits | None = None) -> Namespace:
         """The namespace of that name; clients may connect to it from now on.
 
-        ``limits``: its own, where they are about a socket or an event; a connection that is in
-        several namespaces has the widest rate of them. `None`: the server's, or what was given
-        before.
+        ``limits``: its own; `Limits` says which a namespace may have, and what a connection in
+        several has. Given before clients come. `None`: the server's, or what was given before.
         """
         name = namespace if namespace.startswith("/") else f"/{namespace}"
         if limits is not None:

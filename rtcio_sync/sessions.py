@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from socketio import exceptions, packet
@@ -14,6 +15,7 @@ from .events import node_reason, upstream_reason
 from .logs import tell
 from .members import Member, Stage
 from .namespaces import Namespace
+from .options import Limits
 from .recovery import Recovery
 from .returning import Returning, without_session
 from .sockets import Socket
@@ -81,11 +83,11 @@ class Sessions:
                 server.recovery.close(member)  # nothing of it has begun
 
     def _too_many(self, eio_sid: str) -> bool:
-        bound = self.server.options.limits.max_namespaces_per_connection
         link = self.server.eio.sockets.get(eio_sid)
-        if bound is None or not isinstance(link, Link):
+        if not isinstance(link, Link):
             return False
-        return (link.root is not None) + len(link.members or ()) >= bound
+        bound = link.limits.max_namespaces_per_connection
+        return bound is not None and (link.root is not None) + len(link.members or ()) >= bound
 
     def _refuse(self, eio_sid: str, namespace: str, why: Any, reason: str = _BY_THE_APP) -> None:
         # What is told to the client may be for it alone: the reason in the log is our own.
@@ -99,12 +101,22 @@ class Sessions:
         if not isinstance(link, Link):
             return  # one that has no connection: another package's test client
         member.link = link
-        link.widen(self.server.limits_of(member.namespace))
         if member.namespace == "/":
             link.root = member
         else:
             link.members = link.members or {}
             link.members[member.namespace] = member
+        self._fit(link)
+
+    def _fit(self, link: Link) -> None:
+        """Gives a connection the widest limits of the namespaces that it is in."""
+        if not self.server._limits:
+            return  # no namespace has its own
+        inside = [*(("/",) if link.root is not None else ()), *(link.members or ())]
+        found = [self.server.limits_of(namespace) for namespace in inside]
+        limits = reduce(Limits.widest, found) if found else self.server.options.limits
+        if limits != link.limits:
+            link.adopt(limits)
 
     def _accept(self, member: Member) -> None:
         self.send_connect(member)
@@ -290,3 +302,4 @@ class Sessions:
                 link.root = None
             elif link.members:
                 link.members.pop(member.namespace, None)
+            self._fit(link)

@@ -28,6 +28,7 @@ class UpstreamWire:
         self.overflowed = False
         self.closed = False
         self.buffered = 0
+        self.max_buffered: int | None = owner.limits.max_buffered_bytes
         # simple-websocket's own object, which python-engineio's driver wraps under threads.
         self._simple: Any = getattr(ws, "ws", None)
         self._code = 1000
@@ -53,9 +54,8 @@ class UpstreamWire:
         """Queues one frame or several; bounded like a `Connection`'s."""
         if self.closed:
             return
-        bound = self.server.limits.max_buffered_bytes
         self.buffered += len(frame)
-        if bound is not None and self.buffered > bound:
+        if self.max_buffered is not None and self.buffered > self.max_buffered:
             self.overflowed = True
             self._frames.clear()
             self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, Server
-from tests.wire import Polling, environ_of, request, until
+from tests.wire import Polling, WebSocket, environ_of, request, until
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
 
@@ -135,24 +136,104 @@ def test_a_namespace_may_have_its_own_limit_on_attachments() -> None:
     assert got == [3]
 
 
+SERVERS = Limits(events_per_second=10, events_burst=20, max_packets_per_poll=5)
+
+
 @pytest.mark.parametrize(
-    ("own", "rate"),
+    ("own", "rate", "burst"),
     [
-        (Limits(events_per_second=50, events_burst=20), 50),
-        (Limits(events_per_second=10, events_burst=40), 10),
-        (Limits(events_per_second=None), None),
-        (Limits(events_per_second=5, events_burst=20), 10),
-        (Limits(events_per_second=5, events_burst=10), 10),
+        (Limits(events_per_second=50, events_burst=20), 50, 20),
+        (Limits(events_per_second=10, events_burst=40), 10, 40),
+        (Limits(events_per_second=None), None, math.inf),
+        (Limits(events_per_second=5, events_burst=20), 10, 20),
+        (Limits(events_per_second=5, events_burst=10), 10, 20),
+        (Limits(events_per_second=30, events_burst=None), 30, 30),
     ],
 )
-def test_a_connection_has_the_widest_rate_of_its_namespaces(own: Limits, rate: float) -> None:
-    server = Server(limits=Limits(events_per_second=10, events_burst=20))
+def test_a_connection_has_the_widest_rate_of_its_namespaces(
+    own: Limits, rate: float | None, burst: float
+) -> None:
+    server = Server(limits=SERVERS)
     server.of("/calls", limits=own)
     client = Polling(server)
     client.join("/")
     client.join("/calls")
     assert client.link.limits.events_per_second == rate
-    assert client.link.limits.burst == max(20, own.burst)
+    assert client.link.limits.burst == burst
+    client.send("1/calls,")
+    until(lambda: client.link.limits == SERVERS)
+    assert client.link.allowance <= 20
+
+
+def test_a_namespace_may_be_narrower_than_the_server() -> None:
+    server = Server()
+    server.of("/quiet", limits=Limits(events_per_second=1, events_burst=5))
+    client = Polling(server)
+    client.join("/quiet")
+    assert client.link.limits.burst == 5
+    assert client.link.allowance <= 5
+    client.join("/")
+    assert client.link.limits == Limits()
+
+
+@pytest.mark.parametrize("kind", [Polling, WebSocket])
+def test_a_namespace_may_have_its_own_bound_for_slow_readers(kind: Any) -> None:
+    server = Server()
+    server.of("/small", limits=Limits(max_buffered_bytes=1000))
+    one, other = kind(server), kind(server)
+    one.join("/small")
+    other.join("/small")
+    other.join("/")
+    assert one.link.limits.max_buffered_bytes == 1000
+    assert other.link.limits.max_buffered_bytes == 4_000_000
+    if kind is WebSocket:
+        assert one.link.wire.max_buffered == 1000
+        assert other.link.wire.max_buffered == 4_000_000
+    else:
+        slow, patient = one.link, other.link
+        for _ in range(4):
+            server.of("/small").emit("much", "x" * 400)
+        assert slow.closed and not patient.closed
+        assert server.stats()["closed"] == {"slow-reader": 1}
+
+
+def test_a_namespace_may_have_its_own_number_of_packets_in_a_poll() -> None:
+    server = Server(limits=SERVERS)
+    server.of("/many", limits=Limits(max_packets_per_poll=8))
+    for namespace, status in (("/", 400), ("/many", 200)):
+        client = Polling(server)
+        client.join(namespace)
+        assert client.post(*['42/many,["x"]'] * 8) == status
+
+
+def test_a_namespace_may_let_its_clients_into_more_namespaces() -> None:
+    server = Server(namespaces="*", limits=Limits(max_namespaces_per_connection=1))
+    server.of("/hall", limits=Limits(max_namespaces_per_connection=3))
+    client = Polling(server)
+    client.join("/hall")
+    client.join("/a")
+    client.join("/b")
+    client.send("0/c,")
+    assert client.packets("/a")[0] == '4/c,{"message":"Too many namespaces"}'
+
+
+def test_joining_and_leaving_gives_no_fresh_burst() -> None:
+    server = Server(limits=Limits(events_per_second=10, events_burst=20))
+    server.of("/wide", limits=Limits(events_per_second=20, events_burst=40))
+    client = Polling(server)
+    client.join("/")
+    link = client.link
+    link.allowance = -1.0
+    link.begun_at -= 1000
+    link.pause_due()  # the bucket is there now, and full
+    assert link.allowance > 15
+    link.allowance = 0.0
+    for _ in range(3):
+        server.sessions._fit(link)
+        link.adopt(server.limits_of("/wide"))
+        link.adopt(server.options.limits)
+    link.allowance -= 1
+    assert link.pause_due() > 0
 
 
 def test_over_the_namespaces_connect_is_refused() -> None:

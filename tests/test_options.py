@@ -199,7 +199,9 @@ def test_help_says_of_each_limit_its_default_what_is_over_it_and_what_none_means
     if each.default is not None:
         assert f"; {each.default:,}" in said
     assert re.match(
-        r"(\(namespace\) )?(Seconds|Messages|Binary|Packets|Bytes|Rooms|Namesp|Conn|Open)", said
+        r"(\((?:namespace|widest)\) )?"
+            "(Seconds|Messages|Binary|Packets|Bytes|Rooms|Namesp|Conn|Open)",
+            said,
     )
 
 

@@ -20,7 +20,7 @@ test: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check rtcio_sync
 	$(BIN)/mypy --strict rtcio_sync
-	$(BIN)/python -m pytest -q -n 3 --dist loadscope --reruns 2
+	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder --reruns 2
 
 # What pip cannot install. A tool that is there already is left alone.
 system:

@@ -181,7 +181,7 @@ class Connection(Outgoing):
     def _proceed(self) -> None:
         """Begin or go on: first with what the parser holds, then with the socket."""
         try:
-            if self._parser.pending:
+            if self._parser.held:
                 self._parse()
             if self._flowing or self._state in (_CLOSING, _LINGERING):
                 if self._reader is None:
@@ -249,7 +249,7 @@ class Connection(Outgoing):
         if self._state is _OPEN:
             self.send(frame_close(self._code))
         # Bytes after a close frame would turn the end of TCP into a reset, as LINGERING explains.
-        leaving = not self._parser.pending
+        leaving = not self._parser.held
         if leaving:  # at once: most connections end here, and need no timer for it
             self.flush()
         self._enter(_LEAVING if leaving else _LINGERING)

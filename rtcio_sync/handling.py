@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import socketio
@@ -155,7 +156,14 @@ class Handling(socketio.Server):
                 return True
             if namespace in self.namespace_handlers:
                 return True
-        return type(self)._trigger_event is not Handling._trigger_event
+        return not self._is_plain
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether what ends a socket is ours or python-socketio's, and overridden by no app."""
+        own, manager = type(self), type(self.manager)
+        ends = (own._trigger_event, own._handle_eio_disconnect, manager.disconnect)
+        return all(each.__module__.startswith(("rtcio_sync.", "socketio.")) for each in ends)
 
     def _acknowledged(self, link: Link, namespace: str, id: int, data: list[Any]) -> None:
         """An acknowledgement queues behind nothing: `call` may wait for it in a handler. # hub"""

@@ -234,11 +234,11 @@ class RoomIndex(Manager):
         skipped = self._skipped(namespace, skip_sid)
         arguments = [event, *arguments_of(data)]
         everybody = self._participants(namespace, room if to is None else to)
-        recipients = [(sid, eio_sid) for sid, eio_sid in everybody.items() if sid not in skipped]
+        recipients = [sid for sid in everybody if sid not in skipped]
         if callback is not None:
-            for sid, eio_sid in recipients:
+            for sid in recipients:
                 number = self._generate_ack_id(sid, callback)
-                self._deliver(sid, eio_sid, namespace, self._encode(namespace, arguments, number))
+                self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
         elif recipients:
             self._emit(event, arguments, namespace, recipients)
 
@@ -247,7 +247,7 @@ class RoomIndex(Manager):
     ) -> set[str]:
         """Emits to the rooms, without those who were ``told``; returns who is told by now."""
         everybody = self._participants(namespace, rooms)
-        recipients = [(sid, eio_sid) for sid, eio_sid in everybody.items() if sid not in told]
+        recipients = [sid for sid in everybody if sid not in told]
         if "emit" in self.__dict__:  # the Admin UI's instrumentation
             self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
         elif recipients:
@@ -255,12 +255,13 @@ class RoomIndex(Manager):
         return told.union(everybody)
 
     def _emit(
-        self, event: str, arguments: list[Any], namespace: str, recipients: list[tuple[str, str]]
+        self, event: str, arguments: list[Any], namespace: str, recipients: list[str]
     ) -> None:
         """One encoding for all; with recovery, one offset, and one frame in all their logs."""
         recovery = self.server.recovery
         if recovery is None:
-            self._send_to_all(namespace, recipients, self._encode(namespace, arguments, None))
+            pkts = self._encode(namespace, arguments, None)
+            self._send_to_all(namespace, recipients, pkts)
             return
         if event == RtcioEvents.INIT_OFFER and len(arguments) == 2:
             # The rtc.io client takes the second argument for its options; there an offset would
@@ -270,23 +271,28 @@ class RoomIndex(Manager):
             number, pkts = recovery.numbered(
                 lambda offset: self._encode(namespace, [*arguments, offset], None)
             )
-            kept = (number, recovery.now(), b"".join([pkt.frame() for pkt in pkts]))
-            for sid, eio_sid in recipients:
-                member = self.members[namespace].get(sid)
-                if member is not None and member.session is not None:
-                    member.session.keep(kept)
-                self._deliver(sid, eio_sid, namespace, pkts)
+            self._send_to_all(namespace, recipients, pkts, (number, recovery.now()))
 
     def _send_to_all(
-        self, namespace: str, recipients: list[tuple[str, str]], pkts: list[Any]
+        self,
+        namespace: str,
+        recipients: list[str],
+        pkts: list[Any],
+        noted: tuple[int, float] | None = None,
     ) -> None:
-        """`_deliver` to each, with what most of them need no more than: the same frame."""
-        members = self.members[namespace]
+        """`hand_over` to each, with what most of them need no more than: the same frame.
+
+        ``noted``: the number and the time under which sessions keep it.
+        """
+        members = self.members.get(namespace, {})  # the last may go while it is sent to
         frame = b"".join([pkt.frame() for pkt in pkts])
-        for sid, _ in recipients:
+        kept = None if noted is None else (*noted, frame)
+        for sid in recipients:
             member = members.get(sid)
             if member is None:
                 continue
+            if kept is not None and member.session is not None:
+                member.session.keep(kept)
             wire = member.link.riding if member.held is None and member.link is not None else None
             if wire is not None:
                 wire.send(frame)
@@ -303,11 +309,6 @@ class RoomIndex(Manager):
     def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Any]:
         pieces = event_pieces(self.server.packet_class, namespace, arguments, number)
         return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
-
-    def _deliver(self, sid: str, eio_sid: str, namespace: str, pkts: list[Any]) -> None:
-        member = self.members[namespace].get(sid)
-        if member is not None:
-            self.hand_over(member, pkts)
 
     def hand_over(self, member: Member, pkts: list[Any]) -> None:
         """Sends the packets of one event to one socket; behind its CONNECT if that is to come."""

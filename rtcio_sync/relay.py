@@ -130,7 +130,7 @@ class Relay:
                     else:
                         payload = loads(message[start:-1])
                         source, key = payload["source"], payload["target"]
-                        payload["data"]
+                        payload["data"]  # has to be there
                     if source == member.sid:
                         target = member.peers[key]
                         if target.stage is CONNECTED:

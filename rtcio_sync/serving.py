@@ -162,11 +162,12 @@ def _handler(seconds: float | None, *, logs: bool) -> Any:
         # A short answer goes out in one write, with its head: pywsgi makes two of it.
 
         def _write_with_headers(self, data: bytes) -> None:
-            if len(data) < SHORT:
-                self.corked = bytearray()
-            super()._write_with_headers(data)  # type: ignore[misc]
-            if self.corked is not None:
-                answer, self.corked = self.corked, None
+            self.corked = answer = bytearray() if len(data) < SHORT else None
+            try:
+                super()._write_with_headers(data)  # type: ignore[misc]
+            finally:
+                self.corked = None
+            if answer is not None:
                 self._sendall(answer)
 
         def _sendall(self, data: bytes | bytearray) -> None:

@@ -124,14 +124,11 @@ class Parser:
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
+        #: Bytes that `next` has not looked at, or could not make a frame of, and before them, up to
+        #: `_pos`, those it has; empty when there are none of the first.
         self.held = b""
         self._pos = 0
         self._message: _Message | None = None
-
-    @property
-    def pending(self) -> bool:
-        """Whether bytes are held that `next` has not looked at, or could not make a frame of."""
-        return self._pos < len(self.held)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream. Costs least when `next` had returned None before."""

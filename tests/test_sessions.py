@@ -12,6 +12,7 @@ import gevent
 import pytest
 import socketio
 from gevent.event import Event
+from gevent.hub import get_hub
 
 from rtcio_sync import ConnectionRefusedError, Server
 from tests.wire import DEADLINE, Client, Polling, WebSocket, event, ghosts, settle, until
@@ -549,6 +550,99 @@ def test_a_socket_that_disconnects_itself_in_its_handler_is_gone_once() -> None:
     client = Polling(server).join()
     server.disconnect(client.sid)
     assert runs == [client.sid]
+
+
+def hears_by_handler(where: list[Any]) -> Server:
+    server = Server()
+    server.on("disconnect", lambda sid, reason: where.append(gevent.getcurrent()))
+    return server
+
+
+def hears_everywhere(where: list[Any]) -> Server:
+    server = Server()
+    server.on("disconnect", lambda *args: where.append(gevent.getcurrent()), namespace="*")
+    return server
+
+
+def hears_by_class(where: list[Any]) -> Server:
+    class Own(socketio.Namespace):
+        def on_disconnect(self, sid: str, reason: str) -> None:
+            where.append(gevent.getcurrent())
+
+    server = Server()
+    server.register_namespace(Own("/"))
+    return server
+
+
+def hears_by_socket(where: list[Any]) -> Server:
+    server = Server()
+
+    @server.on("connection")
+    def connection(socket: Any) -> None:
+        socket.on("disconnecting", lambda reason: where.append(gevent.getcurrent()))
+
+    return server
+
+
+def hears_by_override(where: list[Any]) -> Server:
+    class Own(Server):
+        def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
+            if event == "disconnect":
+                where.append(gevent.getcurrent())
+            return super()._trigger_event(event, *args, **kwargs)
+
+    return Own()
+
+
+def hears_by_engine(where: list[Any]) -> Server:
+    class Own(Server):
+        def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+            where.append(gevent.getcurrent())
+            super()._handle_eio_disconnect(eio_sid, reason)
+
+    return Own()
+
+
+def hears_by_manager(where: list[Any]) -> Server:
+    class Own(socketio.Manager):
+        def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> Any:
+            where.append(gevent.getcurrent())
+            return super().disconnect(sid, namespace, **kwargs)
+
+    return Server(client_manager=Own())
+
+
+@pytest.mark.parametrize(
+    "hears",
+    [
+        hears_by_handler, hears_everywhere, hears_by_class, hears_by_socket, hears_by_override,
+        hears_by_engine, hears_by_manager,
+    ],
+)  # fmt: skip
+def test_no_code_of_the_app_hears_of_an_end_in_the_hub(
+    hears: Callable[[list[Any]], Server],
+) -> None:
+    where: list[Any] = []
+    server = hears(where)
+    client = WebSocket(server)
+    client.join()
+    client.close()
+    until(lambda: ghosts(server) == {})
+    assert len(where) == 1
+    assert where[0] is not get_hub()
+
+
+def test_an_end_that_nobody_hears_of_needs_no_greenlet(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    client = WebSocket(server)
+    client.join()
+    settle()
+    spawned: list[Any] = []
+    spawn = server.eio.spawn
+    monkeypatch.setattr(server.eio, "spawn", lambda *args: (spawned.append(args), spawn(*args)))
+    client.close()
+    until(lambda: ghosts(server) == {})
+    assert spawned == []
 
 
 def test_disconnecting_nobody_is_nothing() -> None:

@@ -262,7 +262,7 @@ def test_a_parser_holds_neither_a_chunk_nor_a_message_once_it_is_handed_on() -> 
         parser.feed(bytes(bytearray(chunk)))
         while parser.next() is not None:
             pass
-        assert parser.pending
+        assert parser.held
         assert tracemalloc.get_traced_memory()[0] - before < 5_000
     finally:
         tracemalloc.stop()

@@ -88,15 +88,22 @@ def spoiling_server(spoil: str) -> Iterator[Subject]:
             process.kill()
 
 
+def finished(command: list[str], output: Path) -> subprocess.CompletedProcess[str]:
+    """What a command said that has written its results there, and ended well."""
+    done = subprocess.run(
+        [*command, "--output", str(output)],
+        cwd=ROOT, capture_output=True, text=True, timeout=110, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 def test_the_command_measures_two_servers_and_writes_table_json_and_plot(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "benchmarks", "--figures", "relay", "--servers", "listen", "floor"),
-        *("--rounds", "1", "--scale", json.dumps(MOMENT), "--output", str(tmp_path)),
+        *("--rounds", "1", "--scale", json.dumps(MOMENT)),
     ]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = finished(command, tmp_path)
     assert "| relay, 300 B, 4 pairs with 1 in flight | µs CPU |" in done.stdout
     assert (tmp_path / "table.md").read_text().strip() == done.stdout.strip()
 
@@ -136,13 +143,10 @@ def test_a_server_that_spoils_one_message_gets_no_figure(
 def test_the_recovery_figure_is_of_sessions_that_came_back(tmp_path: Path) -> None:
     command = [
         *(sys.executable, "-m", "benchmarks", "--figures", "recovery", "--rounds", "1"),
-        *("--servers", "listen", "gunicorn", "node", "--output", str(tmp_path)),
+        *("--servers", "listen", "gunicorn", "node"),
         *("--scale", json.dumps({"recoveries": 120})),
     ]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = finished(command, tmp_path)
     assert "| 120 sessions lost and recovered at once, per session | µs CPU |" in done.stdout
     figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
     assert [figure["figure"] for figure in figures] == [
@@ -193,12 +197,9 @@ def test_the_attacks_are_shown_side_by_side(tmp_path: Path) -> None:
     attacks = ("frame_of_a_tebibyte", "room_as_target")
     command = [
         *(sys.executable, "-m", "benchmarks", "--figures", "attacks", "--attacks", *attacks),
-        *("--servers", "listen", "node", "floor", "--output", str(tmp_path)),
+        *("--servers", "listen", "node", "floor"),
     ]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = finished(command, tmp_path)
     lines = done.stdout.splitlines()
     assert lines[0] == "| attack | rtcio_sync, `listen()` | Node socket.io 4.8 |"
     assert [line.split(" | ")[0] for line in lines[2:4]] == [
@@ -222,11 +223,7 @@ def test_the_attacks_are_shown_side_by_side(tmp_path: Path) -> None:
 
 def test_a_soak_of_seconds_stays_as_it_is_and_is_plotted(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.2"]
-    command += ["--output", str(tmp_path)]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    finished(command, tmp_path)
     result = json.loads((tmp_path / "soak.json").read_text())
     assert result["faults"] == []
     assert result["calls_relayed"] > 1000

@@ -59,6 +59,19 @@ class Slow:
         self.log.append("connect ends")
 
 
+def asked_at_return(server: Server) -> tuple[Slow, Line, Line]:
+    """A client that was lost and is back, while the app is still asked whether it may be."""
+    slow = Slow(server)
+    line = Line(server).connected()
+    slow.hold("connect")
+    member = server.manager.member(line.sid, "/")
+    line.close()
+    until(lambda: member.stage is Stage.AWAY)
+    again = Line(server, line.key())
+    assert slow.reached["connect"].wait(DEADLINE)
+    return slow, line, again
+
+
 @pytest.mark.parametrize("closed", [True, False])
 def test_what_had_arrived_before_is_done_before_the_return(closed: bool) -> None:
     server = new_server()
@@ -161,14 +174,7 @@ def test_a_second_return_while_the_app_is_asked_about_the_first(
 
 def test_the_time_may_run_out_while_the_app_is_asked() -> None:
     server = new_server(recovery={"skip_middlewares": False, "max_disconnection_duration": SHORT})
-    slow = Slow(server)
-    line = Line(server).connected()
-    slow.hold("connect")
-    member = server.manager.member(line.sid, "/")
-    line.close()
-    until(lambda: member.stage is Stage.AWAY)
-    again = Line(server, line.key())
-    assert slow.reached["connect"].wait(DEADLINE)
+    slow, line, again = asked_at_return(server)
     gevent.sleep(2 * SHORT)
     slow.release("connect")
     again.connected()
@@ -217,14 +223,7 @@ def test_a_replay_that_is_lost_is_replayed_again_however_old() -> None:
 
 def test_a_kick_while_the_app_is_asked_wins() -> None:
     server = new_server(recovery={"skip_middlewares": False})
-    slow = Slow(server)
-    line = Line(server).connected()
-    slow.hold("connect")
-    member = server.manager.member(line.sid, "/")
-    line.close()
-    until(lambda: member.stage is Stage.AWAY)
-    again = Line(server, line.key())
-    assert slow.reached["connect"].wait(DEADLINE)
+    slow, line, again = asked_at_return(server)
     server.disconnect(line.sid)
     slow.release("connect")
     again.connected()

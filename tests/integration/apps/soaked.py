@@ -14,6 +14,7 @@ from typing import Any
 
 import flask
 import gevent
+from pages import add_pages
 
 from rtcio_sync import Server
 
@@ -23,16 +24,7 @@ logging.basicConfig(
 
 app = flask.Flask(__name__)
 server = Server(app=app, **json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}")))
-
-
-@app.get("/health")
-def health() -> str:
-    return "ok"
-
-
-@app.get("/stats")
-def stats() -> Any:
-    return flask.jsonify(server.stats())
+add_pages(app, server)
 
 
 @app.get("/census")

@@ -148,11 +148,11 @@ def _figures(server: Server, lobby: Lobby, started: float) -> dict[str, Any]:
     }
 
 
-# Everything the pages need comes from here; other sites may link to them, not frame them. Nothing
-# in them evaluates text, but what drives a browser from outside does, and may.
+# Everything the pages need comes from here, and nothing in them evaluates text; other sites may
+# link to them, not frame them.
 _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-eval';"
+    "Content-Security-Policy": "default-src 'self'; script-src 'self';"
     " object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
     "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self)",
     "Referrer-Policy": "no-referrer",  # the name of a room stands in its address

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -37,6 +38,18 @@ _WATCH = """() => {
   new MutationObserver(() => { window.mostSeen = Math.max(window.mostSeen, count()); })
     .observe(list, { childList: true });
 }"""
+
+
+def wait_until_true(page: Page, expression: str, argument: Any = None) -> None:
+    """Ask the page until a function says yes.
+
+    Playwright's own ``wait_for_function`` asks from inside the page, by ``eval``, which the pages'
+    Content-Security-Policy forbids there.
+    """
+    end = time.monotonic() + DEADLINE
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < end, f"not within {DEADLINE} s: {expression}"
+        page.wait_for_timeout(50)  # ms; events of the page are told meanwhile
 
 
 class Tab:
@@ -122,7 +135,7 @@ class Tab:
         found.first.wait_for(state="attached")
 
     def wait(self, expression: str, argument: Any = None) -> None:
-        self.page.wait_for_function(expression, arg=argument)
+        wait_until_true(self.page, expression, argument)
 
     def state_of(self, name: str, *words: str) -> None:
         """Wait until somebody's tile says ``words``, like "microphone off"."""

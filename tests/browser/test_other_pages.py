@@ -36,7 +36,7 @@ class Other:
         return found
 
     def wait_for(self, condition: str, argument: Any = None) -> None:
-        self.tab.page.wait_for_function(condition, arg=argument)
+        self.tab.wait(condition, argument)
 
     def wait_for_ctrl(self, event: str) -> list[Any]:
         """The arguments of the last ``event`` on a ctrl channel."""

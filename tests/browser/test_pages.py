@@ -64,8 +64,55 @@ def test_the_pages_run_only_their_own_scripts_and_are_not_framed(
         tab.errors.clear()
         response = site.get(path)
         response.read()
-        assert "frame-ancestors 'self'" in response.headers["Content-Security-Policy"]
+        policy = response.headers["Content-Security-Policy"]
+        rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+        assert rules["default-src"] == rules["script-src"] == "'self'"
+        assert rules["object-src"] == rules["base-uri"] == "'none'"
+        assert rules["frame-ancestors"] == "'self'"
+        assert "unsafe" not in policy
         assert response.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_text_is_never_run_as_a_script(open_tab: OpenTab, site: Running) -> None:
+    tab = open_tab(fresh=True)
+    for path in ("/", "/status"):
+        tab.page.goto(f"{site.url}{path}")
+        # From within the page, later: what a test evaluates is let pass.
+        tab.page.evaluate(
+            """() => setTimeout(() => {
+              try { window.evaluated = (0, eval)("1"); }
+              catch (error) { window.evaluated = error.name; }
+            })"""
+        )
+        tab.wait("() => window.evaluated")
+        assert tab.page.evaluate("() => window.evaluated") == "EvalError"
+        tab.errors.clear()
+
+
+def test_the_pages_break_no_rule_of_their_policy(
+    open_tab: OpenTab, site: Running, room: str
+) -> None:
+    tabs = [open_tab(fresh=True) for _ in range(2)]
+    broken: list[str] = []
+    for tab, name in zip(tabs, ("Ada", "Ben"), strict=True):
+        tab.page.expose_function("rule_broken", lambda rule: broken.append(rule))
+        tab.page.add_init_script(
+            """addEventListener("securitypolicyviolation",
+              (event) => window.rule_broken(`${event.violatedDirective} ${event.blockedURI}`));"""
+        )
+        tab.page.goto(f"{site.url}/status")
+        tab.wait_for_text("#verdict", "The server is up.")
+        tab.open(room, name).wait_inside()
+    ada, ben = tabs
+    ada.wait_for_video("Ben")
+    ben.wait_for_video("Ada")
+    ada.say("hello")
+    ben.wait_for_message("hello")
+    for button in ("Microphone", "Camera", "Leave"):
+        ben.press(button)
+    ben.wait_outside()
+    ada.wait_for_others()
+    assert broken == []
 
 
 def test_every_control_has_a_name_and_every_text_enough_contrast(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.browser.tabs import wait_until_true
 from tests.integration.clients import NODE_DIR
 from tests.integration.line import Line
 from tests.integration.servers import Running, running
@@ -43,7 +44,7 @@ def pair(browser: Browser, server: Running, line: Line, room: str) -> Iterator[P
         page.add_script_tag(path=PAGE)
         page.evaluate("(room) => joinAs(room)", room)
     for page in (first, second):
-        page.wait_for_function("() => peer.open")
+        wait_until_true(page, "() => peer.open")
     yield first, second
     context.close()
     assert errors == []
@@ -58,7 +59,7 @@ def test_two_who_renegotiate_at_the_same_moment_settle(pair: Pair) -> None:
     for page in pair:
         page.evaluate("() => peer.release()")
     for page in pair:
-        page.wait_for_function("() => peer.settled")
+        wait_until_true(page, "() => peer.settled")
     first, second = (page.evaluate("() => peer.heard") for page in pair)
     assert (first["ignored"], second["ignored"]) == (0, 1), "one gave way, one did not"
     assert first["options"] == [{"polite": True}]
@@ -69,14 +70,14 @@ def test_an_offer_that_meets_a_cut_line_settles_after_the_return(pair: Pair, lin
     first, second = pair
     ids = [page.evaluate("() => peer.socket.id") for page in pair]
     line.cut()
-    second.wait_for_function("() => !peer.socket.connected")
+    wait_until_true(second, "() => !peer.socket.connected")
     for page in pair:
         page.evaluate("() => peer.holdAnOffer()")
         page.evaluate("() => peer.release()")
     line.mend()
-    second.wait_for_function("() => peer.socket.recovered")
+    wait_until_true(second, "() => peer.socket.recovered")
     for page in pair:
-        page.wait_for_function("() => peer.settled")
+        wait_until_true(page, "() => peer.settled")
     assert [page.evaluate("() => peer.socket.id") for page in pair] == ids
     heard = first.evaluate("() => peer.heard")
     assert heard["options"] == [{"polite": True}], "it was asked to offer once"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError
 from .events import RESERVED_EVENTS
+from .hub_thread import HubThread, any_thread
 from .members import Member, Stage
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class BroadcastOperator:
             self._server, self._namespace, self._rooms, (*self._except, *flat(rooms))
         )
 
+    @property
+    def _hub_thread(self) -> HubThread:
+        return self._server._hub_thread
+
+    @any_thread
     def emit(self, event: str, *args: Any) -> None:
         """Emits to all of them. Raises `OptionError` for a reserved event name."""
         check_name(event)
@@ -61,23 +67,27 @@ class BroadcastOperator:
             skip_sid=list(self._except),
         )
 
+    @any_thread
     def fetch_sockets(self) -> list[Socket]:
         """The sockets themselves, of this process."""
         connected = (each for each in self._members() if each.stage is Stage.CONNECTED)
         return [self._server._socket(member) for member in connected]
 
+    @any_thread
     def sockets_join(self, *rooms: Any) -> None:
         """Makes them join ``rooms``."""
         for member in self._members():
             for room in flat(rooms):
                 self._server.enter_room(member.sid, room, namespace=self._namespace)
 
+    @any_thread
     def sockets_leave(self, *rooms: Any) -> None:
         """Makes them leave ``rooms``."""
         for member in self._members():
             for room in flat(rooms):
                 self._server.leave_room(member.sid, room, namespace=self._namespace)
 
+    @any_thread(in_hub="spawn")
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects them; ``close``: their connections too, with all other namespaces."""
         for member in self._members():

@@ -3,8 +3,8 @@
 A readable socket calls back in the hub, its bytes go through `websocket.Parser`, and each message
 is handed to the `Owner` there and then. Sending is the half in `outgoing`.
 
-This is the one module that touches gevent's hub. Every entry from the loop is guarded: libev stops
-a watcher whose callback raised and says nothing.
+This module and `hub_thread` alone touch gevent's hub. Every entry from the loop is guarded: libev
+stops a watcher whose callback raised and says nothing.
 
     OPEN ──close()──────────────────────► CLOSING ──peer's close frame──► LEAVING ─┐
       ├────peer's close frame───────────────────────────────────────────► LEAVING ─┤

@@ -39,6 +39,7 @@ from .errors import ProtocolError
 from .events import upstream_reason
 from .handshake import HandshakeError, handshake
 from .heartbeat import Heartbeat
+from .hub_thread import HubThread, any_thread
 from .limits import client_address
 from .logs import tell
 from .metrics import Counters
@@ -79,6 +80,8 @@ class Server(Admission):
         self, *, limits: Limits = BARE, counters: Counters | None = None, **options: Any
     ) -> None:
         self.gives_up = options.pop("monitor_clients", None) is not False
+        #: The thread that all of this runs in; public calls from others get there by it.
+        self.hub_thread = self._hub_thread = HubThread()
         #: Whether the server may change to threads when Werkzeug's own server calls it.
         self.adaptable: bool = options.pop("adaptable", False)
         options["logger"] = options.get("logger") or logging.getLogger("rtcio_sync.engineio")
@@ -103,14 +106,19 @@ class Server(Admission):
 
     def _use_mode(self, mode: str) -> None:
         # On gevent nothing switches inside the few lines that a gate guards; threads may.
+        self.hub_thread.threaded = mode == "threading"
         self.gate: Any = threading.RLock() if mode == "threading" else contextlib.nullcontext()
 
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
-        """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # hub or greenlet"""
+        """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # any thread"""
         if self.async_mode == "threading":
             self.start_background_task(target, *args)
         else:
-            gevent.spawn(target, *args)
+            self.hub_thread.spawn(target, *args)
+
+    @any_thread
+    def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return super().start_background_task(target, *args, **kwargs)
 
     def async_modes(self) -> list[str]:
         return ["gevent", "gevent_uwsgi", "threading"]
@@ -136,6 +144,7 @@ class Server(Admission):
             raise KeyError("Session is disconnected")
         return socket
 
+    @any_thread
     def send_packet(self, sid: str, pkt: Any) -> None:
         """Hands a packet to a connection; one that is gone gets nothing. # hub or greenlet"""
         socket = self.sockets.get(sid)
@@ -145,6 +154,7 @@ class Server(Admission):
     def send(self, sid: str, data: Any) -> None:
         self.send_packet(sid, Packet(packet.MESSAGE, data=data))
 
+    @any_thread
     def disconnect(self, sid: str | None = None) -> None:
         """Closes one connection, or all. # hub or greenlet"""
         # Upstream forgets it there and then: a client that polls would never hear of it.
@@ -156,6 +166,7 @@ class Server(Admission):
         """Stops the clock; the connections stay as they are."""
         self.heartbeat.stop()
 
+    @any_thread
     def close_all(self, code: int = 1001) -> None:
         """Closes every connection so that its client comes back. # hub or greenlet"""
         self.stopping = True
@@ -170,6 +181,7 @@ class Server(Admission):
             first, self.on_first_request = self.on_first_request, None
             first(environ)
         self._suit_the_server(environ)
+        self.hub_thread.bind()
         try:
             answer = self._answer(environ, start_response)
         except Refused as refused:

@@ -4,6 +4,7 @@
 
     RtcioError
     ├── OptionError     a caller's misuse: an option or an argument that cannot mean anything
+    ├── NotServing      a call that nobody can carry out: the server has stopped, or its hub stands
     └── ProtocolError   a peer's misbehaviour: counted, its connection closed, no error in a log
         └── LimitExceeded   more than one client may have; only what it asked for is refused
 
@@ -20,6 +21,7 @@ from typing import Any
 __all__ = [
     "ConnectionRefusedError",
     "LimitExceeded",
+    "NotServing",
     "OptionError",
     "ProtocolError",
     "RtcioError",
@@ -33,6 +35,14 @@ class RtcioError(Exception):
 
 class OptionError(RtcioError, ValueError):
     """An option or argument that the caller has to change; the message names the fix."""
+
+
+class NotServing(RtcioError, RuntimeError):
+    """A call that cannot be carried out where, or when, it was made; the message names the fix.
+
+    Raised for a call from another thread than the one that serves, after the server has stopped or
+    when its hub does not answer for 5 seconds, and for a call that would wait inside of the hub.
+    """
 
 
 class ProtocolError(RtcioError, ValueError):

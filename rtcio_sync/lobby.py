@@ -23,6 +23,7 @@ from typing import Any
 from socketio import PubSubManager
 
 from .errors import OptionError
+from .hub_thread import HubThread, any_thread
 from .lobby_rooms import LobbyRoom, LobbyRooms, stays
 from .seating import Obstacle, Seating, name_in, object_in, password_in, room_in
 from .server import Server
@@ -111,6 +112,11 @@ class Lobby:
         """The ``RTCIceServer`` objects for ``socket``; it may block."""
         return self._ice_servers(socket)
 
+    @property
+    def _hub_thread(self) -> HubThread:
+        return self._server._hub_thread
+
+    @any_thread
     def peers(self, room: str) -> list[str]:
         """The sids that have a seat in ``room``, in the order in which they took it.
 
@@ -119,12 +125,14 @@ class Lobby:
         with self._lock:
             return self._seating.sids(room)
 
+    @any_thread
     def stats(self) -> dict[str, int]:
         """``{"rooms": …, "peers": …}``: rooms with somebody in them, and seats taken in all."""
         with self._lock:
             rooms, peers = self._seating.counts()
         return {"rooms": rooms, "peers": peers}
 
+    @any_thread
     def remove(self, sid: str, room: str) -> bool:
         """Take ``sid`` out of ``room`` as if it had left; `False` if it was not in it.
 

@@ -10,6 +10,7 @@ import socketio
 from .broadcast import BroadcastOperator, check_name
 from .dispatch import Callee
 from .errors import OptionError
+from .hub_thread import HubThread, any_thread
 from .sockets import Socket
 
 __all__ = ["Namespace", "Rooms"]
@@ -119,6 +120,12 @@ class Rooms(Mapping[Any, set[str]]):
     def __init__(self, space: Namespace) -> None:
         self._space = space
 
+    @property
+    def _hub_thread(self) -> HubThread:
+        thread: HubThread = self._space.server._hub_thread
+        return thread
+
+    @any_thread
     def _inside(self) -> dict[Any, Any]:
         space = self._space
         found: dict[Any, Any] = dict(space.server.manager.rooms.get(space.namespace, {}))
@@ -126,6 +133,7 @@ class Rooms(Mapping[Any, set[str]]):
         found.update({sid: (sid,) for sid in space.server.manager.members.get(space.namespace, ())})
         return found
 
+    @any_thread
     def __getitem__(self, room: Any) -> set[str]:
         space = self._space
         inside = space.server.manager._participants(space.namespace, [room])
@@ -139,6 +147,7 @@ class Rooms(Mapping[Any, set[str]]):
     def __len__(self) -> int:
         return len(self._inside())
 
+    @any_thread
     def __call__(self, sid: str, namespace: str | None = None) -> list[Any]:
         space = self._space
         return list(space.server.manager.get_rooms(sid, namespace or space.namespace))

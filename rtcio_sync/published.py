@@ -51,6 +51,9 @@ class Published(PubSubManager):
     NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
 
     def _publish(self, data: Any) -> None:
+        if not self.server.eio.hub_thread.serving:  # no hub runs that could do it later
+            super()._publish(data)
+            return
         with self.server.eio.gate:
             queue = self._unpublished
             if queue is None:

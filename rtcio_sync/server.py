@@ -17,6 +17,7 @@ from . import engine, flask, prometheus, serving
 from .broadcast import BroadcastOperator
 from .dispatch import Dispatcher
 from .handling import Handling, Waiter
+from .hub_thread import HubThread, any_thread
 from .inbound import Inbound
 from .listeners import add_default_listeners
 from .logs import UpstreamLogger
@@ -123,6 +124,11 @@ class Server(Handling):
     def _engineio_server_class(self) -> Any:
         return engine.Server
 
+    @property
+    def _hub_thread(self) -> HubThread:
+        thread: HubThread = self.eio.hub_thread
+        return thread
+
     # -- the app -----------------------------------------------------------------------------------
 
     def init_app(self, app: Any) -> None:
@@ -147,9 +153,13 @@ class Server(Handling):
         serving.listen(self, port, host, app, options)
 
     def stop(self) -> None:
-        """Ends `listen`, from any greenlet."""
-        if self._stop is not None:
-            self._stop.set()
+        """Ends `listen`; from any greenlet or thread, and as often as one likes."""
+        if self._stop is not None and not self._hub_thread.ended:
+            self._set_stop()
+
+    @any_thread
+    def _set_stop(self) -> None:
+        self._stop.set()
 
     def test_client(self, app: Any = None, namespace: str = "/", **options: Any) -> TestClient:
         """A connected client without sockets, for tests of an app's own handlers.
@@ -170,6 +180,7 @@ class Server(Handling):
             made = self._metrics = prometheus.metrics_app(self)
         return made
 
+    @any_thread
     def stats(self) -> dict[str, Any]:
         """What was counted since the start, and how many there are now; no names, no ids.
 
@@ -288,6 +299,65 @@ class Server(Handling):
 
     # -- python-socketio's idiom -------------------------------------------------------------------
 
+    @any_thread
+    def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        ignore_queue: bool = False,
+    ) -> None:
+        """Sends an event to ``to`` (or ``room``): a sid, a room or a list of them; `None`: to all.
+
+        ``data``: its argument, a tuple of several. ``skip_sid``: who does not get it.
+        ``callback(*answer)`` runs for each client that acknowledges it. Raises `NotServing` as
+        every call from another thread does (`rtcio_sync.errors`).
+        """
+        super().emit(
+            event,
+            data,
+            to=to,
+            room=room,
+            skip_sid=skip_sid,
+            namespace=namespace,
+            callback=callback,
+            ignore_queue=ignore_queue,
+        )
+
+    @any_thread
+    def enter_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
+        """Lets a client join a room.
+
+        Raises `ValueError` for a sid that is unknown and for a room that is another client's own.
+        """
+        super().enter_room(sid, room, namespace=namespace)
+
+    @any_thread
+    def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
+        """Lets a client leave a room; no peer-left is sent."""
+        super().leave_room(sid, room, namespace=namespace)
+
+    @any_thread
+    def close_room(self, room: Any, namespace: str | None = None) -> None:
+        """Lets all clients leave a room. Raises `ValueError` for a client's own."""
+        super().close_room(room, namespace=namespace)
+
+    @any_thread
+    def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
+        """The rooms that a client is in, its own (named by its sid) included."""
+        found: list[Any] = super().rooms(sid, namespace=namespace)
+        return found
+
+    @any_thread
+    def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Runs ``target(*args, **kwargs)`` in a greenlet (or thread) that it returns."""
+        return super().start_background_task(target, *args, **kwargs)
+
+    @any_thread(in_hub="refuse")
     def call(
         self,
         event: str,
@@ -300,8 +370,8 @@ class Server(Handling):
     ) -> Any:
         """Emits to one client and waits for its acknowledgement; works inside handlers.
 
-        ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it and
-        `ValueError` without a recipient.
+        ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it, `ValueError`
+        without a recipient and `NotServing` in the hub, where nothing may wait.
         """
         if to is None and sid is None:
             raise ValueError("Cannot use call() to broadcast.")
@@ -319,6 +389,7 @@ class Server(Handling):
         answer = waiter.answer
         return answer if len(answer) > 1 else answer[0] if answer else None
 
+    @any_thread(in_hub="spawn")
     def disconnect(
         self, sid: str, namespace: str | None = None, ignore_queue: bool = False
     ) -> None:
@@ -337,6 +408,7 @@ class Server(Handling):
         )
         self.sessions.disconnect(self.manager.member(sid, namespace), "server namespace disconnect")
 
+    @any_thread
     def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
         """The app's own data of one client; until its last ``disconnect`` handler has run.
 
@@ -345,6 +417,7 @@ class Server(Handling):
         kept: dict[str, Any] = self._kept(sid, namespace).setdefault(namespace or "/", {})
         return kept
 
+    @any_thread
     def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
         """Replaces what `get_session` gives. Raises `KeyError` as it does."""
         self._kept(sid, namespace)[namespace or "/"] = session
@@ -360,6 +433,7 @@ class Server(Handling):
         )
         return kept
 
+    @any_thread(in_hub="spawn")
     def shutdown(self) -> None:
         """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
         serving.drain(self)

@@ -98,12 +98,14 @@ def drain(server: Server) -> None:
     while server.eio.working and time.monotonic() < until:
         server.sleep(0.02)
     server.eio.shutdown()
+    server.eio.hub_thread.end()
 
 
 def listen(server: Server, port: int, host: str, app: Any, options: dict[str, Any]) -> None:
     """Serves until a signal or `Server.stop`. # greenlet, the main one"""
     application = app or not_found(server)
     ready = options.pop("ready", None) or _log_port
+    server.eio.hub_thread.bind(anew=True)
     if server.async_mode == "threading":
         _listen_on_threads(server, port, host, application, ready)
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .broadcast import BroadcastOperator, check_name, flat
 from .dispatch import Callee
 from .events import RtcioEvents
+from .hub_thread import HubThread, any_thread
 from .members import Member, Stage
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class Socket:
         self.handshake = handshake
 
     @property
+    def _hub_thread(self) -> HubThread:
+        return self._server._hub_thread
+
+    @property
+    @any_thread
     def rooms(self) -> set[Any]:
         """The rooms it is in, its own (named by its sid) included; empty once it has left."""
         return set(self._server.manager.get_rooms(self.id, self._member.namespace))
@@ -167,6 +173,7 @@ class Socket:
 
     # -- towards the client ----------------------------------------------------------------------
 
+    @any_thread
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
         """Sends an event to this client.
 
@@ -197,6 +204,7 @@ class Socket:
             event, args, to=self.id, namespace=self._member.namespace, timeout=timeout
         )
 
+    @any_thread(in_hub="spawn")
     def disconnect(self, close: bool = False) -> None:
         """Disconnects it; ``close``: its connection too, with all other namespaces."""
         self._server.disconnect(self.id, namespace=self._member.namespace)
@@ -222,6 +230,7 @@ class Socket:
 
     # -- rooms -----------------------------------------------------------------------------------
 
+    @any_thread
     def join(self, *rooms: Any) -> None:
         """Joins rooms, each given singly or in a list; nothing, once the client has left.
 
@@ -231,6 +240,7 @@ class Socket:
             for room in flat(rooms):
                 self._server.enter_room(self.id, room, namespace=self._member.namespace)
 
+    @any_thread
     def leave(self, *rooms: Any) -> None:
         """Leaves rooms; no peer-left is sent."""
         for room in flat(rooms):

@@ -137,12 +137,19 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "_trigger_event": "(self, event, namespace, *args)",
         "call": "(self, event, data=None, to=None, sid=None, namespace=None, timeout=60, "
         "ignore_queue=False)",
+        "close_room": "(self, room, namespace=None)",
         "disconnect": "(self, sid, namespace=None, ignore_queue=False)",
+        "emit": "(self, event, data=None, to=None, room=None, skip_sid=None, namespace=None, "
+        "callback=None, ignore_queue=False)",
+        "enter_room": "(self, sid, room, namespace=None)",
         "get_session": "(self, sid, namespace=None)",
+        "leave_room": "(self, sid, room, namespace=None)",
         "on": "(self, event, handler=None, namespace=None)",
         "register_namespace": "(self, namespace_handler)",
+        "rooms": "(self, sid, namespace=None)",
         "save_session": "(self, sid, session, namespace=None)",
         "shutdown": "(self)",
+        "start_background_task": "(self, target, *args, **kwargs)",
     },
     socketio.Namespace: {
         "__init__": "(self, namespace=None)",

@@ -657,7 +657,8 @@ def test_nothing_of_a_connection_is_left_behind() -> None:
     before = census()
     lives()
     settle()
-    assert census() == before
+    after = census()  # fewer than before where something of an earlier test went only now
+    assert all(now <= then for now, then in zip(after, before, strict=True)), (before, after)
 
 
 # --- TLS ------------------------------------------------------------------------------------------

@@ -48,11 +48,12 @@ class NotServing(RtcioError, RuntimeError):
 class ProtocolError(RtcioError, ValueError):
     """A peer sent what its protocol does not allow.
 
-    ``reason`` is a short constant, fit for a counter's label; it holds nothing that the peer sent.
+    ``reason`` is a short constant, fit for a counter's label; ``detail`` says more to an app that
+    catches it. Neither holds anything that the peer sent.
     """
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+    def __init__(self, reason: str, detail: str | None = None) -> None:
+        super().__init__(detail or reason)
         self.reason = reason
 
 

@@ -75,6 +75,14 @@ class Handling(socketio.Server):
             return True
         return self.namespaces == "*" or namespace in self.namespaces
 
+    def _space_with(self, what: str, namespace: str) -> Namespace | None:
+        """Whose ``_uses`` or ``_connection`` hold for a namespace: its own, or those of ``"*"``."""
+        for name in (namespace, "*"):
+            space = self._spaces.get(name)
+            if space is not None and getattr(space, what):
+                return space
+        return None
+
     def _socket(self, member: Member) -> Socket:
         if member.socket is None:
             environ = self.environ.get(member.eio_sid)

@@ -23,6 +23,7 @@ from .envelope import Envelope, head, judge, placeholders_fit, read
 from .errors import ProtocolError
 from .events import RtcioEvents
 from .limits import check_attachments
+from .names import namespace_name
 from .namespaces import Namespace
 from .published import Published
 from .relay import Relay
@@ -54,10 +55,11 @@ def add_default_listeners(target: Any, namespace: str | None = None) -> None:
             f"{type(target).__name__}"
         )
     relay = getattr(server, "relay", None)
+    name = namespace_name(namespace)
     if isinstance(relay, Relay):
-        server._serve_relays(namespace or "/")
+        server._serve_relays(name)
     else:
-        _Listeners.of(server).namespaces.add(namespace or "/")
+        _Listeners.of(server).namespaces.add(name)
 
 
 class _Listeners:

@@ -164,7 +164,7 @@ class RoomIndex(Manager):
         if not isinstance(room, Hashable):
             raise ProtocolError("room")
         if self.is_sid_room(member.namespace, room):
-            raise ProtocolError("sid-room")
+            raise ProtocolError("sid-room", "this room is another socket's own, its sid")
         bound = self.limits_of(member.namespace).max_rooms_per_socket
         if bound is not None and member.rooms is not None and len(member.rooms) >= bound:
             raise LimitExceeded("rooms")

@@ -11,6 +11,7 @@ from .broadcast import BroadcastOperator, check_name
 from .dispatch import Callee
 from .errors import OptionError
 from .hub_thread import HubThread, any_thread
+from .names import namespace_name
 from .sockets import Socket
 
 __all__ = ["Namespace", "Rooms"]
@@ -22,7 +23,7 @@ class Namespace(socketio.Namespace):
     """One namespace, from `Server.of`; subclassed, it is python-socketio's class of handlers."""
 
     def __init__(self, namespace: str | None = None) -> None:
-        super().__init__(namespace)
+        super().__init__(namespace_name(namespace, catch_all=True))
         self._connection: list[Callee] = []
         self._uses: list[Callee] = []
 
@@ -150,4 +151,4 @@ class Rooms(Mapping[Any, set[str]]):
     @any_thread
     def __call__(self, sid: str, namespace: str | None = None) -> list[Any]:
         space = self._space
-        return list(space.server.manager.get_rooms(sid, namespace or space.namespace))
+        return list(space.server.rooms(sid, namespace=namespace or space.namespace))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from .errors import OptionError
+from .names import namespace_names
 
 __all__ = ["Limits", "Options"]
 
@@ -218,6 +219,8 @@ class Options:
                 _unknown(name, known)
         if "limits" in accepted and accepted["limits"] is None:
             accepted["limits"] = NO_LIMITS
+        if "namespaces" in accepted:
+            accepted["namespaces"] = namespace_names(accepted["namespaces"])
         options = replace(cls(), given=frozenset(accepted), **accepted)
         for rule in _RULES:
             rule(options)

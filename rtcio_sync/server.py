@@ -11,11 +11,13 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import socketio
 from socketio import exceptions, packet
 
 from . import engine, flask, prometheus, serving
 from .broadcast import BroadcastOperator
 from .dispatch import Dispatcher
+from .errors import OptionError
 from .handling import Handling, Waiter
 from .hub_thread import HubThread, any_thread
 from .inbound import Inbound
@@ -24,6 +26,7 @@ from .logs import UpstreamLogger
 from .manager import RoomIndex
 from .members import Stage
 from .metrics import Counters
+from .names import check_room, namespace_name
 from .namespaces import Namespace
 from .options import Limits, Options, engineio_options
 from .packets import packet_class
@@ -218,14 +221,18 @@ class Server(Handling):
 
         ``"connection"``: ``fn(socket)``, for each client of the namespace; several may be
         registered. Any other event: python-socketio's handlers, ``fn(sid, …)``. A handler gets the
-        arguments it declares. Raises `TypeError` for what can't be a handler.
+        arguments it declares. ``namespace="*"``: of any namespace that has no handler of its own
+        for it; such a handler gets the namespace first, before the sid (after the event's name, in
+        a handler of ``"*"``). A ``"connection"`` handler gets ``(socket)`` there too, or
+        ``(namespace, socket)`` if it declares two. Raises `TypeError` for what can't be a handler.
         """
+        name = namespace_name(namespace, catch_all=True)
         if event == "connection":
-            return self.of(namespace or "/").on(event, handler)
+            return self._space(name).on(event, handler)
 
         def register(fn: Fn) -> Fn:
             self.dispatcher.callee(fn)
-            self.handlers.setdefault(namespace or "/", {})[event] = fn
+            self.handlers.setdefault(name, {})[event] = fn
             self._observe_all()
             return fn
 
@@ -236,10 +243,16 @@ class Server(Handling):
 
         ``limits``: its own; `Limits` says which a namespace may have, and what a connection in
         several has. Given before clients come. `None`: the server's, or what was given before.
+        Raises `OptionError` for a name that is no string, and for ``"*"``.
         """
-        name = namespace if namespace.startswith("/") else f"/{namespace}"
+        name = namespace_name(namespace)
         if limits is not None:
+            if not isinstance(limits, Limits):
+                raise OptionError("limits: give a Limits(...), or None for the server's")
             self._limits[name] = limits
+        return self._space(name)
+
+    def _space(self, name: str) -> Namespace:
         known = self._spaces.get(name)
         if known is None:
             known = self._spaces[name] = Namespace(name)
@@ -251,6 +264,9 @@ class Server(Handling):
 
         Raises `ValueError` for anything else, and `TypeError` for a method that can't be a handler.
         """
+        if isinstance(namespace_handler, socketio.Namespace):
+            own = namespace_name(namespace_handler.namespace, catch_all=True)
+            namespace_handler.namespace = own
         super().register_namespace(namespace_handler)
         for name in dir(namespace_handler):
             if name.startswith("on_"):
@@ -298,6 +314,8 @@ class Server(Handling):
         self.of("/").disconnect_sockets(close)
 
     # -- python-socketio's idiom -------------------------------------------------------------------
+    #
+    # A namespace may be named without its slash; a room is one name. Upstream does not check either.
 
     @any_thread
     def emit(
@@ -323,7 +341,7 @@ class Server(Handling):
             to=to,
             room=room,
             skip_sid=skip_sid,
-            namespace=namespace,
+            namespace=namespace_name(namespace),
             callback=callback,
             ignore_queue=ignore_queue,
         )
@@ -332,25 +350,39 @@ class Server(Handling):
     def enter_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
         """Lets a client join a room.
 
-        Raises `ValueError` for a sid that is unknown and for a room that is another client's own.
+        Raises `ValueError` for a sid that is unknown and for a room that is another client's own,
+        and `OptionError` for what is no room: several of them, `None`.
         """
-        super().enter_room(sid, room, namespace=namespace)
+        check_room(room)
+        super().enter_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
-        """Lets a client leave a room; no peer-left is sent."""
-        super().leave_room(sid, room, namespace=namespace)
+        """Lets a client leave a room; no peer-left is sent. Raises `OptionError` as `enter_room`."""
+        check_room(room)
+        super().leave_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def close_room(self, room: Any, namespace: str | None = None) -> None:
-        """Lets all clients leave a room. Raises `ValueError` for a client's own."""
-        super().close_room(room, namespace=namespace)
+        """Lets all clients leave a room. Raises `ValueError` for a client's own, as `enter_room`."""
+        check_room(room)
+        super().close_room(room, namespace=namespace_name(namespace))
 
     @any_thread
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
         """The rooms that a client is in, its own (named by its sid) included."""
-        found: list[Any] = super().rooms(sid, namespace=namespace)
+        found: list[Any] = super().rooms(sid, namespace=namespace_name(namespace))
         return found
+
+    @any_thread
+    def transport(self, sid: str, namespace: str | None = None) -> str:
+        """``"polling"`` or ``"websocket"``."""
+        return str(super().transport(sid, namespace=namespace_name(namespace)))
+
+    @any_thread
+    def get_environ(self, sid: str, namespace: str | None = None) -> Any:
+        """The WSGI environ of a client's handshake."""
+        return super().get_environ(sid, namespace=namespace_name(namespace))
 
     @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -380,7 +412,7 @@ class Server(Handling):
             event,
             data=data,
             room=to or sid,
-            namespace=namespace,
+            namespace=namespace_name(namespace),
             callback=waiter,
             ignore_queue=ignore_queue,
         )
@@ -394,7 +426,7 @@ class Server(Handling):
         self, sid: str, namespace: str | None = None, ignore_queue: bool = False
     ) -> None:
         """Disconnects one client from a namespace; its connection stays for the others."""
-        namespace = namespace or "/"
+        namespace = namespace_name(namespace)
         member = self.manager.member(sid, namespace)
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
             self.sessions.put_out(member)
@@ -414,17 +446,19 @@ class Server(Handling):
 
         Raises `KeyError` for a client that is not connected to the namespace.
         """
-        kept: dict[str, Any] = self._kept(sid, namespace).setdefault(namespace or "/", {})
+        name = namespace_name(namespace)
+        kept: dict[str, Any] = self._kept(sid, name).setdefault(name, {})
         return kept
 
     @any_thread
     def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
         """Replaces what `get_session` gives. Raises `KeyError` as it does."""
-        self._kept(sid, namespace)[namespace or "/"] = session
+        name = namespace_name(namespace)
+        self._kept(sid, name)[name] = session
 
-    def _kept(self, sid: str, namespace: str | None) -> dict[str, Any]:
+    def _kept(self, sid: str, namespace: str) -> dict[str, Any]:
         # By the member: the engine forgets a connection before its `disconnect` handlers run.
-        member = self.manager.member(sid, namespace or "/")
+        member = self.manager.member(sid, namespace)
         if member is None:
             raise KeyError("Session not found")
         link = member.link

@@ -143,15 +143,15 @@ class Sessions:
         """
         server = self.server
         environ = server.environ.get(eio_sid)
-        space = server._spaces.get(member.namespace)
+        space = server._space_with("_uses", member.namespace)
+        greeted = server._space_with("_connection", member.namespace) is not None
         try:
             with server.dispatcher.context(
                 environ, member.sid, member.namespace, "connect", (environ, auth)
             ):
-                if space is not None and (space._uses or space._connection):
-                    given = socket or server._socket(member)
-                    for use in space._uses:
-                        use(given)
+                given = (socket or server._socket(member)) if space or greeted else None
+                for use in space._uses if space is not None else ():
+                    use(given)
                 said = server._trigger_event(
                     "connect", member.namespace, member.sid, environ, auth or None
                 )
@@ -188,12 +188,14 @@ class Sessions:
         `False`: its connection has ended already, and they did not run.
         """
         server = self.server
-        space: Namespace | None = server._spaces.get(member.namespace)
+        space: Namespace | None = server._space_with("_connection", member.namespace)
         gone = member.link is not None and member.link.closed
-        if space is not None and space._connection and not gone:
+        if space is not None and not gone:
             socket = server._socket(member)
             for handler in space._connection:
-                server._guarded(member, "connection", (), handler, socket)
+                both = space.name == "*" and handler.least > 1  # as python-socketio's get it
+                given = (member.namespace, socket) if both else (socket,)
+                server._guarded(member, "connection", (), handler, *given)
         member.ready = True
         server._observe(member)
         return not gone

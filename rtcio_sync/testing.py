@@ -18,6 +18,7 @@ from socketio import packet
 from .engine_socket import Socket as Link
 from .engine_socket import State
 from .errors import RtcioError
+from .names import namespace_name
 
 if TYPE_CHECKING:
     from .server import Server
@@ -81,7 +82,7 @@ class TestClient:
         flask_test_client: Any = None,
     ) -> None:
         self.server = server
-        self.namespace = namespace
+        self.namespace = namespace_name(namespace)
         #: The error of a refused connection, `None` otherwise: what ``connect_error`` would get.
         self.error: Any = None
         #: The sid, `None` while it is not connected.

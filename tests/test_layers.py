@@ -18,7 +18,7 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 
 #: A module may import what stands in a lower tier, or before it in its own.
 TIERS = (
-    ("_version", "errors", "events", "options"),
+    ("_version", "errors", "events", "names", "options"),
     (
         "envelope",
         "limits",

@@ -142,6 +142,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "emit": "(self, event, data=None, to=None, room=None, skip_sid=None, namespace=None, "
         "callback=None, ignore_queue=False)",
         "enter_room": "(self, sid, room, namespace=None)",
+        "get_environ": "(self, sid, namespace=None)",
         "get_session": "(self, sid, namespace=None)",
         "leave_room": "(self, sid, room, namespace=None)",
         "on": "(self, event, handler=None, namespace=None)",
@@ -150,6 +151,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "save_session": "(self, sid, session, namespace=None)",
         "shutdown": "(self)",
         "start_background_task": "(self, target, *args, **kwargs)",
+        "transport": "(self, sid, namespace=None)",
     },
     socketio.Namespace: {
         "__init__": "(self, namespace=None)",

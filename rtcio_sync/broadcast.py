@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .errors import OptionError
 from .events import RESERVED_EVENTS
 from .hub_thread import HubThread, any_thread
 from .members import Member, Stage
+from .rooms import flat
 
 if TYPE_CHECKING:
     from .server import Server
     from .sockets import Socket
 
-__all__ = ["BroadcastOperator", "check_name", "flat"]
+__all__ = ["BroadcastOperator", "check_name"]
 
 
 class BroadcastOperator:
-    """Some sockets of one namespace: those in any of its rooms (all, if it has none), less some.
+    """Some sockets of one namespace: those in any of its rooms (all, before `to`), less some.
 
     Immutable: each of ``to``, ``in_`` and ``except_`` returns a new one. A room may also be a sid.
     """
@@ -29,7 +29,7 @@ class BroadcastOperator:
         self,
         server: Server,
         namespace: str,
-        rooms: tuple[Any, ...] = (),
+        rooms: tuple[Any, ...] | None = None,
         excepted: tuple[Any, ...] = (),
     ) -> None:
         self._server = server
@@ -38,18 +38,27 @@ class BroadcastOperator:
         self._except = excepted
 
     def to(self, *rooms: Any) -> BroadcastOperator:
-        """Adds rooms, each given singly or in a list."""
-        return BroadcastOperator(
-            self._server, self._namespace, (*self._rooms, *flat(rooms)), self._except
-        )
+        """Adds rooms, each given singly or in a list. An empty list adds none: alone, it is nobody.
+
+        `None` alone changes nothing: without rooms, they are all sockets of the namespace. Raises
+        `OptionError` without an argument, and for what cannot name a room.
+        """
+        if not rooms:
+            raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
+        if all(each is None for each in rooms):
+            return self
+        known = (*(self._rooms or ()), *flat(rooms))
+        return BroadcastOperator(self._server, self._namespace, known, self._except)
 
     in_ = to
 
     def except_(self, *rooms: Any) -> BroadcastOperator:
-        """Leaves out the sockets in ``rooms``, each given singly or in a list."""
-        return BroadcastOperator(
-            self._server, self._namespace, self._rooms, (*self._except, *flat(rooms))
-        )
+        """Leaves out the sockets in ``rooms``, each given singly or in a list; without any, none.
+
+        Raises `OptionError` for what cannot name a room.
+        """
+        out = flat(each for each in rooms if each is not None)
+        return BroadcastOperator(self._server, self._namespace, self._rooms, (*self._except, *out))
 
     @property
     def _hub_thread(self) -> HubThread:
@@ -63,7 +72,7 @@ class BroadcastOperator:
             event,
             args,
             namespace=self._namespace,
-            room=list(self._rooms) or None,
+            room=self._rooms,
             skip_sid=list(self._except),
         )
 
@@ -75,16 +84,18 @@ class BroadcastOperator:
 
     @any_thread
     def sockets_join(self, *rooms: Any) -> None:
-        """Makes them join ``rooms``."""
+        """Makes them join ``rooms``, each given singly or in a list."""
+        named = flat(rooms)
         for member in self._members():
-            for room in flat(rooms):
+            for room in named:
                 self._server.enter_room(member.sid, room, namespace=self._namespace)
 
     @any_thread
     def sockets_leave(self, *rooms: Any) -> None:
-        """Makes them leave ``rooms``."""
+        """Makes them leave ``rooms``, each given singly or in a list."""
+        named = flat(rooms)
         for member in self._members():
-            for room in flat(rooms):
+            for room in named:
                 self._server.leave_room(member.sid, room, namespace=self._namespace)
 
     @any_thread(in_hub="spawn")
@@ -96,19 +107,10 @@ class BroadcastOperator:
     def _members(self) -> list[Member]:
         """Those that are away for a while included: what is done to them holds when they return."""
         manager = self._server.manager
-        inside = manager._participants(self._namespace, list(self._rooms) or None)
-        out = manager._participants(self._namespace, list(self._except)) if self._except else {}
+        inside = manager._participants(self._namespace, self._rooms)
+        out = manager._participants(self._namespace, self._except)
         found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
         return [each for each in found if each is not None and each.present]
-
-
-def flat(rooms: Iterable[Any]) -> Iterator[Any]:
-    """Rooms that were each given singly or in a list."""
-    for room in rooms:
-        if isinstance(room, (list, tuple, set, frozenset)):
-            yield from room
-        else:
-            yield room
 
 
 def check_name(event: Any) -> None:

@@ -14,8 +14,9 @@ Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManag
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from engineio import packet as eio_packet
@@ -28,6 +29,7 @@ from .logs import tell
 from .members import Member, Stage
 from .options import Limits
 from .packets import event_pieces
+from .rooms import recipients, skipped
 
 __all__ = ["RoomIndex", "arguments_of"]
 
@@ -48,6 +50,7 @@ class RoomIndex(Manager):
         self.members: dict[str, dict[str, Member]] = {}
         self._by_eio_sid: dict[str, dict[str, Member]] = {}
         self._departed: dict[str, None] = {}
+        self._came = itertools.count()  # sockets and rooms, in the order of their coming
 
     def member(self, sid: Any, namespace: str) -> Member | None:
         """The socket ``sid`` of this process, in whatever stage."""
@@ -73,6 +76,7 @@ class RoomIndex(Manager):
 
     def _add(self, member: Member) -> None:
         namespace, sid, eio_sid = member.namespace, member.sid, member.eio_sid
+        member.number = next(self._came)
         member.peers = self.members.setdefault(namespace, {})
         member.peers[sid] = member
         self._by_eio_sid.setdefault(namespace, {})[eio_sid] = member
@@ -146,23 +150,27 @@ class RoomIndex(Manager):
     # -- rooms -----------------------------------------------------------------------------------
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
+        if room is None:
+            return  # where everybody is
         member = self.member(sid, namespace)
         if member is None:
             if sid in self._departed:
                 return  # its handler ran on while it left
             raise ValueError("sid is not connected to requested namespace")
-        if room == sid or room is None or (member.rooms and room in member.rooms):
+        if room == sid or (member.rooms and room in member.rooms):
             return
-        self._check_room(member, room)
-        self.rooms[namespace].setdefault(room, {})[sid] = member.eio_sid
+        self._may_enter(member, room)
+        rooms = self.rooms[namespace]
+        if room not in rooms:
+            rooms[room] = _Room()
+            rooms[room].number = next(self._came)
+        rooms[room][sid] = member.eio_sid
         if member.rooms is None:
-            member.rooms = set()
-        member.rooms.add(room)
+            member.rooms = {}
+        member.rooms[room] = None
 
-    def _check_room(self, member: Member, room: Any) -> None:
+    def _may_enter(self, member: Member, room: Any) -> None:
         # Apps join what their clients name: what may not be is the client's fault, not the app's.
-        if not isinstance(room, Hashable):
-            raise ProtocolError("room")
         if self.is_sid_room(member.namespace, room):
             raise ProtocolError("sid-room", "this room is another socket's own, its sid")
         bound = self.limits_of(member.namespace).max_rooms_per_socket
@@ -177,7 +185,7 @@ class RoomIndex(Manager):
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
         member = self.member(sid, namespace)
         if member is not None and member.rooms and room in member.rooms:
-            member.rooms.discard(room)
+            del member.rooms[room]
             self._drop(namespace, room, sid)
 
     def _drop(self, namespace: str, room: Any, sid: str) -> None:
@@ -199,21 +207,35 @@ class RoomIndex(Manager):
         member = self.member(sid, namespace)
         return [sid, *(member.rooms or ())] if member is not None else []
 
-    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
-        yield from self._participants(namespace, room).items()
+    def names_of_rooms(self, namespace: str) -> list[Any]:
+        """The rooms of a namespace, those of the sids among them, in the order of their coming."""
+        named = [(member.number, sid) for sid, member in self.members.get(namespace, {}).items()]
+        rooms = self.rooms.get(namespace, {})
+        named += [(inside.number, room) for room, inside in rooms.items() if room is not None]
+        return [name for _, name in sorted(named, key=lambda each: each[0])]
 
-    def _participants(self, namespace: str, room: Any) -> dict[str, str]:
-        if isinstance(room, (list, tuple, set, frozenset)):
-            if len(room) == 1:
-                return self._participants(namespace, *room)
+    def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
+        yield from self._participants(namespace, recipients(room)).items()
+
+    def _participants(self, namespace: str, rooms: Any) -> dict[str, str]:
+        """Whom `rooms.recipients` names; in the order of joining, each once."""
+        if isinstance(rooms, (list, tuple)):
+            if len(rooms) == 1:
+                return self._inside(namespace, rooms[0])
             merged: dict[str, str] = {}
-            for each in room:
-                merged.update(self._participants(namespace, each))
+            for each in rooms:
+                merged.update(self._inside(namespace, each))
             return merged
+        if rooms is None:
+            return dict(self.rooms.get(namespace, {}).get(None, ()))
+        return self._inside(namespace, rooms)
+
+    def _inside(self, namespace: str, room: Any) -> dict[str, str]:
         member = self.members.get(namespace, {}).get(room)
         if member is not None:
             return {member.sid: member.eio_sid}
-        return dict(self.rooms.get(namespace, {}).get(room, ()))
+        found = self.rooms.get(namespace, {}).get(room, ()) if room is not None else ()
+        return dict(found)
 
     # -- sending: hub or greenlet ----------------------------------------------------------------
 
@@ -228,19 +250,23 @@ class RoomIndex(Manager):
         to: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Upstream's, with one encoding for all recipients on either transport."""
+        """Upstream's, with one encoding for all recipients on either transport.
+
+        Whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says.
+        """
+        everybody = recipients(to, room)
+        skip_sid = skipped(skip_sid)
         if namespace not in self.members:
             return
-        skipped = self._skipped(namespace, skip_sid)
+        out = self._sids_of(namespace, skip_sid)
         arguments = [event, *arguments_of(data)]
-        everybody = self._participants(namespace, room if to is None else to)
-        recipients = [sid for sid in everybody if sid not in skipped]
+        those = [sid for sid in self._participants(namespace, everybody) if sid not in out]
         if callback is not None:
-            for sid in recipients:
+            for sid in those:
                 number = self._generate_ack_id(sid, callback)
                 self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
-        elif recipients:
-            self._emit(event, arguments, namespace, recipients)
+        elif those:
+            self._emit(event, arguments, namespace, those)
 
     def announce(
         self, event: str, payload: Any, namespace: str, rooms: list[Any], told: set[str]
@@ -299,12 +325,11 @@ class RoomIndex(Manager):
             else:
                 self.hand_over(member, pkts)
 
-    def _skipped(self, namespace: str, skip_sid: Any) -> Any:
-        """The sids that ``skip_sid`` names, rooms resolved: each process knows its own."""
-        several = skip_sid if isinstance(skip_sid, (list, tuple, set, frozenset)) else (skip_sid,)
-        rooms = self.rooms[namespace]
-        inside = [rooms[each] for each in several if each is not None and each in rooms]
-        return set(several).union(*inside) if inside else several
+    def _sids_of(self, namespace: str, rooms: list[Any]) -> Any:
+        """The sids in ``rooms``, the rooms themselves among them, which may be sids."""
+        known = self.rooms[namespace]
+        inside = [known[each] for each in rooms if each in known]
+        return set(rooms).union(*inside) if inside else rooms
 
     def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Any]:
         pieces = event_pieces(self.server.packet_class, namespace, arguments, number)
@@ -346,6 +371,15 @@ class RoomIndex(Manager):
     def publish_relay(self, message: dict[str, Any]) -> bool:
         """Hands a relay to the other processes; `False`: there are none."""
         return False
+
+
+class _Room(dict[str, str]):
+    """The sids in a room, in the order of joining, and their connections."""
+
+    __slots__ = ("number",)
+
+    #: Its place among the sockets and rooms of its namespace.
+    number: int
 
 
 def arguments_of(data: Any) -> list[Any]:

@@ -25,7 +25,7 @@ class Member:
     """One socket in one namespace."""
 
     __slots__ = (
-        "auth", "eio_sid", "held", "link", "namespace", "observed", "peers", "ready",
+        "auth", "eio_sid", "held", "link", "namespace", "number", "observed", "peers", "ready",
         "recovered", "relays", "returns", "rooms", "session", "short", "sid", "socket", "stage",
         "told", "waiting",
     )  # fmt: skip
@@ -35,10 +35,12 @@ class Member:
         self.eio_sid = eio_sid
         self.namespace = namespace
         self.stage = Stage.CONNECTING
+        #: Its place among the sockets and rooms of its namespace, in the order of their coming.
+        self.number = 0
         #: What its CONNECT packet carried.
         self.auth: Any = None
-        #: The rooms it joined, its own left out; `None`: none.
-        self.rooms: set[Any] | None = None
+        #: The rooms it joined, its own left out, in that order; `None`: none.
+        self.rooms: dict[Any, None] | None = None
         #: The members of its namespace by sid, itself among them.
         self.peers: dict[str, Member] = {}
         #: Its Engine.IO socket, once it has one of ours.

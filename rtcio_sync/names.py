@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from .errors import OptionError
@@ -55,14 +55,25 @@ def namespace_names(given: Any) -> Any:
 
 def check_room(room: Any) -> None:
     """Raises `OptionError` for what is no room: it is one name, a string as a rule."""
-    if isinstance(room, (list, tuple, set, frozenset)):
+    if type(room) is str:
+        return
+    if isinstance(room, (list, tuple, Set, Iterator)):
         raise OptionError(
             f"a room is one name, and this is a {type(room).__name__}: call it once for each room, "
-            "or write socket.join('a', 'b') or socket.leave('a', 'b')"
+            "or write socket.join('a', 'b') or socket.leave('a', 'b'); recipients are one room, or "
+            "one list of rooms"
         )
-    if room is None or not isinstance(room, Hashable):
+    if room is None or not _is_hashable(room):
         kind = "None" if room is None else f"a {type(room).__name__}"
         raise OptionError(
             f"a room is one name, a string as a rule, and {kind} is none: check what the client "
             "sent before you use it"
         )
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

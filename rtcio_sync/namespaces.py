@@ -12,6 +12,7 @@ from .dispatch import Callee
 from .errors import OptionError
 from .hub_thread import HubThread, any_thread
 from .names import namespace_name
+from .rooms import OrderedSet
 from .sockets import Socket
 
 __all__ = ["Namespace", "Rooms"]
@@ -72,7 +73,10 @@ class Namespace(socketio.Namespace):
 
     @property
     def rooms(self) -> Rooms:
-        """The rooms and the sids in each; ``rooms(sid)`` is python-socketio's method."""
+        """The rooms and the sids in each, in the order of joining, the sids' own rooms included.
+
+        ``rooms(sid)`` is python-socketio's method.
+        """
         return Rooms(self)
 
     def emit(self, event: str, *args: Any, **options: Any) -> None:
@@ -89,7 +93,7 @@ class Namespace(socketio.Namespace):
         self.server.emit(event, data, **options)
 
     def to(self, *rooms: Any) -> BroadcastOperator:
-        """The sockets in ``rooms``."""
+        """The sockets in ``rooms``; see `BroadcastOperator.to`."""
         return BroadcastOperator(self.server, self.name).to(*rooms)
 
     in_ = to
@@ -127,26 +131,23 @@ class Rooms(Mapping[Any, set[str]]):
         return thread
 
     @any_thread
-    def _inside(self) -> dict[Any, Any]:
-        space = self._space
-        found: dict[Any, Any] = dict(space.server.manager.rooms.get(space.namespace, {}))
-        found.pop(None, None)
-        found.update({sid: (sid,) for sid in space.server.manager.members.get(space.namespace, ())})
+    def _names(self) -> list[Any]:
+        found: list[Any] = self._space.server.manager.names_of_rooms(self._space.name)
         return found
 
     @any_thread
     def __getitem__(self, room: Any) -> set[str]:
         space = self._space
         inside = space.server.manager._participants(space.namespace, [room])
-        if room is None or not inside:  # no room is empty
+        if not inside:  # no room is empty
             raise KeyError(room)
-        return set(inside)
+        return OrderedSet(inside)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._inside())
+        return iter(self._names())
 
     def __len__(self) -> int:
-        return len(self._inside())
+        return len(self._names())
 
     @any_thread
     def __call__(self, sid: str, namespace: str | None = None) -> list[Any]:

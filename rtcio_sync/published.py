@@ -5,7 +5,8 @@
 a `PubSubManager`'s own steps come first and the local ones are ours.
 
 Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_publish``,
-``_handle_emit``, ``_handle_disconnect``, ``_handle_callback``, ``enter_room`` and ``leave_room``.
+``_handle_emit``, ``_handle_disconnect``, ``_handle_callback``, ``emit``, ``enter_room``,
+``leave_room`` and ``close_room``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from socketio.base_manager import BaseManager
 from socketio.pubsub_manager import PubSubManager
 
 from .envelope import Drop
+from .errors import OptionError
 from .manager import RoomIndex
+from .rooms import recipients, rooms_in, skipped
 
 __all__ = ["Published", "graft"]
 
@@ -78,16 +81,50 @@ class Published(PubSubManager):
                     self._unpublished = None
                     return
 
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str | None = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Upstream's; whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says."""
+        rooms, out = recipients(to, room), skipped(skip_sid)
+        if rooms == []:
+            return
+        if not kwargs.get("ignore_queue"):
+            for each in [*(rooms_in(rooms) if rooms is not None else ()), *out]:
+                _check_crossing(each)
+        super().emit(
+            event,
+            data,
+            namespace=namespace or "/",
+            room=_singly(rooms),
+            skip_sid=_singly(out) if out else None,
+            callback=callback,
+            **kwargs,
+        )
+
+    def close_room(self, room: Any, namespace: str | None = None) -> None:
+        _check_crossing(room)
+        super().close_room(room, namespace or "/")
+
     def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
         if self.member(sid, namespace) is not None:  # here, though perhaps away for a while
             self.basic_enter_room(sid, namespace, room)
-        else:
+        elif room is not None:
+            _check_crossing(room)
             super().enter_room(sid, namespace, room, eio_sid=eio_sid)
 
     def leave_room(self, sid: str, namespace: str, room: Any) -> None:
         if self.member(sid, namespace) is not None:
             self.basic_leave_room(sid, namespace, room)
-        else:
+        elif room is not None:
+            _check_crossing(room)
             super().leave_room(sid, namespace, room)
 
     def announce(
@@ -126,3 +163,17 @@ class Published(PubSubManager):
     def _handle_callback(self, message: dict[str, Any]) -> None:
         answer, guarded = super()._handle_callback, self.server.dispatcher.guarded
         self.server.eio.spawn(guarded, None, "ack", answer, message)
+
+
+def _check_crossing(room: Any) -> None:
+    """Raises `OptionError` for a room whose name other processes would not know again."""
+    if not isinstance(room, (str, int, float)):
+        raise OptionError(
+            f"a {type(room).__name__} names a room in this process alone: where a client manager "
+            "joins several, give a string or a number"
+        )
+
+
+def _singly(rooms: Any) -> Any:
+    """One room as itself, and not in a list: all that older receivers expect of one."""
+    return rooms[0] if isinstance(rooms, list) and len(rooms) == 1 else rooms

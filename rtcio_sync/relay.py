@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -302,8 +302,8 @@ class Relay:
             member.told = (told_rooms.union(rooms), told)
 
 
-def _share_a_room(one: set[Any] | None, other: set[Any] | None) -> bool:
-    return bool(one and other and not one.isdisjoint(other))
+def _share_a_room(one: Iterable[Any] | None, other: Iterable[Any] | None) -> bool:
+    return bool(one and other and not set(one).isdisjoint(other))
 
 
 def _with_source(passage: Passage, sid: str) -> Passage:

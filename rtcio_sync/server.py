@@ -1,8 +1,9 @@
 """`Server`: puts the house together, on python-socketio's interface: what people call.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
-``_engineio_server_class`` (our engine), ``reserved_events``, and what `handling` lists. Used as
-they are: ``_send_packet`` and ``Namespace._set_server``.
+``_engineio_server_class`` (our engine), ``reserved_events``, ``emit`` (to an empty list it goes to
+nobody), and what `handling` lists. Used as they are: ``_send_packet`` and
+``Namespace._set_server``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .packets import packet_class
 from .published import graft
 from .recovery import Recovery, RecoveryOptions
 from .relay import Relay
+from .rooms import recipients
 from .sessions import Sessions
 from .sockets import Socket
 from .testing import TestClient
@@ -315,7 +317,7 @@ class Server(Handling):
 
     # -- python-socketio's idiom -------------------------------------------------------------------
     #
-    # A namespace may be named without its slash; a room is one name. Upstream does not check either.
+    # A namespace may be named without its slash; a room is one name. Upstream checks neither.
 
     @any_thread
     def emit(
@@ -329,19 +331,25 @@ class Server(Handling):
         callback: Callable[..., Any] | None = None,
         ignore_queue: bool = False,
     ) -> None:
-        """Sends an event to ``to`` (or ``room``): a sid, a room or a list of them; `None`: to all.
+        """Emits an event to the sockets in ``to``: a room, a sid, or a list of them.
 
-        ``data``: its argument, a tuple of several. ``skip_sid``: who does not get it.
-        ``callback(*answer)`` runs for each client that acknowledges it. Raises `NotServing` as
-        every call from another thread does (`rtcio_sync.errors`).
+        ``to`` `None`, or left out: ``room``, which says the same; both `None`: everybody in the
+        namespace. An empty list: nobody. ``skip_sid``: whom to leave out, a sid, a room or a list
+        of them; `None`: nobody. ``data``: the argument; a tuple: several; `None`: none.
+        ``callback(*answer)`` runs for each client that acknowledges it. ``ignore_queue``: not in
+        other processes. Raises `OptionError` for what names no room, and `NotServing` as every
+        call from another thread does (`rtcio_sync.errors`).
         """
-        super().emit(
+        namespace = namespace_name(namespace)
+        room = room if to is None else to
+        who = "all" if room is None else room
+        self.logger.info('emitting event "%s" to %s [%s]', event, who, namespace)
+        self.manager.emit(
             event,
             data,
-            to=to,
+            namespace,
             room=room,
             skip_sid=skip_sid,
-            namespace=namespace_name(namespace),
             callback=callback,
             ignore_queue=ignore_queue,
         )
@@ -358,13 +366,13 @@ class Server(Handling):
 
     @any_thread
     def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
-        """Lets a client leave a room; no peer-left is sent. Raises `OptionError` as `enter_room`."""
+        """Lets a client leave a room; no peer-left is sent. Raises `OptionError` for no room."""
         check_room(room)
         super().leave_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def close_room(self, room: Any, namespace: str | None = None) -> None:
-        """Lets all clients leave a room. Raises `ValueError` for a client's own, as `enter_room`."""
+        """Lets all clients leave a room. Raises `ValueError` for a client's own and for none."""
         check_room(room)
         super().close_room(room, namespace=namespace_name(namespace))
 
@@ -394,24 +402,26 @@ class Server(Handling):
         self,
         event: str,
         data: Any = None,
-        to: str | None = None,
-        sid: str | None = None,
+        to: Any = None,
+        sid: Any = None,
         namespace: str | None = None,
         timeout: float = 60,
         ignore_queue: bool = False,
     ) -> Any:
         """Emits to one client and waits for its acknowledgement; works inside handlers.
 
-        ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it, `ValueError`
-        without a recipient and `NotServing` in the hub, where nothing may wait.
+        ``to``: its sid; ``sid`` says the same. ``timeout`` is in seconds. Raises
+        `socketio.exceptions.TimeoutError` after it, `OptionError` (a `ValueError`) without a
+        recipient, and `NotServing` in the hub, where nothing may wait.
         """
-        if to is None and sid is None:
-            raise ValueError("Cannot use call() to broadcast.")
+        to = recipients(to, sid)
+        if to is None or to == []:
+            raise OptionError("Cannot use call() to broadcast: give the sid of a client as to=")
         waiter = Waiter(self.eio.create_event())
         self.emit(
             event,
             data=data,
-            room=to or sid,
+            to=to,
             namespace=namespace_name(namespace),
             callback=waiter,
             ignore_queue=ignore_queue,

@@ -6,11 +6,12 @@ import urllib.parse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .broadcast import BroadcastOperator, check_name, flat
+from .broadcast import BroadcastOperator, check_name
 from .dispatch import Callee
 from .events import RtcioEvents
 from .hub_thread import HubThread, any_thread
 from .members import Member, Stage
+from .rooms import OrderedSet, flat
 
 if TYPE_CHECKING:
     from .server import Server
@@ -93,8 +94,11 @@ class Socket:
     @property
     @any_thread
     def rooms(self) -> set[Any]:
-        """The rooms it is in, its own (named by its sid) included; empty once it has left."""
-        return set(self._server.manager.get_rooms(self.id, self._member.namespace))
+        """The rooms it is in, its own (named by its sid) first, in the order of joining.
+
+        A copy, and empty once it has left.
+        """
+        return OrderedSet(self._server.manager.get_rooms(self.id, self._member.namespace))
 
     @property
     def may_return(self) -> bool:
@@ -214,7 +218,7 @@ class Socket:
     # -- towards others --------------------------------------------------------------------------
 
     def to(self, *rooms: Any) -> BroadcastOperator:
-        """The sockets in ``rooms``, this one left out."""
+        """The sockets in ``rooms``, this one left out; see `BroadcastOperator.to`."""
         return self.broadcast.to(*rooms)
 
     in_ = to
@@ -226,7 +230,7 @@ class Socket:
     @property
     def broadcast(self) -> BroadcastOperator:
         """All sockets of the namespace but this one."""
-        return BroadcastOperator(self._server, self._member.namespace, (), (self.id,))
+        return BroadcastOperator(self._server, self._member.namespace, None, (self.id,))
 
     # -- rooms -----------------------------------------------------------------------------------
 
@@ -234,7 +238,8 @@ class Socket:
     def join(self, *rooms: Any) -> None:
         """Joins rooms, each given singly or in a list; nothing, once the client has left.
 
-        Raises `ValueError` for a room that is another socket's own.
+        Raises `ValueError` for a room that is another socket's own, and `OptionError` (one too)
+        for what cannot name a room.
         """
         if self._server.manager.member(self.id, self._member.namespace) is self._member:
             for room in flat(rooms):

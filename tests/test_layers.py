@@ -20,6 +20,7 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 TIERS = (
     ("_version", "errors", "events", "names", "options"),
     (
+        "rooms",
         "envelope",
         "limits",
         "logs",

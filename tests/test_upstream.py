@@ -115,6 +115,9 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "_handle_disconnect": "(self, message)",
         "_handle_emit": "(self, message)",
         "_publish": "(self, data)",
+        "close_room": "(self, room, namespace=None)",
+        "emit": "(self, event, data, namespace=None, room=None, skip_sid=None, callback=None, "
+        "to=None, **kwargs)",
         "enter_room": "(self, sid, namespace, room, eio_sid=None)",
         "leave_room": "(self, sid, namespace, room)",
     },

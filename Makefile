@@ -1,5 +1,5 @@
-# `make run`: a signaling server on port 3001. `make test`: everything that must hold.
-# Both need Python 3.10 or newer and Node with npm; what else they lack, they install.
+# `make help` lists the targets. `make run`: a signaling server on port 3001. `make test`: everything
+# that must hold. Both need Python 3.10 or newer and Node with npm; what else they lack, they install.
 
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.10; do \
 	command -v $$each >/dev/null && $$each -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -9,18 +9,27 @@ BIN := $(VENV)/bin
 CLIENTS := tests/integration/node/node_modules/.installed
 NODE_BENCH := benchmarks/node/node_modules/.installed
 
-.PHONY: run test lint check-types unit system bench autobahn fuzz clean
+.PHONY: help run test lint check-types unit system bench long versions loaded soak fuzz autobahn clean
 
-run: $(VENV)/.run
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' $(MAKEFILE_LIST) | expand -t 13
+
+run: $(VENV)/.run  ## a signaling server on port 3001
 	$(BIN)/rtcio-sync
 
-# Real servers, clients and browsers on a machine that others use too: now and then one is starved for
-# seconds. What is wrong fails each of three times; what had to be run again, the last lines say.
-test: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system
+# With fixed seeds, and nothing is run again that has failed.
+test: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system lint check-types  ## everything that must hold; some ten minutes
+	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder
+
+lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check rtcio_sync
+
+check-types: $(VENV)/.dev
 	$(BIN)/mypy --strict rtcio_sync
-	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder --reruns 2
+
+unit: $(VENV)/.dev  ## the quick part of the tests, without browsers and Node; a minute
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_*.py
 
 # What pip cannot install. A tool that is there already is left alone.
 system:
@@ -48,19 +57,39 @@ $(NODE_BENCH): benchmarks/node/package.json benchmarks/node/package-lock.json
 	cd $(dir $<) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -q tests/test_*.py
-
-bench: $(VENV)/.dev $(NODE_BENCH)
+bench: $(VENV)/.dev $(NODE_BENCH)  ## what it costs, beside others; a quarter of an hour
 	$(BIN)/python -m benchmarks
 
-# `make fuzz SECONDS=3600`: strange bytes against real servers, for as long as it is told.
-SECONDS ?= 60
-fuzz: $(VENV)/.dev
-	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s tests/fuzz --timeout 0
+# What takes too long for each change, on two cores: the tests on each Python that is here (a quarter
+# of an hour each), three times beside four busy loops with SIGINT ignored (half an hour each), with
+# another seed each time; the soaks (MINUTES each); the fuzzer (SECONDS); Autobahn (ten minutes).
+long: versions loaded soak fuzz autobahn  ## the tests' long forms; some six hours
 
-autobahn: $(VENV)/.dev
+# Chance begins elsewhere each time; pytest prints where, and `SEED=…` says where.
+SEED ?= $(shell date +%s)
+
+PYTHONS ?= 3.10 3.11 3.12 3.13
+versions: $(CLIENTS) $(NODE_BENCH) system  ## the tests on each Python of PYTHONS, of pyenv or the PATH
+	@for version in $(PYTHONS); do ./scripts/on-python $$version || exit; done
+
+# A failure would be of a test that goes by the clock, or inherits what it should not.
+TIMES ?= 3
+loaded: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system  ## the tests TIMES times, on a busy machine
+	./scripts/under-load $(TIMES) $(BIN)/python -m pytest -q -n 3 --dist loadscope \
+		--no-loadscope-reorder --hypothesis-seed=$(SEED)
+
+MINUTES ?= 60
+soak: $(VENV)/.dev  ## whether servers stay as they are in MINUTES of calls and attacks, one way at a time
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
+	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --way gunicorn-gevent
+
+SECONDS ?= 3600
+fuzz: $(VENV)/.dev  ## strange bytes against real servers, for SECONDS
+	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s tests/fuzz --timeout 0 \
+		--hypothesis-seed=$(SEED)
+
+autobahn: $(VENV)/.dev  ## Autobahn's cases of RFC 6455; ten minutes
 	$(BIN)/python tests/conformance/autobahn/run.py
 
-clean:
-	rm -rf $(VENV) build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules
+clean:  ## without anything that was installed here
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules

@@ -3,9 +3,10 @@
 At a steady rate rooms of four meet, call each other and leave, two bystanders relay, and every
 second somebody attacks (`tests.integration.attacks`). Every few seconds the server's memory,
 greenlets and open descriptors are read. It ends with 1 unless each of these is, in the last quarter
-of the time, where it was in the second (`TOLERANCES`), and nobody has lost a message.
+of the time, where it was in the second (`TOLERANCES`; from five minutes on), nobody has lost a
+message, and nothing is left of anybody at the end.
 
-Writes ``soak.json`` and ``soak.svg``. All of it takes some 10 % of a core. That the bystanders
+Writes ``soak.json`` and ``soak.svg``, with ``-gunicorn-gevent`` in their names that way. All of it takes some 10 % of a core. That the bystanders
 wait some 20 ms now and then is the looking itself: the server counts its greenlets among all its
 objects.
 """
@@ -45,6 +46,13 @@ ROOMS = 10  # there at once
 PER_SECOND = 2  # rooms that come, and that go
 CANDIDATES = 5  # to each peer of a call, after one description of 4 kB
 QUARTERS = 4
+
+#: Seconds within which whatever was left of those who have gone must be gone, too.
+LEFT = 60.0
+
+#: Minutes from which on growth is told from ups and downs: in less, each quarter has a handful of
+#: the attackers, and who of them happens to be there decides.
+JUDGED_FROM = 5.0
 
 #: How much more the median of the last quarter may be than that of the second: a share, and in
 #: any case so much.
@@ -98,9 +106,19 @@ def unsteady(samples: Sequence[Sample]) -> list[str]:
         after = statistics.median(values[-quarter:])
         if after - before > max(share * before, least):
             found.append(f"{figure}: {before:.1f} in the second quarter, {after:.1f} in the last")
-    if lost := sum(sample.lost for sample in samples):
-        found.append(f"the bystanders lost {lost} messages")
-    return found
+    return found + _lost(samples)
+
+
+def _lost(samples: Sequence[Sample]) -> list[str]:
+    lost = sum(sample.lost for sample in samples)
+    return [f"the bystanders lost {lost} messages"] if lost else []
+
+
+def faults_of(samples: Sequence[Sample], minutes: float) -> list[str]:
+    """What is wrong with a soak of so many minutes, by its samples."""
+    if len(samples) < QUARTERS:
+        return ["too short"]
+    return unsteady(samples) if minutes >= JUDGED_FROM else _lost(samples)
 
 
 class Calls:
@@ -195,6 +213,14 @@ class Soak:
         self.attackers = Attackers(server.port, self.bystanders.sids)
         self.faults: list[str] = []
         self._cpu = (0.0, 0)
+        self._before = self._held()
+
+    def _held(self) -> dict[str, int]:
+        census = self.server.get_json("/census")
+        if census["pid"] != self.pid:
+            raise Void("the server has died")
+        descriptors = sum(len(os.listdir(f"/proc/{each}/fd")) for each in tree(self.pid))
+        return {"descriptors": descriptors, "greenlets": census["greenlets"]}
 
     def warm_up(self) -> None:
         """What a process loads with its first clients: all the rooms, and two of every attacker."""
@@ -230,6 +256,14 @@ class Soak:
         self.calls.end()
         self.attackers.end()
         self.server.eventually("/stats", lambda stats: stats["connections"] == 2)
+        until = time.monotonic() + LEFT
+        while (held := self._held()) and any(
+            held[what] > self._before[what] + TOLERANCES[what][1] for what in held
+        ):
+            if time.monotonic() > until:
+                self.faults.append(f"left at the end: {held}; at the start: {self._before}")
+                return
+            time.sleep(0.5)
 
     def _look(self, seconds: float) -> Sample:
         report = self.bystanders.report()
@@ -237,9 +271,7 @@ class Soak:
         strange = [each for each in report["strange"] if "#rtcio:peer-left" not in each]
         if strange or report["cut"] is not None:
             self.faults.append(f"after {seconds:.0f} s: {report['cut'] or strange[0]}")
-        census, stats = self.server.get_json("/census"), self.server.get_json("/stats")
-        if census["pid"] != self.pid:
-            raise Void("the server has died")
+        held, stats = self._held(), self.server.get_json("/stats")
         status = Path(f"/proc/{self.pid}/status").read_text()
         rss, own = (
             int(status.partition(f"{figure}:")[2].split()[0]) * 1024 / 1e6
@@ -252,8 +284,7 @@ class Soak:
             rss_mb=round(rss, 3),
             own_mb=round(own, 3),
             pss_mb=round(memory_bytes(self.pid) / 1e6, 3),
-            greenlets=census["greenlets"],
-            descriptors=sum(len(os.listdir(f"/proc/{each}/fd")) for each in tree(self.pid)),
+            **held,
             connections=stats["connections"],
             rooms=stats["rooms"],
             relayed=stats["relayed"],
@@ -278,7 +309,7 @@ def soak(minutes: float, way: str) -> dict[str, Any]:
             course.end()
         except (Void, AssertionError, OSError) as error:
             course.faults.append(f"{type(error).__name__}: {error}")
-        faults = course.faults + (unsteady(samples) if len(samples) >= QUARTERS else ["too short"])
+        faults = course.faults + faults_of(samples, minutes)
     return {
         "way": way,
         "minutes": minutes,
@@ -299,8 +330,9 @@ def _line(sample: Sample) -> str:
 
 def write(result: dict[str, Any], output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
+    name = "soak" if result["way"] == "listen" else f"soak-{result['way']}"
     document = {"about": about(module="benchmarks.soak"), **result}
-    (output / "soak.json").write_text(json.dumps(document, indent=1) + "\n")
+    (output / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     samples = result["samples"]
     panels = {
         "resident memory, MB": [each["rss_mb"] for each in samples],
@@ -310,8 +342,8 @@ def write(result: dict[str, Any], output: Path) -> None:
         "connections": [each["connections"] for each in samples],
         "bystanders' p99, ms": [each["p99_ms"] for each in samples],
     }
-    title = f"{result['minutes']:g} minutes of calls, with an attacker every second"
-    (output / "soak.svg").write_text(lines(title, [each["seconds"] for each in samples], panels))
+    title = f"{result['minutes']:g} minutes of calls on {result['way']}, an attacker every second"
+    (output / f"{name}.svg").write_text(lines(title, [each["seconds"] for each in samples], panels))
 
 
 def main(arguments: list[str]) -> int:

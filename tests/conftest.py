@@ -1,4 +1,4 @@
-"""The Node process with real socket.io-client sockets, and the mark of what needs real programs."""
+"""Known surroundings, fixed seeds, and the Node process with real socket.io-client sockets."""
 
 from __future__ import annotations
 
@@ -6,9 +6,28 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.clients import Driver
+from tests import surroundings
 
-INTEGRATION = {"browser", "examples", "integration"}
+# Before anything is imported that looks at them, and before a process inherits them.
+surroundings.settle()
+
+from tests.integration.clients import Driver  # noqa: E402
+
+INTEGRATION = {"browser", "conformance", "examples", "fuzz", "integration"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    surroundings.fix_seeds(config.getoption("--hypothesis-seed", None))
+
+
+def pytest_report_header() -> str:
+    return surroundings.seeds()
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """Where whatever a test does by chance begins: 0, or what ``--hypothesis-seed`` says."""
+    return surroundings.seed
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import random
 import socket
 import ssl
 import struct
@@ -197,7 +198,7 @@ def test_messages_are_handed_on_in_the_hub_in_order(pair: Callable[..., Pair]) -
 
 def test_a_large_message_arrives_whole(pair: Callable[..., Pair]) -> None:
     one = pair(max_size=3 << 20)
-    payload = os.urandom(3 << 20)
+    payload = random.Random(1).randbytes(3 << 20)
     one.peer.send(masked(BINARY, payload))
     until(lambda: one.owner.messages)
     assert one.owner.messages == [payload]
@@ -355,7 +356,7 @@ def test_sending_to_a_dead_peer_ends_quietly(
 
 def test_close_sends_what_is_buffered_and_waits_for_the_answer(pair: Callable[..., Pair]) -> None:
     one = pair(small=True)
-    payload = os.urandom(1 << 20)
+    payload = random.Random(2).randbytes(1 << 20)
     one.connection.send(frame_binary(payload))
     one.connection.close(1001, "restarting")
     one.connection.close(1000, "twice")
@@ -436,7 +437,7 @@ def test_a_close_without_a_code_is_answered_without_one(pair: Callable[..., Pair
 
 def test_what_is_buffered_goes_out_before_the_answer_to_a_close(pair: Callable[..., Pair]) -> None:
     one = pair(small=True)
-    payload = os.urandom(1 << 20)
+    payload = random.Random(3).randbytes(1 << 20)
     one.connection.send(frame_binary(payload))
     one.peer.send(masked(CLOSE, b"\x03\xe8"))
     until(lambda: one.owner.lost)
@@ -685,7 +686,7 @@ def handshaken(contexts: tuple[Any, Any], *, small: bool = False) -> tuple[Any, 
 
 def test_tls_carries_large_messages_both_ways_at_once(contexts: tuple[Any, Any]) -> None:
     one = Pair(*handshaken(contexts, small=True), max_size=2 << 20)
-    payload, answer = os.urandom(2 << 20), os.urandom(2 << 20)
+    payload, answer = random.Random(4).randbytes(2 << 20), random.Random(5).randbytes(2 << 20)
     one.connection.send(frame_binary(answer))
     sending = gevent.spawn(one.peer.send, masked(BINARY, payload))
     assert one.peer.frame() == (BINARY, answer)

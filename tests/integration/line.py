@@ -23,6 +23,8 @@ class Line:
         self._budget: int | None = None
         #: Connections refused so far.
         self.refused = 0
+        #: Connections ended so far by `cut_after`.
+        self.torn = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -73,6 +75,7 @@ class Line:
             self._budget -= allowed
             if allowed < size:
                 self._budget = None
+                self.torn += 1
             return allowed
 
     def _accept(self) -> None:

@@ -30,7 +30,7 @@ DRAIN = 1
 #: Seconds within which the old worker must be gone. Time that the kernel had it wait for a core is
 #: taken off; the allowance is for what cannot be: that this process, which watches, waits for one.
 BOUND = DRAIN + 1
-ALLOWANCE = 2
+ALLOWANCE = 8
 
 BACK = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 200}
 

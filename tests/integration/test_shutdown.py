@@ -12,7 +12,7 @@ from tests.integration.servers import free_port, running
 
 #: Seconds from the signal to the exit: `drain_seconds`, 1 by default, and one more; and what a
 #: machine with other work to do may add.
-BOUND = 2 + 5
+BOUND = 2 + 18
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])

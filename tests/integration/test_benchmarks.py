@@ -1,0 +1,239 @@
+"""The benchmark commands, end to end on figures of a moment; and that they cannot flatter."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import clients, scenarios, soak, traffic
+from benchmarks.contestants import Contestant, Server
+from benchmarks.driver import Rota
+from benchmarks.scenarios import Scale, Subject
+
+# Each starts several servers, one after the other.
+pytestmark = pytest.mark.timeout(400)
+
+ROOT = Path(__file__).parents[2]
+MOMENT = {
+    "turns": 1,
+    "first_cpu_seconds": 0.02,
+    "warm_up_cpu_seconds": 0.02,
+    "cpu_seconds": 0.02,
+    "relay_sizes": [300],
+    "relay_in_flight": [[4, 1], [1, 4]],
+}
+
+# Like the floor, but every 50th message fares as `spoil` says.
+SPOILING = """
+import socket, sys, threading
+spoil = eval(sys.argv[1])
+listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+print(listener.getsockname()[1], flush=True)
+groups, count = {}, 0
+def serve(member):
+    global count
+    name = member.recv(65536)
+    group = groups.setdefault(name, [])
+    group.append(member)
+    member.sendall(name)
+    while data := member.recv(65536):
+        count += 1
+        if count % 50 == 0:
+            data = spoil(data)
+        for other in group:
+            if other is not member:
+                other.sendall(data)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+# The server of the recovery figure, but every 20th session that comes back fares as `spoil` says.
+SPOILING_RETURNS = """
+import sys
+from rtcio_sync.recovery import Session
+spoil, missed, returns, before = eval(sys.argv[2]), Session.missed, {}, [[b""]]
+def spoiled(session, offset):
+    frames = missed(session, offset)
+    # Asked for at each return of a session, and more than once.
+    if offset is not None and returns.setdefault(session, len(returns)) % 20 == 19:
+        frames = spoil(frames)
+    elif frames:
+        before.append(frames)
+    return frames
+Session.missed = spoiled
+from benchmarks.servers.rtcio_app import server
+server.listen(int(sys.argv[1]), "127.0.0.1")
+"""
+
+
+@contextmanager
+def spoiling_server(spoil: str) -> Iterator[Subject]:
+    command = [sys.executable, "-c", SPOILING, spoil]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        try:
+            yield Subject("spoiling", port, process.pid, bare=True)
+        finally:
+            process.kill()
+
+
+def finished(command: list[str], output: Path) -> subprocess.CompletedProcess[str]:
+    """What a command said that has written its results there, and ended well."""
+    done = subprocess.run(
+        [*command, "--output", str(output)],
+        cwd=ROOT, capture_output=True, text=True, timeout=350, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_the_command_measures_two_servers_and_writes_table_json_and_plot(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "relay", "--servers", "listen", "floor"),
+        *("--rounds", "1", "--scale", json.dumps(MOMENT)),
+    ]
+    done = finished(command, tmp_path)
+    assert "| relay, 300 B, 4 pairs with 1 in flight | µs CPU |" in done.stdout
+    assert (tmp_path / "table.md").read_text().strip() == done.stdout.strip()
+
+    figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
+    assert [figure["figure"] for figure in figures] == ["relay-300-4x1", "relay-300-1x4"]
+    for figure in figures:
+        median = figure["median"]
+        assert 0.0 < median["floor"] < median["listen"] * 100
+        ratio = median["listen"] / median["floor"]
+        assert figure["times_floor"] == {"listen": ratio, "floor": None}
+
+    plot = ElementTree.parse(tmp_path / "relay.svg")
+    assert len(plot.findall(".//{http://www.w3.org/2000/svg}rect")) == 4
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("lambda data: b''", "messages were lost"),
+        ("lambda data: b'x' + data[1:]", "was not sent"),
+        ("lambda data: data[:-1]", "messages were lost"),
+        ("lambda data: data * 2", "more came than was sent"),
+    ],
+    ids=["lost", "altered", "cut", "doubled"],
+)
+def test_a_server_that_spoils_one_message_gets_no_figure(
+    spoil: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "SILENCE", 0.5)  # seconds
+    with spoiling_server(spoil) as subject:
+        rota = Rota(scenarios.relay, [(subject, Scale(**MOMENT))])
+        rota.run()
+    assert rota.samples == {}
+    assert reason in rota.voids["spoiling"]
+
+
+def test_the_recovery_figure_is_of_sessions_that_came_back(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "recovery", "--rounds", "1"),
+        *("--servers", "listen", "gunicorn", "node"),
+        *("--scale", json.dumps({"recoveries": 120})),
+    ]
+    done = finished(command, tmp_path)
+    assert "| 120 sessions lost and recovered at once, per session | µs CPU |" in done.stdout
+    figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
+    assert [figure["figure"] for figure in figures] == [
+        *(f"recovery-cpu-120-{part}" for part in ("both", "loss", "return", "emit")),
+        *(f"recovery-memory-120-{stage}" for stage in ("before", "away", "after")),
+    ]
+    for figure in figures:
+        assert figure["median"].keys() == {"listen", "gunicorn", "node"}
+        assert figure["median"]["node"] > 0.0
+        assert figure["times_node"].keys() == {"listen", "gunicorn", "node"}
+    both, loss, back = (figure["median"]["listen"] for figure in figures[:3])
+    assert both == pytest.approx(loss + back)
+    assert (tmp_path / "recovery.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("lambda frames: frames", None),
+        ("lambda frames: None", "came back as"),
+        ("lambda frames: frames[:-1]", "timed out"),
+        ("lambda frames: frames + frames[-1:]", "more came than was sent|unexpected"),
+        ("lambda frames: frames[::-1]", "got what is not theirs"),
+        ("lambda frames: before[-1]", "got what is not theirs"),
+    ],
+    ids=["none", "forgotten", "lost", "doubled", "disordered", "another's"],
+)
+def test_a_server_that_mixes_up_one_session_gets_no_figure(
+    spoil: str, reason: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(clients, "PATIENCE", 2.0)  # seconds
+    program = tmp_path / "spoiling.py"
+    program.write_text(SPOILING_RETURNS)
+    command = ("env", f"PYTHONPATH={ROOT}", "{python}", str(program), "{port}", spoil)
+    contestant = Contestant("spoiling", "spoiling", command)
+    with Server(contestant, tmp_path / "log", None, recovery=True) as server:
+        subject = Subject("spoiling", server.port, server.pid, bare=False)
+        rota = Rota(scenarios.recovery, [(subject, Scale(recoveries=36))])
+        rota.run()
+    if reason is None:
+        assert rota.voids == {} and rota.samples["spoiling"]
+    else:
+        assert rota.samples == {}
+        assert re.search(reason, rota.voids["spoiling"])
+
+
+def test_the_attacks_are_shown_side_by_side(tmp_path: Path) -> None:
+    attacks = ("frame_of_a_tebibyte", "room_as_target")
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "attacks", "--attacks", *attacks),
+        *("--servers", "listen", "node", "floor"),
+    ]
+    done = finished(command, tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[0] == "| attack | rtcio_sync, `listen()` | Node socket.io 4.8 |"
+    assert [line.split(" | ")[0] for line in lines[2:4]] == [
+        "| a frame that declares 2^40 bytes",
+        "| a room as target",
+    ]
+    assert (tmp_path / "attacks.md").read_text().strip() == done.stdout.strip()
+    assert not (tmp_path / "table.md").exists()
+
+    cells = json.loads((tmp_path / "attacks.json").read_text())["cells"]
+    assert [(cell["attack"], cell["server"]) for cell in cells] == [
+        (attack, server) for attack in attacks for server in ("listen", "node")
+    ]
+    for cell in cells:
+        assert cell["relayed"] > 0 and cell["lost"] == 0 and cell["cut"] is None
+        assert cell["megabytes"] >= 0 and cell["p99_ms"] > 0
+    attackers = [(cell["attacker"], cell["reached"]) for cell in cells]
+    # Node's relay of the original sends to whatever room is named: both who are in it hear it.
+    assert attackers == [("closed, 1009", 0), ("closed, 1009", 0), ("stays", 0), ("stays", 4)]
+
+
+def test_a_soak_of_seconds_stays_as_it_is_and_is_plotted(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.2"]
+    finished(command, tmp_path)
+    result = json.loads((tmp_path / "soak.json").read_text())
+    assert result["faults"] == []
+    assert result["calls_relayed"] > 500
+    assert sum(result["attackers"].values()) >= 3  # one a second, or fewer on a starved machine
+    samples = result["samples"]
+    assert len(samples) >= soak.QUARTERS
+    assert all(sample["lost"] == 0 for sample in samples)
+    assert all(sample["connections"] >= 42 for sample in samples)  # ten rooms of four, and two
+    assert samples[-1]["relayed"] > samples[0]["relayed"]
+    plot = ElementTree.parse(tmp_path / "soak.svg")
+    polylines = plot.findall(".//{http://www.w3.org/2000/svg}polyline")
+    assert [len(each.attrib["points"].split()) for each in polylines] == [len(samples)] * 6

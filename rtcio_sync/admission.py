@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import engineio
 
+from . import interrupts
 from .limits import Addresses, client_address
 from .metrics import Counters
 from .options import Limits
@@ -82,7 +83,7 @@ class Admission(engineio.Server):
             if not origin:
                 return []
             given = (origin, environ) if self._rule_takes_environ else (origin,)
-            return [origin] if rule(*given) else []
+            return [origin] if self._allows(rule, *given) else []
         several = rule if isinstance(rule, (list, tuple, set, frozenset)) else [rule]
         if any(isinstance(each, re.Pattern) for each in several):
             plain = [each for each in several if isinstance(each, str)]
@@ -93,6 +94,21 @@ class Admission(engineio.Server):
             )
             return [*plain, origin] if matched else plain
         return super()._cors_allowed_origins(environ)
+
+    def _allows(self, rule: Callable[..., Any], *given: Any) -> bool:
+        """Asks the app's own rule. An `Exception` is the WSGI server's to report, as in a view.
+
+        What is none would end the request's greenlet, or the process: the origin is refused.
+        """
+        try:
+            return bool(rule(*given))
+        except Exception:
+            raise
+        except BaseException as error:
+            self.counters.handler_errors += 1
+            log.exception("the callable in cors_allowed_origins raised")
+            interrupts.heed(error)
+            return False
 
     # -- numbers ---------------------------------------------------------------------------------
 

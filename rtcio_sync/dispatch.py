@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
+from . import interrupts
 from .errors import ProtocolError
 from .logs import about, tell
 from .metrics import Counters
@@ -155,16 +156,20 @@ class Dispatcher:
             message = "%(rtcio_sid)s asked for what is refused: %(rtcio_reason)s"
             tell(log, message, reason=error.reason, **known)
             return []
-        except Exception:  # noqa: BLE001  (the app's code may raise anything; `failed` logs it)
-            self.failed(environ, event, who)
+        except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
+            self.failed(error, environ, event, who)
             return []
 
-    def failed(self, environ: Any, event: str, who: Who = None) -> None:
-        """Counts and logs the exception that is being handled; within `raising`, raises it."""
+    def failed(self, error: BaseException, environ: Any, event: str, who: Who = None) -> None:
+        """Counts and logs ``error``, which is being handled; within `raising`, raises it.
+
+        It may be no `Exception`: for a client it makes no difference how a handler ended.
+        """
         if _raising.get():
             raise
         self.counters.handler_errors += 1
         self.report(environ, event, who)
+        interrupts.heed(error)
 
 
 def first_answer(answers: list[Any]) -> Any:

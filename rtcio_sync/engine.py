@@ -96,9 +96,10 @@ class Server(Admission):
         self.working = 0
         # What the Socket.IO layer hangs in: `arrive(socket, message, binary)` sees each message
         # first (# hub or greenlet), `work(socket, item)` does what was put into the inbox
-        # (# greenlet), `lost(socket, reason)` hears of the end (# hub or greenlet).
+        # (# greenlet) and says whether its greenlet was killed, `lost(socket, reason)` hears of the
+        # end (# hub or greenlet).
         self.arrive: Callable[[Any, Any, bool], None] = self._arrive
-        self.work: Callable[[Any, Any], None] = self._work
+        self.work: Callable[[Any, Any], bool] = self._work
         self.lost: Callable[[Any, str], None] = self._lost
         #: Called once, with the environ of the first request.
         self.on_first_request: Callable[[dict[str, Any]], None] | None = None
@@ -128,8 +129,9 @@ class Server(Admission):
     def _arrive(self, socket: Socket, message: Any, binary: bool) -> None:
         socket.enqueue(("message", message if binary else message[1:].decode()), len(message))
 
-    def _work(self, socket: Socket, item: Any) -> None:
+    def _work(self, socket: Socket, item: Any) -> bool:
         self._trigger_event(item[0], socket.sid, item[1], run_async=False)
+        return False
 
     def _lost(self, socket: Socket, reason: str) -> None:
         socket.enqueue(("disconnect", upstream_reason(reason)))

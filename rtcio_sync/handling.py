@@ -272,7 +272,10 @@ class Handling(socketio.Server):
     def _passes(self, socket: Socket, event: str, args: tuple[Any, ...]) -> bool:
         try:
             socket._pass(event, args)
-        except Exception:  # raising is how a middleware of the app's drops an event
+        except BaseException as error:  # raising is how a middleware of the app's drops an event
+            if not isinstance(error, Exception):
+                environ, who = socket.handshake.environ, (socket.id, socket.namespace)
+                self.dispatcher.failed(error, environ, event, who)
             fields = about(sid=socket.id, event=event)
             said = "an event of %(rtcio_sid)s was dropped by socket.use: '%(rtcio_event)s'"
             log.debug(said, fields, exc_info=True, extra=fields)

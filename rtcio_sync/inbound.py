@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from socketio import packet
 
+from . import interrupts
 from .engine_socket import Socket
 from .envelope import Drop, read
 from .errors import ProtocolError
@@ -75,7 +76,7 @@ class Inbound:
             text = message if binary else message[1:].decode()
             if not binary and self.server.packet_class.uses_binary_events and text[:1] == "3":
                 # An acknowledgement: a handler in the inbox may be waiting for it.
-                self.server.eio.spawn(self._message, link, text, [])
+                self.server.eio.spawn(self.work, link, ("message", text, []))
             else:
                 link.enqueue(("message", text, self._hold_relays(link)), len(message))
             return
@@ -187,8 +188,8 @@ class Inbound:
 
     # -- greenlet ------------------------------------------------------------------------------
 
-    def work(self, link: Socket, item: tuple[Any, ...]) -> None:
-        """Does one thing from the inbox."""
+    def work(self, link: Socket, item: tuple[Any, ...]) -> bool:
+        """Does one thing from the inbox; `True`: its greenlet was killed meanwhile."""
         kind = item[0]
         try:
             if kind == "packet":
@@ -202,10 +203,12 @@ class Inbound:
             else:
                 # Not `_handle_eio_disconnect` itself: the Admin UI's instrumentation counts here.
                 self.server.eio.handlers["disconnect"](link.sid, item[1])
-        except Exception:
+        except BaseException as error:
             # What is the app's is guarded where it is called: this one is ours.
             log.exception("a message could not be handled", extra=about(connection=link.sid))
             link.fail("internal", "transport error", 1011)
+            interrupts.heed(error)
+        return interrupts.was_killed()
 
     def _packet(self, link: Socket, decoded: Decoded) -> None:
         pkt, server = decoded.packet, self.server

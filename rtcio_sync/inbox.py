@@ -91,7 +91,7 @@ class Inbox:
                     self.server.working -= 1
                     return
                 item, size = self.inbox.popleft()
-            self.server.work(self, item)
+            killed = self.server.work(self, item)
             item = None  # its bytes are counted no longer
             with self.server.gate:
                 self.inbox_bytes -= size
@@ -100,6 +100,9 @@ class Inbox:
                     self.full_until = self.server.heartbeat.now()
             if drained:
                 self._go_on()
+            if killed:  # whoever killed this greenlet waits for its end
+                self.server.spawn(self._work)
+                return
 
     # -- how fast the client is read: hub or greenlet ----------------------------------------------
 

@@ -275,7 +275,7 @@ class Lobby:
         allowed = False
         try:
             allowed = self.authorize(peer.socket, attempt.room, attempt.name, password or None)
-        except Exception:
+        except BaseException:
             if self._withdraw(peer, attempt):
                 _refuse(peer, Obstacle.FORBIDDEN, {"roomId": attempt.room})
             raise

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from . import interrupts
 from .broadcast import BroadcastOperator
 from .events import RtcioEvents
 from .namespaces import Namespace
@@ -59,8 +60,9 @@ class LobbyRooms:
                 step = room.steps.popleft()
             try:
                 step()
-            except Exception:  # one failed emit must not keep the rest from the room
+            except BaseException as error:  # one failed emit must not keep the rest from the room
                 log.exception("a room could not be told everything")
+                interrupts.heed(error)
             finally:
                 with self._lock:
                     room.busy = False

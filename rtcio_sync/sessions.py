@@ -157,10 +157,10 @@ class Sessions:
                 )
         except _REFUSALS as error:
             return refusal(error)
-        except Exception:  # noqa: BLE001  (the app's code; nobody comes in, `failed` logs it)
+        except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)
             try:
-                server.dispatcher.failed(environ, "connect", (member.sid, member.namespace))
-            except Exception:
+                server.dispatcher.failed(error, environ, "connect", (member.sid, member.namespace))
+            except BaseException:
                 self._turn_away(member, REJECTED)
                 raise
             return REJECTED

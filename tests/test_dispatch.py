@@ -262,16 +262,16 @@ def test_an_error_is_counted_and_logged_and_answers_nothing(
 
 
 @pytest.mark.parametrize("error", [gevent.GreenletExit, KeyboardInterrupt, SystemExit])
-def test_what_ends_a_greenlet_or_the_process_is_no_error_of_a_handler(
-    error: type[BaseException],
+def test_what_would_end_a_greenlet_or_the_process_is_an_error_like_any_other(
+    error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     def handler() -> None:
         raise error
 
     dispatcher = Dispatcher(Counters())
-    with pytest.raises(error):
-        dispatcher.guarded(None, "chat", handler)
-    assert dispatcher.counters.handler_errors == 0
+    assert dispatcher.guarded(None, "chat", handler) is None
+    assert dispatcher.counters.handler_errors == 1
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [error]
 
 
 def test_whoever_hands_a_message_in_himself_sees_the_error() -> None:

@@ -37,6 +37,7 @@ TIERS = (
         "hub_thread",
         "upstream_wire",
         "engine_packets",
+        "interrupts",
         "inbox",
         "engine_socket",
         "heartbeat",

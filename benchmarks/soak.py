@@ -6,9 +6,9 @@ greenlets and open descriptors are read. It ends with 1 unless each of these is,
 of the time, where it was in the second (`TOLERANCES`; from five minutes on), nobody has lost a
 message, and nothing is left of anybody at the end.
 
-Writes ``soak.json`` and ``soak.svg``, with ``-gunicorn-gevent`` in their names that way. All of it takes some 10 % of a core. That the bystanders
-wait some 20 ms now and then is the looking itself: the server counts its greenlets among all its
-objects.
+Writes ``soak.json`` and ``soak.svg``, or ``soak-gunicorn-gevent.json`` and its picture. All of it
+takes some 10 % of a core. That the bystanders wait some 20 ms now and then is the looking itself:
+the server counts its greenlets among all its objects.
 """
 
 from __future__ import annotations

@@ -17,9 +17,11 @@ import engineio
 
 from . import interrupts
 from .limits import Addresses, client_address
+from .logs import about, plain
 from .metrics import Counters
 from .options import Limits
-from .requests import Refused
+from .origins import same_site
+from .requests import Refused, bad
 
 if TYPE_CHECKING:
     from .heartbeat import Heartbeat
@@ -53,6 +55,7 @@ class Admission(engineio.Server):
         self.addresses = Addresses(limits.connects_per_minute_per_ip, limits.sockets_per_ip)
         rule = self.cors_allowed_origins
         self._warned_of_origins = False
+        self._refused = _Refusals()
         self._rule_takes_environ = callable(rule) and takes_two(rule)
 
     # -- origins ---------------------------------------------------------------------------------
@@ -67,6 +70,38 @@ class Admission(engineio.Server):
             self._warn_of_any_origin()
         return allowed is None or origin in allowed
 
+    def _check_origin(self, environ: dict[str, Any]) -> None:
+        """Raises `Refused` for a page that may not connect; whoever looks after it reads why."""
+        if self._origin_allowed(environ):
+            return
+        origin = plain(environ.get("HTTP_ORIGIN"))
+        more = self._refused.to_tell(origin, self.heartbeat.now())
+        if more is not None:
+            fields = about(origin=environ.get("HTTP_ORIGIN"))
+            log.warning(
+                "a page of %(rtcio_origin)s may not connect: %(why)s%(more)s",
+                {**fields, "why": self._why_not(origin, environ), "more": more},
+                extra=fields,
+            )
+        refused = bad(4)
+        refused.body["message"] = (
+            f"Forbidden: the origin {origin} is not allowed; allow it with cors_allowed_origins"
+        )
+        raise refused
+
+    def _why_not(self, origin: str, environ: dict[str, Any]) -> str:
+        rule = self.cors_allowed_origins
+        if callable(rule):
+            return "the function cors_allowed_origins does not allow it"
+        if rule is None:
+            own = " or ".join(map(plain, self._cors_allowed_origins(environ))) or "unknown"
+            return (
+                f"the server's own origin is {own}, and no other is allowed. To allow it, write "
+                f"Server(cors_allowed_origins=[{origin!r}]) or --allowed-origins on the command "
+                "line; behind a proxy, have it forward Host and X-Forwarded-Proto"
+            )
+        return f"to allow it, add {origin!r} to cors_allowed_origins (--allowed-origins)"
+
     def _warn_of_any_origin(self) -> None:
         if not self._warned_of_origins:
             self._warned_of_origins = True
@@ -79,6 +114,11 @@ class Admission(engineio.Server):
     def _cors_allowed_origins(self, environ: dict[str, Any]) -> Any:
         rule = self.cors_allowed_origins
         origin = environ.get("HTTP_ORIGIN", "")
+        if rule is None:
+            # The Host field may name the scheme's own port, which browsers leave out of the origin.
+            own = [same_site(each) for each in super()._cors_allowed_origins(environ)]
+            own = list(dict.fromkeys(own))
+            return [*own, origin] if origin not in own and same_site(origin) in own else own
         if callable(rule):
             if not origin:
                 return []
@@ -126,6 +166,33 @@ class Admission(engineio.Server):
             self.counters.closed["address"] += 1
             raise Refused("429 TOO MANY REQUESTS", 3, "Too many connections from this address")
         socket.address = address
+
+
+class _Refusals:
+    """Which refused origins to tell of: each once a minute, and of so many that no log is filled.
+
+    A refused origin is most often the app's own page, named wrongly. It may also be anybody's.
+    """
+
+    EVERY = 60  # seconds
+    MOST = 10  # origins in that time
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._told: set[str] = set()
+        self._untold = 0
+
+    def to_tell(self, origin: str, now: float) -> str | None:
+        """`None`: nothing. Else what to add of those that were not told of. # greenlet or thread"""
+        if self._since is None or now - self._since >= self.EVERY:
+            more, self._untold = self._untold, 0
+            self._since, self._told = now, {origin}
+            return f" (and {more} more requests since the last such line)" if more else ""
+        if origin in self._told or len(self._told) >= self.MOST:
+            self._untold += 1
+            return None
+        self._told.add(origin)
+        return ""
 
 
 def takes_two(fn: Callable[..., Any]) -> bool:

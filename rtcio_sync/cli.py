@@ -22,6 +22,7 @@ from ._version import __version__
 from .errors import OptionError
 from .ice import IceServer, ice_servers
 from .loading import load
+from .origins import parse_origins
 
 if TYPE_CHECKING:
     from .flask import Flask
@@ -353,43 +354,3 @@ def _serve(server: Server, app: Flask | None, host: str, port: int, says: list[s
         number = error.errno or 0  # negative where it is the host's name that is unknown
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)
         raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
-
-
-# -- what is given as text ------------------------------------------------------------------------
-
-# scheme://host[:port] and nothing after it (RFC 6454 section 6.2)
-_ORIGIN = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]+\]|[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?)"
-    r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>/.*)?",
-    re.IGNORECASE,
-)
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
-
-
-def parse_origins(text: str) -> str | list[str]:
-    """``"*"``, or the origins in ``text`` as browsers write them. Raises `OptionError`."""
-    items = [item.strip() for item in text.split(",") if item.strip()]
-    if "*" in items:
-        if len(items) > 1:
-            raise OptionError("* allows any origin: leave it out, or leave out the others")
-        return "*"
-    if not items:
-        raise OptionError("name an origin, like https://example.com, or * for any")
-    return [_origin(item) for item in items]
-
-
-def _origin(item: str) -> str:
-    match = _ORIGIN.fullmatch(item)
-    if match is None:
-        raise OptionError(
-            f"{item!r} is no origin: write it like https://example.com or http://localhost:5173"
-            " (patterns are for Server(cors_allowed_origins=) in Python)"
-        )
-    scheme, host, port = match["scheme"].lower(), match["host"].lower(), match["port"]
-    where = f"{scheme}://{host}"
-    # Browsers never send a scheme's own port.
-    if port is not None and port != _DEFAULT_PORTS.get(scheme):
-        where += f":{port}"
-    if match["rest"]:
-        raise OptionError(f"{item!r} is no origin, an origin has no path: write {where}")
-    return where

@@ -214,8 +214,7 @@ class Server(Admission):
         self._use_mode("threading")
 
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
-        if not self._origin_allowed(environ):
-            raise bad(4)
+        self._check_origin(environ)
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
             return self._ok()

@@ -6,6 +6,8 @@ The one module that imports flask. State: ``app.extensions["rtcio"]`` is the app
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import io
 import os
 import sys
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import flask
+import socketio
 from flask import Flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -25,18 +28,19 @@ from .errors import OptionError
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["Flask", "commands", "handler_context", "init_app", "report"]
+__all__ = ["Flask", "commands", "handler_context", "init_app", "report", "serving"]
 
 EXTENSION = "rtcio"
 _APP = "rtcio.app"
 _SESSION = "rtcio.session"
 _PATCHED = "_RTCIO_PATCHED"
+MOST_LAYERS = 50  # of middlewares, and what else they hold, that are looked through
 
 
 class Endpoint:
     """The WSGI middleware: the Socket.IO path goes to the server, all else to the app."""
 
-    def __init__(self, server: Server, app: flask.Flask, inner: Any) -> None:
+    def __init__(self, server: Server, app: flask.Flask | None, inner: Any) -> None:
         self.server = server
         self.app = app
         self.inner = inner
@@ -52,7 +56,8 @@ class Endpoint:
     def _signal(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
-        environ[_APP] = self.app
+        if self.app is not None:
+            environ[_APP] = self.app
         fix = _proxy_fix(self.inner)
         if fix is not None and "werkzeug.proxy_fix.orig" not in environ:
             # The app was wrapped in it before it was given to us: it speaks for our requests too.
@@ -63,17 +68,81 @@ class Endpoint:
         return answer
 
 
+def _layers(app: Any) -> Iterator[Any]:
+    """A WSGI application, and what it wraps, and so on; as far as that can be seen."""
+    seen: list[Any] = []
+    waiting = [app]
+    while waiting and len(seen) < MOST_LAYERS:
+        layer = waiting.pop(0)
+        if any(layer is each for each in seen):
+            continue
+        seen.append(layer)
+        yield layer
+        waiting += _wrapped(layer)
+
+
+def _wrapped(layer: Any) -> list[Any]:
+    if isinstance(layer, flask.Flask):
+        return [layer.wsgi_app]
+    if isinstance(layer, Endpoint):
+        return [layer.inner]
+    if isinstance(layer, functools.partial):
+        return [layer.func, *filter(callable, layer.args)]
+    if inspect.ismethod(layer):
+        # Of an app's own method (the `wsgi_app` of Flask) there is nothing below.
+        return [] if isinstance(layer.__self__, flask.Flask) else [layer.__self__]
+    if inspect.isfunction(layer):
+        inside = inspect.getclosurevars(layer).nonlocals.values()
+        return [*filter(callable, inside), *filter(None, [getattr(layer, "__wrapped__", None)])]
+    return [each for each in getattr(layer, "__dict__", {}).values() if callable(each)]
+
+
 def _proxy_fix(inner: Any) -> ProxyFix | None:
-    """The ProxyFix among the middlewares around an app; they name what they wrap in these ways."""
-    while inner is not None and not isinstance(inner, ProxyFix):
-        names = ("app", "wsgi_app", "application", "inner")
-        attributes = getattr(inner, "__dict__", {})
-        inner = next((attributes[name] for name in names if name in attributes), None)
-    return inner
+    """The ProxyFix among the middlewares around an app."""
+    return next((each for each in _layers(inner) if isinstance(each, ProxyFix)), None)
+
+
+def _flask_inside(app: Any) -> flask.Flask | None:
+    for each in _layers(app):
+        owner = each.__self__ if inspect.ismethod(each) else each
+        if isinstance(owner, flask.Flask):
+            return owner
+    return None
+
+
+def serving(server: Server, app: Any) -> Any:
+    """``app`` and the Socket.IO path: what `Server.listen` serves.
+
+    As it is, if it leads to ``server`` already; else with an `Endpoint` around it.
+    """
+    if any(_leads_to(server, each) for each in _layers(app)):
+        return app
+    if isinstance(app, flask.Flask) and EXTENSION not in app.extensions:
+        init_app(server, app)
+        return app
+    return Endpoint(server, _flask_inside(app) or server.app, app)
+
+
+def _leads_to(server: Server, layer: Any) -> bool:
+    if isinstance(layer, Endpoint):
+        return layer.server is server
+    if isinstance(layer, socketio.WSGIApp):
+        return layer.engineio_app is server
+    return inspect.ismethod(layer) and layer.__self__ is server
 
 
 def init_app(server: Server, app: flask.Flask) -> None:
-    """Wraps ``app``, once. Raises `OptionError` when it has a server already."""
+    """Wraps ``app``, once. Raises `OptionError` for no Flask app and for one that has a server."""
+    if not isinstance(app, flask.Flask):
+        inner = _flask_inside(app)
+        fix = (
+            f"give the Flask app itself, and wrap it with app.wsgi_app = "
+            f"{type(app).__name__}(app.wsgi_app)"
+            if inner is not None
+            else "give a Flask app; any other WSGI application is served with "
+            "server.listen(port, app=…)"
+        )
+        raise OptionError(f"app={app!r:.100}: {fix}")
     known = app.extensions.get(EXTENSION)
     if known is server:
         return

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from .errors import OptionError
-from .names import namespace_names
+from .option_names import unknown_option, without_old
+from .option_values import check_value, is_number, mended, whole
 
 __all__ = ["Limits", "Options"]
 
 AsyncMode = Literal["gevent", "gevent_uwsgi", "threading"]
-
-
-def _is_number(value: Any, *, above: float | None = None) -> bool:
-    # Up here because the class below is made, and so checked, while this module is read.
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return value >= 0 if above is None else value > above
 
 
 @dataclass(frozen=True)
@@ -93,9 +86,14 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and not _is_number(value, above=0):
+            fits = is_number(value, above=0)
+            if str(each.type).startswith("int"):
+                object.__setattr__(self, each.name, whole(value))
+                fits = fits and isinstance(whole(value), int)
+            if value is not None and not fits:
+                kind = "whole number" if str(each.type).startswith("int") else "number"
                 raise OptionError(
-                    f"Limits({each.name}={value!r}): give a number above 0, or None for no limit"
+                    f"Limits({each.name}={value!r}): give a {kind} above 0, or None for no limit"
                 )
 
     @property
@@ -186,7 +184,8 @@ class Options:
     http_compression: bool = True
     #: Bytes from which a polling answer is compressed.
     compression_threshold: int = 1024
-    #: A cookie for the polling handshake: its name or its attributes. `None`: no cookie.
+    #: A cookie for the polling handshake: its name, or a dict of its attributes; `True`: ``"io"``.
+    #: `None` or `False`: no cookie.
     cookie: Any = None
     #: Origins that may connect: one, several, compiled regular expressions, a callable, ``"*"``
     #: for any; ``[]`` switches the check off. `None`: the server's own origin.
@@ -204,24 +203,35 @@ class Options:
     #: The names that the caller gave, for the rules that tell "asked for" from "by default".
     given: frozenset[str] = field(default=frozenset(), repr=False)
 
+    #: What only a newer python-socketio or python-engineio knows: passed to it as it is.
+    passed: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Options:
+    def of(cls, given: Mapping[str, Any], upstream: Collection[str] = ()) -> Options:
         """The options of a call ``Server(**given)``.
 
-        Raises `OptionError` for a name that is nearly a known one, for a value that cannot be
-        meant and for two that contradict each other; warns (`UserWarning`) of any other unknown
-        name and leaves it out.
+        ``upstream``: what the installed python-socketio and python-engineio accept; of these, what
+        is not known here goes to them. Raises `OptionError` for any other unknown name, for a value
+        that cannot be meant and for two that contradict each other; warns once
+        (`DeprecationWarning`) of each option that only older releases of theirs had.
         """
-        known = {each.name for each in fields(cls)} - {"given"}
-        accepted = {name: value for name, value in given.items() if name in known}
-        for name in given:
-            if name not in known:
-                _unknown(name, known)
+        found, old = without_old(given)
+        for warning in old:
+            warnings.warn(warning, DeprecationWarning, stacklevel=3)
+        known = {each.name for each in fields(cls)} - {"given", "passed"}
+        accepted, passed = {}, {}
+        for name, value in found.items():
+            if name in known:
+                check_value(name, value)
+                accepted[name] = mended(name, value)
+            elif name in upstream:
+                passed[name] = value
+            else:
+                limits = [each.name for each in fields(Limits)]
+                raise unknown_option("Server()", name, known, limits=limits)
         if "limits" in accepted and accepted["limits"] is None:
             accepted["limits"] = NO_LIMITS
-        if "namespaces" in accepted:
-            accepted["namespaces"] = namespace_names(accepted["namespaces"])
-        options = replace(cls(), given=frozenset(accepted), **accepted)
+        options = replace(cls(), given=frozenset(accepted), passed=passed, **accepted)
         for rule in _RULES:
             rule(options)
         return options
@@ -234,48 +244,18 @@ class Options:
         return float(self.ping_interval)
 
 
-def _unknown(name: str, known: set[str]) -> None:
-    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-    if near:
-        raise OptionError(f"Server() has no option {name!r}; did you mean {near[0]!r}?")
-    warnings.warn(f"Server() has no option {name!r}; it is ignored", UserWarning, stacklevel=4)
-
-
-def _check_values(options: Options) -> None:
-    if options.relay_scope not in ("namespace", "room"):
-        raise OptionError(f"relay_scope={options.relay_scope!r}: give 'namespace' or 'room'")
+def _check_limits(options: Options) -> None:
     if not isinstance(options.limits, Limits):
-        raise OptionError("limits: give a Limits(...), or None for no limits")
-    modes = (None, "gevent", "gevent_uwsgi", "threading")
-    if options.async_mode not in modes:
         raise OptionError(
-            f"async_mode={options.async_mode!r}: give 'gevent', 'gevent_uwsgi' or 'threading'"
+            f"limits={options.limits!r:.100}: give a Limits(...), such as "
+            "Limits(events_per_second=100), or None for no limits"
         )
-    for name in ("ping_timeout", "max_http_buffer_size"):
-        if not _is_number(getattr(options, name), above=0):
-            raise OptionError(f"{name}: give a number above 0")
-    ping = options.ping_interval
-    parts = ping if isinstance(ping, tuple) and len(ping) == 2 else (ping,)
-    if not all(_is_number(each) for each in parts) or not options.ping_every > 0:
-        raise OptionError("ping_interval: give seconds above 0, or (seconds, grace)")
-    if not _is_number(options.trusted_proxies):
-        raise OptionError("trusted_proxies: give the number of proxies in front of the server")
-    if not _is_number(options.drain_seconds):
-        raise OptionError("drain_seconds: give 0 or more seconds")
-    if options.max_connections is not None and not _is_number(options.max_connections, above=0):
-        raise OptionError("max_connections: give 1 or more, or None for the descriptor limit")
 
 
 def transports_of(options: Options) -> list[str]:
     """The transports that ``options`` allow, polling first."""
     chosen = options.transports
-    if chosen is None:
-        return ["polling", "websocket"]
-    chosen = [chosen] if isinstance(chosen, str) else list(chosen)
-    known = [each for each in ("polling", "websocket") if each in chosen]
-    if not known or len(known) != len(set(chosen)):
-        raise OptionError(f"transports={options.transports!r}: give 'polling', 'websocket' or both")
-    return known
+    return [each for each in ("polling", "websocket") if chosen is None or each in chosen]
 
 
 def _check_contradictions(options: Options) -> None:
@@ -294,11 +274,7 @@ def _check_contradictions(options: Options) -> None:
         raise OptionError("client_manager: a server has to listen too; leave out write_only=True")
 
 
-def _check_transports(options: Options) -> None:
-    transports_of(options)
-
-
-_RULES = (_check_values, _check_transports, _check_contradictions)
+_RULES = (_check_limits, _check_contradictions)
 
 
 def engineio_options(options: Options) -> dict[str, Any]:

@@ -8,10 +8,12 @@ nobody), and what `handling` lists. Used as they are: ``_send_packet`` and
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import engineio
 import socketio
 from socketio import exceptions, packet
 
@@ -29,6 +31,7 @@ from .members import Stage
 from .metrics import Counters
 from .names import check_room, namespace_name
 from .namespaces import Namespace
+from .option_values import check_json
 from .options import Limits, Options, engineio_options
 from .packets import packet_class
 from .published import graft
@@ -55,8 +58,8 @@ class Server(Handling):
     #: Upstream's list of the events that a catch-all handler does not see, and ours.
     reserved_events = ["connect", "disconnect", "disconnecting"]  # noqa: RUF012
 
-    def __init__(self, **options: Any) -> None:
-        self.options = Options.of(options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.options = Options.of(_named(args, options), _upstream_options())
         self.counters = Counters()
         self.dispatcher = Dispatcher(self.counters)
         self.dispatcher.context = flask.handler_context
@@ -80,6 +83,7 @@ class Server(Handling):
         )
         #: The sessions that outlive their connection; `None`: they don't.
         self.recovery = self._make_recovery()
+        check_json(chosen.json)
         own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self.manager.json = self.packet_class.json
@@ -117,6 +121,7 @@ class Server(Handling):
         chosen = self.options
         return {
             **engineio_options(chosen),
+            **chosen.passed,
             "engineio_logger": _logger("rtcio_sync.engineio", chosen.engineio_logger),
             "limits": chosen.limits,
             "counters": self.counters,
@@ -481,6 +486,39 @@ class Server(Handling):
     def shutdown(self) -> None:
         """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
         serving.drain(self)
+
+
+#: The order of python-socketio's own positional arguments.
+_POSITIONS = (
+    "client_manager",
+    "logger",
+    "serializer",
+    "json",
+    "async_handlers",
+    "always_connect",
+    "namespaces",
+)
+
+
+def _named(args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """``Server(app)``, as other Flask extensions are written, and python-socketio's positions."""
+    names = ("app",) if args and isinstance(args[0], flask.Flask) else _POSITIONS
+    if len(args) > len(names):
+        raise OptionError("Server(): give options by their names, like Server(app=app)")
+    twice = [name for name in names[: len(args)] if name in options]
+    if twice:
+        raise OptionError(f"Server(): {twice[0]} is given twice")
+    return {**dict(zip(names, args, strict=False)), **options}
+
+
+def _upstream_options() -> set[str]:
+    """The options that the installed python-socketio and python-engineio accept."""
+    found: set[str] = set()
+    for each in (*socketio.Server.__mro__, *engineio.Server.__mro__):
+        if "__init__" in vars(each) and each is not object:
+            parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
+            found.update(one.name for one in parameters if one.kind is not one.VAR_KEYWORD)
+    return found - {"self", "args"}
 
 
 def _logger(name: str, asked: Any) -> Any:

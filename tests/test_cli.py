@@ -17,9 +17,10 @@ import flask
 import pytest
 
 from rtcio_sync._version import __version__
-from rtcio_sync.cli import parse_origins, public_app, run
+from rtcio_sync.cli import public_app, run
 from rtcio_sync.errors import OptionError
 from rtcio_sync.loading import load
+from rtcio_sync.origins import parse_origins
 from rtcio_sync.server import Server
 
 

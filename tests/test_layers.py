@@ -18,7 +18,16 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 
 #: A module may import what stands in a lower tier, or before it in its own.
 TIERS = (
-    ("_version", "errors", "events", "names", "options"),
+    (
+        "_version",
+        "errors",
+        "events",
+        "names",
+        "origins",
+        "option_names",
+        "option_values",
+        "options",
+    ),
     (
         "rooms",
         "envelope",

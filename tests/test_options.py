@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
+import logging
 import re
+import types
 import warnings
 from typing import Any
 
 import engineio
+import flask
 import pytest
 import socketio
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, OptionError, Options, Server
+from rtcio_sync.manager import RoomIndex
 from rtcio_sync.options import NO_LIMITS, engineio_options, transports_of
 
 #: Names in upstream's signatures that are no options.
@@ -67,11 +73,119 @@ def test_a_misspelt_option_is_refused_with_the_right_name(wrong: str, right: str
         Server(**{wrong: 1})
 
 
-def test_any_other_unknown_option_warns_at_the_call_and_is_left_out() -> None:
-    with pytest.warns(UserWarning, match="no option 'colour'; it is ignored") as caught:
-        server = Server(colour="green")
-    assert caught[0].filename == __file__
-    assert "colour" not in server.options.given
+def test_any_other_unknown_option_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(OptionError, match=r"no option 'colour'; it has .*ping_interval"):
+        Server(colour="green")
+
+
+@pytest.mark.parametrize(
+    ("foreign", "ours"),
+    [
+        ("cors", "cors_allowed_origins"),
+        ("origins", "cors_allowed_origins"),
+        ("cors_origins", "cors_allowed_origins"),
+        ("corsAllowedOrigins", "cors_allowed_origins"),
+        ("message_queue", "client_manager=socketio.RedisManager"),
+        ("channel", "channel=…"),
+        ("adapter", "client_manager"),
+        ("manage_session", "leave it out"),
+        ("pingInterval", "'ping_interval'.* in seconds"),
+        ("pingTimeout", "'ping_timeout'.* in seconds"),
+        ("connectTimeout", r"Limits\(connect_timeout=…\), in seconds"),
+        ("upgradeTimeout", r"Limits\(handshake_timeout=…\), in seconds"),
+        ("maxHttpBufferSize", "'max_http_buffer_size'"),
+        ("connectionStateRecovery", "'connection_state_recovery'.* in seconds"),
+        ("allowUpgrades", "'allow_upgrades'"),
+        ("perMessageDeflate", "never compressed"),
+        ("allowEIO3", "Engine.IO 4"),
+        ("serveClient", "npm"),
+        ("cleanupEmptyChildNamespaces", "leave it out"),
+        ("parser", "serializer"),
+        ("engineio_path", "path"),
+        ("socketio_path", "path"),
+        ("resource", "path"),
+        ("events_per_second", r"limits=Limits\(events_per_second=…\)"),
+        ("port", "listen"),
+        ("debug", "listen"),
+    ],
+)
+def test_an_option_of_others_docs_is_refused_with_ours(foreign: str, ours: str) -> None:
+    with pytest.raises(OptionError, match=f"no option '{foreign}'; .*{ours}"):
+        Server(**{foreign: 1})
+
+
+OLD: dict[str, tuple[Any, str, Any]] = {
+    "binary": (True, "namespaces", None),
+    "engineio_options": ({"ping_timeout": 7}, "ping_timeout", 7),
+    "client_manager_class": (RoomIndex, "client_manager", RoomIndex),
+    "ping_interval_grace_period": (3, "ping_interval", (10, 3)),
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_an_option_of_an_older_release_is_taken_with_one_warning(name: str) -> None:
+    value, ours, meant = OLD[name]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        server = Server(**{name: value})
+    (warning,) = caught
+    assert warning.category is DeprecationWarning
+    assert warning.filename == __file__
+    assert f"Server({name}=…)" in str(warning.message)
+    got = getattr(server.options, ours)
+    assert isinstance(got, meant) if isinstance(meant, type) else got == meant
+
+
+@pytest.mark.parametrize(
+    "layer", [socketio.base_server.BaseServer, engineio.base_server.BaseServer]
+)
+def test_an_option_of_a_newer_release_goes_to_it(
+    monkeypatch: pytest.MonkeyPatch, layer: type
+) -> None:
+    seen: list[Any] = []
+    begin: Any = layer.__init__  # type: ignore[misc]
+
+    def newer(self: Any, *args: Any, shiny: Any = None, **options: Any) -> None:
+        seen.append(shiny)
+        begin(self, *args, **options)
+
+    monkeypatch.setattr(layer, "__init__", newer)
+    Server(shiny="yes")
+    assert seen == ["yes"]
+
+
+def test_the_first_argument_may_be_the_app_or_the_client_manager() -> None:
+    app, manager = flask.Flask(__name__), RoomIndex()
+    assert Server(app).app is app
+    assert app.extensions["rtcio"].app is app
+    assert Server(manager).manager is manager
+    for wrong in ((app, "more"), (3001,), ({"cors": "*"},), ("redis://localhost",), (print,)):
+        with pytest.raises(OptionError):
+            Server(*wrong)
+    with pytest.raises(OptionError, match="given twice"):
+        Server(app, app=app)
+
+
+@pytest.mark.parametrize(
+    ("app", "fix"),
+    [
+        ("app:app", "give a Flask app"),
+        (lambda environ, start_response: [], r"server.listen\(port, app=…\)"),
+        (ProxyFix(flask.Flask("x")), r"app.wsgi_app = ProxyFix\(app.wsgi_app\)"),  # type: ignore[arg-type]
+    ],
+    ids=["text", "WSGI", "wrapped"],
+)
+def test_what_is_no_flask_app_is_refused_with_the_fix(app: Any, fix: str) -> None:
+    with pytest.raises(OptionError, match=fix):
+        Server(app=app)
+
+
+def test_values_whose_meaning_is_plain_are_taken() -> None:
+    assert Server(cookie=True).options.cookie == "io"
+    assert Server(cookie=False).options.cookie is None
+    size = Server(max_http_buffer_size=1e6).options.max_http_buffer_size
+    assert (size, type(size)) == (1_000_000, int)
+    assert type(Limits(events_burst=1e3).events_burst) is int  # type: ignore[arg-type]
 
 
 def test_known_options_do_not_warn() -> None:
@@ -107,11 +221,68 @@ def test_known_options_do_not_warn() -> None:
         {"transports": "telegraph"},
         {"transports": []},
         {"transports": ["polling", "telegraph"]},
+        {"transports": "polling,websocket"},
+        {"transports": 3},
+        {"transports": [[]]},
+        {"relay_scope": ["room"]},
+        {"limits": {}},
+        {"limits": {"events_per_second": 10}},
+        {"async_mode": "asgi"},
+        {"ping_timeout": float("inf")},
+        {"ping_timeout": -1},
+        {"ping_interval": float("inf")},
+        {"ping_interval": [25, 5]},
+        {"ping_interval": True},
+        {"ping_interval": ("25", 5)},
+        {"max_http_buffer_size": 0.5},
+        {"max_http_buffer_size": "1e6"},
+        {"max_http_buffer_size": float("inf")},
+        {"compression_threshold": "1024"},
+        {"compression_threshold": -1},
+        {"max_connections": 1.5},
+        {"max_connections": float("nan")},
+        {"trusted_proxies": ["10.0.0.1"]},
+        {"trusted_proxies": 0.5},
+        {"drain_seconds": "1"},
+        {"path": None},
+        {"path": ""},
+        {"path": "/"},
+        {"path": "http://localhost/socket.io"},
+        {"path": "/socket.io?x=1"},
+        {"path": b"/socket.io"},
+        {"path": ["/socket.io"]},
+        {"client_manager": "redis://localhost:6379/0"},
+        {"client_manager": socketio.RedisManager},
+        {"client_manager": socketio.AsyncManager()},
+        {"client_manager": 3},
+        {"logger": "debug"},
+        {"logger": logging.DEBUG},
+        {"engineio_logger": logging.Logger},
+        {"serializer": "bogus"},
+        {"serializer": object},
+        {"serializer": json},
+        {"async_handlers": "yes"},
+        {"async_handlers": 1},
+        {"always_connect": 1},
+        {"always_connect": None},
+        {"allow_upgrades": "no"},
+        {"http_compression": 0},
+        {"cors_credentials": "yes"},
+        {"monitor_clients": 60},
+        {"namespaces": 3},
+        {"cookie": 3},
+        {"cookie": ""},
+        {"cookie": "a; b"},
+        {"cookie": {"path": "/"}},
+        {"cookie": {"name": "io", "max-age": 3}},
+        {"cors_allowed_origins": True},
+        {"cors_allowed_origins": {"origin": "*"}},
+        {"cors_allowed_origins": ()},
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=f"^{next(iter(given))}"):
-        Options.of(given)
+        Server(**given)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +306,19 @@ def test_a_default_contradicts_nothing() -> None:
     assert Options.of({"cors_allowed_origins": []}).cors_credentials
 
 
-@pytest.mark.parametrize("value", [0, -1, True, False, "1", float("nan")])
+def test_what_stands_for_a_json_module_has_both_functions() -> None:
+    async def dumps(value: Any) -> str:
+        return ""
+
+    half = types.SimpleNamespace(dumps=json.dumps)
+    slow = types.SimpleNamespace(dumps=dumps, loads=json.loads)
+    for given in ("orjson", half, slow, True):
+        with pytest.raises(OptionError, match=r"^json="):
+            Server(json=given)
+    assert Server(json=json).options.json is json
+
+
+@pytest.mark.parametrize("value", [0, -1, True, False, "1", float("nan"), float("inf"), [1]])
 @pytest.mark.parametrize("name", [each.name for each in dataclasses.fields(Limits)])
 def test_a_limit_is_above_zero(name: str, value: Any) -> None:
     with pytest.raises(OptionError, match=name):
@@ -157,6 +340,14 @@ def test_limits_none_lifts_what_limits_holds_and_nothing_else() -> None:
     assert options == dataclasses.replace(
         Options.of({}), limits=NO_LIMITS, given=frozenset({"limits"})
     )
+
+
+@pytest.mark.parametrize(
+    "name", [each.name for each in dataclasses.fields(Limits) if str(each.type).startswith("int")]
+)
+def test_a_limit_of_a_number_of_things_is_whole(name: str) -> None:
+    with pytest.raises(OptionError, match=f"{name}.*whole number"):
+        Limits(**{name: 2.5})
 
 
 def test_the_grace_period_counts_for_the_ping() -> None:
@@ -200,8 +391,8 @@ def test_help_says_of_each_limit_its_default_what_is_over_it_and_what_none_means
         assert f"; {each.default:,}" in said
     assert re.match(
         r"(\((?:namespace|widest)\) )?"
-            "(Seconds|Messages|Binary|Packets|Bytes|Rooms|Namesp|Conn|Open)",
-            said,
+        "(Seconds|Messages|Binary|Packets|Bytes|Rooms|Namesp|Conn|Open)",
+        said,
     )
 
 

@@ -196,7 +196,7 @@ async def coroutine(origin: str) -> bool:
         lambda: True,
         lambda origin, environ, more: True,
     ],
-    ids=repr,
+    ids=lambda rule: re.sub(r" at 0x[0-9a-f]+", "", repr(rule)),
 )
 def test_what_is_no_rule_for_origins_is_refused(rule: Any) -> None:
     with pytest.raises(OptionError, match=r"^cors_allowed_origins"):

@@ -33,6 +33,7 @@ from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
 from . import takeover
 from .admission import Admission
+from .answer import InOnePiece
 from .engine_packets import Packet
 from .engine_socket import APART, Socket, State
 from .errors import ProtocolError
@@ -173,7 +174,7 @@ class Server(Admission):
         """Closes every connection so that its client comes back. # hub or greenlet"""
         self.stopping = True
         for socket in list(self.sockets.values()):
-            socket.close(reason="server shutting down", code=code)
+            socket.send_on()
 
     # -- requests: greenlet ----------------------------------------------------------------------
 
@@ -275,7 +276,7 @@ class Server(Admission):
             if transport == "websocket":
                 answer = self._ride(socket, seat, headers, environ, start_response)
                 if sent_on:
-                    socket.close(reason="server shutting down", code=1001)
+                    socket.send_on()
                 return answer
             socket.state = State.POLLING
             self.heartbeat.begin(socket)
@@ -415,7 +416,10 @@ class Server(Admission):
         if closes_unsaid(environ):
             headers.append(("Connection", "close"))
         start_response(answer["status"], headers)
-        return [body]
+        if answer["status"].startswith("2"):
+            return [body]
+        line = takeover.line(environ)
+        return [body] if line is None else InOnePiece(body, line)
 
     def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
         if not self.cookie:

@@ -317,6 +317,14 @@ class Socket(Inbox, socket.Socket):
 
     # -- the end: hub or greenlet ----------------------------------------------------------------
 
+    def send_on(self) -> None:
+        """Closes the connection, for the server stops, so that every client comes back.
+
+        Without Engine.IO's CLOSE, which python-engineio's clients take for a farewell: a WebSocket
+        by 1001 alone, a poll by 400, once what waited is delivered.
+        """
+        self.close(reason="server shutting down", code=GOING_AWAY, farewell=None)
+
     def fail(self, label: str, reason: str, code: int = 1000) -> None:
         """Closes for what the client did, and counts it under ``label``."""
         if self.state is not State.CLOSED:
@@ -331,13 +339,14 @@ class Socket(Inbox, socket.Socket):
         reason: str | None = None,
         *,
         code: int = 1000,
-        farewell: int = packet.CLOSE,
+        farewell: int | None = packet.CLOSE,
     ) -> None:
         """Closes the connection, once, without waiting for anything.
 
-        ``abort``: without an Engine.IO packet, because the client is gone or at fault; a poll that
-        is open is then answered 400. ``code``: the WebSocket's close code (RFC 6455 7.4.1).
-        ``wait`` is python-engineio's and means nothing here.
+        ``abort``: the client is gone or at fault; what waits for it is dropped, and a poll that is
+        open is answered 400. ``farewell``: the Engine.IO packet that comes last, `None` for none.
+        ``code``: the WebSocket's close code (RFC 6455 7.4.1). ``wait`` is python-engineio's and
+        means nothing here.
         """
         was, self.state = self.state, State.CLOSED
         if was is State.CLOSED:
@@ -363,6 +372,7 @@ class Socket(Inbox, socket.Socket):
         if farewell is not None:
             self.outbox = self.outbox or deque()
             self.outbox.append(Packet(farewell))
+        if self.outbox:
             # Nobody may come for it: the session then goes when a client would be given up.
             self.server.heartbeat.later(
                 self.server.ping_timeout, self.server.sockets.pop, self.sid, None

@@ -1,7 +1,9 @@
 """A server process: what it is told at its start, `listen`, and how it ends.
 
-What a stopping server owes its clients is the same everywhere: Engine.IO's close packet and
-WebSocket code 1001, never Socket.IO's DISCONNECT, so that they come back (RFC 6455 7.4.1).
+What a stopping server owes its clients is the same everywhere: a WebSocket is closed with code 1001
+(RFC 6455 7.4.1), a poll answered 400. So they all come back. Neither Socket.IO's DISCONNECT nor
+Engine.IO's CLOSE packet is sent: after the first no client comes back, after the second no Python
+client.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ def drain(server: Server) -> None:
     steps = SPREAD_STEPS if len(clients) > AT_ONCE else 1
     for step in range(steps):
         for client in clients[step::steps]:
-            client.close(reason="server shutting down", code=1001)
+            client.send_on()
         if step + 1 < steps:
             server.sleep(server.options.drain_seconds * SPREAD / steps)
     server.sleep(0.05)  # at least a turn of the loop: the close frames go out in it

@@ -137,6 +137,22 @@ def find(environ: Mapping[str, Any]) -> Seat | None:
     return _Uwsgi(uwsgi) if uwsgi is not None and "uwsgi.version" in environ else None
 
 
+def line(environ: Mapping[str, Any]) -> Any:
+    """The server's own socket of this request, to look at and never to read; None if unknown.
+
+    Call it where `find` may be called.
+    """
+    if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
+        return None
+    pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
+    for frame in _stack():
+        if frame.f_code is pywsgi:
+            return frame.f_locals["self"].socket
+        if frame.f_code is gunicorn:
+            return frame.f_locals["sock"]
+    return None
+
+
 def _stack() -> Iterator[FrameType]:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:

@@ -1,0 +1,80 @@
+"""Whether the client of a request that waits for its answer is still there.
+
+Nothing is read: what a client sends behind a request belongs to the server that reads the
+connection. Whether the other side has ended it is asked apart from that, of the kernel.
+"""
+
+from __future__ import annotations
+
+import logging
+import select
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent import monkey
+from gevent.hub import get_hub
+
+from .outgoing import READ
+
+__all__ = ["HangUp"]
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN = 0.5  # seconds between two looks at a connection on which more has come
+
+#: The kernel's own: gevent's does not know of POLLRDHUP.
+_poll = monkey.get_original("select", "poll")
+#: The other side has ended its half; where that is unknown, both halves.
+_ENDED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+
+
+class HangUp:
+    """Calls ``gone()``, once, when the other side of ``line`` ends its half. # greenlet, then hub
+
+    Its half is enough, as in Node: a client that waits for an answer keeps its side open. `stop`
+    has to be called before anybody closes or reads ``line``.
+    """
+
+    def __init__(self, line: Any, gone: Callable[[], None]) -> None:
+        self._gone = gone
+        self._fd = line.fileno()
+        self._loop = get_hub().loop
+        self._timer: Any = None
+        self._reader = self._loop.io(self._fd, READ)
+        self._reader.start(self._readable)
+
+    def stop(self) -> None:  # hub or greenlet
+        """Looks no more."""
+        for watcher in (self._reader, self._timer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._reader = self._timer = None
+
+    def _readable(self) -> None:  # hub
+        try:
+            if self._has_ended():
+                self.stop()
+                self._gone()
+                return
+            # A next request waits here, or TLS has something to say: the watcher would call for as
+            # long as nobody reads it.
+            self._reader.stop()
+            if self._timer is None:
+                self._timer = self._loop.timer(LOOK_AGAIN)
+            self._timer.start(self._look_again)
+        except Exception as error:  # noqa: BLE001 - nothing may be raised into the loop
+            gevent.spawn(log.error, "A poll's connection cannot be watched", exc_info=error)
+
+    def _look_again(self) -> None:  # hub
+        if self._reader is not None:
+            self._reader.start(self._readable)
+
+    def _has_ended(self) -> bool:
+        poll = _poll()
+        with suppress(OSError):
+            poll.register(self._fd, _ENDED)
+            return bool(poll.poll(0))
+        return True

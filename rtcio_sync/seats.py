@@ -1,0 +1,103 @@
+"""Which sessions hold a descriptor of the process, and which polling sessions hold none for now.
+
+``max_connections`` is about descriptors: of WebSockets, and of polls that are open. Between two
+polls a session holds none, and any number of them may come over one TCP connection: those *rest*
+here, and have a bound of their own, so that they never take the place of a WebSocket.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+__all__ = ["RESTING_BYTES", "Seated", "Seats", "weight"]
+
+#: Bytes that all resting sessions may have together, by `weight`.
+RESTING_BYTES = 32_000_000
+SESSION_BYTES = 4_000  # of a session beside what its client sent
+
+
+class Seated(Protocol):
+    """What is looked at of a session."""
+
+    sid: str
+    held: int
+    weight: int
+
+    @property
+    def joined(self) -> bool:
+        """Whether it is in any namespace."""
+
+
+class Seats:
+    """The descriptors that sessions hold, counted, and the sessions that rest. # hub or greenlet
+
+    ``evict(session)``: has to end a session, which then is forgotten here.
+    """
+
+    def __init__(self, evict: Callable[[Any], None]) -> None:
+        self._evict = evict
+        #: Descriptors that sessions hold.
+        self.taken = 0
+        #: Resting sessions by their id, the one that rests longest first.
+        self._joined: OrderedDict[str, Seated] = OrderedDict()
+        self._strangers: OrderedDict[str, Seated] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def resting(self) -> int:
+        """How many sessions hold no descriptor."""
+        return len(self._joined) + len(self._strangers)
+
+    def take(self, session: Seated) -> None:
+        """The session has one more descriptor: a poll is open, or a WebSocket."""
+        self._wake(session.sid)
+        session.held += 1
+        self.taken += 1
+
+    def give(self, session: Seated, bound: int) -> None:
+        """The session has one less; without any it rests, and ``bound`` may rest."""
+        if not session.held:  # forgotten
+            return
+        session.held -= 1
+        self.taken -= 1
+        if not session.held:
+            self._rest(session, bound)
+
+    def forget(self, session: Seated) -> None:
+        """The session is over."""
+        self._wake(session.sid)
+        self.taken -= session.held
+        session.held = 0
+
+    def _rest(self, session: Seated, bound: int) -> None:
+        (self._joined if session.joined else self._strangers)[session.sid] = session
+        self._bytes += session.weight
+        while self.resting > max(bound, 1) or (self._bytes > RESTING_BYTES and self.resting > 1):
+            oldest = self._oldest(session)
+            self._wake(oldest.sid)
+            self._evict(oldest)
+
+    def _oldest(self, newest: Seated) -> Seated:
+        """Who rests longest: of those in no namespace if there is one, never the newest."""
+        while self._strangers:
+            sid, session = next(iter(self._strangers.items()))
+            if session.joined:  # since it began to rest
+                self._joined[sid] = self._strangers.pop(sid)
+            elif session is not newest:
+                return session
+            else:  # the last is the first: there are no others
+                break
+        return next(each for each in self._joined.values() if each is not newest)
+
+    def _wake(self, sid: str) -> None:
+        found = self._strangers.pop(sid, None) or self._joined.pop(sid, None)
+        if found is not None:
+            self._bytes -= found.weight
+
+
+def weight(environ: Mapping[str, Any]) -> int:
+    """Bytes that a session has, roughly, by what is kept of its first request."""
+    kept = sum(len(value) for value in environ.values() if isinstance(value, str))
+    return SESSION_BYTES + kept

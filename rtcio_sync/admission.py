@@ -22,6 +22,7 @@ from .metrics import Counters
 from .options import Limits
 from .origins import same_site
 from .requests import Refused, bad
+from .seats import Seats
 
 if TYPE_CHECKING:
     from .heartbeat import Heartbeat
@@ -31,6 +32,7 @@ __all__ = ["Admission"]
 log = logging.getLogger(__name__)
 
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
+RESTING_AT_LEAST = 1_000  # polling sessions that may be between two polls, whatever the capacity
 
 
 class Admission(engineio.Server):
@@ -44,6 +46,7 @@ class Admission(engineio.Server):
         limits: Limits,
         counters: Counters,
         max_connections: int | None = None,
+        max_polling_sessions: int | None = None,
         trusted_proxies: int = 0,
         **options: Any,
     ) -> None:
@@ -51,6 +54,8 @@ class Admission(engineio.Server):
         self.limits = limits
         self.counters = counters
         self.max_connections = max_connections
+        self.max_polling_sessions = max_polling_sessions
+        self.seats = Seats(self._evict)
         self.trusted_proxies = trusted_proxies
         self.addresses = Addresses(limits.connects_per_minute_per_ip, limits.sockets_per_ip)
         rule = self.cors_allowed_origins
@@ -157,6 +162,39 @@ class Admission(engineio.Server):
             soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             self.max_connections = max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
         return self.max_connections
+
+    def forget(self, socket: Any) -> None:
+        """The session is over, and its client has heard all that it will. # hub or greenlet"""
+        self.sockets.pop(socket.sid, None)
+        self.seats.forget(socket)
+
+    def rests(self, socket: Any) -> None:
+        """The session has a descriptor less than before. # hub or greenlet"""
+        if self.sockets.get(socket.sid) is socket:
+            self.seats.give(socket, self._resting_bound())
+        else:
+            self.seats.forget(socket)
+
+    def _evict(self, socket: Any) -> None:
+        socket.fail("idle-session", "transport close")
+        self.forget(socket)
+
+    def _resting_bound(self) -> int:
+        """Polling sessions that may hold no descriptor, between two polls."""
+        if self.max_polling_sessions is None:
+            self.max_polling_sessions = max(RESTING_AT_LEAST, self._capacity())
+        return self.max_polling_sessions
+
+    def _full(self) -> Refused:
+        self.counters.closed["over-capacity"] += 1
+        return Refused("503 SERVICE UNAVAILABLE", 3, "Too many connections")
+
+    def _may_hold_more(self) -> None:
+        """Raises `Refused` when no session may open another poll or WebSocket."""
+        # Those that were let in may go a little over the number: while they are between two polls,
+        # others take the descriptors.
+        if self.seats.taken >= self._capacity() + RESERVED_DESCRIPTORS // 2:
+            raise self._full()
 
     def _count_address(self, socket: Any, environ: dict[str, Any]) -> None:
         if not self.addresses.counting:

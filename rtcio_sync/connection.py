@@ -113,7 +113,7 @@ class Connection(Outgoing):
     def __init__(
         self,
         sock: Any,
-        owner: Owner,
+        owner: Owner | None,
         *,
         max_size: int,
         max_buffered: int | None,
@@ -121,7 +121,7 @@ class Connection(Outgoing):
     ) -> None:
         sock.settimeout(0.0)
         super().__init__(sock, _turn_of(get_hub()), max_buffered)
-        self._owner: Owner | None = owner
+        self._owner = owner
         self._parser = Parser(max_size)
         if unread:
             self._parser.feed(unread)

@@ -6,9 +6,8 @@ Replaced of python-engineio's private names, each asserted in ``tests/test_upstr
 * ``Server._get_socket``: a session that has a last word to say is not forgotten when it is looked
   up.
 
-Used as they are: ``Server._ok`` (which the Admin UI's instrumentation replaces), ``_gzip``,
-``_deflate``, ``_cors_headers``, ``_generate_sid_cookie``, ``_trigger_event``, and the drivers
-``threading._async`` and ``_websocket_wsgi.SimpleWebSocketWSGI``.
+Used as they are: ``Server._ok`` (which the Admin UI's instrumentation replaces),
+``_trigger_event``, and the driver ``threading._async``.
 
 ``handle_request`` is written anew: upstream's names its ``Socket`` class in place, answers 200 to
 requests that it lost, and misses what the Engine.IO v4 conformance suite asks for.
@@ -17,7 +16,6 @@ requests that it lost, and misses what the Engine.IO v4 conformance suite asks f
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -27,18 +25,14 @@ import gevent
 import gevent.event
 import gevent.selectors
 from engineio import exceptions, packet
-from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers import threading as threads
-from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
 from . import takeover
-from .admission import Admission
-from .answer import InOnePiece
+from .answers import Answers
 from .engine_packets import Packet
 from .engine_socket import APART, Socket, State
 from .errors import ProtocolError
 from .events import upstream_reason
-from .handshake import HandshakeError, handshake
 from .heartbeat import Heartbeat
 from .hub_thread import HubThread, any_thread
 from .limits import client_address
@@ -48,13 +42,13 @@ from .options import Limits
 from .requests import (
     Refused,
     bad,
-    closes_unsaid,
     jsonp_index,
     packets_of,
     query_of,
     read_body,
     slim,
 )
+from .seats import weight
 
 __all__ = ["Server"]
 
@@ -68,7 +62,7 @@ FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
 BARE = Limits(connect_timeout=None)
 
 
-class Server(Admission):
+class Server(Answers):
     """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub.
 
     It may be used by itself, as python-engineio's is: ``limits`` says what one client may cost,
@@ -170,7 +164,7 @@ class Server(Admission):
         self.heartbeat.stop()
 
     @any_thread
-    def close_all(self, code: int = 1001) -> None:
+    def close_all(self) -> None:
         """Closes every connection so that its client comes back. # hub or greenlet"""
         self.stopping = True
         for socket in list(self.sockets.values()):
@@ -188,14 +182,7 @@ class Server(Admission):
         try:
             answer = self._answer(environ, start_response)
         except Refused as refused:
-            address = client_address(environ, self.trusted_proxies)
-            known: dict[str, Any] = {"address": address, "origin": environ.get("HTTP_ORIGIN")}
-            tell(log, "a request was refused: %(rtcio_reason)s", reason=str(refused), **known)
-            answer = {
-                "status": refused.status,
-                "headers": refused.headers,
-                "response": json.dumps(refused.body, separators=(",", ":")).encode(),
-            }
+            answer = self._refusal(refused, environ, start_response)
         if not isinstance(answer, dict):
             return answer  # type: ignore[no-any-return]
         response: Iterable[bytes] = self._write(answer, environ, start_response)
@@ -241,7 +228,7 @@ class Server(Admission):
         if transport != "polling" or socket.state in (State.OPENING, State.WEBSOCKET):
             raise bad(3)
         if method == "GET":
-            return self._poll(socket, jsonp_index(query))
+            return self._poll(socket, environ, jsonp_index(query))
         if method == "POST":
             return self._post(socket, environ)
         raise bad(3)
@@ -250,12 +237,8 @@ class Server(Admission):
         self, environ: dict[str, Any], start_response: Any, transport: str, jsonp: int | None
     ) -> Any:
         """Engine.IO v4, "Handshake"."""
-        # Behind gevent-websocket the 101 is out, and a socket.io-client whose WebSocket ends before
-        # OPEN comes back after its own time-out only: it is let in, and sent on as all others are.
-        sent_on = self.stopping and environ.get("wsgi.websocket") is not None
-        if not sent_on and (self.stopping or len(self.sockets) >= self._capacity()):
-            self.counters.closed["over-capacity"] += 1
-            raise Refused("503 SERVICE UNAVAILABLE", 3, "Too many connections")
+        if self.stopping or self.seats.taken >= self._capacity():
+            raise self._full()
         seat = None
         headers: list[tuple[str, str]] = []
         if transport == "websocket":
@@ -268,22 +251,23 @@ class Server(Admission):
         address = client_address(kept, 0)
         tell(log, _OPENED, connection=sid, address=address, transport=transport)
         self.sockets[sid] = socket
+        self.seats.take(socket)
         try:
             socket.send(Packet(packet.OPEN, self._opening(sid, transport)))
             verdict = self._trigger_event("connect", sid, kept, run_async=False)
             if verdict is not None and verdict is not True:
                 raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
             if transport == "websocket":
-                answer = self._ride(socket, seat, headers, environ, start_response)
-                if sent_on:
-                    socket.send_on()
-                return answer
+                return self._ride(socket, seat, headers, environ, start_response)
+            socket.weight = weight(kept)
             socket.state = State.POLLING
             self.heartbeat.begin(socket)
-            return self._ok(socket.poll(), headers=self._sid_cookie(sid), jsonp_index=jsonp)
+            packets = socket.poll()
+            self.rests(socket)
+            return self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
         except BaseException:
             # A reset between the handshake and the take-over must not leave a session behind.
-            self.sockets.pop(sid, None)
+            self.forget(socket)
             socket.close(abort=True, reason="transport error")
             raise
 
@@ -311,12 +295,6 @@ class Server(Admission):
             and (self.async_mode == "gevent" or self._async["websocket"] is not None)
         )
 
-    def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
-        try:
-            return handshake(environ)
-        except HandshakeError as error:
-            raise Refused(error.status, 3, "Bad request", error.headers) from error
-
     def _ride(
         self, socket: Socket, seat: Any, headers: Any, environ: dict[str, Any], start_response: Any
     ) -> Any:
@@ -338,29 +316,21 @@ class Server(Admission):
         socket.open_wire(wire)
         return seat.leave()
 
-    def _driver(self, ride: Callable[[Any], Any]) -> Any:
-        # python-engineio's gevent driver insists on gevent-websocket's server once that package is
-        # installed, and fails under every other.
-        if self.async_mode == "gevent":
-            return SimpleWebSocketWSGI(
-                ride,
-                self,
-                thread_class=gevent_driver.Thread,
-                event_class=gevent.event.Event,
-                selector_class=gevent.selectors.DefaultSelector,
-                max_message_size=self.max_http_buffer_size,
-            )
-        return self._async["websocket"](ride, self)
-
     def _upgrade(self, socket: Socket, environ: dict[str, Any], start_response: Any) -> Any:
-        if socket.state is not State.POLLING or socket.wire is not None or not self.allow_upgrades:
+        if socket.closed or not self.allow_upgrades:
             raise bad(3)
         headers = self._handshake(environ)
+        if socket.state is not State.POLLING or socket.wire is not None:
+            # It has a WebSocket (Engine.IO v4, "Upgrade"): 101, then the end of the second.
+            self.counters.closed["second-websocket"] += 1
+            return self._turn_away(environ, start_response, headers)
+        self._may_hold_more()
         return self._ride(socket, takeover.find(environ), headers, environ, start_response)
 
-    def _poll(self, socket: Socket, jsonp: int | None) -> Any:
+    def _poll(self, socket: Socket, environ: dict[str, Any], jsonp: int | None) -> Any:
+        self._may_hold_more()
         try:
-            return self._ok(socket.poll(), jsonp_index=jsonp)
+            return self._ok(socket.poll(lambda: takeover.line(environ)), jsonp_index=jsonp)
         except exceptions.EngineIOError:
             raise bad(3) from None
 
@@ -402,28 +372,3 @@ class Server(Admission):
         if self.async_mode == "threading":
             return contextlib.nullcontext()
         return gevent.Timeout(self.limits.handshake_timeout, ProtocolError("slow"))
-
-    def _write(self, answer: dict[str, Any], environ: dict[str, Any], start_response: Any) -> Any:
-        body, headers = answer["response"], answer["headers"]
-        if self.http_compression and len(body) >= self.compression_threshold:
-            wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",")
-            for encoding in (each.split(";")[0].strip() for each in wanted):
-                if encoding in self.compression_methods:
-                    body = getattr(self, f"_{encoding}")(body)
-                    headers = [*headers, ("Content-Encoding", encoding)]
-                    break
-        headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
-        if closes_unsaid(environ):
-            headers.append(("Connection", "close"))
-        start_response(answer["status"], headers)
-        if answer["status"].startswith("2"):
-            return [body]
-        line = takeover.line(environ)
-        return [body] if line is None else InOnePiece(body, line)
-
-    def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
-        if not self.cookie:
-            return None
-        plain = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
-        attributes = self.cookie if isinstance(self.cookie, dict) else plain
-        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]

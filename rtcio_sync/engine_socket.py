@@ -17,6 +17,7 @@ import enum
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engineio import exceptions, packet, socket
@@ -24,6 +25,7 @@ from engineio import exceptions, packet, socket
 from .connection import Connection
 from .engine_packets import Packet, frame_of, packet_of, size_of
 from .events import CLIENT_CLOSE, PAGE_LEFT
+from .hangup import HangUp
 from .inbox import INBOX_BYTES, Inbox, Wire
 from .logs import tell
 from .upstream_wire import UpstreamWire, frames_of
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
 
-NOOP_DELAY = 0.1  # seconds that a poll waits during an upgrade, so that polls do not spin
+NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
 
 
 # Seconds between two messages that a client must be able to tell apart: whoever waits for one
@@ -59,6 +61,14 @@ class State(enum.Enum):
 
 class Socket(Inbox, socket.Socket):
     """An Engine.IO socket on python-engineio's interface, without its greenlets and its queue."""
+
+    #: Descriptors that it holds, and the bytes that it counts for while it holds none (`seats`).
+    held = 0
+    weight = 0
+    #: Whether one of the descriptors is the wire's.
+    wired = False
+    #: When the upgrade began: `time.monotonic`.
+    probed_at = 0.0
 
     # Not python-engineio's: it makes a queue and a session for each connection, and this class
     # needs neither while a WebSocket is idle.
@@ -196,8 +206,11 @@ class Socket(Inbox, socket.Socket):
             self.outbox_bytes = 0
         return taken
 
-    def poll(self) -> list[Any]:
+    def poll(self, line: Callable[[], Any] | None = None) -> list[Any]:
         """Blocks until there are packets for a polling client. # greenlet
+
+        ``line``: gives the connection of the request, if it is known; when its client hangs up
+        while the poll waits, that is the end of the session.
 
         Raises python-engineio's `EngineIOError` for a second poll at the same time, which ends
         the session: the answer to the first is a CLOSE packet (Engine.IO v4, "HTTP
@@ -207,12 +220,10 @@ class Socket(Inbox, socket.Socket):
             self.close(reason="transport error")
             raise exceptions.EngineIOError
         self.polling = True
+        if self.state is not State.CLOSED:
+            self.server.seats.take(self)
         try:
-            upgrading = self.state is State.UPGRADING
-            self._wait(self.state, NOOP_DELAY if upgrading else self.server.patience)
-            if self.state is not State.CLOSED and (upgrading or self.state is not State.POLLING):
-                return [Packet(packet.NOOP)]  # what waits goes by the WebSocket, after UPGRADE
-            packets = self._take()
+            packets = self._answer_of_poll(line)
             if not packets:
                 self.close(reason="transport error", abort=True)
                 raise exceptions.QueueEmpty
@@ -220,7 +231,35 @@ class Socket(Inbox, socket.Socket):
         finally:
             self.polling = False
             if self.state is State.CLOSED:
-                self.server.sockets.pop(self.sid, None)
+                self.server.forget(self)
+            else:
+                self.server.rests(self)
+
+    def _answer_of_poll(self, line: Callable[[], Any] | None) -> list[Any]:
+        until = time.monotonic() + self.server.patience
+        watch: HangUp | None = None
+        try:
+            while True:
+                state = self.state
+                if state is State.WEBSOCKET:
+                    return [Packet(packet.NOOP)]  # what waits has gone there
+                left = until - time.monotonic()
+                if self.outbox or state is State.CLOSED or left <= 0:
+                    return self._take()
+                if watch is None and line is not None and (found := line()) is not None:
+                    watch = HangUp(found, self._hung_up)
+                if state is not State.UPGRADING:
+                    self._wait(state, left)
+                else:
+                    self._wait(state, NOOP_EVERY - (time.monotonic() - self.probed_at) % NOOP_EVERY)
+                    if not self.outbox and self.state is State.UPGRADING:
+                        return [Packet(packet.NOOP)]
+        finally:
+            if watch is not None:
+                watch.stop()
+
+    def _hung_up(self) -> None:
+        self.close(abort=True, reason="transport close")
 
     # -- from the client -------------------------------------------------------------------------
 
@@ -257,6 +296,9 @@ class Socket(Inbox, socket.Socket):
     def open_wire(self, wire: Wire) -> None:
         """A WebSocket: the transport from now on, or a probe that wants to be. # greenlet"""
         self.wire = wire
+        if self.state is not State.OPENING or not self.held:  # else it counts since the request
+            self.server.seats.take(self)
+        self.wired = True
         if self.state is State.OPENING:
             self._ride(wire)
         elif self.server.limits.handshake_timeout is not None:
@@ -285,6 +327,7 @@ class Socket(Inbox, socket.Socket):
         assert wire is not None
         if self.state is State.POLLING and payload == b"2probe":
             self.state = State.UPGRADING
+            self.probed_at = time.monotonic()
             wire.send(frame_text(b"3probe"))
             self._wake()
         elif self.state is State.UPGRADING and payload == b"5":
@@ -296,18 +339,28 @@ class Socket(Inbox, socket.Socket):
     def _give_up(self, wire: Wire) -> None:
         if self.wire is wire and self.state in (State.POLLING, State.UPGRADING):
             self._probe_ended()
+            self._wire_ended()
             wire.close(1002)
             wire.disown()  # its end must not be taken for that of the next probe
+
+    def _wire_ended(self) -> None:
+        if self.wired:
+            self.wired = False
+            self.server.rests(self)
 
     def _probe_ended(self) -> None:
         self.wire = None
         if self.state is State.UPGRADING:
             self.state = State.POLLING
+            self._wake()  # a poll that is open waits on, without NOOPs
 
     def connection_lost(self, code: int | None, error: bool) -> None:
         """The WebSocket is gone. # hub, once"""
         if self.state in (State.POLLING, State.UPGRADING):
             self._probe_ended()
+            self._wire_ended()
+        elif self.state is State.CLOSED:
+            self._wire_ended()
         elif self.wire is not None and self.wire.overflowed:
             self.fail("slow-reader", "transport error")
         elif code == GOING_AWAY:
@@ -364,7 +417,7 @@ class Socket(Inbox, socket.Socket):
         if was is not State.WEBSOCKET:
             self._last_word(None if abort else farewell)
         if not self.outbox or self.polling:
-            self.server.sockets.pop(self.sid, None)
+            self.server.forget(self)
         self.server.lost(self, reason or "server namespace disconnect")
 
     def _last_word(self, farewell: int | None) -> None:
@@ -374,7 +427,5 @@ class Socket(Inbox, socket.Socket):
             self.outbox.append(Packet(farewell))
         if self.outbox:
             # Nobody may come for it: the session then goes when a client would be given up.
-            self.server.heartbeat.later(
-                self.server.ping_timeout, self.server.sockets.pop, self.sid, None
-            )
+            self.server.heartbeat.later(self.server.ping_timeout, self.server.forget, self)
         self._wake()

@@ -42,7 +42,7 @@ class HangUp:
         self._fd = line.fileno()
         self._loop = get_hub().loop
         self._timer: Any = None
-        self._reader = self._loop.io(self._fd, READ)
+        self._reader: Any = self._loop.io(self._fd, READ)
         self._reader.start(self._readable)
 
     def stop(self) -> None:  # hub or greenlet

@@ -175,6 +175,9 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "max_connections": _count(
         "give 1 or more, or None for the descriptor limit", above=0, none=True
     ),
+    "max_polling_sessions": _count(
+        "give 1 or more, or None for as many as max_connections", above=0, none=True
+    ),
     "trusted_proxies": _count("give the number of proxies in front of the server"),
     "client_manager": _client_manager,
     "logger": _logger,
@@ -216,4 +219,10 @@ def mended(name: str, value: Any) -> Any:
     return whole(value) if name in _COUNTS else value
 
 
-_COUNTS = {"max_connections", "trusted_proxies", "max_http_buffer_size", "compression_threshold"}
+_COUNTS = {
+    "max_connections",
+    "max_polling_sessions",
+    "trusted_proxies",
+    "max_http_buffer_size",
+    "compression_threshold",
+}

@@ -136,9 +136,15 @@ class Options:
     drain_seconds: float = 1
     #: What one client may cost. `None`: nothing that `Limits` holds is limited.
     limits: Limits = Limits()
-    #: Open connections of this process; over it, new ones are answered 503. `None`: what the
+    #: Connections of this process that are open, by the descriptors that they take: WebSockets, and
+    #: polls that wait for their answer. Over it, new clients are answered 503. `None`: what the
     #: descriptor limit of the process allows, less a reserve for the app's own files.
     max_connections: int | None = None
+    #: Polling sessions that have no descriptor at the moment, because they are between two polls.
+    #: Over it the one that has been so for the longest is closed (counted as "idle-session"), those
+    #: in no namespace first. All together they may also have 32 MB of request headers and
+    #: book-keeping. `None`: as many as ``max_connections``, and 1,000 at least.
+    max_polling_sessions: int | None = None
     #: Proxies in front of the server that each append to ``X-Forwarded-For``: a client's address is
     #: then the entry that the outermost of them wrote. 0: the header is not looked at; the address
     #: is the peer's, or what werkzeug's ProxyFix made of it.

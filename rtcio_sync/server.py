@@ -126,6 +126,7 @@ class Server(Handling):
             "limits": chosen.limits,
             "counters": self.counters,
             "max_connections": chosen.max_connections,
+            "max_polling_sessions": chosen.max_polling_sessions,
             "trusted_proxies": chosen.trusted_proxies,
             "monitor_clients": chosen.monitor_clients,
             "adaptable": chosen.async_mode is None,

@@ -65,12 +65,14 @@ class Seat:
         self,
         start_response: Callable[..., Any],
         headers: list[tuple[str, str]],
-        owner: Owner,
+        owner: Owner | None,
         *,
         max_size: int,
         max_buffered: int | None,
     ) -> Connection:
         """Answer the handshake with `headers` and take the socket. The connection is not started.
+
+        `owner`: None for one that is only to be closed.
 
         Raises ConnectionResetError when the client has gone: let it pass to the server, which
         expects it.

@@ -18,7 +18,7 @@ from gevent.event import Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtcio_sync import Limits, ProtocolError, Server
+from rtcio_sync import Limits, ProtocolError, Server, seats
 from rtcio_sync.engine_packets import Packet
 from rtcio_sync.engine_socket import State
 from rtcio_sync.heartbeat import Heartbeat
@@ -108,13 +108,87 @@ def test_only_the_transports_that_are_allowed_are_known() -> None:
 
 def test_there_are_no_more_connections_than_allowed() -> None:
     server = Server(max_connections=2)
-    first = Polling(server)
-    Polling(server)
+    first = WebSocket(server).join()
+    second = Polling(server).join()
+    open_poll = gevent.spawn(second.poll)
+    settle()
     assert ask(server)[0] == 503
     assert dict(server.counters.closed) == {"over-capacity": 1}
+    server.emit("news", to=second.sid)
+    open_poll.get(timeout=10)
+    assert ask(server)[0] == 200, "between two polls there is no connection"
+    open_poll = gevent.spawn(second.poll)
+    settle()
+    assert ask(server)[0] == 503
     first.close()
-    first.poll()
+    until(lambda: first.link is None)
     assert ask(server)[0] == 200
+    server.emit("news", to=second.sid)
+    open_poll.get(timeout=10)
+
+
+def test_sessions_that_hold_no_connection_take_no_websockets_place() -> None:
+    server = Server(max_connections=2)
+    for _ in range(20):
+        Polling(server)
+    sockets = [WebSocket(server).join() for _ in range(2)]
+    assert ask(server)[0] == 503
+    assert all(each.link is not None for each in sockets)
+
+
+def test_of_too_many_sessions_without_a_connection_the_oldest_in_no_namespace_goes_first() -> None:
+    server = Server(max_polling_sessions=3)
+    joined = Polling(server).join()
+    strangers = [Polling(server) for _ in range(4)]
+    assert [each.link is not None for each in strangers] == [False, False, True, True]
+    assert joined.link is not None
+    assert server.counters.closed["idle-session"] == 2
+    newcomer = Polling(server).join()
+    assert [each.link is not None for each in strangers[2:]] == [False, True]
+    others = [Polling(server).join() for _ in range(2)]
+    assert [joined.link, strangers[3].link] == [None, None], "then the oldest of all"
+    assert all(each.link is not None for each in (newcomer, *others))
+
+
+def test_a_session_that_polls_is_not_among_those_without_a_connection() -> None:
+    server = Server(max_polling_sessions=1)
+    polling = Polling(server).join()
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    for _ in range(5):
+        Polling(server).join()
+    server.emit("news", to=polling.sid)
+    assert open_poll.get(timeout=10) == (200, ['42["news"]'])
+
+
+def test_many_header_fields_count_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seats, "RESTING_BYTES", 200_000)
+    server = Server()
+    for _ in range(10):
+        ask(server, headers={"x-ballast": "x" * 50_000})
+    assert len(server.eio.sockets) == 3
+
+
+def test_whatever_ends_a_session_gives_back_what_it_held() -> None:
+    server = Server()
+    polling, socket, moved = Polling(server).join(), WebSocket(server).join(), Polling(server)
+    probe = WebSocket(server, moved)
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    assert server.eio.seats.taken == 3
+    probe.say("4nonsense")
+    until(lambda: server.eio.seats.taken == 2)
+    probe = WebSocket(server, moved)
+    probe.say("2probe")
+    probe.say("5")
+    until(lambda: moved.link.state is State.WEBSOCKET)
+    assert (server.eio.seats.taken, server.eio.seats.resting) == (3, 0)
+    socket.close()
+    probe.close()
+    polling.close()
+    open_poll.get(timeout=10)
+    until(lambda: not server.eio.sockets)
+    assert (server.eio.seats.taken, server.eio.seats.resting) == (0, 0)
 
 
 def test_without_a_number_the_descriptors_of_the_process_bound_them() -> None:
@@ -592,10 +666,13 @@ def test_a_polling_client_moves_to_a_websocket_and_loses_nothing() -> None:
     settle()
     socket.say("2probe")
     assert socket.frame() == (1, b"3probe")
+    assert not open_poll.ready(), "the NOOP comes 100 ms after the probe"
     assert open_poll.get(timeout=10) == (200, ["6"])
     assert socket.link.state is State.UPGRADING
+    assert polling.poll() == (200, ["6"]), "and again, until UPGRADE"
+    server.emit("before", to=polling.sid)
+    assert polling.poll() == (200, ['42["before"]'])
     server.emit("during", to=polling.sid)
-    assert polling.poll() == (200, ["6"])
     socket.say("5")
     assert socket.frame() == (1, b'42["during"]')
     server.emit("after", to=polling.sid)
@@ -630,6 +707,21 @@ def test_a_probe_that_closes_leaves_the_client_on_polling() -> None:
     until(lambda: polling.link.wire is None)
     server.emit("news", to=polling.sid)
     assert polling.next() == '2["news"]'
+
+
+def test_a_poll_that_waits_when_a_probe_fails_waits_on() -> None:
+    server = Server()
+    polling = Polling(server).join()
+    socket = WebSocket(server, polling)
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    socket.say("2probe")
+    assert socket.frame() == (1, b"3probe")
+    socket.close()
+    until(lambda: polling.link.wire is None)
+    gevent.sleep(0.15)
+    server.emit("news", to=polling.sid)
+    assert open_poll.get(timeout=10) == (200, ['42["news"]'])
 
 
 def test_a_probe_that_says_nothing_is_given_up() -> None:

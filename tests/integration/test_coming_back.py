@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -167,4 +166,3 @@ def test_every_client_comes_back_to_a_worker_that_was_replaced(
         server.process.send_signal(signal.SIGHUP)
         all_back(clients)
         assert "Traceback" not in server.log()
-

@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from tests.integration.exchange import (
@@ -47,7 +46,7 @@ PING_INTERVAL, PING_TIMEOUT = 0.3, 0.2
 MAX_PAYLOAD = 1_000_000
 
 
-@pytest.fixture(scope="module", params=["listen", "gunicorn-gevent"])
+@pytest.fixture(scope="module", params=["listen", "pywsgi", "gunicorn-gevent"])
 def calm_server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with running(request.param, "protocol", max_http_buffer_size=MAX_PAYLOAD) as server:
         yield server
@@ -570,7 +569,10 @@ def test_a_session_upgrades_and_nothing_is_said_that_is_not_needed(calm: Endpoin
         assert websocket.recv(DEADLINE) == "4hello"
 
 
-def test_a_poll_that_waits_is_ended_by_the_probe(calm: Endpoint) -> None:
+def test_a_poll_that_waits_is_ended_100_ms_after_the_probe_and_each_after_it(
+    calm: Endpoint,
+) -> None:
+    """As in Node; the protocol's page has a NOOP "to cleanly close the polling"."""
     session = Session(calm)
     with ThreadPoolExecutor() as pool:
         poll = pool.submit(session.poll)
@@ -578,10 +580,25 @@ def test_a_poll_that_waits_is_ended_by_the_probe(calm: Endpoint) -> None:
         with session.probe() as websocket:
             websocket.send("2probe")
             assert websocket.recv(DEADLINE) == "3probe"
+            began = time.monotonic()
             assert poll.result(DEADLINE).body == "6"
+            assert time.monotonic() - began > 0.05
+            assert session.poll().body == "6"
+            assert time.monotonic() - began > 0.15
             websocket.send("5")
             websocket.send("4hello")
             assert websocket.recv(DEADLINE) == "4hello"
+
+
+def test_a_poll_that_waits_at_the_end_of_the_upgrade_is_answered_with_one_noop(
+    calm: Endpoint,
+) -> None:
+    session = Session(calm)
+    with ThreadPoolExecutor() as pool:
+        poll = pool.submit(session.poll)
+        time.sleep(0.2)
+        with session.upgrade():
+            assert poll.result(DEADLINE).body == "6"
 
 
 def test_messages_sent_during_the_upgrade_arrive_after_it_in_order(calm: Endpoint) -> None:
@@ -657,26 +674,46 @@ def test_http_requests_are_refused_as_soon_as_the_upgrade_is_sent(calm: Endpoint
         assert [websocket.recv(DEADLINE), websocket.recv(DEADLINE)] == ["3probe", "4hello"]
 
 
-def test_a_second_websocket_of_an_upgraded_session_is_refused(calm: Endpoint) -> None:
+def assert_closed(websocket: ClientConnection) -> None:
+    """Accepted, and closed at once."""
+    with websocket:
+        assert until_closed(websocket) == ([], 1000)
+
+
+def test_a_second_websocket_of_an_upgraded_session_is_closed(calm: Endpoint) -> None:
     session = Session(calm)
     with session.upgrade() as websocket:
         websocket.send("4one")
         assert websocket.recv(DEADLINE) == "4one"
-        with pytest.raises(InvalidStatus) as refused:
-            session.probe()
-        assert refused.value.response.status_code == 400
+        assert_closed(session.probe())
         websocket.send("4two")
         assert websocket.recv(DEADLINE) == "4two"
 
 
-def test_a_second_probe_at_the_same_time_is_refused(calm: Endpoint) -> None:
+def test_a_second_websocket_of_a_direct_one_is_closed(calm: Endpoint) -> None:
+    with calm.websocket() as websocket:
+        sid = json.loads(str(websocket.recv(DEADLINE))[1:])["sid"]
+        assert_closed(calm.websocket(f"{WEBSOCKET}&sid={sid}"))
+        websocket.send("4hello")
+        assert websocket.recv(DEADLINE) == "4hello"
+
+
+def test_a_second_probe_at_the_same_time_is_closed(calm: Endpoint) -> None:
     session = Session(calm)
     with session.probe() as websocket:
-        with pytest.raises(InvalidStatus) as refused:
-            session.probe()
-        assert refused.value.response.status_code == 400
+        assert_closed(session.probe())
         websocket.send("2probe")
         assert websocket.recv(DEADLINE) == "3probe"
+        assert_closed(session.probe())
+        websocket.send("5")
+        websocket.send("4hello")
+        assert websocket.recv(DEADLINE) == "4hello"
+
+
+def test_a_second_websocket_that_is_none_is_refused(calm: Endpoint) -> None:
+    with calm.websocket() as websocket:
+        sid = json.loads(str(websocket.recv(DEADLINE))[1:])["sid"]
+        assert_refused(calm, "GET", f"{WEBSOCKET}&sid={sid}", code=3)
 
 
 def test_the_sid_of_a_direct_websocket_is_refused_on_polling(calm: Endpoint) -> None:

@@ -1,0 +1,146 @@
+"""How the Engine.IO endpoint answers: on HTTP, and on a WebSocket that is accepted and closed.
+
+Used as they are of python-engineio's private names: ``Server._gzip``, ``_deflate``,
+``_cors_headers``, ``_generate_sid_cookie`` and ``_websocket_wsgi.SimpleWebSocketWSGI``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any
+
+import gevent.event
+import gevent.selectors
+from engineio.async_drivers import gevent as gevent_driver
+from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
+
+from . import takeover
+from .admission import Admission
+from .handshake import HandshakeError, handshake
+from .limits import client_address
+from .logs import tell
+from .requests import Refused, closes_unsaid
+from .websocket import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
+
+__all__ = ["Answers"]
+
+log = logging.getLogger(__name__)
+
+#: Linux alone has it.
+_CORK = getattr(socket, "TCP_CORK", None)
+
+
+class Answers(Admission):
+    """The part of the Engine.IO server that words its answers. # greenlet"""
+
+    async_mode: str
+    _async: Any
+
+    def _refusal(self, refused: Refused, environ: dict[str, Any], start_response: Any) -> Any:
+        address = client_address(environ, self.trusted_proxies)
+        known: dict[str, Any] = {"address": address, "origin": environ.get("HTTP_ORIGIN")}
+        tell(log, "a request was refused: %(rtcio_reason)s", reason=str(refused), **known)
+        body = json.dumps(refused.body, separators=(",", ":")).encode()
+        if environ.get("wsgi.websocket") is None:
+            return {"status": refused.status, "headers": refused.headers, "response": body}
+        # Behind gevent-websocket the 101 is out. A socket.io-client whose WebSocket ends before
+        # OPEN notices nothing for 20 seconds; a packet of a type that does not exist is an error to
+        # it, as any packet but OPEN is to python-engineio's clients, and they come back in time.
+        busy = refused.status.startswith(("429", "503"))
+        code = TRY_AGAIN_LATER if busy else POLICY_VIOLATION
+        return self._turn_away(environ, start_response, [], b"9" + body, code)
+
+    def _turn_away(
+        self,
+        environ: dict[str, Any],
+        start_response: Any,
+        headers: list[tuple[str, str]],
+        message: bytes | None = None,
+        code: int = NORMAL,
+    ) -> Any:
+        """Accepts a WebSocket, says ``message`` and closes it."""
+        seat = takeover.find(environ)
+        if seat is None:
+            return self._driver(lambda ws: ws.close())(environ, start_response)
+        wire = seat.open(start_response, headers, None, max_size=4096, max_buffered=None)
+        if message is not None:
+            wire.send(frame_text(message))
+        wire.close(code)
+        return seat.leave()
+
+    def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        try:
+            return handshake(environ)
+        except HandshakeError as error:
+            raise Refused(error.status, 3, "Bad request", error.headers) from error
+
+    def _driver(self, ride: Callable[[Any], Any]) -> Any:
+        # python-engineio's gevent driver insists on gevent-websocket's server once that package is
+        # installed, and fails under every other.
+        if self.async_mode == "gevent":
+            return SimpleWebSocketWSGI(
+                ride,
+                self,
+                thread_class=gevent_driver.Thread,
+                event_class=gevent.event.Event,
+                selector_class=gevent.selectors.DefaultSelector,
+                max_message_size=self.max_http_buffer_size,
+            )
+        return self._async["websocket"](ride, self)
+
+    def _write(self, answer: dict[str, Any], environ: dict[str, Any], start_response: Any) -> Any:
+        body, headers = answer["response"], answer["headers"]
+        if self.http_compression and len(body) >= self.compression_threshold:
+            wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",")
+            for encoding in (each.split(";")[0].strip() for each in wanted):
+                if encoding in self.compression_methods:
+                    body = getattr(self, f"_{encoding}")(body)
+                    headers = [*headers, ("Content-Encoding", encoding)]
+                    break
+        headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
+        if closes_unsaid(environ):
+            headers.append(("Connection", "close"))
+        start_response(answer["status"], headers)
+        if environ["REQUEST_METHOD"] == "HEAD":  # RFC 9110 9.3.2: GET's head, no body
+            return []
+        if answer["status"].startswith("2"):
+            return [body]
+        line = takeover.line(environ)
+        return [body] if line is None else _InOnePiece(body, line)
+
+    def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
+        if not self.cookie:
+            return None
+        plain = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
+        attributes = self.cookie if isinstance(self.cookie, dict) else plain
+        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
+
+
+class _InOnePiece:
+    """A body that reaches the client together with its head.
+
+    gunicorn and pywsgi write the two one after the other. Of a refusal, aiohttp takes the head for
+    the answer and has closed the connection before the body comes, on which python-engineio's
+    `AsyncClient` ends with an error of aiohttp's that it does not expect: it never reconnects.
+    """
+
+    def __init__(self, body: bytes, line: Any) -> None:
+        self._body = body
+        self._line = line
+        self._cork(1)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body
+
+    def close(self) -> None:
+        """The server has written all of it (PEP 3333)."""
+        self._cork(0)
+
+    def _cork(self, on: int) -> None:
+        if _CORK is not None:
+            with suppress(OSError):  # a Unix socket, or one that is closed by now
+                self._line.setsockopt(socket.IPPROTO_TCP, _CORK, on)

@@ -22,10 +22,11 @@ from typing import Any
 
 from socketio import PubSubManager
 
-from .errors import OptionError
+from .errors import LimitExceeded, OptionError, ProtocolError
 from .hub_thread import HubThread, any_thread
 from .lobby_rooms import LobbyRoom, LobbyRooms, stays
-from .seating import Obstacle, Seating, name_in, object_in, password_in, room_in
+from .members import Member
+from .seating import Name, Obstacle, Seating, name_in, object_in, password_in, room_in
 from .server import Server
 from .sockets import Socket
 
@@ -51,6 +52,10 @@ class Lobby:
     is no limit. ``authorize``: called in place of the method of that name. ``ice_servers``: what
     ``ask-ice`` is answered with, a list of ``RTCIceServer`` objects or a callable that takes the
     socket and makes one (`rtcio_sync.ice_servers`); `None` answers an empty list.
+
+    A seat and the Socket.IO room are one thing: who is not let into the room (it is in
+    `Limits.max_rooms_per_socket` already) gets no seat, and whom the app takes out of the room
+    (``leave_room``, ``close_room``, ``sockets_leave``) has none any more, as after `remove`.
 
     On a server with ``connection_state_recovery``, who loses its connection is gone for the others
     at once, and keeps its seat, its rooms and its media state for as long as it may come back.
@@ -93,16 +98,18 @@ class Lobby:
                 "to the same one"
             )
         self._namespace.on("connection")(self._on_connection)
+        server.manager.on_leave.append(self._on_left)
 
     # -- what an app may override, ask and do ------------------------------------------------------
 
     def authorize(self, socket: Socket, room: str, name: str | None, password: str | None) -> bool:
         """Whether ``socket`` may join ``room``; it may block. Anything false is ``forbidden``.
 
-        Called before a seat is taken, for a room that has one free and whose password was right,
-        and never for a socket that is in it. ``name`` and ``password`` are what the client sent,
-        `None` where it sent none. What it raises goes where all errors of handlers go, and the
-        client is told ``forbidden``. By default everybody may.
+        Called before a seat is taken, for a room that has one free and whose password was right;
+        for a socket that is in it, when it comes with another name. ``name`` and ``password`` are
+        what the client sent, a number as a text, `None` where it sent none. What it raises goes
+        where all errors of handlers go, and the client is told ``forbidden``. By default everybody
+        may.
         """
         if self._authorize is None:
             return True
@@ -191,13 +198,13 @@ class Lobby:
             return
         attempt = _Attempt(room, name_in(fields), self._seating.digest(password), self.max_peers)
         with self._lock:
-            seated = self._seating.sits(room, peer.sid)
-            reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
+            seat = self._seating.holder(room, peer.sid)
+            reason = self._obstacle(peer, attempt)
             if reason is None:
                 peer.attempts[room] = attempt
         # A first look spares `authorize` (a database, maybe) what cannot succeed. It reserves
         # nothing: whoever is not let in must not have kept others out meanwhile.
-        if reason is None and not seated:
+        if reason is None and (seat is None or attempt.name not in (None, seat.name)):
             reason = self._judge(peer, attempt, password)
         if reason is None:
             reason = self._sit(peer, attempt)
@@ -213,9 +220,7 @@ class Lobby:
 
     def _on_media_state(self, peer: _Peer, payload: Any = None) -> None:
         fields = object_in(payload)
-        state = {key: fields[key] for key in ("mic", "cam") if type(fields.get(key)) is bool}
-        if state:
-            self._say(peer, fields.get("roomId"), LobbyRoom.show, state)
+        self._say(peer, fields.get("roomId"), LobbyRoom.show, fields)
 
     def _on_words(self, event: str, peer: _Peer, payload: Any = None) -> None:
         fields = object_in(payload)
@@ -258,6 +263,18 @@ class Lobby:
         for each in appended:
             self._rooms.run(each)
 
+    def _on_left(self, member: Member, room: Any) -> None:
+        """Somebody is no longer in a Socket.IO room, whoever took it out. # hub or greenlet"""
+        if member.namespace != self._namespace.name:
+            return
+        with self._lock:
+            if type(room) is not str or self._rooms.takes_out(room, member.sid):
+                return  # our own: the seat is given back already, or taken anew
+            if not self._seating.vacate(room, member.sid):
+                return
+            appended = self._rooms.append(room, LobbyRoom.depart, member.sid)
+        self._rooms.run(appended)
+
     def _vacate(self, rooms: list[str], sid: str) -> None:  # lock held
         for room in rooms:
             self._seating.vacate(room, sid)
@@ -273,8 +290,9 @@ class Lobby:
 
     def _judge(self, peer: _Peer, attempt: _Attempt, password: str | None) -> str | None:
         allowed = False
+        name = attempt.name if attempt.name is None else str(attempt.name)
         try:
-            allowed = self.authorize(peer.socket, attempt.room, attempt.name, password or None)
+            allowed = self.authorize(peer.socket, attempt.room, name, password or None)
         except BaseException:
             if self._withdraw(peer, attempt):
                 _refuse(peer, Obstacle.FORBIDDEN, {"roomId": attempt.room})
@@ -299,13 +317,45 @@ class Lobby:
         with self._lock:
             if not self._is_current(peer, attempt):
                 return None
-            reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
+            reason = self._obstacle(peer, attempt)
             if reason is not None:
                 return reason
-            self._seating.sit(room, peer.sid, attempt.secret)
-            appended = self._rooms.append(room, LobbyRoom.arrive, peer.socket, attempt.name)
+            before = self._seating.holder(room, peer.sid)
+            if before is not None and attempt.name is None:
+                attempt = before  # joins again, and goes by its name still
+            self._seating.sit(room, peer.sid, attempt.secret, attempt)
+            refuse = partial(self._give_back, peer, attempt)
+            appended = self._rooms.append(room, LobbyRoom.arrive, peer.socket, attempt.name, refuse)
         self._rooms.run(appended)
         return None
+
+    def _obstacle(self, peer: _Peer, attempt: _Attempt) -> str | None:  # lock held
+        """Why a seat may not be taken: the lobby's own rules, and the Socket.IO room's."""
+        room = attempt.room
+        reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
+        if reason is None and not self._seating.sits(room, peer.sid):
+            try:
+                self._server.manager.may_enter(peer.sid, self._namespace.name, room)
+            except ProtocolError as error:
+                return self._counted(peer, error)
+        return reason
+
+    def _counted(self, peer: _Peer, error: Any) -> str:
+        member = self._server.manager.member(peer.sid, self._namespace.name)
+        self._server.relay.drop(error.reason, member, event="join-room")
+        limit = isinstance(error, LimitExceeded)
+        return Obstacle.TOO_MANY_ROOMS if limit else Obstacle.INVALID_ROOM
+
+    def _give_back(self, peer: _Peer, attempt: _Attempt, error: BaseException | None) -> bool:
+        """The seat of one who did not get into the Socket.IO room after all."""
+        with self._lock:
+            if not self._seating.vacate(attempt.room, peer.sid, attempt):
+                return False
+        if error is not None:
+            known = isinstance(error, ProtocolError)
+            reason = self._counted(peer, error) if known else Obstacle.FORBIDDEN
+            _refuse(peer, reason, {"roomId": attempt.room})
+        return True
 
     def _say(self, peer: _Peer, room: Any, step: Callable[..., None], *args: Any) -> None:
         with self._lock:
@@ -332,7 +382,7 @@ class _Peer:
 @dataclass(frozen=True, eq=False)
 class _Attempt:
     room: str
-    name: str | None
+    name: Name | None
     secret: bytes | None
     limit: int | None
 

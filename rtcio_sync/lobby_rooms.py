@@ -18,8 +18,10 @@ from typing import Any
 
 from . import interrupts
 from .broadcast import BroadcastOperator
+from .errors import ProtocolError
 from .events import RtcioEvents
 from .namespaces import Namespace
+from .seating import Name, state_in
 from .sockets import Socket
 
 __all__ = ["LobbyRoom", "LobbyRooms", "stays"]
@@ -45,6 +47,11 @@ class LobbyRooms:
             found = self._rooms[room] = LobbyRoom(room, self._namespace)
         found.steps.append(partial(step, found, *args))
         return found
+
+    def takes_out(self, room: str, sid: str) -> bool:
+        """Whether a step is just now taking ``sid`` out of the Socket.IO room."""
+        found = self._rooms.get(room)
+        return found is not None and found.leaving == sid
 
     def run(self, room: LobbyRoom) -> None:
         """Runs the room's steps until none is left, unless somebody else is at it."""
@@ -76,33 +83,58 @@ class LobbyRoom:
     namespace: Namespace
     steps: deque[Callable[[], None]] = field(default_factory=deque)
     busy: bool = False
+    #: Who is being taken out of the Socket.IO room by the running step.
+    leaving: str | None = None
     told: dict[str, _Presence] = field(default_factory=dict)
     #: Of whom the peers have heard that they went, and who may come back.
     away: dict[str, _Presence] = field(default_factory=dict)
 
     # -- steps: one at a time. # greenlet or thread ------------------------------------------------
 
-    def arrive(self, socket: Socket, name: str | None) -> None:
+    def arrive(
+        self, socket: Socket, name: Name | None, refuse: Callable[[BaseException | None], bool]
+    ) -> None:
+        """``refuse(error)`` gives the seat back of one who could not enter; whether it had one.
+
+        ``error`` `None`: it went meanwhile, and hears nothing.
+        """
         sid = socket.id
-        known = sid in self.told
-        if not known and not self._enter(socket):
-            return
-        for other, presence in self.told.items():
-            if other != sid:
-                socket.emit("user-connected", presence.card)
-                if presence.media:
-                    state = {"id": other, "roomId": self.id, **presence.media}
-                    socket.emit("media-state", state)
-        socket.emit("join-ok", {"roomId": self.id})
-        if not known:
-            card = {"id": sid} if name is None else {"id": sid, "name": name}
+        known = self.told.get(sid)
+        try:
+            if known is None and not self._enter(socket):
+                refuse(None)
+                return
+            self._greet(socket)
+        except BaseException as error:
+            if known is None and refuse(error):
+                self._take_out(sid)
+            if isinstance(error, ProtocolError):  # the client's, and counted
+                return
+            raise
+        card: dict[str, Any] = {"id": sid} if name is None else {"id": sid, "name": name}
+        if known is None:
             self.told[sid] = _Presence(card)
             self._others(sid).emit("user-connected", card)
             self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
+        elif card != known.card:
+            # No second offer: it would replace the connection that the two have.
+            known.card = card
+            self._others(sid).emit("user-connected", card)
+
+    def _greet(self, socket: Socket) -> None:
+        for other, presence in self.told.items():
+            if other != socket.id:
+                socket.emit("user-connected", presence.card)
+                if presence.media:
+                    socket.emit("media-state", self._state(other, presence))
+        socket.emit("join-ok", {"roomId": self.id})
+
+    def _state(self, sid: str, presence: _Presence) -> dict[str, Any]:
+        return {**presence.media, "id": sid, "roomId": self.id}
 
     def depart(self, sid: str, leave: bool = False, returns: bool = False) -> None:
         if leave:
-            self.namespace.server.leave_room(sid, self.id, namespace=self.namespace.name)
+            self._take_out(sid)
         presence = self.told.pop(sid, None)
         if presence is not None:
             self._others(sid).emit("user-disconnected", {"id": sid})
@@ -120,13 +152,13 @@ class LobbyRoom:
             self.told[sid] = presence
             self._others(sid).emit("user-connected", presence.card)
             if presence.media:
-                state = {"id": sid, "roomId": self.id, **presence.media}
-                self._others(sid).emit("media-state", state)
+                self._others(sid).emit("media-state", self._state(sid, presence))
 
-    def show(self, sid: str, state: dict[str, bool]) -> None:
-        if sid in self.told:
-            self.told[sid].media.update(state)
-            self._others(sid).emit("media-state", {"id": sid, "roomId": self.id, **state})
+    def show(self, sid: str, fields: dict[str, Any]) -> None:
+        presence = self.told.get(sid)
+        if presence is not None:
+            presence.media = state_in(fields, presence.media)
+            self.pass_on(sid, "media-state", fields)
 
     def pass_on(self, sid: str, event: str, fields: dict[str, Any]) -> None:
         if sid in self.told:
@@ -138,8 +170,15 @@ class LobbyRoom:
         socket.join(self.id)
         if stays(socket):
             return True
-        socket.leave(self.id)
+        self._take_out(socket.id)
         return False
+
+    def _take_out(self, sid: str) -> None:
+        self.leaving = sid
+        try:
+            self.namespace.server.leave_room(sid, self.id, namespace=self.namespace.name)
+        finally:
+            self.leaving = None
 
     def _others(self, sid: str) -> BroadcastOperator:
         return self.namespace.to(self.id).except_(sid)
@@ -149,8 +188,8 @@ class LobbyRoom:
 class _Presence:
     """What newcomers hear of a peer: its ``user-connected`` and the last of its ``media-state``."""
 
-    card: dict[str, str]
-    media: dict[str, bool] = field(default_factory=dict)
+    card: dict[str, Any]
+    media: dict[str, Any] = field(default_factory=dict)
 
 
 def stays(socket: Socket) -> bool:

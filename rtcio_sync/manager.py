@@ -51,6 +51,9 @@ class RoomIndex(Manager):
         self._by_eio_sid: dict[str, dict[str, Member]] = {}
         self._departed: dict[str, None] = {}
         self._came = itertools.count()  # sockets and rooms, in the order of their coming
+        #: Called with a member and a room that it is in no more, whatever the reason.
+        #: # hub or greenlet
+        self.on_leave: list[Callable[[Member, Any], None]] = []
 
     def member(self, sid: Any, namespace: str) -> Member | None:
         """The socket ``sid`` of this process, in whatever stage."""
@@ -121,9 +124,9 @@ class RoomIndex(Manager):
         member = self.members.get(namespace, {}).pop(sid, None)
         if member is None:
             return
-        for room in member.rooms or ():
+        rooms, member.rooms = member.rooms, None
+        for room in rooms or ():
             self._drop(namespace, room, sid)
-        member.rooms = None
         member.held = None
         self._by_eio_sid[namespace].pop(member.eio_sid, None)
         del self.rooms[namespace][None][sid]
@@ -133,6 +136,8 @@ class RoomIndex(Manager):
             del self._departed[next(iter(self._departed))]
         if not self.members[namespace]:
             del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
+        for room in rooms or ():
+            self._left(member, room)
 
     def park(self, member: Member) -> None:
         """Its connection is gone; it stays in its rooms."""
@@ -169,6 +174,12 @@ class RoomIndex(Manager):
             member.rooms = {}
         member.rooms[room] = None
 
+    def may_enter(self, sid: str, namespace: str, room: Any) -> None:
+        """Raises `ProtocolError`, or `LimitExceeded`, for a room that a socket may not enter."""
+        member = self.member(sid, namespace)
+        if member is not None and room not in (member.rooms or ()):
+            self._may_enter(member, room)
+
     def _may_enter(self, member: Member, room: Any) -> None:
         # Apps join what their clients name: what may not be is the client's fault, not the app's.
         if self.is_sid_room(member.namespace, room):
@@ -187,6 +198,11 @@ class RoomIndex(Manager):
         if member is not None and member.rooms and room in member.rooms:
             del member.rooms[room]
             self._drop(namespace, room, sid)
+            self._left(member, room)
+
+    def _left(self, member: Member, room: Any) -> None:
+        for listener in self.on_leave:
+            listener(member, room)
 
     def _drop(self, namespace: str, room: Any, sid: str) -> None:
         inside = self.rooms[namespace][room]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import gevent
 import pytest
 import socketio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtcio_sync.errors import OptionError
+from rtcio_sync.errors import LimitExceeded, OptionError, ProtocolError
 from rtcio_sync.lobby import Lobby
+from rtcio_sync.options import Limits
 from rtcio_sync.server import Server
 from rtcio_sync.testing import TestClient
 from tests.phones import SHORT, Phone, end_all
@@ -147,8 +150,12 @@ def test_the_room_is_a_socketio_room_of_the_same_name(server: Server) -> None:
     assert inside.received() == [("news", [1])]
 
 
-@pytest.mark.parametrize("fields", [{}, {"name": None}, {"name": 7}, {"name": {"a": 1}}])
-def test_a_name_that_is_no_text_is_absent_for_the_others(
+@pytest.mark.parametrize(
+    "fields",
+    [{}, *({"name": name} for name in (None, True, {"a": 1}, ["Ann"], 2**60, 1e300, b"Ann"))],
+    ids=str,
+)
+def test_a_name_that_is_neither_text_nor_number_is_absent_for_the_others(
     server: Server, fields: dict[str, Any]
 ) -> None:
     Lobby(server)
@@ -157,6 +164,18 @@ def test_a_name_that_is_no_text_is_absent_for_the_others(
     join(newcomer, **fields)
     assert newcomer.received("user-connected") == [{"id": present.sid}]
     assert present.received() == announced(newcomer)
+
+
+@pytest.mark.parametrize("name", [7, 0, -1, 2.5, "", "7"])
+def test_a_name_may_be_a_number_and_stays_one(server: Server, name: Any) -> None:
+    asked: list[Any] = []
+    Lobby(server, authorize=lambda socket, room, name, password: asked.append(name) or True)
+    present = joined(server, name=name)
+    newcomer = client(server)
+    join(newcomer, name=name)
+    assert newcomer.received("user-connected") == [{"id": present.sid, "name": name}]
+    assert present.received() == announced(newcomer, name=name)
+    assert asked == [str(name)] * 2
 
 
 def test_a_long_name_is_cut(server: Server) -> None:
@@ -209,13 +228,53 @@ def test_who_joins_twice_is_answered_again_and_nobody_else_hears_of_it(server: S
     lobby = Lobby(server)
     present, peer = joined(server, name="Ann"), joined(server, name="Bob")
     present.received()
-    join(peer, name="Bob again")
+    for fields in ({"name": "Bob"}, {}):
+        join(peer, **fields)
+        peer.received()
+    join(peer)
     assert peer.received() == [
         ("user-connected", [{"id": present.sid, "name": "Ann"}]),
         ("join-ok", [{"roomId": "r"}]),
     ]
     assert present.received() == []
     assert lobby.peers("r") == [present.sid, peer.sid]
+    newcomer = client(server)
+    join(newcomer)
+    assert newcomer.received("user-connected")[1] == {"id": peer.sid, "name": "Bob"}
+
+
+def test_who_joins_again_with_another_name_is_announced_by_it_without_a_second_offer(
+    server: Server,
+) -> None:
+    lobby = Lobby(server)
+    present, peer = joined(server, name="Ann"), joined(server, name="Bob")
+    present.received()
+    for name in ("Bo", 7, "Bob"):
+        join(peer, name=name)
+        assert peer.received() == [
+            ("user-connected", [{"id": present.sid, "name": "Ann"}]),
+            ("join-ok", [{"roomId": "r"}]),
+        ]
+        assert present.received() == [("user-connected", [{"id": peer.sid, "name": name}])]
+    newcomer = client(server)
+    join(newcomer)
+    assert newcomer.received("user-connected")[1] == {"id": peer.sid, "name": "Bob"}
+    assert lobby.peers("r") == [present.sid, peer.sid, newcomer.sid]
+
+
+def test_another_name_is_asked_of_authorize_as_the_first_was(server: Server) -> None:
+    lobby = Lobby(server, authorize=lambda socket, room, name, password: name != "admin")
+    present, peer = joined(server, name="Ann"), joined(server, name="Bob")
+    present.received()
+    join(peer, name="admin")
+    assert peer.received() == refused("forbidden")
+    assert present.received() == []
+    assert lobby.peers("r") == [present.sid, peer.sid]
+    peer.emit("chat-message", {"roomId": "r", "text": "still here"})
+    assert len(present.received("chat-message")) == 1
+    newcomer = client(server)
+    join(newcomer)
+    assert newcomer.received("user-connected")[1] == {"id": peer.sid, "name": "Bob"}
 
 
 def test_a_socket_may_be_in_several_rooms(server: Server) -> None:
@@ -836,6 +895,229 @@ def test_an_empty_room_leaves_nothing_behind(server: Server) -> None:
     assert not lobby._rooms
 
 
+# -- two books: a seat, and the Socket.IO room -----------------------------------------------------
+
+
+def limited(rooms: int, **options: Any) -> Server:
+    return Server(limits=Limits(max_rooms_per_socket=rooms), **options)
+
+
+def agree(server: Server, lobby: Lobby, *rooms: str) -> None:
+    """Both books say the same of who is where."""
+    inside = server.of("/").rooms
+    for room in rooms:
+        assert lobby.peers(room) == list(inside.get(room, ())), room
+
+
+def test_who_may_enter_no_more_rooms_gets_no_seat_and_an_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = limited(3)
+    lobby = Lobby(server)
+    greedy, other = client(server), client(server)
+    names = [f"room {number}" for number in range(20)]
+    for room in names:
+        join(greedy, room, password="mine")
+    events = greedy.received()
+    assert [name for name, _ in events] == ["join-ok"] * 3 + ["join-error"] * 17
+    assert events[3:] == [
+        ("join-error", [{"reason": "too-many-rooms", "roomId": room}]) for room in names[3:]
+    ]
+    assert lobby.stats() == {"rooms": 3, "peers": 3}
+    agree(server, lobby, *names)
+    assert server.stats()["dropped"] == {"rooms": 17}
+    assert server.stats()["handler_errors"] == 0
+    assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
+    join(other, names[5])  # not squatted under the other's password
+    assert other.received() == [("join-ok", [{"roomId": names[5]}])]
+    greedy.emit("leave-room", {"roomId": names[0]})
+    join(greedy, names[19])
+    assert greedy.received() == [("join-ok", [{"roomId": names[19]}])]
+
+
+def test_authorize_is_not_asked_for_one_who_may_enter_no_more_rooms() -> None:
+    asked: list[str] = []
+    server = limited(1)
+    Lobby(server, authorize=lambda socket, room, name, password: asked.append(room) or True)
+    peer = joined(server)
+    join(peer, "s")
+    join(peer, "r")
+    assert peer.received("join-error") == [{"reason": "too-many-rooms", "roomId": "s"}]
+    assert asked == ["r"]
+
+
+def test_rooms_of_the_app_count_too(server: Server) -> None:
+    server = limited(2)
+    lobby = Lobby(server)
+    peer = client(server)
+    for room in ("app 1", "app 2"):
+        server.enter_room(peer.sid, room)
+    join(peer)
+    assert peer.received() == refused("too-many-rooms")
+    server.leave_room(peer.sid, "app 1")
+    join(peer)
+    assert peer.received() == [("join-ok", [{"roomId": "r"}])]
+    agree(server, lobby, "r")
+
+
+class Refusing(socketio.Manager):  # type: ignore[misc]
+    """A client manager that lets nobody into a room once the test says so."""
+
+    error: BaseException | None = None
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
+        if self.error is not None:
+            raise self.error
+        super().basic_enter_room(sid, namespace, room, eio_sid)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (LimitExceeded("rooms"), "too-many-rooms"),
+        (ProtocolError("sid-room"), "invalid-room"),
+        (ConnectionError("the back end is away"), "forbidden"),
+        (gevent.Timeout(1), "forbidden"),
+    ],
+    ids=lambda each: type(each).__name__ if isinstance(each, BaseException) else None,
+)
+def test_a_seat_is_given_back_when_the_room_is_not_entered_after_all(
+    error: BaseException, reason: str
+) -> None:
+    manager = Refusing()
+    server = Server(client_manager=manager)
+    lobby = Lobby(server)
+    present, peer = joined(server), client(server)
+    manager.error = error
+    with contextlib.suppress(BaseException):  # a test client hands on what a handler raises
+        join(peer, "new", password="mine")
+    with contextlib.suppress(BaseException):
+        join(peer)
+    assert peer.received() == [*refused(reason, "new"), *refused(reason)]
+    assert lobby.stats() == {"rooms": 1, "peers": 1}
+    manager.error = None
+    join(present, "new")  # it is nobody's
+    assert present.received()[-1] == ("join-ok", [{"roomId": "new"}])
+    assert [name for name, _ in present.received() if name == "user-connected"] == []
+    join(peer)
+    assert peer.received()[-1] == ("join-ok", [{"roomId": "r"}])
+    agree(server, lobby, "r", "new")
+
+
+TAKEN_OUT: dict[str, Callable[[Server, Lobby, str], Any]] = {
+    "leave_room": lambda server, lobby, sid: server.leave_room(sid, "r"),
+    "socket.leave": lambda server, lobby, sid: server.sockets[sid].leave("r"),
+    "sockets_leave": lambda server, lobby, sid: server.in_(sid).sockets_leave("r"),
+    "remove": lambda server, lobby, sid: lobby.remove(sid, "r"),
+    "disconnect": lambda server, lobby, sid: server.disconnect(sid),
+    "disconnect_sockets": lambda server, lobby, sid: server.in_(sid).disconnect_sockets(True),
+}
+
+
+@pytest.mark.parametrize("how", TAKEN_OUT)
+def test_whom_the_app_takes_out_of_the_room_has_no_seat_and_the_others_hear_of_it(
+    server: Server, how: str
+) -> None:
+    lobby = Lobby(server, max_peers=2)
+    present, peer, next_one = joined(server), joined(server), client(server)
+    present.received()
+    sid = str(peer.sid)
+    TAKEN_OUT[how](server, lobby, sid)
+    assert present.received("user-disconnected") == [{"id": sid}]
+    agree(server, lobby, "r")
+    if peer.connected:
+        peer.received()
+        peer.emit("chat-message", {"roomId": "r"})
+        assert present.received() == []
+    join(next_one)
+    assert next_one.received()[-1] == ("join-ok", [{"roomId": "r"}])
+    if peer.connected:
+        join(peer)
+        assert peer.received() == refused("room-full")
+    agree(server, lobby, "r")
+
+
+def test_a_room_that_the_app_closes_is_empty_and_free_of_its_password(server: Server) -> None:
+    lobby = Lobby(server)
+    peers = [joined(server, password="tea") for _ in range(3)]
+    server.close_room("r")
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+    assert not lobby._rooms
+    newcomer = client(server)
+    join(newcomer)
+    assert newcomer.received() == [("join-ok", [{"roomId": "r"}])]
+    peers[0].received()
+    join(peers[0])
+    assert peers[0].received()[-1] == ("join-ok", [{"roomId": "r"}])
+    agree(server, lobby, "r")
+
+
+def test_a_room_in_another_namespace_is_another_room(server: Server) -> None:
+    lobby = Lobby(server, namespace="/calls")
+    caller, chatter = client(server, namespace="/calls"), client(server)
+    join(caller)
+    server.enter_room(chatter.sid, "r")
+    server.leave_room(chatter.sid, "r")
+    server.close_room("r")
+    assert lobby.peers("r") == [caller.sid]
+
+
+def test_no_seat_is_kept_when_the_lobby_does_not_hear_of_the_end(server: Server) -> None:
+    lobby = Lobby(server)
+    present, peer = joined(server), joined(server)
+    present.received()
+    server.sockets[str(peer.sid)].off("disconnecting")
+    gone = peer.sid
+    peer.disconnect()
+    assert present.received("user-disconnected") == [{"id": gone}]
+    agree(server, lobby, "r")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [gevent.Timeout(1), gevent.GreenletExit(), KeyError("x")],
+    ids=lambda each: type(each).__name__,
+)
+def test_whatever_authorize_raises_is_answered_and_leaves_the_next_attempt_free(
+    server: Server, error: BaseException
+) -> None:
+    wrong: list[BaseException] = [error]
+
+    def authorize(*args: Any) -> bool:
+        if wrong:
+            raise wrong.pop()
+        return True
+
+    lobby = Lobby(server, authorize=authorize)
+    peer = client(server)
+    with contextlib.suppress(BaseException):
+        join(peer)
+    assert peer.received() == refused("forbidden")
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+    join(peer)
+    assert peer.received() == [("join-ok", [{"roomId": "r"}])]
+
+
+def test_an_emit_that_is_killed_keeps_nothing_else_from_the_room(
+    slow: SlowManager,
+) -> None:
+    killed: list[str] = []
+
+    def kill(event: str, data: Any) -> bool:
+        if event == "chat-message" and not killed:
+            killed.append(event)
+            other.emit("chat-message", {"roomId": "r", "text": "behind it"})
+            raise gevent.GreenletExit
+        return False
+
+    server = Server(client_manager=slow)
+    Lobby(server)
+    speaker, other, present = joined(server), joined(server), joined(server)
+    slow.blocks_at = kill
+    speaker.emit("chat-message", {"roomId": "r", "text": "lost"})
+    assert [each["text"] for each in present.received("chat-message")] == ["behind it"]
+
+
 # -- leaving ---------------------------------------------------------------------------------------
 
 
@@ -948,32 +1230,64 @@ def test_an_apps_own_room_is_no_room_of_the_lobby(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "heard"),
+    "sent",
     [
-        ({"mic": True, "cam": False}, {"mic": True, "cam": False}),
-        ({"mic": False}, {"mic": False}),
-        ({"cam": True, "mic": None}, {"cam": True}),
-        ({"cam": True, "mic": "on"}, {"cam": True}),
-        ({"cam": True, "id": "forged", "more": 1}, {"cam": True}),
+        {"mic": True, "cam": False},
+        {"mic": False},
+        {"cam": True, "mic": None},
+        {"cam": True, "mic": "on"},
+        {"cam": True, "id": "forged", "more": 1},
+        {"screen": True, "quality": {"cam": [720, 30]}, "none": None},
+        {"thumbnail": b"\x89PNG"},
+        {},
     ],
+    ids=str,
 )
-def test_a_media_state_reaches_the_others_with_what_it_tells_and_no_more(
-    server: Server, sent: dict[str, Any], heard: dict[str, Any]
+def test_a_media_state_reaches_the_others_whole_with_the_speakers_own_id(
+    server: Server, sent: dict[str, Any]
 ) -> None:
     Lobby(server)
     speaker, present = joined(server), joined(server)
     speaker.received()
     speaker.emit("media-state", {"roomId": "r", **sent})
-    assert present.received() == [("media-state", [{"id": speaker.sid, "roomId": "r", **heard}])]
+    heard = {**sent, "id": speaker.sid, "roomId": "r"}
+    assert present.received() == [("media-state", [heard])]
     assert speaker.received() == []
+    newcomer = client(server)
+    join(newcomer)
+    states = newcomer.received("media-state")
+    assert states == ([heard] if set(sent) - {"id"} else [])
 
 
-@pytest.mark.parametrize("state", [{}, {"mic": None, "cam": 1}])
-def test_a_media_state_that_tells_nothing_is_dropped(server: Server, state: dict[str, Any]) -> None:
-    Lobby(server)
+@pytest.mark.parametrize(
+    "much",
+    [
+        {"text": "x" * 1100},
+        {"bytes": b"x" * 1100},
+        {"x" * 1100: 1},
+        {"list": [0] * 40},
+        {"deep": [[[[[{"a": [0] * 40}]]]]]},
+        {str(number): number for number in range(40)},
+        {"number": 10**400},
+    ],
+    ids=lambda much: next(iter(much))[:9],
+)
+def test_of_a_large_media_state_newcomers_hear_mic_and_cam_alone(
+    server: Server, much: dict[str, Any]
+) -> None:
+    lobby = Lobby(server)
     speaker, present = joined(server), joined(server)
-    speaker.emit("media-state", {"roomId": "r", **state})
-    assert present.received() == []
+    speaker.emit("media-state", {"roomId": "r", "mic": True, "small": 1})
+    present.received()
+    speaker.emit("media-state", {"roomId": "r", "cam": False, **much})
+    (heard,) = present.received("media-state")
+    assert heard == {"id": speaker.sid, "roomId": "r", "cam": False, **much}
+    newcomer = client(server)
+    join(newcomer)
+    assert newcomer.received("media-state") == [
+        {"id": speaker.sid, "roomId": "r", "mic": True, "cam": False}
+    ]
+    assert lobby.stats() == {"rooms": 1, "peers": 3}
 
 
 def test_the_last_media_state_is_remembered_for_each_room_and_key(server: Server) -> None:

@@ -19,6 +19,7 @@ const REASONS = {
   "password-required": "This room asks for a password.",
   "wrong-password": "That is not the password of this room.",
   "room-full": "This room is full. Try again when somebody has left.",
+  "too-many-rooms": "You are in too many rooms already: leave one first.",
   forbidden: "You are not allowed into this room.",
 };
 
@@ -165,7 +166,7 @@ signaling
   })
   .on("user-connected", ({ id, name }) => {
     gone.delete(id);
-    roster.set(id, typeof name === "string" ? name.slice(0, NAME) : "");
+    roster.set(id, ["string", "number"].includes(typeof name) ? `${name}`.slice(0, NAME) : "");
     takeOver(origins.get(id), id);
     const known = tiles.has(id);
     seat(id, roster.get(id));

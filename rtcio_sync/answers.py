@@ -95,7 +95,7 @@ class Answers(Admission):
     def _write(self, answer: dict[str, Any], environ: dict[str, Any], start_response: Any) -> Any:
         body, headers = answer["response"], answer["headers"]
         if self.http_compression and len(body) >= self.compression_threshold:
-            wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",")
+            wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",", 16)[:16]
             for encoding in (each.split(";")[0].strip() for each in wanted):
                 if encoding in self.compression_methods:
                     body = getattr(self, f"_{encoding}")(body)

@@ -24,10 +24,12 @@ from engineio import exceptions, packet, socket
 
 from .connection import Connection
 from .engine_packets import Packet, frame_of, packet_of, size_of
+from .errors import ProtocolError
 from .events import CLIENT_CLOSE, PAGE_LEFT
 from .hangup import HangUp
 from .inbox import INBOX_BYTES, Inbox, Wire
 from .logs import tell
+from .requests import from_base64
 from .upstream_wire import UpstreamWire, frames_of
 from .websocket import GOING_AWAY, frame_text
 
@@ -269,10 +271,21 @@ class Socket(Inbox, socket.Socket):
             self.server.arrive(self, payload, binary)
         elif payload[:1] == b"3":
             self.server.heartbeat.answered(self)
+        elif payload[:1] == b"b":
+            self._base64(payload[1:])
         elif payload[:1] == b"1":
             self._left()
         elif payload[:1] != b"6":
             self.fail("packet", "parse error", 1002)
+
+    def _base64(self, text: bytes) -> None:
+        """A binary message as text, as a client with ``forceBase64`` sends it on a WebSocket."""
+        try:
+            payload = from_base64(text)
+        except ProtocolError:
+            self.fail("packet", "parse error", 1002)
+        else:
+            self.server.arrive(self, payload, True)
 
     def message_received(self, payload: bytes, binary: bool) -> None:
         """One WebSocket message. # hub"""

@@ -70,9 +70,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ProtocolError("json")
 
 
-# Numbers need not be kept: only the strings of an envelope are read. `float` also takes the
-# integers of more than 4,300 digits that `int` refuses and a browser accepts.
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=float)
+def _number(digits: str) -> int | float:
+    # As a browser reads it, of any length; what a placeholder names stays a whole number.
+    return int(digits) if len(digits) <= 15 else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
 
 
 def read(text: str, event: str = RtcioEvents.MESSAGE) -> Envelope | None:
@@ -128,26 +131,31 @@ def _rest(text: str, position: int) -> int:
 
 
 def placeholders_fit(payload: Any, attachments: int) -> bool:
-    """Whether every placeholder in ``payload`` names one of the packet's attachments.
+    """Whether the placeholders in ``payload`` and the packet's attachments match one to one.
 
     socket.io-parser takes an index outside of them for a fault of the sender of the packet (here:
-    of the server) and closes the receiver's connection.
+    of the server) and closes the receiver's connection. One attachment that many placeholders name
+    is as many copies once an app, or a client manager, sends it on.
     """
-    stack = [payload]
-    while stack:
-        node = stack.pop()
-        if type(node) is dict:
-            if node.get("_placeholder") is True:
-                number = node.get("num")
-                if isinstance(number, bool) or not isinstance(number, (int, float)):
+    named: set[int] = set()
+    level = [payload]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            if type(node) is list:
+                below += node
+            elif type(node) is dict:
+                mark, number = node.get("_placeholder"), node.get("num")
+                if mark is True:
+                    if type(number) is not int or not 0 <= number < attachments or number in named:
+                        return False
+                    named.add(number)
+                elif mark and attachments:  # python-socketio takes it for one, a browser does not
                     return False
-                if not 0 <= number < attachments:
-                    return False
-            else:
-                stack.extend(node.values())
-        elif type(node) is list:
-            stack.extend(node)
-    return True
+                else:
+                    below += node.values()
+        level = below
+    return len(named) == attachments
 
 
 def head(namespace: str, attachments: int = 0, event: str = RtcioEvents.MESSAGE) -> str:

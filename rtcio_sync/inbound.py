@@ -9,19 +9,21 @@ inbox and is worked off there in order (``# greenlet``).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from socketio import packet
 
 from . import interrupts
+from .decoding import ACKS, AUTH, EVENTS, Decoded, Decoder, Form
 from .engine_socket import Socket
 from .envelope import Drop, read
 from .errors import ProtocolError
 from .events import RESERVED_EVENTS, RtcioEvents
-from .limits import announced_attachments, check_attachments
 from .logs import about, tell
 from .members import Member, Stage
 from .relay import Passage
+from .weight import Head
 
 if TYPE_CHECKING:
     from .server import Server
@@ -32,32 +34,6 @@ log = logging.getLogger(__name__)
 
 _UNREADABLE = "connection %(rtcio_connection)s sent what cannot be read: %(rtcio_reason)s"
 
-_EVENTS = (packet.EVENT, packet.BINARY_EVENT)
-_ACKS = (packet.ACK, packet.BINARY_ACK)
-_LISTS = (*_EVENTS, *_ACKS)
-
-
-class Decoded(NamedTuple):
-    """A whole packet, its text when it has one, and its attachments as they came."""
-
-    packet: Any
-    text: str | None
-    attachments: list[bytes]
-    #: The bytes that it came in.
-    size: int
-
-
-class Partial:
-    """A packet whose attachments are still to come."""
-
-    __slots__ = ("attachments", "packet", "size", "text")
-
-    def __init__(self, pkt: Any, text: str) -> None:
-        self.packet = pkt
-        self.text = text
-        self.attachments: list[bytes] = []
-        self.size = len(text)
-
 
 class Inbound:
     """Sorts the messages of a server's clients."""
@@ -67,21 +43,27 @@ class Inbound:
         # An app's own JSON module or packet class is the app's code: it never runs in the hub, so
         # there a message is decoded when the inbox comes to it.
         self.late = late
+        self.decoder = Decoder(
+            server.packet_class,
+            limits_of=server.limits_of,
+            max_size=server.options.max_http_buffer_size,
+            refuse=self._too_much,
+        )
 
     # -- hub or greenlet -----------------------------------------------------------------------
 
     def take(self, link: Socket, message: bytes, binary: bool) -> None:
         """Takes one message: an Engine.IO packet's bytes, or a binary message's."""
         if self.late:
-            text = message if binary else message[1:].decode()
-            if not binary and self.server.packet_class.uses_binary_events and text[:1] == "3":
+            if not binary and self.decoder.form is Form.TEXT and message[1:2] == b"3":
                 # An acknowledgement: a handler in the inbox may be waiting for it.
-                self.server.eio.spawn(self.work, link, ("message", text, []))
+                self.server.eio.spawn(self.work, link, ("message", message, binary, []))
             else:
-                link.enqueue(("message", text, self._hold_relays(link)), len(message))
+                item = ("message", message, binary, self._hold_relays(link))
+                link.enqueue(item, len(message))
             return
         try:
-            decoded = self._decode(link, message if binary else message[1:].decode())
+            decoded = self.decoder.decode(link, message, binary)
             if decoded is not None:
                 self._sort(link, decoded)
         except ProtocolError as error:
@@ -92,54 +74,22 @@ class Inbound:
         tell(log, _UNREADABLE, spawn=spawn, connection=link.sid, reason=reason)
         link.fail("packet", "parse error", 1002)
 
-    def _decode(self, link: Socket, message: Any) -> Decoded | None:
-        """The packet that ``message`` completes; `None` while attachments are to come."""
-        partial: Partial | None = link.partial
-        if partial is not None:
-            return self._attach(link, partial, message)
-        try:
-            announced = announced_attachments(message) if isinstance(message, str) else 0
-            if not isinstance(message, str) and self.server.packet_class.uses_binary_events:
-                raise ProtocolError("binary")
-            pkt = self.server.packet_class(encoded_packet=message)
-            _check(pkt)
-            if announced:
-                limits = self.server.limits_of(pkt.namespace or "/")
-                check_attachments(announced, limits.max_attachments)
-        except ProtocolError:
-            raise
-        # python-socketio's decoders raise what their parsers do, on whatever a client sent.
-        except Exception as error:
-            raise ProtocolError("undecodable") from error
-        text = message if isinstance(message, str) else None
-        if text is not None and pkt.attachment_count:
-            link.partial = Partial(pkt, text)
-            return None
-        return Decoded(pkt, text, [], len(message))
-
-    def _attach(self, link: Socket, partial: Partial, message: Any) -> Decoded | None:
-        if isinstance(message, str):
-            raise ProtocolError("attachments")
-        partial.size += len(message)
-        if partial.size > self.server.options.max_http_buffer_size:
-            raise ProtocolError("too-long")
-        partial.attachments.append(message)
-        try:
-            complete = partial.packet.add_attachment(message)
-        except Exception as error:  # a placeholder that names no attachment
-            raise ProtocolError("attachments") from error
-        if not complete:
-            return None
-        link.partial = None
-        return Decoded(partial.packet, partial.text, partial.attachments, partial.size)
+    def _too_much(self, link: Socket, head: Head | None, label: str) -> None:
+        """A packet is over what `Limits` allows: it is counted, and the connection goes on."""
+        namespace = "/" if head is None else head.namespace
+        member = self.server.manager.member_of(link.sid, namespace)
+        known = {} if member is not None else {"connection": link.sid, "namespace": namespace}
+        self.server.relay.drop(label, member, **known)
+        if label == AUTH:
+            link.enqueue(("then", partial(self.server.sessions.refuse_auth, link.sid, namespace)))
 
     def _sort(self, link: Socket, decoded: Decoded) -> None:
         pkt = decoded.packet
         namespace = pkt.namespace or "/"
         kind = pkt.packet_type
-        if kind in _ACKS:
+        if kind in ACKS:
             self.server._acknowledged(link, namespace, pkt.id, pkt.data)
-        elif kind in _EVENTS:
+        elif kind in EVENTS:
             self._event(link, namespace, decoded)
         else:
             if kind == packet.DISCONNECT:
@@ -197,7 +147,7 @@ class Inbound:
             elif kind == "relay":
                 self._relay(*item[1:])
             elif kind == "message":
-                self._message(link, item[1], item[2])
+                self._message(link, *item[1:])
             elif kind == "then":
                 item[1]()
             else:
@@ -231,16 +181,16 @@ class Inbound:
         finally:
             self._let_relays_go([member])
 
-    def _message(self, link: Socket, message: Any, held: list[Member]) -> None:
+    def _message(self, link: Socket, message: bytes, binary: bool, held: list[Member]) -> None:
         """The late way: decode now, and do at once what the inbox is for."""
         try:
-            decoded = self._decode(link, message)
+            decoded = self.decoder.decode(link, message, binary)
             if decoded is None:
                 return
             pkt = decoded.packet
-            if pkt.packet_type in _ACKS:
+            if pkt.packet_type in ACKS:
                 self.server._acknowledged(link, pkt.namespace or "/", pkt.id, pkt.data)
-            elif pkt.packet_type in _EVENTS and _unfit(pkt):
+            elif pkt.packet_type in EVENTS and _unfit(pkt):
                 self.server.relay.drop(Drop.RESERVED_EVENT, connection=link.sid)
             else:
                 self._packet(link, decoded)
@@ -257,21 +207,6 @@ def _is_relay(pkt: Any) -> bool:
 def _unfit(pkt: Any) -> bool:
     name = pkt.data[0] if pkt.data else None
     return not isinstance(name, str) or name in RESERVED_EVENTS
-
-
-def _check(pkt: Any) -> None:
-    """Socket.IO v5, "Packet types": what each may carry. Raises `ProtocolError`."""
-    kind, data = pkt.packet_type, pkt.data
-    if kind in _LISTS:
-        fits = isinstance(data, list)
-    elif kind == packet.CONNECT:
-        fits = data is None or isinstance(data, dict)
-    else:
-        fits = kind == packet.DISCONNECT and data is None
-    if not fits or (pkt.namespace is not None and not isinstance(pkt.namespace, str)):
-        raise ProtocolError("payload")
-    if kind in _ACKS and type(pkt.id) is not int:
-        raise ProtocolError("id")
 
 
 def passage_of(decoded: Decoded) -> Passage:

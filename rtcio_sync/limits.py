@@ -121,7 +121,8 @@ def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
     """
     peer = str(environ.get("REMOTE_ADDR", ""))
     if trusted_proxies:
-        entries = [each.strip() for each in environ.get("HTTP_X_FORWARDED_FOR", "").split(",")]
-        if len(entries) >= trusted_proxies and entries[-trusted_proxies]:
-            return str(entries[-trusted_proxies])
+        # From the right: how many entries the client put before them does not matter.
+        entries = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trusted_proxies)
+        if len(entries) >= trusted_proxies and entries[-trusted_proxies].strip():
+            return str(entries[-trusted_proxies].strip())
     return peer

@@ -43,6 +43,19 @@ class Limits:
     :max_attachments: (namespace) Binary attachments that one event may announce; 10. Over it: the
         connection is closed, as for any packet that cannot be read. `None`: as many as fit
         ``max_http_buffer_size``.
+    :max_depth: (namespace) Levels of arrays and objects that an argument of an event, or of an
+        acknowledgement, and ``auth`` may have; 64. Over it: that event or acknowledgement is
+        dropped, a CONNECT answered with an error, and the connection goes on. `None`: as many as
+        the decoders take; what has over some 200 then cannot always be sent on.
+    :max_values: (namespace) Values that the arguments of one event or acknowledgement may hold:
+        strings, numbers, constants, arrays and objects, what stands inside a string not counted;
+        100,000. Over it: as for ``max_depth``. `None`: any number, at some 100 bytes of memory
+        each.
+    :max_auth_bytes: (namespace) Bytes of the ``auth`` of a client, as it is sent; 16,384. Over it:
+        CONNECT is answered with an error, and the connection goes on. `None`: as many as fit
+        ``max_http_buffer_size``.
+    :max_auth_values: (namespace) Values in it, which is kept as long as the socket; 1,000. Over
+        it: as for ``max_auth_bytes``. `None`: as many as ``max_values`` allows.
     :max_rooms_per_socket: (namespace) Rooms that one socket may be in, its own left out; 64. Over
         it: joining raises `LimitExceeded`, which is counted and not logged as an error. `None`: any
         number.
@@ -73,6 +86,10 @@ class Limits:
 
     connect_timeout: float | None = 45
     max_attachments: int | None = 10
+    max_depth: int | None = 64
+    max_values: int | None = 100_000
+    max_auth_bytes: int | None = 16_384
+    max_auth_values: int | None = 1_000
     max_packets_per_poll: int | None = 1000
     max_buffered_bytes: int | None = 4_000_000
     events_per_second: float | None = 100

@@ -111,6 +111,7 @@ class Server(Handling):
         # The way of a message, upwards: the engine, the relay, and what the relay leaves.
         self.relay.textual = self.packet_class.uses_binary_events
         self.relay.encode = self._encode
+        self.relay.bound([self.options.limits])
         self.relay.ordinary = self.inbound.take
         self.eio.arrive = self.relay.arrive
         self.eio.work = self.inbound.work
@@ -258,6 +259,7 @@ class Server(Handling):
             if not isinstance(limits, Limits):
                 raise OptionError("limits: give a Limits(...), or None for the server's")
             self._limits[name] = limits
+            self.relay.bound([self.options.limits, *self._limits.values()])
         return self._space(name)
 
     def _space(self, name: str) -> Namespace:

@@ -82,6 +82,10 @@ class Sessions:
             if not self.welcome(member) and server.recovery is not None:
                 server.recovery.close(member)  # nothing of it has begun
 
+    def refuse_auth(self, eio_sid: str, namespace: str) -> None:
+        """Answers a CONNECT whose ``auth`` is more than may be kept."""
+        self._refuse(eio_sid, namespace, {"message": "Auth too large"}, "auth too large")
+
     def _too_many(self, eio_sid: str) -> bool:
         link = self.server.eio.sockets.get(eio_sid)
         if not isinstance(link, Link):

@@ -262,19 +262,24 @@ def placeholder(number: Any) -> dict[str, Any]:
 
 
 @given(st.integers(0, 5), st.lists(st.integers(-2, 6), max_size=4), st.data())
-def test_a_placeholder_has_to_name_an_attachment(
+def test_placeholders_and_attachments_match_one_to_one(
     attachments: int, numbers: list[int], data: st.DataObject
 ) -> None:
     payload: Any = [placeholder(number) for number in numbers]
     for _ in range(data.draw(st.integers(0, 3))):
         payload = {"data": payload, "other": [1, "x", None]}
-    fits = all(0 <= number < attachments for number in numbers)
+    fits = sorted(numbers) == list(range(attachments))
     assert placeholders_fit(payload, attachments) is fits
 
 
-@pytest.mark.parametrize("number", [None, "0", True, False, [0], {}])
-def test_a_placeholder_without_a_number_fits_nothing(number: Any) -> None:
-    assert not placeholders_fit({"data": placeholder(number)}, 3)
+@pytest.mark.parametrize("number", [None, "0", True, False, 0.0, -0.0, [0], {}])
+def test_a_placeholder_without_a_whole_number_fits_nothing(number: Any) -> None:
+    assert not placeholders_fit({"data": placeholder(number)}, 1)
+
+
+@pytest.mark.parametrize("mark", [1, "true", [0], {"a": 1}])
+def test_what_python_socketio_takes_for_a_placeholder_stands_beside_none(mark: Any) -> None:
+    assert not placeholders_fit([placeholder(0), {"_placeholder": mark, "num": 0}], 1)
 
 
 def test_a_placeholder_without_any_number_fits_nothing() -> None:
@@ -287,11 +292,11 @@ def test_what_only_looks_like_a_placeholder_is_data(mark: Any) -> None:
 
 
 def test_depth_does_not_matter() -> None:
-    payload: Any = placeholder(1)
+    payload: Any = placeholder(0)
     for _ in range(100_000):
         payload = [payload]
-    assert placeholders_fit(payload, 2)
-    assert not placeholders_fit(payload, 1)
+    assert placeholders_fit(payload, 1)
+    assert not placeholders_fit(payload, 2)
 
 
 # -- head ------------------------------------------------------------------------------------------

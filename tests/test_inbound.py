@@ -428,7 +428,13 @@ CLOSING: dict[str, list[str | bytes]] = {
     "half of a JSON array": ['2["a"'],
     "NaN": ['2["a",NaN]'],
     "a relay with a tail": ['2["#rtcio:message",{}]x'],
-    "nesting beyond all measure": [f'2["a",{"[" * 100_000}{"]" * 100_000}]'],
+    "an attachment that no placeholder names": ['51-["a"]', b"x"],
+    "two placeholders for one attachment": [
+        '51-["a",[{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]]',
+        b"x",
+    ],
+    "attachments before an event of text": ['23-["a"]'],
+    "a namespace beyond all measure": [f'2/{"n" * 600},["a"]'],
 }
 
 

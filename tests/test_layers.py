@@ -41,6 +41,7 @@ TIERS = (
         "requests",
         "head",
         "seats",
+        "weight",
     ),
     ("outgoing", "connection", "takeover", "hangup"),
     (
@@ -60,6 +61,7 @@ TIERS = (
         "published",
         "recovery",
         "relay",
+        "decoding",
     ),
     (
         "dispatch",

@@ -391,7 +391,7 @@ def test_help_says_of_each_limit_its_default_what_is_over_it_and_what_none_means
         assert f"; {each.default:,}" in said
     assert re.match(
         r"(\((?:namespace|widest)\) )?"
-        "(Seconds|Messages|Binary|Packets|Bytes|Rooms|Namesp|Conn|Open)",
+        "(Seconds|Messages|Binary|Levels|Values|Packets|Bytes|Rooms|Namesp|Conn|Open)",
         said,
     )
 

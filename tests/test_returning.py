@@ -857,7 +857,7 @@ def test_an_event_that_was_half_sent_is_not_completed_by_the_next_connection(
     server.on("blob", lambda sid, data: told.append(data))
     line = Line(server).connected()
     member = server.manager.member(line.sid, "/")
-    line.send('251-["blob",{"_placeholder":true,"num":0}]')
+    line.send('51-["blob",{"_placeholder":true,"num":0}]')
     settle()
     if noticed:
         line.close()

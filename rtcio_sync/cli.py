@@ -350,6 +350,8 @@ def _serve(server: Server, app: Flask | None, host: str, port: int, says: list[s
 
     try:
         server.listen(port, host=host, ready=ready, **({} if app is None else {"app": app}))
+    except OptionError as error:
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         number = error.errno or 0  # negative where it is the host's name that is unknown
         reason = os.strerror(number) if number > 0 else error.strerror or str(error)

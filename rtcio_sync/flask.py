@@ -227,5 +227,7 @@ def run(info: ScriptInfo, host: str, port: int) -> None:
     click.echo(f" * Serving {app.name!r} with signaling on http://{host}:{port}{server.path}/")
     try:
         server.listen(port, host=host, app=app)
+    except OptionError as error:
+        raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error

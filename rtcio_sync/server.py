@@ -24,6 +24,7 @@ from .errors import OptionError
 from .handling import Handling, Waiter
 from .hub_thread import HubThread, any_thread
 from .inbound import Inbound
+from .listen_options import Listening
 from .listeners import add_default_listeners
 from .logs import UpstreamLogger
 from .manager import RoomIndex
@@ -153,16 +154,20 @@ class Server(Handling):
         if self.app is None:
             self.app = app
 
-    def listen(self, port: int, host: str = "0.0.0.0", **options: Any) -> None:
+    def listen(self, port: int | str, host: str = "0.0.0.0", **options: Any) -> None:
         """Serves until SIGTERM, SIGINT or `stop`; then closes every client so that it comes back.
 
-        ``app``: the WSGI application served with it, by default the first Flask app it wraps.
-        ``port`` 0: any free one. ``ready(port)`` is called once clients can connect. The other
-        ``options`` go to gevent's ``pywsgi.WSGIServer`` (``keyfile`` and ``certfile`` for TLS).
-        Raises `OSError` when the address cannot be had.
+        ``app``: the WSGI application that is served beside the Socket.IO path, by default the first
+        Flask app it wraps; one that leads to this server already is served as it is. ``port``: a
+        number, 0 for any free one. ``host``: a name or an address. ``ready(port)`` is called once
+        clients can connect. TLS: ``ssl_context``, ``(certfile, keyfile)`` or an `ssl.SSLContext`;
+        or ``certfile`` and ``keyfile`` (and ``ca_certs``, ``cert_reqs``, ``ciphers``). The other
+        ``options`` go to gevent's ``pywsgi.WSGIServer`` (``backlog``, ``spawn``, ``log``,
+        ``error_log``, ``handler_class``, ``environ``). Raises `OptionError` for an argument that
+        cannot be meant, and `OSError` when the address cannot be had.
         """
-        app = options.pop("app", self.app)
-        serving.listen(self, port, host, app, options)
+        threads = self.async_mode == "threading"
+        serving.listen(self, Listening.of(port, host, options, threads=threads))
 
     def stop(self) -> None:
         """Ends `listen`; from any greenlet or thread, and as often as one likes."""

@@ -21,8 +21,9 @@ from gevent import monkey, pywsgi
 from gevent.event import Event
 from socketio.pubsub_manager import PubSubManager
 
-from . import takeover
+from . import flask, takeover
 from .head import Head
+from .listen_options import Listening
 from .logs import tell
 
 if TYPE_CHECKING:
@@ -103,25 +104,27 @@ def drain(server: Server) -> None:
     server.eio.hub_thread.end()
 
 
-def listen(server: Server, port: int, host: str, app: Any, options: dict[str, Any]) -> None:
+def listen(server: Server, asked: Listening) -> None:
     """Serves until a signal or `Server.stop`. # greenlet, the main one"""
-    application = app or not_found(server)
-    ready = options.pop("ready", None) or _log_port
+    app = asked.app if asked.app is not None else server.app
+    application = not_found(server) if app is None else flask.serving(server, app)
+    ready = asked.ready or _log_port
     server.eio.hub_thread.bind(anew=True)
     if server.async_mode == "threading":
-        _listen_on_threads(server, port, host, application, ready)
+        _listen_on_threads(server, asked, application, ready)
         return
     warn_if_unpatched()
-    options.setdefault("log", None)
-    options.setdefault("error_log", logging.getLogger("rtcio_sync.wsgi"))
+    options = {"log": None, "error_log": logging.getLogger("rtcio_sync.wsgi"), **asked.pywsgi}
+    if asked.tls is not None:
+        options["ssl_context"] = asked.tls
     patience = server.options.limits.handshake_timeout
     options.setdefault("handler_class", _handler(patience, logs=options["log"] is not None))
-    http = pywsgi.WSGIServer((host, port), application, **options)
+    http = pywsgi.WSGIServer((asked.host, asked.port), application, **options)
     stop = server._stop = Event()
     restore = _on_signals(stop.set)
     try:
         http.start()
-        ready(http.server_port or port)
+        ready(http.server_port or asked.port)
         stop.wait()
         http.stop_accepting()
         drain(server)
@@ -214,7 +217,7 @@ def _log_port(port: int) -> None:
 
 
 def _listen_on_threads(
-    server: Server, port: int, host: str, application: Any, ready: Callable[[int], Any]
+    server: Server, asked: Listening, application: Any, ready: Callable[[int], Any]
 ) -> None:
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -225,7 +228,14 @@ def _listen_on_threads(
             if type == "error":
                 tell(log, _UNREADABLE, address=self.client_address[0])
 
-    http = make_server(host, port, application, threaded=True, request_handler=Handler)
+    http = make_server(
+        asked.host,
+        asked.port,
+        application,
+        threaded=True,
+        request_handler=Handler,
+        ssl_context=asked.tls,
+    )
     stop = server._stop = threading.Event()
     previous = {}
     if threading.current_thread() is threading.main_thread():

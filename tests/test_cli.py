@@ -125,6 +125,13 @@ def test_a_port_in_use_is_one_line_and_exit_code_1(capsys: pytest.CaptureFixture
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in said
 
 
+def test_a_host_that_cannot_be_meant_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["--host", "http://localhost", "--port", "0"]) == 2
+    assert "host='http://localhost'" in one_line(capsys)
+
+
 def test_a_host_that_is_none_is_one_line_and_exit_code_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

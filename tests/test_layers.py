@@ -73,6 +73,7 @@ TIERS = (
         "inbound",
         "listeners",
         "flask",
+        "listen_options",
         "serving",
         "testing",
         "prometheus",

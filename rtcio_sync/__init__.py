@@ -25,6 +25,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .broadcast import BroadcastOperator
+    from .calls import DisconnectedError
     from .errors import ConnectionRefusedError, OptionError, ProtocolError, RtcioError
     from .events import DisconnectReason, MessagePayload, RtcioEvents
     from .ice import ice_servers, turn_credentials
@@ -40,6 +41,7 @@ __all__ = [
     "BroadcastOperator",
     "ConnectionRefusedError",
     "DisconnectReason",
+    "DisconnectedError",
     "Handshake",
     "Limits",
     "Lobby",
@@ -63,6 +65,7 @@ __all__ = [
 # runs, and gevent has to replace sockets and TLS before anything below imports them.
 _HOMES = {
     "broadcast": ("BroadcastOperator",),
+    "calls": ("DisconnectedError",),
     "errors": ("ConnectionRefusedError", "OptionError", "ProtocolError", "RtcioError"),
     "events": ("DisconnectReason", "MessagePayload", "RtcioEvents"),
     "ice": ("ice_servers", "turn_credentials"),

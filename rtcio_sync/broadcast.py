@@ -101,16 +101,24 @@ class BroadcastOperator:
     @any_thread(in_hub="spawn")
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects them; ``close``: their connections too, with all other namespaces."""
-        for member in self._members():
+        for member in self._members(connecting=True):
             self._server._socket(member).disconnect(close)
 
-    def _members(self) -> list[Member]:
-        """Those that are away for a while included: what is done to them holds when they return."""
+    def _members(self, *, connecting: bool = False) -> list[Member]:
+        """Those that are away for a while included: what is done to them holds when they return.
+
+        ``connecting``: those that are being let in, too.
+        """
         manager = self._server.manager
         inside = manager._participants(self._namespace, self._rooms)
         out = manager._participants(self._namespace, self._except)
         found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
-        return [each for each in found if each is not None and each.present]
+        return [
+            each
+            for each in found
+            if each is not None
+            and (each.present or (connecting and each.stage is Stage.CONNECTING))
+        ]
 
 
 def check_name(event: Any) -> None:

@@ -5,6 +5,7 @@
     RtcioError
     ├── OptionError     a caller's misuse: an option or an argument that cannot mean anything
     ├── NotServing      a call that nobody can carry out: the server has stopped, or its hub stands
+    ├── DisconnectedError   `call` asked a client that has left (see `calls`)
     └── ProtocolError   a peer's misbehaviour: counted, its connection closed, no error in a log
         └── LimitExceeded   more than one client may have; only what it asked for is refused
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import socketio
 from socketio import packet
 
+from .calls import Waiter
 from .dispatch import NO_CONTEXT, Dispatcher, first_answer, raising
 from .engine_socket import Socket as Link
 from .envelope import Drop
@@ -42,7 +43,7 @@ from .sockets import Handshake, Socket
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["Handling", "Waiter"]
+__all__ = ["Handling"]
 
 log = logging.getLogger(__name__)
 
@@ -318,18 +319,6 @@ class Handling(socketio.Server):
             return space.trigger_event(event, *fitted)
         method = getattr(space, f"on_{event}", None)
         return self.not_handled if method is None else self.dispatcher.callee(method)(*fitted)
-
-
-class Waiter:
-    """The callback of `Server.call`: safe in the hub."""
-
-    def __init__(self, event: Any) -> None:
-        self.event = event
-        self.answer: tuple[Any, ...] = ()
-
-    def __call__(self, *answer: Any) -> None:
-        self.answer = answer
-        self.event.set()
 
 
 def _catches(space: Any) -> bool:

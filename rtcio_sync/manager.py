@@ -22,14 +22,15 @@ from typing import Any
 from engineio import packet as eio_packet
 from socketio.manager import Manager
 
+from .calls import Waiter
 from .engine_packets import Packet
 from .errors import LimitExceeded, ProtocolError
 from .events import RtcioEvents
 from .logs import tell
-from .members import Member, Stage
+from .members import Member, Stage, ending
 from .options import Limits
 from .packets import event_pieces
-from .rooms import recipients, skipped
+from .rooms import recipients, rooms_in, skipped
 
 __all__ = ["RoomIndex", "arguments_of"]
 
@@ -124,20 +125,49 @@ class RoomIndex(Manager):
         member = self.members.get(namespace, {}).pop(sid, None)
         if member is None:
             return
-        rooms, member.rooms = member.rooms, None
-        for room in rooms or ():
-            self._drop(namespace, room, sid)
+        self.withdraw(member)
+        member.rooms = None
         member.held = None
         self._by_eio_sid[namespace].pop(member.eio_sid, None)
-        del self.rooms[namespace][None][sid]
-        self.callbacks.pop(sid, None)
         self._departed[sid] = None
         if len(self._departed) > DEPARTED_KEPT:
             del self._departed[next(iter(self._departed))]
         if not self.members[namespace]:
             del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
-        for room in rooms or ():
+
+    def withdraw(self, member: Member) -> None:
+        """Takes one that has left out of what others see, once; it keeps the names of its rooms.
+
+        # hub or greenlet
+        """
+        sid, namespace = member.sid, member.namespace
+        if not member.departed:
+            member.departed = True
+            del self.rooms[namespace][None][sid]
+            rooms = list(member.rooms or ())
+            for room in rooms:
+                self._drop(namespace, room, sid)
+            if self.on_leave and self.server.inbound.late:  # to emit is the app's code
+                self.server.eio.spawn(self._left_all, member, rooms)
+            else:
+                self._left_all(member, rooms)
+        self.end_calls(sid)
+        self.callbacks.pop(sid, None)
+
+    def _left_all(self, member: Member, rooms: list[Any]) -> None:
+        for room in rooms:
             self._left(member, room)
+
+    def end_calls(self, sid: str) -> None:
+        """Nobody waits any longer for an answer of a socket that was lost. # hub or greenlet
+
+        Callbacks stay while it may return: its client may still send what it had to answer.
+        """
+        waiting = self.callbacks.get(sid, {})
+        for number, callback in list(waiting.items()):
+            if isinstance(callback, Waiter):
+                del waiting[number]
+                callback.lose()
 
     def park(self, member: Member) -> None:
         """Its connection is gone; it stays in its rooms."""
@@ -165,14 +195,15 @@ class RoomIndex(Manager):
         if room == sid or (member.rooms and room in member.rooms):
             return
         self._may_enter(member, room)
-        rooms = self.rooms[namespace]
-        if room not in rooms:
-            rooms[room] = _Room()
-            rooms[room].number = next(self._came)
-        rooms[room][sid] = member.eio_sid
+        if not member.departed:
+            rooms = self.rooms[namespace]
+            if room not in rooms:
+                rooms[room] = _Room()
+                rooms[room].number = next(self._came)
+            rooms[room][sid] = member.eio_sid
         if member.rooms is None:
             member.rooms = {}
-        member.rooms[room] = None
+        member.rooms[room] = None  # of one that has left: who is in it hears peer-left
 
     def may_enter(self, sid: str, namespace: str, room: Any) -> None:
         """Raises `ProtocolError`, or `LimitExceeded`, for a room that a socket may not enter."""
@@ -205,10 +236,11 @@ class RoomIndex(Manager):
             listener(member, room)
 
     def _drop(self, namespace: str, room: Any, sid: str) -> None:
-        inside = self.rooms[namespace][room]
-        inside.pop(sid, None)
-        if not inside:
-            del self.rooms[namespace][room]
+        inside = self.rooms[namespace].get(room)
+        if inside is not None:
+            inside.pop(sid, None)
+            if not inside:
+                del self.rooms[namespace][room]
 
     def basic_close_room(self, room: Any, namespace: str) -> None:
         if self.is_sid_room(namespace, room):
@@ -221,13 +253,20 @@ class RoomIndex(Manager):
 
     def get_rooms(self, sid: str, namespace: str) -> list[Any]:
         member = self.member(sid, namespace)
-        return [sid, *(member.rooms or ())] if member is not None else []
+        if member is None:
+            return []
+        if member.departed:
+            told = ending.get()
+            if told is None or told[0] is not member:
+                return []
+        return [sid, *(member.rooms or ())]
 
     def names_of_rooms(self, namespace: str) -> list[Any]:
         """The rooms of a namespace, those of the sids among them, in the order of their coming."""
-        named = [(member.number, sid) for sid, member in self.members.get(namespace, {}).items()]
+        inside = self.members.get(namespace, {}).values()
+        named = [(each.number, each.sid) for each in inside if not each.departed]
         rooms = self.rooms.get(namespace, {})
-        named += [(inside.number, room) for room, inside in rooms.items() if room is not None]
+        named += [(found.number, room) for room, found in rooms.items() if room is not None]
         return [name for _, name in sorted(named, key=lambda each: each[0])]
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
@@ -249,7 +288,7 @@ class RoomIndex(Manager):
     def _inside(self, namespace: str, room: Any) -> dict[str, str]:
         member = self.members.get(namespace, {}).get(room)
         if member is not None:
-            return {member.sid: member.eio_sid}
+            return {} if member.departed else {member.sid: member.eio_sid}
         found = self.rooms.get(namespace, {}).get(room, ()) if room is not None else ()
         return dict(found)
 
@@ -280,6 +319,8 @@ class RoomIndex(Manager):
         if callback is not None:
             for sid in those:
                 number = self._generate_ack_id(sid, callback)
+                if isinstance(callback, Waiter):
+                    callback.asked.append(sid)
                 self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
         elif those:
             self._emit(event, arguments, namespace, those)
@@ -383,6 +424,23 @@ class RoomIndex(Manager):
             tell(log, "%(rtcio_sid)s acknowledged what nobody waits for", sid=sid)
         else:
             callback(*data)
+
+    def nobody_answers(self, room: Any, namespace: str) -> bool:
+        """Whether all whom ``room`` names have left, or are away and hear nothing they can answer.
+
+        A list names several. One of another process may always answer.
+        """
+        found = [self.member(sid, namespace) for sid in self._participants(namespace, room)]
+        return not any(
+            each is None or each.stage in (Stage.CONNECTING, Stage.CONNECTED) for each in found
+        )
+
+    def forget(self, waiter: Waiter, room: Any) -> None:
+        """Whoever asked ``room`` waits no more."""
+        for sid in [*waiter.asked, *rooms_in(room)]:
+            waiting = self.callbacks.get(sid, {})
+            for number in [each for each, callback in waiting.items() if callback is waiter]:
+                del waiting[number]
 
     def publish_relay(self, message: dict[str, Any]) -> bool:
         """Hands a relay to the other processes; `False`: there are none."""

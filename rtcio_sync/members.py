@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import enum
+from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["Member", "Stage"]
+__all__ = ["Member", "Stage", "ending"]
 
 
 class Stage(enum.Enum):
@@ -13,7 +14,8 @@ class Stage(enum.Enum):
 
     CONNECTING = enum.auto()
     CONNECTED = enum.auto()
-    #: Lost: no target any more, its peers know, its handlers' turn is still to come.
+    #: Lost: its peers know, its handlers' turn is still to come. For all others it is gone, or, if
+    #: it may come back, away.
     LEAVING = enum.auto()
     #: Its ``disconnect`` handlers run, or have run.
     GONE = enum.auto()
@@ -25,9 +27,9 @@ class Member:
     """One socket in one namespace."""
 
     __slots__ = (
-        "auth", "eio_sid", "held", "link", "namespace", "number", "observed", "peers", "ready",
-        "recovered", "relays", "returns", "rooms", "session", "short", "sid", "socket", "stage",
-        "told", "waiting",
+        "auth", "departed", "eio_sid", "held", "link", "namespace", "number", "observed", "peers",
+        "ready", "recovered", "relays", "returns", "rooms", "session", "short", "sid", "socket",
+        "stage", "told", "waiting",
     )  # fmt: skip
 
     def __init__(self, sid: str, eio_sid: str, namespace: str) -> None:
@@ -66,11 +68,19 @@ class Member:
         self.session: Any = None
         #: Whom a peer-left has reached already: the rooms and the sids; `None`: nobody.
         self.told: tuple[set[Any], set[str]] | None = None
+        #: Whether it has left for good: only its own handlers still see its rooms.
+        self.departed = False
 
     @property
     def present(self) -> bool:
         """Whether it is one of its namespace: connected, or lost and free to come back."""
+        if self.departed:
+            return False
         if self.stage is Stage.CONNECTED:
             return True
         session = self.session
         return session is not None and session.open and self.stage is not Stage.CONNECTING
+
+
+#: The socket whose ``disconnecting`` or ``disconnect`` handlers run here, and which of the two.
+ending: ContextVar[tuple[Member, str] | None] = ContextVar("rtcio_ending", default=None)

@@ -94,7 +94,7 @@ class Published(PubSubManager):
     ) -> None:
         """Upstream's; whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says."""
         rooms, out = recipients(to, room), skipped(skip_sid)
-        if rooms == []:
+        if rooms == [] or (callback is not None and self._has_left(rooms, namespace or "/")):
             return
         if not kwargs.get("ignore_queue"):
             for each in [*(rooms_in(rooms) if rooms is not None else ()), *out]:
@@ -108,6 +108,17 @@ class Published(PubSubManager):
             callback=callback,
             **kwargs,
         )
+
+    def _has_left(self, room: Any, namespace: str) -> bool:
+        """Whether it names a socket of this process that is gone: its callbacks never went."""
+        return isinstance(room, str) and room in self._departed and not self.member(room, namespace)
+
+    def nobody_answers(self, room: Any, namespace: str) -> bool:
+        for each in rooms_in(room):
+            if self.member(each, namespace) is None and each not in self._departed:
+                return False  # a room, or a socket of another process
+        nobody: bool = super().nobody_answers(room, namespace)
+        return nobody
 
     def close_room(self, room: Any, namespace: str | None = None) -> None:
         _check_crossing(room)

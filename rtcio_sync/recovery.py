@@ -87,8 +87,8 @@ class Session:
     """What survives a connection: the member, and what its client may not have received."""
 
     __slots__ = (
-        "_log", "_recovery", "_since", "_size", "_swept", "_trimmed", "member", "open", "pid",
-        "taken", "wanted",
+        "_log", "_recovery", "_since", "_size", "_swept", "_trimmed", "away", "member", "open",
+        "pid", "taken", "wanted",
     )  # fmt: skip
 
     def __init__(self, recovery: Recovery, member: Member) -> None:
@@ -98,6 +98,8 @@ class Session:
         self.pid = secrets.token_urlsafe(18)
         #: Until the client leaves on purpose, is put out, or stays away too long.
         self.open = True
+        #: Whether it waits for its client.
+        self.away = False
         #: The connection that is being let in to it, one at a time, and the last that asked to be.
         self.taken: Any = None
         self.wanted: Any = None
@@ -160,6 +162,7 @@ class Session:
 
     def resumed(self) -> None:
         """Its client is back."""
+        self.away = False
         self._since = self._recovery.now()
 
     def close(self) -> None:
@@ -244,16 +247,29 @@ class Recovery:
         """Whether the client of a lost member may come back to it."""
         return member.session is not None and member.session.open and reason in _LOSSES
 
+    def lost(self, member: Member) -> None:
+        """The connection is lost, and from now on the session waits for its client, for a while."""
+        session: Session = member.session
+        if not session.away:
+            session.away = True
+            self.away += 1
+            seconds = self.options.max_disconnection_duration
+            self.later(seconds, self._expire, session, member.returns)
+
     def park(self, member: Member) -> None:
-        """The client is away: its member stays, for a while."""
+        """The app has heard of the loss."""
+        self.lost(member)
         member.stage = Stage.AWAY
-        self.away += 1
-        seconds = self.options.max_disconnection_duration
-        self.later(seconds, self._expire, member.session, member.returns)
+
+    def back(self, session: Session) -> None:
+        """The session waits no more."""
+        if session.away:
+            self.away -= 1
+            session.away = False
 
     def _expire(self, session: Session, returns: int) -> None:
         member = session.member
-        if member.stage is not Stage.AWAY or member.returns != returns:
+        if not session.away or member.returns != returns:
             return
         if session.taken is None:
             self._end(member)
@@ -264,5 +280,6 @@ class Recovery:
         """The session is over: nobody comes back to it."""
         session: Session | None = member.session
         if session is not None:
+            self.back(session)
             session.close()
             self._sessions.pop(session.pid, None)

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _BACK = "socket %(rtcio_sid)s has come back on connection %(rtcio_connection)s"
 
+#: Seconds that a client waits for what is left to do on its old connection. A handler that takes
+#: longer, or never returns, keeps the session it has, and its client gets a fresh one.
+PATIENCE = 5.0
 LOOK_AGAIN = 1.0  # seconds after which one that waits sees whether its own connection still lives
 
 
@@ -50,6 +53,7 @@ class Returning:
             return False
         # The newest connection is the one that the client uses: one that still waits gives way.
         session.wanted = link
+        until = self._until()
         while session.open:
             if session.wanted is not link:
                 link.close(abort=True, reason="transport close")
@@ -58,11 +62,18 @@ class Returning:
             before = session.taken or _in_the_way(session.member)
             if before is None:
                 return self._admit(recovery, session, link, auth)
-            self._after(before)
+            self._after(before, recovery, session, until)
         return False
 
-    def _after(self, link: Link) -> None:
-        """Waits until all is done that is in a connection's inbox now."""
+    def _until(self) -> float:
+        now: float = self.server.eio.heartbeat.now()
+        return now + PATIENCE
+
+    def _after(self, link: Link, recovery: Recovery, session: Session, until: float) -> None:
+        """Waits until all is done that is in a connection's inbox now, and gives up in the end."""
+        if self.server.eio.heartbeat.now() >= until:
+            self._give_up(recovery, session.member)
+            return
         done = self.server.eio.create_event()
         link.enqueue(("then", done.set))
         done.wait(LOOK_AGAIN)
@@ -78,6 +89,7 @@ class Returning:
             asked = not recovery.options.skip_middlewares
             if asked and not self._ask(recovery, member, link, auth, socket):
                 return True
+            until = self._until()
             # The app's code ran: the old connection may have been lost meanwhile, or anything.
             while session.open and (asked or not link.closed):
                 with self.server.eio.gate:
@@ -85,7 +97,7 @@ class Returning:
                     lost = member.stage is Stage.AWAY
                     back = before is None and self._resume(recovery, session, link, offset)
                 if before is not None:
-                    self._after(before)
+                    self._after(before, recovery, session, until)
                 elif back:
                     tell(log, _BACK, sid=member.sid, connection=link.sid)
                     self._greet(member, socket, lost)
@@ -122,10 +134,10 @@ class Returning:
     def _give_up(self, recovery: Recovery, member: Member) -> None:
         """The session ends; a half-open connection that still had it goes the ordinary way."""
         recovery.close(member)
-        if member.stage is Stage.AWAY:
-            self.sessions.end(member)
-        elif member.stage is Stage.CONNECTED:
+        if member.stage is Stage.CONNECTED:
             member.link.close(abort=True, reason="transport close")
+        else:
+            self.sessions.end(member)
 
     def _resume(self, recovery: Recovery, session: Session, link: Link, offset: Any) -> bool:
         """Moves the session to the new connection, which gets what it missed before all else."""
@@ -161,8 +173,7 @@ class Returning:
         self.sessions.attach(member)
         if kept is not None:
             link.session[member.namespace] = kept
-        if member.stage is Stage.AWAY:
-            recovery.away -= 1
+        recovery.back(member.session)
         member.stage = Stage.CONNECTED
         member.told = None
         member.recovered = True

@@ -19,9 +19,10 @@ from socketio import exceptions, packet
 
 from . import engine, flask, prometheus, serving
 from .broadcast import BroadcastOperator
+from .calls import DisconnectedError, Waiter
 from .dispatch import Dispatcher
 from .errors import OptionError
-from .handling import Handling, Waiter
+from .handling import Handling
 from .hub_thread import HubThread, any_thread
 from .inbound import Inbound
 from .listen_options import Listening
@@ -424,22 +425,33 @@ class Server(Handling):
         """Emits to one client and waits for its acknowledgement; works inside handlers.
 
         ``to``: its sid; ``sid`` says the same. ``timeout`` is in seconds. Raises
-        `socketio.exceptions.TimeoutError` after it, `OptionError` (a `ValueError`) without a
-        recipient, and `NotServing` in the hub, where nothing may wait.
+        `socketio.exceptions.TimeoutError` after it; `DisconnectedError`, a kind of it, as soon as
+        the client has left or lost its connection; `OptionError` (a `ValueError`) without a
+        recipient; and `NotServing` in the hub, where nothing may wait. Of a client of another
+        process nobody hears whether it has left: there the time-out is what ends the wait.
         """
         to = recipients(to, sid)
         if to is None or to == []:
             raise OptionError("Cannot use call() to broadcast: give the sid of a client as to=")
+        namespace = namespace_name(namespace)
+        if self.manager.nobody_answers(to, namespace):
+            raise DisconnectedError(f"{event!r} has nobody to answer it: the client has left")
         waiter = Waiter(self.eio.create_event())
-        self.emit(
-            event,
-            data=data,
-            to=to,
-            namespace=namespace_name(namespace),
-            callback=waiter,
-            ignore_queue=ignore_queue,
-        )
-        if not waiter.event.wait(timeout=timeout):
+        try:
+            self.emit(
+                event,
+                data=data,
+                to=to,
+                namespace=namespace,
+                callback=waiter,
+                ignore_queue=ignore_queue,
+            )
+            answered = waiter.event.wait(timeout=timeout)
+        finally:
+            self.manager.forget(waiter, to)
+        if waiter.left:
+            raise DisconnectedError(f"the client left before it answered {event!r}")
+        if not answered:
             raise exceptions.TimeoutError()
         answer = waiter.answer
         return answer if len(answer) > 1 else answer[0] if answer else None
@@ -448,11 +460,18 @@ class Server(Handling):
     def disconnect(
         self, sid: str, namespace: str | None = None, ignore_queue: bool = False
     ) -> None:
-        """Disconnects one client from a namespace; its connection stays for the others."""
+        """Disconnects one client from a namespace; its connection stays for the others.
+
+        One that is still being let in (in a ``connect`` handler, a middleware, or while one runs)
+        is refused: its client gets ``connect_error``.
+        """
         namespace = namespace_name(namespace)
         member = self.manager.member(sid, namespace)
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
-            self.sessions.put_out(member)
+            self.sessions.end(member)
+            return
+        if member is not None and member.stage is Stage.CONNECTING:
+            self.sessions.kick(member)
             return
         here = self.manager.is_connected if ignore_queue else self.manager.can_disconnect
         if not here(sid, namespace):

@@ -13,7 +13,7 @@ from .engine_socket import Socket as Link
 from .errors import refusal
 from .events import node_reason, upstream_reason
 from .logs import tell
-from .members import Member, Stage
+from .members import Member, Stage, ending
 from .namespaces import Namespace
 from .options import Limits
 from .recovery import Recovery
@@ -74,7 +74,10 @@ class Sessions:
         if server.always_connect:
             self._accept(member)
         refused = self.ask(member, eio_sid, auth)
-        if refused is not None:
+        if member.stage is Stage.GONE:  # it was put out meanwhile, and told so
+            if server.manager.member(sid, namespace) is member:
+                self._remove(member)
+        elif refused is not None:
             self._turn_away(member, refused)
         else:
             if not server.always_connect:
@@ -156,6 +159,8 @@ class Sessions:
                 given = (socket or server._socket(member)) if space or greeted else None
                 for use in space._uses if space is not None else ():
                     use(given)
+                    if member.stage is Stage.GONE:
+                        return None  # put out by it: nobody else is asked
                 said = server._trigger_event(
                     "connect", member.namespace, member.sid, environ, auth or None
                 )
@@ -170,20 +175,32 @@ class Sessions:
             return REJECTED
         return REJECTED if said is False else None
 
+    def kick(self, member: Member) -> None:
+        """Puts out one that is being let in: a refusal, sent at once. # hub or greenlet
+
+        What the app is being asked about it goes on; the answer does not matter any more.
+        """
+        eio_sid, namespace = member.eio_sid, member.namespace
+        member.stage = Stage.GONE
+        if self.server.recovery is not None:
+            self.server.recovery.close(member)
+        self.server.manager.withdraw(member)
+        self._refuse(eio_sid, namespace, REJECTED)
+
     def _turn_away(self, member: Member, why: Any) -> None:
         server = self.server
         eio_sid, namespace = member.eio_sid, member.namespace
-        tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=_BY_THE_APP)
         if member.stage is Stage.CONNECTED:  # always_connect: it was let in before it was asked
-            server.counters.disconnects += 1
             self.leaving(member, "server namespace disconnect")
         server.manager.pre_disconnect(member.sid, member.namespace)
-        pkt = server.packet_class(
-            packet.DISCONNECT if server.always_connect else packet.CONNECT_ERROR,
-            data=why,
-            namespace=member.namespace,
-        )
-        server._send_packet(member.eio_sid, pkt)
+        if server.always_connect:
+            # Without the reason: DISCONNECT carries nothing (Socket.IO v5, "Disconnection from a
+            # namespace"), and socket.io-client takes one that does for a broken packet.
+            tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=_BY_THE_APP)
+            pkt = server.packet_class(packet.DISCONNECT, namespace=namespace)
+            server._send_packet(eio_sid, pkt)
+        else:
+            self._refuse(eio_sid, namespace, why)
         self._remove(member)
 
     def welcome(self, member: Member) -> bool:
@@ -197,6 +214,8 @@ class Sessions:
         if space is not None and not gone:
             socket = server._socket(member)
             for handler in space._connection:
+                if member.stage is Stage.GONE:
+                    break  # put out by the one before
                 both = space.name == "*" and handler.least > 1  # as python-socketio's get it
                 given = (member.namespace, socket) if both else (socket,)
                 server._guarded(member, "connection", (), handler, *given)
@@ -207,17 +226,35 @@ class Sessions:
     # -- hub or greenlet -----------------------------------------------------------------------
 
     def leaving(self, member: Member, reason: str) -> None:
-        """The socket is lost: its peers hear of it now; a target it is only if it may return."""
+        """The socket is lost: its peers hear of it now, and for all but its handlers it is gone.
+
+        One that may return stays in its rooms, and a target.
+        """
         recovery = self.server.recovery
-        if recovery is not None and not recovery.may_return(member, reason):
+        may_return = recovery is not None and recovery.may_return(member, reason)
+        if recovery is not None and not may_return:
             recovery.close(member)
         if member.stage is Stage.CONNECTED:
             self.server.manager.pre_disconnect(member.sid, member.namespace)
+            self.server.counters.disconnects += 1
+            self.server.counters.reasons[node_reason(reason)] += 1
             self.server.relay.settle(member)
             if self.server.inbound.late:  # to encode it is the app's code: not in the hub
                 self.server.eio.spawn(self.server.relay.peer_left, member)
             else:
                 self.server.relay.peer_left(member)
+            self.server.manager.end_calls(member.sid)
+            if recovery is not None and may_return:
+                recovery.lost(member)
+        elif member.stage is Stage.CONNECTING:
+            # What is asked about it may never return.
+            self.server.relay.peer_left(member)
+            self.server.manager.withdraw(member)
+        self._depart(member)
+
+    def _depart(self, member: Member) -> None:
+        if member.stage in (Stage.LEAVING, Stage.GONE) and not member.present:
+            self.server.manager.withdraw(member)
 
     # -- greenlet --------------------------------------------------------------------------------
 
@@ -241,8 +278,6 @@ class Sessions:
                 self._tell(member, "disconnect", reason)
         finally:
             server.relay.peer_left(member)
-            server.counters.disconnects += 1
-            server.counters.reasons[node_reason(reason)] += 1
             spawn, sid, said = server.eio.spawn, member.sid, node_reason(reason)
             tell(log, _LEFT, spawn=spawn, sid=sid, namespace=member.namespace, reason=said)
             if recovery is not None and recovery.may_return(member, reason):
@@ -253,18 +288,17 @@ class Sessions:
                     self._over(member)
 
     def end(self, member: Member) -> None:
-        """A session is over whose client was away; its handlers have run. # hub or greenlet"""
-        if member.stage is Stage.AWAY:
-            if self.server.recovery is not None:
-                self.server.recovery.away -= 1
-            self._remove(member)
-            self._over(member)
+        """One that is lost does not come back. # hub or greenlet
 
-    def put_out(self, member: Member) -> None:
-        """One that is lost does not come back. # hub or greenlet"""
+        Its handlers have run, or still do, and then find its session over.
+        """
         if self.server.recovery is not None:
             self.server.recovery.close(member)
-        self.end(member)
+        if member.stage is Stage.AWAY:
+            self._remove(member)
+            self._over(member)
+        else:
+            self._depart(member)
 
     def _over(self, member: Member) -> None:
         if member.socket is not None:
@@ -277,6 +311,13 @@ class Sessions:
         recovery.park(member)
 
     def _tell(self, member: Member, event: str, reason: str) -> None:
+        token = ending.set((member, event))
+        try:
+            self._tell_both(member, event, reason)
+        finally:
+            ending.reset(token)
+
+    def _tell_both(self, member: Member, event: str, reason: str) -> None:
         server = self.server
         server._guarded(
             member,

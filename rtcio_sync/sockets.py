@@ -10,7 +10,7 @@ from .broadcast import BroadcastOperator, check_name
 from .dispatch import Callee
 from .events import RtcioEvents
 from .hub_thread import HubThread, any_thread
-from .members import Member, Stage
+from .members import Member, Stage, ending
 from .rooms import OrderedSet, flat
 
 if TYPE_CHECKING:
@@ -96,8 +96,11 @@ class Socket:
     def rooms(self) -> set[Any]:
         """The rooms it is in, its own (named by its sid) first, in the order of joining.
 
-        A copy, and empty once it has left.
+        A copy, and empty once it has left: in a ``disconnecting`` handler they are all there, in a
+        ``disconnect`` handler none is, as in Node.
         """
+        if ending.get() == (self._member, "disconnect"):
+            return OrderedSet()
         return OrderedSet(self._server.manager.get_rooms(self.id, self._member.namespace))
 
     @property
@@ -200,8 +203,9 @@ class Socket:
     def call(self, event: str, *args: Any, timeout: float = 60) -> Any:
         """Sends an event and waits for the acknowledgement: its argument, a tuple of several.
 
-        ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it, and
-        `OptionError` for a reserved event name. Works inside a handler of the same socket.
+        ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it,
+        `DisconnectedError` (a kind of it) once the client has left, and `OptionError` for a
+        reserved event name. Works inside a handler of the same socket.
         """
         check_name(event)
         return self._server.call(

@@ -57,6 +57,7 @@ TIERS = (
         "engine",
         "packets",
         "members",
+        "calls",
         "manager",
         "published",
         "recovery",

@@ -105,6 +105,22 @@ def test_a_refused_connection_tells_why(server: Running, node: Driver) -> None:
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_who_is_refused_after_the_welcome_is_disconnected_and_does_not_return(
+    node: Driver, transport: str
+) -> None:
+    with running(always_connect=True) as server:
+        client = node.open(
+            server.url, transports=[transport], auth={"refuse": True}, reconnectionDelay=10
+        )
+        client.wait("connect")
+        assert client.wait("disconnect")["reason"] == "io server disconnect"
+        other = node.connect(server.url, transports=[transport])
+        for number in range(20):
+            other.call("echo", number)
+        assert [each["type"] for each in client.reports].count("connect") == 1
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
 def test_the_session_of_a_route_is_readable_in_a_handler(
     server: Running, node: Driver, transport: str
 ) -> None:

@@ -32,6 +32,7 @@ __all__ = ["Admission"]
 log = logging.getLogger(__name__)
 
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
+IDLE_AT_LEAST = RESERVED_DESCRIPTORS // 2  # HTTP connections, whatever the others have
 RESTING_AT_LEAST = 1_000  # polling sessions that may be between two polls, whatever the capacity
 
 
@@ -184,6 +185,10 @@ class Admission(engineio.Server):
         if self.max_polling_sessions is None:
             self.max_polling_sessions = max(RESTING_AT_LEAST, self._capacity())
         return self.max_polling_sessions
+
+    def idle_bound(self) -> int:
+        """HTTP connections that may wait for a request: what the others leave of the number."""
+        return max(IDLE_AT_LEAST, self._capacity() - self.seats.taken)
 
     def _full(self) -> Refused:
         self.counters.closed["over-capacity"] += 1

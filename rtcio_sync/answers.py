@@ -102,7 +102,8 @@ class Answers(Admission):
                     headers = [*headers, ("Content-Encoding", encoding)]
                     break
         headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
-        if closes_unsaid(environ):
+        unread = environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING")
+        if closes_unsaid(environ) or (unread and takeover.leave_body(environ)):
             headers.append(("Connection", "close"))
         start_response(answer["status"], headers)
         if environ["REQUEST_METHOD"] == "HEAD":  # RFC 9110 9.3.2: GET's head, no body

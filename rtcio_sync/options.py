@@ -71,7 +71,8 @@ class Limits:
     :sockets_per_ip: Open connections from one address; `None`: any number, for the same reason.
         Over it: new ones are answered 429.
     :handshake_timeout: Seconds that a client may take over a request's headers (under
-        `Server.listen`), a polling request's body, or the move from polling to a WebSocket; 10.
+        `Server.listen`), a polling request's body, the rest of a body that nobody reads, or the
+        move from polling to a WebSocket; 10.
         Over it: that request or WebSocket is closed, a session on polling goes on. `None`: as long
         as it likes.
     :connect_timeout: Seconds from the transport's opening until the client must have joined a

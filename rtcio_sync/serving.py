@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent import monkey, pywsgi
+from gevent import monkey
 from gevent.event import Event
 from socketio.pubsub_manager import PubSubManager
 
 from . import flask, takeover
-from .head import Head
+from .http_server import HttpServer, handler
 from .listen_options import Listening
 from .logs import tell
 
@@ -38,8 +38,6 @@ _UNREADABLE = "a request of %(rtcio_address)s could not be read"
 AT_ONCE = 100  # clients that are not worth being spread
 SPREAD_STEPS = 20
 SPREAD = 0.7  # of the drain; the rest is for handlers
-SHORT = 16384  # bytes of an answer that are worth copying behind their head
-KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
 
 
 def on_first_request(server: Server, environ: dict[str, Any]) -> None:
@@ -118,8 +116,10 @@ def listen(server: Server, asked: Listening) -> None:
     if asked.tls is not None:
         options["ssl_context"] = asked.tls
     patience = server.options.limits.handshake_timeout
-    options.setdefault("handler_class", _handler(patience, logs=options["log"] is not None))
-    http = pywsgi.WSGIServer((asked.host, asked.port), application, **options)
+    logs = options["log"] is not None
+    options.setdefault("handler_class", handler(patience, server.eio.idle_bound, logs=logs))
+    http = HttpServer((asked.host, asked.port), application, **options)
+    http.patience = patience
     stop = server._stop = Event()
     restore = _on_signals(stop.set)
     try:
@@ -131,68 +131,6 @@ def listen(server: Server, asked: Listening) -> None:
     finally:
         restore()
         http.close()
-
-
-class _Slow(Exception):
-    """A client took too long over its request."""
-
-
-def _handler(seconds: float | None, *, logs: bool) -> Any:
-    """A handler of pywsgi's that gives a client so long to send a request's headers.
-
-    What a proxy in front might read as the end of another request is refused: pywsgi takes it.
-    """
-
-    class Handler(pywsgi.WSGIHandler):
-        asked = False
-        corked: bytearray | None = None
-
-        def MessageClass(self, fp: Any, *args: Any) -> Any:
-            return Head(fp, self.request_version)
-
-        def read_requestline(self) -> Any:
-            wait = KEEP_ALIVE if self.asked and seconds is not None else seconds
-            self.asked = True
-            try:
-                with gevent.Timeout(wait, _Slow):
-                    return super().read_requestline()
-            except _Slow:
-                return ""
-
-        def read_request(self, raw_requestline: str) -> Any:
-            try:
-                with gevent.Timeout(seconds, _Slow):
-                    return super().read_request(raw_requestline)
-            except _Slow:
-                return False
-
-        # A short answer goes out in one write, with its head: pywsgi makes two of it.
-
-        def _write_with_headers(self, data: bytes) -> None:
-            self.corked = answer = bytearray() if len(data) < SHORT else None
-            try:
-                super()._write_with_headers(data)  # type: ignore[misc]
-            finally:
-                self.corked = None
-            if answer is not None:
-                self._sendall(answer)
-
-        def _sendall(self, data: bytes | bytearray) -> None:
-            if self.corked is None:
-                super()._sendall(data)  # type: ignore[misc]
-            else:
-                self.corked += data
-
-        def log_request(self) -> None:
-            if logs:  # else pywsgi would put the line together all the same
-                super().log_request()
-
-        def log_error(self, msg: str, *args: Any) -> None:
-            # pywsgi's errors here are the clients': it quotes their requests, session ids and all.
-            address = self.client_address[0] if self.client_address else None
-            tell(log, _UNREADABLE, address=address)
-
-    return Handler
 
 
 def _on_signals(stop: Callable[[], Any]) -> Callable[[], None]:

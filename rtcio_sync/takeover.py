@@ -41,7 +41,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import gevent
-from gevent.pywsgi import WSGIHandler
+from gevent.pywsgi import Input, WSGIHandler
 
 from .connection import Connection, Owner
 
@@ -153,6 +153,27 @@ def line(environ: Mapping[str, Any]) -> Any:
         if frame.f_code is gunicorn:
             return frame.f_locals["sock"]
     return None
+
+
+def leave_body(environ: Mapping[str, Any]) -> bool:
+    """Have pywsgi not wait for a body that nobody has read; whether the connection has to end.
+
+    pywsgi reads such a body when the answer is out, for as long as it takes. That of `listen` has
+    bounds of its own, and gunicorn's gevent worker waits for its `keepalive` at most. Call it where
+    `find` may be called.
+    """
+    for frame in _stack():
+        if frame.f_code is WSGIHandler.handle_one_response.__code__:
+            body: Any = frame.f_locals["self"].wsgi_input
+            kind: type = type(body)
+            if kind is not Input:
+                return False
+            chunks_left = body.chunked_input and body.chunk_length != 0
+            unread: bool = chunks_left or body.position < (body.content_length or 0)
+            if unread:
+                body._chunked_input_error = True  # what pywsgi sets where it cannot read on either
+            return unread
+    return False
 
 
 def _stack() -> Iterator[FrameType]:

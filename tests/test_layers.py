@@ -75,6 +75,7 @@ TIERS = (
         "listeners",
         "flask",
         "listen_options",
+        "http_server",
         "serving",
         "testing",
         "prometheus",

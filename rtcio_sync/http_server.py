@@ -22,7 +22,7 @@ from .logs import tell
 
 __all__ = ["HttpServer", "handler"]
 
-log = logging.getLogger("rtcio_sync.serving")
+log = logging.getLogger(__name__)
 
 _UNREADABLE = "a request of %(rtcio_address)s could not be read"
 

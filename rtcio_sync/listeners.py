@@ -19,6 +19,7 @@ import socketio
 from engineio import packet as eio_packet
 from socketio.pubsub_manager import PubSubManager
 
+from .channel import check_relay
 from .envelope import Envelope, head, judge, placeholders_fit, read
 from .errors import ProtocolError
 from .events import RtcioEvents
@@ -172,8 +173,12 @@ class _Listeners:
         relay = message.get("rtcio_relay")
         if relay is None:
             self._emit(message)
-        elif self.manager.is_connected(relay["target"], relay["namespace"]):
-            attachments = [base64.b64decode(each) for each in relay["attachments"]]
+            return
+        try:
+            attachments = check_relay(relay, MAX_ATTACHMENTS)
+        except ProtocolError:
+            return  # somebody else's: no client of such a server has sent it
+        if self.manager.is_connected(relay["target"], relay["namespace"]):
             self._deliver(relay["target"], relay["namespace"], None, relay["raw"], attachments)
 
     def _deliver(

@@ -326,9 +326,18 @@ class RoomIndex(Manager):
             self._emit(event, arguments, namespace, those)
 
     def announce(
-        self, event: str, payload: Any, namespace: str, rooms: list[Any], told: set[str]
+        self,
+        event: str,
+        payload: Any,
+        namespace: str,
+        rooms: list[Any],
+        told: set[str],
+        told_rooms: set[Any],
     ) -> set[str]:
-        """Emits to the rooms, without those who were ``told``; returns who is told by now."""
+        """Emits to the rooms, without those who were ``told``; returns who is told by now.
+
+        ``told_rooms``: the rooms that they were told in.
+        """
         everybody = self._participants(namespace, rooms)
         recipients = [sid for sid in everybody if sid not in told]
         if "emit" in self.__dict__:  # the Admin UI's instrumentation

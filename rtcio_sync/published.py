@@ -5,8 +5,8 @@
 a `PubSubManager`'s own steps come first and the local ones are ours.
 
 Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_publish``,
-``_handle_emit``, ``_handle_disconnect``, ``_handle_callback``, ``emit``, ``enter_room``,
-``leave_room`` and ``close_room``.
+``emit``, ``enter_room``, ``leave_room``, ``close_room``, and what `listening` lists,
+``_return_callback`` among it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from __future__ import annotations
 import base64
 import logging
 from collections import deque
+from functools import partial
 from typing import Any
 
 from socketio.base_manager import BaseManager
+from socketio.packet import Packet
 from socketio.pubsub_manager import PubSubManager
 
 from .envelope import Drop
 from .errors import OptionError
+from .listening import Listening
 from .manager import RoomIndex
 from .rooms import recipients, rooms_in, skipped
 
@@ -28,6 +31,7 @@ __all__ = ["Published", "graft"]
 
 log = logging.getLogger(__name__)
 
+SEVERAL = "rtcio:several"  # what a callback that several recipients may answer is kept under
 MAX_UNPUBLISHED = 10_000  # messages that wait for a pub/sub back end that does not keep up
 
 
@@ -42,7 +46,7 @@ def graft(manager: Any) -> Any:
     return manager
 
 
-class Published(PubSubManager):
+class Published(Listening):
     """What goes before a `PubSubManager`'s own steps: nothing published blocks, nothing overtakes.
 
     Upstream publishes where it is called, on whichever connection of its pool is free. Here one
@@ -92,22 +96,56 @@ class Published(PubSubManager):
         to: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Upstream's; whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says."""
+        """Here, and in all processes; whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says."""
         rooms, out = recipients(to, room), skipped(skip_sid)
         if rooms == [] or (callback is not None and self._has_left(rooms, namespace or "/")):
             return
-        if not kwargs.get("ignore_queue"):
-            for each in [*(rooms_in(rooms) if rooms is not None else ()), *out]:
-                _check_crossing(each)
-        super().emit(
-            event,
-            data,
-            namespace=namespace or "/",
-            room=_singly(rooms),
-            skip_sid=_singly(out) if out else None,
-            callback=callback,
-            **kwargs,
-        )
+        namespace = namespace or "/"
+        where, skip = _singly(rooms), _singly(out) if out else None
+        here = partial(super(PubSubManager, self).emit, event, data, namespace=namespace)
+        if kwargs.get("ignore_queue"):
+            here(room=where, skip_sid=skip, callback=callback)
+            return
+        for each in [*(rooms_in(rooms) if rooms is not None else ()), *out]:
+            _check_crossing(each)
+        asked = None
+        if callback is not None:
+            asked = self._asked(callback, where, namespace)
+            callback = partial(self._return_callback, self.host_id, *asked)
+        message = self._message(event, data, namespace, where, skip, asked)
+        here(room=where, skip_sid=skip, callback=callback)
+        self._publish(message)
+
+    def _asked(self, callback: Any, where: Any, namespace: str) -> tuple[Any, str, int]:
+        """Keeps a callback; what an acknowledgement from another process names it by."""
+        if self.server is None:
+            raise RuntimeError("callbacks need a server: this manager only publishes")
+        if where is None:
+            raise OptionError("a callback needs recipients: give to=, where processes are several")
+        name = SEVERAL if isinstance(where, list) else where
+        return name, namespace, self._generate_ack_id(name, callback)
+
+    def _message(
+        self, event: str, data: Any, namespace: str, where: Any, skip: Any, asked: Any = None
+    ) -> dict[str, Any]:
+        arguments = list(data) if isinstance(data, tuple) else [data]
+        null = arguments == [None] and isinstance(data, tuple)  # not: none at all
+        binary = Packet.data_is_binary(arguments)
+        if binary:
+            plain, attachments = Packet.deconstruct_binary(arguments)
+            arguments = [plain, *[base64.b64encode(each).decode() for each in attachments]]
+        return {
+            "method": "emit",
+            "event": event,
+            "data": arguments,
+            "binary": binary,
+            "namespace": namespace,
+            "room": where,
+            "skip_sid": skip,
+            "callback": asked,
+            "host_id": self.host_id,
+            **({"rtcio_null": True} if null else {}),
+        }
 
     def _has_left(self, room: Any, namespace: str) -> bool:
         """Whether it names a socket of this process that is gone: its callbacks never went."""
@@ -139,12 +177,28 @@ class Published(PubSubManager):
             super().leave_room(sid, namespace, room)
 
     def announce(
-        self, event: str, payload: Any, namespace: str, rooms: list[Any], told: set[str]
+        self,
+        event: str,
+        payload: Any,
+        namespace: str,
+        rooms: list[Any],
+        told: set[str],
+        told_rooms: set[Any],
     ) -> set[str]:
-        self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
-        return told.union(self._participants(namespace, rooms))
+        """Whom another process has told, it knows by the rooms that were told before."""
+        reached: set[str] = super().announce(event, payload, namespace, rooms, told, told_rooms)
+        if "emit" not in self.__dict__:  # else the Admin UI's instrumentation has it published
+            crossing = [room for room in rooms if _crosses(room)]
+            skip = [room for room in told_rooms if _crosses(room)]
+            if crossing:
+                where, out = _singly(crossing), _singly(skip) or None
+                self._publish(self._message(event, payload, namespace, where, out))
+        return reached
 
     def publish_relay(self, message: dict[str, Any]) -> bool:
+        rooms = message["rooms"]
+        if rooms is not None:
+            message = {**message, "rooms": [room for room in rooms if _crosses(room)]}
         self._publish(
             {
                 "method": "emit",
@@ -158,27 +212,15 @@ class Published(PubSubManager):
         )
         return True
 
-    def _handle_emit(self, message: dict[str, Any]) -> None:
-        relay = message.get("rtcio_relay")
-        if relay is None:
-            super()._handle_emit(message)
-        else:
-            relay["attachments"] = [base64.b64decode(each) for each in relay["attachments"]]
-            self.server.relay.from_elsewhere(relay)
 
-    # These two run the app's code: the task that listens goes on, relays come after them.
-
-    def _handle_disconnect(self, message: dict[str, Any]) -> None:
-        self.server.eio.spawn(super()._handle_disconnect, message)
-
-    def _handle_callback(self, message: dict[str, Any]) -> None:
-        answer, guarded = super()._handle_callback, self.server.dispatcher.guarded
-        self.server.eio.spawn(guarded, None, "ack", answer, message)
+def _crosses(room: Any) -> bool:
+    """Whether other processes know a room by its name."""
+    return isinstance(room, (str, int, float))
 
 
 def _check_crossing(room: Any) -> None:
     """Raises `OptionError` for a room whose name other processes would not know again."""
-    if not isinstance(room, (str, int, float)):
+    if not _crosses(room):
         raise OptionError(
             f"a {type(room).__name__} names a room in this process alone: where a client manager "
             "joins several, give a string or a number"

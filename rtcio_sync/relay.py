@@ -282,7 +282,7 @@ class Relay:
                 "event": RtcioEvents.MESSAGE,
                 "namespace": member.namespace,
                 "target": target,
-                "rooms": sorted(map(str, member.rooms or ())) if self.scope == "room" else None,
+                "rooms": list(member.rooms or ()) if self.scope == "room" else None,
                 "raw": raw,
                 "attachments": [base64.b64encode(each).decode() for each in attachments],
             }
@@ -297,9 +297,7 @@ class Relay:
         target = self.manager.member(relay["target"], relay["namespace"])
         if target is None or not target.present or not self.serves(target):
             return  # it is in a third process, or gone
-        if self.scope == "room" and not _share_a_room(
-            set(relay["rooms"] or ()), {str(room) for room in target.rooms or ()}
-        ):
+        if self.scope == "room" and not _share_a_room(relay["rooms"], target.rooms):
             self.drop(Drop.OTHER_ROOM)
             return
         raw, attachments = relay["raw"], relay["attachments"]
@@ -326,7 +324,7 @@ class Relay:
         if rooms:
             payload = {"id": member.sid}
             told = self.manager.announce(
-                RtcioEvents.PEER_LEFT, payload, member.namespace, rooms, told
+                RtcioEvents.PEER_LEFT, payload, member.namespace, rooms, told, told_rooms
             )
             member.told = (told_rooms.union(rooms), told)
 

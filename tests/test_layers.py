@@ -31,6 +31,7 @@ TIERS = (
     (
         "rooms",
         "envelope",
+        "channel",
         "limits",
         "logs",
         "metrics",
@@ -59,6 +60,7 @@ TIERS = (
         "members",
         "calls",
         "manager",
+        "listening",
         "published",
         "recovery",
         "relay",

@@ -112,8 +112,14 @@ SIGNATURES: dict[type, dict[str, str]] = {
     },
     socketio.PubSubManager: {
         "_handle_callback": "(self, message)",
+        "_handle_close_room": "(self, message)",
         "_handle_disconnect": "(self, message)",
         "_handle_emit": "(self, message)",
+        "_handle_enter_room": "(self, message)",
+        "_handle_leave_room": "(self, message)",
+        "_listen": "(self)",
+        "_return_callback": "(self, host_id, sid, namespace, callback_id, *args)",
+        "_thread": "(self)",
         "_publish": "(self, data)",
         "close_room": "(self, room, namespace=None)",
         "emit": "(self, event, data, namespace=None, room=None, skip_sid=None, callback=None, "

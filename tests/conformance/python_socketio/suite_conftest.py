@@ -29,6 +29,7 @@ import socketio.server
 
 from rtcio_sync import Server
 from rtcio_sync.manager import RoomIndex
+from rtcio_sync.metrics import Counters
 from rtcio_sync.options import Limits
 from rtcio_sync.packets import TextPacket
 from rtcio_sync.published import graft
@@ -103,7 +104,7 @@ def _set_server(manager: Any, server: Any) -> None:
         # a mock of a server does at once. Of what no server upstream has, it has nothing.
         server.eio.spawn.side_effect = lambda fn, *given: fn(*given)
         server.dispatcher.guarded.side_effect = lambda environ, event, fn, *given: fn(*given)
-        server.recovery = None
+        server.recovery, server.counters = None, Counters()
         server.limits_of.return_value = Limits()
     socketio.base_manager.BaseManager.set_server(manager, server)
 

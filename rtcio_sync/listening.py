@@ -77,7 +77,7 @@ class Listening(PubSubManager):
     def _refuse_message(self, error: Exception) -> None:
         reason = error.reason if isinstance(error, ProtocolError) else Drop.CHANNEL
         self.server.counters.dropped[reason] += 1
-        log.debug("a message of the channel was dropped: %s", reason, exc_info=error)
+        log.debug("a message of the channel was dropped: %s (%s)", reason, type(error).__name__)
         now = time.monotonic()
         if reason == Drop.CHANNEL and (self._warned is None or now - self._warned >= WARN_EACH):
             self._warned = now

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import redis
 import socketio
 
 from tests.integration.clients import SEQ, Client, Driver
 from tests.integration.line import Line
 from tests.integration.redis_server import redis_server
-from tests.integration.servers import DEADLINE, Running, running
+from tests.integration.servers import DEADLINE, Running, complaints, running
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +143,61 @@ def test_a_program_without_clients_emits_through_redis(pair: list, redis_url: st
     outside.emit("said", {"words": "from outside"}, room="kitchen")
     for client in pair:
         assert client.wait_for("said") == [{"words": "from outside"}]
+
+
+@pytest.mark.parametrize(
+    ("to", "heard"), [([], False), ("", False), (0, False), (["kitchen", 0], True), (None, True)]
+)
+def test_only_none_is_everybody_in_another_process(pair: list, to: Any, heard: bool) -> None:
+    a, b = pair
+    a.emit("say", to, {"words": "hello"})
+    a.call("echo", 1)
+    a.fence(b)
+    assert b.received("said") == ([[{"words": "hello"}]] if heard else [])
+
+
+@pytest.mark.parametrize("words", [None, [], [1, 2], [None], b"\x00\xff", {"blob": [b""]}])
+def test_words_cross_as_they_were_said(pair: list, words: Any) -> None:
+    a, b = pair
+    a.emit("say", "kitchen", words)
+    # python-socketio's `None` is no argument at all.
+    assert b.wait_for("said") == ([] if words is None else [words])
+
+
+JUNK = [
+    b"5",
+    b'["method"]',
+    b"\xff\xfe",
+    b"[" * 100_000,
+    pickle.dumps({"method": "emit"}),
+    b'{"method": "disconnect", "sid": ["a"], "namespace": "/"}',
+    b'{"method": "emit"}',
+    b'{"method": "emit", "event": "x", "rtcio_relay": {"target": []}}',
+    b'{"method": "close_room", "room": {}}',
+]
+
+
+def test_junk_on_the_channel_ends_nothing_and_is_warned_of_once(node: Driver) -> None:
+    with redis_server() as url:
+        options: Any = {"environ": {"RTCIO_TEST_REDIS": url}, "clean_log": False}
+        with running("listen", **options) as one, running("werkzeug", **options) as two:
+            a, b = (node.connect(each.url, transports=["websocket"]) for each in (one, two))
+            meet(a, b)
+            with redis.Redis.from_url(url) as client:
+                for _ in range(20):
+                    for each in JUNK:
+                        client.publish("socketio", each)
+            a.burst("#rtcio:message", a.envelope(b, SEQ), count=50)
+            b.burst("#rtcio:message", b.envelope(a, SEQ), count=50)
+            for each in (a, b):
+                each.wait_until(lambda each=each: len(each.relayed()) == 50, "50 relays")
+                assert each.relayed() == list(range(50))
+            for server in (one, two):
+                stats = server.get_json("/stats")
+                assert stats["dropped"] == {"channel": 20 * len(JUNK)}
+                assert stats["handler_errors"] == 0
+                (warning,) = complaints(server.log())
+                assert "is dropped and counted" in warning
 
 
 def test_who_is_away_from_one_process_misses_nothing_from_another(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,7 @@ from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
 from . import takeover
 from .admission import Admission
+from .delivery import Deliveries
 from .handshake import HandshakeError, handshake
 from .limits import client_address
 from .logs import tell
@@ -30,6 +32,8 @@ __all__ = ["Answers"]
 
 log = logging.getLogger(__name__)
 
+COMPRESSED_AT_ONCE = 1 << 16  # bytes; some milliseconds
+
 #: Linux alone has it.
 _CORK = getattr(socket, "TCP_CORK", None)
 
@@ -38,6 +42,7 @@ class Answers(Admission):
     """The part of the Engine.IO server that words its answers. # greenlet"""
 
     async_mode: str
+    deliveries: Deliveries
     _async: Any
 
     def _refusal(self, refused: Refused, environ: dict[str, Any], start_response: Any) -> Any:
@@ -98,7 +103,7 @@ class Answers(Admission):
             wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",", 16)[:16]
             for encoding in (each.split(";")[0].strip() for each in wanted):
                 if encoding in self.compression_methods:
-                    body = getattr(self, f"_{encoding}")(body)
+                    body = self._compressed(body, encoding)
                     headers = [*headers, ("Content-Encoding", encoding)]
                     break
         headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
@@ -108,10 +113,22 @@ class Answers(Admission):
         start_response(answer["status"], headers)
         if environ["REQUEST_METHOD"] == "HEAD":  # RFC 9110 9.3.2: GET's head, no body
             return []
+        pieces = self.deliveries.send(body, answer.get("session"), environ)
         if answer["status"].startswith("2"):
-            return [body]
+            return pieces
         line = takeover.line(environ)
-        return [body] if line is None else _InOnePiece(body, line)
+        return pieces if line is None else _InOnePiece(pieces, line)
+
+    def _compressed(self, body: bytes, encoding: str) -> bytes:
+        if len(body) <= COMPRESSED_AT_ONCE:
+            return getattr(self, f"_{encoding}")(body)  # type: ignore[no-any-return]
+        # Others have their turn between two pieces: ten megabytes take a good half of a second.
+        packer = zlib.compressobj(6, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
+        packed = []
+        for at in range(0, len(body), COMPRESSED_AT_ONCE):
+            packed.append(packer.compress(body[at : at + COMPRESSED_AT_ONCE]))
+            self.sleep(0)
+        return b"".join([*packed, packer.flush()])
 
     def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
         if not self.cookie:
@@ -129,16 +146,17 @@ class _InOnePiece:
     `AsyncClient` ends with an error of aiohttp's that it does not expect: it never reconnects.
     """
 
-    def __init__(self, body: bytes, line: Any) -> None:
-        self._body = body
+    def __init__(self, pieces: Generator[bytes, None, None], line: Any) -> None:
+        self._pieces = pieces
         self._line = line
         self._cork(1)
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self._body
+        yield from self._pieces
 
     def close(self) -> None:
         """The server has written all of it (PEP 3333)."""
+        self._pieces.close()
         self._cork(0)
 
     def _cork(self, on: int) -> None:

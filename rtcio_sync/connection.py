@@ -33,7 +33,8 @@ import gevent
 from gevent.event import Event
 from gevent.hub import Hub, get_hub
 
-from .outgoing import READ, WRITE, Outgoing, Turn, tls_wants
+from .backlog import Backlog
+from .outgoing import READ, WRITE, Outgoing, Turn, reset_at_close, tls_wants
 from .websocket import (
     BINARY,
     CLOSE,
@@ -90,8 +91,9 @@ class Connection(Outgoing):
     `sock`: non-blocking from here on, and the connection's to close; any of the classes of
     `_socket`, `socket` and gevent. One with a method `pending` is taken to speak TLS.
     `max_size`: bytes of one message. `max_buffered`: bytes that may wait for the peer, None for no
-    limit; over it the connection is aborted, and `overflowed` is True. `unread`: what the server
-    had already read of the peer's frames.
+    limit; over it the connection is aborted, and `overflowed` is True. `backlog`: the account of
+    what waits for all, None for none. `unread`: what the server had already read of the peer's
+    frames.
 
     `buffered`: bytes waiting for the peer. `closed`: nothing more will be sent.
 
@@ -117,10 +119,11 @@ class Connection(Outgoing):
         *,
         max_size: int,
         max_buffered: int | None,
+        backlog: Backlog | None = None,
         unread: bytes = b"",
     ) -> None:
         sock.settimeout(0.0)
-        super().__init__(sock, _turn_of(get_hub()), max_buffered)
+        super().__init__(sock, _turn_of(get_hub()), max_buffered, backlog)
         self._owner = owner
         self._parser = Parser(max_size)
         if unread:
@@ -311,6 +314,8 @@ class Connection(Outgoing):
 
     def _expired(self) -> None:
         try:
+            if self._rest is not None:  # it does not read
+                reset_at_close(self._sock)
             self._disconnect()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             self._broke(error)
@@ -343,8 +348,7 @@ class Connection(Outgoing):
         self._state = _CLOSED
         self.closed = True
         self._flowing = False
-        self._out = self._rest = self._pong = None
-        self.buffered = 0
+        self._forget()
         for watcher in (self._reader, self._writer, self._timer):
             if watcher is not None:
                 watcher.stop()

@@ -29,6 +29,8 @@ from engineio.async_drivers import threading as threads
 
 from . import takeover
 from .answers import Answers
+from .backlog import Backlog
+from .delivery import Deliveries
 from .engine_packets import Packet
 from .engine_socket import APART, Socket, State
 from .errors import ProtocolError
@@ -72,7 +74,12 @@ class Server(Answers):
     async_mode: str
 
     def __init__(
-        self, *, limits: Limits = BARE, counters: Counters | None = None, **options: Any
+        self,
+        *,
+        limits: Limits = BARE,
+        counters: Counters | None = None,
+        max_buffered_total: int | None = None,
+        **options: Any,
     ) -> None:
         self.gives_up = options.pop("monitor_clients", None) is not False
         #: The thread that all of this runs in; public calls from others get there by it.
@@ -86,6 +93,9 @@ class Server(Answers):
         #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
         self.patience = self.ping_every + self.ping_timeout
         self.heartbeat = Heartbeat(self, Packet(packet.PING))
+        clock: dict[str, Any] = {"now": self.heartbeat.now, "later": self.heartbeat.later}
+        self.backlog = Backlog(max_buffered_total, **clock)
+        self.deliveries = Deliveries(self.backlog, self.counters, **clock)
         self.stopping = False
         #: How many connections have something in their inbox.
         self.working = 0
@@ -104,6 +114,7 @@ class Server(Answers):
         # On gevent nothing switches inside the few lines that a gate guards; threads may.
         self.hub_thread.threaded = mode == "threading"
         self.gate: Any = threading.RLock() if mode == "threading" else contextlib.nullcontext()
+        self.backlog.gate = self.gate
 
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
         """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # any thread"""
@@ -264,7 +275,8 @@ class Server(Answers):
             self.heartbeat.begin(socket)
             packets = socket.poll()
             self.rests(socket)
-            return self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
+            answer = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
+            return {**answer, "session": socket}
         except BaseException:
             # A reset between the handshake and the take-over must not leave a session behind.
             self.forget(socket)
@@ -309,6 +321,7 @@ class Server(Answers):
             socket,
             max_size=self.max_http_buffer_size,
             max_buffered=socket.limits.max_buffered_bytes,
+            backlog=self.backlog,
         )
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
@@ -330,7 +343,8 @@ class Server(Answers):
     def _poll(self, socket: Socket, environ: dict[str, Any], jsonp: int | None) -> Any:
         self._may_hold_more()
         try:
-            return self._ok(socket.poll(lambda: takeover.line(environ)), jsonp_index=jsonp)
+            packets = socket.poll(lambda: takeover.line(environ))
+            return {**self._ok(packets, jsonp_index=jsonp), "session": socket}
         except exceptions.EngineIOError:
             raise bad(3) from None
 

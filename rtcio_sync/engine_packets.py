@@ -9,7 +9,9 @@ from engineio import packet
 
 from .websocket import frame_binary, frame_text
 
-__all__ = ["Packet", "frame_of", "packet_of", "size_of"]
+__all__ = ["Packet", "frame_of", "packet_cost", "packet_of", "packet_size", "size_of"]
+
+PACKET = 600  # bytes of a packet's object, with its attributes
 
 
 class Packet(packet.Packet):
@@ -32,7 +34,9 @@ class Packet(packet.Packet):
         """The packet as a WebSocket frame."""
         frame: bytes | None = self.__dict__.get("_frame")
         if frame is None:
-            text = self.encode()
+            # Not kept besides: whoever waits for a packet holds it in as few forms as may be.
+            text = super().encode() if self.encode_cache is None else self.encode_cache
+            self.encode_cache = None
             frame = frame_text(text.encode()) if isinstance(text, str) else frame_binary(text)
             self._frame = frame
         return frame
@@ -48,6 +52,19 @@ def size_of(data: Any) -> int:
     if isinstance(data, str):
         return len(data) if data.isascii() else len(data.encode(errors="replace"))
     return len(data) if isinstance(data, bytes) else 16
+
+
+def packet_size(pkt: Any) -> int:
+    """The bytes of a packet, looked at once."""
+    size: int | None = pkt.__dict__.get("_size")
+    if size is None:
+        size = pkt._size = size_of(pkt.data)
+    return size
+
+
+def packet_cost(pkt: Any) -> int:
+    """The memory that a packet takes up: its data, and the frame that is made of it."""
+    return 2 * packet_size(pkt) + PACKET
 
 
 def frame_of(pkt: Any) -> bytes:

@@ -17,13 +17,15 @@ import enum
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from engineio import exceptions, packet, socket
 
+from .backlog import ITEM
 from .connection import Connection
-from .engine_packets import Packet, frame_of, packet_of, size_of
+from .delivery import Delivery
+from .engine_packets import Packet, frame_of, packet_cost, packet_of, packet_size
 from .errors import ProtocolError
 from .events import CLIENT_CLOSE, PAGE_LEFT
 from .hangup import HangUp
@@ -44,6 +46,10 @@ _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reas
 
 NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
 
+
+#: Bytes of packets in one answer to a poll; what is over it waits for the next one. An answer is
+#: there several times for a moment: as packets, as text, as bytes, and compressed.
+LONGEST_ANSWER = 8_000_000
 
 # Seconds between two messages that a client must be able to tell apart: whoever waits for one
 # message after the other, as the protocols' own suites do, in a promise each, misses the second of
@@ -71,6 +77,9 @@ class Socket(Inbox, socket.Socket):
     wired = False
     #: When the upgrade began: `time.monotonic`.
     probed_at = 0.0
+    #: The answer to a poll that is on its way, and the bytes of those before it.
+    answer: Delivery | None = None
+    polled = 0
 
     # Not python-engineio's: it makes a queue and a session for each connection, and this class
     # needs neither while a WebSocket is idle.
@@ -113,11 +122,6 @@ class Socket(Inbox, socket.Socket):
     def joined(self) -> bool:
         """Whether the client is in any namespace."""
         return self.root is not None or bool(self.members)
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that wait for the client."""
-        return self.outbox_bytes if self.wire is None else self.wire.buffered + self.outbox_bytes
 
     @property
     def connected(self) -> bool:
@@ -170,17 +174,60 @@ class Socket(Inbox, socket.Socket):
             self.riding.hold(APART)
 
     def _queue(self, pkt: Any) -> None:
+        backlog = self.server.backlog
         if self.outbox is None:
             self.outbox = deque()
         self.outbox.append(pkt)
-        data = pkt.data
-        self.outbox_bytes += size_of(data)
+        size = packet_size(pkt)
+        self.outbox_bytes += size
+        backlog.join(self)
+        backlog.hold(pkt, size, packet_cost(pkt))
         bound = self.limits.max_buffered_bytes
-        if bound is not None and self.outbox_bytes > bound:
-            self.outbox.clear()
-            self.fail("slow-reader", "transport error")
+        if bound is not None and self.waits() > bound:
+            backlog.on_ceiling(pkt.data, bound)
+            self.give_up()
         else:
             self._wake()
+            backlog.check()
+
+    # What waits for a polling client, as the backlog sees it: in the outbox, and in an answer.
+
+    def waits(self) -> int:
+        """Bytes of memory that wait for it."""
+        left = self.answer.left if self.answer is not None else 0
+        return self.outbox_bytes + left + ITEM * len(self.outbox or ())
+
+    def taken(self) -> int | None:
+        """Bytes that its polls have taken."""
+        return self.polled + (self.answer.taken() if self.answer is not None else 0)
+
+    def give_up(self) -> None:
+        """Closes the connection of a client that does not come for what waits."""
+        self.fail("slow-reader", "transport error")
+
+    def answering(self, answer: Delivery) -> None:
+        """This answer to a poll is on its way."""
+        self.answer = answer
+        self.server.backlog.join(self)
+
+    def answered(self, answer: Delivery) -> None:
+        """It has arrived, or never will."""
+        self.polled += answer.size
+        if self.answer is answer:
+            self.answer = None
+        self._put_down(())
+
+    def held_back(self, since: float) -> bool:
+        # A PING waits behind the rest, and who takes that is alive.
+        wire = self.riding
+        queue = self if wire is None else wire
+        return super().held_back(since) or self.server.backlog.moves(queue)
+
+    def _put_down(self, pkts: Iterable[Any]) -> None:
+        for pkt in pkts:
+            self.server.backlog.release(pkt, packet_size(pkt), packet_cost(pkt))
+        if not self.outbox and self.answer is None:
+            self.server.backlog.leave(self)
 
     def _wake(self) -> None:
         if self.alarm is not None:
@@ -202,10 +249,17 @@ class Socket(Inbox, socket.Socket):
             self.alarm.clear()
 
     def _take(self) -> list[Any]:
+        """What one answer to a poll carries: all, unless that is very much."""
+        taken: list[Any] = []
+        size = 0
         with self.server.gate:
-            taken = list(self.outbox or ())
-            self.outbox = None
-            self.outbox_bytes = 0
+            outbox, self.outbox = self.outbox or deque(), None
+            while outbox and (size + packet_size(outbox[0]) <= LONGEST_ANSWER or not taken):
+                size += packet_size(outbox[0])
+                taken.append(outbox.popleft())
+            self.outbox = outbox or None
+            self.outbox_bytes -= size
+            self._put_down(taken)
         return taken
 
     def poll(self, line: Callable[[], Any] | None = None) -> list[Any]:
@@ -328,9 +382,9 @@ class Socket(Inbox, socket.Socket):
     def _ride(self, wire: Wire) -> None:
         # What waited in the queue goes first; from here on `send` writes to the wire itself.
         with self.server.gate:
-            waiting = self._take()
-            if waiting:
-                wire.send(b"".join([frame_of(pkt) for pkt in waiting]))
+            while waiting := self._take():
+                for pkt in waiting:
+                    wire.send(frame_of(pkt))
             self.state = State.WEBSOCKET
             self.riding = wire
 
@@ -420,8 +474,10 @@ class Socket(Inbox, socket.Socket):
         self.riding = None
         if self.address is not None:
             self.server.addresses.gone(self.address)
-        if abort:
-            self.outbox = None  # nobody may ever come for it: kept, it would keep the session
+        if abort and self.outbox:
+            # Nobody may ever come for it: kept, it would keep the session.
+            outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
+            self._put_down(outbox)
         wire = self.wire
         if wire is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:
@@ -437,8 +493,15 @@ class Socket(Inbox, socket.Socket):
         """What the open poll, or the next one, still says."""
         if farewell is not None:
             self.outbox = self.outbox or deque()
-            self.outbox.append(Packet(farewell))
+            pkt = Packet(farewell)
+            self.outbox.append(pkt)
+            self.server.backlog.hold(pkt, packet_size(pkt), packet_cost(pkt))
         if self.outbox:
             # Nobody may come for it: the session then goes when a client would be given up.
-            self.server.heartbeat.later(self.server.ping_timeout, self.server.forget, self)
+            self.server.heartbeat.later(self.server.ping_timeout, self._forget)
         self._wake()
+
+    def _forget(self) -> None:
+        outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
+        self._put_down(outbox or ())
+        self.server.forget(self)

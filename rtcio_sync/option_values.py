@@ -175,6 +175,9 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "max_connections": _count(
         "give 1 or more, or None for the descriptor limit", above=0, none=True
     ),
+    "max_buffered_total": _count(
+        "give a number of bytes above 0, or None for no bound", above=0, none=True
+    ),
     "max_polling_sessions": _count(
         "give 1 or more, or None for as many as max_connections", above=0, none=True
     ),
@@ -221,6 +224,7 @@ def mended(name: str, value: Any) -> Any:
 
 _COUNTS = {
     "max_connections",
+    "max_buffered_total",
     "max_polling_sessions",
     "trusted_proxies",
     "max_http_buffer_size",

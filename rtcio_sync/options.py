@@ -61,8 +61,11 @@ class Limits:
         number.
     :max_packets_per_poll: (widest) Packets in one polling request; 1,000. Over it: the request is
         answered 400 and the session closed. `None`: as many as fit ``max_http_buffer_size``.
-    :max_buffered_bytes: (widest) Bytes that wait for a client that does not read them; 4,000,000.
-        Over it: the connection is closed and its rooms are told. `None`: they may fill the memory.
+    :max_buffered_bytes: (widest) Bytes of memory that one connection may take up with what waits
+        for its client to read it, one message included; 64,000,000. Over it: the connection is
+        closed and its rooms are told; where the app's own events did it, a warning once a minute
+        names one. Below it progress decides: a connection for which over 1 MB waits is closed when
+        its client took less than 64 kB in the last 5 seconds. `None`: any number.
     :max_namespaces_per_connection: (widest) Namespaces that one connection may be in; 8. Over it:
         CONNECT is answered with an error, and the connection goes on. `None`: any number.
     :connects_per_minute_per_ip: Connections a minute from one address (see ``trusted_proxies``);
@@ -92,7 +95,7 @@ class Limits:
     max_auth_bytes: int | None = 16_384
     max_auth_values: int | None = 1_000
     max_packets_per_poll: int | None = 1000
-    max_buffered_bytes: int | None = 4_000_000
+    max_buffered_bytes: int | None = 64_000_000
     events_per_second: float | None = 100
     events_burst: int | None = 1000
     connects_per_minute_per_ip: int | None = None
@@ -163,6 +166,9 @@ class Options:
     #: in no namespace first. All together they may also have 32 MB of request headers and
     #: book-keeping. `None`: as many as ``max_connections``, and 1,000 at least.
     max_polling_sessions: int | None = None
+    #: Bytes of memory that all connections together may take up with what waits for their clients;
+    #: what waits for several counts once. Over it, the slowest are closed first. `None`: no bound.
+    max_buffered_total: int | None = 256_000_000
     #: Proxies in front of the server that each append to ``X-Forwarded-For``: a client's address is
     #: then the entry that the outermost of them wrote. 0: the header is not looked at; the address
     #: is the peer's, or what werkzeug's ProxyFix made of it.

@@ -35,6 +35,7 @@ from .names import check_room, namespace_name
 from .namespaces import Namespace
 from .option_values import check_json
 from .options import Limits, Options, engineio_options
+from .overflow import Overflow
 from .packets import packet_class
 from .published import graft
 from .recovery import Recovery, RecoveryOptions
@@ -118,6 +119,9 @@ class Server(Handling):
         self.eio.arrive = self.relay.arrive
         self.eio.work = self.inbound.work
         self.eio.lost = self._lost
+        overflow = Overflow(now=self.eio.heartbeat.now, spawn=self.eio.spawn)
+        self.eio.backlog.on_ceiling = overflow.ceiling
+        self.eio.backlog.on_total = overflow.total
         self.eio.on_first_request = lambda environ: serving.on_first_request(self, environ)
 
     def _engine_options(self) -> dict[str, Any]:
@@ -130,6 +134,7 @@ class Server(Handling):
             "counters": self.counters,
             "max_connections": chosen.max_connections,
             "max_polling_sessions": chosen.max_polling_sessions,
+            "max_buffered_total": chosen.max_buffered_total,
             "trusted_proxies": chosen.trusted_proxies,
             "monitor_clients": chosen.monitor_clients,
             "adaptable": chosen.async_mode is None,
@@ -224,7 +229,7 @@ class Server(Handling):
             "handlers": count.handlers,
             "handler_seconds": count.handler_seconds,
             "handler_errors": count.handler_errors,
-            "send_buffer_bytes": sum(link.waiting for link in list(self.eio.sockets.values())),
+            "send_buffer_bytes": self.eio.backlog.holdings.size,
             "greenlets": self.eio.working,
             "hub_lag_seconds": self.eio.heartbeat.lag,
         }

@@ -43,6 +43,7 @@ from typing import Any
 import gevent
 from gevent.pywsgi import Input, WSGIHandler
 
+from .backlog import Backlog
 from .connection import Connection, Owner
 
 _SWITCHING = "101 Switching Protocols"
@@ -69,6 +70,7 @@ class Seat:
         *,
         max_size: int,
         max_buffered: int | None,
+        backlog: Backlog | None = None,
     ) -> Connection:
         """Answer the handshake with `headers` and take the socket. The connection is not started.
 
@@ -92,7 +94,12 @@ class Seat:
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = Connection(
-            sock, owner, max_size=max_size, max_buffered=max_buffered, unread=unread
+            sock,
+            owner,
+            max_size=max_size,
+            max_buffered=max_buffered,
+            backlog=backlog,
+            unread=unread,
         )
         return self._connection
 
@@ -127,7 +134,7 @@ def find(environ: Mapping[str, Any]) -> Seat | None:
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
     pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
-    for frame in _stack():
+    for frame in _stack(sys._getframe()):
         if frame.f_code is pywsgi:
             handler = frame.f_locals["self"]
             websocket = getattr(handler, "websocket", None)
@@ -146,8 +153,22 @@ def line(environ: Mapping[str, Any]) -> Any:
     """
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
+    return _line(sys._getframe())
+
+
+def current() -> Any:
+    """The greenlet of this request, for `line_of`."""
+    return gevent.getcurrent()
+
+
+def line_of(greenlet: Any) -> Any:
+    """The same of a request whose greenlet waits; None if unknown, or if it does not wait."""
+    return _line(greenlet.gr_frame)
+
+
+def _line(innermost: FrameType | None) -> Any:
     pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
-    for frame in _stack():
+    for frame in _stack(innermost):
         if frame.f_code is pywsgi:
             return frame.f_locals["self"].socket
         if frame.f_code is gunicorn:
@@ -162,7 +183,7 @@ def leave_body(environ: Mapping[str, Any]) -> bool:
     bounds of its own, and gunicorn's gevent worker waits for its `keepalive` at most. Call it where
     `find` may be called.
     """
-    for frame in _stack():
+    for frame in _stack(sys._getframe()):
         if frame.f_code is WSGIHandler.handle_one_response.__code__:
             body: Any = frame.f_locals["self"].wsgi_input
             kind: type = type(body)
@@ -176,8 +197,7 @@ def leave_body(environ: Mapping[str, Any]) -> bool:
     return False
 
 
-def _stack() -> Iterator[FrameType]:
-    frame: FrameType | None = sys._getframe(1)
+def _stack(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
@@ -306,7 +326,7 @@ def watch_stop(
     if worker is not None:
         _Farewell(callback, patience).of_worker(worker)
         return True
-    for frame in _stack():
+    for frame in _stack(sys._getframe()):
         if frame.f_code is WSGIHandler.handle_one_response.__code__:
             _Farewell(callback, patience).of_server(frame.f_locals["self"].server)
             return True

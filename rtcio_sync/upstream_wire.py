@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from .backlog import ITEM, Backlog
+from .outgoing import acknowledged, reset_at_close
+
 __all__ = ["UpstreamWire"]
 
 CLOSE_TIMEOUT = 5.0  # seconds that a connection may spend on saying goodbye
@@ -29,6 +32,7 @@ class UpstreamWire:
         self.closed = False
         self.buffered = 0
         self.max_buffered: int | None = owner.limits.max_buffered_bytes
+        self._backlog: Backlog = server.backlog
         # simple-websocket's own object, which python-engineio's driver wraps under threads.
         self._simple: Any = getattr(ws, "ws", None)
         self._code = 1000
@@ -54,16 +58,41 @@ class UpstreamWire:
         """Queues one frame or several; bounded like a `Connection`'s."""
         if self.closed:
             return
-        self.buffered += len(frame)
-        if self.max_buffered is not None and self.buffered > self.max_buffered:
-            self.overflowed = True
-            self._frames.clear()
-            self.close()
-            self._hang_up()
-            self.owner.connection_lost(None, True)
-        else:
+        with self.server.gate:
+            self.buffered += len(frame)
             self._frames.append(frame)
+            self._backlog.join(self)
+            self._backlog.hold(frame, len(frame))
+        if self.max_buffered is not None and self.waits() > self.max_buffered:
+            self._backlog.on_ceiling(frame, self.max_buffered)
+            self.give_up()
+        else:
             self._alarm.set()
+            self._backlog.check()
+
+    def waits(self) -> int:
+        """Bytes of memory that wait for the peer."""
+        return self.buffered + ITEM * len(self._frames)
+
+    def taken(self) -> int | None:
+        """Bytes that the peer has taken; None where the driver hides its socket."""
+        return None if self._simple is None else acknowledged(self._simple.sock)
+
+    def give_up(self) -> None:
+        """Ends it, since the peer does not read."""
+        self.overflowed = True
+        self._forget()
+        self.close()
+        self._hang_up()
+        if self.owner is not None:
+            self.owner.connection_lost(None, True)
+
+    def _forget(self) -> None:
+        while self._frames:
+            frame = self._frames.popleft()
+            if frame is not None:
+                self._backlog.release(frame, len(frame))
+        self._backlog.leave(self)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Closes after what is queued; uWSGI's driver knows no close codes."""
@@ -86,6 +115,8 @@ class UpstreamWire:
         # both. simple-websocket alone lets us; uWSGI has time-outs of its own.
         if self._simple is not None:
             with suppress(OSError):  # it is closed already
+                if self.overflowed:
+                    reset_at_close(self._simple.sock)
                 self._simple.sock.shutdown(socket.SHUT_RDWR)
 
     def read(self) -> None:
@@ -139,9 +170,15 @@ class UpstreamWire:
                         self.ws.send(payload if binary else payload.decode())
                 except Exception:  # noqa: BLE001  (see `read`, which reports it)
                     self.closed = True
+                    self._backlog.release(frame, len(frame))
+                    self._forget()
                     self._end()
                     return
                 self.buffered -= len(frame)
+                self._backlog.release(frame, len(frame))
+            with self.server.gate:
+                if not self._frames:
+                    self._backlog.leave(self)
 
     def _end(self) -> None:
         try:

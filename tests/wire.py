@@ -287,6 +287,7 @@ class WebSocket(Client):
             link,
             max_size=eio.max_http_buffer_size,
             max_buffered=eio.limits.max_buffered_bytes,
+            backlog=eio.backlog,
         )
         if upgrading is None:
             eio.heartbeat.begin(link)

@@ -1,0 +1,180 @@
+"""Who reads gets everything, however much it is; who does not read costs its own connection.
+
+Real servers, real TCP: how fast a client reads is what the kernels on both sides make of it.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from tests.integration.hostile import Hostile
+from tests.integration.raw import RawPolling, RawWebSocket
+from tests.integration.servers import Running, running
+
+MB = 1_000_000
+
+#: Seconds within which a client that does not read is let go: 5 and a look a second, on a machine
+#: with other work to do.
+NOTICED = 30.0
+
+WAYS = ("listen", "pywsgi", "gunicorn-gevent", "gunicorn-geventwebsocket", "werkzeug")
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def server(request: pytest.FixtureRequest) -> Iterator[Running]:
+    with running(request.param, "large", cors_allowed_origins="*") as server:
+        yield server
+
+
+def until(condition: Callable[[], Any], seconds: float = NOTICED) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not in time"
+        time.sleep(0.1)
+
+
+def given(peer: RawWebSocket | RawPolling, count: int, size: int) -> None:
+    """Receives so many messages, all of them, in order."""
+    for number in range(count):
+        packet = peer.receive()
+        assert isinstance(packet, str)
+        name, words = json.loads(packet[2:])
+        assert name == "given" and len(words) == size and int(words[:8]) == number
+
+
+# -- who reads ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "count"), [(10 * MB, 1), (100_000, 100), (100, 20_000)])
+@pytest.mark.parametrize("kind", [RawWebSocket, RawPolling])
+def test_a_client_that_reads_gets_ten_megabytes_in_one_go(
+    server: Running, kind: Any, size: int, count: int
+) -> None:
+    with kind(server) as peer:
+        peer.join()
+        peer.send(peer.event(json.dumps(["give", size, count])))
+        given(peer, count, size)
+        peer.send(peer.event('["echo",1]', 7))
+        assert peer.receive() == "437[1]"
+
+
+def test_ten_megabytes_pass_the_upgrade(server: Running) -> None:
+    polling = RawPolling(server)
+    polling.join()
+    polling.send(polling.event(json.dumps(["give", MB, 10])))
+    server.eventually("/stats", lambda stats: stats["send_buffer_bytes"] > 10 * MB)
+    with RawWebSocket(server, sid=polling.handshake["sid"]) as peer:
+        peer.send("2probe")
+        assert peer.receive() == "3probe"
+        peer.send("5")
+        given(peer, 10, MB)
+
+
+def drip(sock: socket.socket, rate: int, stop: Callable[[], bool]) -> int:
+    """Reads so many bytes a second; how many in all."""
+    sock.settimeout(5)
+    begun, read = time.monotonic(), 0
+    while not stop():
+        more = sock.recv(min(65536, rate // 10))
+        if not more:
+            break
+        read += len(more)
+        time.sleep(max(0.0, begun + read / rate - time.monotonic()))
+    return read
+
+
+@pytest.mark.parametrize("way", ["listen", "gunicorn-gevent", "werkzeug"])
+def test_who_reads_slowly_but_reads_is_kept_for_longer_than_a_ping_takes(way: str) -> None:
+    with (
+        running(way, "large", ping_interval=2, ping_timeout=2) as server,
+        Hostile(server.port, window=4096) as slow,
+    ):
+        slow.join()
+        slow.say(json_event("give", 4 * MB))
+        end = time.monotonic() + 15
+        drip(slow.sock, 100_000, lambda: time.monotonic() > end)
+        stats = server.get_json("/stats")
+        assert stats["closed"] == {} and stats["connected"] == 1
+
+
+def json_event(*arguments: Any) -> str:
+    return f"42{json.dumps(arguments)}"
+
+
+# -- who does not ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "count"), [(20 * MB, 1), (100_000, 200), (300, 60_000)])
+def test_who_reads_nothing_is_closed_and_leaves_nothing(
+    server: Running, size: int, count: int
+) -> None:
+    closed = server.get_json("/stats")["closed"].get("slow-reader", 0)
+    with Hostile(server.port, window=4096) as deaf:
+        deaf.join()
+        deaf.say(json_event("give", size, count))
+        server.eventually("/stats", lambda stats: stats["send_buffer_bytes"] > 10 * MB)
+        until(lambda: server.get_json("/stats")["closed"].get("slow-reader", 0) == closed + 1)
+        server.eventually("/stats", lambda stats: stats["send_buffer_bytes"] == 0)
+
+
+@pytest.mark.parametrize("kind", [RawPolling])
+def test_who_does_not_come_for_what_waits_is_closed(server: Running, kind: Any) -> None:
+    closed = server.get_json("/stats")["closed"].get("slow-reader", 0)
+    peer = kind(server)
+    peer.join()
+    peer.send(peer.event(json.dumps(["give", 2 * MB])))
+    until(lambda: server.get_json("/stats")["closed"].get("slow-reader", 0) == closed + 1)
+    server.eventually("/stats", lambda stats: stats["send_buffer_bytes"] == 0)
+
+
+# -- answers that nobody reads ---------------------------------------------------------------------
+
+
+@contextmanager
+def unread(port: int, request: bytes, number: int = 1, window: int = 4096) -> Iterator[None]:
+    """Sends a request so many times and reads none of the answers."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    sock.connect(("127.0.0.1", port))
+    sock.settimeout(5)
+    with sock:
+        sock.sendall(request * number)
+        yield
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+EVENTED = ("listen", "pywsgi", "pywsgi-geventwebsocket", "gunicorn-gevent",
+           "gunicorn-geventwebsocket")  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [900_000, 6 * MB])
+@pytest.mark.parametrize("way", [*EVENTED, "werkzeug"])
+def test_an_answer_that_nobody_reads_ends_with_its_session(way: str, size: int) -> None:
+    options: dict[str, Any] = {"ping_interval": 2, "ping_timeout": 2}
+    with running(way, "large", **options) as server:
+        peers = [RawPolling(server) for _ in range(5)]
+        for peer in peers:
+            peer.join()
+        for peer in peers:
+            peer.send(peer.event(json.dumps(["give", size, 3])))
+        before = server.get_json("/census")
+        with ExitStack() as stack:
+            for peer in peers:
+                stack.enter_context(unread(server.port, get(peer._path)))
+            server.eventually(
+                "/census", lambda census: census["greenlets"] >= before["greenlets"] + 5
+            )
+            until(lambda: server.get_json("/stats")["connections"] == 0)
+            until(lambda: server.get_json("/census")["greenlets"] <= before["greenlets"] + 1)
+            until(lambda: server.get_json("/census")["sockets"] <= before["sockets"] + 1)
+            assert server.get_json("/stats")["send_buffer_bytes"] == 0

@@ -32,6 +32,7 @@ __all__ = ["Published", "graft"]
 log = logging.getLogger(__name__)
 
 SEVERAL = "rtcio:several"  # what a callback that several recipients may answer is kept under
+MAX_CALLBACKS = 10_000  # that wait for an answer; over it the oldest are forgotten
 MAX_UNPUBLISHED = 10_000  # messages that wait for a pub/sub back end that does not keep up
 
 
@@ -54,6 +55,7 @@ class Published(Listening):
     """
 
     _unpublished: deque[Any] | None = None
+    _waiting: deque[tuple[Any, int]] | None = None  # callbacks: whom they ask, and their number
 
     NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
 
@@ -123,7 +125,24 @@ class Published(Listening):
         if where is None:
             raise OptionError("a callback needs recipients: give to=, where processes are several")
         name = SEVERAL if isinstance(where, list) else where
-        return name, namespace, self._generate_ack_id(name, callback)
+        number = self._generate_ack_id(name, callback)
+        # Of a room, or of a socket of another process, nobody says that no answer will come.
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append((name, number))
+        if len(self._waiting) > MAX_CALLBACKS:
+            self._give_up(*self._waiting.popleft())
+        return name, namespace, number
+
+    def _give_up(self, name: Any, number: int) -> None:
+        waiting = self.callbacks.get(name, {})
+        waiting.pop(number, None)
+        if waiting.keys() == {0}:  # the counter
+            del self.callbacks[name]
+
+    def forget(self, waiter: Any, room: Any) -> None:
+        several = isinstance(room, list) and len(room) > 1
+        super().forget(waiter, [*room, SEVERAL] if several else room)
 
     def _message(
         self, event: str, data: Any, namespace: str, where: Any, skip: Any, asked: Any = None

@@ -15,7 +15,7 @@ import socketio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtcio_sync import Server, add_default_listeners
+from rtcio_sync import Server, add_default_listeners, published
 from rtcio_sync.channel import attachments_in, check, check_relay, opened, with_attachments
 from rtcio_sync.errors import ProtocolError
 from tests.bus import Bus
@@ -453,6 +453,28 @@ def test_a_callback_may_be_asked_of_several_in_several_processes(
     assert answers == [(2,)]
     with pytest.raises(ValueError, match="recipients"):
         here.emit("question", callback=print)
+
+
+def test_callbacks_that_nobody_answers_are_forgotten_in_the_end(
+    pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "MAX_CALLBACKS", 20)
+    here, there = pair
+    Polling(here).join()  # whoever listens has had a client
+    client = Polling(there).join()
+    settle()
+    for number in range(100):
+        for to in ("nobody here", f"gone {number}", ["nobody", "here"]):
+            here.emit("question", to=to, callback=print)
+    with pytest.raises(socketio.exceptions.TimeoutError):
+        here.call("question", to=["nobody", "here"], timeout=0.01)
+    kept = here.manager.callbacks
+    assert sum(len(waiting) - 1 for waiting in kept.values()) <= 20
+    assert len(kept) <= 20
+    answers: list[Any] = []
+    here.emit("question", to=client.sid, callback=lambda *args: answers.append(args))
+    answer(client, "1")
+    until(lambda: answers)
 
 
 # -- who leaves ------------------------------------------------------------------------------------

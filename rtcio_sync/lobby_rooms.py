@@ -8,10 +8,11 @@ time.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -85,6 +86,7 @@ class LobbyRoom:
     busy: bool = False
     #: Who is being taken out of the Socket.IO room by the running step.
     leaving: str | None = None
+    came: Iterator[int] = field(default_factory=itertools.count)
     told: dict[str, _Presence] = field(default_factory=dict)
     #: Of whom the peers have heard that they went, and who may come back.
     away: dict[str, _Presence] = field(default_factory=dict)
@@ -113,7 +115,7 @@ class LobbyRoom:
             raise
         card: dict[str, Any] = {"id": sid} if name is None else {"id": sid, "name": name}
         if known is None:
-            self.told[sid] = _Presence(card)
+            self.told[sid] = _Presence(card, next(self.came))
             self._others(sid).emit("user-connected", card)
             self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
         elif card != known.card:
@@ -150,6 +152,8 @@ class LobbyRoom:
         presence = self.away.pop(sid, None)
         if presence is not None:
             self.told[sid] = presence
+            # Who comes next hears of all in the order of joining, as if none had been away.
+            self.told = dict(sorted(self.told.items(), key=lambda item: item[1].number))
             self._others(sid).emit("user-connected", presence.card)
             if presence.media:
                 self._others(sid).emit("media-state", self._state(sid, presence))
@@ -189,6 +193,8 @@ class _Presence:
     """What newcomers hear of a peer: its ``user-connected`` and the last of its ``media-state``."""
 
     card: dict[str, Any]
+    #: Its place in the order of joining.
+    number: int
     media: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1436,6 +1436,22 @@ def test_two_who_are_away_at_once_find_each_other_again(recovering: Server) -> N
     end_all(recovering, ann, bob)
 
 
+def test_newcomers_hear_of_all_in_the_order_of_joining_though_some_were_away(
+    recovering: Server,
+) -> None:
+    lobby = Lobby(recovering)
+    phones = [seated(recovering, name=str(number)) for number in range(5)]
+    for number in (3, 0):
+        phones[number].lose()
+    for number in (0, 3):
+        phones[number].come_back()
+    newcomer = client(recovering)
+    join(newcomer)
+    heard = [card["id"] for card in newcomer.received("user-connected")]
+    assert heard == [phone.sid for phone in phones] == lobby.peers("r")[:5]
+    end_all(recovering, *phones)
+
+
 def test_the_seat_of_one_who_may_come_back_is_kept(recovering: Server) -> None:
     lobby = Lobby(recovering, max_peers=2)
     ann, bob = seated(recovering), seated(recovering)

@@ -6,19 +6,20 @@ All of this runs in greenlets (or threads), never in the hub: it is the app's co
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import Any
 
 from . import interrupts
 from .errors import ProtocolError
 from .logs import about, tell
 from .metrics import Counters
+from .signatures import arity, check_handler
 
-__all__ = ["NO_CONTEXT", "Callee", "Dispatcher", "first_answer", "raising", "report"]
+__all__ = ["NO_CONTEXT", "TESTED", "Callee", "Dispatcher", "first_answer", "raising", "report"]
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ Context = Callable[[Any, str, str, str, tuple[Any, ...]], AbstractContextManager
 
 #: The context of a handler that needs none.
 NO_CONTEXT = contextlib.nullcontext()
+
+#: In the environ of a test's client: the list of what its handlers have raised.
+TESTED = "rtcio.tested"
 
 #: Whether a handler's exception goes to whoever made it run: see `raising`.
 _raising = ContextVar("rtcio_raising", default=False)
@@ -50,22 +54,20 @@ def raising() -> Iterator[None]:
 class Callee:
     """A handler and what it declares, read once.
 
-    Raises `TypeError` for what can't be a handler: nothing callable, a coroutine function, or one
-    with a keyword-only parameter that has no default.
+    Raises `TypeError` for what can't be a handler: nothing callable, a class, a coroutine function
+    or a generator, a method that no object has bound, or a function with a keyword-only parameter
+    that has no default.
     """
 
     __slots__ = ("fn", "least", "most", "takes_nothing")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        if not callable(fn):
-            raise TypeError(f"a handler has to be callable, not {type(fn).__name__}")
-        if inspect.iscoroutinefunction(fn):
-            raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
+        check_handler(fn)
         self.fn = fn
-        self.least, self.most = _arity(fn)
+        self.least, self.most = arity(fn)
         #: Whether it wraps, with parameters of its own and ``*args``, a function that has none.
         wrapped = getattr(fn, "__wrapped__", None)
-        self.takes_nothing = self.most is None and wrapped is not None and _arity(wrapped)[1] == 0
+        self.takes_nothing = self.most is None and wrapped is not None and arity(wrapped)[1] == 0
 
     def __call__(self, *args: Any) -> Any:
         """Calls the handler with what it declares: the surplus is cut, what lacks is `None`."""
@@ -73,47 +75,11 @@ class Callee:
             args = args[: self.most]
         elif len(args) < self.least:
             args = (*args, *[None] * (self.least - len(args)))
-        return self.fn(*args)
-
-
-def _arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
-    try:
-        parameters = _parameters(fn)
-    except (TypeError, ValueError):  # some built-ins have none
-        return 0, None
-    least = most = 0
-    unbounded = False
-    for each in parameters:
-        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
-            most += 1
-            least += each.default is each.empty
-        elif each.kind is each.VAR_POSITIONAL:
-            unbounded = True
-        elif each.kind is each.KEYWORD_ONLY and each.default is each.empty:
-            raise TypeError(
-                f"{fn!r}: nothing can fill the keyword-only parameter {each.name!r}; "
-                "give it a default or make it positional"
-            )
-    return least, None if unbounded else most
-
-
-def _parameters(fn: Callable[..., Any]) -> list[inspect.Parameter]:
-    # `functools.wraps` makes a wrapper pass for what it wraps. One that takes anything hands it on,
-    # so that what it wraps declares; one with parameters of its own declares for itself.
-    if inspect.ismethod(fn):
-        parameters = _parameters(fn.__func__)
-        return parameters if _variadic(parameters[:1]) else parameters[1:]  # less `self`
-    while True:
-        own = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
-        wrapped = getattr(fn, "__wrapped__", None)
-        if wrapped is None or not _variadic(own):
-            return own
-        fn = wrapped
-
-
-def _variadic(parameters: list[inspect.Parameter]) -> bool:
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return bool(parameters) and all(each.kind in kinds for each in parameters)
+        answer = self.fn(*args)
+        if type(answer) is CoroutineType:
+            answer.close()
+            raise TypeError(f"{self.fn!r} returned a coroutine, which nothing awaits here")
+        return answer
 
 
 class Dispatcher:
@@ -169,6 +135,8 @@ class Dispatcher:
             raise
         self.counters.handler_errors += 1
         self.report(environ, event, who)
+        if isinstance(environ, dict) and TESTED in environ:
+            environ[TESTED].append(error)
         interrupts.heed(error)
 
 

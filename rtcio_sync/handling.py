@@ -38,6 +38,7 @@ from .packets import event_pieces
 from .recovery import Recovery
 from .relay import Passage, Relay
 from .sessions import Sessions
+from .signatures import method_of
 from .sockets import Handshake, Socket
 
 if TYPE_CHECKING:
@@ -317,7 +318,7 @@ class Handling(socketio.Server):
             return self.not_handled
         if type(space).trigger_event is not socketio.Namespace.trigger_event:
             return space.trigger_event(event, *fitted)
-        method = getattr(space, f"on_{event}", None)
+        method = method_of(space, event)
         return self.not_handled if method is None else self.dispatcher.callee(method)(*fitted)
 
 
@@ -325,4 +326,4 @@ def _catches(space: Any) -> bool:
     if space is None:
         return False
     overridden = type(space).trigger_event is not socketio.Namespace.trigger_event
-    return overridden or hasattr(space, f"on_{RtcioEvents.MESSAGE}")
+    return overridden or method_of(space, RtcioEvents.MESSAGE) is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import OptionError
 
-__all__ = ["check_room", "namespace_name", "namespace_names"]
+__all__ = ["check_event", "check_room", "namespace_name", "namespace_names"]
 
 
 def namespace_name(given: Any, *, catch_all: bool = False) -> str:
@@ -51,6 +51,19 @@ def namespace_names(given: Any) -> Any:
         raise OptionError("namespaces: a name is missing; the default namespace is '/'")
     names = [namespace_name(each, catch_all=True) for each in several]
     return "*" if "*" in names else names
+
+
+def check_event(event: Any, registrar: str) -> None:
+    """Raises `OptionError` for what names no event where a handler is registered."""
+    if isinstance(event, str):
+        return
+    if callable(event):
+        name = getattr(event, "__name__", "name")
+        raise OptionError(
+            f"{registrar}.on takes the event's name: write @{registrar}.on({name!r})"
+            + (", or @server.event" if registrar == "server" else "")
+        )
+    raise OptionError(f"an event's name is a string, not {type(event).__name__}: {event!r:.80}")
 
 
 def check_room(room: Any) -> None:

@@ -11,7 +11,7 @@ from .broadcast import BroadcastOperator, check_name
 from .dispatch import Callee
 from .errors import OptionError
 from .hub_thread import HubThread, any_thread
-from .names import namespace_name
+from .names import check_event, namespace_name
 from .rooms import OrderedSet
 from .sockets import Socket
 
@@ -45,6 +45,7 @@ class Namespace(socketio.Namespace):
         It runs when a client is connected to the namespace. Raises `OptionError` for any other
         event: those go to ``socket.on`` or ``server.on(event, namespace=…)``.
         """
+        check_event(event, "namespace")
         if event not in ("connection", "connect"):
             raise OptionError(
                 f"a namespace has only the event 'connection'; register {event!r} with socket.on "

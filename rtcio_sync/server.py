@@ -31,7 +31,7 @@ from .logs import UpstreamLogger
 from .manager import RoomIndex
 from .members import Stage
 from .metrics import Counters
-from .names import check_room, namespace_name
+from .names import check_event, check_room, namespace_name
 from .namespaces import Namespace
 from .option_values import check_json
 from .options import Limits, Options, engineio_options
@@ -42,6 +42,7 @@ from .recovery import Recovery, RecoveryOptions
 from .relay import Relay
 from .rooms import recipients
 from .sessions import Sessions
+from .signatures import check_handler, handler_names, method_of, warn_of_missing_sid
 from .sockets import Socket
 from .testing import TestClient
 
@@ -247,11 +248,14 @@ class Server(Handling):
         ``(namespace, socket)`` if it declares two. Raises `TypeError` for what can't be a handler.
         """
         name = namespace_name(namespace, catch_all=True)
+        check_event(event, "server")
         if event == "connection":
             return self._space(name).on(event, handler)
 
         def register(fn: Fn) -> Fn:
             self.dispatcher.callee(fn)
+            if name != "*":
+                warn_of_missing_sid(event, fn)
             self.handlers.setdefault(name, {})[event] = fn
             self._observe_all()
             return fn
@@ -288,10 +292,12 @@ class Server(Handling):
         if isinstance(namespace_handler, socketio.Namespace):
             own = namespace_name(namespace_handler.namespace, catch_all=True)
             namespace_handler.namespace = own
+            plain = type(namespace_handler).trigger_event is socketio.Namespace.trigger_event
+            for event in handler_names(namespace_handler):
+                method = self.dispatcher.callee(method_of(namespace_handler, event)).fn
+                if plain and own != "*":
+                    warn_of_missing_sid(event, method)
         super().register_namespace(namespace_handler)
-        for name in dir(namespace_handler):
-            if name.startswith("on_"):
-                self.dispatcher.callee(getattr(namespace_handler, name))
         if isinstance(namespace_handler, Namespace):
             known = self._spaces.get(namespace_handler.name)
             if known is not None and known is not namespace_handler:
@@ -360,6 +366,8 @@ class Server(Handling):
         call from another thread does (`rtcio_sync.errors`).
         """
         namespace = namespace_name(namespace)
+        if callback is not None:
+            check_handler(callback)
         room = room if to is None else to
         who = "all" if room is None else room
         self.logger.info('emitting event "%s" to %s [%s]', event, who, namespace)

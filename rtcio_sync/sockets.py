@@ -11,6 +11,7 @@ from .dispatch import Callee
 from .events import RtcioEvents
 from .hub_thread import HubThread, any_thread
 from .members import Member, Stage, ending
+from .names import check_event
 from .rooms import OrderedSet, flat
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class Socket:
         return self._register(event, handler, once=True)
 
     def _register(self, event: str, handler: Fn | None, *, once: bool) -> Any:
+        check_event(event, "socket")
+
         def register(fn: Fn) -> Fn:
             self._listeners.setdefault(event, []).append((Callee(fn), once))
             if event == RtcioEvents.MESSAGE:

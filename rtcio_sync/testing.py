@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from socketio import packet
 
+from .dispatch import TESTED
 from .engine_socket import Socket as Link
 from .engine_socket import State
 from .errors import RtcioError
@@ -66,6 +67,11 @@ class TestClient:
     ``query``: the handshake's query parameters. ``flask_test_client``: an ``app.test_client()``
     whose cookies, and so whose session, the handshake carries. Raises `RtcioError` for an attempt
     to emit while it is not connected.
+
+    What a handler raises for this client (``connect``, ``connection``, ``use``, an event,
+    ``disconnect``, the callback of an acknowledgement) is logged and counted as always, and raised
+    out of the call of this class that set it off; where none did (`Server.disconnect`), out of the
+    next. Refusals are in `error`, and not raised. ``raise_exceptions=False``: nothing is raised.
     """
 
     __test__ = False  # pytest: no class of tests
@@ -80,6 +86,7 @@ class TestClient:
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
         flask_test_client: Any = None,
+        raise_exceptions: bool = True,
     ) -> None:
         self.server = server
         self.namespace = namespace_name(namespace)
@@ -98,6 +105,9 @@ class TestClient:
         #: Whether the last connection came back to its session (connection state recovery).
         self.recovered = False
         self._environ = _environ(server.path, headers or {}, query or {})
+        self._raised: list[BaseException] = []
+        if raise_exceptions:
+            self._environ[TESTED] = self._raised
         if app is not None:
             self._environ["rtcio.app"] = app
         if flask_test_client is not None:
@@ -125,6 +135,13 @@ class TestClient:
         known = {key: value for key, value in again.items() if value is not None}
         self._send(packet.CONNECT, {**(self._auth or {}), **known} if known else self._auth)
 
+    def _raise(self) -> None:
+        """Raises the first of what handlers have raised since the last time."""
+        if self._raised:
+            first = self._raised[0]
+            self._raised.clear()
+            raise first
+
     def disconnect(self) -> None:
         """Loses its connection, as a browser that has no network.
 
@@ -132,6 +149,7 @@ class TestClient:
         """
         if self._link is not None:
             self._link.close(abort=True, reason="transport close")
+        self._raise()
 
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
         """Sends an event; ``callback`` gets the acknowledgement, before this returns."""
@@ -159,6 +177,7 @@ class TestClient:
         Of one ``event``: the argument of each (a list where there was not exactly one). Of all:
         pairs of name and arguments.
         """
+        self._raise()
         if event is None:
             taken, self._events = self._events, []
             return taken
@@ -189,6 +208,7 @@ class TestClient:
         for piece in pieces if isinstance(pieces, list) else [pieces]:
             text = isinstance(piece, str)
             link.receive(f"4{piece}".encode() if text else bytes(piece), not text)
+        self._raise()
 
     def _hear(self, data: Any) -> None:
         if self._partial is not None:

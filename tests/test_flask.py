@@ -401,7 +401,7 @@ def test_a_scoped_session_is_removed_after_each_handler(
         db.session.commit()
         return int(db.session.query(room).count())
 
-    client = server.test_client()
+    client = server.test_client(raise_exceptions=False)
     for name in ("tea", "coffee"):
         client.emit("add", name)
     assert sessions[0] is not sessions[1]
@@ -438,7 +438,7 @@ def test_errors_go_to_the_apps_logger(where: str, caplog: pytest.LogCaptureFixtu
         server.use(fail)
     else:
         server.on(where, fail)
-    client = server.test_client()
+    client = server.test_client(raise_exceptions=False)
     if client.connected:
         client.emit("chat")
         client.disconnect()
@@ -461,7 +461,7 @@ def test_what_fails_around_a_handler_is_an_error_like_its_own(
             raise ValueError("a teardown of the app's")
 
     server.on("chat", lambda sid: "answer")
-    client = server.test_client()
+    client = server.test_client(raise_exceptions=False)
     broken.append(1)
     client.emit("chat")
     broken.clear()

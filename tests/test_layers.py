@@ -68,6 +68,7 @@ TIERS = (
         "decoding",
     ),
     (
+        "signatures",
         "dispatch",
         "broadcast",
         "sockets",

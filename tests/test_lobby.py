@@ -584,7 +584,8 @@ def test_an_authorize_that_raises_lets_nobody_in_and_is_an_error_of_the_app(serv
 
     lobby = Lobby(server, authorize=authorize)
     peer = client(server)
-    join(peer)
+    with pytest.raises(RuntimeError, match="the database is away"):
+        join(peer)
     assert peer.received() == refused("forbidden")
     assert peer.connected
     assert lobby.stats() == {"rooms": 0, "peers": 0}

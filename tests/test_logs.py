@@ -294,7 +294,7 @@ def test_a_handlers_error_says_whose_event_it_was(caplog: pytest.LogCaptureFixtu
 
     for namespace in ("/", "/calls"):
         caplog.clear()
-        client = server.test_client(namespace=namespace)
+        client = server.test_client(raise_exceptions=False, namespace=namespace)
         sid = str(client.sid)
         client.emit("fail")
         (record,) = caplog.records
@@ -308,7 +308,7 @@ def test_a_handlers_error_says_whose_event_it_was(caplog: pytest.LogCaptureFixtu
 def test_a_connect_handlers_error_says_whose_it_was(caplog: pytest.LogCaptureFixture) -> None:
     server = Server()
     server.on("connect", lambda sid, environ: 1 / 0)
-    server.test_client()
+    server.test_client(raise_exceptions=False)
     (record,) = caplog.records
     assert vars(record)["rtcio_event"] == "connect"
     assert vars(record)["rtcio_sid"].endswith("...")

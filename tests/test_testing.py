@@ -61,10 +61,106 @@ def test_a_call_gives_the_acknowledgement(answer: Any, got: Any) -> None:
 def test_a_call_that_nobody_acknowledges_is_told() -> None:
     server = Server()
     server.on("fail", lambda sid: 1 / 0)
-    client = server.test_client()
+    client = server.test_client(raise_exceptions=False)
     for event in ("nobody", "fail"):
         with pytest.raises(RtcioError, match=event):
             client.call(event)
+
+
+# -- what handlers raise ---------------------------------------------------------------------------
+
+
+def fail(*args: Any) -> Any:
+    raise LookupError("the app's own")
+
+
+RAISING: dict[str, Callable[[Server, Any], Any]] = {
+    "server.on": lambda server, client: client.emit("fail"),
+    "server.on, asked": lambda server, client: client.call("fail"),
+    "server.on, answered": lambda server, client: client.emit("fail", callback=print),
+    "socket.on": lambda server, client: client.emit("fail too"),
+    "catch-all": lambda server, client: client.emit("anything else"),
+    "disconnect": lambda server, client: client.disconnect(),
+    "disconnect by the server": lambda server, client: (
+        server.disconnect(client.sid, namespace=client.namespace),
+        client.received(),
+    ),
+    "callback": lambda server, client: (
+        server.emit("q", to=client.sid, namespace=client.namespace, callback=fail),
+        client.acknowledge("q"),
+    ),
+    "socket's callback": lambda server, client: (
+        server.of(client.namespace).sockets[client.sid].emit("q", callback=fail),
+        client.acknowledge("q"),
+    ),
+}
+
+
+@pytest.mark.parametrize("recovery", [False, True])
+@pytest.mark.parametrize("namespace", ["/", "/calls"])
+@pytest.mark.parametrize("way", RAISING)
+def test_what_a_handler_raises_is_raised_in_the_test(
+    way: str, namespace: str, recovery: bool
+) -> None:
+    server = Server(connection_state_recovery=recovery)
+    for event in ("fail", "disconnect", *(["*"] if way == "catch-all" else [])):
+        server.on(event, fail, namespace=namespace)
+    server.on("connection", lambda socket: socket.on("fail too", fail), namespace=namespace)
+    client = server.test_client(namespace=namespace)
+    with pytest.raises(LookupError, match="the app's own"):
+        RAISING[way](server, client)
+    assert server.stats()["handler_errors"] == 1
+
+
+@pytest.mark.parametrize("kind", [gevent.Timeout, gevent.GreenletExit])
+def test_what_is_no_exception_but_ends_a_handler_is_raised_too(kind: Any) -> None:
+    def failing(sid: str) -> None:
+        raise kind()
+
+    server = Server()
+    server.on("fail", failing)
+    client = server.test_client()
+    with pytest.raises(kind):
+        client.emit("fail")
+
+
+@pytest.mark.parametrize("where", ["connect", "connection", "use"])
+def test_what_is_raised_while_connecting_is_raised_by_the_client(where: str) -> None:
+    server = Server()
+    server.use(fail) if where == "use" else server.on(where, fail)
+    with pytest.raises(LookupError, match="the app's own"):
+        server.test_client()
+    quiet = server.test_client(raise_exceptions=False)
+    assert quiet.connected == (where == "connection")
+
+
+@pytest.mark.parametrize("where", ["connect", "use"])
+def test_a_refusal_is_raised_by_nobody(where: str) -> None:
+    def refuse(*args: Any) -> None:
+        raise ConnectionRefusedError("not you", {"code": 3})
+
+    server = Server()
+    server.use(refuse) if where == "use" else server.on(where, refuse)
+    client = server.test_client()
+    assert client.error == {"message": "not you", "data": {"code": 3}}
+
+
+def test_after_an_exception_the_client_goes_on() -> None:
+    server = Server()
+    server.on("fail", fail)
+    server.on("ask", lambda sid: "answer")
+    client = server.test_client()
+    with pytest.raises(LookupError):
+        client.emit("fail")
+    assert client.call("ask") == "answer"
+
+
+def test_what_a_clients_handler_raises_is_not_raised_by_another_client() -> None:
+    server = Server()
+    server.on("fail", fail)
+    quiet, other = server.test_client(raise_exceptions=False), server.test_client()
+    quiet.emit("fail")
+    assert other.received() == []
 
 
 def test_the_servers_questions_are_answered_in_their_order_and_at_once() -> None:

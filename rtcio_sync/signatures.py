@@ -1,0 +1,209 @@
+"""What a handler declares, and what can't be one: read when it is registered."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["arity", "check_handler", "handler_names", "method_of", "warn_of_missing_sid"]
+
+
+def check_handler(fn: Any) -> None:
+    """Raises `TypeError`, with the fix, for what can't be a handler."""
+    if isinstance(fn, classmethod):
+        raise TypeError(
+            f"{fn.__func__!r} is a classmethod that no class has bound yet: register it once its "
+            "class is made, as Class.method"
+        )
+    if not callable(fn):
+        raise TypeError(f"a handler has to be callable, not {type(fn).__name__}")
+    if isinstance(fn, type) and fn.__module__ != "builtins":
+        raise TypeError(f"{fn!r} is a class: give a function, or a method of an object of it")
+    code = _code_of(fn)
+    if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
+        raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
+    if inspect.isgeneratorfunction(code):
+        raise TypeError(f"{fn!r} has a `yield` in it, so that nothing of it would run; return")
+    if inspect.isfunction(fn) and _is_unbound(fn):
+        raise TypeError(
+            f"{fn.__qualname__} is a method that no object has bound: register it once there is "
+            "one, as in server.on(event, chat.method), or make its class a rtcio_sync.Namespace"
+        )
+
+
+def _code_of(fn: Any) -> Any:
+    """The function that runs when ``fn`` is called."""
+    while isinstance(fn, (functools.partial, staticmethod)) or inspect.ismethod(fn):
+        fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
+    return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
+def _is_unbound(fn: Any) -> bool:
+    # Defined in the body of a class: "Chat.join", and "make.<locals>.join" in that of a function.
+    where = fn.__qualname__.rpartition(".")[0]
+    if not where or where.endswith("<locals>"):
+        return False
+    try:
+        first = parameters_of(fn)[:1]
+    except (TypeError, ValueError):
+        return False
+    return bool(first) and first[0].name in ("self", "cls")
+
+
+def arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
+    """How many arguments ``fn`` needs, and takes at most; `None`: any number.
+
+    Raises `TypeError` for a keyword-only parameter that has no default.
+    """
+    try:
+        parameters = parameters_of(fn)
+    except (TypeError, ValueError):  # some built-ins have none
+        return 0, None
+    least = most = 0
+    unbounded = False
+    for each in parameters:
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
+            most += 1
+            least += each.default is each.empty
+        elif each.kind is each.VAR_POSITIONAL:
+            unbounded = True
+        elif each.kind is each.KEYWORD_ONLY and each.default is each.empty:
+            raise TypeError(
+                f"{fn!r}: nothing can fill the keyword-only parameter {each.name!r}; "
+                "give it a default or make it positional"
+            )
+    return least, None if unbounded else most
+
+
+def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    # `functools.wraps` makes a wrapper pass for what it wraps. One that takes anything hands it on,
+    # so that what it wraps declares; one with parameters of its own declares for itself.
+    if inspect.ismethod(fn):
+        parameters = parameters_of(fn.__func__)
+        return parameters if _variadic(parameters[:1]) else parameters[1:]  # less `self`
+    while True:
+        own = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
+        wrapped = getattr(fn, "__wrapped__", None)
+        if wrapped is None or not _variadic(own):
+            return own
+        fn = wrapped
+
+
+def _variadic(parameters: list[inspect.Parameter]) -> bool:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return bool(parameters) and all(each.kind in kinds for each in parameters)
+
+
+# -- classes of handlers ---------------------------------------------------------------------------
+
+
+def method_of(space: Any, event: str) -> Any:
+    """The method of a class-based namespace for ``event``; `None`: it has none.
+
+    An attribute that can't be called is data of the app's, and a property is not asked: its code
+    is not to run because a client chose its name.
+    """
+    name = f"on_{event}"
+    if isinstance(getattr(type(space), name, None), (property, functools.cached_property)):
+        return None
+    method = getattr(space, name, None)
+    return method if callable(method) else None
+
+
+def handler_names(space: Any) -> list[str]:
+    """The events that a class-based namespace has methods for.
+
+    Raises `TypeError` for a method that can't be a handler.
+    """
+    found = []
+    for name in dir(space):
+        method = method_of(space, name[3:]) if name.startswith("on_") else None
+        if method is None:
+            continue
+        check_handler(method)
+        function = inspect.ismethod(method) and method.__func__
+        if isinstance(function, types.FunctionType):
+            first = list(inspect.signature(function, follow_wrapped=False).parameters)[:1]
+            if first and first[0] in ("sid", "namespace", "environ", "data"):
+                raise TypeError(
+                    f"{function.__qualname__}: its first parameter is {first[0]!r}, where a method "
+                    "has self; write it in front"
+                )
+        found.append(name[3:])
+    return found
+
+
+# -- a handler of server.on that takes its sid for the data ----------------------------------------
+
+#: What nobody names a sid. Longer names count by their words.
+_DATA_WORDS = (
+    "data datas message messages msg payload text body json content contents room rooms roomid "
+    "roomname name username nickname event arg value values val info params options settings obj "
+    "object dict list items item request req offer answer candidate candidates ice sdp description "
+    "stream state status chat note number count index key title url file blob image chunk packet "
+    "position password token config input query command cmd action type kind color typing reaction "
+    "update change delta track mid media response result"
+)
+_DATA = frozenset(_DATA_WORDS.split())
+#: The same, of handlers that get the sid for something else.
+_ONLY_IN = {"disconnect": frozenset({"reason"}), "connect": frozenset({"environ", "auth"})}
+#: Annotations that no sid has.
+_NOT_TEXT = ("dict", "list", "tuple", "int", "float", "bytes", "bool", "Dict", "List", "Mapping")
+
+
+def warn_of_missing_sid(event: str, fn: Any) -> None:
+    """Warns of a handler of ``server.on`` whose one parameter gets the sid and is no sid's name."""
+    try:
+        parameters = parameters_of(fn)
+    except (TypeError, ValueError):
+        return
+    positional = [
+        each
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(positional) != 1 or any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return
+    only = positional[0]
+    if not _is_data(event, only):
+        return
+    name = getattr(fn, "__name__", "handler")
+    also = "" if event in _ONLY_IN else f", or register it with socket.on({event!r})"
+    warnings.warn(
+        f"{name}({only.name}) gets the sid for {only.name!r}: the first argument of a handler of "
+        f"server.on is the sid. Write {name}(sid, {only.name}){also}",
+        UserWarning,
+        stacklevel=_callers_level(),
+    )
+
+
+def _is_data(event: str, parameter: inspect.Parameter) -> bool:
+    words = parameter.name.lower().strip("_").split("_")
+    if parameter.name.startswith("_") or "sid" in words:
+        return False
+    if event in _ONLY_IN:
+        return parameter.name in _ONLY_IN[event]
+    if event in ("*", "disconnecting"):
+        return False
+    noted = parameter.annotation
+    kind = noted.strip("'\"") if isinstance(noted, str) else getattr(noted, "__name__", "")
+    if kind.partition("[")[0].rpartition(".")[2] in _NOT_TEXT:
+        return True
+    return any(word in _DATA for word in words) or "".join(words) in _DATA
+
+
+def _callers_level() -> int:
+    """How far up the stack the app's own line is, for `warnings.warn` in our caller."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(
+        ("rtcio_sync.", "socketio.")
+    ):
+        frame = frame.f_back
+        level += 1
+    return level

@@ -1,0 +1,343 @@
+"""Handlers that can't be meant are found when they are registered, with the fix; others are not."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import socketio
+
+from rtcio_sync import Namespace, OptionError, Server
+
+
+async def coroutine(sid: str) -> None: ...
+
+
+async def generator_of_coroutines(sid: str) -> Any:
+    yield 1
+
+
+def generator(sid: str) -> Any:
+    yield 1
+
+
+class Async:
+    async def __call__(self, sid: str) -> None: ...
+
+    async def method(self, sid: str) -> None: ...
+
+
+class Chat:
+    def join(self, sid: str) -> None: ...
+
+    @classmethod
+    def leave(cls, sid: str) -> None: ...
+
+    @staticmethod
+    def say(sid: str) -> None: ...
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "a coroutine function": (coroutine, "write the handler with plain `def`"),
+    "an object with an async call": (Async(), "write the handler with plain `def`"),
+    "an async method": (Async().method, "write the handler with plain `def`"),
+    "a partial of a coroutine function": (functools.partial(coroutine), "plain `def`"),
+    "a partial of a partial": (functools.partial(functools.partial(coroutine)), "plain `def`"),
+    "a static coroutine function": (staticmethod(coroutine), "plain `def`"),
+    "an async generator": (generator_of_coroutines, "plain `def`"),
+    "a generator": (generator, "has a `yield` in it"),
+    "an unbound method": (Chat.join, "Chat.join is a method that no object has bound"),
+    "a classmethod without a class": (classmethod(coroutine), "register it once its class is made"),
+    "a class": (Chat, "is a class: give a function"),
+    "text": ("join", "has to be callable, not str"),
+    "a number": (3, "has to be callable, not int"),
+    "a property": (property(generator), "has to be callable, not property"),
+}
+
+REGISTRARS: dict[str, Callable[[Server, Any], Any]] = {
+    "server.on": lambda server, fn: server.on("chat", fn),
+    "server.on, decorator": lambda server, fn: server.on("chat")(fn),
+    "connection": lambda server, fn: server.on("connection", fn),
+    "connection of any": lambda server, fn: server.on("connection", fn, namespace="*"),
+    "use": lambda server, fn: server.use(fn),
+    "of().on": lambda server, fn: server.of("calls").on("connection", fn),
+    "of().use": lambda server, fn: server.of("calls").use(fn),
+    "emit": lambda server, fn: server.emit("a", callback=fn),
+    "socket.on": lambda server, fn: _socket(server).on("chat", fn),
+    "socket.once": lambda server, fn: _socket(server).once("chat")(fn),
+    "socket.on_any": lambda server, fn: _socket(server).on_any(fn),
+    "socket.use": lambda server, fn: _socket(server).use(fn),
+    "socket.emit": lambda server, fn: _socket(server).emit("a", callback=fn),
+    "socket.on_session_end": lambda server, fn: _socket(server).on_session_end(fn),
+}
+
+
+def _socket(server: Server) -> Any:
+    client = server.test_client()
+    return server.sockets[str(client.sid)]
+
+
+@pytest.mark.parametrize("registrar", REGISTRARS)
+@pytest.mark.parametrize("kind", WRONG)
+def test_what_cannot_be_a_handler_is_refused_when_it_is_registered(
+    registrar: str, kind: str
+) -> None:
+    fn, message = WRONG[kind]
+    with pytest.raises(TypeError, match=message):
+        REGISTRARS[registrar](Server(), fn)
+
+
+def test_a_method_registered_in_the_body_of_its_class_is_refused() -> None:
+    server = Server()
+    with pytest.raises(TypeError, match="is a method that no object has bound"):
+
+        class Rooms:
+            @server.on("join")
+            def join(self, sid: str, data: Any) -> None: ...
+
+
+def test_functions_in_bodies_and_bound_methods_are_handlers() -> None:
+    server = Server()
+
+    class Rooms:
+        @server.on("one")
+        @staticmethod
+        def one(sid: str) -> str:
+            return "one"
+
+        @server.on("two")
+        def two(sid: str) -> str:  # type: ignore[misc]
+            return "two"
+
+        def three(self, sid: str) -> str:
+            return "three"
+
+    server.on("three", Rooms().three)
+    server.on("four", functools.partial(lambda word, sid: word, "four"))
+    client = server.test_client()
+    assert [client.call(each) for each in ("one", "two", "three", "four")] == [
+        "one",
+        "two",
+        "three",
+        "four",
+    ]
+
+
+def test_a_wrapper_that_hides_a_coroutine_function_fails_aloud_when_it_is_called() -> None:
+    server = Server()
+
+    @server.on("ask")
+    @functools.wraps(coroutine)
+    def ask(*args: Any) -> Any:
+        return coroutine(*args)
+
+    with pytest.raises(TypeError, match="returned a coroutine"):
+        server.test_client().call("ask")
+
+
+@pytest.mark.parametrize("call", ["server.on", "socket.on", "socket.once", "of().on"])
+def test_a_decorator_without_the_events_name_is_refused(call: str) -> None:
+    server = Server()
+    on: Any = {
+        "server.on": server.on,
+        "socket.on": _socket(server).on,
+        "socket.once": _socket(server).once,
+        "of().on": server.of("/").on,
+    }[call]
+
+    def chat(data: Any) -> None: ...
+
+    with pytest.raises(OptionError, match=r"takes the event's name: write @\w+\.on\('chat'\)"):
+        on(chat)
+    for wrong in (["a", "b"], 3, None):
+        with pytest.raises(OptionError, match="an event's name is a string"):
+            on(wrong)
+
+
+# -- classes of handlers ---------------------------------------------------------------------------
+
+BASES = pytest.mark.parametrize("base", [Namespace, socketio.Namespace])
+
+
+@BASES
+def test_an_attribute_that_is_no_method_is_no_handler(base: Any) -> None:
+    asked: list[str] = []
+
+    class Calls(base):  # type: ignore[misc]
+        on_duty = True
+        on_call = "ada"
+        on_list: list[str] = []  # noqa: RUF012
+
+        @property
+        def on_secret(self) -> Any:
+            asked.append("secret")
+            return self.on_ask
+
+        @functools.cached_property
+        def on_costly(self) -> Any:
+            asked.append("costly")
+            return self.on_ask
+
+        def on_ask(self, sid: str) -> str:
+            return "answer"
+
+    server = Server()
+    server.register_namespace(Calls("/"))
+    client = server.test_client()
+    for event in ("duty", "call", "list", "secret", "costly"):
+        client.emit(event)
+    assert client.call("ask") == "answer"
+    assert asked == []
+    assert server.stats()["handler_errors"] == 0
+
+
+@BASES
+def test_a_method_that_cannot_be_a_handler_is_found_at_registration(base: Any) -> None:
+    async def asynchronous(self: Any, sid: str) -> None: ...
+
+    def selfless(sid: str, data: Any) -> None: ...
+
+    def yielding(self: Any, sid: str) -> Any:
+        yield
+
+    for method, message in (
+        (asynchronous, "plain `def`"),
+        (selfless, "a method has self"),
+        (yielding, "`yield`"),
+        (Async(), "plain `def`"),
+        (Chat, "is a class"),
+    ):
+        kind = type("Calls", (base,), {"on_chat": method})
+        with pytest.raises(TypeError, match=message):
+            Server().register_namespace(kind("/"))
+
+
+# -- the sid in place of the data ------------------------------------------------------------------
+
+
+def _named(parameters: str) -> Any:
+    scope: dict[str, Any] = {}
+    exec(f"from typing import Any\ndef chat({parameters}): ...", scope)
+    return scope["chat"]
+
+
+MISTAKEN = [
+    "data",
+    "message",
+    "msg",
+    "payload",
+    "text",
+    "room",
+    "room_id",
+    "roomId",
+    "offer",
+    "chat_message",
+    "data=None",
+    "x: dict",
+    "x: 'dict[str, Any]'",
+    "x: list[int]",
+]
+
+
+@pytest.mark.parametrize("way", ["decorator", "call", "event", "namespace"])
+@pytest.mark.parametrize("parameters", MISTAKEN)
+def test_a_handler_that_gets_the_sid_for_its_data_is_warned_of_where_it_is_written(
+    parameters: str, way: str
+) -> None:
+    server, fn = Server(), _named(parameters)
+    name = parameters.partition(":")[0].partition("=")[0]
+    with pytest.warns(UserWarning, match=rf"Write chat\(sid, {name}\)") as caught:
+        if way == "decorator":
+            server.on("chat")(fn)
+        elif way == "call":
+            server.on("chat", fn)
+        elif way == "event":
+            server.event(fn)
+        else:
+            server.on("chat", fn, namespace="/calls")
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert "socket.on('chat')" in str(warning.message)
+
+
+@pytest.mark.parametrize(
+    ("event", "parameters"), [("disconnect", "reason"), ("connect", "environ"), ("connect", "auth")]
+)
+def test_the_sid_for_a_reason_is_warned_of(event: str, parameters: str) -> None:
+    with pytest.warns(UserWarning, match=rf"Write chat\(sid, {parameters}\)$"):
+        Server().on(event, _named(parameters))
+
+
+@BASES
+def test_a_method_that_gets_the_sid_for_its_data_is_warned_of(base: Any) -> None:
+    kind = type("Calls", (base,), {"on_chat": _named("self, data")})
+    with pytest.warns(UserWarning, match=r"\(sid, data\)"):
+        Server().register_namespace(kind("/"))
+
+
+FINE = [
+    "",
+    "sid",
+    "s",
+    "_",
+    "_data",
+    "id",
+    "socket_id",
+    "client",
+    "peer",
+    "user",
+    "who",
+    "session_id",
+    "x",
+    "sid_data",
+    "sid, data",
+    "data, more",
+    "*args",
+    "data, *args",
+    "sid: str",
+    "*, data=None",
+]
+
+
+@pytest.mark.parametrize("parameters", FINE)
+def test_a_handler_that_may_well_want_the_sid_is_not_warned_of(parameters: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Server().on("chat", _named(parameters))
+
+
+def test_other_kinds_of_handlers_are_not_warned_of() -> None:
+    server = Server(namespaces="*")
+    data = _named("data")
+
+    class Plain(socketio.Namespace):  # type: ignore[misc]
+        def on_chat(self, sid: str, data: Any) -> None: ...
+
+    class Dispatching(socketio.Namespace):  # type: ignore[misc]
+        def on_chat(self, data: Any) -> None: ...
+
+        def trigger_event(self, event: str, *args: Any) -> Any:
+            return self.on_chat(args[1])
+
+    def hand_on(fn: Any) -> Any:
+        @functools.wraps(fn)
+        def wrapper(sid: str, *args: Any) -> Any:
+            return fn(*args)
+
+        return wrapper
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        server.on("connection", data)
+        server.on("*", data)
+        server.on("chat", data, namespace="*")
+        server.on("chat", hand_on(data))
+        server.on("chat", print)
+        _socket(server).on("chat", data)
+        for event in ("connect", "disconnect", "disconnecting"):
+            server.on(event, data)
+        server.register_namespace(Plain("/plain"))
+        server.register_namespace(Dispatching("/dispatching"))

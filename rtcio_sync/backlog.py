@@ -55,9 +55,10 @@ class Holdings:
     `size`: the bytes of the messages themselves. `cost`: what they take up in memory.
     """
 
-    __slots__ = ("_held", "cost", "size")
+    __slots__ = ("_held", "_slot", "cost", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, slot: int = SLOT) -> None:
+        self._slot = slot
         self._held: dict[int, int] = {}  # by identity: whoever holds a message keeps it alive
         self.size = 0
         self.cost = 0
@@ -67,7 +68,7 @@ class Holdings:
         count = self._held.get(id(item), 0)
         self._held[id(item)] = count + 1
         if count:
-            self.cost += SLOT
+            self.cost += self._slot
         else:
             self.size += size
             self.cost += cost
@@ -79,7 +80,7 @@ class Holdings:
             return
         if count:
             self._held[id(item)] = count
-            self.cost -= SLOT
+            self.cost -= self._slot
         else:
             del self._held[id(item)]
             self.size -= size

@@ -175,7 +175,8 @@ class Options:
     trusted_proxies: int = 0
     #: Whether a client that lost its connection gets its session back: `True`, or a dict of
     #: ``max_disconnection_duration`` (120 seconds), ``skip_middlewares`` (`True`) and
-    #: ``max_recovery_bytes`` (1 MB). Sessions live in this process's memory.
+    #: ``max_recovery_bytes`` (1 MB) and ``max_recovery_total`` (64 MB, of all sessions together).
+    #: Sessions live in this process's memory.
     connection_state_recovery: Any = False
 
     # -- python-socketio's -----------------------------------------------------------------------

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
+from .backlog import Holdings
 from .errors import OptionError
 from .events import CLIENT_CLOSE
 from .members import Member, Stage
@@ -26,6 +27,16 @@ from .members import Member, Stage
 __all__ = ["Kept", "Recovery", "RecoveryOptions", "Session"]
 
 T = TypeVar("T")
+
+#: Sessions that may wait for their clients; over it the one that waits longest ends. Each has some
+#: 11 kB, events and what the app keeps left out.
+MOST_AWAY = 10_000
+
+EVENT = 350  # bytes of memory that an event costs beside its frame: its tuple, its places
+PLACE = 80  # bytes that each further session pays for an event which others keep, too
+
+TOTAL = "recovery-total"
+"""The label under which is counted what went because all sessions together kept too much."""
 
 #: Losses after which a client comes back to its session; the others are meant. Node's list, but
 #: for a server that shuts down: the sessions go with it.
@@ -48,6 +59,9 @@ class RecoveryOptions:
     #: Bytes of events that one session keeps. Over it the oldest go, and a client that would need
     #: them gets a fresh session.
     max_recovery_bytes: int = 1_000_000
+    #: Bytes of memory that the events of all sessions together may take up; what several keep
+    #: counts once. Over it the oldest go. `None`: no bound.
+    max_recovery_total: int | None = 64_000_000
 
     @classmethod
     def of(cls, given: Any) -> RecoveryOptions | None:
@@ -64,8 +78,10 @@ class RecoveryOptions:
                 f"connection_state_recovery: give True, False or a dict of {sorted(names)}"
             )
         options = cls(**given)
-        for name in ("max_disconnection_duration", "max_recovery_bytes"):
+        for name in ("max_disconnection_duration", "max_recovery_bytes", "max_recovery_total"):
             value = getattr(options, name)
+            if value is None and name == "max_recovery_total":
+                continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not value > 0:
                 raise OptionError(f"connection_state_recovery: {name} has to be a number above 0")
@@ -117,6 +133,7 @@ class Session:
             self._log = deque()
         self._log.append(event)
         self._size += len(event[2])
+        self._recovery.hold(event, self)
         self._trim(event[1])
         if not self._swept:
             self._swept = True
@@ -131,8 +148,27 @@ class Session:
         aged = self.member.stage is Stage.CONNECTED and self._since < oldest
         log = self._log
         while log and (self._size > bound or (aged and log[0][1] < oldest)):
-            self._trimmed, _, gone = log.popleft()
-            self._size -= len(gone)
+            self._let_go(log)
+        self._recovery.shrink()
+
+    def _let_go(self, log: deque[Kept]) -> None:
+        event = log.popleft()
+        self._trimmed = event[0]
+        self._size -= len(event[2])
+        self._recovery.release(event)
+
+    def keeps(self, number: int) -> bool:
+        """Whether it keeps the event of that number, which it kept once."""
+        log = self._log
+        return log is not None and len(log) > 0 and log[0][0] <= number
+
+    def lose(self, number: int) -> bool:
+        """Lets go the event of that number if it is the oldest; whether it was."""
+        log = self._log
+        if not log or log[0][0] != number:
+            return False
+        self._let_go(log)
+        return True
 
     def _sweep(self) -> None:
         """Lets go what has grown old though nothing new came."""
@@ -168,6 +204,8 @@ class Session:
     def close(self) -> None:
         """Nobody comes back to it."""
         self.open = False
+        for event in self._log or ():
+            self._recovery.release(event)
         self._log, self._size = None, 0
 
 
@@ -181,12 +219,19 @@ class Recovery:
         now: Callable[[], float],
         later: Callable[..., None],
         end: Callable[[Member], None],
+        drop: Callable[[str], None] = lambda label: None,
     ) -> None:
         self.options = options
         self.now = now
         self.later = later
         self._end = end
+        self._drop = drop
         self._sessions: dict[str, Session] = {}
+        self._holdings = Holdings(slot=PLACE)
+        # Every event that a session keeps, in the order of their numbers, and some that are gone.
+        self._order: deque[tuple[int, Session]] = deque()
+        self._kept = 0  # how many of them are still there
+        self._waiting: deque[tuple[Session, int]] = deque()  # who waits, longest first; as above
         #: How many sessions wait for their client.
         self.away = 0
         #: The number of the last event.
@@ -230,6 +275,36 @@ class Recovery:
             if number == self.last:
                 return number, made
 
+    # -- what all sessions keep ------------------------------------------------------------------
+
+    @property
+    def bytes(self) -> int:
+        """What the events of all sessions take up in memory."""
+        return self._holdings.cost
+
+    def hold(self, event: Kept, session: Session) -> None:
+        """A session keeps an event; `shrink` is to follow."""
+        size = len(event[2])
+        self._holdings.hold(event, size, size + EVENT)
+        self._order.append((event[0], session))
+        self._kept += 1
+        if len(self._order) > 2 * self._kept + 1000:
+            self._order = deque(each for each in self._order if each[1].keeps(each[0]))
+
+    def release(self, event: Kept) -> None:
+        """A session keeps it no longer."""
+        size = len(event[2])
+        self._holdings.release(event, size, size + EVENT)
+        self._kept -= 1
+
+    def shrink(self) -> None:
+        """Lets the oldest events go while all sessions keep too much."""
+        bound = self.options.max_recovery_total
+        while bound is not None and self._holdings.cost > bound and self._order:
+            number, session = self._order.popleft()
+            if session.lose(number):
+                self._drop(TOTAL)
+
     # -- sessions --------------------------------------------------------------------------------
 
     def begin(self, member: Member) -> None:
@@ -255,6 +330,15 @@ class Recovery:
             self.away += 1
             seconds = self.options.max_disconnection_duration
             self.later(seconds, self._expire, session, member.returns)
+            self._waiting.append((session, member.returns))
+            while self.away > MOST_AWAY and self._waiting:
+                longest, its_returns = self._waiting.popleft()
+                if longest.away and longest.member.returns == its_returns:
+                    self._drop(TOTAL)
+                    self.later(0, self._expire, longest, its_returns)
+                    break
+            if len(self._waiting) > 2 * self.away + 1000:
+                self._waiting = deque(each for each in self._waiting if each[0].away)
 
     def park(self, member: Member) -> None:
         """The app has heard of the loss."""

@@ -109,7 +109,11 @@ class Server(Handling):
             now=self.eio.heartbeat.now,
             later=self.eio.heartbeat.later,
             end=lambda member: self.sessions.end(member),
+            drop=self._count_drop,
         )
+
+    def _count_drop(self, label: str) -> None:
+        self.counters.dropped[label] += 1
 
     def _hang_in(self) -> None:
         # The way of a message, upwards: the engine, the relay, and what the relay leaves.
@@ -208,8 +212,8 @@ class Server(Handling):
     def stats(self) -> dict[str, Any]:
         """What was counted since the start, and how many there are now; no names, no ids.
 
-        ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``, ``greenlets``
-        and ``hub_lag_seconds`` (the worst of the last 15 s) are of this moment. The dicts
+        ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
+        ``recovery_bytes``, ``greenlets`` and ``hub_lag_seconds`` (the worst of the last 15 s) are of this moment. The dicts
         ``disconnects_by_reason``, ``dropped`` and ``closed`` have a count for each reason.
         """
         count = self.counters
@@ -230,6 +234,7 @@ class Server(Handling):
             "handlers": count.handlers,
             "handler_seconds": count.handler_seconds,
             "handler_errors": count.handler_errors,
+            "recovery_bytes": self.recovery.bytes if self.recovery is not None else 0,
             "send_buffer_bytes": self.eio.backlog.holdings.size,
             "greenlets": self.eio.working,
             "hub_lag_seconds": self.eio.heartbeat.lag,

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtcio_sync import recovery
 from rtcio_sync.errors import OptionError
 from rtcio_sync.members import Member, Stage
-from rtcio_sync.recovery import Recovery, RecoveryOptions, Session
+from rtcio_sync.recovery import EVENT, PLACE, Recovery, RecoveryOptions, Session
 
 
 class Clock:
@@ -44,11 +45,13 @@ class House:
     def __init__(self, **options: Any) -> None:
         self.clock = Clock()
         self.ended: list[Member] = []
+        self.dropped: list[str] = []
         self.recovery = Recovery(
             RecoveryOptions(**options),
             now=self.clock.now,
             later=self.clock.later,
             end=self.ended.append,
+            drop=self.dropped.append,
         )
         self.member = self.new_member()
         self.session: Session = self.member.session
@@ -103,7 +106,8 @@ def test_each_default_may_be_replaced() -> None:
         {"max_disconnection_duration": 0}, {"max_disconnection_duration": -1},
         {"max_disconnection_duration": "120"}, {"max_disconnection_duration": None},
         {"max_disconnection_duration": True}, {"max_disconnection_duration": float("nan")},
-        {"max_recovery_bytes": 0}, {"max_recovery_bytes": None}, {"skip_middlewares": "no"},
+        {"max_recovery_bytes": 0}, {"max_recovery_bytes": None}, {"max_recovery_total": 0},
+        {"max_recovery_total": "much"}, {"skip_middlewares": "no"},
     ],
     ids=repr,
 )  # fmt: skip
@@ -414,3 +418,90 @@ def test_what_is_missed_is_exactly_what_was_not_received_or_nothing_at_all(
             assert found == missing
         assert house.session._size <= 100
         assert house.session._size == sum(len(each[2]) for each in house.session._log or ())
+
+
+# -- all sessions together -------------------------------------------------------------------------
+
+
+def send_to(house: House, sessions: list[Session], frame: bytes) -> str:
+    """Notes one event for several sessions, as a room's is; its offset."""
+    number = house.recovery.number()
+    event = (number, house.clock.now(), frame)
+    for session in sessions:
+        session.keep(event)
+    return house.recovery.spelt(number)
+
+
+def test_over_the_total_the_oldest_events_of_all_sessions_go() -> None:
+    house = House(max_recovery_total=5 * (10_000 + EVENT))
+    others = [house.new_member().session for _ in range(9)]
+    offsets = [send_to(house, [each], b"x" * 10_000) for each in (house.session, *others)]
+    kept = [session.missed(None) is not None for session in (house.session, *others)]
+    assert kept == [False] * 5 + [True] * 5
+    assert house.session.missed(offsets[0]) == [], "who has received it misses nothing"
+    assert house.dropped == ["recovery-total"] * 5
+    assert house.recovery.bytes == 5 * (10_000 + EVENT)
+
+
+def test_a_session_that_lost_an_event_keeps_what_came_after_it() -> None:
+    house = House(max_recovery_total=2 * (1000 + EVENT))
+    offsets = [house.send(b"x" * 1000) for _ in range(4)]
+    assert house.session.missed(offsets[0]) is None
+    assert house.session.missed(offsets[1]) == [b"x" * 1000] * 2
+
+
+def test_an_event_of_many_sessions_counts_once() -> None:
+    house = House(max_recovery_total=100_000)
+    sessions = [house.new_member().session for _ in range(100)]
+    send_to(house, sessions, b"x" * 50_000)
+    assert all(session.missed(None) == [b"x" * 50_000] for session in sessions)
+    assert house.recovery.bytes == 50_000 + EVENT + 99 * PLACE
+    assert house.dropped == []
+
+
+def test_many_small_events_count_as_what_they_cost() -> None:
+    house = House(max_recovery_total=100 * EVENT)
+    for _ in range(1000):
+        house.send(b"x")
+    assert house.kept < 100
+
+
+def test_the_total_may_be_lifted() -> None:
+    house = House(max_recovery_total=None, max_recovery_bytes=10**9)
+    for _ in range(100):
+        house.send(b"x" * 1_000_000)
+    assert house.kept == 100 and house.recovery.bytes > 100_000_000
+
+
+def test_what_went_otherwise_is_counted_no_more() -> None:
+    house = House(max_recovery_bytes=5000, max_disconnection_duration=120)
+    other = house.new_member()
+    for _ in range(5000):
+        send_to(house, [house.session, other.session], b"x" * 1000)
+    assert len(house.recovery._order) < 2000
+    assert house.recovery.bytes == 5 * (1000 + EVENT + PLACE)
+    house.recovery.close(other)
+    assert house.recovery.bytes == 5 * (1000 + EVENT)
+    house.clock.pass_(300)
+    assert house.recovery.bytes == 0
+    assert house.dropped == []
+
+
+def test_so_many_wait_and_the_one_that_has_waited_longest_goes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recovery, "MOST_AWAY", 3)
+    house = House()
+    members = [house.new_member() for _ in range(5)]
+    for number, member in enumerate(members):
+        house.recovery.park(member)
+        if number == 0:
+            house.recovery.back(member.session)
+            member.returns += 1
+            house.recovery.park(member)
+        house.clock.pass_(0.001)
+        for ended in house.ended:
+            house.recovery.close(ended)
+    assert house.ended == members[:2]
+    assert house.recovery.away == 3
+    assert house.dropped == ["recovery-total"] * 2

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 from .errors import ProtocolError
 from .events import RtcioEvents
 
-__all__ = ["Drop", "Envelope", "head", "judge", "placeholders_fit", "read"]
+__all__ = ["Drop", "Envelope", "filled", "head", "judge", "placeholders_fit", "read"]
 
 
 class Drop:
@@ -157,6 +157,22 @@ def placeholders_fit(payload: Any, attachments: int) -> bool:
                     below += node.values()
         level = below
     return len(named) == attachments
+
+
+def filled(payload: Any, attachments: list[Any]) -> Any:
+    """``payload``, in place, with the attachments where its placeholders name them."""
+    root = [payload]
+    level: list[Any] = [root]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            for key, each in enumerate(node) if type(node) is list else list(node.items()):
+                if type(each) is dict and each.get("_placeholder") is True:
+                    node[key] = attachments[each["num"]]
+                elif type(each) in (dict, list):
+                    below.append(each)
+        level = below
+    return root[0]
 
 
 def head(namespace: str, attachments: int = 0, event: str = RtcioEvents.MESSAGE) -> str:

@@ -7,13 +7,20 @@ each server that was given one has a class for itself.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any, NoReturn
 
 import orjson
-from socketio.packet import EVENT, Packet
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
+
+from .encoding import holes_of, pack, write
+from .envelope import filled, placeholders_fit
+from .errors import ProtocolError
+from .logs import plain
 
 __all__ = ["FastJson", "TextPacket", "event_pieces", "packet_class"]
+
+#: Packets that may carry bytes, and what they are then.
+_BINARY = {EVENT: BINARY_EVENT, ACK: BINARY_ACK, BINARY_EVENT: BINARY_EVENT, BINARY_ACK: BINARY_ACK}
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -25,17 +32,6 @@ def _integer(digits: str) -> int | float:
         return int(digits)
     except ValueError:  # more digits than Python's own limit; a browser reads them
         return float(digits)
-
-
-def _no_nan(value: Any) -> Any:
-    # As orjson does it, and JavaScript: null.
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _no_nan(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_no_nan(each) for each in value]
-    return value
 
 
 class FastJson:
@@ -51,17 +47,74 @@ class FastJson:
 
     @staticmethod
     def dumps(value: Any, **_: Any) -> str:
-        """Raises `TypeError` for what JSON cannot hold."""
-        try:
-            return orjson.dumps(value).decode()
-        except (TypeError, ValueError):
-            return json.dumps(_no_nan(value), separators=(",", ":"), allow_nan=False)
+        """Raises `TypeError` for what JSON cannot hold, and `ValueError` for what is too deep."""
+        return write(value)
 
 
 class TextPacket(Packet):
-    """python-socketio's packet on `FastJson`."""
+    """python-socketio's packet on `FastJson`, or on a JSON module of an app's own."""
 
     json = FastJson
+    packet_type: int
+
+    @classmethod
+    def data_is_binary(cls, data: Any) -> bool:
+        return False  # upstream walks it all to see that; here it is seen while it is encoded
+
+    def encode(self) -> Any:
+        """The packet's text or, with attachments, a list of it and them.
+
+        Raises `TypeError` and `ValueError` for data that cannot be sent, and names the event.
+        """
+        kind: int = self.packet_type
+        holes: list[bytes] = []
+        try:
+            text = self._text(holes)
+        except ProtocolError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise unsendable(self, error) from None
+        if holes:
+            kind = self.packet_type = _BINARY[kind]
+        number = f"{len(holes)}-" if kind in (BINARY_EVENT, BINARY_ACK) else ""
+        where = "" if self.namespace in (None, "/") else f"{self.namespace},"
+        encoded = f"{kind}{number}{where}{'' if self.id is None else self.id}{text}"
+        return [encoded, *holes] if number else encoded
+
+    def _text(self, holes: list[bytes]) -> str:
+        if self.data is None:
+            return ""
+        carries = self.packet_type in _BINARY
+        if self.json is FastJson:
+            return write(self.data, holes if carries else None)
+        data, found = holes_of(self.data)
+        if found and not carries:
+            raise TypeError("it holds bytes, which events and acknowledgements alone can carry")
+        holes += found
+        try:
+            return str(self.json.dumps(data, separators=(",", ":")))
+        except RecursionError:
+            raise ValueError("it has more levels than its JSON module can write") from None
+
+    @classmethod
+    def reconstruct_binary(cls, data: Any, attachments: list[Any]) -> Any:
+        if not placeholders_fit(data, len(attachments)):
+            raise ValueError("placeholders and attachments do not match")
+        return filled(data, attachments)
+
+    @classmethod
+    def deconstruct_binary(cls, data: Any) -> tuple[Any, list[bytes]]:
+        return holes_of(data)
+
+
+def unsendable(pkt: Any, error: Exception) -> Exception:
+    """``error`` with the name of the event that it is about."""
+    name = pkt.data[0] if pkt.packet_type in (EVENT, BINARY_EVENT) and pkt.data else None
+    what = "the data of" if name is None else f"the event '{plain(name)}'"
+    if name is None:
+        what = "an acknowledgement" if pkt.packet_type in (ACK, BINARY_ACK) else "a refusal"
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"{what} cannot be sent: {error}")
 
 
 def event_pieces(
@@ -84,12 +137,24 @@ def event_pieces(
 def packet_class(chosen: Any, json_module: Any) -> Any:
     """The packet class of one server that asked for ``chosen`` and ``json_module`` (or `None`)."""
     if json_module is not None:
-        return type(chosen.__name__, (chosen,), {"json": json_module})
+        base = TextPacket if chosen is Packet else chosen
+        return type(chosen.__name__, (base,), {"json": json_module})
     if chosen is Packet:
         return TextPacket
     if chosen.__module__ == "socketio.msgpack_packet":
-        return type(chosen.__name__, (chosen,), {"ext_hook": staticmethod(_undefined(chosen))})
+        ours: dict[str, Any] = {"ext_hook": staticmethod(_undefined(chosen))}
+        if chosen.dumps_default is None:
+            ours["encode"] = _packed
+        return type(chosen.__name__, (chosen,), ours)
     return chosen
+
+
+def _packed(self: Any) -> bytes:
+    try:
+        fields = {"type": self.packet_type, "data": self.data, "nsp": self.namespace}
+        return pack(fields if self.id is None else {**fields, "id": self.id})
+    except (TypeError, ValueError) as error:
+        raise unsendable(self, error) from None
 
 
 def _undefined(chosen: Any) -> Any:

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 from engineio import packet as eio_packet
-from socketio.packet import Packet as TextPacket
 
+from .encoding import write
 from .engine_packets import Packet, size_of
 from .engine_socket import Socket
-from .envelope import Drop, head, judge, placeholders_fit
+from .envelope import Drop, filled, head, judge, placeholders_fit
 from .events import RtcioEvents
 from .logs import tell
 from .manager import RoomIndex
@@ -226,8 +226,12 @@ class Relay:
         if target is None or not target.present:
             raw, attachments = passage.raw, passage.attachments
             if raw is None:
-                plain, attachments = TextPacket.deconstruct_binary(payload)
-                raw = orjson.dumps(plain).decode()
+                attachments = []
+                try:
+                    raw = write(payload, attachments)
+                except (TypeError, ValueError):  # a key that is no text, a forged placeholder
+                    self.drop(Drop.MALFORMED, member)
+                    return
             self._publish(member, payload["target"], raw, attachments)
         elif self.scope == "room" and not _share_a_room(member.rooms, target.rooms):
             self.drop(Drop.OTHER_ROOM, member)
@@ -306,7 +310,10 @@ class Relay:
         else:
             payload = json.loads(raw)
             if attachments:
-                payload = TextPacket.reconstruct_binary(payload, attachments)
+                if not placeholders_fit(payload, len(attachments)):
+                    self.drop(Drop.MALFORMED)
+                    return
+                payload = filled(payload, attachments)
             self._deliver(target, Passage(payload, None, []))
 
     # -- peers that leave ------------------------------------------------------------------------

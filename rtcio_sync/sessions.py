@@ -165,14 +165,9 @@ class Sessions:
                     "connect", member.namespace, member.sid, environ, auth or None
                 )
         except _REFUSALS as error:
-            return refusal(error)
+            return self._worded(member, environ, refusal(error))
         except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)
-            try:
-                server.dispatcher.failed(error, environ, "connect", (member.sid, member.namespace))
-            except BaseException:
-                self._turn_away(member, REJECTED)
-                raise
-            return REJECTED
+            return self._failed(member, environ, error)
         return REJECTED if said is False else None
 
     def kick(self, member: Member) -> None:
@@ -186,6 +181,24 @@ class Sessions:
             self.server.recovery.close(member)
         self.server.manager.withdraw(member)
         self._refuse(eio_sid, namespace, REJECTED)
+
+    def _worded(self, member: Member, environ: Any, why: Any) -> Any:
+        """``why``, unless it holds what cannot be sent: then that is logged, and less is said."""
+        kind, namespace = self.server.packet_class, member.namespace
+        try:
+            kind(packet.CONNECT_ERROR, data=why, namespace=namespace).encode()
+        except Exception as error:  # noqa: BLE001  (the app's data, or its JSON module)
+            return self._failed(member, environ, error)
+        return why
+
+    def _failed(self, member: Member, environ: Any, error: BaseException) -> Any:
+        try:
+            who = member.sid, member.namespace
+            self.server.dispatcher.failed(error, environ, "connect", who)
+        except BaseException:
+            self._turn_away(member, REJECTED)
+            raise
+        return REJECTED
 
     def _turn_away(self, member: Member, why: Any) -> None:
         server = self.server

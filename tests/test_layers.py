@@ -44,6 +44,7 @@ TIERS = (
         "head",
         "seats",
         "weight",
+        "encoding",
     ),
     ("outgoing", "connection", "takeover", "hangup", "delivery"),
     (

@@ -174,6 +174,8 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "__init__": "(self, packet_type=2, data=None, namespace=None, id=None, binary=None, "
         "encoded_packet=None)",
         "add_attachment": "(self, attachment)",
+        "data_is_binary": "(data)",
+        "decode": "(self, encoded_packet)",
         "deconstruct_binary": "(data)",
         "encode": "(self)",
         "reconstruct_binary": "(data, attachments)",

@@ -71,7 +71,13 @@ def write(value: Any, holes: list[bytes] | None = None) -> str:
 
 
 def parted(value: Any) -> tuple[Any, list[bytes]]:
-    """``value`` as any JSON module writes it, and the bytes that were in it. Raises as `write`."""
+    """``value`` as `write` can write it, and the bytes that were in it. Raises as `write` does."""
+    try:
+        orjson.dumps(value)
+    except (TypeError, ValueError):
+        pass
+    else:
+        return value, []
     holes: list[bytes] = []
     made = _Plain(holes).of(value)
     if holes and _marks(made) > len(holes):

@@ -14,12 +14,12 @@ import time
 from functools import partial
 from typing import Any
 
-from socketio.packet import Packet
 from socketio.pubsub_manager import PubSubManager
 
 from .channel import check, check_relay, opened, with_attachments
-from .envelope import Drop
+from .envelope import Drop, filled
 from .errors import ProtocolError
+from .packets import parts_of
 
 __all__ = ["Listening"]
 
@@ -125,9 +125,8 @@ class Listening(PubSubManager):
             "id": callback_id,
             "args": args,
         }
-        if Packet.data_is_binary(list(args)):
-            plain, attachments = Packet.deconstruct_binary(list(args))
-            message["args"] = plain
+        message["args"], attachments = parts_of(self.json, list(args))
+        if attachments:
             message["rtcio_attachments"] = [base64.b64encode(each).decode() for each in attachments]
         self._publish(message)
 
@@ -140,7 +139,7 @@ class Listening(PubSubManager):
             check("callback", message)
             args, texts = message["args"], message.get("rtcio_attachments")
             if texts is not None:
-                args = with_attachments(args, texts, Packet.reconstruct_binary)
+                args = with_attachments(args, texts, filled)
         except ProtocolError as error:
             self._refuse_message(error)
             return
@@ -175,7 +174,7 @@ def _data_in(message: dict[str, Any]) -> Any:
     if message.get("binary"):
         if not isinstance(data, list) or not data:
             raise ProtocolError(Drop.CHANNEL)
-        data = with_attachments(data[0], data[1:], Packet.reconstruct_binary)
+        data = with_attachments(data[0], data[1:], filled)
     if not isinstance(data, list) or (len(data) == 1 and not message.get("rtcio_null")):
         return data[0] if isinstance(data, list) else data
     return tuple(data)

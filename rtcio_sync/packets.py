@@ -12,12 +12,12 @@ from typing import Any, NoReturn
 import orjson
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
 
-from .encoding import holes_of, pack, write
+from .encoding import holes_of, pack, parted, write
 from .envelope import filled, placeholders_fit
 from .errors import ProtocolError
 from .logs import plain
 
-__all__ = ["FastJson", "TextPacket", "event_pieces", "packet_class"]
+__all__ = ["FastJson", "TextPacket", "event_pieces", "packet_class", "parts_of"]
 
 #: Packets that may carry bytes, and what they are then.
 _BINARY = {EVENT: BINARY_EVENT, ACK: BINARY_ACK, BINARY_EVENT: BINARY_EVENT, BINARY_ACK: BINARY_ACK}
@@ -115,6 +115,14 @@ def unsendable(pkt: Any, error: Exception) -> Exception:
         what = "an acknowledgement" if pkt.packet_type in (ACK, BINARY_ACK) else "a refusal"
     kind = TypeError if isinstance(error, TypeError) else ValueError
     return kind(f"{what} cannot be sent: {error}")
+
+
+def parts_of(json_module: Any, value: Any) -> tuple[Any, list[bytes]]:
+    """``value`` as ``json_module`` is to write it, and the bytes in it, as attachments.
+
+    Raises `TypeError` and `ValueError` for what cannot be sent.
+    """
+    return parted(value) if json_module is FastJson else holes_of(value)
 
 
 def event_pieces(

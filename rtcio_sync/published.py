@@ -18,13 +18,13 @@ from functools import partial
 from typing import Any
 
 from socketio.base_manager import BaseManager
-from socketio.packet import Packet
 from socketio.pubsub_manager import PubSubManager
 
 from .envelope import Drop
-from .errors import OptionError
+from .errors import OptionError, ProtocolError
 from .listening import Listening
 from .manager import RoomIndex
+from .packets import parts_of
 from .rooms import recipients, rooms_in, skipped
 
 __all__ = ["Published", "graft"]
@@ -149,15 +149,20 @@ class Published(Listening):
     ) -> dict[str, Any]:
         arguments = list(data) if isinstance(data, tuple) else [data]
         null = arguments == [None] and isinstance(data, tuple)  # not: none at all
-        binary = Packet.data_is_binary(arguments)
-        if binary:
-            plain, attachments = Packet.deconstruct_binary(arguments)
-            arguments = [plain, *[base64.b64encode(each).decode() for each in attachments]]
+        try:
+            arguments, attachments = parts_of(self.json, arguments)
+        except ProtocolError:
+            raise
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"the event '{event}' cannot be sent: {error}") from None
+        if attachments:
+            arguments = [arguments, *[base64.b64encode(each).decode() for each in attachments]]
         return {
             "method": "emit",
             "event": event,
             "data": arguments,
-            "binary": binary,
+            "binary": bool(attachments),
             "namespace": namespace,
             "room": where,
             "skip_sid": skip,

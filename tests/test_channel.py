@@ -51,7 +51,7 @@ def relay(**fields: Any) -> dict[str, Any]:
 
 PLACEHOLDER = {"_placeholder": True, "num": 0}
 DEEP = "[" * 100_000 + "]" * 100_000
-HALF_DEEP = "[" * 700 + "]" * 700
+HALF_DEEP = "[" * 980 + "]" * 980
 
 #: What anybody may publish; "SID" stands for the sid of a client of the process that listens.
 JUNK: dict[str, Any] = {

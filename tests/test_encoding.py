@@ -22,8 +22,9 @@ from socketio.packet import ACK, CONNECT_ERROR, EVENT
 from rtcio_sync import ConnectionRefusedError, Limits, ProtocolError, Server
 from rtcio_sync.encoding import parted, write
 from rtcio_sync.packets import TextPacket, event_pieces, packet_class
+from tests.bus import Bus
 from tests.spelling import values, wide
-from tests.test_message_bounds import nested
+from tests.test_message_bounds import joined, nested
 from tests.wire import WebSocket, event, until
 
 NOW = datetime.datetime(2026, 11, 25, 22, 5, 7, 123000, tzinfo=datetime.timezone.utc)
@@ -103,7 +104,7 @@ BESIDE: dict[str, Any] = {
 def test_a_type_is_spelt_alike_whatever_stands_beside_it(name: str, beside: str) -> None:
     value, arrives = TYPES[name]
     assert json.loads(write([value, BESIDE[beside]]))[0] == arrives
-    assert parted([value, BESIDE[beside]])[0][0] == arrives
+    assert json.loads(write(parted([value, BESIDE[beside]])[0]))[0] == arrives
     holes: list[bytes] = []
     text = write([value, b"x", BESIDE[beside], bytearray(b"y")], holes)
     assert json.loads(text)[:2] == [arrives, {"_placeholder": True, "num": 0}]
@@ -306,3 +307,66 @@ def test_what_a_receiver_would_take_for_an_attachment_is_not_sent_beside_one() -
         parted([[forged], b"x"])
     words = '"_placeholder":true'
     assert len(event_pieces(TextPacket, "/", ["a", words, b"x"])) == 2
+
+
+# -- between processes -----------------------------------------------------------------------------
+
+
+def two(serializer: str = "default") -> tuple[Bus, Server, Server]:
+    bus = Bus()
+    return bus, *(Server(client_manager=bus.manager(), serializer=serializer) for _ in range(2))
+
+
+@pytest.mark.parametrize("beside", ["nothing", "70 bits", "a lone surrogate"])
+@pytest.mark.parametrize("name", TYPES)
+def test_every_type_crosses_to_another_process(name: str, beside: str) -> None:
+    value, arrives = TYPES[name]
+    bus, here, there = two()
+    a, b = WebSocket(here).join(), WebSocket(there).join()
+    here.emit("told", [value, BESIDE[beside]])
+    here.emit("told", ([value], b"x"))
+    for client in (a, b):
+        told = client.next(lambda packet: packet[0] == "2")
+        assert json.loads(told[1:])[1][0] == arrives
+        told = client.next(lambda packet: packet[0] == "5")
+        assert json.loads(told[3:])[1][0] == arrives
+        assert client.next() == "beA=="
+    bus.close()
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_cross_is_refused_where_it_is_emitted(what: str) -> None:
+    value, parts = REFUSED[what]
+    bus, here, _ = two()
+    with pytest.raises(TypeError) as caught:
+        here.emit("chat", value)  # nobody is here to whom it would be encoded
+    for part in (*parts, "'chat'"):
+        assert part in str(caught.value)
+    bus.close()
+
+
+FORGED = {"_placeholder": True, "num": 0}
+
+
+@pytest.mark.parametrize("way", ["an event", "a relay"])
+def test_a_forged_placeholder_is_not_multiplied_on_its_way_to_another_process(way: str) -> None:
+    bus, here, there = two("msgpack")
+    heard: list[Any] = []
+    here.on("chat", lambda sid, data: here.emit("chat", data))
+    here.on("fine", lambda sid: heard.append(1))
+    a, b = joined(here), joined(there)
+    data = [[FORGED] * 2000, b"x" * 1000]
+    if way == "an event":
+        say_packed(a, ["chat", data])
+    else:
+        say_packed(a, ["#rtcio:message", {"source": a.sid, "target": b.sid, "data": data}])
+    say_packed(a, ["fine"])
+    until(lambda: heard)
+    assert dict(here.counters.dropped) == {"placeholder" if way == "an event" else "malformed": 1}
+    assert here.counters.handler_errors == 0
+    assert all(len(json.dumps(each)) < 1000 for each in bus.published)
+    bus.close()
+
+
+def say_packed(client: Any, data: Any) -> None:
+    client.send(msgpack.packb({"type": 2, "nsp": "/", "data": data}))

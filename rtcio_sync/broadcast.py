@@ -9,6 +9,7 @@ from .events import RESERVED_EVENTS
 from .hub_thread import HubThread, any_thread
 from .members import Member, Stage
 from .rooms import flat
+from .turns import LAST
 
 if TYPE_CHECKING:
     from .server import Server
@@ -102,6 +103,7 @@ class BroadcastOperator:
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects them; ``close``: their connections too, with all other namespaces."""
         for member in self._members(connecting=True):
+            self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
             self._server._socket(member).disconnect(close)
 
     def _members(self, *, connecting: bool = False) -> list[Member]:

@@ -27,7 +27,7 @@ import gevent.selectors
 from engineio import exceptions, packet
 from engineio.async_drivers import threading as threads
 
-from . import takeover
+from . import interrupts, takeover
 from .answers import Answers
 from .backlog import Backlog
 from .delivery import Deliveries
@@ -51,6 +51,7 @@ from .requests import (
     slim,
 )
 from .seats import weight
+from .turns import LAST, Turns
 
 __all__ = ["Server"]
 
@@ -96,6 +97,7 @@ class Server(Answers):
         clock: dict[str, Any] = {"now": self.heartbeat.now, "later": self.heartbeat.later}
         self.backlog = Backlog(max_buffered_total, **clock)
         self.deliveries = Deliveries(self.backlog, self.counters, **clock)
+        self.turns = Turns()
         self.stopping = False
         #: How many connections have something in their inbox.
         self.working = 0
@@ -126,6 +128,33 @@ class Server(Answers):
     @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return super().start_background_task(target, *args, **kwargs)
+
+    def take_turn(self, since: float | None = None) -> None:
+        """Waits for a turn to run code of the app's (`turns`); threads need none. # greenlet
+
+        ``since``: when the caller began to work; `None`: just now.
+        """
+        if self.async_mode != "threading":
+            self.turns.take(self.turns.now() if since is None else since)
+
+    def own_turn(self, since: float | None = None) -> None:
+        """`take_turn` of a greenlet that is this package's: nothing is raised into it."""
+        try:
+            self.take_turn(since)
+        except BaseException as error:
+            # A kill, or a time-out that a handler has left behind: not what it was meant for.
+            self.counters.handler_errors += 1
+            log.exception("raised into a greenlet that waits for its turn")
+            interrupts.heed(error)
+
+    def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None:
+        """`spawn` for code of the app's that nobody waits for. # hub or greenlet"""
+
+        def run() -> None:
+            self.own_turn(LAST)
+            target(*args)
+
+        self.spawn(run)
 
     def async_modes(self) -> list[str]:
         return ["gevent", "gevent_uwsgi", "threading"]
@@ -360,6 +389,7 @@ class Server(Answers):
             with self._in_time():
                 body = read_body(environ, self.max_http_buffer_size)
             for payload, binary in packets_of(body, socket.limits.max_packets_per_poll):
+                self.take_turn(LAST)
                 if not socket.closed:
                     socket.allowance -= 1
                     socket.receive(payload, binary)

@@ -228,9 +228,12 @@ class Handling(socketio.Server):
             payload = data[1] if len(data) > 1 else None
             self._handle_relay(member, Passage(payload, None, []), None, data)
         elif self.options.async_handlers and self.async_handlers:
-            self.start_background_task(
-                self._handle_event_internal, self, member.sid, eio_sid, data, namespace, id
-            )
+            given = (self, member.sid, eio_sid, data, namespace, id)
+            if member.link is None:
+                self.start_background_task(self._handle_event_internal, *given)
+            else:
+                internal = self._handle_event_internal
+                self.start_background_task(member.link.beside, internal, *given)
         else:
             self._handle_event_internal(self, member.sid, eio_sid, data, namespace, id)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .connection import Connection
 from .limits import Rate
 from .options import Limits
+from .turns import LAST
 from .upstream_wire import UpstreamWire
 
 if TYPE_CHECKING:
@@ -78,30 +79,45 @@ class Inbox:
             self.server.working += 1
             self.server.spawn(self._work)
 
+    #: How many of those that run beside the inbox have not ended.
+    tasks = 0
+
     def aside(self, target: Callable[..., Any], *args: Any) -> None:
         """Runs code of the app's that must not wait in the inbox. # hub or greenlet"""
-        self.server.spawn(target, *args)
+        self.server.spawn(self.beside, target, *args)
+
+    def beside(self, target: Callable[..., Any], *args: Any) -> None:
+        """Calls ``target(*args)`` when it is its turn; the first of many goes first. # greenlet"""
+        self.tasks += 1
+        try:
+            self.server.own_turn(LAST if self.tasks > 1 else None)
+            target(*args)
+        finally:
+            self.tasks -= 1
 
     def _work(self) -> None:
         """Works off the inbox, then ends: an idle connection costs no greenlet. # greenlet"""
+        server = self.server
+        begun = server.turns.now()
         while True:
-            with self.server.gate:
+            with server.gate:
                 if not self.inbox:
                     self.inbox = None
-                    self.server.working -= 1
+                    server.working -= 1
                     return
                 item, size = self.inbox.popleft()
-            killed = self.server.work(self, item)
+            server.own_turn(LAST if self.closed else begun)
+            killed = server.work(self, item)
             item = None  # its bytes are counted no longer
-            with self.server.gate:
+            with server.gate:
                 self.inbox_bytes -= size
                 drained = self.full and self.inbox_bytes <= INBOX_BYTES // 2
                 if drained:
-                    self.full_until = self.server.heartbeat.now()
+                    self.full_until = server.heartbeat.now()
             if drained:
                 self._go_on()
             if killed:  # whoever killed this greenlet waits for its end
-                self.server.spawn(self._work)
+                server.spawn(self._work)
                 return
 
     # -- how fast the client is read: hub or greenlet ----------------------------------------------

@@ -117,7 +117,7 @@ class Socket:
 
     def _over(self) -> None:
         for callee in self._ends:
-            self._server.eio.spawn(
+            self._server.eio.spawn_in_turn(
                 self._server.dispatcher.guarded, self.handshake.environ, "session end", callee
             )
 

@@ -52,6 +52,7 @@ TIERS = (
         "upstream_wire",
         "engine_packets",
         "interrupts",
+        "turns",
         "inbox",
         "engine_socket",
         "heartbeat",
@@ -241,7 +242,7 @@ def test_the_hub_is_touched_in_three_modules() -> None:
         }
         if imported or used:
             users.add(module)
-    assert users == {"connection", "hangup", "hub_thread"}
+    assert users == {"connection", "hangup", "hub_thread", "turns"}
 
 
 BLOCKED = """

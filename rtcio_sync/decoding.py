@@ -15,8 +15,10 @@ from socketio import packet
 
 from .envelope import placeholders_fit
 from .errors import ProtocolError
+from .events import RtcioEvents
 from .limits import announced_attachments, check_attachments
 from .options import Limits
+from .packets import FastJson, TextPacket
 from .weight import (
     PACKED_HEAD,
     SURE,
@@ -36,6 +38,7 @@ __all__ = ["ACKS", "EVENTS", "Decoded", "Decoder"]
 EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 ACKS = (packet.ACK, packet.BINARY_ACK)
 _LISTS = (*EVENTS, *ACKS)
+_PLAIN = (packet.EVENT, packet.ACK)
 
 #: The label of a CONNECT whose ``auth`` is over its bounds.
 AUTH = "auth"
@@ -99,6 +102,8 @@ class Decoder:
     ) -> None:
         self.packet_class = packet_class
         self.form = form_of(packet_class)
+        #: Whether packets are our own, and nobody else's code reads them.
+        self.stock = packet_class is TextPacket
         self.limits_of = limits_of
         self.max_size = max_size
         #: Hears of each message that is over a bound: ``(link, head, label)``.
@@ -133,19 +138,34 @@ class Decoder:
         check_attachments(head.attachments, limits.max_attachments)
         size = len(raw) - head.start
         weight = weigh(raw[head.start :], *_bounds(head, limits))
-        text = raw.decode()
-        if self._over(link, head, limits, weight, size):
+        bounded = weight.excess is not None or head.kind == packet.CONNECT
+        if bounded and self._over(link, head, limits, weight, size):
             if head.attachments:
-                link.partial = Partial(head.attachments, text, None, 0)
+                link.partial = Partial(head.attachments, raw.decode(), None, 0)
                 link.partial.dropped = True
             return None
-        pkt = self._parsed(text)
         held = VALUE_BYTES * weight.values
+        if self.stock and head.kind in _PLAIN:
+            return self._plain(head, raw, held)
+        text = raw.decode()
+        pkt = self._parsed(text)
         if not head.attachments:
             return Decoded(pkt, text, [], len(raw) + held)
         kept = pkt if weight.values <= SURE else None
         link.partial = Partial(head.attachments, text, kept, held)
         return None
+
+    def _plain(self, head: Head, raw: bytes, held: int) -> Decoded:
+        """An event or acknowledgement without attachments: what python-socketio makes of it."""
+        data = FastJson.loads(raw[head.start :])
+        if type(data) is not list:
+            raise ProtocolError("payload")
+        pkt = TextPacket(head.kind, data, head.namespace, head.id, binary=False)
+        if head.kind == packet.ACK and head.id is None:
+            raise ProtocolError("id")
+        # The text is for the relay alone: waiting for a handler, it would be kept twice.
+        relayed = bool(data) and data[0] == RtcioEvents.MESSAGE
+        return Decoded(pkt, raw.decode() if relayed else None, [], len(raw) + held)
 
     def _packed(self, link: Any, message: bytes) -> Decoded | None:
         try:

@@ -199,7 +199,7 @@ def any_thread(
         @functools.wraps(method)
         def call(self: S, *args: P.args, **options: P.kwargs) -> R:
             thread = self._hub_thread
-            if not thread.here:
+            if thread._ident != _get_ident() and not thread.threaded:  # `here`, without its call
                 return thread.run(method, self, *args, **options)
             if in_hub != "run" and thread.in_hub:
                 if in_hub == "refuse":

@@ -109,8 +109,9 @@ class Inbound:
             relay.drop(Drop.NOT_CONNECTED, connection=link.sid, namespace=namespace, event=name)
         elif name != RtcioEvents.MESSAGE:
             # Its text is for the relay alone: waiting for a handler, it would be kept twice.
-            untold = Decoded(decoded.packet, None, decoded.attachments, decoded.size)
-            link.enqueue(("packet", untold), decoded.size)
+            if decoded.text is not None:
+                decoded = decoded._replace(text=None)
+            link.enqueue(("packet", decoded), decoded.size)
         elif member is None or not relay.serves(member):
             link.enqueue(("packet", decoded), decoded.size)
         elif member.stage in (Stage.LEAVING, Stage.GONE):

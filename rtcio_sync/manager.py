@@ -274,7 +274,7 @@ class RoomIndex(Manager):
 
     def _participants(self, namespace: str, rooms: Any) -> dict[str, str]:
         """Whom `rooms.recipients` names; in the order of joining, each once."""
-        if isinstance(rooms, (list, tuple)):
+        if type(rooms) is not str and isinstance(rooms, (list, tuple)):
             if len(rooms) == 1:
                 return self._inside(namespace, rooms[0])
             merged: dict[str, str] = {}
@@ -313,9 +313,11 @@ class RoomIndex(Manager):
         skip_sid = skipped(skip_sid)
         if namespace not in self.members:
             return
-        out = self._sids_of(namespace, skip_sid)
         arguments = [event, *arguments_of(data)]
-        those = [sid for sid in self._participants(namespace, everybody) if sid not in out]
+        those = list(self._participants(namespace, everybody))
+        if skip_sid:
+            out = self._sids_of(namespace, skip_sid)
+            those = [sid for sid in those if sid not in out]
         if callback is not None:
             for sid in those:
                 number = self._generate_ack_id(sid, callback)

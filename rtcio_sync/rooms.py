@@ -42,6 +42,10 @@ def flat(given: Iterable[Any]) -> list[Any]:
 
 def skipped(given: Any) -> list[Any]:
     """Whom to leave out: a room, a sid or a list of them; `None`, and an empty list: nobody."""
+    if given is None:
+        return []
+    if type(given) is str:
+        return [given]
     several = given if _is_several(given) else (given,)
     return rooms_in([each for each in several if each is not None])
 

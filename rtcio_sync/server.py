@@ -85,6 +85,7 @@ class Server(Handling):
             namespaces=chosen.namespaces,
             **self._engine_options(),
         )
+        self._hub_thread: HubThread = self.eio.hub_thread
         #: The sessions that outlive their connection; `None`: they don't.
         self.recovery = self._make_recovery()
         check_json(chosen.json)
@@ -147,11 +148,6 @@ class Server(Handling):
 
     def _engineio_server_class(self) -> Any:
         return engine.Server
-
-    @property
-    def _hub_thread(self) -> HubThread:
-        thread: HubThread = self.eio.hub_thread
-        return thread
 
     # -- the app -----------------------------------------------------------------------------------
 

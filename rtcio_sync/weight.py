@@ -47,6 +47,9 @@ PACKED_HEAD = 20
 #: Bytes that the name of a namespace may have: a socket keeps it.
 LONGEST_NAMESPACE = 512
 
+#: Digits that the id of an acknowledgement may have: python-socketio's bound.
+LONGEST_ID = 100
+
 #: Up to so many values an upper bound is good enough for the accounts; over it they are counted.
 SURE = 1000
 
@@ -83,6 +86,7 @@ class Head(NamedTuple):
     attachments: int  #: that it announces
     namespace: str
     start: int  #: where the JSON begins, in bytes
+    id: int | None = None  #: of the acknowledgement, that is asked for or given
 
 
 def head_of(text: bytes) -> Head:
@@ -96,7 +100,13 @@ def head_of(text: bytes) -> Head:
     kind, attachments = int(match[1]), match[2]
     if (attachments is not None) is not (kind in (BINARY_EVENT, BINARY_ACK)):
         raise ProtocolError("attachments")
-    return Head(kind, int(attachments or 0), _namespace(match[3] or b"/"), match.end())
+    name, digits = match[3], match[4]
+    if len(digits) > LONGEST_ID:
+        raise ProtocolError("undecodable")
+    namespace = "/" if name is None else _namespace(name)
+    return Head(
+        kind, int(attachments or 0), namespace, match.end(), int(digits) if digits else None
+    )
 
 
 def _namespace(name: bytes) -> str:

@@ -39,6 +39,8 @@ EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 ACKS = (packet.ACK, packet.BINARY_ACK)
 _LISTS = (*EVENTS, *ACKS)
 _PLAIN = (packet.EVENT, packet.ACK)
+_EVENT = ord(b"2")
+_USUAL = Head(packet.EVENT, 0, "/", 1)
 
 #: The label of a CONNECT whose ``auth`` is over its bounds.
 AUTH = "auth"
@@ -120,7 +122,8 @@ class Decoder:
             if binary and self.packet_class.uses_binary_events:
                 raise ProtocolError("binary")
             if self.form is Form.TEXT:
-                return self._text(link, message[1:])
+                usual = self._usual(message) if self.stock else None
+                return usual or self._text(link, message[1:])
             if self.form is Form.PACKED and binary:
                 return self._packed(link, message)
             return self._foreign(link, message if binary else message[1:].decode())
@@ -131,6 +134,26 @@ class Decoder:
             raise ProtocolError("undecodable") from error
 
     # -- each form -------------------------------------------------------------------------------
+
+    def _usual(self, message: bytes) -> Decoded | None:
+        """An event of ``"/"`` as most are: short, and without attachments; `None`: it is no such.
+
+        What `_text` does, in the fewest steps.
+        """
+        start = message.find(b"[", 2, 22)  # behind the id, if an acknowledgement is asked for
+        digits = message[2:start]
+        if start < 0 or message[1] != _EVENT or not (start == 2 or digits.isdigit()):
+            return None
+        openers = message.count(b"[") + message.count(b"{")
+        most = openers + message.count(b",")
+        depth, values = _bounds(_USUAL, self.limits_of("/"))
+        if most > SURE or (depth and openers > depth) or (values and most > values):
+            return None
+        data = FastJson.loads(message[start:])
+        relayed = data and data[0] == RtcioEvents.MESSAGE
+        text = message[1:].decode() if relayed else None
+        pkt = TextPacket(packet.EVENT, data, "/", int(digits) if digits else None, binary=False)
+        return Decoded(pkt, text, [], len(message) + VALUE_BYTES * most)
 
     def _text(self, link: Any, raw: bytes) -> Decoded | None:
         head = head_of(raw)

@@ -62,10 +62,9 @@ class HubThread:
         #: Whether the server has stopped.
         self.ended = False
 
-    @property
-    def here(self) -> bool:
-        """Whether the caller may touch what belongs to the hub's thread."""
-        return self._ident == _get_ident() or self.threaded
+    def elsewhere(self) -> bool:
+        """Whether the caller may not touch what belongs to the hub's thread, but by `run`."""
+        return self._ident != _get_ident() and not self.threaded
 
     @property
     def serving(self) -> bool:
@@ -199,7 +198,7 @@ def any_thread(
         @functools.wraps(method)
         def call(self: S, *args: P.args, **options: P.kwargs) -> R:
             thread = self._hub_thread
-            if thread._ident != _get_ident() and not thread.threaded:  # `here`, without its call
+            if thread.elsewhere():
                 return thread.run(method, self, *args, **options)
             if in_hub != "run" and thread.in_hub:
                 if in_hub == "refuse":

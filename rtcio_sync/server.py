@@ -345,7 +345,6 @@ class Server(Handling):
     #
     # A namespace may be named without its slash; a room is one name. Upstream checks neither.
 
-    @any_thread
     def emit(
         self,
         event: str,
@@ -366,6 +365,10 @@ class Server(Handling):
         other processes. Raises `OptionError` for what names no room, and `NotServing` as every
         call from another thread does (`rtcio_sync.errors`).
         """
+        if self._hub_thread.elsewhere():  # `any_thread`, without its call: the way of most events
+            return self._hub_thread.run(
+                self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
+            )
         namespace = namespace_name(namespace)
         if callback is not None:
             check_handler(callback)
@@ -381,6 +384,7 @@ class Server(Handling):
             callback=callback,
             ignore_queue=ignore_queue,
         )
+        return None
 
     @any_thread
     def enter_room(self, sid: str, room: Any, namespace: str | None = None) -> None:

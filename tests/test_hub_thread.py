@@ -152,19 +152,19 @@ def test_the_first_thread_that_serves_stays_it_but_for_listen() -> None:
 
     def serve(anew: bool) -> bool:
         thread.bind(anew=anew)
-        return thread.here
+        return not thread.elsewhere()
 
     thread.bind()
     assert in_real_thread(serve, False) is False
-    assert thread.here
+    assert not thread.elsewhere()
     assert in_real_thread(serve, True) is True
-    assert not thread.here
+    assert thread.elsewhere()
 
 
 def test_on_threads_each_call_runs_where_it_is_made() -> None:
     thread = HubThread()
     thread.threaded = True
-    assert in_real_thread(lambda: thread.here) is True
+    assert in_real_thread(thread.elsewhere) is False
 
 
 # -- the server's own calls ------------------------------------------------------------------------

@@ -84,7 +84,13 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
+    try:
+        value = getattr(importlib.import_module(f".{home}", __name__), name)
+    except AttributeError as error:
+        # Python takes an AttributeError from here for "there is no such name", and says nothing of
+        # the cause, which is a package that we stand on: broken, too old or shadowed.
+        raise ImportError(f"{__name__}.{name} cannot be loaded: {error}") from error
+    globals()[name] = value
     return value
 
 

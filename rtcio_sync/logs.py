@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-__all__ = ["Fields", "UpstreamLogger", "about", "brief", "plain", "tell"]
+__all__ = ["Fields", "OwnLevel", "UpstreamLogger", "about", "brief", "plain", "tell"]
 
 LONGEST = 100  # characters of a client's words
 SHOWN = 6  # characters of an id: enough to find its other lines by
@@ -98,6 +98,28 @@ def plain(words: Any) -> str:
         return f"<{type(words).__name__}>"
     text = ascii(words[:LONGEST])[1:-1]
     return text if len(words) <= LONGEST and len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+class OwnLevel(logging.Logger):
+    """A logger with a level of its own, that hands all records to one that several share.
+
+    Two servers share a logger by its name, and ``logger=True`` of one says nothing of the other's.
+    The level that an app gives to the shared logger goes before either.
+    """
+
+    def __init__(self, shared: logging.Logger, level: int) -> None:
+        super().__init__(shared.name, level)
+        self.shared = shared
+
+    def getEffectiveLevel(self) -> int:
+        return self.shared.level or self.level
+
+    def isEnabledFor(self, level: int) -> bool:
+        silent = self.shared.disabled or self.manager.disable >= level
+        return not silent and level >= self.getEffectiveLevel()
+
+    def handle(self, record: logging.LogRecord) -> None:
+        self.shared.handle(record)  # its filters and its handlers, and those above it
 
 
 class UpstreamLogger:

@@ -27,7 +27,7 @@ from .hub_thread import HubThread, any_thread
 from .inbound import Inbound
 from .listen_options import Listening
 from .listeners import add_default_listeners
-from .logs import UpstreamLogger
+from .logs import OwnLevel, UpstreamLogger
 from .manager import RoomIndex
 from .members import Stage
 from .metrics import Counters
@@ -570,7 +570,5 @@ def _logger(name: str, asked: Any) -> Any:
     """The logger for one of upstream's layers; a handler is never added to it."""
     if asked is not None and not isinstance(asked, bool):
         return UpstreamLogger(asked) if hasattr(asked, "info") else asked
-    logger = logging.getLogger(name)
-    if logger.level == logging.NOTSET:  # an app that has set a level of its own knows why
-        logger.setLevel(logging.INFO if asked else logging.ERROR)
-    return UpstreamLogger(logger)
+    level = logging.INFO if asked else logging.ERROR
+    return UpstreamLogger(OwnLevel(logging.getLogger(name), level))

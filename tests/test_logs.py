@@ -182,6 +182,47 @@ def test_a_logger_of_the_apps_own_gets_upstreams_lines(layer: str, shelf: Shelf)
     assert shelf.lines[-1] == "EaNiUP...: closing"
 
 
+@pytest.mark.parametrize("layer", ["logger", "engineio_logger"])
+@pytest.mark.parametrize("order", [[True, False], [False, True], [None, True, False]])
+def test_each_server_has_a_level_of_its_own(
+    layer: str, order: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    servers = {asked: Server(**{layer: asked}) for asked in order}
+    for asked, server in servers.items():
+        caplog.clear()
+        logger: Any = server.logger if layer == "logger" else server.eio.logger
+        logger.debug("detail")
+        logger.info("chatter of %s", asked)
+        logger.error("fault")
+        said = [each.getMessage() for each in caplog.records]
+        assert said == (["chatter of True", "fault"] if asked else ["fault"])
+        name = "rtcio_sync.socketio" if layer == "logger" else "rtcio_sync.engineio"
+        assert logging.getLogger(name).level == logging.NOTSET
+
+
+def test_the_level_and_the_filters_that_an_app_gives_the_shared_logger_hold(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server, shared = Server(), logging.getLogger("rtcio_sync.socketio")
+    with caplog.at_level(logging.DEBUG, logger=shared.name):
+        server.logger.debug("detail")
+
+    def none(record: logging.LogRecord) -> bool:
+        return False
+
+    shared.addFilter(none)
+    try:
+        server.logger.error("filtered")
+    finally:
+        shared.removeFilter(none)
+    logging.disable(logging.ERROR)
+    try:
+        server.logger.error("disabled")
+    finally:
+        logging.disable(logging.NOTSET)
+    assert [each.getMessage() for each in caplog.records] == ["detail"]
+
+
 def test_a_logger_need_not_be_pythons() -> None:
     class Plain:
         def __init__(self) -> None:

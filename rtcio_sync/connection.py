@@ -154,6 +154,10 @@ class Connection(Outgoing):
         """Tell the owner nothing more: it has another connection by now, perhaps."""
         self._owner = None
 
+    def fileno(self) -> int:
+        """The descriptor; -1 once TCP is closed."""
+        return int(self._sock.fileno())
+
     def abort(self) -> None:
         """Close TCP at once, with no close frame; what is buffered is lost."""
         self._disconnect()

@@ -30,11 +30,13 @@ from engineio.async_drivers import threading as threads
 from . import interrupts, takeover
 from .answers import Answers
 from .backlog import Backlog
+from .connection import Connection
 from .delivery import Deliveries
 from .engine_packets import Packet
 from .engine_socket import APART, Socket, State
 from .errors import ProtocolError
 from .events import upstream_reason
+from .forked import serves
 from .heartbeat import Heartbeat
 from .hub_thread import HubThread, any_thread
 from .limits import client_address
@@ -99,6 +101,7 @@ class Server(Answers):
         self.deliveries = Deliveries(self.backlog, self.counters, **clock)
         self.turns = Turns()
         self.stopping = False
+        self._ports: set[Any] = set()
         #: How many connections have something in their inbox.
         self.working = 0
         # What the Socket.IO layer hangs in: `arrive(socket, message, binary)` sees each message
@@ -108,6 +111,8 @@ class Server(Answers):
         self.arrive: Callable[[Any, Any, bool], None] = self._arrive
         self.work: Callable[[Any, Any], bool] = self._work
         self.lost: Callable[[Any, str], None] = self._lost
+        #: Called in a forked child that has forgotten all clients.
+        self.on_fork: Callable[[], None] | None = None
         #: Called once, with the environ of the first request.
         self.on_first_request: Callable[[dict[str, Any]], None] | None = None
         self._use_mode(str(self.async_mode))
@@ -199,6 +204,22 @@ class Server(Answers):
             if socket is not None:
                 socket.close(reason="server namespace disconnect")
 
+    def abandon(self) -> list[int]:
+        """Forgets all clients, in a forked child: they are the parent's. # after a fork
+
+        Nobody is told, no handler runs. Gives the descriptors of their WebSockets.
+        """
+        if self.on_fork is not None:
+            self.on_fork()
+        self.heartbeat.stop()
+        descriptors = []
+        for socket in list(self.sockets.values()):
+            if isinstance(socket.wire, Connection):
+                descriptors.append(socket.wire.fileno())
+            socket.leave_to_parent()
+            self.forget(socket)
+        return [each for each in descriptors if each >= 0]
+
     def shutdown(self) -> None:
         """Stops the clock; the connections stay as they are."""
         self.heartbeat.stop()
@@ -219,6 +240,9 @@ class Server(Answers):
             first(environ)
         self._suit_the_server(environ)
         self.hub_thread.bind()
+        if (port := environ.get("SERVER_PORT")) not in self._ports:
+            self._ports.add(port)
+            serves(self, takeover.line(environ))
         try:
             answer = self._answer(environ, start_response)
         except Refused as refused:

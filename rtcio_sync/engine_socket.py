@@ -437,6 +437,13 @@ class Socket(Inbox, socket.Socket):
 
     # -- the end: hub or greenlet ----------------------------------------------------------------
 
+    def leave_to_parent(self) -> None:
+        """Is closed here, without a word: in a forked child, the client is the parent's."""
+        self.state = State.CLOSED
+        self.riding = self.outbox = None
+        if isinstance(self.wire, Connection):
+            self.wire.disown()
+
     def send_on(self) -> None:
         """Closes the connection, for the server stops, so that every client comes back.
 

@@ -22,6 +22,7 @@ from gevent.event import Event
 from socketio.pubsub_manager import PubSubManager
 
 from . import flask, takeover
+from .forked import serves
 from .http_server import HttpServer, handler
 from .listen_options import Listening
 from .logs import tell
@@ -122,13 +123,16 @@ def listen(server: Server, asked: Listening) -> None:
     http.patience = patience
     stop = server._stop = Event()
     restore = _on_signals(stop.set)
+    server.eio.on_fork = restore
     try:
         http.start()
+        serves(server.eio, http.socket)
         ready(http.server_port or asked.port)
         stop.wait()
         http.stop_accepting()
         drain(server)
     finally:
+        server.eio.on_fork = None
         restore()
         http.close()
 

@@ -46,7 +46,7 @@ TIERS = (
         "weight",
         "encoding",
     ),
-    ("outgoing", "connection", "takeover", "hangup", "delivery"),
+    ("outgoing", "connection", "takeover", "hangup", "delivery", "forked"),
     (
         "hub_thread",
         "upstream_wire",

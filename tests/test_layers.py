@@ -46,7 +46,7 @@ TIERS = (
         "weight",
         "encoding",
     ),
-    ("outgoing", "connection", "takeover", "hangup", "delivery", "forked"),
+    ("outgoing", "connection", "takeover", "forked", "hangup", "delivery"),
     (
         "hub_thread",
         "upstream_wire",

@@ -13,6 +13,7 @@ messages themselves) and ``_trigger_event`` (signatures read once). Used as they
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 import socketio
 from socketio import packet
 
+from .acks import Ack, answering
 from .calls import Waiter
 from .dispatch import NO_CONTEXT, Dispatcher, first_answer, raising
 from .engine_socket import Socket as Link
@@ -34,6 +36,7 @@ from .members import Member
 from .metrics import Counters
 from .namespaces import Namespace
 from .options import Limits, Options
+from .overdue import Overdue
 from .packets import event_pieces
 from .recovery import Recovery
 from .relay import Passage, Relay
@@ -55,6 +58,7 @@ class Handling(socketio.Server):
     options: Options
     counters: Counters
     dispatcher: Dispatcher
+    overdue: Overdue
     sessions: Sessions
     inbound: Inbound
     relay: Relay
@@ -130,12 +134,14 @@ class Handling(socketio.Server):
                 return guarded(environ, event, fn, *given, who=who)
 
         begun = time.perf_counter()
+        number = self.overdue.begin(event, member)
         context = self.dispatcher.context(environ, *who, event, args)
         try:
             if context is NO_CONTEXT:
                 return guarded(environ, event, fn, *given, who=who)
             return guarded(environ, event, inside, who=who)
         finally:
+            self.overdue.end(number)
             self.counters.handlers += 1
             self.counters.handler_seconds += time.perf_counter() - begun
 
@@ -244,8 +250,14 @@ class Handling(socketio.Server):
         if member is None:
             return
         event, args = data[0], tuple(data[1:])
-        answers = self._guarded(member, event, args, self._answers, member, event, args)
-        if answers and id is not None:
+        ack = Ack(self, member, id)
+        token = answering.set(ack)
+        try:
+            answers = self._guarded(member, event, args, self._answers, member, event, args)
+        finally:
+            answering.reset(token)
+            ack.late = True
+        if answers and id is not None and not ack.taken:
             # Guarded too: what a handler returns may be nothing that can be encoded.
             answer = first_answer(answers)
             self._guarded(member, event, args, self._send_ack, member, id, answer)
@@ -264,8 +276,11 @@ class Handling(socketio.Server):
         ``passed``: the socket's middlewares have run already.
         """
         socket: Socket | None = member.socket
-        if socket is not None and not passed and not self._passes(socket, event, args):
-            return []
+        if socket is not None and not passed:
+            changed = self._passes(socket, event, args)
+            if changed is None:
+                return []
+            args = changed
         environ = self.environ.get(member.eio_sid)
         sid, namespace = who = member.sid, member.namespace
         said = self.dispatcher.answers(
@@ -274,9 +289,10 @@ class Handling(socketio.Server):
         answers = [each for each in said if each is not self.not_handled]
         return answers if socket is None else answers + socket._receive(event, args)
 
-    def _passes(self, socket: Socket, event: str, args: tuple[Any, ...]) -> bool:
+    def _passes(self, socket: Socket, event: str, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """The arguments as the socket's middlewares leave them; `None`: one dropped the event."""
         try:
-            socket._pass(event, args)
+            return socket._pass(event, args)
         except BaseException as error:  # raising is how a middleware of the app's drops an event
             if not isinstance(error, Exception):
                 environ, who = socket.handshake.environ, (socket.id, socket.namespace)
@@ -285,8 +301,7 @@ class Handling(socketio.Server):
             said = "an event of %(rtcio_sid)s was dropped by socket.use: '%(rtcio_event)s'"
             log.debug(said, fields, exc_info=True, extra=fields)
             self.relay.drop(Drop.MIDDLEWARE, socket._member, event=event)
-            return False
-        return True
+            return None
 
     def _handle_relay(
         self, member: Member, passage: Passage, pkt: Any, data: list[Any] | None = None
@@ -296,10 +311,18 @@ class Handling(socketio.Server):
         event, args = arguments[0], tuple(arguments[1:])
 
         def go() -> None:
-            if member.socket is not None and not self._passes(member.socket, event, args):
-                return
-            self.relay.forward(member, passage)
-            self._answers(member, event, args, passed=True)
+            given, sent = args, passage
+            if member.socket is not None and member.socket._uses:
+                before = copy.deepcopy(args)
+                passed = self._passes(member.socket, event, args)
+                if passed is None:
+                    return
+                if passed != before:
+                    # Sent on as it is now, under the same rules; else with the characters it had.
+                    sent = Passage(passed[0] if passed else None, None, [])
+                given = passed
+            self.relay.forward(member, sent)
+            self._answers(member, event, given, passed=True)
 
         if member.observed:
             self._guarded(member, event, args, go)

@@ -79,6 +79,8 @@ class Inbox:
             self.server.working += 1
             self.server.spawn(self._work)
 
+    #: Whether a handler that hangs is looked for.
+    timed = True
     #: How many of those that run beside the inbox have not ended.
     tasks = 0
 

@@ -18,6 +18,7 @@ import socketio
 from socketio import exceptions, packet
 
 from . import engine, flask, prometheus, serving
+from .acks import Ack, answering
 from .broadcast import BroadcastOperator
 from .calls import DisconnectedError, Waiter
 from .dispatch import Dispatcher
@@ -35,6 +36,7 @@ from .names import check_event, check_room, namespace_name
 from .namespaces import Namespace
 from .option_values import check_json
 from .options import Limits, Options, engineio_options
+from .overdue import Overdue
 from .overflow import Overflow
 from .packets import packet_class
 from .published import graft
@@ -92,6 +94,8 @@ class Server(Handling):
         own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self.manager.json = self.packet_class.json
+        clock, spawn = self.eio.heartbeat, self.eio.spawn
+        self.overdue = Overdue(now=clock.now, later=clock.later, spawn=spawn)
         self.sessions = Sessions(self)
         self.inbound = Inbound(self, late=own_code)
         self.relay = Relay(self.manager, self.counters, scope=chosen.relay_scope)
@@ -428,6 +432,23 @@ class Server(Handling):
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs ``target(*args, **kwargs)`` in a greenlet (or thread) that it returns."""
         return super().start_background_task(target, *args, **kwargs)
+
+    def defer_ack(self) -> Ack:
+        """Takes over the acknowledgement of the event whose handler calls it.
+
+        What the handlers return is then not sent. ``ack = server.defer_ack()``: ``ack(*answer)``
+        sends the acknowledgement, once, whenever that is, from any thread; never called, it is
+        withheld. ``ack.wanted`` tells whether the client asked for one. In both idioms; raises
+        `OptionError` anywhere else than in a handler of a client's event, before it returns.
+        """
+        ack = answering.get()
+        if ack is None or ack.late:
+            raise OptionError(
+                "defer_ack() takes over the acknowledgement of the event that is being handled: "
+                "call it in the event's handler, before that returns"
+            )
+        ack.taken = True
+        return ack
 
     @any_thread(in_hub="refuse")
     def call(

@@ -152,6 +152,7 @@ class Sessions:
         environ = server.environ.get(eio_sid)
         space = server._space_with("_uses", member.namespace)
         greeted = server._space_with("_connection", member.namespace) is not None
+        number = server.overdue.begin("connect", member)
         try:
             with server.dispatcher.context(
                 environ, member.sid, member.namespace, "connect", (environ, auth)
@@ -168,6 +169,8 @@ class Sessions:
             return self._worded(member, environ, refusal(error))
         except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)
             return self._failed(member, environ, error)
+        finally:
+            server.overdue.end(number)
         return REJECTED if said is False else None
 
     def kick(self, member: Member) -> None:

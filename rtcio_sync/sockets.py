@@ -142,9 +142,10 @@ class Socket:
         """Registers a handler of an event: a decorator, or a call with ``handler``.
 
         An event's handlers get the client's arguments; the first result that is not `None` is the
-        acknowledgement. Those of ``"disconnecting"`` (the rooms are still there) and
-        ``"disconnect"`` get ``(reason)``, one of `DisconnectReason`. Several handlers of one event
-        run in the order they were registered. Raises `TypeError` for what can't be a handler.
+        acknowledgement (to give it later, or not at all: `Server.defer_ack`). Those of
+        ``"disconnecting"`` (the rooms are still there) and ``"disconnect"`` get ``(reason)``, one
+        of `DisconnectReason`. Several handlers of one event run in the order they were registered.
+        Raises `TypeError` for what can't be a handler.
         """
         return self._register(event, handler, once=False)
 
@@ -176,7 +177,12 @@ class Socket:
         return handler
 
     def use(self, fn: Fn) -> Fn:
-        """Registers ``fn(event, args)`` to run before each of its events; to drop one, raise."""
+        """Registers ``fn(event, args)`` to run before each of its events; to drop one, raise.
+
+        ``args`` is the list of the event's arguments: what ``fn`` changes in it, or puts in their
+        place, is what the next middleware and the handlers get. A relayed message that was changed
+        is sent on as it is then, under the same rules.
+        """
         self._uses.append(Callee(fn))
         self._server._observe(self._member)
         return fn
@@ -260,9 +266,14 @@ class Socket:
 
     # -- what the library calls: greenlet --------------------------------------------------------
 
-    def _pass(self, event: str, args: tuple[Any, ...]) -> None:
+    def _pass(self, event: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Runs the middlewares: the arguments as they leave them."""
+        if not self._uses:
+            return args
+        given = list(args)
         for use in self._uses:
-            use(event, list(args))
+            use(event, given)
+        return tuple(given)
 
     def _receive(self, event: str, args: tuple[Any, ...]) -> list[Any]:
         """Runs the handlers of one event: what each returned that did not raise."""

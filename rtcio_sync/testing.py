@@ -30,6 +30,8 @@ __all__ = ["TestClient"]
 class _Link(Link):
     """An Engine.IO connection whose other end is a `TestClient`."""
 
+    timed = False  # no clock, no greenlet
+
     def __init__(self, server: Any, sid: str, client: TestClient) -> None:
         super().__init__(server, sid)
         self.state = State.POLLING

@@ -71,6 +71,8 @@ TIERS = (
     ),
     (
         "signatures",
+        "overdue",
+        "acks",
         "dispatch",
         "broadcast",
         "sockets",

@@ -397,7 +397,8 @@ def test_a_middleware_sees_each_event_first_and_drops_one_by_raising() -> None:
     server.on("secret", lambda sid: order.append("never"))
     assert client.call("chat", 1) == "answer"
     client.emit("secret")
-    assert order == [("use", "chat", [1]), ("second", "chat"), ("chat", 1), ("use", "secret", [])]
+    # What it changed in the arguments is what the handlers get.
+    assert order == [("use", "chat", [1]), ("second", "chat"), ("chat",), ("use", "secret", [])]
     assert server.stats()["dropped"] == {"middleware": 1}
     assert server.stats()["handler_errors"] == 0
 

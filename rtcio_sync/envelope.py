@@ -29,6 +29,7 @@ class Drop:
     NOT_CONNECTED = "not-connected"  #: an event for a namespace that the client is not in
     MIDDLEWARE = "middleware"  #: the app's ``socket.use`` raised
     PUBLISH = "publish-overflow"  #: the client manager's back end did not keep up
+    UNPUBLISHED = "unpublished"  #: the client manager's back end did not take it
     CHANNEL = "channel"  #: what came over the client manager's back end is no message of its
 
 

@@ -9,12 +9,13 @@ are never given to a logger.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-__all__ = ["Fields", "OwnLevel", "UpstreamLogger", "about", "brief", "plain", "tell"]
+__all__ = ["Fields", "OwnLevel", "Seldom", "UpstreamLogger", "about", "brief", "plain", "tell"]
 
 LONGEST = 100  # characters of a client's words
 SHOWN = 6  # characters of an id: enough to find its other lines by
@@ -80,6 +81,25 @@ def tell(
             say()
         else:
             spawn(say)
+
+
+class Seldom:
+    """A line that is said once a minute at most, and then says how many times it was not."""
+
+    EVERY = 60.0  # seconds
+
+    def __init__(self) -> None:
+        self._last = -math.inf
+        self._untold = 0
+
+    def more(self, now: float) -> str | None:
+        """`None`: not now. Else what ends the line: how many were left out since the last."""
+        if now - self._last < self.EVERY:
+            self._untold += 1
+            return None
+        untold, self._untold = self._untold, 0
+        self._last = now
+        return f" (and {untold} more times since the last such line)" if untold else ""
 
 
 def brief(id: Any) -> str:

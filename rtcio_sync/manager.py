@@ -453,8 +453,11 @@ class RoomIndex(Manager):
             for number in [each for each, callback in waiting.items() if callback is waiter]:
                 del waiting[number]
 
-    def publish_relay(self, message: dict[str, Any]) -> bool:
-        """Hands a relay to the other processes; `False`: there are none."""
+    def publish_relay(self, message: dict[str, Any], done: Callable[[], None]) -> bool:
+        """Hands a relay to the other processes; `False`: there are none.
+
+        ``done`` is called once it is published.
+        """
         return False
 
 

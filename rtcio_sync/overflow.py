@@ -13,13 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from .events import RtcioEvents
-from .logs import plain
+from .logs import Seldom, plain
 
 __all__ = ["Overflow", "event_of"]
 
 log = logging.getLogger(__name__)
-
-EVERY = 60  # seconds between two lines of one kind
 
 _OURS = {RtcioEvents.MESSAGE, RtcioEvents.PEER_LEFT}
 
@@ -67,26 +65,20 @@ class Overflow:
     def __init__(self, *, now: Callable[[], float], spawn: Callable[..., None]) -> None:
         self._now = now
         self._spawn = spawn
-        self._last: dict[str, float] = {}
-        self._untold: dict[str, int] = {}
+        self._ceilings = Seldom()
+        self._totals = Seldom()
 
     def ceiling(self, message: Any, bound: int | None) -> None:
         """A connection is over ``bound`` with this message. # hub or greenlet"""
         event = event_of(message)
         if event is not None and event not in _OURS:
-            self._warn(_CEILING, plain(event), bound)
+            self._warn(self._ceilings, _CEILING, plain(event), bound)
 
     def total(self, bound: int | None) -> None:
         """All connections together are. # hub or greenlet"""
-        self._warn(_TOTAL, bound)
+        self._warn(self._totals, _TOTAL, bound)
 
-    def _warn(self, message: str, *known: Any) -> None:
-        now = self._now()
-        last = self._last.get(message)
-        if last is not None and now - last < EVERY:
-            self._untold[message] = self._untold.get(message, 0) + 1
-            return
-        self._last[message] = now
-        more = self._untold.pop(message, 0)
-        said = f" (and {more} more since the last such line)" if more else ""
-        self._spawn(log.warning, message, *known, said)
+    def _warn(self, seldom: Seldom, message: str, *known: Any) -> None:
+        more = seldom.more(self._now())
+        if more is not None:
+            self._spawn(log.warning, message, *known, more)

@@ -5,15 +5,18 @@
 a `PubSubManager`'s own steps come first and the local ones are ours.
 
 Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_publish``,
-``emit``, ``enter_room``, ``leave_room``, ``close_room``, and what `listening` lists,
-``_return_callback`` among it.
+``emit``, ``enter_room``, ``leave_room``, ``close_room``, ``_get_logger``, and what `listening`
+lists, ``_return_callback`` among it.
 """
 
 from __future__ import annotations
 
 import base64
 import logging
+import sys
 from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -23,6 +26,7 @@ from socketio.pubsub_manager import PubSubManager
 from .envelope import Drop
 from .errors import OptionError, ProtocolError
 from .listening import Listening
+from .logs import Seldom, plain
 from .manager import RoomIndex
 from .packets import parts_of
 from .rooms import recipients, rooms_in, skipped
@@ -34,6 +38,10 @@ log = logging.getLogger(__name__)
 SEVERAL = "rtcio:several"  # what a callback that several recipients may answer is kept under
 MAX_CALLBACKS = 10_000  # that wait for an answer; over it the oldest are forgotten
 MAX_UNPUBLISHED = 10_000  # messages that wait for a pub/sub back end that does not keep up
+MAX_UNPUBLISHED_BYTES = 64_000_000  # of memory that they take up
+
+_Item = tuple[Any, int, Callable[[], None] | None]
+"""A message that waits, its bytes, and what is called once it is published."""
 
 
 def graft(manager: Any) -> Any:
@@ -54,38 +62,68 @@ class Published(Listening):
     task does it, in order, so that the hub may emit and two messages never change places.
     """
 
-    _unpublished: deque[Any] | None = None
+    _unpublished: deque[_Item] | None = None
+    _unpublished_bytes = 0
+    _failures: Seldom | None = None
     _waiting: deque[tuple[Any, int]] | None = None  # callbacks: whom they ask, and their number
 
     NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
 
-    def _publish(self, data: Any) -> None:
+    def _publish(self, data: Any, done: Callable[[], None] | None = None) -> None:
+        """Queues a message; ``done`` is called once it is published, and never if it is not."""
         if not self.server.eio.hub_thread.serving:  # no hub runs that could do it later
-            super()._publish(data)
+            self._publish_one(data, done)
             return
+        size = memory_of(data, MAX_UNPUBLISHED_BYTES)
         with self.server.eio.gate:
             queue = self._unpublished
             if queue is None:
                 queue = self._unpublished = deque()
                 self.server.eio.spawn(self._publish_all)
-            if len(queue) >= MAX_UNPUBLISHED:
+            full = self._unpublished_bytes + size > MAX_UNPUBLISHED_BYTES
+            if len(queue) >= MAX_UNPUBLISHED or full:
                 self.server.counters.dropped[Drop.PUBLISH] += 1
             else:
-                queue.append(data)
+                queue.append((data, size, done))
+                self._unpublished_bytes += size
 
     def _publish_all(self) -> None:
         while True:
             queue = self._unpublished
             while queue:
-                try:
-                    super()._publish(queue[0])
-                except Exception:
-                    log.exception("the client manager could not publish")
+                data, size, done = queue[0]
+                self._publish_one(data, done)
                 queue.popleft()
+                with self.server.eio.gate:
+                    self._unpublished_bytes -= size
             with self.server.eio.gate:
                 if not queue:
                     self._unpublished = None
                     return
+
+    def _publish_one(self, data: Any, done: Callable[[], None] | None) -> None:
+        gave_up.set(None)
+        try:
+            super()._publish(data)
+        except Exception as error:  # noqa: BLE001  (each back end has its own)
+            self._not_published("", error)
+            return
+        why = gave_up.get()
+        if why is not None:
+            self._not_published(why, None)
+        elif done is not None:
+            done()
+
+    def _not_published(self, why: str, error: Exception | None) -> None:
+        self.server.counters.dropped[Drop.UNPUBLISHED] += 1
+        if self._failures is None:
+            self._failures = Seldom()
+        more = self._failures.more(self.server.eio.heartbeat.now())
+        if more is not None:
+            log.error("the client manager could not publish%s%s", why, more, exc_info=error)
+
+    def _get_logger(self) -> Any:
+        return _Muted(super()._get_logger())
 
     def emit(
         self,
@@ -219,7 +257,7 @@ class Published(Listening):
                 self._publish(self._message(event, payload, namespace, where, out))
         return reached
 
-    def publish_relay(self, message: dict[str, Any]) -> bool:
+    def publish_relay(self, message: dict[str, Any], done: Callable[[], None]) -> bool:
         rooms = message["rooms"]
         if rooms is not None:
             message = {**message, "rooms": [room for room in rooms if _crosses(room)]}
@@ -232,9 +270,45 @@ class Published(Listening):
                 "room": self.NOBODY,
                 "rtcio_relay": message,
                 "host_id": self.host_id,
-            }
+            },
+            done,
         )
         return True
+
+
+#: Why a back end's own code gave up on a message, in the task that publishes; `None`: it did not.
+gave_up: ContextVar[str | None] = ContextVar("rtcio_sync_gave_up", default=None)
+
+
+class _Muted:
+    """A manager's logger without upstream's two lines for each message that cannot be published."""
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+
+    def error(self, message: Any, *args: Any, **options: Any) -> None:
+        if not str(message).startswith("Cannot publish"):
+            self._logger.error(message, *args, **options)
+        elif "giving up" in str(message):
+            causes = options.get("extra") or {}
+            gave_up.set("".join(f": {plain(str(each))}" for each in causes.values()))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._logger, name)
+
+
+def memory_of(value: Any, bound: int) -> int:
+    """Bytes of memory that a message takes up; not counted on once it is over ``bound``."""
+    size, left = 0, [value]
+    while left and size <= bound:
+        each = left.pop()
+        size += sys.getsizeof(each)
+        if isinstance(each, dict):
+            left += each.keys()
+            left += each.values()
+        elif isinstance(each, (list, tuple, set, frozenset)):
+            left += each
+    return size
 
 
 def _crosses(room: Any) -> bool:

@@ -289,12 +289,14 @@ class Relay:
                 "rooms": list(member.rooms or ()) if self.scope == "room" else None,
                 "raw": raw,
                 "attachments": [base64.b64encode(each).decode() for each in attachments],
-            }
+            },
+            self._count_published,
         )
-        if published:
-            self.counters.relayed += 1
-        else:
+        if not published:
             self.drop(Drop.UNKNOWN_TARGET, member)
+
+    def _count_published(self) -> None:
+        self.counters.relayed += 1
 
     def from_elsewhere(self, relay: dict[str, Any]) -> None:
         """A relay that another process published: the target's half of the rules. # greenlet"""

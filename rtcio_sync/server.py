@@ -213,8 +213,9 @@ class Server(Handling):
         """What was counted since the start, and how many there are now; no names, no ids.
 
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
-        ``recovery_bytes``, ``greenlets`` and ``hub_lag_seconds`` (the worst of the last 15 s) are of this moment. The dicts
-        ``disconnects_by_reason``, ``dropped`` and ``closed`` have a count for each reason.
+        ``recovery_bytes``, ``greenlets`` and ``hub_lag_seconds`` (the worst of the last 15 s) are
+        of this moment. The dicts ``disconnects_by_reason``, ``dropped`` and ``closed`` have a count
+        for each reason.
         """
         count = self.counters
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())

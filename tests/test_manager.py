@@ -624,3 +624,67 @@ def test_a_back_end_that_does_not_keep_up_loses_messages_and_not_memory(
     stuck.set()
     until(lambda: there.stats()["relayed"] == 5)
     assert [each["data"] for each in b.heard("#rtcio:message")] == [0, 1, 2, 3, 4]
+
+
+def test_what_waits_for_a_back_end_is_bounded_in_bytes_too(
+    pair: tuple[Server, Server], bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "MAX_UNPUBLISHED_BYTES", 100_000)
+    here, there = pair
+    a, b = Polling(here).join(), Polling(there).join()
+    settle()
+    bus.stuck = Event()
+    for number in range(8):
+        a.relay(b.sid, f"{number}" + "x" * 30_000)
+    dropped = here.stats()["dropped"]["publish-overflow"]
+    assert dropped == 5, "each has 30 kB and what an object costs"
+    here.emit("news", {"words": ["y" * 5000] * 20}, to="elsewhere")
+    assert here.stats()["dropped"]["publish-overflow"] == 6
+    assert here.stats()["relayed"] == 0, "nothing is published yet"
+    stuck, bus.stuck = bus.stuck, None
+    stuck.set()
+    until(lambda: here.stats()["relayed"] == 8 - dropped)
+    assert here.manager._unpublished_bytes == 0
+
+
+def test_what_was_never_published_counts_as_dropped_and_not_as_relayed(
+    pair: tuple[Server, Server], bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, there = pair
+    a, b = Polling(here).join(), Polling(there).join()
+    bus.failures = 20
+    for number in range(25):
+        a.relay(b.sid, number)
+    until(lambda: len(b.link.outbox or ()) == 5)
+    stats = here.stats()
+    assert (stats["relayed"], stats["dropped"]) == (5, {"unpublished": 20})
+    said = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(said) == 1, "one line a minute, not one a message"
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_back_end_that_gives_up_without_an_exception_says_so_once(
+    again: bool,
+    pair: tuple[Server, Server],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here, there = pair
+    a, b = Polling(here).join(), Polling(there).join()
+    def of_redis(self: Any, data: Any) -> None:
+        # As python-socketio's `RedisManager` does it.
+        logger = self._get_logger()
+        logger.error("Cannot publish to redis... retrying", extra={"redis_exception": "refused"})
+        if again:
+            return
+        logger.error("Cannot publish to redis... giving up", extra={"redis_exception": "refused"})
+
+    monkeypatch.setattr(BusManager, "_publish", of_redis)
+    for number in range(5):
+        a.relay(b.sid, number)
+    settle()
+    stats = here.stats()
+    assert stats["relayed"] == (5 if again else 0)
+    assert stats["dropped"] == ({} if again else {"unpublished": 5})
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said == ([] if again else ["the client manager could not publish: refused"])

@@ -8,7 +8,8 @@ import gevent
 import pytest
 
 from rtcio_sync import Limits, Server
-from rtcio_sync.overflow import EVERY, Overflow, event_of
+from rtcio_sync.logs import Seldom
+from rtcio_sync.overflow import Overflow, event_of
 from rtcio_sync.websocket import frame_binary, frame_text
 from tests.wire import Polling, WebSocket, until
 
@@ -57,9 +58,9 @@ def test_one_line_a_minute_counts_the_others(caplog: pytest.LogCaptureFixture) -
         overflow.ceiling('0{"sid":"x"}', 1000)
     assert len(said(caplog)) == 1
     assert "'news'" in said(caplog)[0] and "max_buffered_bytes" in said(caplog)[0]
-    now[0] += EVERY
+    now[0] += Seldom.EVERY
     overflow.ceiling('2["news"]', 1000)
-    assert said(caplog)[1].endswith("(and 4 more since the last such line)")
+    assert said(caplog)[1].endswith("(and 4 more times since the last such line)")
     overflow.total(1000)
     assert "max_buffered_total" in said(caplog)[2]
 

@@ -121,6 +121,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "_return_callback": "(self, host_id, sid, namespace, callback_id, *args)",
         "_thread": "(self)",
         "_publish": "(self, data)",
+        "_get_logger": "(self)",
         "close_room": "(self, room, namespace=None)",
         "emit": "(self, event, data, namespace=None, room=None, skip_sid=None, callback=None, "
         "to=None, **kwargs)",

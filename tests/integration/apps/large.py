@@ -13,6 +13,7 @@ from typing import Any
 
 import flask
 import gevent
+import socketio
 from pages import add_pages
 
 from rtcio_sync import Limits, Server
@@ -24,6 +25,9 @@ logging.basicConfig(
 options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
 if options.get("limits"):
     options["limits"] = Limits(**options["limits"])
+
+if os.environ.get("RTCIO_TEST_REDIS"):
+    options["client_manager"] = socketio.RedisManager(os.environ["RTCIO_TEST_REDIS"])
 
 app = flask.Flask(__name__)
 server = Server(app=app, **options)

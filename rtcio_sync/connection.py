@@ -41,6 +41,7 @@ from .websocket import (
     INTERNAL_ERROR,
     NORMAL,
     PING,
+    TOO_BIG,
     Parser,
     ProtocolError,
     close_code,
@@ -330,7 +331,8 @@ class Connection(Outgoing):
             self._disconnect()
             return
         self._code = code
-        self.send(frame_close(code, reason))
+        # Node says 1009 without a word, and engine.io-client's own tests have it so.
+        self.send(frame_close(code, "" if code == TOO_BIG else reason))
         self._enter(_LINGERING)
         self._tell()
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from aiortc import AudioStreamTrack, VideoStreamTrack
 
 from tests.examples.launch import EXAMPLES, program
 from tests.integration.aiortc_peers import Background, Peer
-from tests.integration.servers import DEADLINE, Running
+from tests.integration.servers import DEADLINE, Running, free_port
 
 
 @pytest.fixture
@@ -88,3 +88,27 @@ def test_aiortc_bot(server: Running, background: Background, tmp_path: Path) -> 
             assert {file.name.rpartition("-")[2] for file in files()} == {"audio.mkv", "video.mkv"}
 
     background.run(meet())
+
+
+def test_the_bot_is_in_its_room_again_after_the_server_was_restarted(
+    background: Background, tmp_path: Path
+) -> None:
+    command, port = [sys.executable, "-m", "rtcio_sync"], free_port()
+    environ = {"HOST": "127.0.0.1"}
+
+    async def meet(url: str, name: str) -> None:
+        peer = Peer(name)
+        await peer.join(url, "demo")
+        await until(lambda: peer.connections, "the bot is not there")
+        sid = next(iter(peer.connections))
+        await peer.say(sid, "chat", "anybody there?")
+        assert await peer.hear(sid) == ["chat", "anybody there?"]
+        await peer.leave()
+
+    with ExitStack() as stack:
+        with program(command, environ=environ, port=port) as server:
+            stack.enter_context(bot(server.url, tmp_path))
+            background.run(meet(server.url, "before"))
+            server.terminate()
+        with program(command, environ=environ, port=port) as server:
+            background.run(meet(server.url, "after"))

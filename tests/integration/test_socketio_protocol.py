@@ -82,7 +82,7 @@ class PollingPeer:
 Peer = WebSocketPeer | PollingPeer
 
 
-@pytest.fixture(scope="module", params=["listen", "gunicorn-gevent"])
+@pytest.fixture(scope="module", params=["listen", "pywsgi", "gunicorn-gevent"])
 def calm_server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with running(request.param, "protocol") as server:
         yield server

@@ -51,8 +51,10 @@ def main(arguments: list[str]) -> int:
         rows = options.attacks or (attacks.NOBODY, *attacks.ATTACKS)
         harms = attacks.attack_all(plan.contestants, rows, plan.scratch, _say)
         print(attacks.write(harms, plan.contestants, about(), options.output))
+        if options.output == HERE / "results" and not options.attacks:
+            attacks.write_into_guide(harms, plan.contestants, HERE.parent / "docs/security.md")
     elif not options.figures:
-        _say(f"not measured: {ATTACKS}, which takes some ten minutes (--figures {ATTACKS})")
+        _say(f"not measured: {ATTACKS}, which takes some 50 minutes (--figures {ATTACKS})")
     return 1 if voids else 0
 
 

@@ -3,7 +3,8 @@
 ``python -m benchmarks --figures attacks``. Attackers and bystanders are those of the tests
 (`tests.integration`); here nothing is asserted, it is shown. Each attack has a fresh process of
 each server, which has read some large messages before. An attacker who gets no end is given one
-after `PATIENCE` seconds, and the cell says so.
+after `PATIENCE` seconds, and the cell says so. When it has gone, the server has `LEAVING` seconds
+to forget it; what it holds then, and did not before, is left.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -31,7 +33,10 @@ WATCHED = 2.0  # seconds that an attack is watched at least
 NOTICE = 3.0  # seconds that a server has to take notice of an attacker
 PUSHED = 20.0  # seconds that an attacker goes on sending what is not taken
 FLOOD = 12.0  # seconds that a flood of events lasts, unless it is stopped
-PATIENCE = 60.0  # seconds after which an attacker is stopped
+PATIENCE = 120.0  # seconds after which an attacker is stopped
+SILENCE = 50.0  # seconds after which a silent peer has been noticed by each of them
+LEAVING = 60.0  # seconds after the attacker's end in which all that is its must have gone
+_MARKS = ("<!-- attacks -->", "<!-- /attacks -->")  # around the table of the guide
 WARM_UP = f'42["nothing","{"x" * 900_000}"]'
 
 
@@ -41,7 +46,9 @@ class Harm:
 
     ``attacker``: what became of it. ``megabytes``: the rise of the resident set at its highest,
     `None` where the process is gone. ``relayed``, ``lost``, ``p99_ms``, ``cut``: the bystanders'
-    messages. ``reached``: messages that came to them and that neither of them sent.
+    messages. ``reached``: messages that came to them and that neither of them sent. ``log_bytes``:
+    what the server has written. ``left``: what it still holds when the attacker has gone, by name;
+    ``megabytes_after``: by how much its resident set is larger then.
     """
 
     attack: str
@@ -53,6 +60,9 @@ class Harm:
     p99_ms: float | None
     reached: int
     cut: str | None
+    log_bytes: int
+    left: dict[str, int]
+    megabytes_after: float | None
 
     def __str__(self) -> str:
         told = [self.attacker]
@@ -64,11 +74,29 @@ class Harm:
             told.append("**others are cut off**")
         if self.p99_ms is not None:
             told.append(f"{self.p99_ms:,.0f} ms" if self.p99_ms >= 10 else f"{self.p99_ms:.1f} ms")
+        if self.log_bytes:
+            told.append(_log(self.log_bytes))
+        if self.megabytes is not None:
+            told.append(_left(self.left))
         return "; ".join(told)
 
 
 def _rise(megabytes: float) -> str:
-    return f"**+{megabytes:.0f} MB**" if megabytes >= 16 else f"+{megabytes:.1f} MB"
+    return f"**+{megabytes:.0f} MB**" if megabytes >= 32 else f"+{megabytes:.1f} MB"
+
+
+def _log(size: int) -> str:
+    return f"**{size / 1000:,.0f} kB of log**" if size >= 10_000 else f"{size / 1000:.1f} kB of log"
+
+
+def _left(left: dict[str, int]) -> str:
+    if not left:
+        return "nothing left"
+    return f"**left: {', '.join(f'{number} {name}' for name, number in left.items())}**"
+
+
+def _needs(attack: str) -> frozenset[str]:
+    return frozenset() if attack == NOBODY else ATTACKS[attack].needs
 
 
 def title(attack: str) -> str:
@@ -87,7 +115,7 @@ def attack_all(
     for attack in attacks:
         say(title(attack))
         for contestant in contestants:
-            if contestant.name in SERVERS:
+            if contestant.name in SERVERS and _needs(attack) <= contestant.offers:
                 found.append(attack_one(contestant, attack, scratch))
                 say(f"  {contestant.name}: {found[-1]}")
     return found
@@ -96,33 +124,74 @@ def attack_all(
 def attack_one(contestant: Contestant, attack: str, scratch: Path) -> Harm:
     cores = sorted(os.sched_getaffinity(0))
     server_core, load_core = cores[:2] if len(cores) > 1 else (None, None)
-    with Server(contestant, scratch / f"{contestant.name}.log", server_core) as server:
+    environ = {"ATTACKED": "on", **{need.upper(): "on" for need in _needs(attack)}}
+    descriptors = None if attack == NOBODY else ATTACKS[attack].descriptors
+    log = scratch / f"{contestant.name}.log"
+    with Server(contestant, log, server_core, environ=environ, descriptors=descriptors) as server:
         bystanders = Bystanders(server.port, core=load_core)
         try:
-            with suppress(AssertionError, OSError), Hostile(server.port) as warming_up:
-                warming_up.join()
-                for _ in range(3):
-                    warming_up.say(WARM_UP)
-                warming_up.say('4299["join","lair"]')
-                warming_up.until("4399[")
+            _warm_up(server.port)
+            before = _held(server)
+            logged = log.stat().st_size
             bystanders.report()
             memory = _Memory(server.pid)
             attacker, sid, report = _attack(attack, server.port, bystanders, load_core)
+            rise = memory.rise() if server.process.poll() is None else None
+            left = _left_of(server, before)
             # Who was in their room and has left is said to have.
             own = f'"#rtcio:peer-left",{{"id":"{sid}"}}' if attacker != str(STAYS) else "never"
             return Harm(
                 attack,
                 contestant.name,
                 attacker,
-                memory.rise() if server.process.poll() is None else None,
+                rise,
                 report["relayed"],
                 report["lost"],
                 report["p99_ms"],
                 sum(own not in each for each in report["strange"]),
                 report["cut"],
+                log.stat().st_size - logged,
+                left,
+                memory.more() if server.process.poll() is None else None,
             )
         finally:
             bystanders.stop()
+
+
+def _warm_up(port: int) -> None:
+    """What a process loads with its first messages, and its first requests on polling."""
+    with suppress(AssertionError, OSError), Hostile(port) as warming_up:
+        warming_up.join()
+        for _ in range(3):
+            warming_up.say(WARM_UP)
+        warming_up.say('4299["join","lair"]')
+        warming_up.until("4399[")
+
+
+def _held(server: Server) -> dict[str, int]:
+    """What a server holds beside whoever asks: by what it believes, and by its kernel."""
+    with Hostile(server.port) as asking:
+        asking.join()
+        asking.say('4297["census"]')
+        held: dict[str, int] = json.loads(asking.until("4397[")[4:])[0]
+    time.sleep(0.2)  # whoever asked has gone by then
+    descriptors = sum(len(os.listdir(f"/proc/{each}/fd")) for each in tree(server.pid))
+    return {**held, "descriptors": descriptors}
+
+
+def _left_of(server: Server, before: dict[str, int]) -> dict[str, int]:
+    """How much more it holds than before, once it has had time to let go."""
+    end = time.monotonic() + LEAVING
+    more: dict[str, int] = {}
+    while True:
+        with suppress(AssertionError, OSError):  # it is gone, or serves nobody
+            held = _held(server)
+            more = {name: held[name] - before[name] for name in held if held[name] > before[name]}
+            if not more:
+                return more
+        if time.monotonic() > end or server.process.poll() is not None:
+            return more
+        time.sleep(0.5)
 
 
 def _attack(
@@ -160,7 +229,9 @@ def _attacker(
     if core is not None:
         os.sched_setaffinity(0, {core})
     os.nice(10)
-    with Scene(port, victims, notice=NOTICE, patience=PUSHED, flood=FLOOD) as scene:
+    with Scene(
+        port, victims, notice=NOTICE, patience=PUSHED, flood=FLOOD, silence=SILENCE
+    ) as scene:
         try:
             ended = str(ATTACKS[attack].run(scene))
         except (AssertionError, OSError, EOFError) as error:
@@ -179,11 +250,18 @@ class _Memory:
             self._before[each] = self._read(each, "VmRSS:")
 
     def rise(self) -> float:
-        """Megabytes; of the processes that there were and still are."""
+        """Megabytes at the highest; of the processes that there were and still are."""
+        return self._since("VmHWM:")
+
+    def more(self) -> float:
+        """Megabytes more now."""
+        return self._since("VmRSS:")
+
+    def _since(self, figure: str) -> float:
         rises = 0
         for each, before in self._before.items():
             with suppress(FileNotFoundError):
-                rises += self._read(each, "VmHWM:") - before
+                rises += self._read(each, figure) - before
         return max(0, rises) / 1e6
 
     def _read(self, pid: int, figure: str) -> int:
@@ -193,32 +271,43 @@ class _Memory:
         raise FileNotFoundError(figure)
 
 
-def table(harms: list[Harm], contestants: Iterable[Contestant], about: dict[str, object]) -> str:
+def table(harms: list[Harm], contestants: Iterable[Contestant]) -> str:
     """A line per attack, a column per server."""
     cells = {(harm.attack, harm.server): harm for harm in harms}
     columns = [each for each in contestants if any(each.name == harm.server for harm in harms)]
     head = ["attack", *(each.title for each in columns)]
     body = [
-        [title(attack), *(str(cells[attack, each.name]) for each in columns)]
+        [title(attack), *(str(cells.get((attack, each.name), "-")) for each in columns)]
         for attack in dict.fromkeys(harm.attack for harm in harms)
     ]
-    text = [f"| {' | '.join(each)} |" for each in (head, ["---"] * len(head), *body)]
-    text += [
-        "",
+    return "\n".join(f"| {' | '.join(each)} |" for each in (head, ["---"] * len(head), *body))
+
+
+def notes(about: dict[str, object]) -> str:
+    return "\n".join((
         "Each cell: what became of the attacker; how much the server's memory rose; how many of "
         "two bystanders' messages were lost; how long 99 % of them took at most, from when they "
-        "were due.",
+        "were due; what the server wrote into its log, if anything; what it still held "
+        f"{LEAVING:.0f} seconds after the attacker had gone.",
         "",
         *(f"{key}: {value}  " for key, value in about.items()),
-    ]
-    return "\n".join(text)
+    ))  # fmt: skip
+
+
+def write_into_guide(harms: list[Harm], contestants: Iterable[Contestant], page: Path) -> None:
+    """Puts the table, and its date, where the guide has the last one."""
+    text = page.read_text()
+    start, end = text.index(_MARKS[0]) + len(_MARKS[0]), text.index(_MARKS[1])
+    text = f"{text[:start]}\n{table(harms, contestants)}\n{text[end:]}"
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    page.write_text(re.sub(r"(--figures attacks`, )\d{4}-\d\d-\d\d", rf"\g<1>{today}", text))
 
 
 def write(
     harms: list[Harm], contestants: Iterable[Contestant], about: dict[str, object], output: Path
 ) -> str:
     """Writes ``attacks.json`` and ``attacks.md``; returns the table."""
-    text = table(harms, contestants, about)
+    text = f"{table(harms, contestants)}\n\n{notes(about)}"
     output.mkdir(parents=True, exist_ok=True)
     (output / "attacks.md").write_text(text + "\n")
     document = {"about": about, "cells": [asdict(harm) for harm in harms]}

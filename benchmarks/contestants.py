@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +26,7 @@ class Contestant:
 
     ``skips`` names scenarios that make no sense for it, or that would take minutes; those in
     ``once`` are so long that one round must do; only with ``doubles`` do twice as many leave, too.
+    ``offers``: what it has that some attacks need.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Contestant:
     doubles: bool = False
     skips: frozenset[str] = frozenset()
     once: frozenset[str] = frozenset()
+    offers: frozenset[str] = frozenset()
 
 
 def _gunicorn(worker: str) -> tuple[str, ...]:
@@ -56,8 +60,15 @@ CONTESTANTS = {
             _module("rtcio_listen"),
             ours=True,
             doubles=True,
+            offers=frozenset({"recovery", "lobby", "redis"}),
         ),
-        Contestant("gunicorn", "rtcio_sync, `gunicorn -k gevent`", _gunicorn("gevent"), ours=True),
+        Contestant(
+            "gunicorn",
+            "rtcio_sync, `gunicorn -k gevent`",
+            _gunicorn("gevent"),
+            ours=True,
+            offers=frozenset({"recovery", "lobby", "redis"}),
+        ),
         Contestant(
             "gunicorn-gw",
             "rtcio_sync, gevent-websocket's worker",
@@ -70,11 +81,13 @@ CONTESTANTS = {
             "Node socket.io 4.8",
             ("node", str(HERE / "node/server.js"), "{port}"),
             doubles=True,
+            offers=frozenset({"recovery"}),
         ),
         Contestant(
             "plain-gw",
             "python-socketio, gevent-websocket",
             _module("plain", "gevent-websocket"),
+            offers=frozenset({"redis"}),
             skips=frozenset({"recovery", "limit"}),
             once=frozenset({"disconnect"}),
         ),
@@ -100,10 +113,18 @@ class Server:
     """A contestant's process, from when it answers until ``stop``; its output goes to ``log``.
 
     ``recovery``: with connection state recovery on, which all but one figure leave off.
+    ``environ``: more variables of its environment; ``descriptors``: its limit of open files.
     """
 
     def __init__(
-        self, contestant: Contestant, log: Path, core: int | None, *, recovery: bool = False
+        self,
+        contestant: Contestant,
+        log: Path,
+        core: int | None,
+        *,
+        recovery: bool = False,
+        environ: Mapping[str, str] | None = None,
+        descriptors: int | None = None,
     ) -> None:
         self.contestant = contestant
         self.log = log
@@ -111,17 +132,16 @@ class Server:
         command = [
             part.format(port=self.port, python=sys.executable) for part in contestant.command
         ]
-        pin = None if core is None else partial(os.sched_setaffinity, 0, {core})
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
                 cwd=HERE.parent,
-                env={**os.environ, "RECOVERY": "on" if recovery else ""},
+                env={**os.environ, "RECOVERY": "on" if recovery else "", **(environ or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=pin,
+                preexec_fn=partial(_confine, core, descriptors),
             )
         try:
             self._await_answer()
@@ -158,6 +178,13 @@ class Server:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+def _confine(core: int | None, descriptors: int | None) -> None:
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    if descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
 
 def _free_port() -> int:

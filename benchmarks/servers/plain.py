@@ -1,13 +1,15 @@
 """Plain python-socketio on gevent's pywsgi, with the relay written as its user would write it.
 
-``plain.py PORT gevent-websocket`` or ``plain.py PORT simple-websocket``.
+``plain.py PORT gevent-websocket`` or ``plain.py PORT simple-websocket``. Variables of the
+environment: ``ATTACKED`` and ``REDIS`` as in `rtcio_app`.
 """
 
 from gevent import monkey
 
 monkey.patch_all()
 
-import sys  # noqa: E402 - nothing is imported before the patch
+import os  # noqa: E402 - nothing is imported before the patch
+import sys  # noqa: E402
 
 PORT, WEBSOCKETS = int(sys.argv[1]), sys.argv[2]
 if WEBSOCKETS == "simple-websocket":
@@ -19,8 +21,15 @@ from gevent import pywsgi  # noqa: E402
 
 from benchmarks.servers.room_app import add_handlers  # noqa: E402
 
-server = socketio.Server(async_mode="gevent")
+redis = os.environ.get("REDIS")
+server = socketio.Server(
+    async_mode="gevent", client_manager=socketio.RedisManager(redis) if redis else None
+)
 add_handlers(server)
+if os.environ.get("ATTACKED"):
+    from benchmarks.servers.misbehaving import add_misbehaving
+
+    add_misbehaving(server)
 
 
 @server.on("#rtcio:message")

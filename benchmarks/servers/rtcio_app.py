@@ -1,6 +1,7 @@
 """rtcio_sync with its default options: the application that gunicorn and ``listen()`` serve.
 
-The environment variable ``RECOVERY`` turns connection state recovery on.
+Variables of the environment: ``RECOVERY`` turns connection state recovery on, ``ATTACKED`` adds
+handlers that do all that is wrong, ``LOBBY`` a lobby, ``REDIS`` (a URL) a Redis client manager.
 """
 
 from gevent import monkey
@@ -14,6 +15,18 @@ import socketio  # noqa: E402
 from benchmarks.servers.room_app import add_handlers  # noqa: E402
 from rtcio_sync import Server  # noqa: E402
 
-server = Server(connection_state_recovery=bool(os.environ.get("RECOVERY")))
+redis = os.environ.get("REDIS")
+server = Server(
+    connection_state_recovery=bool(os.environ.get("RECOVERY")),
+    client_manager=socketio.RedisManager(redis) if redis else None,
+)
 add_handlers(server)
+if os.environ.get("ATTACKED"):
+    from benchmarks.servers.misbehaving import add_misbehaving
+
+    add_misbehaving(server)
+if os.environ.get("LOBBY"):
+    from rtcio_sync import Lobby
+
+    lobby = Lobby(server)
 application = socketio.WSGIApp(server)

@@ -11,93 +11,23 @@ import json
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 from types import SimpleNamespace
-from typing import Any
 
 from tests.frames import masked, upgrade_request
+from tests.integration import attacks_on_bounds as bounds
+from tests.integration import attacks_on_handlers as handlers
 from tests.integration.bystanders import HALL
-from tests.integration.hostile import PATH, STAYS, Fate, Hostile, announced
+from tests.integration.hostile import PATH, STAYS, Fate, announced
 from tests.integration.raw import RawPolling
-
-MB = 1_000_000
-
-#: Seconds in which a server must take notice of an attacker; more than a starved one of ours takes.
-NOTICE = 20.0
+from tests.integration.scene import MB, Scene, and_stays, end_of, envelope
 
 RESERVED = (
     *("connect", "connection", "connect_error", "disconnect", "disconnecting"),
     *("newListener", "removeListener", "__disconnect_final", "*"),
 )
-
-
-class Scene(ExitStack):
-    """A server's port, the sids of two who have done nothing, and the attacker's connections.
-
-    ``notice``: seconds to wait for an attacker's end; ``patience``: seconds that an attacker sends
-    what the server does not take. ``seconds`` is how long a
-    flood of frames lasts, ``flood`` how long one of events.
-    """
-
-    def __init__(
-        self,
-        port: int,
-        victims: Sequence[str],
-        *,
-        notice: float = NOTICE,
-        patience: float = NOTICE,
-        seconds: float = 1.5,
-        flood: float = 40.0,
-    ) -> None:
-        super().__init__()
-        self.port = port
-        self.victims = victims
-        self.notice = notice
-        self.patience = patience
-        self.seconds = seconds
-        self.flood = flood
-        #: Bytes that the attacker got rid of.
-        self.sent = 0
-        #: The attacker's sid, where it has one.
-        self.sid = ""
-
-    def hostile(self, **options: Any) -> Hostile:
-        return self.enter_context(Hostile(self.port, **options))
-
-    def joined(self, **options: Any) -> Hostile:
-        hostile = self.hostile(**options)
-        self.sid = hostile.join()
-        return hostile
-
-    def push(self, hostile: Hostile, pieces: Iterable[bytes]) -> Fate:
-        """Sends them all, or for as long as it has patience, and waits for the end."""
-        self.sent, hung_up = hostile.push(pieces, self.patience)
-        return _end(hostile) if hung_up else hostile.fate(self.notice)
-
-
-def _end(hostile: Hostile) -> Fate:
-    # What came before TCP's end is in the buffer: the close frame is the last of it, at most.
-    fate = hostile.fate(1.0)
-    return Fate("closed") if fate is STAYS else fate
-
-
-def _envelope(source: Any, target: Any, data: Any = None, **more: Any) -> str:
-    return "42" + json.dumps(
-        ["#rtcio:message", {"source": source, "target": target, "data": data or {}, **more}]
-    )
-
-
-def _and_stays(scene: Scene, hostile: Hostile) -> Fate:
-    """Whether the server still listens to it: what it said before has been dealt with then."""
-    hostile.say('4299["join","lair"]')
-    try:
-        hostile.until("4399[")
-    except (AssertionError, TimeoutError):
-        return _end(hostile)
-    return STAYS
 
 
 # -- too large ------------------------------------------------------------------------------------
@@ -147,7 +77,7 @@ def deep_json(
         hostile.say(f'42["#rtcio:message",{envelope}]')
     else:
         hostile.say(f'42["count",{deep}]')
-    return hostile.fate(scene.notice)
+    return and_stays(scene, hostile)
 
 
 def poll_of_16_000_packets(scene: Scene) -> Fate:
@@ -164,9 +94,10 @@ def reads_nothing(scene: Scene, messages: int = 120) -> Fate:
     """Has 100 kB relayed to it that many times, and reads none of it."""
     deaf, talker = scene.joined(window=4096), scene.hostile()
     deaf_sid, scene.sid = scene.sid, talker.join()
-    packet = _envelope(scene.sid, deaf_sid, {"description": "x" * 100_000})
+    packet = envelope(scene.sid, deaf_sid, {"description": "x" * 100_000})
     scene.sent, _ = talker.push(repeat(masked(1, packet.encode()), messages), scene.patience)
-    _and_stays(scene, talker)
+    and_stays(scene, talker)
+    time.sleep(scene.quiet)
     # What a server has given up on still ends with all that the kernel holds for it.
     return deaf.fate(scene.notice)
 
@@ -193,15 +124,15 @@ def silent_connections(scene: Scene, number: int = 5000) -> Fate:
 def forged_source(scene: Scene) -> Fate:
     a, b = scene.victims
     hostile = scene.joined()
-    hostile.say(_envelope(a, b), _envelope(b, b))
+    hostile.say(envelope(a, b), envelope(b, b))
     hostile.say("42" + json.dumps(["#rtcio:message", {"target": b, "data": {}}]))
-    return _and_stays(scene, hostile)
+    return and_stays(scene, hostile)
 
 
 def room_as_target(scene: Scene) -> Fate:
     hostile = scene.joined()
-    hostile.say(*(_envelope(scene.sid, target) for target in (HALL, [HALL], None)))
-    return _and_stays(scene, hostile)
+    hostile.say(*(envelope(scene.sid, target) for target in (HALL, [HALL], None)))
+    return and_stays(scene, hostile)
 
 
 def reserved_events(scene: Scene) -> Fate:
@@ -212,7 +143,7 @@ def reserved_events(scene: Scene) -> Fate:
     for name in RESERVED:
         hostile.say("42" + json.dumps([name, "transport close"]))
     hostile.say("42[7]", '42[{"a":1}]', "42[null]", "42[]")
-    return _and_stays(scene, hostile)
+    return and_stays(scene, hostile)
 
 
 # -- floods ---------------------------------------------------------------------------------------
@@ -222,7 +153,7 @@ def frames_that_say_nothing(scene: Scene, frame: bytes = masked(9, b"p" * 125)) 
     pieces = iter([masked(1, fin=False), *repeat(frame * 1000, 10_000)])
     hostile = scene.joined()
     scene.sent, hung_up = hostile.push(pieces, scene.seconds)
-    return _end(hostile) if hung_up else STAYS
+    return end_of(hostile) if hung_up else STAYS
 
 
 def empty_fragments(scene: Scene) -> Fate:
@@ -251,14 +182,14 @@ def packets_of_an_unknown_type(scene: Scene, packet: str = "9") -> Fate:
 def connect_repeated(scene: Scene) -> Fate:
     hostile = scene.joined()
     scene.sent, hung_up = hostile.push(repeat(masked(1, b"40"), 900), 5)
-    return _end(hostile) if hung_up else _and_stays(scene, hostile)
+    return end_of(hostile) if hung_up else and_stays(scene, hostile)
 
 
 def namespaces_without_end(scene: Scene) -> Fate:
     hostile = scene.joined()
     packets = [masked(1, f"40/n{number},".encode()) for number in range(900)]
     scene.sent, hung_up = hostile.push(packets, 5)
-    return _end(hostile) if hung_up else _and_stays(scene, hostile)
+    return end_of(hostile) if hung_up else and_stays(scene, hostile)
 
 
 def events_without_end(scene: Scene) -> Fate:
@@ -271,13 +202,20 @@ def events_without_end(scene: Scene) -> Fate:
 
     hostile = scene.joined()
     scene.sent, hung_up = hostile.push(events(), scene.flood)
-    return _end(hostile) if hung_up else STAYS
+    return end_of(hostile) if hung_up else STAYS
 
 
 @dataclass(frozen=True)
 class Attack:
+    """``needs``: what a server must have for it, of "recovery", "lobby" and "redis".
+
+    ``descriptors``: the limit of open files that its server has.
+    """
+
     title: str
     run: Callable[[Scene], Fate]
+    needs: frozenset[str] = frozenset()
+    descriptors: int | None = None
 
 
 #: In the order of the benchmark's table.
@@ -289,10 +227,35 @@ ATTACKS = {
         Attack("300 MB of fragments", fragments_of_300_mb),
         Attack("a deflate bomb of 100 MB", deflate_bomb),
         Attack("9,999,999,999 attachments announced, 40 MB sent", ten_billion_attachments),
+        Attack("2,000 placeholders of one attachment, forwarded", bounds.one_attachment_many_times),
+        Attack("20 CONNECTs with 950 kB of `[],` as `auth`", bounds.auth_of_many_lists),
+        Attack("20 events of 950 kB of `[],`", bounds.event_of_many_lists),
+        Attack("JSON 500 levels deep, forwarded 100 times", bounds.deep_json_forwarded),
         Attack("JSON 100,000 levels deep, to be relayed", deep_json),
         Attack("16,000 packets in a poll", poll_of_16_000_packets),
+        Attack("10 forms of JSONP with 316,000 fields", bounds.jsonp_of_many_fields),
+        Attack("JSONP's index in 4,301 digits", bounds.jsonp_of_many_digits),
+        Attack("80 requests of 1 GB whose body never comes", bounds.bodies_that_never_come),
+        Attack(
+            "896 handshakes pipelined, with 1,024 descriptors",
+            bounds.pipelined_handshakes,
+            descriptors=1024,
+        ),
         Attack("a peer that reads nothing of 12 MB", reads_nothing),
+        Attack("an answer of 10 MB that is not read", bounds.large_answer_nobody_reads),
+        Attack("3 who read 500 bytes a second of 6 MB", bounds.slow_readers),
+        Attack("5 polls of 2 MB that are not read", bounds.polling_answers_nobody_reads),
+        Attack("a tab on polling that is closed", bounds.polling_tab_closed),
+        Attack(
+            "800 lost, 0.9 MB to each, with recovery", bounds.away_sessions, frozenset({"recovery"})
+        ),
         Attack("5,000 connections silent after their 101", silent_connections),
+        Attack("handlers that raise BaseExceptions", handlers.handlers_that_raise),
+        Attack("1,000 events whose handler computes 5 ms", handlers.burst_of_handlers),
+        Attack("20 leave whose handlers never return", handlers.handlers_that_never_return),
+        Attack("disconnected by the app while it connects", handlers.put_out_while_let_in),
+        Attack("a list as the name of a room", handlers.list_as_room),
+        Attack("1,000 rooms of a lobby squatted", handlers.rooms_squatted, frozenset({"lobby"})),
         Attack("a forged source", forged_source),
         Attack("a room as target", room_as_target),
         Attack("reserved events", reserved_events),

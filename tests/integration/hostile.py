@@ -88,8 +88,14 @@ class Hostile:
         return self.sid
 
     def until(self, start: str) -> str:
-        """The next message that starts so; pings are answered, all else is thrown away."""
+        """The next message that starts so; pings are answered, all else is thrown away.
+
+        It must come within the socket's time-out, whatever else comes.
+        """
+        end = time.monotonic() + (self.sock.gettimeout() or DEADLINE)
         while True:
+            if time.monotonic() > end:
+                raise TimeoutError(f"no {start}")
             opcode, payload = self.frame()
             assert opcode in (1, 2), f"closed instead: {opcode} {payload!r}"
             if payload.startswith(start.encode()):
@@ -118,8 +124,10 @@ class Hostile:
 
     # -- as nobody should ----------------------------------------------------------------------
 
-    def push(self, pieces: Iterable[bytes], seconds: float = DEADLINE) -> tuple[int, bool]:
-        """Sends as fast as TCP takes it, reading what comes back.
+    def push(
+        self, pieces: Iterable[bytes], seconds: float = DEADLINE, *, reads: bool = True
+    ) -> tuple[int, bool]:
+        """Sends as fast as TCP takes it, reading what comes back or not.
 
         Returns the bytes sent, and whether the server hung up before the pieces or the seconds were
         over.
@@ -134,7 +142,8 @@ class Hostile:
                     if following is None:
                         return sent, False
                     piece = memoryview(following)
-                readable, writable, _ = select.select([self.sock], [self.sock], [], left)
+                ears = [self.sock] if reads else []
+                readable, writable, _ = select.select(ears, [self.sock], [], left)
                 if readable:
                     came = self.sock.recv(65536)
                     if not came:

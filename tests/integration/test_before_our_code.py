@@ -19,7 +19,7 @@ from tests.integration.attacks import MB
 from tests.integration.hostile import Hostile
 from tests.integration.raw import RawPolling
 from tests.integration.servers import Running, running
-from tests.integration.test_attacks import BOUND, Target, target_of
+from tests.integration.target import BOUND, Target, target_of
 
 HEAD_SECONDS = 1.5  # `handshake_timeout` here
 #: What gunicorn says of a request that it refuses.

@@ -1,6 +1,7 @@
-"""The app of `test_attacks.py` and of the fuzzer: few handlers, and what the process costs.
+"""The app of `test_attacks.py` and of the fuzzer: handlers, some of them bad, and what it costs.
 
-`RTCIO_TEST_OPTIONS` (JSON) holds the options of its ``Server``.
+`RTCIO_TEST_OPTIONS` (JSON) holds the options of its ``Server``; with ``lobby`` among them it has a
+lobby instead of a ``join-room`` of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import flask
 import gevent
 from pages import add_pages
 
-from rtcio_sync import Limits, Server
+from benchmarks.servers.misbehaving import add_misbehaving
+from rtcio_sync import Limits, Lobby, Server
 
 logging.basicConfig(
     level=logging.INFO, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
@@ -28,6 +30,7 @@ options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
 if options.get("limits"):
     options["limits"] = Limits(**options["limits"])
 
+has_lobby = options.pop("lobby", False)
 app = flask.Flask(__name__)
 server = Server(app=app, **{"cors_allowed_origins": "*", "namespaces": "*", **options})
 released = add_pages(app, server)
@@ -38,7 +41,12 @@ counted: defaultdict[str, list[int]] = defaultdict(list)
 def census() -> Any:
     """What this process has."""
     living = sum(isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects())
-    return flask.jsonify(pid=os.getpid(), greenlets=living, threads=threading.active_count())
+    return flask.jsonify(
+        pid=os.getpid(),
+        greenlets=living,
+        threads=threading.active_count(),
+        descriptors=len(os.listdir("/proc/self/fd")),
+    )
 
 
 @app.get("/counted/<key>")
@@ -57,10 +65,17 @@ def count(sid: str, key: str, number: int, ballast: Any = None) -> None:
     counted[key].append(number)
 
 
-@server.on("join-room")
-def join_room(sid: str, room: str) -> bool:
-    server.enter_room(sid, room)
-    return True
+if has_lobby:
+    lobby = Lobby(server)
+else:
+
+    @server.on("join-room")
+    def join_room(sid: str, room: str) -> bool:
+        server.enter_room(sid, room)
+        return True
+
+
+add_misbehaving(server)
 
 
 @server.on("block")

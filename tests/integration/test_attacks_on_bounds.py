@@ -1,0 +1,108 @@
+"""Memory, time and places are bounded, whatever a client sends, and whatever it does not read."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration import attacks_on_bounds as attacks
+from tests.integration.hostile import STAYS, Fate
+from tests.integration.scene import MB
+from tests.integration.target import BOUND, WAYS, Target, target_of
+
+CLOSED = (Fate("closed", 1002), Fate("closed"))
+
+# -- on the way in --------------------------------------------------------------------------------
+
+
+def test_an_attachment_that_2000_placeholders_name_is_not_multiplied(target: Target) -> None:
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert attacks.one_attachment_many_times(scene) in CLOSED
+
+
+def test_what_a_connect_may_have_kept_is_bounded_as_memory(target: Target) -> None:
+    # Each of 20 frames of 950 kB may be half read at the same time.
+    with target.unharmed(bound=2 * BOUND), target.forgotten(), target.scene() as scene:
+        assert attacks.auth_of_many_lists(scene) == Fate("refused")
+
+
+def test_an_event_of_very_many_values_is_dropped(target: Target) -> None:
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert attacks.event_of_many_lists(scene) is STAYS
+
+
+def test_json_of_500_levels_is_not_taken_and_then_not_sent_on(target: Target) -> None:
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert attacks.deep_json_forwarded(scene) is STAYS
+
+
+def test_a_form_of_very_many_fields_costs_no_more_than_its_bytes(target: Target) -> None:
+    with target.unharmed(), target.scene() as scene:
+        assert attacks.jsonp_of_many_fields(scene) in (STAYS, Fate("refused", 400))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_index_of_jsonp_that_is_no_number_of_pythons_is_a_bad_request(way: str) -> None:
+    # gunicorn takes no line of more than 4,094 bytes, and says so.
+    with (
+        target_of(way, clean_log=False) as target,
+        target.forgotten(),
+        target.unharmed(allowed="Invalid request"),
+        target.scene() as scene,
+    ):
+        assert attacks.jsonp_of_many_digits(scene) in (Fate("refused", 400), Fate("refused", 414))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_handshakes_on_polling_take_no_websockets_place(way: str) -> None:
+    with target_of(way, max_connections=50) as target, target.unharmed(), target.scene() as scene:
+        assert attacks.pipelined_handshakes(scene, 200) is STAYS
+
+
+def test_a_refused_request_is_not_held_open_for_a_body_that_never_comes() -> None:
+    bounds = {"handshake_timeout": 1}
+    with target_of("listen", limits=bounds) as target, target.unharmed(), target.scene() as scene:
+        assert attacks.bodies_that_never_come(scene) == Fate("closed")
+
+
+# -- on the way out -------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_not_read_is_not_kept(target: Target) -> None:
+    closed = target.counts("closed")
+    with target.unharmed(bound=3 * BOUND), target.forgotten(), target.scene() as scene:
+        assert attacks.large_answer_nobody_reads(scene, 8 * MB).end == "closed"
+        assert closed("slow-reader") == 1
+
+
+def test_who_makes_no_progress_is_closed(target: Target) -> None:
+    closed = target.counts("closed")
+    with target.unharmed(bound=3 * BOUND), target.forgotten(), target.scene() as scene:
+        assert attacks.slow_readers(scene, 3).end == "closed"
+        assert closed("slow-reader") == 3
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_polling_answer_that_is_not_read_ends_with_its_session(way: str) -> None:
+    with (
+        target_of(way, ping_interval=1, ping_timeout=1) as target,
+        target.unharmed(bound=2 * BOUND),
+        target.forgotten(),
+        target.scene(silence=6) as scene,
+    ):
+        assert attacks.polling_answers_nobody_reads(scene) == Fate("closed")
+
+
+def test_a_tab_on_polling_that_is_closed_is_gone_at_once(target: Target) -> None:
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert attacks.polling_tab_closed(scene) == Fate("gone at once")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_kept_for_all_who_are_away_is_bounded(way: str) -> None:
+    # 64 MB by default, and what the attacker's own messages take meanwhile.
+    with (
+        target_of(way, connection_state_recovery=True) as target,
+        target.unharmed(bound=64 * MB + 2 * BOUND),
+        target.scene() as scene,
+    ):
+        assert attacks.away_sessions(scene, 200) is STAYS

@@ -146,11 +146,17 @@ class Server(Answers):
         """`take_turn` of a greenlet that is this package's: nothing is raised into it."""
         try:
             self.take_turn(since)
-        except BaseException as error:
-            # A kill, or a time-out that a handler has left behind: not what it was meant for.
-            self.counters.handler_errors += 1
-            log.exception("raised into a greenlet that waits for its turn")
-            interrupts.heed(error)
+        except BaseException as error:  # noqa: BLE001  (it is logged there)
+            self.disturbed(error)
+
+    def disturbed(self, error: BaseException) -> None:
+        """``error``, which is being handled, was raised into a greenlet of ours that waited.
+
+        A kill, or a time-out that a handler has left behind: it was not meant for this.
+        """
+        self.counters.handler_errors += 1
+        log.exception("raised into a greenlet that waits for its turn")
+        interrupts.heed(error)
 
     def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None:
         """`spawn` for code of the app's that nobody waits for. # hub or greenlet"""

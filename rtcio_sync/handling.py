@@ -134,7 +134,7 @@ class Handling(socketio.Server):
                 return guarded(environ, event, fn, *given, who=who)
 
         begun = time.perf_counter()
-        number = self.overdue.begin(event, member)
+        number = self.overdue.begin(event, member, begun)
         context = self.dispatcher.context(environ, *who, event, args)
         try:
             if context is NO_CONTEXT:

@@ -101,6 +101,7 @@ class Inbox:
         """Works off the inbox, then ends: an idle connection costs no greenlet. # greenlet"""
         server = self.server
         begun = server.turns.now()
+        take = server.turns.take if server.async_mode != "threading" else _at_once
         while True:
             with server.gate:
                 if not self.inbox:
@@ -108,7 +109,10 @@ class Inbox:
                     server.working -= 1
                     return
                 item, size = self.inbox.popleft()
-            server.own_turn(LAST if self.closed else begun)
+            try:
+                take(LAST if self.closed else begun)
+            except BaseException as error:  # noqa: BLE001  (it is logged there)
+                server.disturbed(error)
             killed = server.work(self, item)
             item = None  # its bytes are counted no longer
             with server.gate:
@@ -173,3 +177,7 @@ class Inbox:
             self.rate.change(limits.events_per_second, limits.burst)
         if self.wire is not None:
             self.wire.max_buffered = limits.max_buffered_bytes
+
+
+def _at_once(since: float) -> None:
+    """Threads take no turns."""

@@ -145,11 +145,11 @@ class Listening(PubSubManager):
             return
         given = message["sid"], message["id"], args
         guarded = self.server.dispatcher.guarded
-        self.server.eio.spawn(guarded, None, "ack", self.trigger_callback, *given)
+        self.server.eio.spawn_in_turn(guarded, None, "ack", self.trigger_callback, *given)
 
     def _handle_disconnect(self, message: dict[str, Any]) -> None:
         check("disconnect", message)
-        self.server.eio.spawn(super()._handle_disconnect, message)
+        self.server.eio.spawn_in_turn(super()._handle_disconnect, message)
 
     def _handle_enter_room(self, message: dict[str, Any]) -> None:
         check("enter_room", message)

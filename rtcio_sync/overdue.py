@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable
 
 from .logs import about
@@ -32,9 +33,9 @@ class Overdue:
     def __init__(
         self,
         *,
-        now: Callable[[], float],
         later: Callable[..., None],
         spawn: Callable[..., None],
+        now: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.now = now
         self.later = later
@@ -44,13 +45,13 @@ class Overdue:
         self._running: dict[int, tuple[float, str, tuple[str, str]]] = {}
         self._looks = False
 
-    def begin(self, event: str, member: Member) -> int:
+    def begin(self, event: str, member: Member, now: float) -> int:
         """A handler of a socket's begins; the number to `end` it with."""
         if member.link is None or not member.link.timed:
             return -1
         who = member.sid, member.namespace
         number = next(self._numbers)
-        self._running[number] = (self.now(), event, who)
+        self._running[number] = (now, event, who)
         if not self._looks:
             self._looks = True
             self.later(PATIENCE, self._look)

@@ -94,8 +94,7 @@ class Server(Handling):
         own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self.manager.json = self.packet_class.json
-        clock, spawn = self.eio.heartbeat, self.eio.spawn
-        self.overdue = Overdue(now=clock.now, later=clock.later, spawn=spawn)
+        self.overdue = Overdue(later=self.eio.heartbeat.later, spawn=self.eio.spawn)
         self.sessions = Sessions(self)
         self.inbound = Inbound(self, late=own_code)
         self.relay = Relay(self.manager, self.counters, scope=chosen.relay_scope)

@@ -152,7 +152,7 @@ class Sessions:
         environ = server.environ.get(eio_sid)
         space = server._space_with("_uses", member.namespace)
         greeted = server._space_with("_connection", member.namespace) is not None
-        number = server.overdue.begin("connect", member)
+        number = server.overdue.begin("connect", member, server.overdue.now())
         try:
             with server.dispatcher.context(
                 environ, member.sid, member.namespace, "connect", (environ, auth)

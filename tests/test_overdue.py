@@ -31,7 +31,7 @@ class House:
     def begin(self, event: str, namespace: str) -> int:
         member = Member("sid", "eio", namespace)
         member.link = SimpleNamespace(timed=True)
-        return self.overdue.begin(event, member)
+        return self.overdue.begin(event, member, self.time)
 
     def pass_(self, seconds: float) -> None:
         until = self.time + seconds

@@ -27,7 +27,7 @@ import gevent.selectors
 from engineio import exceptions, packet
 from engineio.async_drivers import threading as threads
 
-from . import interrupts, takeover
+from . import interrupts, takeover, thread_servers
 from .answers import Answers
 from .backlog import Backlog
 from .connection import Connection
@@ -116,6 +116,9 @@ class Server(Answers):
         #: Called once, with the environ of the first request.
         self.on_first_request: Callable[[dict[str, Any]], None] | None = None
         self._use_mode(str(self.async_mode))
+        #: The WSGI server that runs on threads, once one has called; `None`: gevent's, or none yet.
+        self._suited: thread_servers.ThreadServer | None = None
+        self._suiting = threading.Lock()
 
     def _use_mode(self, mode: str) -> None:
         # On gevent nothing switches inside the few lines that a gate guards; threads may.
@@ -241,15 +244,15 @@ class Server(Answers):
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """The WSGI application of the Engine.IO endpoint."""
-        if self.on_first_request is not None:
-            first, self.on_first_request = self.on_first_request, None
-            first(environ)
-        self._suit_the_server(environ)
-        self.hub_thread.bind()
-        if (port := environ.get("SERVER_PORT")) not in self._ports:
-            self._ports.add(port)
-            serves(self, takeover.line(environ))
         try:
+            self._suit_the_server(environ)
+            if self.on_first_request is not None:
+                first, self.on_first_request = self.on_first_request, None
+                first(environ)
+            self.hub_thread.bind()
+            if (port := environ.get("SERVER_PORT")) not in self._ports:
+                self._ports.add(port)
+                serves(self, takeover.line(environ))
             answer = self._answer(environ, start_response)
         except Refused as refused:
             answer = self._refusal(refused, environ, start_response)
@@ -259,14 +262,31 @@ class Server(Answers):
         return response
 
     def _suit_the_server(self, environ: dict[str, Any]) -> None:
-        if self.async_mode != "gevent" or "werkzeug.socket" not in environ:
+        """Changes to threads where the WSGI server runs on them, and says once what that lacks."""
+        if self._suited is not None and self.async_mode == "threading":
+            if not self._suited.parallel:
+                raise _unsuited("The WSGI server handles one request at a time")
             return
+        found = thread_servers.find(environ)
+        if found is None or self.async_mode not in ("gevent", "threading"):
+            return
+        with self._suiting:
+            if self.async_mode == "gevent" and found.parallel:
+                self._change_to_threads(found)
+            first, self._suited = self._suited is None, found
+        if first and found.cannot is not None:
+            log.log(logging.WARNING if found.parallel else logging.ERROR, "%s", found.cannot)
+        if not found.parallel:
+            raise _unsuited("The WSGI server handles one request at a time")
+
+    def _change_to_threads(self, found: thread_servers.ThreadServer) -> None:
         if not self.adaptable or self.sockets:
             log.error(
-                "Werkzeug's own server runs on threads: make the Server with "
-                "async_mode='threading', or run the app with `flask rtcio run`"
+                "%s runs on threads: make the Server with async_mode='threading', or run the app "
+                "with `flask rtcio run` or `gunicorn -k gevent`",
+                found.name,
             )
-            raise Refused("500 INTERNAL SERVER ERROR", 3, "async_mode does not suit this server")
+            raise _unsuited("async_mode does not suit this server")
         self._async = threads._async
         self.async_mode = "threading"
         self._use_mode("threading")
@@ -279,6 +299,8 @@ class Server(Answers):
         query = query_of(environ.get("QUERY_STRING", ""))
         transport = query.get("transport", [""])[0]
         if transport not in self.transports:
+            raise bad(0)
+        if transport == "websocket" and not self._takes_websockets():
             raise bad(0)
         sid = query["sid"][0] if "sid" in query else None
         if sid is None:
@@ -358,11 +380,15 @@ class Server(Answers):
             "maxPayload": self.max_http_buffer_size,
         }
 
+    def _takes_websockets(self) -> bool:
+        return self._suited is None or self._suited.websockets
+
     def _may_upgrade(self, transport: str) -> bool:
         return (
             transport == "polling"
             and self.allow_upgrades
             and "websocket" in self.transports
+            and self._takes_websockets()
             and (self.async_mode == "gevent" or self._async["websocket"] is not None)
         )
 
@@ -446,3 +472,7 @@ class Server(Answers):
         if self.async_mode == "threading":
             return contextlib.nullcontext()
         return gevent.Timeout(self.limits.handshake_timeout, ProtocolError("slow"))
+
+
+def _unsuited(message: str) -> Refused:
+    return Refused("500 INTERNAL SERVER ERROR", 3, message)

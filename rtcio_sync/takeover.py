@@ -33,6 +33,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -331,6 +332,23 @@ def watch_stop(
             _Farewell(callback, patience).of_server(frame.f_locals["self"].server)
             return True
     return False
+
+
+def watch_worker_on_threads(callback: Callable[[], object]) -> None:
+    """Have `callback` run when gunicorn's worker of threads begins to stop, whose requests it ends.
+
+    Else the worker waits `graceful_timeout` for polls and WebSockets that nobody ends.
+    """
+    worker = _gunicorn_worker()
+    if worker is None:
+        return
+
+    def watch() -> None:
+        while worker.alive:
+            time.sleep(_Farewell._INTERVAL)
+        callback()
+
+    threading.Thread(target=watch, daemon=True, name="rtcio_sync stop").start()
 
 
 def _gunicorn_worker() -> Any:

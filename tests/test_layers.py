@@ -46,7 +46,7 @@ TIERS = (
         "weight",
         "encoding",
     ),
-    ("outgoing", "connection", "takeover", "forked", "hangup", "delivery"),
+    ("outgoing", "connection", "takeover", "thread_servers", "forked", "hangup", "delivery"),
     (
         "hub_thread",
         "upstream_wire",

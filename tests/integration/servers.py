@@ -100,6 +100,31 @@ WAYS: dict[str, Way] = {
 }
 
 
+def _python(module: str, *arguments: str) -> Callable[[str, int], list[str]]:
+    def command(app: str, port: int) -> list[str]:
+        filled = [each.format(app=app, port=port) for each in arguments]
+        return [sys.executable, "-m", module, *filled]
+
+    return command
+
+
+#: Servers that call the application on a pool of threads, and whether WebSockets work there.
+THREADS: dict[str, tuple[Way, bool]] = {
+    "gunicorn-threads": (
+        Way(_python("gunicorn", "--threads", "16", "-b", "127.0.0.1:{port}", "{app}:app")),
+        True,
+    ),
+    "waitress": (
+        Way(_python("waitress", "--listen", "127.0.0.1:{port}", "--threads", "16", "{app}:app")),
+        False,
+    ),
+    "cheroot": (
+        Way(_python("cheroot", "--bind", "127.0.0.1:{port}", "--threads", "16", "{app}:app")),
+        False,
+    ),
+}
+
+
 class Running:
     """A server that answers on `url`, and its log."""
 
@@ -179,12 +204,13 @@ def running(
     TLS.
     """
     port = port or free_port()
-    settings = {"async_mode": WAYS[way].async_mode, **options}
+    how = WAYS[way] if way in WAYS else THREADS[way][0]
+    settings = {"async_mode": how.async_mode, **options}
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder) / "server.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                WAYS[way].command(module, port),
+                how.command(module, port),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,93 @@
+"""WSGI servers that call the application on threads: which one it is, and what it cannot do.
+
+Told from a request's environ, in the thread or greenlet in which the server called the application.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+
+__all__ = ["ThreadServer", "find", "yields_socket"]
+
+_INSTEAD = "`gunicorn -k gevent` and Server.listen have no such bound"
+
+
+@dataclass(frozen=True)
+class ThreadServer:
+    """A WSGI server that is not gevent's."""
+
+    name: str
+    #: Whether it handles several requests at once.
+    parallel: bool = True
+    #: Whether its threads are a pool of so many.
+    pooled: bool = True
+    #: Whether a WebSocket can be taken out of its environ.
+    websockets: bool = True
+
+    @property
+    def cannot(self) -> str | None:
+        """What to tell of it, on one line; `None`: nothing."""
+        if not self.parallel:
+            return (
+                f"{self.name} handles one request at a time, and a client keeps one open: use "
+                "`gunicorn -k gevent`, `gunicorn --threads`, or Server.listen"
+            )
+        missing = []
+        if not self.websockets:
+            missing.append("WebSockets do not work (clients stay on polling)")
+        if self.pooled:
+            missing.append("each client holds one of its threads, so that more wait")
+        return f"under {self.name} {', and '.join(missing)}; {_INSTEAD}" if missing else None
+
+
+#: By the beginning of SERVER_SOFTWARE, in lower case.
+_BY_SOFTWARE = (
+    ("waitress", "waitress"),
+    ("cheroot", "cheroot"),
+    ("wsgiserver/", "wsgiref"),
+    ("werkzeug", "Werkzeug"),
+    ("gunicorn", "gunicorn's threads"),
+)
+
+
+def find(environ: Mapping[str, Any]) -> ThreadServer | None:
+    """The server of this request if it runs on threads; `None`: on gevent, or nobody knows."""
+    if isinstance(gevent.getcurrent(), gevent.Greenlet):
+        return None
+    name = _name(environ)
+    if name is None:
+        return None
+    parallel = environ.get("wsgi.multithread") is not False
+    if name == "gunicorn's threads" and not parallel:
+        name = "gunicorn's sync worker"
+    return ThreadServer(
+        name, parallel, pooled=name != "Werkzeug", websockets=yields_socket(environ)
+    )
+
+
+def _name(environ: Mapping[str, Any]) -> str | None:
+    if "werkzeug.socket" in environ:
+        return "Werkzeug"
+    software = str(environ.get("SERVER_SOFTWARE", "")).lower()
+    for beginning, name in _BY_SOFTWARE:
+        if software.startswith(beginning):
+            return name
+    if "mod_wsgi.version" in environ:
+        return "mod_wsgi"
+    if "asgi.scope" in environ:
+        return "an adapter of an ASGI server"
+    if "uwsgi.version" in environ and "uwsgi" in sys.modules:
+        return "uWSGI"
+    return "this server" if environ.get("wsgi.multithread") else None
+
+
+def yields_socket(environ: Mapping[str, Any]) -> bool:
+    """Whether python-engineio's driver for threads finds a request's socket."""
+    software = str(environ.get("SERVER_SOFTWARE", ""))
+    keys = ("werkzeug.socket", "gunicorn.socket", "eventlet.input")
+    return not software or software.startswith("gevent") or any(key in environ for key in keys)

@@ -28,6 +28,7 @@ from .lobby_rooms import LobbyRoom, LobbyRooms, stays
 from .members import Member
 from .seating import Name, Obstacle, Seating, name_in, object_in, password_in, room_in
 from .server import Server
+from .signatures import check_plain
 from .sockets import Socket
 
 __all__ = ["Lobby"]
@@ -85,6 +86,10 @@ class Lobby:
             self.max_peers = max_peers
         if authorize is not None and not callable(authorize):
             raise OptionError("authorize must be a callable: (socket, room, name, password)")
+        for name, given in (("authorize", authorize), ("ice_servers", ice_servers)):
+            if callable(given):
+                _check_plain(name, given)
+            _check_plain(name, getattr(self, name))  # an heir's own
         self._authorize = authorize
         self._ice_servers = ice_servers if callable(ice_servers) else _constant(ice_servers)
         self._server = server
@@ -393,6 +398,14 @@ def _refuse(peer: _Peer, reason: str, fields: dict[str, Any]) -> None:
     if isinstance(fields.get("roomId", b""), (str, int, float, type(None))):
         error["roomId"] = fields["roomId"]
     peer.socket.emit("join-error", error)
+
+
+def _check_plain(name: str, fn: Callable[..., Any]) -> None:
+    # What a coroutine function returns is true: everybody would be authorized.
+    try:
+        check_plain(fn)
+    except TypeError as error:
+        raise OptionError(f"{name} has to be a plain function, not async") from error
 
 
 def _constant(servers: IceServers | None) -> Callable[[Socket], IceServers]:

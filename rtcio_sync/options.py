@@ -14,6 +14,8 @@ from .option_values import check_value, is_number, mended, whole
 
 __all__ = ["Limits", "Options"]
 
+MILLISECONDS = 5000  # from here on a number of seconds was most likely meant as milliseconds
+
 AsyncMode = Literal["gevent", "gevent_uwsgi", "threading"]
 
 
@@ -265,6 +267,15 @@ class Options:
         options = replace(cls(), given=frozenset(accepted), passed=passed, **accepted)
         for rule in _RULES:
             rule(options)
+        for name in ("ping_interval", "ping_timeout"):
+            value = getattr(options, name)
+            if isinstance(value, (int, float)) and value >= MILLISECONDS:
+                warnings.warn(
+                    f"{name}={value} is in seconds: did you mean {value / 1000:g}, as Socket.IO's "
+                    f"{value} on Node, in milliseconds?",
+                    UserWarning,
+                    stacklevel=3,
+                )
         return options
 
     @property

@@ -44,7 +44,14 @@ from .recovery import Recovery, RecoveryOptions
 from .relay import Relay
 from .rooms import recipients
 from .sessions import Sessions
-from .signatures import check_handler, handler_names, method_of, warn_of_missing_sid
+from .signatures import (
+    check_handler,
+    check_plain,
+    handler_names,
+    method_of,
+    warn_of_missing_sid,
+    warn_of_unheard,
+)
 from .sockets import Socket
 from .testing import TestClient
 
@@ -294,13 +301,20 @@ class Server(Handling):
 
         Raises `ValueError` for anything else, and `TypeError` for a method that can't be a handler.
         """
+        if isinstance(namespace_handler, type) and issubclass(
+            namespace_handler, socketio.Namespace
+        ):
+            kind = namespace_handler.__name__
+            raise OptionError(f"register an object of the class: register_namespace({kind}('/'))")
         if isinstance(namespace_handler, socketio.Namespace):
             own = namespace_name(namespace_handler.namespace, catch_all=True)
             namespace_handler.namespace = own
             plain = type(namespace_handler).trigger_event is socketio.Namespace.trigger_event
             for event in handler_names(namespace_handler):
                 method = self.dispatcher.callee(method_of(namespace_handler, event)).fn
-                if plain and own != "*":
+                if plain and event == "connection":
+                    warn_of_unheard(method)
+                elif plain and own != "*":
                     warn_of_missing_sid(event, method)
         super().register_namespace(namespace_handler)
         if isinstance(namespace_handler, Namespace):
@@ -430,7 +444,11 @@ class Server(Handling):
 
     @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Runs ``target(*args, **kwargs)`` in a greenlet (or thread) that it returns."""
+        """Runs ``target(*args, **kwargs)`` in a greenlet (or thread) that it returns.
+
+        Raises `TypeError` for a coroutine function, which nothing would await.
+        """
+        check_plain(target)
         return super().start_background_task(target, *args, **kwargs)
 
     def defer_ack(self) -> Ack:

@@ -10,7 +10,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["arity", "check_handler", "handler_names", "method_of", "warn_of_missing_sid"]
+__all__ = [
+    "arity",
+    "check_handler",
+    "check_plain",
+    "handler_names",
+    "method_of",
+    "warn_of_missing_sid",
+    "warn_of_unheard",
+]
 
 
 def check_handler(fn: Any) -> None:
@@ -24,16 +32,21 @@ def check_handler(fn: Any) -> None:
         raise TypeError(f"a handler has to be callable, not {type(fn).__name__}")
     if isinstance(fn, type) and fn.__module__ != "builtins":
         raise TypeError(f"{fn!r} is a class: give a function, or a method of an object of it")
-    code = _code_of(fn)
-    if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
-        raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
-    if inspect.isgeneratorfunction(code):
+    check_plain(fn)
+    if inspect.isgeneratorfunction(_code_of(fn)):
         raise TypeError(f"{fn!r} has a `yield` in it, so that nothing of it would run; return")
     if inspect.isfunction(fn) and _is_unbound(fn):
         raise TypeError(
             f"{fn.__qualname__} is a method that no object has bound: register it once there is "
             "one, as in server.on(event, chat.method), or make its class a rtcio_sync.Namespace"
         )
+
+
+def check_plain(fn: Any) -> None:
+    """Raises `TypeError` for what makes a coroutine when it is called: nothing awaits it here."""
+    code = _code_of(fn)
+    if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
+        raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
 
 
 def _code_of(fn: Any) -> Any:
@@ -177,6 +190,17 @@ def warn_of_missing_sid(event: str, fn: Any) -> None:
     warnings.warn(
         f"{name}({only.name}) gets the sid for {only.name!r}: the first argument of a handler of "
         f"server.on is the sid. Write {name}(sid, {only.name}){also}",
+        UserWarning,
+        stacklevel=_callers_level(),
+    )
+
+
+def warn_of_unheard(method: Any) -> None:
+    """Warns of ``on_connection``, by which python-socketio calls nothing."""
+    name = getattr(method, "__qualname__", "on_connection")
+    warnings.warn(
+        f"{name} is never called: write on_connect(self, sid, environ), or register a handler "
+        "fn(socket) with server.on('connection', namespace=…)",
         UserWarning,
         stacklevel=_callers_level(),
     )

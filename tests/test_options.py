@@ -188,6 +188,13 @@ def test_values_whose_meaning_is_plain_are_taken() -> None:
     assert type(Limits(events_burst=1e3).events_burst) is int  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["ping_interval", "ping_timeout"])
+def test_milliseconds_for_seconds_are_warned_of(name: str) -> None:
+    with pytest.warns(UserWarning, match=f"{name}=20000 is in seconds: did you mean 20,") as caught:
+        Server(**{name: 20000})
+    assert caught[0].filename == __file__
+
+
 def test_known_options_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import socketio
 
-from rtcio_sync import Namespace, OptionError, Server
+from rtcio_sync import Lobby, Namespace, OptionError, Server
 
 
 async def coroutine(sid: str) -> None: ...
@@ -213,6 +213,37 @@ def test_a_method_that_cannot_be_a_handler_is_found_at_registration(base: Any) -
         kind = type("Calls", (base,), {"on_chat": method})
         with pytest.raises(TypeError, match=message):
             Server().register_namespace(kind("/"))
+
+
+@BASES
+def test_a_method_that_nothing_calls_is_warned_of(base: Any) -> None:
+    kind = type("Calls", (base,), {"on_connection": _named("self, socket")})
+    with pytest.warns(UserWarning, match="is never called: write on_connect"):
+        Server().register_namespace(kind("/"))
+
+
+@BASES
+def test_a_class_in_place_of_its_object_is_refused(base: Any) -> None:
+    kind = type("Calls", (base,), {})
+    with pytest.raises(OptionError, match=r"register_namespace\(Calls\('/'\)\)"):
+        Server().register_namespace(kind)
+
+
+def test_nothing_else_that_is_called_may_be_a_coroutine_function() -> None:
+    server = Server()
+    with pytest.raises(TypeError, match="coroutine function"):
+        server.start_background_task(coroutine, "sid")
+    for fn in (coroutine, Async(), functools.partial(coroutine)):
+        for name in ("authorize", "ice_servers"):
+            with pytest.raises(OptionError, match=f"{name} has to be a plain function"):
+                Lobby(server, **{name: fn})
+
+    class Mine(Lobby):
+        async def authorize(self, *args: Any) -> bool:  # type: ignore[override]
+            return False
+
+    with pytest.raises(OptionError, match="authorize has to be a plain function"):
+        Mine(server)
 
 
 # -- the sid in place of the data ------------------------------------------------------------------

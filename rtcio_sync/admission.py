@@ -86,7 +86,7 @@ class Admission(engineio.Server):
             fields = about(origin=environ.get("HTTP_ORIGIN"))
             log.warning(
                 "a page of %(rtcio_origin)s may not connect: %(why)s%(more)s",
-                {**fields, "why": self._why_not(origin, environ), "more": more},
+                {**fields, "why": self._why_not(environ), "more": more},
                 extra=fields,
             )
         refused = bad(4)
@@ -95,18 +95,18 @@ class Admission(engineio.Server):
         )
         raise refused
 
-    def _why_not(self, origin: str, environ: dict[str, Any]) -> str:
+    def _why_not(self, environ: dict[str, Any]) -> str:
         rule = self.cors_allowed_origins
         if callable(rule):
             return "the function cors_allowed_origins does not allow it"
         if rule is None:
-            own = " or ".join(map(plain, self._cors_allowed_origins(environ))) or "unknown"
+            own = plain(" or ".join(self._cors_allowed_origins(environ)))
             return (
-                f"the server's own origin is {own}, and no other is allowed. To allow it, write "
-                f"Server(cors_allowed_origins=[{origin!r}]) or --allowed-origins on the command "
-                "line; behind a proxy, have it forward Host and X-Forwarded-Proto"
+                f"the server's own origin is {own or 'unknown'}; to allow another, name it in "
+                "cors_allowed_origins (--allowed-origins), or have the proxy forward Host and "
+                "X-Forwarded-Proto"
             )
-        return f"to allow it, add {origin!r} to cors_allowed_origins (--allowed-origins)"
+        return "to allow it, add it to cors_allowed_origins (--allowed-origins)"
 
     def _warn_of_any_origin(self) -> None:
         if not self._warned_of_origins:

@@ -46,7 +46,7 @@ TIERS = (
         "weight",
         "encoding",
     ),
-    ("outgoing", "connection", "takeover", "thread_servers", "forked", "hangup", "delivery"),
+    ("outgoing", "connection", "takeover", "forked", "thread_servers", "hangup", "delivery"),
     (
         "hub_thread",
         "upstream_wire",

@@ -213,13 +213,16 @@ def test_each_record_is_one_line_of_bounded_length_whatever_clients_send(scene: 
         fields = {name: value for name, value in record.items() if name.startswith("rtcio_")}
         for text in (record["message"], *fields.values()):
             assert text.isascii() and text.isprintable(), record
-        assert len(record["message"]) < 400, record
+        assert len(record["message"]) < 450, record
         assert all(len(each) <= 100 for each in fields.values()), record
 
 
-def test_nothing_is_above_info_but_what_the_app_raised(scene: Scene) -> None:
+def test_nothing_is_above_info_but_what_the_app_raised_and_refused(scene: Scene) -> None:
     above = [each for each in scene.records if each["levelname"] not in ("DEBUG", "INFO")]
-    (raised,) = above
+    refused, raised = sorted(above, key=lambda each: str(each["levelname"]), reverse=True)
+    assert (refused["levelname"], refused["name"]) == ("WARNING", "rtcio_sync.admission")
+    assert "cors_allowed_origins" in refused["message"]
+    assert r"https://evil.example/\x85xx" in refused["message"]
     assert raised["levelname"] == "ERROR"
     assert raised["name"] == "logged", "the app's own logger"
     assert "the app's own words" in raised["traceback"]
@@ -230,9 +233,9 @@ def test_nothing_is_above_info_but_what_the_app_raised(scene: Scene) -> None:
 
 def test_what_happened_can_be_found_by_its_fields(scene: Scene) -> None:
     assert scene.of("engine", address="127.0.0.1", transport="websocket")
-    (refused,) = scene.of("engine", address=r"198.51.100.7\x85 line", reason="Forbidden")
+    (refused,) = scene.of("answers", address=r"198.51.100.7\x85 line", reason="Forbidden")
     assert refused["rtcio_origin"].startswith(r"https://evil.example/\x85xx")
-    assert scene.of("engine", reason="Session ID unknown")
+    assert scene.of("answers", reason="Session ID unknown")
     joined = scene.of("sessions", namespace="/")
     for each in joined:
         assert re.fullmatch(r"[\w-]{6}\.\.\.", each["rtcio_sid"])

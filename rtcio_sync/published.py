@@ -50,7 +50,8 @@ def graft(manager: Any) -> Any:
         return manager
     kind = type(manager)
     before = (Published,) if isinstance(manager, PubSubManager) else ()
-    manager.__class__ = type(f"Indexed{kind.__name__}", (*before, kind, RoomIndex), {})
+    bases = (RoomIndex,) if issubclass(RoomIndex, kind) else (*before, kind, RoomIndex)
+    manager.__class__ = type(f"Indexed{kind.__name__}", bases, {})
     manager.start_index()
     return manager
 

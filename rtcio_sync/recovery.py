@@ -23,6 +23,7 @@ from .backlog import Holdings
 from .errors import OptionError
 from .events import CLIENT_CLOSE
 from .members import Member, Stage
+from .option_values import is_number
 
 __all__ = ["Kept", "Recovery", "RecoveryOptions", "Session"]
 
@@ -75,15 +76,15 @@ class RecoveryOptions:
         names = {each.name for each in fields(cls)}
         if not isinstance(given, dict) or not set(given) <= names:
             raise OptionError(
-                f"connection_state_recovery: give True, False or a dict of {sorted(names)}"
+                f"connection_state_recovery: give True, False or a dict of {sorted(names)}, "
+                "durations in seconds"
             )
         options = cls(**given)
         for name in ("max_disconnection_duration", "max_recovery_bytes", "max_recovery_total"):
             value = getattr(options, name)
             if value is None and name == "max_recovery_total":
                 continue
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not value > 0:
+            if not is_number(value, above=0):
                 raise OptionError(f"connection_state_recovery: {name} has to be a number above 0")
         if not isinstance(options.skip_middlewares, bool):
             raise OptionError("connection_state_recovery: skip_middlewares is True or False")

@@ -166,6 +166,14 @@ def test_the_first_argument_may_be_the_app_or_the_client_manager() -> None:
         Server(app, app=app)
 
 
+def test_python_socketios_own_manager_of_one_process_is_taken() -> None:
+    server = Server(client_manager=socketio.Manager())
+    client = server.test_client()
+    server.enter_room(str(client.sid), "tea")
+    server.emit("a", 1, to="tea")
+    assert client.received("a") == [1]
+
+
 @pytest.mark.parametrize(
     ("app", "fix"),
     [
@@ -282,6 +290,12 @@ def test_known_options_do_not_warn() -> None:
         {"cookie": "a; b"},
         {"cookie": {"path": "/"}},
         {"cookie": {"name": "io", "max-age": 3}},
+        {"connection_state_recovery": "yes"},
+        {"connection_state_recovery": 1},
+        {"connection_state_recovery": {"maxDisconnectionDuration": 120_000}},
+        {"connection_state_recovery": {"max_disconnection_duration": "120"}},
+        {"connection_state_recovery": {"max_disconnection_duration": float("inf")}},
+        {"connection_state_recovery": {"max_recovery_bytes": True}},
         {"cors_allowed_origins": True},
         {"cors_allowed_origins": {"origin": "*"}},
         {"cors_allowed_origins": ()},

@@ -388,7 +388,7 @@ class Server(Handling):
                 self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
             )
         namespace = namespace_name(namespace)
-        if callback is not None:
+        if callback is not None and type(callback) is not Waiter:
             check_handler(callback)
         room = room if to is None else to
         who = "all" if room is None else room

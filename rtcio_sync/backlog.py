@@ -33,7 +33,7 @@ ITEM = 200
 
 SLOT = 16  # bytes that each further queue pays for a message which it shares with others
 
-SPARE = 0.95  # of the total that is left when the slowest were closed: not one at a time, for each
+SPARE = 0.95  # of the total that is left when those who do not read were closed: several at a time
 
 
 class Queue(Protocol):
@@ -208,8 +208,9 @@ class Backlog:
             slowest = sorted(
                 self._paces.items(), key=lambda entry: (entry[1].rate, -entry[0].waits())
             )
-            for queue, _ in slowest:
-                if self.holdings.cost <= bound * SPARE:
+            for queue, pace in slowest:
+                slow = pace.rate < PROGRESS / STALL
+                if self.holdings.cost <= (bound * SPARE if slow else bound):
                     break
                 queue.give_up()
             self.on_total(bound)

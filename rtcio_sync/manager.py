@@ -23,7 +23,7 @@ from engineio import packet as eio_packet
 from socketio.manager import Manager
 
 from .calls import Waiter
-from .engine_packets import Packet
+from .engine_packets import Packet, packet_cost
 from .errors import LimitExceeded, ProtocolError
 from .events import RtcioEvents
 from .logs import tell
@@ -406,7 +406,7 @@ class RoomIndex(Manager):
     def hand_over(self, member: Member, pkts: list[Any]) -> None:
         """Sends the packets of one event to one socket; behind its CONNECT if that is to come."""
         if member.held is not None:
-            member.held.append(pkts)
+            self._hold(member, member.held, pkts)
         elif len(pkts) > 1 and member.link is not None:
             member.link.send_together(pkts)
         elif member.link is not None:
@@ -415,9 +415,20 @@ class RoomIndex(Manager):
             for pkt in pkts:
                 self.server._send_eio_packet(member.eio_sid, pkt)
 
+    def _hold(self, member: Member, held: list[list[Any]], pkts: list[Any]) -> None:
+        """They wait, and count as anything that waits for a client."""
+        held.append(pkts)
+        member.held_bytes += sum(map(packet_cost, pkts))
+        link = member.link
+        ceiling = link.limits.max_buffered_bytes if link is not None else None
+        if ceiling is not None and member.held_bytes > ceiling:
+            member.held, member.held_bytes = [], 0
+            self.server.eio.backlog.on_ceiling(pkts[0].data, ceiling)
+            link.fail("slow-reader", "transport error")
+
     def release(self, member: Member) -> None:
         """CONNECT went out: what waited for it follows."""
-        held, member.held = member.held, None
+        held, member.held, member.held_bytes = member.held, None, 0
         for pkts in held or ():
             self.hand_over(member, pkts)
 

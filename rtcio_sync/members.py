@@ -27,9 +27,9 @@ class Member:
     """One socket in one namespace."""
 
     __slots__ = (
-        "auth", "departed", "eio_sid", "held", "link", "namespace", "number", "observed", "peers",
-        "ready", "recovered", "relays", "returns", "rooms", "session", "short", "sid", "socket",
-        "stage", "told", "waiting",
+        "auth", "departed", "eio_sid", "held", "held_bytes", "link", "namespace", "number",
+        "observed", "peers", "ready", "recovered", "relays", "returns", "rooms", "session",
+        "short", "sid", "socket", "stage", "told", "waiting",
     )  # fmt: skip
 
     def __init__(self, sid: str, eio_sid: str, namespace: str) -> None:
@@ -51,6 +51,8 @@ class Member:
         self.socket: Any = None
         #: Packets that wait for CONNECT to go first; `None`: it went.
         self.held: list[list[Any]] | None = None
+        #: The memory that they take up.
+        self.held_bytes = 0
         #: Whether the ``connection`` handlers have returned.
         self.ready = False
         #: Whether the default listeners are its own, whatever its namespace's are.

@@ -11,7 +11,7 @@ from rtcio_sync import Limits, Server
 from rtcio_sync.logs import Seldom
 from rtcio_sync.overflow import Overflow, event_of
 from rtcio_sync.websocket import frame_binary, frame_text
-from tests.wire import Polling, WebSocket, until
+from tests.wire import Polling, WebSocket, ghosts, until
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,42 @@ def test_an_app_that_sends_too_much_is_told_which_event_it_was(
     assert server.stats()["closed"] == {"slow-reader": 1}
     assert server.stats()["send_buffer_bytes"] == 0
     gevent.sleep(0)
+
+
+@pytest.mark.parametrize("kind", [Polling, WebSocket])
+def test_what_is_emitted_before_a_client_is_let_in_is_bounded_too(
+    kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(limits=Limits(max_buffered_bytes=400_000))
+    most = 0
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        nonlocal most
+        member = server.manager.member(sid, "/")
+        for _ in range(100):
+            server.emit("news", "x" * 100_000, to=sid)
+            most = max(most, len(member.held))
+
+    client = kind(server)
+    link = client.link
+    client.ask_to_join()
+    until(lambda: link.closed)
+    until(lambda: said(caplog))
+    assert most <= 4
+    assert "'news'" in said(caplog)[0]
+    assert server.stats()["closed"] == {"slow-reader": 1}
+    until(lambda: server.stats()["connected"] == 0 and not ghosts(server))
+
+
+@pytest.mark.parametrize("kind", [Polling, WebSocket])
+def test_what_is_emitted_before_a_client_is_let_in_may_be_much(kind: Any) -> None:
+    server = Server()
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        for number in range(10):
+            server.emit("news", f"{number}" + "x" * 50_000, to=sid)
+
+    client = kind(server).join()
+    assert [int(words[0]) for words in client.heard("news")] == list(range(10))

@@ -9,7 +9,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -138,15 +138,15 @@ def test_who_does_not_come_for_what_waits_is_closed(server: Running, kind: Any) 
 
 
 @contextmanager
-def unread(port: int, request: bytes, number: int = 1, window: int = 4096) -> Iterator[None]:
-    """Sends a request so many times and reads none of the answers."""
+def unread(port: int, request: bytes, window: int = 4096) -> Iterator[socket.socket]:
+    """Sends a request and reads nothing of the answer."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
     sock.connect(("127.0.0.1", port))
     sock.settimeout(5)
     with sock:
-        sock.sendall(request * number)
-        yield
+        sock.sendall(request)
+        yield sock
 
 
 def get(path: str) -> bytes:
@@ -178,3 +178,47 @@ def test_an_answer_that_nobody_reads_ends_with_its_session(way: str, size: int) 
             until(lambda: server.get_json("/census")["greenlets"] <= before["greenlets"] + 1)
             until(lambda: server.get_json("/census")["sockets"] <= before["sockets"] + 1)
             assert server.get_json("/stats")["send_buffer_bytes"] == 0
+
+
+@pytest.mark.parametrize("way", EVENTED)
+def test_an_answer_that_is_read_byte_by_byte_ends_with_its_session(way: str) -> None:
+    with running(way, "large", ping_interval=2, ping_timeout=2) as server:
+        peer = RawPolling(server)
+        peer.join()
+        peer.send(peer.event(json.dumps(["give", 900_000, 5])))
+        before = server.get_json("/census")
+        with unread(server.port, get(peer._path)) as sock:
+            server.eventually("/census", lambda census: census["sockets"] > before["sockets"])
+
+            def ended() -> bool:
+                with suppress(OSError):
+                    sock.recv(1)
+                return bool(server.get_json("/census")["sockets"] <= before["sockets"])
+
+            until(ended)
+
+
+@pytest.mark.parametrize("request_line", ["GET /socket.io/?EIO=4&transport=none HTTP/1.1",
+                                          "GET /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1",
+                                          "OPTIONS /socket.io/?EIO=4 HTTP/1.1"])  # fmt: skip
+@pytest.mark.parametrize("way", ["listen", "pywsgi", "gunicorn-gevent"])
+def test_answers_of_no_session_that_nobody_reads_end(way: str, request_line: str) -> None:
+    with running(way, "large") as server:
+        before = server.get_json("/census")
+        request = f"{request_line}\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n".encode()
+        with ExitStack() as stack:
+            sock = stack.enter_context(unread(server.port, request))
+            sock.setblocking(False)
+            end = time.monotonic() + NOTICED
+            gone = False
+            while not gone and time.monotonic() < end:
+                try:
+                    sock.send(request * 100)
+                except BlockingIOError:
+                    time.sleep(0.05)
+                except OSError:
+                    gone = True
+            assert gone, "it is still there"
+            closed = server.get_json("/stats")["closed"]
+            assert closed == {"unread": 1}
+        until(lambda: server.get_json("/census")["sockets"] <= before["sockets"])

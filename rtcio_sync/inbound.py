@@ -68,6 +68,7 @@ class Inbound:
                 self._sort(link, decoded)
         except ProtocolError as error:
             self._refuse(link, error)
+        link.stand_back()
 
     def _refuse(self, link: Socket, error: ProtocolError) -> None:
         spawn, reason = self.server.eio.spawn, error.reason

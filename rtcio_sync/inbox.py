@@ -137,6 +137,13 @@ class Inbox:
             if seconds or self.full:
                 self.wire.pause()
 
+    def stand_back(self) -> None:
+        """Reads on in the next turn of the loop, if the time of this one is used up. # hub"""
+        server = self.server
+        if self.wire is not None and server.async_mode != "threading" and server.turns.over():
+            self.wire.pause()
+            server.spawn(self._go_on)
+
     def _go_on(self) -> None:
         """Reads on, unless there is another reason not to. # hub or greenlet"""
         slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()

@@ -60,6 +60,14 @@ class Turns:
                 self._start(loop)
             waiter.get()
 
+    def over(self) -> bool:
+        """Whether the time of this turn is used up, for what the hub itself does. # hub"""
+        turn, now = get_hub().loop.iteration, self.now()
+        if turn != self._turn:
+            self._turn, self._begun = turn, now
+            return False
+        return now - self._begun >= SLICE
+
     def _start(self, loop: Any) -> None:
         # A timer, and not a callback: the loop runs those many times before it looks at its
         # sockets. After them, by its priority.

@@ -131,6 +131,36 @@ def test_relays_that_the_app_wants_to_see_take_turns(bystander_is_served: Any) -
     assert attacked.server.stats()["relayed"] == MANY
 
 
+def test_relays_on_the_ordinary_way_take_turns_in_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    senders = [WebSocket(server).join() for _ in range(4)]
+    target, bystander = WebSocket(server).join(), WebSocket(server).join()
+    forwarded: list[int] = []
+    forward = server.relay.forward
+
+    def slowly(member: Any, passage: Any) -> None:
+        compute(0.001)
+        forward(member, passage)
+        if member.sid != bystander.sid:
+            forwarded.append(passage.payload["data"])
+
+    monkeypatch.setattr(server.relay, "forward", slowly)
+    for each in senders:  # with an acknowledgement's number, which the short way does not take
+        each.send(*[
+            event("#rtcio:message", {"source": each.sid, "target": target.sid, "data": n}, number=n)
+            for n in range(100)
+        ])  # fmt: skip
+    until(lambda: forwarded)
+    bystander.relay(target.sid, "mine")
+    until(lambda: server.stats()["relayed"] > len(forwarded))
+    assert len(forwarded) < 200
+    until(lambda: len(forwarded) == 400)
+    arrived = target.heard("#rtcio:message")
+    for each in senders:
+        mine = [envelope["data"] for envelope in arrived if envelope["source"] == each.sid]
+        assert mine == list(range(100))
+
+
 def test_a_bursts_events_stay_in_order() -> None:
     server = Server()
     seen: list[int] = []

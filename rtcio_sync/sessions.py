@@ -75,7 +75,7 @@ class Sessions:
             self._accept(member)
         refused = self.ask(member, eio_sid, auth)
         if member.stage is Stage.GONE:  # it was put out meanwhile, and told so
-            if server.manager.member(sid, namespace) is member:
+            if not server.always_connect:  # else `disconnect` removes it, after its handlers
                 self._remove(member)
         elif refused is not None:
             self._turn_away(member, refused)
@@ -174,7 +174,7 @@ class Sessions:
         return REJECTED if said is False else None
 
     def kick(self, member: Member) -> None:
-        """Puts out one that is being let in: a refusal, sent at once. # hub or greenlet
+        """Puts out one that is being let in: a refusal, sent at once. # greenlet
 
         What the app is being asked about it goes on; the answer does not matter any more.
         """
@@ -255,18 +255,21 @@ class Sessions:
             self.server.counters.disconnects += 1
             self.server.counters.reasons[node_reason(reason)] += 1
             self.server.relay.settle(member)
-            if self.server.inbound.late:  # to encode it is the app's code: not in the hub
-                self.server.eio.spawn(self.server.relay.peer_left, member)
-            else:
-                self.server.relay.peer_left(member)
+            self._tell_peers(member)
             self.server.manager.end_calls(member.sid)
             if recovery is not None and may_return:
                 recovery.lost(member)
         elif member.stage is Stage.CONNECTING:
             # What is asked about it may never return.
-            self.server.relay.peer_left(member)
+            self._tell_peers(member)
             self.server.manager.withdraw(member)
         self._depart(member)
+
+    def _tell_peers(self, member: Member) -> None:
+        if self.server.inbound.late:  # to encode it is the app's code: not in the hub
+            self.server.eio.spawn(self.server.relay.peer_left, member)
+        else:
+            self.server.relay.peer_left(member)
 
     def _depart(self, member: Member) -> None:
         if member.stage in (Stage.LEAVING, Stage.GONE) and not member.present:

@@ -190,6 +190,35 @@ def test_one_that_was_let_in_before_it_was_asked_is_disconnected(way: str, place
     assert house.server.stats()["connected"] == 0
 
 
+def test_its_disconnect_handler_still_has_its_rooms_when_it_takes_long() -> None:
+    server = Server(always_connect=True)
+    asked, entered, release = Event(), Event(), Event()
+    found: list[Any] = []
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        server.enter_room(sid, "tea")
+        server.save_session(sid, {"name": "ann"})
+        gevent.spawn(server.disconnect, sid)
+        assert asked.wait(DEADLINE)
+
+    @server.on("disconnect")
+    def disconnect(sid: str) -> None:
+        entered.set()
+        assert release.wait(DEADLINE)
+        found.append((set(server.rooms(sid)) - {sid}, server.get_session(sid)))
+
+    client = WebSocket(server)
+    client.ask_to_join()
+    assert entered.wait(DEADLINE)
+    asked.set()
+    settle()
+    release.set()
+    until(lambda: found)
+    assert found == [({"tea"}, {"name": "ann"})]
+    until(lambda: not server.manager.members)
+
+
 @pytest.mark.parametrize("refuse", ["return False", "raise", "use"])
 def test_a_refusal_after_the_welcome_is_a_disconnect_that_carries_nothing(refuse: str) -> None:
     server = Server(always_connect=True)
@@ -272,8 +301,11 @@ def test_another_process_puts_one_out_that_is_being_let_in() -> None:
     until(lambda: there.manager.member(sids[0], "/") is None)
 
 
-def test_who_leaves_while_its_connect_handler_hangs_is_in_no_room_any_more() -> None:
-    server = Server()
+@pytest.mark.parametrize("options", [{}, {"json": json}, {"connection_state_recovery": True}])
+def test_who_leaves_while_its_connect_handler_hangs_is_in_no_room_any_more(
+    options: dict[str, Any],
+) -> None:
+    server = Server(**options)
     asked, release = Event(), Event()
     ended: list[Any] = []
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import statistics
 import sys
@@ -37,9 +38,12 @@ from benchmarks.plots import lines
 from benchmarks.report import about
 from benchmarks.traffic import SILENCE, wave
 from tests.integration import attacks
-from tests.integration.attacks import ATTACKS, Attack, Scene
+from tests.integration import attacks_on_bounds as bounds
+from tests.integration import attacks_on_handlers as handlers
+from tests.integration.attacks import ATTACKS, Attack
 from tests.integration.bystanders import Bystanders
-from tests.integration.servers import Running, running
+from tests.integration.scene import MB, Scene
+from tests.integration.servers import Running, complaints, running
 
 ROOM = 4  # members
 ROOMS = 10  # there at once
@@ -63,15 +67,37 @@ TOLERANCES = {
     "descriptors": (0.0, 10.0),
 }
 
-#: The cheap ones, for the attacker at least.
-HOSTILE = (
+#: The cheap ones, for the attacker at least; and those that take their time, in a soak of minutes.
+BRIEF = (
     *(ATTACKS[name] for name in (
         "frame_of_a_tebibyte", "ten_billion_attachments", "deep_json", "poll_of_16_000_packets",
         "forged_source", "room_as_target", "reserved_events", "packets_of_an_unknown_type",
-        "connect_repeated", "namespaces_without_end", "reads_nothing",
+        "connect_repeated", "namespaces_without_end",
+    )),
+    *(ATTACKS[name] for name in (
+        "one_attachment_many_times", "handlers_that_raise", "put_out_while_let_in",
+        "polling_tab_closed",
     )),
     Attack("20 silent connections", lambda scene: attacks.silent_connections(scene, 20)),
+    Attack("2 CONNECTs of lists", lambda scene: bounds.auth_of_many_lists(scene, 2)),
+    Attack("2 events of lists", lambda scene: bounds.event_of_many_lists(scene, 2)),
+    Attack("JSON of 500 levels", lambda scene: bounds.deep_json_forwarded(scene, number=5)),
+    Attack("a form of many fields", lambda scene: bounds.jsonp_of_many_fields(scene, 1)),
+    Attack("an index of many digits", lambda scene: bounds.jsonp_of_many_digits(scene, 1)),
+    Attack("50 handlers that compute", lambda scene: handlers.burst_of_handlers(scene, 50)),
+    Attack("a list as a room", lambda scene: handlers.list_as_room(scene, 1)),
 )  # fmt: skip
+SLOW = (
+    ATTACKS["reads_nothing"],
+    Attack("bodies that never come", lambda scene: bounds.bodies_that_never_come(scene, 1)),
+    Attack("an unread answer", lambda scene: bounds.large_answer_nobody_reads(scene, 4 * MB)),
+    Attack("a slow reader", lambda scene: bounds.slow_readers(scene, 1)),
+    Attack("an unread poll", lambda scene: bounds.polling_answers_nobody_reads(scene, 1)),
+)
+
+#: What the log may hold: the errors that handlers were asked for, and what gunicorn says of a line
+#: that is too long. Anything else that is above info is a fault.
+TOLD = re.compile(r"LOG ERROR|Traceback|Invalid request|ValueError: asked to|TypeError")
 
 
 @dataclass(frozen=True)
@@ -175,11 +201,12 @@ class Calls:
 class Attackers:
     """Somebody else every second, and what became of each."""
 
-    def __init__(self, port: int, victims: Sequence[str]) -> None:
+    def __init__(self, port: int, victims: Sequence[str], kinds: Sequence[Attack]) -> None:
         self.port = port
+        self.kinds = kinds
         self.victims = victims
         self.fates: Counter[str] = Counter()
-        self._next = cycle(HOSTILE)
+        self._next = cycle(kinds)
         self._threads: list[threading.Thread] = []
 
     def attack(self) -> None:
@@ -193,7 +220,9 @@ class Attackers:
             thread.join()
 
     def _attack(self, attack: Attack) -> None:
-        with Scene(self.port, self.victims, notice=5, patience=5) as scene:
+        with Scene(
+            self.port, self.victims, notice=5, patience=5, quiet=8, silence=25
+        ) as scene:
             try:
                 fate = str(attack.run(scene))
             except (AssertionError, OSError, EOFError) as error:
@@ -204,13 +233,13 @@ class Attackers:
 class Soak:
     """One server, all who use it, and what is seen of it."""
 
-    def __init__(self, server: Running, stack: ExitStack) -> None:
+    def __init__(self, server: Running, stack: ExitStack, kinds: Sequence[Attack]) -> None:
         self.server = server
         self.pid: int = server.get_json("/census")["pid"]
         self.bystanders = Bystanders(server.port)
         stack.callback(self.bystanders.stop)
         self.calls = Calls(server.port)
-        self.attackers = Attackers(server.port, self.bystanders.sids)
+        self.attackers = Attackers(server.port, self.bystanders.sids, kinds)
         self.faults: list[str] = []
         self._cpu = (0.0, 0)
         self._before = self._held()
@@ -224,7 +253,7 @@ class Soak:
 
     def warm_up(self) -> None:
         """What a process loads with its first clients: all the rooms, and two of every attacker."""
-        for _ in range(2 * len(HOSTILE)):
+        for _ in range(2 * len(self.attackers.kinds)):
             self.attackers.attack()
             self.calls.turn()
             self.calls.pool.serve(0.1)
@@ -265,6 +294,10 @@ class Soak:
                 return
             time.sleep(0.5)
 
+    def look_at_log(self) -> None:
+        others = [each for each in complaints(self.server.log()) if not TOLD.search(each)]
+        self.faults += [f"the log has {len(others)} complaints: {others[0]}"] if others else []
+
     def _look(self, seconds: float) -> Sample:
         report = self.bystanders.report()
         # Attackers come to the bystanders' room and leave it; nothing else may reach them.
@@ -299,14 +332,15 @@ def soak(minutes: float, way: str) -> dict[str, Any]:
     seconds = minutes * 60
     samples: list[Sample] = []
     with ExitStack() as stack:
-        server = stack.enter_context(running(way, "soaked"))
-        course = Soak(server, stack)
+        server = stack.enter_context(running(way, "soaked", clean_log=False))
+        course = Soak(server, stack, BRIEF if minutes < JUDGED_FROM else BRIEF + SLOW)
         try:
             course.warm_up()
             for sample in course.run(seconds, min(5.0, seconds / 48)):
                 samples.append(sample)
                 print(_line(sample), file=sys.stderr, flush=True)
             course.end()
+            course.look_at_log()
         except (Void, AssertionError, OSError) as error:
             course.faults.append(f"{type(error).__name__}: {error}")
         faults = course.faults + faults_of(samples, minutes)

@@ -1,4 +1,4 @@
-"""The app of the soak: it keeps nothing, so that what grows is the server's.
+"""The app of the soak: it keeps nothing, so that what grows is the server's, and does much wrong.
 
 `RTCIO_TEST_OPTIONS` (JSON) holds the options of its ``Server``.
 """
@@ -16,6 +16,7 @@ import flask
 import gevent
 from pages import add_pages
 
+from benchmarks.servers.misbehaving import add_misbehaving
 from rtcio_sync import Server
 
 logging.basicConfig(
@@ -25,6 +26,7 @@ logging.basicConfig(
 app = flask.Flask(__name__)
 server = Server(app=app, **json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}")))
 add_pages(app, server)
+add_misbehaving(server)
 
 
 @app.get("/census")

@@ -278,7 +278,10 @@ class Lobby:
             if not self._seating.vacate(room, member.sid):
                 return
             appended = self._rooms.append(room, LobbyRoom.depart, member.sid)
-        self._rooms.run(appended)
+        if self._hub_thread.in_hub and self._server.inbound.late:  # to encode is the app's code
+            self._server.eio.spawn(self._rooms.run, appended)
+        else:
+            self._rooms.run(appended)
 
     def _vacate(self, rooms: list[str], sid: str) -> None:  # lock held
         for room in rooms:

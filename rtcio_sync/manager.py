@@ -213,7 +213,8 @@ class RoomIndex(Manager):
 
     def _may_enter(self, member: Member, room: Any) -> None:
         # Apps join what their clients name: what may not be is the client's fault, not the app's.
-        if self.is_sid_room(member.namespace, room):
+        # A sid of one that left lately: what is still on its way to it is for nobody else.
+        if self.is_sid_room(member.namespace, room) or room in self._departed:
             raise ProtocolError("sid-room", "this room is another socket's own, its sid")
         bound = self.limits_of(member.namespace).max_rooms_per_socket
         if bound is not None and member.rooms is not None and len(member.rooms) >= bound:

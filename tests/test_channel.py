@@ -75,6 +75,7 @@ JUNK: dict[str, Any] = {
     "a Python object": object(),
     "None": None,
     "a number itself": 5,
+    "an emit without data": {"method": "emit", "event": "news", "namespace": "/"},
     "a method that is a list": {"method": ["emit"]},
     "a method that is an object": {"method": {}},
     "a method that is null": {"method": None},

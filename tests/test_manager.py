@@ -233,6 +233,14 @@ def test_a_sid_is_no_room_to_enter_or_to_close() -> None:
     assert server.rooms(a) == [a]
 
 
+def test_a_room_named_like_one_that_left_is_entered_by_nobody() -> None:
+    server = Server()
+    gone, other = connected(server, name="a"), connected(server, name="b")
+    server.manager.disconnect(gone, "/")
+    with pytest.raises(ValueError, match="sid"):
+        server.enter_room(other, gone)
+
+
 def test_a_room_of_several_is_each_of_its_sockets_once() -> None:
     server = Server()
     a, b = connected(server, name="a"), connected(server, name="b")

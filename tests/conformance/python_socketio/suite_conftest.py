@@ -33,6 +33,7 @@ from rtcio_sync.metrics import Counters
 from rtcio_sync.options import Limits
 from rtcio_sync.packets import TextPacket
 from rtcio_sync.published import graft
+from rtcio_sync.server import _upstream_options
 
 deselecting.table.update(
     {
@@ -83,6 +84,7 @@ deselecting.table.update(
 )
 
 _engine = engineio.Server
+_upstream_options()  # known from now on, also where a test has put a mock in its place
 _pubsub_manager = socketio.pubsub_manager.PubSubManager
 
 

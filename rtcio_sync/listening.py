@@ -125,8 +125,9 @@ class Listening(PubSubManager):
             "id": callback_id,
             "args": args,
         }
-        message["args"], attachments = parts_of(self.json, list(args))
+        plain, attachments = parts_of(self.json, list(args))
         if attachments:
+            message["args"] = plain
             message["rtcio_attachments"] = [base64.b64encode(each).decode() for each in attachments]
         self._publish(message)
 

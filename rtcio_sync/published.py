@@ -187,9 +187,13 @@ class Published(Listening):
         self, event: str, data: Any, namespace: str, where: Any, skip: Any, asked: Any = None
     ) -> dict[str, Any]:
         arguments = list(data) if isinstance(data, tuple) else [data]
-        null = arguments == [None] and isinstance(data, tuple)  # not: none at all
+        null = isinstance(data, tuple) and len(data) == 1 and data[0] is None  # not: none at all
         try:
-            arguments, attachments = parts_of(self.json, arguments)
+            plain, attachments = parts_of(self.json, arguments)
+            if plain is arguments and not all(isinstance(each, _UNCHANGING) for each in plain):
+                # Written when its turn comes: until then the app may change what it has emitted.
+                plain = self.json.loads(self.json.dumps(plain))
+            arguments = plain
         except ProtocolError:
             raise
         except (TypeError, ValueError) as error:
@@ -310,6 +314,9 @@ def memory_of(value: Any, bound: int) -> int:
         elif isinstance(each, (list, tuple, set, frozenset)):
             left += each
     return size
+
+
+_UNCHANGING = (str, int, float, type(None))
 
 
 def _crosses(room: Any) -> bool:

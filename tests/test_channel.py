@@ -369,6 +369,28 @@ def test_arguments_arrive_as_they_were_given_here_and_there(
         assert client.packets() == []
 
 
+@pytest.mark.parametrize("name", ["list", "dict", "bytes"])
+def test_what_the_app_changes_afterwards_arrives_as_it_was_when_it_was_emitted(
+    pair: tuple[Server, Server], name: str
+) -> None:
+    here, there = pair
+    Polling(here).join()
+    client = Polling(there).join()
+    settle()
+    data: Any = {"list": [0], "dict": {"n": 0}, "bytes": {"n": 0, "b": b"x"}}[name]
+    key: Any = 0 if name == "list" else "n"
+    for number in range(3):
+        data[key] = number
+        here.in_(client.sid).emit("news", data)
+    data[key] = "changed"
+    seen = []
+    while len(seen) < 3:
+        packet = client.next()
+        if packet[0] in "25":
+            seen.append(json.loads(packet[packet.index("[") :])[1][key])
+    assert seen == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("data", "text"),
     [(None, '2["news"]'), ((None,), '2["news",null]'), ([], '2["news",[]]'), ((), '2["news"]')],

@@ -8,7 +8,6 @@ nobody), and what `handling` lists. Used as they are: ``_send_packet`` and
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 from collections.abc import Callable, Iterable
@@ -596,15 +595,14 @@ def _named(args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
     return {**dict(zip(names, args, strict=False)), **options}
 
 
-@functools.cache
-def _upstream_options() -> frozenset[str]:
+def _upstream_options() -> set[str]:
     """The options that the installed python-socketio and python-engineio accept."""
     found: set[str] = set()
     for each in (*socketio.Server.__mro__, *engineio.Server.__mro__):
         if "__init__" in vars(each) and each is not object:
             parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
             found.update(one.name for one in parameters if one.kind is not one.VAR_KEYWORD)
-    return frozenset(found - {"self", "args"})
+    return found - {"self", "args"}
 
 
 def _logger(name: str, asked: Any) -> Any:

@@ -174,7 +174,8 @@ def _set_server(manager: Any, server: Any) -> None:
     if isinstance(server, mock.Mock):
         # What ours gives a greenlet of its own, so that the one that listens need not wait for it,
         # a mock of a server does at once. Of what no server upstream has, it has nothing.
-        server.eio.spawn.side_effect = lambda fn, *given: fn(*given)
+        for spawn in (server.eio.spawn, server.eio.spawn_in_turn):
+            spawn.side_effect = lambda fn, *given: fn(*given)
         server.dispatcher.guarded.side_effect = lambda environ, event, fn, *given: fn(*given)
         server.recovery, server.counters = None, Counters()
         server.limits_of.return_value = Limits()

@@ -7,7 +7,6 @@ Used as they are of python-engineio's private names: ``Server._gzip``, ``_deflat
 from __future__ import annotations
 
 import json
-import logging
 import socket
 import zlib
 from collections.abc import Callable, Generator, Iterator
@@ -23,14 +22,11 @@ from . import takeover
 from .admission import Admission
 from .delivery import Deliveries
 from .handshake import HandshakeError, handshake
-from .limits import client_address
-from .logs import tell
 from .requests import Refused, closes_unsaid
+from .upstream_wire import UpstreamWire
 from .websocket import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
 
 __all__ = ["Answers"]
-
-log = logging.getLogger(__name__)
 
 COMPRESSED_AT_ONCE = 1 << 16  # bytes; some milliseconds
 
@@ -46,9 +42,6 @@ class Answers(Admission):
     _async: Any
 
     def _refusal(self, refused: Refused, environ: dict[str, Any], start_response: Any) -> Any:
-        address = client_address(environ, self.trusted_proxies)
-        known: dict[str, Any] = {"address": address, "origin": environ.get("HTTP_ORIGIN")}
-        tell(log, "a request was refused: %(rtcio_reason)s", reason=str(refused), **known)
         body = json.dumps(refused.body, separators=(",", ":")).encode()
         if environ.get("wsgi.websocket") is None:
             return {"status": refused.status, "headers": refused.headers, "response": body}
@@ -70,12 +63,21 @@ class Answers(Admission):
         """Accepts a WebSocket, says ``message`` and closes it."""
         seat = takeover.find(environ)
         if seat is None:
-            return self._driver(lambda ws: ws.close())(environ, start_response)
+            return self._driver(self._close_upstream)(environ, start_response)
         wire = seat.open(start_response, headers, None, max_size=4096, max_buffered=None)
         if message is not None:
             wire.send(frame_text(message))
         wire.close(code)
         return seat.leave()
+
+    def _close_upstream(self, ws: Any) -> list[bytes]:
+        """`_turn_away`, of python-engineio's driver ``ws``: until it is over. # greenlet"""
+        wire = UpstreamWire(ws, self, self)
+        wire.disown()
+        wire.start()
+        wire.close()
+        wire.read()
+        return []
 
     def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
         try:

@@ -255,6 +255,9 @@ class Server(Answers):
                 serves(self, takeover.line(environ))
             answer = self._answer(environ, start_response)
         except Refused as refused:
+            address = client_address(environ, self.trusted_proxies)
+            known: dict[str, Any] = {"address": address, "origin": environ.get("HTTP_ORIGIN")}
+            tell(log, "a request was refused: %(rtcio_reason)s", reason=str(refused), **known)
             answer = self._refusal(refused, environ, start_response)
         if not isinstance(answer, dict):
             return answer  # type: ignore[no-any-return]

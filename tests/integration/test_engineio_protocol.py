@@ -710,6 +710,16 @@ def test_a_second_probe_at_the_same_time_is_closed(calm: Endpoint) -> None:
         assert websocket.recv(DEADLINE) == "4hello"
 
 
+@pytest.mark.parametrize("way", ["werkzeug", "uwsgi", "pywsgi-geventwebsocket"])
+def test_a_second_websocket_is_closed_on_other_servers_too(way: str) -> None:
+    with running(way, "calls") as server:
+        session = Session(Endpoint(server.port, "/socket.io/"))
+        with session.upgrade() as websocket:
+            assert_closed(session.probe())
+            websocket.send("40")
+            assert str(websocket.recv(DEADLINE)).startswith('40{"sid":')
+
+
 def test_a_second_websocket_that_is_none_is_refused(calm: Endpoint) -> None:
     with calm.websocket() as websocket:
         sid = json.loads(str(websocket.recv(DEADLINE))[1:])["sid"]

@@ -40,6 +40,7 @@ class Admission(engineio.Server):
     """The part of the Engine.IO server that lets a request in or refuses it. # greenlet"""
 
     heartbeat: Heartbeat
+    gate: Any
 
     def __init__(
         self,
@@ -164,16 +165,23 @@ class Admission(engineio.Server):
             self.max_connections = max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
         return self.max_connections
 
-    def forget(self, socket: Any) -> None:
-        """The session is over, and its client has heard all that it will. # hub or greenlet"""
-        self.sockets.pop(socket.sid, None)
-        self.seats.forget(socket)
+    def holds(self, socket: Any) -> None:
+        """The session has one descriptor more than before. # hub or greenlet"""
+        with self.gate:
+            self.seats.take(socket)
 
     def rests(self, socket: Any) -> None:
-        """The session has a descriptor less than before. # hub or greenlet"""
-        if self.sockets.get(socket.sid) is socket:
-            self.seats.give(socket, self._resting_bound())
-        else:
+        """The session has one descriptor less than before. # hub or greenlet"""
+        with self.gate:
+            if self.sockets.get(socket.sid) is socket:
+                self.seats.give(socket, self._resting_bound())
+            else:
+                self.seats.forget(socket)
+
+    def forget(self, socket: Any) -> None:
+        """The session is over, and its client has heard all that it will. # hub or greenlet"""
+        with self.gate:
+            self.sockets.pop(socket.sid, None)
             self.seats.forget(socket)
 
     def _evict(self, socket: Any) -> None:

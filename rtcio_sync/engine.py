@@ -123,7 +123,7 @@ class Server(Answers):
     def _use_mode(self, mode: str) -> None:
         # On gevent nothing switches inside the few lines that a gate guards; threads may.
         self.hub_thread.threaded = mode == "threading"
-        self.gate: Any = threading.RLock() if mode == "threading" else contextlib.nullcontext()
+        self.gate = threading.RLock() if mode == "threading" else contextlib.nullcontext()
         self.backlog.gate = self.gate
 
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
@@ -346,7 +346,7 @@ class Server(Answers):
         address = client_address(kept, 0)
         tell(log, _OPENED, connection=sid, address=address, transport=transport)
         self.sockets[sid] = socket
-        self.seats.take(socket)
+        self.holds(socket)
         try:
             socket.send(Packet(packet.OPEN, self._opening(sid, transport)))
             verdict = self._trigger_event("connect", sid, kept, run_async=False)

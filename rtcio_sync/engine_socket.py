@@ -277,7 +277,7 @@ class Socket(Inbox, socket.Socket):
             raise exceptions.EngineIOError
         self.polling = True
         if self.state is not State.CLOSED:
-            self.server.seats.take(self)
+            self.server.holds(self)
         try:
             packets = self._answer_of_poll(line)
             if not packets:
@@ -364,7 +364,7 @@ class Socket(Inbox, socket.Socket):
         """A WebSocket: the transport from now on, or a probe that wants to be. # greenlet"""
         self.wire = wire
         if self.state is not State.OPENING or not self.held:  # else it counts since the request
-            self.server.seats.take(self)
+            self.server.holds(self)
         self.wired = True
         if self.state is State.OPENING:
             self._ride(wire)

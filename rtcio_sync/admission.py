@@ -32,7 +32,6 @@ __all__ = ["Admission"]
 log = logging.getLogger(__name__)
 
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
-IDLE_AT_LEAST = RESERVED_DESCRIPTORS // 2  # HTTP connections, whatever the others have
 RESTING_AT_LEAST = 1_000  # polling sessions that may be between two polls, whatever the capacity
 
 
@@ -196,7 +195,7 @@ class Admission(engineio.Server):
 
     def idle_bound(self) -> int:
         """HTTP connections that may wait for a request: what the others leave of the number."""
-        return max(IDLE_AT_LEAST, self._capacity() - self.seats.taken)
+        return self._capacity() - self.seats.taken
 
     def _full(self) -> Refused:
         self.counters.closed["over-capacity"] += 1

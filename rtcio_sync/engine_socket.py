@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
 
+COUNTED = 8192  # bytes in an outbox, or in an answer, from which on the backlog hears of them
+
 NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
 
 
@@ -75,6 +77,8 @@ class Socket(Inbox, socket.Socket):
     weight = 0
     #: Whether one of the descriptors is the wire's.
     wired = False
+    #: Whether the backlog knows of what waits in the outbox.
+    counted = False
     #: When the upgrade began: `time.monotonic`.
     probed_at = 0.0
     #: The answer to a poll that is on its way, and the bytes of those before it.
@@ -174,21 +178,29 @@ class Socket(Inbox, socket.Socket):
             self.riding.hold(APART)
 
     def _queue(self, pkt: Any) -> None:
-        backlog = self.server.backlog
         if self.outbox is None:
             self.outbox = deque()
         self.outbox.append(pkt)
-        size = packet_size(pkt)
-        self.outbox_bytes += size
-        backlog.join(self)
-        backlog.hold(pkt, size, packet_cost(pkt))
+        self.outbox_bytes += packet_size(pkt)
+        if self.counted:
+            self._count((pkt,))
+        elif self.outbox_bytes > COUNTED:
+            self.counted = True
+            self._count(self.outbox)
         bound = self.limits.max_buffered_bytes
         if bound is not None and self.waits() > bound:
-            backlog.on_ceiling(pkt.data, bound)
+            self.server.backlog.on_ceiling(pkt.data, bound)
             self.give_up()
         else:
             self._wake()
-            backlog.check()
+            if self.counted:
+                self.server.backlog.check()
+
+    def _count(self, pkts: Iterable[Any]) -> None:
+        """Tells the backlog of what waits, for there is more than a poll takes as a rule."""
+        self.server.backlog.join(self)
+        for pkt in pkts:
+            self.server.backlog.hold(pkt, packet_size(pkt), packet_cost(pkt))
 
     # What waits for a polling client, as the backlog sees it: in the outbox, and in an answer.
 
@@ -208,7 +220,8 @@ class Socket(Inbox, socket.Socket):
     def answering(self, answer: Delivery) -> None:
         """This answer to a poll is on its way."""
         self.answer = answer
-        self.server.backlog.join(self)
+        if answer.size > COUNTED:
+            self.server.backlog.join(self)
 
     def answered(self, answer: Delivery) -> None:
         """It has arrived, or never will."""
@@ -224,9 +237,11 @@ class Socket(Inbox, socket.Socket):
         return super().held_back(since) or self.server.backlog.moves(queue)
 
     def _put_down(self, pkts: Iterable[Any]) -> None:
-        for pkt in pkts:
-            self.server.backlog.release(pkt, packet_size(pkt), packet_cost(pkt))
+        if self.counted:
+            for pkt in pkts:
+                self.server.backlog.release(pkt, packet_size(pkt), packet_cost(pkt))
         if not self.outbox and self.answer is None:
+            self.counted = False
             self.server.backlog.leave(self)
 
     def _wake(self) -> None:
@@ -502,7 +517,8 @@ class Socket(Inbox, socket.Socket):
             self.outbox = self.outbox or deque()
             pkt = Packet(farewell)
             self.outbox.append(pkt)
-            self.server.backlog.hold(pkt, packet_size(pkt), packet_cost(pkt))
+            if self.counted:
+                self._count((pkt,))
         if self.outbox:
             # Nobody may come for it: the session then goes when a client would be given up.
             self.server.heartbeat.later(self.server.ping_timeout, self._forget)

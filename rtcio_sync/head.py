@@ -7,6 +7,7 @@ does for a request, and takes for one field what another reader takes for two.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 __all__ = ["HEAD_BYTES", "HEAD_LINES", "Head"]
@@ -15,8 +16,17 @@ HEAD_BYTES = 65536  # that the fields of one request may have
 HEAD_LINES = 100  # of them, and the empty one
 
 #: One field and its value, without the folding that section 5.2 forbids.
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\n-\x1f\x7f]*)\r?\n")
+_FIELD = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\n-\x1f\x7f]*)\r?\n"
+_fields = re.compile(_FIELD).findall
+_are_fields = re.compile(f"(?:{_FIELD})*").fullmatch
 _LENGTH = re.compile(r"[0-9]+")
+
+#: The names of fields in an environ, by the names that came; so many of them are kept.
+_NAMES_KEPT = 1000
+_names: dict[str, str | None] = {}
+
+#: What stands in an environ without ``HTTP_``.
+_APART = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 
 
 class Head:
@@ -31,24 +41,16 @@ class Head:
     status = ""
 
     def __init__(self, fp: Any, version: str | None) -> None:
-        #: Each as it came, name and value.
-        self.headers: list[str] = []
+        self._text = _text(fp)
+        #: The name and the value of each, as they came.
+        self.fields: list[tuple[str, str]] = _fields(self._text)
         self._values: dict[str, str] = {}
-        left = HEAD_BYTES
-        while True:
-            line: bytes = fp.readline(left + 1)
-            left -= len(line)
-            if left >= 0 and (line == b"\r\n" or line == b"\n"):
-                break
-            field = _FIELD.fullmatch(line)
-            if left < 0 or field is None or len(self.headers) == HEAD_LINES - 1:
-                raise ValueError("no header field, or too many of them")
-            name, value = field.groups()
-            self.headers.append(line.decode("latin-1"))
-            known = name.decode().lower()
-            if known in ("content-length", "transfer-encoding") and known in self._values:
+        for name, value in self.fields:
+            known = name.lower()
+            if known not in self._values:
+                self._values[known] = value.strip(" \t")
+            elif known in ("content-length", "transfer-encoding"):
                 raise ValueError("a field that says where the request ends is there twice")
-            self._values.setdefault(known, value.decode("latin-1").strip(" \t"))
         self._refuse_ambiguity(version)
 
     def _refuse_ambiguity(self, version: str | None) -> None:
@@ -67,6 +69,18 @@ class Head:
         if not fits:
             raise ValueError("two could read this request as of different lengths")
 
+    @property
+    def headers(self) -> list[str]:
+        """The line of each, as it came."""
+        return [f"{line}\n" for line in self._text.split("\n")[:-1]]
+
+    def environ(self) -> Iterator[tuple[str, str]]:
+        """The fields as they stand in a WSGI environ; those with an underscore are left out."""
+        for name, value in self.fields:
+            key = _names[name] if name in _names else _environ_name(name)
+            if key is not None:
+                yield key, value.strip(" \t")
+
     def get(self, name: str, default: str | None = None) -> str | None:
         """The value of the first field of that name."""
         return self._values.get(name.lower(), default)
@@ -80,3 +94,32 @@ class Head:
 
     def __delitem__(self, name: str) -> None:
         del self._values[name.lower()]
+
+
+def _text(fp: Any) -> str:
+    """The lines up to the empty one. Raises `ValueError` for one that is no field, or too many."""
+    lines: list[bytes] = []
+    left = HEAD_BYTES
+    while True:
+        line: bytes = fp.readline(left + 1)
+        left -= len(line)
+        if left < 0 or not line:
+            raise ValueError("too many bytes of header fields, or an end in the middle of them")
+        if line == b"\r\n" or line == b"\n":
+            break
+        if len(lines) == HEAD_LINES - 1:
+            raise ValueError("too many header fields")
+        lines.append(line)
+    text = b"".join(lines).decode("latin-1")
+    if _are_fields(text) is None:
+        raise ValueError("no header field")
+    return text
+
+
+def _environ_name(name: str) -> str | None:
+    """`None` for a name that could stand for another: an underscore becomes what a hyphen does."""
+    key = name.replace("-", "_").upper()
+    found = None if "_" in name or key in _APART else f"HTTP_{key}"
+    if len(_names) < _NAMES_KEPT:  # clients may make up any number of them
+        _names[name] = found
+    return found

@@ -35,6 +35,9 @@ LINGER = 16_000_000  # bytes thrown away before the end, so that a client that s
 GRACE = 0.5  # seconds for it at least; else what is left of the time for the request
 
 
+IDLE_AT_LEAST = 64  # HTTP connections that may wait for a request, however full the server is
+
+
 class _Slow(Exception):
     """A client took too long over its request."""
 
@@ -132,6 +135,8 @@ class _Idle:
 
     def add(self, handler: Any) -> None:
         self._handlers[handler] = None
+        if len(self._handlers) <= IDLE_AT_LEAST:
+            return
         while len(self._handlers) > self._bound():
             oldest, _ = self._handlers.popitem(last=False)
             with suppress(OSError):
@@ -177,6 +182,10 @@ def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool)
                     return super().read_request(raw_requestline)
             except _Slow:
                 return False
+
+        def _headers(self) -> Any:
+            head: Any = self.headers
+            return head.environ()
 
         def get_environ(self) -> dict[str, Any]:
             environ: dict[str, Any] = super().get_environ()

@@ -83,7 +83,22 @@ def query_of(text: str) -> dict[str, list[str]]:
 
 def slim(environ: dict[str, Any]) -> dict[str, Any]:
     """What of an environ handlers may need; the server's buffers and sockets go."""
-    return {key: value for key, value in environ.items() if not _NOT_KEPT.match(key)}
+    return {key: value for key, value in environ.items() if _kept[key]}
+
+
+class _Kept(dict[str, bool]):
+    """Whether a key of an environ is kept: the names that come are mostly the same."""
+
+    MOST = 1000  # clients may make up any number of names
+
+    def __missing__(self, key: str) -> bool:
+        kept = _NOT_KEPT.match(key) is None
+        if len(self) < self.MOST:
+            self[key] = kept
+        return kept
+
+
+_kept = _Kept()
 
 
 def closes_unsaid(environ: dict[str, Any]) -> bool:

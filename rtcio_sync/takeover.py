@@ -169,11 +169,14 @@ def line_of(greenlet: Any) -> Any:
 
 def _line(innermost: FrameType | None) -> Any:
     pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
-    for frame in _stack(innermost):
-        if frame.f_code is pywsgi:
+    frame = innermost
+    while frame is not None:
+        code = frame.f_code
+        if code is pywsgi:
             return frame.f_locals["self"].socket
-        if frame.f_code is gunicorn:
+        if code is gunicorn:
             return frame.f_locals["sock"]
+        frame = frame.f_back
     return None
 
 

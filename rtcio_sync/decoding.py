@@ -104,12 +104,18 @@ class Decoder:
     ) -> None:
         self.packet_class = packet_class
         self.form = form_of(packet_class)
+        #: The bounds of an event in ``"/"``.
+        self.usual = _bounds(_USUAL, limits_of("/"))
         #: Whether packets are our own, and nobody else's code reads them.
         self.stock = packet_class is TextPacket
         self.limits_of = limits_of
         self.max_size = max_size
         #: Hears of each message that is over a bound: ``(link, head, label)``.
         self.refuse = refuse
+
+    def settle(self) -> None:
+        """Reads the limits of ``"/"`` again, after they have changed."""
+        self.usual = _bounds(_USUAL, self.limits_of("/"))
 
     def decode(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
         """The packet that ``message`` completes; `None`: attachments are to come, or it is refused.
@@ -146,7 +152,7 @@ class Decoder:
             return None
         openers = message.count(b"[") + message.count(b"{")
         most = openers + message.count(b",")
-        depth, values = _bounds(_USUAL, self.limits_of("/"))
+        depth, values = self.usual
         if most > SURE or (depth and openers > depth) or (values and most > values):
             return None
         data = FastJson.loads(message[start:])

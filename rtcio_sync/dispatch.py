@@ -142,7 +142,10 @@ class Dispatcher:
 
 def first_answer(answers: list[Any]) -> Any:
     """The acknowledgement of an event that several handlers answered: the first not `None`."""
-    return next((answer for answer in answers if answer is not None), None)
+    for answer in answers:
+        if answer is not None:
+            return answer
+    return None
 
 
 def _no_context(*_: Any) -> AbstractContextManager[Any]:

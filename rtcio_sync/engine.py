@@ -202,6 +202,14 @@ class Server(Answers):
         if socket is not None:
             socket.send(pkt)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait for clients."""
+        small: int = sum(
+            each.outbox_bytes for each in list(self.sockets.values()) if not each.counted
+        )
+        return int(self.backlog.holdings.size + small)
+
     def send(self, sid: str, data: Any) -> None:
         self.send_packet(sid, Packet(packet.MESSAGE, data=data))
 

@@ -17,7 +17,8 @@ import copy
 import logging
 import time
 from collections.abc import Callable
-from functools import cached_property
+from contextlib import AbstractContextManager
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import socketio
@@ -128,18 +129,14 @@ class Handling(socketio.Server):
         environ = self.environ.get(member.eio_sid)
         who = member.sid, member.namespace
         guarded = self.dispatcher.guarded
-
-        def inside() -> Any:
-            with context:
-                return guarded(environ, event, fn, *given, who=who)
-
         begun = time.perf_counter()
         number = self.overdue.begin(event, member, begun)
         context = self.dispatcher.context(environ, *who, event, args)
         try:
             if context is NO_CONTEXT:
                 return guarded(environ, event, fn, *given, who=who)
-            return guarded(environ, event, inside, who=who)
+            inside = partial(guarded, environ, event, fn, *given, who=who)
+            return guarded(environ, event, _within, context, inside, who=who)
         finally:
             self.overdue.end(number)
             self.counters.handlers += 1
@@ -346,6 +343,11 @@ class Handling(socketio.Server):
             return space.trigger_event(event, *fitted)
         method = method_of(space, event)
         return self.not_handled if method is None else self.dispatcher.callee(method)(*fitted)
+
+
+def _within(context: AbstractContextManager[Any], fn: Callable[[], Any]) -> Any:
+    with context:
+        return fn()
 
 
 def _catches(space: Any) -> bool:

@@ -170,11 +170,12 @@ class Inbound:
         elif pkt.packet_type == packet.DISCONNECT:
             server._handle_disconnect(link.sid, namespace, "client namespace disconnect")
         else:
-            member = server.manager.member_of(link.sid, namespace)
-            if member is not None and _is_relay(pkt) and server.relay.serves(member):
-                server._handle_relay(member, passage_of(decoded), pkt)
-            else:
-                server._handle_event(link.sid, namespace, pkt.id, pkt.data)
+            if _is_relay(pkt):
+                member = server.manager.member_of(link.sid, namespace)
+                if member is not None and server.relay.serves(member):
+                    server._handle_relay(member, passage_of(decoded), pkt)
+                    return
+            server._handle_event(link.sid, namespace, pkt.id, pkt.data)
 
     def _relay(self, member: Member, passage: Passage, pkt: Any) -> None:
         """A relay that something of the app's sees first, or that waited for it."""

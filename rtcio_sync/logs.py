@@ -135,8 +135,10 @@ class OwnLevel(logging.Logger):
         return self.shared.level or self.level
 
     def isEnabledFor(self, level: int) -> bool:
-        silent = self.shared.disabled or self.manager.disable >= level
-        return not silent and level >= self.getEffectiveLevel()
+        shared = self.shared  # asked at each emit: the level that mostly hears nothing goes first
+        if level < (shared.level or self.level):
+            return False
+        return not shared.disabled and self.manager.disable < level
 
     def handle(self, record: logging.LogRecord) -> None:
         self.shared.handle(record)  # its filters and its handlers, and those above it

@@ -242,7 +242,7 @@ class Server(Handling):
             "handler_seconds": count.handler_seconds,
             "handler_errors": count.handler_errors,
             "recovery_bytes": self.recovery.bytes if self.recovery is not None else 0,
-            "send_buffer_bytes": self.eio.backlog.holdings.size,
+            "send_buffer_bytes": self.eio.waiting_bytes,
             "greenlets": self.eio.working,
             "hub_lag_seconds": self.eio.heartbeat.lag,
         }
@@ -287,6 +287,7 @@ class Server(Handling):
                 raise OptionError("limits: give a Limits(...), or None for the server's")
             self._limits[name] = limits
             self.relay.bound([self.options.limits, *self._limits.values()])
+            self.inbound.decoder.settle()
         return self._space(name)
 
     def _space(self, name: str) -> Namespace:

@@ -28,7 +28,7 @@ lint: $(VENV)/.dev
 check-types: $(VENV)/.dev
 	$(BIN)/mypy --strict rtcio_sync
 
-unit: $(VENV)/.dev  ## the quick part of the tests, without browsers and Node; a minute
+unit: $(VENV)/.dev  ## the quick part of the tests, without browsers and servers; a minute or two
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_*.py
 
 # What pip cannot install. A tool that is there already is left alone.

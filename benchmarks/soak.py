@@ -215,6 +215,10 @@ class Attackers:
         self._threads[-1].daemon = True
         self._threads[-1].start()
 
+    @property
+    def busy(self) -> bool:
+        return any(each.is_alive() for each in self._threads)
+
     def end(self) -> None:
         for thread in self._threads:
             thread.join()
@@ -257,7 +261,8 @@ class Soak:
             self.attackers.attack()
             self.calls.turn()
             self.calls.pool.serve(0.1)
-        self.attackers.end()
+        while self.attackers.busy:
+            self.calls.pool.serve(0.1)  # who is in a call answers pings meanwhile
         self.attackers.fates.clear()
         self.bystanders.report()
 

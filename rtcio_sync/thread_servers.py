@@ -6,6 +6,7 @@ Told from a request's environ, in the thread or greenlet in which the server cal
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,8 @@ def find(environ: Mapping[str, Any]) -> ThreadServer | None:
     if name is None:
         return None
     parallel = environ.get("wsgi.multithread") is not False
+    if name == "wsgiref":  # it always says no; with threads, none of them is the main one
+        parallel = threading.current_thread() is not threading.main_thread()
     if name == "gunicorn's threads" and not parallel:
         name = "gunicorn's sync worker"
     return ThreadServer(

@@ -44,6 +44,7 @@ from .logs import tell
 from .metrics import Counters
 from .options import Limits
 from .requests import (
+    MOST_KEPT,
     Refused,
     bad,
     jsonp_index,
@@ -377,6 +378,10 @@ class Server(Answers):
 
     def _kept(self, environ: dict[str, Any]) -> dict[str, Any]:
         kept = slim(environ)
+        if sum(len(key) + len(each) for key, each in kept.items() if type(each) is str) > MOST_KEPT:
+            self.counters.closed["headers"] += 1
+            status = "431 REQUEST HEADER FIELDS TOO LARGE"
+            raise Refused(status, 3, "Request header fields too large")
         if self.trusted_proxies:
             kept["REMOTE_ADDR"] = client_address(environ, self.trusted_proxies)
         return kept
@@ -455,16 +460,18 @@ class Server(Answers):
         try:
             with self._in_time():
                 body = read_body(environ, self.max_http_buffer_size)
-            for payload, binary in packets_of(body, socket.limits.max_packets_per_poll):
+            packets = packets_of(body, socket.limits.max_packets_per_poll)
+            del body
+            for payload, binary in packets:
                 self.take_turn(LAST)
                 if not socket.closed:
                     socket.allowance -= 1
                     socket.receive(payload, binary)
+                self._wait_while_full(socket)
             # Over its rate, or while its messages wait for the app's handlers, the client waits for
             # the answer before it sends the next request.
             self.sleep(socket.pause_due())
-            while socket.full and not socket.closed:
-                self.sleep(FULL_DELAY)
+            self._wait_while_full(socket)
         except OSError:  # it hung up in the middle
             socket.fail("incomplete", "transport error")
             raise bad(3) from None
@@ -477,6 +484,10 @@ class Server(Answers):
         finally:
             socket.posting = False
         return {"status": "200 OK", "headers": [("Content-Type", "text/html")], "response": b"ok"}
+
+    def _wait_while_full(self, socket: Socket) -> None:
+        while socket.full and not socket.closed:
+            self.sleep(FULL_DELAY)
 
     def _in_time(self) -> Any:
         """Ends what takes longer than a client may; threads have no way to be ended."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
 from .errors import ProtocolError
@@ -80,8 +81,14 @@ def _number(digits: str) -> int | float:
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
 
 
-def read(text: str, event: str = RtcioEvents.MESSAGE) -> Envelope | None:
+def read(
+    text: str,
+    event: str = RtcioEvents.MESSAGE,
+    check: Callable[[Envelope, str], None] | None = None,
+) -> Envelope | None:
     """The envelope in a Socket.IO packet's text; `None` if it is no ``event``.
+
+    ``check``: is called with what stands before the payload, and the text, before that is decoded.
 
     Raises `ProtocolError` when the text begins as one and is not well-formed to its last
     character: forwarded, it would make the receiver drop its own connection.
@@ -95,6 +102,8 @@ def read(text: str, event: str = RtcioEvents.MESSAGE) -> Envelope | None:
     namespace = (match["nsp"] or "/").partition("?")[0]
     attachments = int(match["attachments"] or 0) if match["type"] == "5" else 0
     payload, raw, position = None, "", match.end()
+    if check is not None:
+        check(Envelope(namespace, None, "", attachments), text)
     try:
         if match["next"] == ",":
             start = _skip(text, position)

@@ -26,8 +26,8 @@ __all__ = ["INBOX_BYTES", "Inbox", "Wire"]
 Wire = Connection | UpstreamWire
 
 #: Bytes of a client's messages that may wait for an app's handlers; over it, no more is read from
-#: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait. In
-#: memory each is there twice, as it came and decoded.
+#: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait. What
+#: is decoded counts with the memory that its values take (`weight.VALUE_BYTES`).
 INBOX_BYTES = 1_000_000
 ITEM_BYTES = 500  # what a message costs beside its own bytes while it waits
 

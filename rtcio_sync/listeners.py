@@ -26,13 +26,17 @@ from .events import RtcioEvents
 from .limits import check_attachments
 from .names import namespace_name
 from .namespaces import Namespace
+from .options import Limits
 from .published import Published
 from .relay import Relay
 from .sockets import Socket
+from .weight import OverBound, head_of, measure, weigh
 
 __all__ = ["add_default_listeners"]
 
-MAX_ATTACHMENTS = 10
+_LIMITS = Limits()
+#: What a relay's arguments, their array and the event's name may have.
+DEPTH, VALUES = (_LIMITS.max_depth or 0) + 1, (_LIMITS.max_values or 0) + 2
 
 
 def add_default_listeners(target: Any, namespace: str | None = None) -> None:
@@ -63,6 +67,27 @@ def add_default_listeners(target: Any, namespace: str | None = None) -> None:
         _Listeners.of(server).namespaces.add(name)
 
 
+class _Partial:
+    """A relay whose attachments are still to come; without an envelope, nobody will hear of it."""
+
+    __slots__ = ("attachments", "envelope", "missing", "size")
+
+    def __init__(self, envelope: Envelope | None, missing: int) -> None:
+        self.envelope = envelope
+        self.missing = missing
+        self.attachments: list[bytes] = []
+        self.size = 0
+
+
+def _check(envelope: Envelope, text: str) -> None:
+    """Raises `ProtocolError` for a relay that holds more than `Limits` allows by default."""
+    check_attachments(envelope.attachments, _LIMITS.max_attachments)
+    raw = text.encode()
+    excess = weigh(raw[head_of(raw).start :], DEPTH, VALUES).excess
+    if excess is not None:
+        raise OverBound(excess, envelope.attachments)
+
+
 class _Listeners:
     """The default listeners of a server that is not ours. # greenlet or thread"""
 
@@ -70,7 +95,7 @@ class _Listeners:
         self.server = server
         self.manager = server.manager
         self.namespaces: set[str] = set()
-        self._partial: dict[str, tuple[Envelope, list[bytes]]] = {}
+        self._partial: dict[str, _Partial] = {}
         self._told: set[tuple[str, str]] = set()
         self._message = server._handle_eio_message
         self._event = server._handle_event
@@ -100,34 +125,43 @@ class _Listeners:
             self._attach(eio_sid, partial, data)
             return
         try:
-            envelope = read(data) if isinstance(data, str) else None
-            if envelope is not None:
-                check_attachments(envelope.attachments, MAX_ATTACHMENTS)
+            envelope = read(data, check=_check) if isinstance(data, str) else None
+        except OverBound as error:  # its attachments are not to be taken for what follows
+            if error.attachments:
+                self._partial[eio_sid] = _Partial(None, error.attachments)
+            return
         except ProtocolError:
-            return  # not JSON to its last character, or too much of it: nobody hears of it
+            return  # not JSON to its last character, or too many attachments: nobody hears of it
         if envelope is None or envelope.namespace not in self.namespaces:
             self._message(eio_sid, data)
         elif envelope.attachments:
-            self._partial[eio_sid] = (envelope, [])
+            self._partial[eio_sid] = _Partial(envelope, envelope.attachments)
         else:
             self._relay(eio_sid, envelope, [])
 
-    def _attach(self, eio_sid: str, partial: tuple[Envelope, list[bytes]], data: Any) -> None:
-        envelope, attachments = partial
+    def _attach(self, eio_sid: str, partial: _Partial, data: Any) -> None:
         if isinstance(data, str):
             del self._partial[eio_sid]
             self.on_message(eio_sid, data)
             return
-        attachments.append(data)
-        if len(attachments) == envelope.attachments:
+        partial.size += len(data)
+        if partial.size > self.server.eio.max_http_buffer_size:
+            partial.envelope = None
+            partial.attachments.clear()
+        partial.missing -= 1
+        if partial.envelope is not None:
+            partial.attachments.append(data)
+        if not partial.missing:
             del self._partial[eio_sid]
-            self._relay(eio_sid, envelope, attachments)
+            if partial.envelope is not None:
+                self._relay(eio_sid, partial.envelope, partial.attachments)
 
     def on_event(self, eio_sid: str, namespace: str | None, id: Any, data: list[Any]) -> None:
         """Sees each decoded event: relays that are no text (msgpack)."""
         where = namespace or "/"
         if data and data[0] == RtcioEvents.MESSAGE and where in self.namespaces:
-            self._relay(eio_sid, Envelope(where, data[1] if len(data) > 1 else None, "", 0), [])
+            if measure(data, DEPTH, VALUES).excess is None:
+                self._relay(eio_sid, Envelope(where, data[1] if len(data) > 1 else None, "", 0), [])
         else:
             self._event(eio_sid, namespace, id, data)
 
@@ -175,7 +209,7 @@ class _Listeners:
             self._emit(message)
             return
         try:
-            attachments = check_relay(relay, MAX_ATTACHMENTS)
+            attachments = check_relay(relay, _LIMITS.max_attachments)
         except ProtocolError:
             return  # somebody else's: no client of such a server has sent it
         if self.manager.is_connected(relay["target"], relay["namespace"]):

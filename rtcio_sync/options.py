@@ -84,7 +84,9 @@ class Limits:
         namespace (Socket.IO's CONNECT); 45. Over it: the connection is closed. `None`: it may stay
         as it is.
 
-    No option: up to 1 MB of what a client has sent waits for the app's handlers. Over it the server
+    No option: up to 1 MB of what a client has sent waits for the app's handlers, each of its values
+    counted as 100 bytes of memory; and of its first request, whose fields handlers may look at, up
+    to 32 kB are kept, over which it is answered 431. Over the first the server
     reads no more from that client until half of that is handled; nothing is lost, and a handler
     may take as long as it likes. Relays never wait for a handler; while nothing is read, they wait
     with the client.

@@ -15,6 +15,7 @@ from typing import Any
 from .errors import ProtocolError
 
 __all__ = [
+    "MOST_KEPT",
     "Refused",
     "bad",
     "closes_unsaid",
@@ -36,6 +37,9 @@ _NOT_KEPT = re.compile(
 
 SEPARATOR = b"\x1e"
 
+#: Bytes of the first request of a connection (its fields, its query), which handlers may look at as
+#: long as it lives; Node takes 16,384.
+MOST_KEPT = 32_768
 #: Fields of a query: socket.io-client sends five, an app its own.
 MOST_FIELDS = 100
 #: Digits of a number in a request.

@@ -71,6 +71,11 @@ _HEAD = re.compile(
 class OverBound(ProtocolError):
     """A message holds more than it may; ``reason`` is the label it is counted under."""
 
+    def __init__(self, reason: str, attachments: int = 0) -> None:
+        super().__init__(reason)
+        #: How many attachments follow it.
+        self.attachments = attachments
+
 
 class Weight(NamedTuple):
     """What a message holds."""

@@ -162,10 +162,10 @@ def test_a_session_that_polls_is_not_among_those_without_a_connection() -> None:
 
 
 def test_many_header_fields_count_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, "RESTING_BYTES", 200_000)
+    monkeypatch.setattr(seats, "RESTING_BYTES", 120_000)
     server = Server()
     for _ in range(10):
-        ask(server, headers={"x-ballast": "x" * 50_000})
+        ask(server, headers={"x-ballast": "x" * 30_000})
     assert len(server.eio.sockets) == 3
 
 

@@ -315,6 +315,49 @@ def test_the_apps_own_handler_of_a_message_is_not_asked_any_more() -> None:
     assert ran == []
 
 
+# -- bounds ----------------------------------------------------------------------------------------
+
+TOO_MUCH = {
+    "levels": "[" * 64 + "]" * 64,
+    "more levels than any parser follows": "[" * 5000 + "]" * 5000,
+    "values": "[" + "0," * 100_000 + "0]",
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_relay_that_holds_too_much_reaches_nobody(what: str, attached: bool) -> None:
+    server = served()
+    a, b = Peer(server), Peer(server)
+    data = TOO_MUCH[what] + (',"blob":{"_placeholder":true,"num":0}' if attached else "")
+    raw = f'{{"source":"{a.sid}","target":"{b.sid}","data":{data}}}'
+    a.send(f'{"51-" if attached else "2"}["#rtcio:message",{raw}]', *[b"x"] * attached)
+    a.relay(b.sid, "next")
+    assert [each[1]["data"] for each in b.events()] == ["next"]
+    assert len(b.got) == 1
+
+
+@pytest.mark.parametrize("data", ["[{0},{0}]", "[]", '{{"a":{0},"b":[{0}]}}'])
+def test_a_relay_whose_attachments_do_not_match_reaches_nobody(data: str) -> None:
+    server = served()
+    a, b = Peer(server), Peer(server)
+    data = data.format('{"_placeholder":true,"num":0}')
+    raw = f'{{"source":"{a.sid}","target":"{b.sid}","data":{data}}}'
+    a.send(f'51-["#rtcio:message",{raw}]', b"x")
+    assert b.got == []
+
+
+def test_the_attachments_of_a_relay_are_bounded_together() -> None:
+    server = served(max_http_buffer_size=1000)
+    a, b = Peer(server), Peer(server)
+    holes = ",".join(f'{{"_placeholder":true,"num":{number}}}' for number in range(3))
+    raw = f'{{"source":"{a.sid}","target":"{b.sid}","data":[{holes}]}}'
+    a.send(f'53-["#rtcio:message",{raw}]', b"x" * 400, b"x" * 400, b"x" * 400)
+    a.relay(b.sid, "next")
+    assert [each[1]["data"] for each in b.events()] == ["next"]
+    assert len(b.got) == 1
+
+
 # -- msgpack ---------------------------------------------------------------------------------------
 
 
@@ -335,6 +378,13 @@ def test_a_msgpack_server_relays_the_values() -> None:
     packet = {"type": 2, "nsp": "/", "data": ["#rtcio:message", envelope]}
     server.eio.handlers["message"]("packed1", msgpack.dumps(packet))
     assert [msgpack.loads(each)["data"] for each in got] == [["#rtcio:message", envelope]]
+    got.clear()
+    deep: Any = 0
+    for _ in range(65):
+        deep = [deep]
+    packet["data"] = ["#rtcio:message", {**envelope, "data": deep}]
+    server.eio.handlers["message"]("packed1", msgpack.dumps(packet))
+    assert got == [], "over the levels that a message may have"
 
 
 # -- Flask-SocketIO --------------------------------------------------------------------------------

@@ -28,6 +28,15 @@ def test_what_a_handler_returns_is_the_acknowledgement(
     assert a.answer(a.ask("note", "nothing is returned")) == []
 
 
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
+def test_a_client_may_send_binary_as_text(
+    server: Running, node: Driver, transports: list[str]
+) -> None:
+    a = node.connect(server.url, transports=transports, forceBase64=True)
+    values: list[Any] = [b"\x00\xffone", {"two": [b"", 3]}]
+    assert a.answer(a.ask("echo", *values)) == values
+
+
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
 def test_a_handler_may_wait_for_its_own_client_to_acknowledge(
     server: Running, node: Driver, transport: str

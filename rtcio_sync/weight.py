@@ -51,7 +51,7 @@ LONGEST_NAMESPACE = 512
 LONGEST_ID = 100
 
 #: Up to so many values an upper bound is good enough for the accounts; over it they are counted.
-SURE = 1000
+SURE = 10_000
 
 #: An extension of MessagePack costs as much as so many other values: Python code runs for each.
 EXTENSION = 10
@@ -59,8 +59,12 @@ _TEN = (None,) * EXTENSION
 _TIMES = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")  # MessagePack's three kinds of timestamps
 
 _WHITE = b" \t\n\r"
-_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS = bytes({91: 1, 123: 1, 93: 255, 125: 255}.get(byte, 0) for byte in range(256))
+_NO_BRACKET = bytes(set(range(256)) - set(b'[]{}"'))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[]", b"\x01\xff")
+
+#: Levels that are taken off one by one before the rest is walked through.
+FLAT = 4
 
 # <type>[<attachments>-][/<namespace>,][<id>]: what stands before the JSON (Socket.IO v5).
 _HEAD = re.compile(
@@ -128,38 +132,45 @@ def weigh(text: bytes, depth: int | None, values: int | None) -> Weight:
     """
     openers = text.count(b"[") + text.count(b"{")
     most = 1 + openers + text.count(b",")
-    shallow = depth is None or openers <= depth
-    if shallow and most <= SURE and (values is None or most <= values):
-        return Weight(most, None)
-    outside = _outside(text, values)
-    if outside is None:
-        return Weight(most, TOO_MANY)
-    openers = outside.count(b"[") + outside.count(b"{")
-    empty = outside.count(b"[]") + outside.count(b"{}")
-    number = 1 + openers - empty + outside.count(b",")
-    if values is not None and number > values:
-        return Weight(number, TOO_MANY)
-    if depth is not None and openers > depth and _depth(outside) > depth:
-        return Weight(number, TOO_DEEP)
-    return Weight(number, None)
+    if most > SURE or (values is not None and most > values):
+        most = _values(text, values)
+        if values is not None and most > values:
+            return Weight(most, TOO_MANY)
+    if depth is not None and openers > depth and _depth(text) > depth:
+        return Weight(most, TOO_DEEP)
+    return Weight(most, None)
 
 
-def _outside(text: bytes, values: int | None) -> bytes | None:
-    """The text with a quote in the place of each string, without white space.
-
-    `None`: there are so many strings that they alone are over the bound.
-    """
+def _unescaped(text: bytes) -> bytes:
     if b"\\" in text:  # what a backslash escapes is inside a string, and no quote that ends it
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return text
+
+
+def _values(text: bytes, bound: int | None) -> int:
+    """The values in JSON; where the strings alone are over the bound, no more than that is told."""
+    text = _unescaped(text)
     strings = text.count(b'"') // 2
-    if values is not None and strings > 2 * values:  # half of them may be keys
-        return None
-    return b'"'.join(text.translate(None, _WHITE).split(b'"')[::2])
+    if bound is not None and strings > 2 * bound:  # half of them may be keys
+        return strings
+    outside = b'"'.join(text.translate(None, _WHITE).split(b'"')[::2])
+    openers = outside.count(b"[") + outside.count(b"{")
+    return 1 + openers - outside.count(b"[]") - outside.count(b"{}") + outside.count(b",")
 
 
-def _depth(outside: bytes) -> int:
-    steps = memoryview(outside.translate(_STEPS, _NO_BRACKET)).cast("b")
-    return max(accumulate(steps), default=0)
+def _depth(text: bytes) -> int:
+    """The levels in JSON."""
+    # A string without a bracket is two quotes side by side; where there are more, they go in pairs,
+    # so that what is inside a string stays inside one.
+    bare = _unescaped(text).translate(_SQUARE, _NO_BRACKET).replace(b'""', b"")
+    if b'"' in bare:
+        bare = b"".join(bare.split(b'"')[::2])
+    levels = 0
+    while bare and levels < FLAT:  # most has few levels
+        levels += 1
+        bare = bare.replace(b"[]", b"")
+    steps = memoryview(bare.translate(_STEPS)).cast("b")
+    return levels + max(accumulate(steps), default=0)
 
 
 def measure(data: Any, depth: int | None, values: int | None) -> Weight:

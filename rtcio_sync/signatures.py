@@ -100,10 +100,17 @@ def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter]:
         parameters = parameters_of(fn.__func__)
         return parameters if _variadic(parameters[:1]) else parameters[1:]  # less `self`
     while True:
-        own = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
         wrapped = getattr(fn, "__wrapped__", None)
-        if wrapped is None or not _variadic(own):
-            return own
+        try:
+            own = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
+        except (TypeError, ValueError):  # a staticmethod or a cache, which only hand on
+            if wrapped is None:
+                raise
+        else:
+            if isinstance(fn, functools.partial) and _variadic(own):  # of a wrapper
+                return list(inspect.signature(fn).parameters.values())
+            if wrapped is None or not _variadic(own):
+                return own
         fn = wrapped
 
 

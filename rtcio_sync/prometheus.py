@@ -19,7 +19,7 @@ _GAUGES = {
     "away": ("sockets_away", "Sockets that lost their connection and may come back."),
     "connections": ("connections", "Open Engine.IO connections."),
     "rooms": ("rooms", "Rooms with somebody in them, the sockets' own left out."),
-    "send_buffer_bytes": ("send_buffer_bytes", "Bytes that wait for clients to read them."),
+    "send_buffer_bytes": ("send_buffer_bytes", "Memory of what waits for clients to read it."),
     "recovery_bytes": ("recovery_bytes", "Memory of the events that sessions keep for a return."),
     "hub_lag_seconds": ("hub_lag_seconds", "The worst lateness of the event loop lately."),
     "greenlets": ("greenlets", "Greenlets that work off what clients sent."),

@@ -304,5 +304,6 @@ def _check(pkt: Any) -> None:
         fits = kind == packet.DISCONNECT and data is None
     if not fits or (pkt.namespace is not None and not isinstance(pkt.namespace, str)):
         raise ProtocolError("payload")
-    if kind in ACKS and type(pkt.id) is not int:
+    # That of an event goes back to its client, whatever it is.
+    if type(pkt.id) is not int and (kind in ACKS or (kind in EVENTS and pkt.id is not None)):
         raise ProtocolError("id")

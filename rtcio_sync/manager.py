@@ -216,7 +216,10 @@ class RoomIndex(Manager):
         # A sid of one that left lately: what is still on its way to it is for nobody else.
         if self.is_sid_room(member.namespace, room) or room in self._departed:
             raise ProtocolError("sid-room", "this room is another socket's own, its sid")
-        bound = self.limits_of(member.namespace).max_rooms_per_socket
+        limits = self.limits_of(member.namespace)
+        longest, bound = limits.max_room_name, limits.max_rooms_per_socket
+        if longest is not None and isinstance(room, (str, bytes)) and len(room) > longest:
+            raise LimitExceeded("room-name")
         if bound is not None and member.rooms is not None and len(member.rooms) >= bound:
             raise LimitExceeded("rooms")
 

@@ -61,6 +61,9 @@ class Limits:
     :max_rooms_per_socket: (namespace) Rooms that one socket may be in, its own left out; 64. Over
         it: joining raises `LimitExceeded`, which is counted and not logged as an error. `None`: any
         number.
+    :max_room_name: (namespace) Bytes, or characters, of a room's name, which apps take from their
+        clients and the server keeps; 1,024. Over it: as for ``max_rooms_per_socket``. `None`: any
+        number.
     :max_packets_per_poll: (widest) Packets in one polling request; 1,000. Over it: the request is
         answered 400 and the session closed. `None`: as many as fit ``max_http_buffer_size``.
     :max_buffered_bytes: (widest) Bytes of memory that one connection may take up with what waits
@@ -105,6 +108,7 @@ class Limits:
     connects_per_minute_per_ip: int | None = None
     sockets_per_ip: int | None = None
     max_rooms_per_socket: int | None = 64
+    max_room_name: int | None = 1024
     max_namespaces_per_connection: int | None = 8
     handshake_timeout: float | None = 10
 

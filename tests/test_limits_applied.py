@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from rtcio_sync import Limits, Server
+from rtcio_sync import Limits, ProtocolError, Server
 from tests.wire import Polling, WebSocket, environ_of, request, until
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
@@ -256,3 +256,34 @@ def test_no_limits_switch_off_what_limits_hold_and_nothing_else() -> None:
     sockets = [WebSocket(server) for _ in range(3)]
     assert opened(server.handle_request) == 503
     assert all(each.link is not None for each in sockets)
+
+
+@pytest.mark.parametrize("name", ["r" * 1025, b"r" * 1025], ids=["text", "bytes"])
+@pytest.mark.parametrize("way", ["enter_room", "join", "sockets_join"])
+def test_a_room_with_a_very_long_name_is_refused_and_counted(way: str, name: Any) -> None:
+    server = Server()
+    calls: dict[str, Any] = {
+        "enter_room": lambda sid: server.enter_room(sid, name),
+        "join": lambda sid: server.sockets[sid].join(name),
+        "sockets_join": lambda sid: server.sockets_join(name),
+    }
+    server.on("ask", lambda sid: calls[way](sid))
+    client = server.test_client()
+    client.emit("ask")
+    assert server.rooms(client.sid) == [client.sid]
+    assert server.stats()["dropped"] == {"room-name": 1}
+    assert server.stats()["handler_errors"] == 0
+    name = name[:1024]
+    client.emit("ask")
+    assert server.rooms(client.sid) == [client.sid, name]
+
+
+def test_the_length_of_a_rooms_name_is_a_limit_like_the_others() -> None:
+    server = Server(limits=Limits(max_room_name=2))
+    server.of("/wide", limits=Limits(max_room_name=None))
+    client, other = server.test_client(), server.test_client(namespace="/wide")
+    with pytest.raises(ProtocolError):
+        server.enter_room(client.sid, "abc")
+    server.enter_room(client.sid, "ab")
+    server.enter_room(other.sid, "r" * 100_000, namespace="/wide")
+    assert len(server.rooms(other.sid, namespace="/wide")) == 2

@@ -156,6 +156,30 @@ def test_an_acknowledgement_that_holds_too_much_is_dropped(form: str) -> None:
     assert answers == [("fine",)]
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["x", 1.5, True, [], {}, nested(600), [[]] * 99_000],
+    ids=["text", "fraction", "boolean", "list", "object", "levels", "values"],
+)
+@pytest.mark.parametrize("form", ["msgpack", "msgpack, configured"])
+def test_an_event_whose_id_is_no_integer_is_undecodable(
+    form: str, number: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It goes back with the acknowledgement, and neither bound would hold for it."""
+    server = Server(**FORMS[form])
+    taken: list[str] = []
+    server.on("take", taken.append)
+    a, b = joined(server), joined(server)
+    link = a.link
+    say(a, packet.EVENT, ["take"], number=number)
+    until(lambda: link.closed)
+    assert server.counters.closed["packet"] == 1
+    say(b, packet.EVENT, ["take"], number=7)
+    until(lambda: taken)
+    assert taken == [b.sid]
+    assert complaints(caplog) == []
+
+
 AUTH: dict[str, Any] = {
     "bytes": {"token": "x" * 16_384},
     "values": {"list": [0] * 1_000},

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -187,7 +188,6 @@ class Published(Listening):
         self, event: str, data: Any, namespace: str, where: Any, skip: Any, asked: Any = None
     ) -> dict[str, Any]:
         arguments = list(data) if isinstance(data, tuple) else [data]
-        null = isinstance(data, tuple) and len(data) == 1 and data[0] is None  # not: none at all
         try:
             plain, attachments = parts_of(self.json, arguments)
             if plain is arguments and not all(isinstance(each, _UNCHANGING) for each in plain):
@@ -199,6 +199,7 @@ class Published(Listening):
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"the event '{event}' cannot be sent: {error}") from None
+        null = data is not None and len(arguments) == 1 and _is_null(arguments[0])  # one argument
         if attachments:
             arguments = [arguments, *[base64.b64encode(each).decode() for each in attachments]]
         return {
@@ -314,6 +315,11 @@ def memory_of(value: Any, bound: int) -> int:
         elif isinstance(each, (list, tuple, set, frozenset)):
             left += each
     return size
+
+
+def _is_null(value: Any) -> bool:
+    """Whether JSON has null for it: NaN and Infinity are, too."""
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 _UNCHANGING = (str, int, float, type(None))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import enum
 import json
 import logging
+import math
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,6 +22,10 @@ from rtcio_sync.channel import attachments_in, check, check_relay, opened, with_
 from rtcio_sync.errors import ProtocolError
 from tests.bus import Bus
 from tests.wire import Polling, settle, until
+
+
+class Absent(enum.Enum):
+    YET = None
 
 
 @pytest.fixture
@@ -393,8 +399,12 @@ def test_what_the_app_changes_afterwards_arrives_as_it_was_when_it_was_emitted(
 
 @pytest.mark.parametrize(
     ("data", "text"),
-    [(None, '2["news"]'), ((None,), '2["news",null]'), ([], '2["news",[]]'), ((), '2["news"]')],
-)
+    [
+        (None, '2["news"]'), ((None,), '2["news",null]'), ([], '2["news",[]]'), ((), '2["news"]'),
+        (math.nan, '2["news",null]'), ((-math.inf,), '2["news",null]'),
+        (Absent.YET, '2["news",null]'),
+    ],
+)  # fmt: skip
 def test_none_is_no_argument_in_python_socketios_idiom_here_and_there(
     pair: tuple[Server, Server], data: Any, text: str
 ) -> None:

@@ -19,6 +19,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -136,6 +137,9 @@ class Server(Answers):
 
     @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.hub_thread.elsewhere():  # nothing has been served yet: it waits for the hub
+            self.hub_thread.spawn(partial(target, *args, **kwargs))
+            return None
         return super().start_background_task(target, *args, **kwargs)
 
     def take_turn(self, since: float | None = None) -> None:

@@ -384,7 +384,8 @@ class Server(Handling):
         other processes. Raises `OptionError` for what names no room, and `NotServing` as every
         call from another thread does (`rtcio_sync.errors`).
         """
-        if self._hub_thread.elsewhere():  # `any_thread`, without its call: the way of most events
+        # `any_thread`, without its call: the way of most events. Before anything is served: here.
+        if self._hub_thread.elsewhere() and self._hub_thread.serving:
             return self._hub_thread.run(
                 self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
             )
@@ -447,7 +448,9 @@ class Server(Handling):
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs ``target(*args, **kwargs)`` in a greenlet (or thread) that it returns.
 
-        Raises `TypeError` for a coroutine function, which nothing would await.
+        Another thread than the main one may start it before anything is served: it begins with the
+        first request or `listen` then, and `None` is returned. Raises `TypeError` for a coroutine
+        function, which nothing would await.
         """
         check_plain(target)
         return super().start_background_task(target, *args, **kwargs)

@@ -128,6 +128,26 @@ def test_before_anything_is_served_a_call_runs_where_it_is_made() -> None:
     assert in_real_thread(lambda: thread.run(get_ident) == get_ident()) is True
 
 
+@pytest.mark.parametrize("call", ["emit", "send"])
+def test_a_broadcast_before_anything_is_served_is_made_at_once(
+    server: Server, elsewhere: Callable[..., Any], call: str
+) -> None:
+    emitted: list[Any] = []
+    server.manager.emit = lambda event, data, *_, **__: emitted.append(data)  # type: ignore[method-assign]
+    elsewhere(getattr(server, call), *(["message"] if call == "emit" else []), "early")
+    assert emitted == ["early"]
+
+
+def test_a_task_that_is_started_before_anything_is_served_runs_then(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    ran: list[int] = []
+    elsewhere(server.start_background_task, lambda: ran.append(get_ident()))
+    server._hub_thread.bind()
+    gevent.sleep(0)
+    assert ran == [get_ident()]
+
+
 def test_what_is_spawned_before_anything_is_served_waits_for_the_hub() -> None:
     thread = HubThread()
     ran: list[int] = []

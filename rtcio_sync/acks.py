@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .hub_thread import HubThread, any_thread
 from .members import Member, Stage
 
-if TYPE_CHECKING:
-    from .handling import Handling
-
-__all__ = ["Ack", "answering"]
+__all__ = ["UNWANTED", "Ack", "answering"]
 
 
 class Ack:
@@ -23,11 +20,11 @@ class Ack:
 
     __slots__ = ("_given", "_member", "_number", "_returns", "_server", "late", "taken")
 
-    def __init__(self, server: Handling, member: Member, number: int | None) -> None:
+    def __init__(self, server: Any, member: Member | None, number: int | None) -> None:
         self._server = server
         self._member = member
         self._number = number
-        self._returns = member.returns
+        self._returns = 0 if member is None else member.returns
         self._given = False
         #: Whether the handler has taken it over, and whether it is too late for that.
         self.taken = False
@@ -49,10 +46,15 @@ class Ack:
             return
         self._given = True
         member = self._member
+        if member is None:
+            return
         # Its number means something on that one connection.
         if member.stage is Stage.CONNECTED and member.returns == self._returns:
             self._server._send_ack(member, self._number, answer)
 
+
+#: Stands for the acknowledgement that a client did not ask for, as of most events.
+UNWANTED = Ack(None, None, None)
 
 #: The acknowledgement of the event that is being handled here.
 answering: ContextVar[Ack | None] = ContextVar("rtcio_answering", default=None)

@@ -121,6 +121,8 @@ class Admission(engineio.Server):
         rule = self.cors_allowed_origins
         origin = environ.get("HTTP_ORIGIN", "")
         if rule is None:
+            if not origin or origin == f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST')}":
+                return [origin]  # none, or as most are: a page of the server's own
             # The Host field may name the scheme's own port, which browsers leave out of the origin.
             own = [same_site(each) for each in super()._cors_allowed_origins(environ)]
             own = list(dict.fromkeys(own))

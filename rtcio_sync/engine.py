@@ -63,6 +63,8 @@ log = logging.getLogger(__name__)
 
 _OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio_transport)s"
 
+MOST_PORTS = 100  # that one process serves on
+
 FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
 
 #: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
@@ -263,7 +265,8 @@ class Server(Answers):
                 first, self.on_first_request = self.on_first_request, None
                 first(environ)
             self.hub_thread.bind()
-            if (port := environ.get("SERVER_PORT")) not in self._ports:
+            port = environ.get("SERVER_PORT")  # behind a proxy, what its client may have written
+            if port not in self._ports and len(self._ports) < MOST_PORTS:
                 self._ports.add(port)
                 serves(self, takeover.line(environ))
             answer = self._answer(environ, start_response)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, cast
 import socketio
 from socketio import packet
 
-from .acks import Ack, answering
+from .acks import UNWANTED, Ack, answering
 from .calls import Waiter
 from .dispatch import NO_CONTEXT, Dispatcher, first_answer, raising
 from .engine_socket import Socket as Link
@@ -247,13 +247,13 @@ class Handling(socketio.Server):
         if member is None:
             return
         event, args = data[0], tuple(data[1:])
-        ack = Ack(self, member, id)
+        ack = UNWANTED if id is None else Ack(self, member, id)
         token = answering.set(ack)
         try:
             answers = self._guarded(member, event, args, self._answers, member, event, args)
         finally:
             answering.reset(token)
-            ack.late = True
+            ack.late = id is not None
         if answers and id is not None and not ack.taken:
             # Guarded too: what a handler returns may be nothing that can be encoded.
             answer = first_answer(answers)

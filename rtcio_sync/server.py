@@ -18,7 +18,7 @@ import socketio
 from socketio import exceptions, packet
 
 from . import engine, flask, prometheus, serving
-from .acks import Ack, answering
+from .acks import UNWANTED, Ack, answering
 from .broadcast import BroadcastOperator
 from .calls import DisconnectedError, Waiter
 from .dispatch import Dispatcher
@@ -469,6 +469,8 @@ class Server(Handling):
                 "defer_ack() takes over the acknowledgement of the event that is being handled: "
                 "call it in the event's handler, before that returns"
             )
+        if ack is UNWANTED:
+            return Ack(self, None, None)
         ack.taken = True
         return ack
 

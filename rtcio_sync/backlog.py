@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
-__all__ = ["ITEM", "LARGE", "Backlog", "Holdings", "Pace"]
+__all__ = ["COUNTED", "ITEM", "LARGE", "Backlog", "Holdings", "Pace"]
 
 LARGE = 1_000_000
 """Bytes that may wait for a client, however slowly it reads."""
@@ -25,6 +25,9 @@ PROGRESS = 64_000
 """Bytes that a client has to take within `STALL` seconds while more than `LARGE` wait for it."""
 
 STALL = 5.0
+
+COUNTED = 8192
+"""Bytes for a polling client, in its outbox or in an answer, that are not worth to be counted."""
 
 EVERY = 1.0  # seconds between two looks
 

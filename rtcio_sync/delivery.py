@@ -9,14 +9,16 @@ does not read is the rule of the `backlog`, and the ping time-out's.
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 import socket
+import termios
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 
 from . import takeover
-from .backlog import EVERY, LARGE, Backlog, Pace
+from .backlog import COUNTED, EVERY, LARGE, Backlog, Pace
 from .metrics import Counters
 from .outgoing import acknowledged, reset_at_close
 
@@ -51,6 +53,8 @@ class Delivery:
         #: The socket that it goes to, once somebody wanted to know; threads' servers tell it.
         self.sock: Any = environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
         self._before: int | None = None
+        #: Whether the server has handed all of it to the kernel, which may still have it.
+        self.written = False
 
     def pieces(self) -> Iterator[bytes]:
         """The body, for the WSGI server. # greenlet"""
@@ -71,6 +75,15 @@ class Delivery:
         if self._before is None:  # other answers went before it
             self._before = acked - (self.size - self.left)
         return min(self.size, acked - self._before)
+
+    @property
+    def waits_in_kernel(self) -> bool:
+        """Whether some of it has been written, and its client has not taken it."""
+        try:
+            waiting = fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        except (OSError, ValueError, AttributeError):  # closed, or no socket that anybody knows
+            return False
+        return any(waiting)
 
     def cut(self) -> None:
         """Ends the TCP connection, and with it the request's greenlet, which waits for it."""
@@ -99,7 +112,7 @@ class Deliveries:
         self._counters = counters
         self._now = now
         self._later = later
-        self._paces: dict[Delivery, Pace] = {}
+        self._paces: dict[Delivery, Pace | None] = {}
         self._looking = False
 
     def send(
@@ -110,18 +123,26 @@ class Deliveries:
         ``session``: the polling session whose packets they are; `None`: none's, as of an error.
         """
         answer = Delivery(body, session, environ)
-        self._paces[answer] = Pace(self._now(), 0)
+        self._paces[answer] = None
         if not self._looking:
             self._looking = True
             self._later(EVERY, self._look)
-        self._backlog.hold(answer, answer.size)
+        counts = answer.size > COUNTED
+        if counts:
+            answer.sock = answer.sock or takeover.line(environ)
+            self._backlog.hold(answer, answer.size)
         if session is not None:
             session.answering(answer)
         try:
             yield from answer.pieces()
         finally:
-            del self._paces[answer]
-            self._backlog.release(answer, answer.size)
+            answer.written = True
+            # The kernel takes megabytes for a client that reads nothing, and with them the
+            # descriptor stays: `_look` goes on until they have arrived.
+            if not counts or not answer.waits_in_kernel:
+                del self._paces[answer]
+            if counts:
+                self._backlog.release(answer, answer.size)
             if session is not None:
                 session.answered(answer)
 
@@ -129,6 +150,12 @@ class Deliveries:
         self._looking = False
         now = self._now()
         for answer, pace in list(self._paces.items()):
+            if answer.written and not answer.waits_in_kernel:
+                del self._paces[answer]
+                continue
+            if pace is None:  # most answers have gone before anybody looks
+                self._paces[answer] = Pace(now, answer.taken())
+                continue
             # All of it is much here: nobody wants it any more.
             pace.note(now, answer.taken(), LARGE + 1)
             over = answer.session is None or answer.session.closed

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from engineio import exceptions, packet, socket
 
-from .backlog import ITEM
+from .backlog import COUNTED, ITEM
 from .connection import Connection
 from .delivery import Delivery
 from .engine_packets import Packet, frame_of, packet_cost, packet_of, packet_size
@@ -43,8 +43,6 @@ __all__ = ["Socket", "State"]
 log = logging.getLogger(__name__)
 
 _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
-
-COUNTED = 8192  # bytes in an outbox, or in an answer, from which on the backlog hears of them
 
 NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
 

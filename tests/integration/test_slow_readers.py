@@ -157,8 +157,11 @@ EVENTED = ("listen", "pywsgi", "pywsgi-geventwebsocket", "gunicorn-gevent",
            "gunicorn-geventwebsocket")  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [900_000, 6 * MB])
-@pytest.mark.parametrize("way", [*EVENTED, "werkzeug"])
+# The kernel may have room for the smaller one: Werkzeug then closes the connection by itself.
+@pytest.mark.parametrize(
+    ("way", "size"),
+    [*((way, size) for way in EVENTED for size in (900_000, 6 * MB)), ("werkzeug", 6 * MB)],
+)
 def test_an_answer_that_nobody_reads_ends_with_its_session(way: str, size: int) -> None:
     options: dict[str, Any] = {"ping_interval": 2, "ping_timeout": 2}
     with running(way, "large", **options) as server:

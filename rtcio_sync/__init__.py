@@ -26,7 +26,14 @@ from ._version import __version__
 if TYPE_CHECKING:
     from .broadcast import BroadcastOperator
     from .calls import DisconnectedError
-    from .errors import ConnectionRefusedError, OptionError, ProtocolError, RtcioError
+    from .errors import (
+        ConnectionRefusedError,
+        LimitExceeded,
+        NotServing,
+        OptionError,
+        ProtocolError,
+        RtcioError,
+    )
     from .events import DisconnectReason, MessagePayload, RtcioEvents
     from .ice import ice_servers, turn_credentials
     from .listeners import add_default_listeners
@@ -43,10 +50,12 @@ __all__ = [
     "DisconnectReason",
     "DisconnectedError",
     "Handshake",
+    "LimitExceeded",
     "Limits",
     "Lobby",
     "MessagePayload",
     "Namespace",
+    "NotServing",
     "OptionError",
     "Options",
     "ProtocolError",
@@ -66,7 +75,14 @@ __all__ = [
 _HOMES = {
     "broadcast": ("BroadcastOperator",),
     "calls": ("DisconnectedError",),
-    "errors": ("ConnectionRefusedError", "OptionError", "ProtocolError", "RtcioError"),
+    "errors": (
+        "ConnectionRefusedError",
+        "LimitExceeded",
+        "NotServing",
+        "OptionError",
+        "ProtocolError",
+        "RtcioError",
+    ),
     "events": ("DisconnectReason", "MessagePayload", "RtcioEvents"),
     "ice": ("ice_servers", "turn_credentials"),
     "listeners": ("add_default_listeners",),

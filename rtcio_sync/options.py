@@ -25,9 +25,9 @@ class Limits:
 
     ``Server(limits=Limits(...))``; `None` for a field lifts that limit alone. ``limits=None`` lifts
     all that this class holds and nothing else. The size of a message is ``max_http_buffer_size``.
-    Over a limit a client that means well is made to wait, and nothing of it is lost; what only one
-    who means ill can do ends its connection. Each time is counted: `Server.stats`, under "dropped"
-    or "closed".
+    A client over a rate is slowed down and loses nothing; an event that holds too much is dropped;
+    what only an attacker does closes the connection. Each drop and each close is counted:
+    `Server.stats`, under "dropped" or "closed".
 
     A namespace may have its own, by ``server.of(name, limits=Limits(...))``: those marked
     (namespace) are the event's or the socket's, those marked (widest) are the connection's, which

@@ -64,8 +64,9 @@ class Server(Handling):
     """The signaling server for rtc.io clients: a `socketio.Server` with the default listeners.
 
     Every option of ``socketio.Server`` and ``engineio.Server`` is accepted, and ours; each is
-    described in `rtcio_sync.options.Options`. Raises `OptionError` for a misspelt option, a value
-    that can't be meant, or two that contradict each other.
+    described in `rtcio_sync.options.Options`. Raises `OptionError` for an unknown option, for an
+    invalid value and for two options that contradict each other. Every public method may be called
+    from any thread; it raises `NotServing` when the server has stopped or does not answer for 5 s.
     """
 
     #: Upstream's list of the events that a catch-all handler does not see, and ours.

@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import OptionError
 
-__all__ = ["hint_for", "unknown_option", "without_old"]
+__all__ = ["FOREIGN", "METHODS", "hint_for", "plain", "unknown_option", "without_old"]
 
 _ORIGINS = "cors_allowed_origins, an origin like 'https://example.com', a list of them, or '*'"
 _MANAGER = "client_manager=socketio.RedisManager('redis://…')"
@@ -35,6 +35,8 @@ FOREIGN = {
     "maxdisconnectionduration": "connection_state_recovery={'max_disconnection_duration': …}, in "
     "seconds",
     "skipmiddlewares": "connection_state_recovery={'skip_middlewares': …}",
+    "maxrecoverybytes": "connection_state_recovery={'max_recovery_bytes': …}",
+    "maxrecoverytotal": "connection_state_recovery={'max_recovery_total': …}",
     "permessagedeflate": "leave it out: messages on a WebSocket are never compressed; "
     "http_compression is for polling",
     "wsengine": "leave it out: the WebSockets are the server's own",
@@ -126,6 +128,28 @@ LISTEN = {
     "logger": "Server(logger=…), or log= for a line of each request",
 }
 
+#: What `SocketIO` of Flask-SocketIO and `Server` on Node have and `Server` calls otherwise, or not.
+METHODS = {
+    "run": "write server.listen(port), or run the app with `flask rtcio run` or gunicorn",
+    "on_error": "leave it out: a handler's exceptions are logged to app.logger and counted in "
+    "server.stats()['handler_errors']",
+    "on_error_default": "leave it out: a handler's exceptions are logged to app.logger and counted "
+    "in server.stats()['handler_errors']",
+    "on_namespace": "write server.register_namespace(…)",
+    "join_room": "write server.enter_room(sid, room), or socket.join(room)",
+    "close": "write server.stop()",
+    "attach": "write server.init_app(app), or server.listen(port, app=app)",
+    "adapter": "write Server(client_manager=socketio.RedisManager('redis://…'))",
+    "engine": "write server.eio",
+    "fetchSockets": "write server.fetch_sockets()",
+    "socketsJoin": "write server.sockets_join(…)",
+    "socketsLeave": "write server.sockets_leave(…)",
+    "disconnectSockets": "write server.disconnect_sockets()",
+    "emitWithAck": "write server.call(event, data, to=sid)",
+    "broadcast": "write server.emit(event, data), which is for everybody",
+    "socket": "write server.sockets[sid]",
+}
+
 #: What older releases of python-socketio and python-engineio had, and what became of it.
 OLD = {
     "binary": "python-socketio 5 dropped it: bytes are always sent as bytes; leave it out",
@@ -135,7 +159,8 @@ OLD = {
 }
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """``name`` without what tells two spellings of it apart."""
     return name.replace("_", "").replace("-", "").lower()
 
 
@@ -165,21 +190,21 @@ def hint_for(
 ) -> str:
     """What to write in place of ``name``, as the end of a sentence; empty: nobody can tell."""
     names = sorted(known)
-    key = _plain(name)
+    key = plain(name)
     for each in names:
-        if _plain(each) == key:
+        if plain(each) == key:
             note = f" It is {NOTES[key]}" if key in NOTES and name != name.lower() else ""
             return f"did you mean {each!r}?{note}"
     if key in foreign:
         said = foreign[key]
         return said if said.startswith(("it is", "leave")) else f"write {said}"
     for each in limits:
-        if _plain(each) == key:
+        if plain(each) == key:
             return f"write limits=Limits({each}=…)"
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7)
     if near:
         return f"did you mean {near[0]!r}?"
-    near = difflib.get_close_matches(key, [*foreign, *map(_plain, limits)], n=1, cutoff=0.85)
+    near = difflib.get_close_matches(key, [*foreign, *map(plain, limits)], n=1, cutoff=0.85)
     return hint_for(near[0], names, foreign, limits) if near and near[0] != key else ""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from .errors import OptionError
-from .option_names import unknown_option, without_old
+from .option_names import FOREIGN, plain, unknown_option, without_old
 from .option_values import check_value, is_number, mended, whole
 
 __all__ = ["Limits", "Options"]
@@ -111,6 +111,15 @@ class Limits:
     max_room_name: int | None = 1024
     max_namespaces_per_connection: int | None = 8
     handshake_timeout: float | None = 10
+
+    def __new__(cls, *args: Any, **given: Any) -> Limits:
+        # A dataclass would raise a TypeError that does not name the fix.
+        known = [each.name for each in fields(cls)]
+        for name in given:
+            if name not in known:
+                ours = {plain(each.name): f"Server({each.name}=…)" for each in fields(Options)}
+                raise unknown_option("Limits()", name, known, {**FOREIGN, **ours})
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import engineio
 import socketio
@@ -34,6 +34,7 @@ from .members import Stage
 from .metrics import Counters
 from .names import check_event, check_room, namespace_name
 from .namespaces import Namespace
+from .option_names import METHODS
 from .option_values import check_json
 from .options import Limits, Options, engineio_options
 from .overdue import Overdue
@@ -111,6 +112,13 @@ class Server(Handling):
         serving.warn_of_many_workers(self)
         if chosen.app is not None:
             self.init_app(chosen.app)
+
+    if not TYPE_CHECKING:  # a type checker would take every name for one that there is
+
+        def __getattr__(self, name: str) -> Any:
+            if name in METHODS:
+                raise AttributeError(f"Server has no {name!r}; {METHODS[name]}")
+            return object.__getattribute__(self, name)  # raises as if this method were not here
 
     def _make_recovery(self) -> Recovery | None:
         options = RecoveryOptions.of(self.options.connection_state_recovery)

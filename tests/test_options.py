@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import json
 import logging
+import pickle
 import re
 import types
 import warnings
@@ -19,6 +21,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, OptionError, Options, Server
 from rtcio_sync.manager import RoomIndex
+from rtcio_sync.option_names import METHODS
 from rtcio_sync.options import NO_LIMITS, engineio_options, transports_of
 
 #: Names in upstream's signatures that are no options.
@@ -420,3 +423,44 @@ def test_help_says_of_each_limit_its_default_what_is_over_it_and_what_none_means
 def test_help_names_no_limit_that_there_is_not() -> None:
     named = set(re.findall(r"^:(\w+): ", inspect.cleandoc(str(Limits.__doc__)), re.MULTILINE))
     assert named == {each.name for each in dataclasses.fields(Limits)}
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("max_dept", "did you mean 'max_depth'?"),
+        ("maxDepth", "did you mean 'max_depth'?"),
+        ("event_per_second", "did you mean 'events_per_second'?"),
+        ("max_buffered_total", "write Server(max_buffered_total=…)"),
+        ("max_polling_sessions", "write Server(max_polling_sessions=…)"),
+        ("maxHttpBufferSize", "write Server(max_http_buffer_size=…)"),
+        ("max_recovery_total", "write connection_state_recovery={'max_recovery_total': …}"),
+        ("nonsense", "it has connect_timeout, connects_per_minute_per_ip,"),
+    ],
+)
+def test_a_limit_that_there_is_not_is_refused_with_the_one_that_was_meant(
+    name: str, fix: str
+) -> None:
+    with pytest.raises(OptionError, match=re.escape(f"Limits() has no option {name!r}; {fix}")):
+        Limits(**{name: 1})
+
+
+def test_limits_are_copied_and_pickled_as_they_are() -> None:
+    limits = Limits(max_depth=3)
+    assert copy.deepcopy(limits) == pickle.loads(pickle.dumps(limits)) == limits
+    assert dataclasses.replace(limits, max_depth=64) == Limits()
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_a_method_of_others_servers_is_refused_with_ours(name: str) -> None:
+    server = Server()
+    with pytest.raises(AttributeError, match=re.escape(METHODS[name])):
+        getattr(server, name)
+    assert not hasattr(server, name)
+    for called in re.findall(r"\bserver\.(\w+)", METHODS[name]):
+        assert hasattr(server, called)
+
+
+def test_an_attribute_that_nobody_knows_is_missed_as_on_any_object() -> None:
+    with pytest.raises(AttributeError, match="'Server' object has no attribute 'nonsense'"):
+        Server().nonsense  # noqa: B018

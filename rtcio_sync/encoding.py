@@ -177,7 +177,7 @@ class _Plain:
         try:
             simple = _simple(value)
         except TypeError:
-            raise self._cannot(value, f"cannot be sent: {_FIX}") from None
+            raise self._cannot(value, f"is of a wrong type: {_FIX}") from None
         return self._made(simple)
 
     def _scalar(self, value: str | int | float) -> Any:

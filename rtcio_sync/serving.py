@@ -44,7 +44,8 @@ SPREAD = 0.7  # of the drain; the rest is for handlers
 def on_first_request(server: Server, environ: dict[str, Any]) -> None:
     """The process has begun to serve. # greenlet"""
     if server.eio.async_mode == "gevent":
-        warn_if_unpatched()
+        if server._stop is None:  # `listen` has said it
+            warn_if_unpatched()
         patience = server.options.drain_seconds + 1
         takeover.watch_stop(environ, lambda: drain(server), patience=patience)
     elif server.eio.async_mode == "threading":

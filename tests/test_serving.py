@@ -283,11 +283,12 @@ def test_this_process_is_not_patched() -> None:
     assert not monkey.is_module_patched("socket")
 
 
-def test_listen_warns_of_a_process_that_is_not_patched(
+def test_listen_warns_once_of_a_process_that_is_not_patched(
     listening: Callable[..., Listening], caplog: pytest.LogCaptureFixture
 ) -> None:
-    listening(Server())
-    assert "monkey.patch_all()" in caplog.text
+    served = listening(Server())
+    assert '"sid"' in served.get("/socket.io/?EIO=4&transport=polling")
+    assert caplog.text.count("monkey.patch_all()") == 1
 
 
 class Worker(gunicorn.workers.base.Worker):  # type: ignore[misc]

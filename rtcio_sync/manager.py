@@ -219,9 +219,13 @@ class RoomIndex(Manager):
         limits = self.limits_of(member.namespace)
         longest, bound = limits.max_room_name, limits.max_rooms_per_socket
         if longest is not None and isinstance(room, (str, bytes)) and len(room) > longest:
-            raise LimitExceeded("room-name")
+            raise LimitExceeded(
+                "room-name", f"the room's name has over {longest} characters: Limits.max_room_name"
+            )
         if bound is not None and member.rooms is not None and len(member.rooms) >= bound:
-            raise LimitExceeded("rooms")
+            raise LimitExceeded(
+                "rooms", f"the socket is in {bound} rooms already: Limits.max_rooms_per_socket"
+            )
 
     def limits_of(self, namespace: str) -> Limits:
         """The limits that hold in a namespace."""

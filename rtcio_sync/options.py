@@ -49,15 +49,16 @@ class Limits:
         acknowledgement, and ``auth`` may have; 64. Over it: that event or acknowledgement is
         dropped, a CONNECT answered with an error, and the connection goes on. `None`: as many as
         the decoders take; what has over some 200 then cannot always be sent on.
-    :max_values: (namespace) Values that the arguments of one event or acknowledgement may hold:
-        strings, numbers, constants, arrays and objects, what stands inside a string not counted;
-        100,000. Over it: as for ``max_depth``. `None`: any number, at some 100 bytes of memory
+    :max_values: (namespace) Values that the arguments of one event or acknowledgement may hold;
+        100,000. Each string, number, constant, array and object counts as one, however long a
+        string is. Over it: as for ``max_depth``. `None`: any number, at some 100 bytes of memory
         each.
     :max_auth_bytes: (namespace) Bytes of the ``auth`` of a client, as it is sent; 16,384. Over it:
         CONNECT is answered with an error, and the connection goes on. `None`: as many as fit
         ``max_http_buffer_size``.
-    :max_auth_values: (namespace) Values in it, which is kept as long as the socket; 1,000. Over
-        it: as for ``max_auth_bytes``. `None`: as many as ``max_values`` allows.
+    :max_auth_values: (namespace) Values in ``auth``, which the server keeps as long as the client
+        is connected; 1,000. Over it: as for ``max_auth_bytes``. `None`: as many as ``max_values``
+        allows.
     :max_rooms_per_socket: (namespace) Rooms that one socket may be in, its own left out; 64. Over
         it: joining raises `LimitExceeded`, which is counted and not logged as an error. `None`: any
         number.
@@ -174,14 +175,14 @@ class Options:
     drain_seconds: float = 1
     #: What one client may cost. `None`: nothing that `Limits` holds is limited.
     limits: Limits = Limits()
-    #: Connections of this process that are open, by the descriptors that they take: WebSockets, and
-    #: polls that wait for their answer. Over it, new clients are answered 503. `None`: what the
-    #: descriptor limit of the process allows, less a reserve for the app's own files.
+    #: Open connections of this process: WebSockets, and polls that wait for their answer. Each
+    #: takes a descriptor. Over it, new clients are answered 503. `None`: what the descriptor limit
+    #: of the process allows, less a reserve for the app's own files.
     max_connections: int | None = None
-    #: Polling sessions that have no descriptor at the moment, because they are between two polls.
-    #: Over it the one that has been so for the longest is closed (counted as "idle-session"), those
-    #: in no namespace first. All together they may also have 32 MB of request headers and
-    #: book-keeping. `None`: as many as ``max_connections``, and 1,000 at least.
+    #: Polling sessions that are between two polls, and so have no descriptor. Over it, the session
+    #: that has been idle for the longest is closed (counted as "idle-session"), those in no
+    #: namespace first. Their request headers and book-keeping may take 32 MB in all. `None`: as
+    #: many as ``max_connections``, and 1,000 at least.
     max_polling_sessions: int | None = None
     #: Bytes of memory that all connections together may take up with what waits for their clients;
     #: what waits for several counts once. Over it, the slowest are closed first. `None`: no bound.

@@ -282,7 +282,7 @@ def test_the_length_of_a_rooms_name_is_a_limit_like_the_others() -> None:
     server = Server(limits=Limits(max_room_name=2))
     server.of("/wide", limits=Limits(max_room_name=None))
     client, other = server.test_client(), server.test_client(namespace="/wide")
-    with pytest.raises(ProtocolError, match="over 2 characters: Limits.max_room_name"):
+    with pytest.raises(ProtocolError, match=r"over 2 characters: Limits\.max_room_name"):
         server.enter_room(client.sid, "abc")
     server.enter_room(client.sid, "ab")
     server.enter_room(other.sid, "r" * 100_000, namespace="/wide")

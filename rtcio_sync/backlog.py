@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -219,3 +220,17 @@ class Backlog:
             self.on_total(bound)
         finally:
             self._relieving = False
+
+
+def memory_of(value: Any, bound: int) -> int:
+    """Bytes of memory that a message takes up; not counted on once it is over ``bound``."""
+    size, left = 0, [value]
+    while left and size <= bound:
+        each = left.pop()
+        size += sys.getsizeof(each)
+        if isinstance(each, dict):
+            left += each.keys()
+            left += each.values()
+        elif isinstance(each, (list, tuple, set, frozenset)):
+            left += each
+    return size

@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import logging
 import math
-import sys
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -24,6 +23,7 @@ from typing import Any
 from socketio.base_manager import BaseManager
 from socketio.pubsub_manager import PubSubManager
 
+from .backlog import memory_of
 from .envelope import Drop
 from .errors import OptionError, ProtocolError
 from .listening import Listening
@@ -301,20 +301,6 @@ class _Muted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._logger, name)
-
-
-def memory_of(value: Any, bound: int) -> int:
-    """Bytes of memory that a message takes up; not counted on once it is over ``bound``."""
-    size, left = 0, [value]
-    while left and size <= bound:
-        each = left.pop()
-        size += sys.getsizeof(each)
-        if isinstance(each, dict):
-            left += each.keys()
-            left += each.values()
-        elif isinstance(each, (list, tuple, set, frozenset)):
-            left += each
-    return size
 
 
 def _is_null(value: Any) -> bool:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
-from .backlog import Holdings
+from .backlog import Holdings, memory_of
 from .errors import OptionError
 from .events import CLIENT_CLOSE
 from .members import Member, Stage
@@ -32,6 +32,8 @@ T = TypeVar("T")
 #: Sessions that may wait for their clients; over it the one that waits longest ends. Each has some
 #: 11 kB, events and what the app keeps left out.
 MOST_AWAY = 10_000
+
+MOST_AUTH = 1_000_000  # bytes up to which the memory of one ``auth`` is counted
 
 EVENT = 350  # bytes of memory that an event costs beside its frame: its tuple, its places
 PLACE = 80  # bytes that each further session pays for an event which others keep, too
@@ -61,7 +63,9 @@ class RecoveryOptions:
     #: them gets a fresh session.
     max_recovery_bytes: int = 1_000_000
     #: Bytes of memory that the events of all sessions together may take up; what several keep
-    #: counts once. Over it the oldest go. `None`: no bound.
+    #: counts once. Over it the oldest go. Of them, half at most is for what clients that are away
+    #: have sent (headers, ``auth``, names of rooms): over it those longest away go. `None`: no
+    #: bound.
     max_recovery_total: int | None = 64_000_000
 
     @classmethod
@@ -105,7 +109,7 @@ class Session:
 
     __slots__ = (
         "_log", "_recovery", "_since", "_size", "_swept", "_trimmed", "away", "member", "open",
-        "pid", "taken", "wanted",
+        "pid", "taken", "wanted", "weight",
     )  # fmt: skip
 
     def __init__(self, recovery: Recovery, member: Member) -> None:
@@ -117,6 +121,8 @@ class Session:
         self.open = True
         #: Whether it waits for its client.
         self.away = False
+        #: The bytes of memory that it keeps of what its client sent, while it waits.
+        self.weight = 0
         #: The connection that is being let in to it, one at a time, and the last that asked to be.
         self.taken: Any = None
         self.wanted: Any = None
@@ -199,6 +205,7 @@ class Session:
 
     def resumed(self) -> None:
         """Its client is back."""
+        self._recovery.unload(self)
         self.away = False
         self._since = self._recovery.now()
 
@@ -233,6 +240,7 @@ class Recovery:
         self._order: deque[tuple[int, Session]] = deque()
         self._kept = 0  # how many of them are still there
         self._waiting: deque[tuple[Session, int]] = deque()  # who waits, longest first; as above
+        self._load = 0  # what clients sent whose sessions wait
         #: How many sessions wait for their client.
         self.away = 0
         #: The number of the last event.
@@ -280,8 +288,8 @@ class Recovery:
 
     @property
     def bytes(self) -> int:
-        """What the events of all sessions take up in memory."""
-        return self._holdings.cost
+        """What sessions take up in memory: their events, and of those that wait, what came."""
+        return self._holdings.cost + self._load
 
     def hold(self, event: Kept, session: Session) -> None:
         """A session keeps an event; `shrink` is to follow."""
@@ -301,7 +309,7 @@ class Recovery:
     def shrink(self) -> None:
         """Lets the oldest events go while all sessions keep too much."""
         bound = self.options.max_recovery_total
-        while bound is not None and self._holdings.cost > bound and self._order:
+        while bound is not None and self.bytes > bound and self._order:
             number, session = self._order.popleft()
             if session.lose(number):
                 self._drop(TOTAL)
@@ -332,14 +340,31 @@ class Recovery:
             seconds = self.options.max_disconnection_duration
             self.later(seconds, self._expire, session, member.returns)
             self._waiting.append((session, member.returns))
-            while self.away > MOST_AWAY and self._waiting:
-                longest, its_returns = self._waiting.popleft()
-                if longest.away and longest.member.returns == its_returns:
-                    self._drop(TOTAL)
-                    self.later(0, self._expire, longest, its_returns)
-                    break
+            session.weight = _weight(member)
+            self._load += session.weight
+            if self.away > MOST_AWAY:
+                self._end_longest()
+            bound = self.options.max_recovery_total
+            while bound is not None and 2 * self._load > bound and self._waiting:
+                self._end_longest()
+            self.shrink()
             if len(self._waiting) > 2 * self.away + 1000:
                 self._waiting = deque(each for each in self._waiting if each[0].away)
+
+    def _end_longest(self) -> None:
+        """The one that has waited longest waits no more."""
+        while self._waiting:
+            session, returns = self._waiting.popleft()
+            if session.away and session.member.returns == returns:
+                self._drop(TOTAL)
+                self.unload(session)
+                self.later(0, self._expire, session, returns)
+                return
+
+    def unload(self, session: Session) -> None:
+        """What its client sent is not counted any longer."""
+        self._load -= session.weight
+        session.weight = 0
 
     def park(self, member: Member) -> None:
         """The app has heard of the loss."""
@@ -349,6 +374,7 @@ class Recovery:
     def back(self, session: Session) -> None:
         """The session waits no more."""
         if session.away:
+            self.unload(session)
             self.away -= 1
             session.away = False
 
@@ -368,3 +394,13 @@ class Recovery:
             self.back(session)
             session.close()
             self._sessions.pop(session.pid, None)
+
+
+def _weight(member: Member) -> int:
+    """Bytes of memory that are kept of what a client sent, roughly."""
+    kept = list(member.rooms or ())
+    if member.socket is not None:
+        kept += member.socket.handshake.environ.values()
+    return sum(len(each) for each in kept if isinstance(each, (str, bytes))) + (
+        0 if member.auth is None else memory_of(member.auth, MOST_AUTH)
+    )

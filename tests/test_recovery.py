@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -505,3 +506,49 @@ def test_so_many_wait_and_the_one_that_has_waited_longest_goes(
     assert house.ended == members[:2]
     assert house.recovery.away == 3
     assert house.dropped == ["recovery-total"] * 2
+
+
+def lost_with(house: House, auth: Any = None, environ: dict[str, Any] | None = None) -> Member:
+    """One that is away, and what its client had sent when it came."""
+    member = house.new_member()
+    member.auth = auth
+    if environ is not None:
+        member.socket = SimpleNamespace(handshake=SimpleNamespace(environ=environ))
+    house.recovery.park(member)
+    return member
+
+
+@pytest.mark.parametrize("what", ["auth", "environ", "rooms"])
+def test_what_clients_that_are_away_have_sent_counts_too_and_the_longest_away_go(what: str) -> None:
+    house = House(max_recovery_total=400_000)
+    text = "x" * 10_000
+    members: list[Member] = []
+    for _ in range(30):
+        if what == "auth":
+            members.append(lost_with(house, auth={"token": text}))
+        elif what == "environ":
+            members.append(lost_with(house, environ={"HTTP_X": text, "rtcio.port": 1}))
+        else:
+            member = house.new_member()
+            member.rooms = {text: None}
+            house.recovery.park(member)
+            members.append(member)
+        house.clock.pass_(0.001)
+        for ended in house.ended:
+            house.recovery.close(ended)
+    gone = len(house.ended)
+    assert 10 <= gone < 20 and house.ended == members[:gone]
+    assert 100_000 < house.recovery.bytes <= 200_000
+    assert house.dropped == ["recovery-total"] * gone
+    for member in members[gone:]:
+        house.recovery.back(member.session)
+    assert house.recovery.bytes == 0
+
+
+def test_what_clients_that_are_away_have_sent_leaves_less_room_for_events() -> None:
+    house = House(max_recovery_total=100_000)
+    lost_with(house, environ={"HTTP_X": "x" * 40_000})
+    for _ in range(10):
+        house.send(b"x" * 10_000)
+    assert house.kept == 5
+    assert house.recovery.bytes <= 100_000

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import interrupts
 from .errors import ProtocolError
-from .logs import about, tell
+from .logs import about, harmless, tell
 from .metrics import Counters
 from .signatures import arity, check_handler
 
@@ -156,4 +156,5 @@ def report(environ: Any, event: str, who: Who, log: logging.Logger = log) -> Non
     """Logs the exception that is being handled: an app's, and so what it says is the app's."""
     sid, namespace = who or (None, None)
     fields = about(sid=sid, namespace=namespace, event=event)
-    log.exception("the handler of '%(rtcio_event)s' raised", fields, extra=fields)
+    with harmless():
+        log.exception("the handler of '%(rtcio_event)s' raised", fields, extra=fields)

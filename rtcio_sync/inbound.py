@@ -20,7 +20,7 @@ from .engine_socket import Socket
 from .envelope import Drop, read
 from .errors import ProtocolError
 from .events import RESERVED_EVENTS, RtcioEvents
-from .logs import about, tell
+from .logs import about, harmless, tell
 from .members import Member, Stage
 from .relay import Passage
 from .weight import Head
@@ -157,7 +157,8 @@ class Inbound:
                 self.server.eio.handlers["disconnect"](link.sid, item[1])
         except BaseException as error:
             # What is the app's is guarded where it is called: this one is ours.
-            log.exception("a message could not be handled", extra=about(connection=link.sid))
+            with harmless():
+                log.exception("a message could not be handled", extra=about(connection=link.sid))
             link.fail("internal", "transport error", 1011)
             interrupts.heed(error)
         return interrupts.was_killed()

@@ -11,11 +11,23 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-__all__ = ["Fields", "OwnLevel", "Seldom", "UpstreamLogger", "about", "brief", "plain", "tell"]
+__all__ = [
+    "Fields",
+    "OwnLevel",
+    "Seldom",
+    "UpstreamLogger",
+    "about",
+    "brief",
+    "harmless",
+    "plain",
+    "tell",
+]
 
 LONGEST = 100  # characters of a client's words
 SHOWN = 6  # characters of an id: enough to find its other lines by
@@ -77,10 +89,21 @@ def tell(
         # A mapping fills the message's names; an empty one, logging would take for a value.
         said = fields or {"": ""}
         say = partial(log.debug, message, said, extra=fields, stacklevel=2)  # our caller's line
-        if spawn is None:
-            say()
-        else:
+        if spawn is not None:
             spawn(say)
+            return
+        with harmless():
+            say()
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """What an app's own log handler or filter raises within it is printed, as `logging` does."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001  (the app's)
+        if logging.raiseExceptions:
+            traceback.print_exc()
 
 
 class Seldom:

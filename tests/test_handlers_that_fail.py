@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import os
 import signal
 import subprocess
@@ -507,3 +508,47 @@ def test_the_test_clients_caller_is_interrupted() -> None:
     client = server.test_client()
     with pytest.raises(KeyboardInterrupt):
         client.emit("interrupt")
+
+
+class Broken(logging.Filter):
+    """One that counts on a field which not every record has."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return bool(record.request_id)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR], ids=["debug", "error"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_log_filter_that_raises_ends_nothing(
+    kind: str, level: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server()
+    left: list[str] = []
+
+    @server.on("fail")
+    def fail(sid: str) -> None:
+        raise KeyError("plain")
+
+    @server.on("disconnect")
+    def on_disconnect(sid: str) -> None:
+        left.append(sid)
+        raise KeyError("plain")
+
+    server.on("ping", lambda sid: "pong")
+    caplog.set_level(level)
+    broken = Broken()
+    for each in ("dispatch", "sessions", "inbound"):
+        logging.getLogger(f"rtcio_sync.{each}").addFilter(broken)
+    try:
+        client = KINDS[kind](server)
+        client.join()
+        client.send('2["fail"]')
+        client.send('21["ping"]')
+        assert client.next() == '31["pong"]'
+        client.close()
+        until(lambda: left and not ghosts(server))
+    finally:
+        for each in ("dispatch", "sessions", "inbound"):
+            logging.getLogger(f"rtcio_sync.{each}").removeFilter(broken)
+    assert server.counters.handler_errors == 2
+    assert "request_id" in capsys.readouterr().err

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 
 _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
 
+WATCH_AFTER = 0.1  # seconds of a poll after which its connection is watched: most end before
+
 NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
 
 
@@ -315,9 +317,13 @@ class Socket(Inbox, socket.Socket):
                 left = until - time.monotonic()
                 if self.outbox or state is State.CLOSED or left <= 0:
                     return self._take()
-                if watch is None and line is not None and (found := line()) is not None:
-                    watch = HangUp(found, self._hung_up)
                 if state is not State.UPGRADING:
+                    if watch is None and line is not None and left > WATCH_AFTER:
+                        self._wait(state, WATCH_AFTER)
+                        if self.outbox or self.state is not state:
+                            continue
+                        found, line = line(), None
+                        watch = None if found is None else HangUp(found, self._hung_up)
                     self._wait(state, left)
                 else:
                     self._wait(state, NOOP_EVERY - (time.monotonic() - self.probed_at) % NOOP_EVERY)

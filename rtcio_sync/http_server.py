@@ -64,23 +64,29 @@ class HttpServer(pywsgi.WSGIServer):
 class Body(pywsgi.Input):
     """A request's body, of which somebody may ask later what is left of it."""
 
-    __slots__ = ("broken",)
+    __slots__ = ()  # so that an `Input` may become one
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        #: Whether reading it was given up half-way: nobody knows where the next request begins.
-        self.broken = False
+    #: Nobody waits for what is left of it: see `takeover.leave_body`.
+    bounded = True
+
+    @property
+    def broken(self) -> bool:
+        """Whether reading it was given up half-way: nobody knows where the next request begins."""
+        return self._chunked_input_error
 
     def _do_read(self, *args: Any, **options: Any) -> Any:
-        with self._whole():
+        try:
             return super()._do_read(*args, **options)  # type: ignore[misc]
+        except BaseException:
+            self._chunked_input_error = True
+            raise
 
     def _chunked_read(self, *args: Any, **options: Any) -> Any:
-        with self._whole():
+        try:
             return super()._chunked_read(*args, **options)  # type: ignore[misc]
-
-    def _whole(self) -> _Whole:
-        return _Whole(self)
+        except BaseException:
+            self._chunked_input_error = True
+            raise
 
     def _discard(self) -> None:
         """Not while the answer goes out: `discard` comes after it."""
@@ -108,22 +114,6 @@ class Body(pywsgi.Input):
                 return True
             bound -= len(data)
         return self.unread == 0
-
-
-class _Whole:
-    """Marks a body as broken when reading it is given up."""
-
-    __slots__ = ("body",)
-
-    def __init__(self, body: Body) -> None:
-        self.body = body
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, *error: Any) -> None:
-        if kind is not None:
-            self.body.broken = True
 
 
 class _Idle:
@@ -192,14 +182,7 @@ def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool)
             given: Any = self.wsgi_input
             if self.content_length or given.chunked_input:
                 self.due = None if seconds is None else time.monotonic() + seconds
-                self.wsgi_input = Body(
-                    self.rfile,
-                    self.content_length,
-                    socket=given.socket,
-                    chunked_input=given.chunked_input,
-                )
-                if environ["wsgi.input"] is given:  # not for what asks to leave HTTP
-                    environ["wsgi.input"] = self.wsgi_input
+                given.__class__ = Body  # in the environ as well
             return environ
 
         # -- the rest of its body ----------------------------------------------------------------

@@ -187,6 +187,8 @@ def leave_body(environ: Mapping[str, Any]) -> bool:
     bounds of its own, and gunicorn's gevent worker waits for its `keepalive` at most. Call it where
     `find` may be called.
     """
+    if getattr(environ.get("wsgi.input"), "bounded", False):
+        return False
     for frame in _stack(sys._getframe()):
         if frame.f_code is WSGIHandler.handle_one_response.__code__:
             body: Any = frame.f_locals["self"].wsgi_input

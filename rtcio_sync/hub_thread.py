@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 import gevent
+from gevent._hub_local import get_hub_if_exists
 from gevent.hub import Hub, get_hub
 from gevent.monkey import get_original
 
@@ -56,6 +57,8 @@ class HubThread:
     def __init__(self) -> None:
         self._ident = _get_ident()
         self._hub: Any = None
+        # Of the thread that made the server: under gunicorn it runs before anything is served.
+        self._makers_hub: Any = get_hub_if_exists()
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
         #: Whether the server runs on threads: then each call runs where it is made.
         self.threaded = False
@@ -70,6 +73,11 @@ class HubThread:
     def serving(self) -> bool:
         """Whether a hub runs, or will soon, that carries out what is spawned."""
         return self._hub is not None or self.threaded
+
+    @property
+    def may_run(self) -> bool:
+        """Whether a hub that the caller may not touch carries out what is spawned, or may do so."""
+        return self.serving or (self._makers_hub is not None and self.elsewhere())
 
     @property
     def in_hub(self) -> bool:
@@ -87,8 +95,11 @@ class HubThread:
         if self._hub is not None and not self.ended and not anew:
             return
         self._ident, self._hub, self.ended = _get_ident(), get_hub(), False
-        waiting, self._waiting = self._waiting, []
-        for target, args in waiting:
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:  # hub or greenlet
+        while self._waiting:
+            target, args = self._waiting.pop(0)
             gevent.spawn(target, *args)
 
     def end(self) -> None:
@@ -101,6 +112,8 @@ class HubThread:
             gevent.spawn(target, *args)
         elif self._hub is None:
             self._waiting.append((target, args))
+            if self._makers_hub is not None:
+                self._makers_hub.loop.run_callback_threadsafe(self._begin_waiting)
         else:
             self._hub.loop.run_callback_threadsafe(gevent.spawn, target, *args)
 

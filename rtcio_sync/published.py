@@ -73,7 +73,7 @@ class Published(Listening):
 
     def _publish(self, data: Any, done: Callable[[], None] | None = None) -> None:
         """Queues a message; ``done`` is called once it is published, and never if it is not."""
-        if not self.server.eio.hub_thread.serving:  # no hub runs that could do it later
+        if not self.server.eio.hub_thread.may_run:  # no hub runs that could do it later
             self._publish_one(data, done)
             return
         size = memory_of(data, MAX_UNPUBLISHED_BYTES)

@@ -13,6 +13,7 @@ from gevent.monkey import get_original
 from rtcio_sync import Lobby, Server, hub_thread
 from rtcio_sync.errors import NotServing, RtcioError
 from rtcio_sync.hub_thread import HubThread
+from tests.bus import Bus, BusManager
 from tests.foreign_threads import KINDS, Outcome, in_real_thread, start_new_thread
 
 get_ident = get_original("_thread", "get_ident")
@@ -148,7 +149,10 @@ def test_a_task_that_is_started_before_anything_is_served_runs_then(
     assert ran == [get_ident()]
 
 
-def test_what_is_spawned_before_anything_is_served_waits_for_the_hub() -> None:
+def test_what_is_spawned_before_anything_is_served_waits_for_the_hub(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub_thread, "get_hub_if_exists", lambda: None)
     thread = HubThread()
     ran: list[int] = []
     in_real_thread(thread.spawn, lambda: ran.append(get_ident()))
@@ -157,6 +161,41 @@ def test_what_is_spawned_before_anything_is_served_waits_for_the_hub() -> None:
     thread.bind()
     gevent.sleep(0)
     assert ran == [get_ident()]
+
+
+def test_what_is_spawned_before_anything_is_served_runs_in_a_makers_hub_that_runs(
+    elsewhere: Callable[..., Any],
+) -> None:
+    """As in a worker of gunicorn's that has no client yet."""
+    gevent.sleep(0)  # now the thread has a hub
+    thread = HubThread()
+    ran = gevent.event.AsyncResult()
+    elsewhere(thread.spawn, lambda: ran.set(get_ident()))
+    assert ran.get(timeout=5) == get_ident()
+    assert not thread.serving
+
+
+def test_what_other_threads_publish_before_anything_is_served_leaves_in_the_makers_thread(
+    elsewhere: Callable[..., Any],
+) -> None:
+    """A back end's connection belongs to the hub of the thread that opened it."""
+    gevent.sleep(0)
+    bus = Bus()
+    threads: list[int] = []
+    bus_publish = BusManager._publish
+
+    class Watched(BusManager):
+        def _publish(self, data: Any) -> None:
+            threads.append(get_ident())
+            bus_publish(self, data)
+
+    server = Server(client_manager=Watched(bus))
+    elsewhere(server.emit, "early", 1)
+    with gevent.Timeout(10):
+        while not bus.published:
+            gevent.sleep(0.001)
+    assert threads == [get_ident()]
+    bus.close()
 
 
 def test_what_is_spawned_from_another_thread_runs_in_the_hubs(

@@ -8,6 +8,7 @@ blocks; with a JSON module or packet class of the app's own it is called in gree
 from __future__ import annotations
 
 import enum
+import gc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,10 @@ _LISTS = (*EVENTS, *ACKS)
 _PLAIN = (packet.EVENT, packet.ACK)
 _EVENT = ord(b"2")
 _USUAL = Head(packet.EVENT, 0, "/", 1)
+
+#: Bytes of a message that may hold so many values that the garbage collector would look through
+#: them again and again while they are made: seven times the cost of all else.
+LARGE = 20_000
 
 #: The label of a CONNECT whose ``auth`` is over its bounds.
 AUTH = "auth"
@@ -122,6 +127,8 @@ class Decoder:
 
         ``link`` keeps, as its ``partial``, what waits for attachments.
         """
+        if len(message) > LARGE and self.form is not Form.FOREIGN and gc.isenabled():
+            return self._uncollected(link, message, binary)
         try:
             if link.partial is not None:
                 return self._attach(link, link.partial, message, binary)
@@ -138,6 +145,14 @@ class Decoder:
         # python-socketio's decoders raise what their parsers do, on whatever a client sent.
         except Exception as error:
             raise ProtocolError("undecodable") from error
+
+    def _uncollected(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
+        """`decode`, while nothing is made that could be garbage."""
+        gc.disable()
+        try:
+            return self.decode(link, message, binary)
+        finally:
+            gc.enable()
 
     # -- each form -------------------------------------------------------------------------------
 

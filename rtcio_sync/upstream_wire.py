@@ -56,13 +56,14 @@ class UpstreamWire:
 
     def send(self, frame: bytes) -> None:
         """Queues one frame or several; bounded like a `Connection`'s."""
-        if self.closed:
-            return
+        size = len(frame)
         with self.server.gate:
-            self.buffered += len(frame)
+            if self.closed:  # the writer has ended, or will with what is queued
+                return
+            self.buffered += size
             self._frames.append(frame)
             self._backlog.join(self)
-            self._backlog.hold(frame, len(frame))
+            self._backlog.hold(frame, size)
         if self.max_buffered is not None and self.waits() > self.max_buffered:
             self._backlog.on_ceiling(frame, self.max_buffered)
             self.give_up()
@@ -81,28 +82,38 @@ class UpstreamWire:
     def give_up(self) -> None:
         """Ends it, since the peer does not read."""
         self.overflowed = True
-        self._forget()
         self.close()
+        self._forget()
         self._hang_up()
         if self.owner is not None:
             self.owner.connection_lost(None, True)
 
     def _forget(self) -> None:
-        while self._frames:
-            frame = self._frames.popleft()
-            if frame is not None:
-                self._backlog.release(frame, len(frame))
-        self._backlog.leave(self)
+        """Lets go of all that waits once it is closed; its end is still the writer's to come to."""
+        with self.server.gate:
+            frames, self._frames = self._frames, deque([None])
+            for frame in frames:
+                if frame is not None:
+                    self._let_go(frame)
+            self._backlog.leave(self)
+
+    def _let_go(self, frame: bytes) -> None:
+        size = len(frame)
+        with self.server.gate:
+            self.buffered -= size
+            self._backlog.release(frame, size)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Closes after what is queued; uWSGI's driver knows no close codes."""
-        if not self.closed:
+        with self.server.gate:
+            if self.closed:
+                return
             self.closed = True
             self._code = code
-            self._flowing.set()
             self._frames.append(None)
-            self._alarm.set()
-            self.server.heartbeat.later(CLOSE_TIMEOUT, self._hang_up)
+        self._flowing.set()
+        self._alarm.set()
+        self.server.heartbeat.later(CLOSE_TIMEOUT, self._hang_up)
 
     abort = close
 
@@ -156,13 +167,22 @@ class UpstreamWire:
                 while self._simple.sock.recv(65536):
                     pass
 
+    def _next(self) -> tuple[bytes | None, ...]:
+        """What is to be sent next, `None` for the end; nothing at all: the peer has caught up."""
+        with self.server.gate:
+            if self._frames:
+                return (self._frames.popleft(),)
+            self._backlog.leave(self)
+            return ()
+
     def _write(self) -> None:
         while True:
             self._alarm.wait()
             self._alarm.clear()
-            while self._frames:
-                frame = self._frames.popleft()
+            while following := self._next():
+                (frame,) = following
                 if frame is None:
+                    self._backlog.leave(self)
                     self._end()
                     return
                 try:
@@ -170,15 +190,11 @@ class UpstreamWire:
                         self.ws.send(payload if binary else payload.decode())
                 except Exception:  # noqa: BLE001  (see `read`, which reports it)
                     self.closed = True
-                    self._backlog.release(frame, len(frame))
                     self._forget()
                     self._end()
                     return
-                self.buffered -= len(frame)
-                self._backlog.release(frame, len(frame))
-            with self.server.gate:
-                if not self._frames:
-                    self._backlog.leave(self)
+                finally:
+                    self._let_go(frame)
 
     def _end(self) -> None:
         try:

@@ -154,3 +154,72 @@ def test_a_client_that_never_says_goodbye_back_is_hung_up_on(
     assert end.frame() == (1, b"1")
     end.thread.join(DEADLINE)
     assert not end.thread.is_alive()
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_nothing_of_a_connection_that_was_closed_is_accounted_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    monkeypatch.setattr(upstream_wire, "CLOSE_TIMEOUT", 0.3)
+    end = End(server)
+    end.say("40")
+    sid = end.frame()[1][10:30].decode()
+    if reads:
+        server.emit("news", 1, to=sid)
+    else:
+        for _ in range(3):
+            server.emit("news", "x" * 50_000, to=sid)
+    end.link.close()  # the close frame is behind what waits
+    server.emit("news", 2, to=sid)
+    end.thread.join(DEADLINE)
+    assert not end.thread.is_alive()
+    backlog = server.eio.backlog
+    until(lambda: not backlog._paces)
+    assert (backlog.holdings.size, backlog.holdings.cost) == (0, 0)
+
+
+def test_a_frame_that_is_sent_while_the_connection_closes_is_not_kept(server: Server) -> None:
+    end = End(server)
+    end.say("40")
+    end.frame()
+    wire = end.link.wire
+    assert isinstance(wire, upstream_wire.UpstreamWire)
+
+    class Frame(bytes):
+        """Whoever asks for its length has the connection closed first."""
+
+        def __len__(self) -> int:
+            if not wire.closed:
+                wire.close()
+                end.thread.join(DEADLINE)
+            return super().__len__()
+
+    wire.send(Frame(b"\x81\x012"))
+    assert not server.eio.backlog._paces
+    assert server.eio.backlog.holdings.cost == 0
+
+
+def test_what_is_sent_while_the_writer_counts_is_counted_too(server: Server) -> None:
+    end = End(server)
+    end.say("40")
+    end.frame()
+    wire: Any = end.link.wire
+    sender = threading.current_thread()
+
+    class Frame(bytes):
+        """Whenever the writer asks for its length, another thread sends."""
+
+        more = 10
+
+        def __len__(self) -> int:
+            if threading.current_thread() is not sender and self.more:
+                self.more -= 1
+                other = threading.Thread(target=wire.send, args=(b"\x81\x012",))
+                other.start()
+                other.join(DEADLINE)
+            return super().__len__()
+
+    wire.send(Frame(b"\x81\x012"))
+    until(lambda: not server.eio.backlog._paces)
+    assert wire.buffered == 0
+    assert server.eio.backlog.holdings.cost == 0

@@ -15,7 +15,11 @@ class DisconnectedError(RtcioError, exceptions.TimeoutError):
     """`Server.call` asked a client that has left, or that left before it answered.
 
     A kind of python-socketio's ``TimeoutError``: who catches that one catches this, only sooner.
+    Uncaught in a handler, it is counted as a drop and not logged as the handler's error.
     """
+
+    #: What it is counted under.
+    reason = "client-left"
 
 
 class Waiter:

@@ -49,6 +49,8 @@ class Delivery:
         self.size = len(body)
         self.session = session
         self.left = self.size
+        #: Whether it was cut; where the server's socket is unknown, it may go on all the same.
+        self.given_up = False
         self.greenlet = takeover.current()
         #: The socket that it goes to, once somebody wanted to know; threads' servers tell it.
         self.sock: Any = environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
@@ -160,8 +162,10 @@ class Deliveries:
             pace.note(now, answer.taken(), LARGE + 1)
             over = answer.session is None or answer.session.closed
             if over and pace.stalled(now):
-                if answer.session is None:  # the end of a session was counted as what it was
+                # The end of a session was counted as what it was.
+                if answer.session is None and not answer.given_up:
                     self._counters.closed["unread"] += 1
+                answer.given_up = True
                 answer.cut()
         if self._paces and not self._looking:
             self._looking = True

@@ -14,6 +14,7 @@ from types import CoroutineType
 from typing import Any
 
 from . import interrupts
+from .calls import DisconnectedError
 from .errors import ProtocolError
 from .logs import about, harmless, tell
 from .metrics import Counters
@@ -112,16 +113,6 @@ class Dispatcher:
         """What ``fn`` returns, in a list; nothing in it when ``fn`` raises, as for `guarded`."""
         try:
             return [fn(*args)]
-        except ProtocolError as error:
-            # What the client asked of the handler is refused to the client: no fault of the app's.
-            if _raising.get():
-                raise
-            self.counters.dropped[error.reason] += 1
-            sid, namespace = who or (None, None)
-            known: dict[str, Any] = {"sid": sid, "namespace": namespace, "event": event}
-            message = "%(rtcio_sid)s asked for what is refused: %(rtcio_reason)s"
-            tell(log, message, reason=error.reason, **known)
-            return []
         except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
             self.failed(error, environ, event, who)
             return []
@@ -133,6 +124,15 @@ class Dispatcher:
         """
         if _raising.get():
             raise
+        if isinstance(error, (ProtocolError, DisconnectedError)):
+            # What the client asked of the handler is refused to the client, or a client left that
+            # the handler asked: no fault of the app's.
+            self.counters.dropped[error.reason] += 1
+            sid, namespace = who or (None, None)
+            known: dict[str, Any] = {"sid": sid, "namespace": namespace, "event": event}
+            message = "a handler of %(rtcio_sid)s ended early: %(rtcio_reason)s"
+            tell(log, message, reason=error.reason, **known)
+            return
         self.counters.handler_errors += 1
         self.report(environ, event, who)
         if isinstance(environ, dict) and TESTED in environ:

@@ -155,6 +155,8 @@ class Inbound:
             else:
                 # Not `_handle_eio_disconnect` itself: the Admin UI's instrumentation counts here.
                 self.server.eio.handlers["disconnect"](link.sid, item[1])
+        except ProtocolError as error:  # read anew for the relay, which is stricter
+            self._refuse(link, error)
         except BaseException as error:
             # What is the app's is guarded where it is called: this one is ours.
             with harmless():

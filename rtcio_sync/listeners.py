@@ -128,16 +128,20 @@ class _Listeners:
             envelope = read(data, check=_check) if isinstance(data, str) else None
         except OverBound as error:  # its attachments are not to be taken for what follows
             if error.attachments:
-                self._partial[eio_sid] = _Partial(None, error.attachments)
+                self._await_attachments(eio_sid, None, error.attachments)
             return
         except ProtocolError:
             return  # not JSON to its last character, or too many attachments: nobody hears of it
         if envelope is None or envelope.namespace not in self.namespaces:
             self._message(eio_sid, data)
         elif envelope.attachments:
-            self._partial[eio_sid] = _Partial(envelope, envelope.attachments)
+            self._await_attachments(eio_sid, envelope, envelope.attachments)
         else:
             self._relay(eio_sid, envelope, [])
+
+    def _await_attachments(self, eio_sid: str, envelope: Envelope | None, missing: int) -> None:
+        if eio_sid in self.server.environ:  # what still comes of one that is gone is for nobody
+            self._partial[eio_sid] = _Partial(envelope, missing)
 
     def _attach(self, eio_sid: str, partial: _Partial, data: Any) -> None:
         if isinstance(data, str):

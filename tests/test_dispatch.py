@@ -13,8 +13,9 @@ import socketio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcio_sync import Namespace, Server
+from rtcio_sync import DisconnectedError, Namespace, Server
 from rtcio_sync.dispatch import Callee, Dispatcher, first_answer, raising
+from rtcio_sync.errors import LimitExceeded, ProtocolError
 from rtcio_sync.metrics import Counters
 
 
@@ -300,3 +301,34 @@ def test_another_greenlet_is_guarded_all_the_same() -> None:
 )
 def test_the_first_answer_that_is_not_none_counts(answers: list[Any], answer: Any) -> None:
     assert first_answer(answers) == answer
+
+
+@pytest.mark.parametrize(
+    ("error", "label"),
+    [
+        (DisconnectedError("it left"), "client-left"),
+        (ProtocolError("sid-room"), "sid-room"),
+        (LimitExceeded("rooms"), "rooms"),
+    ],
+)
+@pytest.mark.parametrize("event", ["connect", "use", "connection", "chat", "disconnect"])
+def test_what_is_a_clients_doing_is_a_counted_drop_wherever_a_handler_ends_by_it(
+    event: str, error: Exception, label: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+
+    def handler(*args: Any) -> None:
+        raise error
+
+    if event == "use":
+        server.use(handler)
+    else:
+        server.on(event, handler)
+    client = server.test_client()
+    if client.connected:
+        client.emit("chat", 1)
+        client.disconnect()
+    stats = server.stats()
+    assert stats["dropped"] == {label: 1}
+    assert stats["handler_errors"] == 0
+    assert [each for each in caplog.records if each.levelno > logging.DEBUG] == []

@@ -637,3 +637,16 @@ def test_text_to_a_msgpack_server_ends_the_connection() -> None:
     client = server.test_client()
     client._link.receive(b'42["a"]', False)  # type: ignore[union-attr]
     assert not client.connected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_relay_that_waited_and_is_no_json_to_its_end_is_the_clients_fault(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(limits=Limits(max_depth=None))
+    client = KINDS[kind](server)
+    deep = "[" * 1010 + "]" * 1010  # more than the relay's own parser takes
+    client.send("0", f'2["#rtcio:message",{deep}]')  # it waits for CONNECT
+    until(lambda: server.counters.closed)
+    assert dict(server.counters.closed) == {"packet": 1}
+    assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []

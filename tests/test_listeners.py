@@ -449,3 +449,11 @@ def test_a_server_of_ours_takes_a_namespace_by_name_or_as_an_object() -> None:
 def test_anything_else_is_refused(target: Any) -> None:
     with pytest.raises(TypeError, match="takes a Socket, a Namespace or a"):
         add_default_listeners(target)
+
+
+def test_nothing_is_kept_of_a_client_that_sends_on_after_its_end() -> None:
+    server = served()
+    one = Peer(server)
+    one.close()
+    one.send('51-["#rtcio:message",{"_placeholder":true,"num":0}]')
+    assert server._rtcio_listeners._partial == {}

@@ -225,10 +225,11 @@ class Socket(Inbox, socket.Socket):
 
     def answered(self, answer: Delivery) -> None:
         """It has arrived, or never will."""
-        self.polled += answer.size
-        if self.answer is answer:
-            self.answer = None
-        self._put_down(())
+        with self.server.gate:
+            self.polled += answer.size
+            if self.answer is answer:
+                self.answer = None
+            self._put_down(())
 
     def held_back(self, since: float) -> bool:
         # A PING waits behind the rest, and who takes that is alive.
@@ -502,8 +503,7 @@ class Socket(Inbox, socket.Socket):
             self.server.addresses.gone(self.address)
         if abort and self.outbox:
             # Nobody may ever come for it: kept, it would keep the session.
-            outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
-            self._put_down(outbox)
+            self._drop_outbox()
         wire = self.wire
         if wire is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:
@@ -529,6 +529,10 @@ class Socket(Inbox, socket.Socket):
         self._wake()
 
     def _forget(self) -> None:
-        outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
-        self._put_down(outbox or ())
+        self._drop_outbox()
         self.server.forget(self)
+
+    def _drop_outbox(self) -> None:
+        with self.server.gate:
+            outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
+            self._put_down(outbox or ())

@@ -112,8 +112,9 @@ class HubThread:
             gevent.spawn(target, *args)
         elif self._hub is None:
             self._waiting.append((target, args))
-            if self._makers_hub is not None:
-                self._makers_hub.loop.run_callback_threadsafe(self._begin_waiting)
+            hub = self._hub or self._makers_hub  # it may have begun to serve just now
+            if hub is not None:
+                hub.loop.run_callback_threadsafe(self._begin_waiting)
         else:
             self._hub.loop.run_callback_threadsafe(gevent.spawn, target, *args)
 

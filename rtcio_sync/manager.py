@@ -36,6 +36,7 @@ __all__ = ["RoomIndex", "arguments_of"]
 
 log = logging.getLogger(__name__)
 
+MAX_CALLBACKS = 10_000  # of one client, that wait for its answer; over it the oldest is forgotten
 DEPARTED_KEPT = 1000  # sids that left lately: for them `enter_room` is late, not a mistake
 
 
@@ -196,11 +197,12 @@ class RoomIndex(Manager):
             return
         self._may_enter(member, room)
         if not member.departed:
-            rooms = self.rooms[namespace]
-            if room not in rooms:
-                rooms[room] = _Room()
-                rooms[room].number = next(self._came)
-            rooms[room][sid] = member.eio_sid
+            with self.server.eio.gate:  # another thread may be about to drop the room
+                rooms = self.rooms[namespace]
+                if room not in rooms:
+                    rooms[room] = _Room()
+                    rooms[room].number = next(self._came)
+                rooms[room][sid] = member.eio_sid
         if member.rooms is None:
             member.rooms = {}
         member.rooms[room] = None  # of one that has left: who is in it hears peer-left
@@ -244,11 +246,12 @@ class RoomIndex(Manager):
             listener(member, room)
 
     def _drop(self, namespace: str, room: Any, sid: str) -> None:
-        inside = self.rooms[namespace].get(room)
-        if inside is not None:
-            inside.pop(sid, None)
-            if not inside:
-                del self.rooms[namespace][room]
+        with self.server.eio.gate:
+            inside = self.rooms[namespace].get(room)
+            if inside is not None:
+                inside.pop(sid, None)
+                if not inside:
+                    del self.rooms[namespace][room]
 
     def basic_close_room(self, room: Any, namespace: str) -> None:
         if self.is_sid_room(namespace, room):
@@ -331,9 +334,19 @@ class RoomIndex(Manager):
                 number = self._generate_ack_id(sid, callback)
                 if isinstance(callback, Waiter):
                     callback.asked.append(sid)
+                elif len(self.callbacks[sid]) > MAX_CALLBACKS + 1:  # and the counter
+                    self._forget_oldest(self.callbacks[sid])
                 self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
         elif those:
             self._emit(event, arguments, namespace, those)
+
+    def _forget_oldest(self, waiting: dict[int, Any]) -> None:
+        """A client does not acknowledge what it is asked: what it was asked first is given up."""
+        for number, callback in waiting.items():
+            if number and not isinstance(callback, Waiter):  # 0: the counter; `call` has an end
+                del waiting[number]
+                self.server.counters.dropped["unanswered"] += 1
+                break
 
     def announce(
         self,

@@ -28,7 +28,7 @@ from .envelope import Drop
 from .errors import OptionError, ProtocolError
 from .listening import Listening
 from .logs import Seldom, plain
-from .manager import RoomIndex
+from .manager import MAX_CALLBACKS, RoomIndex
 from .packets import parts_of
 from .rooms import recipients, rooms_in, skipped
 
@@ -37,7 +37,6 @@ __all__ = ["Published", "graft"]
 log = logging.getLogger(__name__)
 
 SEVERAL = "rtcio:several"  # what a callback that several recipients may answer is kept under
-MAX_CALLBACKS = 10_000  # that wait for an answer; over it the oldest are forgotten
 MAX_UNPUBLISHED = 10_000  # messages that wait for a pub/sub back end that does not keep up
 MAX_UNPUBLISHED_BYTES = 64_000_000  # of memory that they take up
 

@@ -16,6 +16,7 @@ import re
 import secrets
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -180,8 +181,9 @@ class Session:
     def _sweep(self) -> None:
         """Lets go what has grown old though nothing new came."""
         now = self._recovery.now()
-        self._trim(now)
-        self._swept = bool(self._log)
+        with self._recovery.gate():
+            self._trim(now)
+            self._swept = bool(self._log)
         if self._log:
             seconds = self._recovery.options.max_disconnection_duration
             self._recovery.later(max(1.0, self._log[0][1] + seconds - now), self._sweep)
@@ -228,12 +230,15 @@ class Recovery:
         later: Callable[..., None],
         end: Callable[[Member], None],
         drop: Callable[[str], None] = lambda label: None,
+        gate: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.options = options
         self.now = now
         self.later = later
         self._end = end
         self._drop = drop
+        #: Guards what two threads must not do at once; `Session.keep` is called within it.
+        self.gate = gate
         self._sessions: dict[str, Session] = {}
         self._holdings = Holdings(slot=PLACE)
         # Every event that a session keeps, in the order of their numbers, and some that are gone.
@@ -391,9 +396,10 @@ class Recovery:
         """The session is over: nobody comes back to it."""
         session: Session | None = member.session
         if session is not None:
-            self.back(session)
-            session.close()
-            self._sessions.pop(session.pid, None)
+            with self.gate():
+                self.back(session)
+                session.close()
+                self._sessions.pop(session.pid, None)
 
 
 def _weight(member: Member) -> int:

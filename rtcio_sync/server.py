@@ -130,6 +130,7 @@ class Server(Handling):
             later=self.eio.heartbeat.later,
             end=lambda member: self.sessions.end(member),
             drop=self._count_drop,
+            gate=lambda: self.eio.gate,
         )
 
     def _count_drop(self, label: str) -> None:
@@ -389,9 +390,10 @@ class Server(Handling):
         ``to`` `None`, or left out: ``room``, which says the same; both `None`: everybody in the
         namespace. An empty list: nobody. ``skip_sid``: whom to leave out, a sid, a room or a list
         of them; `None`: nobody. ``data``: the argument; a tuple: several; `None`: none.
-        ``callback(*answer)`` runs for each client that acknowledges it. ``ignore_queue``: not in
-        other processes. Raises `OptionError` for what names no room, and `NotServing` as every
-        call from another thread does (`rtcio_sync.errors`).
+        ``callback(*answer)`` runs for each client that acknowledges it; for one that does not, the
+        latest 10,000 are kept until it leaves. ``ignore_queue``: not in other processes. Raises
+        `OptionError` for what names no room, and `NotServing` as every call from another thread
+        does (`rtcio_sync.errors`).
         """
         # `any_thread`, without its call: the way of most events. Before anything is served: here.
         if self._hub_thread.elsewhere() and self._hub_thread.serving:

@@ -250,8 +250,11 @@ class Sessions:
         may_return = recovery is not None and recovery.may_return(member, reason)
         if recovery is not None and not may_return:
             recovery.close(member)
-        if member.stage is Stage.CONNECTED:
-            self.server.manager.pre_disconnect(member.sid, member.namespace)
+        with self.server.eio.gate:  # two threads may notice it at once
+            stage = member.stage
+            if stage is Stage.CONNECTED:
+                self.server.manager.pre_disconnect(member.sid, member.namespace)
+        if stage is Stage.CONNECTED:
             self.server.counters.disconnects += 1
             self.server.counters.reasons[node_reason(reason)] += 1
             self.server.relay.settle(member)
@@ -259,7 +262,7 @@ class Sessions:
             self.server.manager.end_calls(member.sid)
             if recovery is not None and may_return:
                 recovery.lost(member)
-        elif member.stage is Stage.CONNECTING:
+        elif stage is Stage.CONNECTING:
             # What is asked about it may never return.
             self._tell_peers(member)
             self.server.manager.withdraw(member)
@@ -284,9 +287,10 @@ class Sessions:
         """
         server = self.server
         self.leaving(member, reason)
-        if member.stage in (Stage.GONE, Stage.AWAY):
-            return
-        member.stage = Stage.GONE
+        with server.eio.gate:
+            if member.stage in (Stage.GONE, Stage.AWAY):
+                return
+            member.stage = Stage.GONE
         recovery = server.recovery
         told_to_wait = recovery is not None and recovery.may_return(member, reason)
         try:

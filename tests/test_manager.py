@@ -26,7 +26,7 @@ from rtcio_sync.manager import RoomIndex
 from rtcio_sync.members import Stage
 from rtcio_sync.published import graft
 from tests.bus import Bus, BusManager
-from tests.wire import Polling, settle, until
+from tests.wire import DEADLINE, Polling, settle, until
 
 # -- what it costs ---------------------------------------------------------------------------------
 
@@ -679,6 +679,7 @@ def test_a_back_end_that_gives_up_without_an_exception_says_so_once(
 ) -> None:
     here, there = pair
     a, b = Polling(here).join(), Polling(there).join()
+
     def of_redis(self: Any, data: Any) -> None:
         # As python-socketio's `RedisManager` does it.
         logger = self._get_logger()
@@ -696,3 +697,27 @@ def test_a_back_end_that_gives_up_without_an_exception_says_so_once(
     assert stats["dropped"] == ({} if again else {"unpublished": 5})
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said == ([] if again else ["the client manager could not publish: refused"])
+
+
+def test_a_client_that_never_acknowledges_is_asked_without_end_and_keeps_no_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(manager_module, "MAX_CALLBACKS", 20)
+    server = Server()
+    client, other = Polling(server).join(), Polling(server).join()
+    caller = gevent.spawn(server.call, "question", to=client.sid)
+    settle()
+    answers: list[Any] = []
+    for number in range(100):
+        server.emit("question", to=client.sid, callback=lambda *args, n=number: answers.append(n))
+    server.emit("question", to=other.sid, callback=lambda *args: answers.append("other"))
+    waiting = server.manager.callbacks[client.sid]
+    assert len(waiting) <= 21
+    assert server.stats()["dropped"] == {"unanswered": 81}
+    for number in (1, 2, 101):  # who waits in `call` is not given up, nor what was asked last
+        client.send(f'3{number}["yes"]')
+    assert caller.get(timeout=DEADLINE) == "yes"
+    until(lambda: answers)
+    assert answers == [99]
+    other.send("31[]")
+    until(lambda: len(answers) == 2)

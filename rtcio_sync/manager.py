@@ -82,10 +82,11 @@ class RoomIndex(Manager):
     def _add(self, member: Member) -> None:
         namespace, sid, eio_sid = member.namespace, member.sid, member.eio_sid
         member.number = next(self._came)
-        member.peers = self.members.setdefault(namespace, {})
-        member.peers[sid] = member
-        self._by_eio_sid.setdefault(namespace, {})[eio_sid] = member
-        self.rooms.setdefault(namespace, {}).setdefault(None, {})[sid] = eio_sid
+        with self.server.eio.gate:  # another thread may be about to drop the namespace
+            member.peers = self.members.setdefault(namespace, {})
+            member.peers[sid] = member
+            self._by_eio_sid.setdefault(namespace, {})[eio_sid] = member
+            self.rooms.setdefault(namespace, {}).setdefault(None, {})[sid] = eio_sid
 
     def connect(self, sid: str, namespace: str) -> str | None:
         member = self.member(sid, namespace)
@@ -123,18 +124,21 @@ class RoomIndex(Manager):
         return member.eio_sid
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
-        member = self.members.get(namespace, {}).pop(sid, None)
+        member = self.member(sid, namespace)
         if member is None:
             return
         self.withdraw(member)
         member.rooms = None
         member.held = None
-        self._by_eio_sid[namespace].pop(member.eio_sid, None)
-        self._departed[sid] = None
-        if len(self._departed) > DEPARTED_KEPT:
-            del self._departed[next(iter(self._departed))]
-        if not self.members[namespace]:
-            del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
+        with self.server.eio.gate:
+            if self.members.get(namespace, {}).pop(sid, None) is None:
+                return  # another thread was faster
+            self._by_eio_sid[namespace].pop(member.eio_sid, None)
+            self._departed[sid] = None
+            if len(self._departed) > DEPARTED_KEPT:
+                del self._departed[next(iter(self._departed))]
+            if not self.members[namespace]:
+                del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
 
     def withdraw(self, member: Member) -> None:
         """Takes one that has left out of what others see, once; it keeps the names of its rooms.

@@ -17,7 +17,7 @@ import pytest
 from rtcio_sync import Server
 from rtcio_sync.engine_packets import Packet
 from rtcio_sync.hub_thread import HubThread
-from tests.wire import Client, Polling
+from tests.wire import Client, Polling, ghosts
 
 MOMENT = 0.3  # seconds: that the second thread gets, if nothing keeps it out
 
@@ -96,6 +96,37 @@ def test_a_room_is_not_dropped_under_one_who_joins_it(server: Server) -> None:
     server.leave_room(last, "tea")
     second.ends()
     assert [sid for sid, _ in server.manager.get_participants("/", "tea")] == [new]
+
+
+def test_who_comes_as_the_last_one_leaves_its_namespace_is_known(server: Server) -> None:
+    last = joined(server)
+    came: list[Any] = []
+    second = Second(lambda: came.append(server.manager.pre_connect("another", "/")))
+
+    class Members(dict[str, Any]):
+        def __len__(self) -> int:
+            size = super().__len__()
+            if not size:
+                second.comes()
+            return size
+
+    server.manager.members["/"] = Members(server.manager.members["/"])
+    server.manager.disconnect(last.sids["/"], "/")
+    second.ends()
+    assert server.manager.member(came[0], "/") is not None
+    assert server.manager.member_of("another", "/") is not None
+
+
+def test_the_last_two_of_a_namespace_may_leave_it_at_once(server: Server) -> None:
+    one, other = joined(server).sids["/"], joined(server).sids["/"]
+    second = Second(lambda: server.manager.disconnect(other, "/"))
+    server.manager.on_leave.append(lambda member, room: second.comes())
+    server.enter_room(one, "tea")
+    server.manager.disconnect(one, "/")
+    second.ends()
+    assert ghosts(server)["environ"], "the connections live on"
+    assert not server.manager.members
+    assert not server.manager.rooms
 
 
 def test_a_session_that_ends_while_an_event_is_kept_keeps_nothing(

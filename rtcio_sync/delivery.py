@@ -138,11 +138,11 @@ class Deliveries:
         try:
             yield from answer.pieces()
         finally:
-            answer.written = True
+            answer.written, answer.body = True, b""  # counted no longer
             # The kernel takes megabytes for a client that reads nothing, and with them the
             # descriptor stays: `_look` goes on until they have arrived.
-            if not counts or not answer.waits_in_kernel:
-                del self._paces[answer]
+            if not counts or not answer.waits_in_kernel:  # another thread's `_look` may be faster
+                self._paces.pop(answer, None)
             if counts:
                 self._backlog.release(answer, answer.size)
             if session is not None:
@@ -153,7 +153,7 @@ class Deliveries:
         now = self._now()
         for answer, pace in list(self._paces.items()):
             if answer.written and not answer.waits_in_kernel:
-                del self._paces[answer]
+                self._paces.pop(answer, None)
                 continue
             if pace is None:  # most answers have gone before anybody looks
                 self._paces[answer] = Pace(now, answer.taken())

@@ -12,7 +12,8 @@ import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from rtcio_sync import Limits, Server
+from rtcio_sync import Limits, Server, inbound
+from rtcio_sync.errors import ProtocolError
 from rtcio_sync.events import RESERVED_EVENTS
 from tests.wire import DEADLINE, Client, Polling, WebSocket, event, settle, until
 
@@ -640,13 +641,16 @@ def test_text_to_a_msgpack_server_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_relay_that_waited_and_is_no_json_to_its_end_is_the_clients_fault(
-    kind: str, caplog: pytest.LogCaptureFixture
+def test_a_relay_that_waited_and_cannot_be_read_anew_is_the_clients_fault(
+    kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = Server(limits=Limits(max_depth=None))
+    def refuse(text: str) -> None:  # as it does what has more levels than its parser takes
+        raise ProtocolError("json")
+
+    monkeypatch.setattr(inbound, "read", refuse)
+    server = Server()
     client = KINDS[kind](server)
-    deep = "[" * 1010 + "]" * 1010  # more than the relay's own parser takes
-    client.send("0", f'2["#rtcio:message",{deep}]')  # it waits for CONNECT
+    client.send("0", event("#rtcio:message", {}))  # it waits for CONNECT
     until(lambda: server.counters.closed)
     assert dict(server.counters.closed) == {"packet": 1}
     assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []

@@ -187,7 +187,7 @@ def test_what_another_thread_spawns_as_the_server_begins_to_serve_runs() -> None
         def append(self, item: Any) -> None:
             asked.set()
             assert bound.wait(10)
-            thread._waiting.__class__.append(thread._waiting, item)
+            super().append(item)
 
     thread._waiting = Waiting()
     other = threading.Thread(target=thread.spawn, args=(ran.set,), daemon=True)

@@ -33,8 +33,12 @@ def program(
     environ: Mapping[str, str] | None = None,
     port: int | None = None,
     cwd: Path | None = None,
+    allowed: str = "",
 ) -> Iterator[Running]:
-    """Start a server whose port is in its environment as PORT, and stop it afterwards."""
+    """Start a server whose port is in its environment as PORT, and stop it afterwards.
+
+    ``allowed``: what a warning in its log may say.
+    """
     port = port or free_port()
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder) / "log"
@@ -54,7 +58,7 @@ def program(
             yield server
             if process.poll() is None:
                 server.terminate()
-            assert_clean(server.log())
+            assert_clean(server.log(), allowed)
         except BaseException:
             sys.stderr.write(f"--- log of {command}:\n{server.log()[-8000:]}\n---\n")
             raise

@@ -28,7 +28,7 @@ DATA = {
     "null": "null",
     "empty": "{}",
     "a placeholder that is none": '{"_placeholder":true,"num":0}',
-    "deep": "[" * 100 + "]" * 100,
+    "deep": "[" * 60 + "]" * 60,
 }
 
 PAIRS = {

@@ -233,9 +233,9 @@ def test_nothing_is_above_info_but_what_the_app_raised_and_refused(scene: Scene)
 
 def test_what_happened_can_be_found_by_its_fields(scene: Scene) -> None:
     assert scene.of("engine", address="127.0.0.1", transport="websocket")
-    (refused,) = scene.of("answers", address=r"198.51.100.7\x85 line", reason="Forbidden")
+    (refused,) = scene.of("engine", address=r"198.51.100.7\x85 line", reason="Forbidden")
     assert refused["rtcio_origin"].startswith(r"https://evil.example/\x85xx")
-    assert scene.of("answers", reason="Session ID unknown")
+    assert scene.of("engine", reason="Session ID unknown")
     joined = scene.of("sessions", namespace="/")
     for each in joined:
         assert re.fullmatch(r"[\w-]{6}\.\.\.", each["rtcio_sid"])

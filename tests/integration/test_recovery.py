@@ -167,18 +167,20 @@ def test_a_cut_between_an_event_and_its_attachments_tears_nothing_apart(
     data = {"number": SEQ, "blobs": [chance.randbytes(300), chance.randbytes(300)]}
     sent = 0
     for number in range(8):
+        torn = line.torn
         line.cut_after(chance.randrange(9_000 if number % 2 else 1_000))
         other.burst("#rtcio:message", other.envelope(client, data), count=10, start=sent)
         other.burst("say", "kitchen", data, count=10, start=sent)
         sent += 10
         client.wait_for("said", count=sent)
         client.wait_for("#rtcio:message", count=sent)
-    line.mend()
+        if line.torn == torn:  # so few bytes were enough
+            line.cut()
+        line.mend()
     other.fence(client)
     meant = [{**data, "number": number} for number in range(sent)]
     assert client.relayed() == meant
     assert said(client) == meant
-    assert line.torn >= 4
     assert len([each for each in client.reports if each["type"] == "connect"]) > 1
     assert {each["id"] for each in client.reports if each["type"] == "connect"} == {client.id}
 

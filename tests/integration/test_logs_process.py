@@ -250,7 +250,7 @@ def test_what_happened_can_be_found_by_its_fields(scene: Scene) -> None:
     assert scene.of("relay", reason="reserved-event", event="<dict>")
     assert scene.of("relay", reason="reserved-event", event="disconnect")
     assert scene.of("relay", reason="not-connected", event="event")
-    assert scene.of("dispatch", event="enter", reason="rooms", namespace="/")
+    assert scene.of("dispatch", event="enter", reason="room-name", namespace="/")
     assert scene.of("inbound", reason="undecodable")
     assert scene.of("engine_socket", reason="packet")
     for each in scene.of("handling"):

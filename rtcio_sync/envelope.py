@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from .errors import ProtocolError
 from .events import RtcioEvents
 
-__all__ = ["Drop", "Envelope", "filled", "head", "judge", "placeholders_fit", "read"]
+__all__ = ["Drop", "Envelope", "filled", "head", "judge", "named_in", "placeholders_fit", "read"]
 
 
 class Drop:
@@ -148,6 +148,12 @@ def placeholders_fit(payload: Any, attachments: int) -> bool:
     of the server) and closes the receiver's connection. One attachment that many placeholders name
     is as many copies once an app, or a client manager, sends it on.
     """
+    named = named_in(payload, attachments)
+    return named is not None and len(named) == attachments
+
+
+def named_in(payload: Any, attachments: int) -> set[int] | None:
+    """The attachments that ``payload`` names, each once; `None` if one is twice, or is none."""
     named: set[int] = set()
     level = [payload]
     while level:
@@ -159,14 +165,14 @@ def placeholders_fit(payload: Any, attachments: int) -> bool:
                 mark, number = node.get("_placeholder"), node.get("num")
                 if mark is True:
                     if type(number) is not int or not 0 <= number < attachments or number in named:
-                        return False
+                        return None
                     named.add(number)
                 elif mark and attachments:  # python-socketio takes it for one, a browser does not
-                    return False
+                    return None
                 else:
                     below += node.values()
         level = below
-    return len(named) == attachments
+    return named
 
 
 def filled(payload: Any, attachments: list[Any]) -> Any:

@@ -22,7 +22,7 @@ from engineio import packet as eio_packet
 from .encoding import write
 from .engine_packets import Packet, size_of
 from .engine_socket import Socket
-from .envelope import Drop, filled, head, judge, placeholders_fit
+from .envelope import Drop, filled, head, judge, named_in
 from .events import RtcioEvents
 from .logs import tell
 from .manager import RoomIndex
@@ -215,8 +215,13 @@ class Relay:
         reason = judge(payload, member.sid, recovered=member.recovered)
         number = len(passage.attachments)
         # Without any, the packet is text, and a placeholder in it is data like any other.
-        if reason is None and number and not placeholders_fit(payload, number):
-            reason = Drop.MALFORMED
+        if reason is None and number:
+            # A surplus argument goes, and its attachments with it: clients number them in order.
+            named = named_in(payload, number)
+            if named is None or named != set(range(len(named))):
+                reason = Drop.MALFORMED
+            else:
+                passage = passage._replace(attachments=passage.attachments[: len(named)])
         if reason is not None:
             self.drop(reason, member)
             return

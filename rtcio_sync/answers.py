@@ -110,7 +110,8 @@ class Answers(Admission):
                     break
         headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
         unread = environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING")
-        if closes_unsaid(environ) or (unread and takeover.leave_body(environ)):
+        ends = closes_unsaid(environ, stopping=self.stopping)
+        if ends or (unread and takeover.leave_body(environ)):
             headers.append(("Connection", "close"))
         start_response(answer["status"], headers)
         if environ["REQUEST_METHOD"] == "HEAD":  # RFC 9110 9.3.2: GET's head, no body

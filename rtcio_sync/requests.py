@@ -105,12 +105,14 @@ class _Kept(dict[str, bool]):
 _kept = _Kept()
 
 
-def closes_unsaid(environ: dict[str, Any]) -> bool:
+def closes_unsaid(environ: dict[str, Any], *, stopping: bool = False) -> bool:
     """Whether the connection ends after the answer and the server leaves it to us to say so."""
     # RFC 9112 9.6: whoever is asked to close says that it will. gevent's server closes and leaves
     # the word to the application, to which other servers forbid it (PEP 3333, hop-by-hop headers).
     gevents_own: bool = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
-    return gevents_own and str(environ.get("HTTP_CONNECTION")).lower() == "close"
+    # gunicorn's workers on that server wait, up to graceful_timeout, for each kept connection.
+    asked = str(environ.get("HTTP_CONNECTION")).lower() == "close"
+    return gevents_own and (asked or stopping)
 
 
 def read_body(environ: dict[str, Any], bound: int) -> bytes:

@@ -42,6 +42,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import gevent
+from gevent.baseserver import BaseServer
 from gevent.pywsgi import Input, WSGIHandler
 
 from .backlog import Backlog
@@ -367,10 +368,21 @@ def _gunicorn_worker() -> Any:
     return None
 
 
+def _servers(worker: Any) -> list[Any]:
+    """What listens in gunicorn's gevent worker, which has it in its main loop alone."""
+    main: Any = gevent.get_hub().parent
+    frame = main.gr_frame
+    while frame is not None:
+        if frame.f_locals.get("self") is worker and "servers" in frame.f_locals:
+            return [each for each in frame.f_locals["servers"] if isinstance(each, BaseServer)]
+        frame = frame.f_back
+    return []
+
+
 class _Farewell:
     """A callback that runs once, in a greenlet, however many ask for it, and can be waited for."""
 
-    _INTERVAL = 0.25  # seconds between two looks at a worker
+    _INTERVAL = 0.1  # seconds between two looks at a worker
 
     def __init__(self, callback: Callable[[], object], patience: float) -> None:
         self._callback = callback
@@ -400,6 +412,10 @@ class _Farewell:
     def _watch(self, worker: Any) -> None:
         while worker.alive:
             gevent.sleep(self._INTERVAL)
+        for server in _servers(worker):
+            # gunicorn does so too, up to a second later. Until then this worker would get requests
+            # of sessions that have begun in the next one, and refuse them.
+            server.stop_accepting()
         self._begin()
 
     def _begin(self) -> gevent.Greenlet[..., object]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import socket
 
 import pytest
 
@@ -55,3 +57,16 @@ def test_a_handler_that_blocks_does_not_hold_up_the_end(node: Driver, way: str) 
         server.eventually("/heard", lambda heard: ["note", "before"] in heard)
         assert server.terminate(timeout=BOUND) == 0
         assert a.wait("disconnect")["reason"] == "transport close"
+
+
+@pytest.mark.parametrize("way", ["gunicorn-gevent", "gunicorn-geventwebsocket"])
+def test_a_worker_does_not_wait_for_the_connection_of_a_poll(way: str) -> None:
+    # gunicorn's worker on gevent's own server waits for kept connections: 30 s, unless told.
+    with running(way) as server, socket.create_connection(("127.0.0.1", server.port)) as poll:
+        path = "/socket.io/?EIO=4&transport=polling"
+        sid = json.loads(server.get(path).read()[1:])["sid"]
+        poll.sendall(f"GET {path}&sid={sid} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        server.get("/stats").read()  # connections are accepted in their order
+        assert server.terminate(timeout=BOUND) == 0
+        poll.settimeout(BOUND)
+        assert poll.recv(12) == b"HTTP/1.1 400"

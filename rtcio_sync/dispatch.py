@@ -22,7 +22,8 @@ from .signatures import arity, check_handler
 
 __all__ = ["NO_CONTEXT", "TESTED", "Callee", "Dispatcher", "first_answer", "raising", "report"]
 
-log = logging.getLogger(__name__)
+#: Documented: where an app's exceptions go when there is no `app.logger`.
+log = logging.getLogger("rtcio_sync.dispatch")
 
 #: The sid and the namespace of the socket that something is about; `None`: nobody knows.
 Who = tuple[str, str] | None

@@ -93,7 +93,8 @@ class Server(Answers):
         self.hub_thread = self._hub_thread = HubThread()
         #: Whether the server may change to threads when Werkzeug's own server calls it.
         self.adaptable: bool = options.pop("adaptable", False)
-        options["logger"] = options.get("logger") or logging.getLogger("rtcio_sync.engineio")
+        upstreams = logging.getLogger("rtcio_sync.upstream.engineio")
+        options["logger"] = options.get("logger") or upstreams
         options["monitor_clients"] = False
         super().__init__(limits=limits, counters=counters or Counters(), **options)
         self.ping_every = self.ping_interval + self.ping_interval_grace_period

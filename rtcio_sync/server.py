@@ -89,7 +89,7 @@ class Server(Handling):
         chosen = self.options
         super().__init__(
             client_manager=graft(chosen.client_manager or RoomIndex()),
-            logger=_logger("rtcio_sync.socketio", chosen.logger),
+            logger=_logger("rtcio_sync.upstream.socketio", chosen.logger),
             serializer=chosen.serializer,
             async_handlers=chosen.async_handlers is not False,
             always_connect=chosen.always_connect,
@@ -155,7 +155,7 @@ class Server(Handling):
         return {
             **engineio_options(chosen),
             **chosen.passed,
-            "engineio_logger": _logger("rtcio_sync.engineio", chosen.engineio_logger),
+            "engineio_logger": _logger("rtcio_sync.upstream.engineio", chosen.engineio_logger),
             "limits": chosen.limits,
             "counters": self.counters,
             "max_connections": chosen.max_connections,

@@ -196,14 +196,14 @@ def test_each_server_has_a_level_of_its_own(
         logger.error("fault")
         said = [each.getMessage() for each in caplog.records]
         assert said == (["chatter of True", "fault"] if asked else ["fault"])
-        name = "rtcio_sync.socketio" if layer == "logger" else "rtcio_sync.engineio"
+        name = f"rtcio_sync.upstream.{'socketio' if layer == 'logger' else 'engineio'}"
         assert logging.getLogger(name).level == logging.NOTSET
 
 
 def test_the_level_and_the_filters_that_an_app_gives_the_shared_logger_hold(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    server, shared = Server(), logging.getLogger("rtcio_sync.socketio")
+    server, shared = Server(), logging.getLogger("rtcio_sync.upstream.socketio")
     with caplog.at_level(logging.DEBUG, logger=shared.name):
         server.logger.debug("detail")
 
@@ -267,9 +267,14 @@ def test_the_formatter_of_the_guide_writes_a_line_of_json_with_the_fields() -> N
 #: The loggers of others' messages, as the modules that hand them out write them.
 FOR_OTHERS = {
     "server": {"name"},
-    "engine": {"'rtcio_sync.engineio'"},
+    "engine": {"'rtcio_sync.upstream.engineio'"},
     "serving": {"'rtcio_sync.wsgi'"},
 }
+
+
+def test_no_logger_of_ours_inherits_from_upstreams() -> None:
+    # An app that makes upstream's lines quiet, by their logger's level, would lose ours as well.
+    assert not [path for path in PACKAGE.rglob("*") if path.stem == "upstream"]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
@@ -378,4 +383,4 @@ def test_upstream_says_what_is_wrong_without_being_asked(
     server = Server(client_manager=socketio.PubSubManager())
     server.logger.error("pubsub listen() exited unexpectedly")
     server.logger.info("chatter")
-    assert [each.name for each in caplog.records] == ["rtcio_sync.socketio"]
+    assert [each.name for each in caplog.records] == ["rtcio_sync.upstream.socketio"]

@@ -336,7 +336,7 @@ def test_a_server_leaves_the_loggers_of_others_alone() -> None:
     Server()
     assert {name: logging.getLogger(name).handlers for name in names} == before
     assert {name: logging.getLogger(name).level for name in names} == levels
-    for name in ("rtcio_sync.socketio", "rtcio_sync.engineio"):
+    for name in ("rtcio_sync.upstream.socketio", "rtcio_sync.upstream.engineio"):
         assert logging.getLogger(name).handlers == []
 
 

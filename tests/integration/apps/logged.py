@@ -28,7 +28,7 @@ class Whole(logging.Formatter):
 handler = logging.StreamHandler(sys.stderr)
 handler.setFormatter(Whole())
 logging.basicConfig(level=logging.DEBUG, handlers=[handler])
-for name in ("rtcio_sync.socketio", "rtcio_sync.engineio"):
+for name in ("rtcio_sync.upstream.socketio", "rtcio_sync.upstream.engineio"):
     logging.getLogger(name).setLevel(logging.DEBUG)
 
 options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))

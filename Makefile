@@ -7,6 +7,8 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := tests/integration/node/node_modules/.installed
+UNIT := $(sort $(wildcard tests/test_*.py) $(filter-out $(foreach each,integration browser fuzz \
+	conformance examples,tests/$(each)/),$(dir $(wildcard tests/*/__init__.py))))
 NODE_BENCH := benchmarks/node/node_modules/.installed
 
 .PHONY: help run test lint check-types unit system bench long versions loaded soak fuzz autobahn clean
@@ -28,8 +30,8 @@ lint: $(VENV)/.dev
 check-types: $(VENV)/.dev
 	$(BIN)/mypy --strict rtcio_sync
 
-unit: $(VENV)/.dev  ## the quick part of the tests, without browsers and servers; a minute or two
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/test_*.py
+unit: $(VENV)/.dev  ## the quick part of the tests, or one folder of it: make unit ONLY=engineio
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(if $(ONLY),tests/$(ONLY),$(UNIT))
 
 # What pip cannot install. A tool that is there already is left alone.
 system:

@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .broadcast import BroadcastOperator
-    from .calls import DisconnectedError
+    from .adapter.calls import DisconnectedError
     from .errors import (
         ConnectionRefusedError,
         LimitExceeded,
@@ -36,12 +35,13 @@ if TYPE_CHECKING:
     )
     from .events import DisconnectReason, MessagePayload, RtcioEvents
     from .ice import ice_servers, turn_credentials
-    from .listeners import add_default_listeners
-    from .lobby import Lobby
-    from .namespaces import Namespace
+    from .lobby.lobby import Lobby
     from .options import Limits, Options
     from .server import Server
-    from .sockets import Handshake, Socket
+    from .socketio.broadcast import BroadcastOperator
+    from .socketio.listeners import add_default_listeners
+    from .socketio.namespace import Namespace
+    from .socketio.socket import Handshake, Socket
     from .testing import TestClient
 
 __all__ = [
@@ -73,8 +73,8 @@ __all__ = [
 # Imported when first asked for: `python -m rtcio_sync` imports this package before its first line
 # runs, and gevent has to replace sockets and TLS before anything below imports them.
 _HOMES = {
-    "broadcast": ("BroadcastOperator",),
-    "calls": ("DisconnectedError",),
+    "socketio.broadcast": ("BroadcastOperator",),
+    "adapter.calls": ("DisconnectedError",),
     "errors": (
         "ConnectionRefusedError",
         "LimitExceeded",
@@ -85,12 +85,12 @@ _HOMES = {
     ),
     "events": ("DisconnectReason", "MessagePayload", "RtcioEvents"),
     "ice": ("ice_servers", "turn_credentials"),
-    "listeners": ("add_default_listeners",),
-    "lobby": ("Lobby",),
-    "namespaces": ("Namespace",),
+    "socketio.listeners": ("add_default_listeners",),
+    "lobby.lobby": ("Lobby",),
+    "socketio.namespace": ("Namespace",),
     "options": ("Limits", "Options"),
     "server": ("Server",),
-    "sockets": ("Handshake", "Socket"),
+    "socketio.socket": ("Handshake", "Socket"),
     "testing": ("TestClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

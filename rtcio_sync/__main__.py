@@ -1,6 +1,6 @@
 """``python -m rtcio_sync``: the command ``rtcio-sync``."""
 
-from .cli import main
+from .cli.command import main
 
 if __name__ == "__main__":
     main()

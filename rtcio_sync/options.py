@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from .config.names import FOREIGN, plain, unknown_option, without_old
+from .config.values import check_value, is_number, mended, whole
 from .errors import OptionError
-from .option_names import FOREIGN, plain, unknown_option, without_old
-from .option_values import check_value, is_number, mended, whole
 
 __all__ = ["Limits", "Options"]
 

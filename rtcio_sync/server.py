@@ -17,35 +17,31 @@ import engineio
 import socketio
 from socketio import exceptions, packet
 
-from . import engine, flask, prometheus, serving
-from .acks import UNWANTED, Ack, answering
-from .broadcast import BroadcastOperator
-from .calls import DisconnectedError, Waiter
-from .dispatch import Dispatcher
+from . import prometheus
+from .adapter.calls import DisconnectedError, Waiter
+from .adapter.member import Stage
+from .adapter.recipients import recipients
+from .adapter.recovery import Recovery, RecoveryOptions
+from .adapter.rooms import RoomIndex
+from .cluster.pubsub import graft
+from .config.names import METHODS
+from .config.values import check_json
+from .engineio import server as engine
 from .errors import OptionError
-from .handling import Handling
-from .hub_thread import HubThread, any_thread
-from .inbound import Inbound
-from .listen_options import Listening
-from .listeners import add_default_listeners
+from .flask import extension as flask
+from .hub.thread import HubThread, any_thread
 from .logs import OwnLevel, UpstreamLogger
-from .manager import RoomIndex
-from .members import Stage
 from .metrics import Counters
-from .names import check_event, check_room, namespace_name
-from .namespaces import Namespace
-from .option_names import METHODS
-from .option_values import check_json
 from .options import Limits, Options, engineio_options
-from .overdue import Overdue
-from .overflow import Overflow
-from .packets import packet_class
-from .published import graft
-from .recovery import Recovery, RecoveryOptions
-from .relay import Relay
-from .rooms import recipients
-from .sessions import Sessions
-from .signatures import (
+from .parser.packet import packet_class
+from .protocol.names import check_event, check_room, namespace_name
+from .relay.relay import Relay
+from .serving import listen as serving
+from .serving.options import Listening
+from .socketio.acks import UNWANTED, Ack, answering
+from .socketio.broadcast import BroadcastOperator
+from .socketio.dispatch import Dispatcher
+from .socketio.handlers import (
     check_handler,
     check_plain,
     handler_names,
@@ -53,7 +49,14 @@ from .signatures import (
     warn_of_missing_sid,
     warn_of_unheard,
 )
-from .sockets import Socket
+from .socketio.lifecycle import Sessions
+from .socketio.listeners import add_default_listeners
+from .socketio.namespace import Namespace
+from .socketio.overdue import Overdue
+from .socketio.overflow import Overflow
+from .socketio.receive import Inbound
+from .socketio.server_hooks import Handling
+from .socketio.socket import Socket
 from .testing import TestClient
 
 __all__ = ["Server"]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from socketio import packet
 
-from .dispatch import TESTED
-from .engine_socket import Socket as Link
-from .engine_socket import State
+from .engineio.socket import Socket as Link
+from .engineio.socket import State
 from .errors import RtcioError
-from .names import namespace_name
+from .protocol.names import namespace_name
+from .socketio.dispatch import TESTED
 
 if TYPE_CHECKING:
     from .server import Server

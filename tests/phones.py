@@ -15,7 +15,7 @@ from socketio import packet
 
 from rtcio_sync import Server
 from rtcio_sync.testing import TestClient
-from rtcio_sync.upstream_wire import frames_of
+from rtcio_sync.transport.driver import frames_of
 from tests.wire import WebSocket, ghosts, in_time, settle, until
 
 #: Seconds that a session waits where a test waits for its end.

@@ -60,7 +60,7 @@ def test_a_broken_dependency_is_named(
 @pytest.mark.parametrize(
     ("program", "wrong", "cause"),
     [
-        ("from", "from .options import Nothing", "Nothing"),
+        ("from", "from ..options import Nothing", "Nothing"),
         ("from", "from . import nothing", "nothing"),
         ("attribute", "import nothing_of_that_name", "nothing_of_that_name"),
         ("Lobby", "None.nothing", "'NoneType' object has no attribute 'nothing'"),
@@ -70,7 +70,7 @@ def test_a_mistake_inside_the_package_is_named(
     tmp_path: Path, program: str, wrong: str, cause: str
 ) -> None:
     shutil.copytree(PACKAGE, tmp_path / "rtcio_sync", ignore=shutil.ignore_patterns("pages"))
-    broken = tmp_path / "rtcio_sync/inbound.py"
+    broken = tmp_path / "rtcio_sync/socketio/receive.py"
     broken.write_text(f"{broken.read_text()}\n{wrong}\n")
     said = last_line(PROGRAMS[program], tmp_path)
     assert cause in said

@@ -16,90 +16,99 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 PAGE = PACKAGE.parent / "docs/internals.md"
 
-#: A module may import what stands in a lower tier, or before it in its own.
-TIERS = (
+#: The folders from low to high, "" for modules that stand in none, and their modules, low to high.
+#: A module may import what stands before it.
+ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("", ("_version", "errors", "events", "limits", "metrics", "logs", "ice")),
+    ("protocol", ("names", "envelope", "handshake", "websocket", "http_head")),
+    ("config", ("origins", "names", "values")),
+    ("", ("options",)),
+    ("parser", ("weight", "encoding", "packet", "decoder")),
+    ("hub", ("forked", "interrupts", "turns", "thread")),
     (
-        "_version",
-        "errors",
-        "events",
-        "names",
-        "origins",
-        "option_names",
-        "option_values",
-        "options",
+        "transport",
+        (
+            "backlog",
+            "outgoing",
+            "websocket",
+            "takeover",
+            "driver",
+            "hangup",
+            "delivery",
+            "thread_servers",
+        ),
     ),
     (
-        "rooms",
-        "envelope",
-        "channel",
-        "limits",
-        "logs",
-        "metrics",
-        "backlog",
-        "ice",
-        "handshake",
-        "websocket",
-        "seating",
-        "requests",
-        "head",
-        "seats",
-        "weight",
-        "encoding",
+        "engineio",
+        (
+            "requests",
+            "seats",
+            "packet",
+            "inbox",
+            "socket",
+            "heartbeat",
+            "admission",
+            "answers",
+            "server",
+        ),
     ),
-    ("outgoing", "connection", "takeover", "forked", "thread_servers", "hangup", "delivery"),
+    ("adapter", ("recipients", "member", "calls", "rooms", "recovery")),
+    ("cluster", ("channel", "subscriber", "pubsub")),
+    ("relay", ("relay",)),
     (
-        "hub_thread",
-        "upstream_wire",
-        "engine_packets",
-        "interrupts",
-        "turns",
-        "inbox",
-        "engine_socket",
-        "heartbeat",
-        "admission",
-        "answers",
-        "engine",
-        "packets",
-        "members",
-        "calls",
-        "manager",
-        "listening",
-        "published",
-        "recovery",
-        "relay",
-        "decoding",
+        "socketio",
+        (
+            "handlers",
+            "overdue",
+            "overflow",
+            "acks",
+            "dispatch",
+            "broadcast",
+            "socket",
+            "namespace",
+            "reconnect",
+            "lifecycle",
+            "receive",
+            "listeners",
+            "server_hooks",
+        ),
     ),
-    (
-        "signatures",
-        "overdue",
-        "acks",
-        "dispatch",
-        "broadcast",
-        "sockets",
-        "namespaces",
-        "returning",
-        "sessions",
-        "inbound",
-        "listeners",
-        "flask",
-        "listen_options",
-        "http_server",
-        "serving",
-        "testing",
-        "prometheus",
-        "overflow",
-        "handling",
-        "server",
-    ),
-    ("lobby_rooms", "lobby", "loading", "cli", "__main__"),
+    ("flask", ("extension",)),
+    ("serving", ("options", "pywsgi", "listen")),
+    ("", ("prometheus", "testing", "server")),
+    ("lobby", ("seating", "rooms", "lobby")),
+    ("cli", ("loading", "command")),
+    ("", ("__main__",)),
 )
-#: Outside the tiers: it imports nothing of the package until it is asked for a name.
+#: Outside: it imports nothing of the package until it is asked for a name.
 FACADE = "__init__"
 
-ORDER = [module for tier in TIERS for module in tier]
+ORDER = [f"{folder}.{name}" if folder else name for folder, names in ROOMS for name in names]
+FOLDERS = list(dict.fromkeys(folder for folder, _ in ROOMS if folder))
 
-VOCABULARY = TIERS[0]
-PURE = TIERS[1]
+VOCABULARY = [*ROOMS[0][1][:-1], *(each for each in ORDER if each.startswith("config.")), "options"]
+PURE = [each for each in ORDER if each.startswith(("protocol.", "parser."))] + ["ice"]
+PURE += ["engineio.requests", "engineio.seats", "adapter.recipients", "cluster.channel"]
+PURE += ["lobby.seating"]
+
+#: Imports for types alone that still run up: a list that only shrinks.
+UPWARDS = {
+    ("engineio.inbox", "engineio.server"),
+    ("engineio.socket", "engineio.server"),
+    ("engineio.heartbeat", "engineio.server"),
+    ("socketio.broadcast", "server"),
+    ("socketio.broadcast", "socketio.socket"),
+    ("socketio.socket", "server"),
+    ("socketio.reconnect", "server"),
+    ("socketio.reconnect", "socketio.lifecycle"),
+    ("socketio.lifecycle", "server"),
+    ("socketio.receive", "server"),
+    ("socketio.server_hooks", "server"),
+    ("flask.extension", "server"),
+    ("serving.listen", "server"),
+    ("prometheus", "server"),
+    ("testing", "server"),
+}
 
 #: What a pure module may not import: clocks, files, sockets, tasks. `ice` asks the time when its
 #: caller gives none; `websocket` takes the C unmasking of `websockets`.
@@ -107,15 +116,24 @@ IMPURE = {"gevent", "os", "select", "signal", "socket", "ssl", "subprocess", "th
 EXCEPT = {("ice", "time")}
 
 
+def path_of(module: str) -> Path:
+    return PACKAGE / f"{module.replace('.', '/')}.py"
+
+
 @cache
 def tree_of(module: str) -> ast.Module:
-    return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    return ast.parse(path_of(module).read_text(encoding="utf-8"))
+
+
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
     """All nodes but those under ``if TYPE_CHECKING:``."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if is_for_types(node):
+            assert isinstance(node, ast.If)
             for other in node.orelse:
                 yield other
                 yield from runtime_nodes(other)
@@ -125,14 +143,20 @@ def runtime_nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 @cache
-def own_imports(module: str) -> set[str]:
-    """The modules of the package that ``module`` imports, wherever in it."""
+def own_imports(module: str, *, types: bool = False) -> set[str]:
+    """The modules of the package that ``module`` imports, wherever in it.
+
+    ``types``: also those that it imports for a type checker alone.
+    """
     found: set[str] = set()
-    for node in runtime_nodes(tree_of(module)):
+    tree = tree_of(module)
+    for node in ast.walk(tree) if types else runtime_nodes(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
-            assert node.level == 1, f"{module}: the package has no sub-packages"
-            names = [node.module] if node.module else [each.name for each in node.names]
-            found.update(name.partition(".")[0] for name in names if name)
+            at = module.split(".")[: -node.level] if module != FACADE else []
+            base = [*at, *(node.module.split(".") if node.module else [])]
+            for name in node.names:
+                whole = ".".join([*base, name.name])
+                found.add(whole if whole in ORDER else ".".join(base))
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             foreign = foreign_names(node)
             assert not any(name.startswith("rtcio_sync") for name in foreign), module
@@ -162,37 +186,53 @@ def roots(names: set[str]) -> set[str]:
 
 
 def test_every_module_has_its_place() -> None:
-    modules = {path.stem for path in PACKAGE.glob("*.py")} - {FACADE}
+    found = {path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py")}
+    modules = {".".join(path.parts) for path in found if path.name != "__init__"}
     assert modules == set(ORDER)
+    assert len(ORDER) == len(set(ORDER))
+
+
+def test_a_folder_says_what_it_is_for_and_holds_nothing_else() -> None:
+    for folder in FOLDERS:
+        (said,) = ast.parse((PACKAGE / folder / "__init__.py").read_text()).body
+        assert isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant), folder
 
 
 def test_the_page_for_contributors_names_every_module_where_it_stands() -> None:
     _, _, house = PAGE.read_text().partition("\n## The house\n")
     floors = house.partition("\n## ")[0].split("\n### ")[1:]
-    assert [tuple(re.findall(r"^\| `(\w+)` \|", floor, re.M)) for floor in floors] == [*TIERS]
+    named = []
+    for floor in floors:
+        folder = re.match(r"`(\w+)/`", floor)
+        names = tuple(re.findall(r"^\| `(\w+)` \|", floor, re.M))
+        named.append((folder[1] if folder else "", names))
+    assert named == list(ROOMS)
 
 
 def test_what_the_page_for_contributors_points_at_exists() -> None:
-    pointed = re.findall(r"`([a-z_]+)\.([\w.]+)`", PAGE.read_text())
-    inside = [(module, path) for module, path in pointed if path != "py" and module in ORDER]
-    assert len(inside) > 10
-    for module, path in inside:
+    pointed = re.findall(r"`((?:[a-z_]+\.)+[A-Z]\w*(?:\.\w+)*)`", PAGE.read_text())
+    assert len(pointed) > 10
+    for path in pointed:
+        module = max((each for each in ORDER if path.startswith(f"{each}.")), key=len, default=None)
+        assert module is not None, path
         found = importlib.import_module(f"rtcio_sync.{module}")
-        for name in path.split("."):
-            assert hasattr(found, name), f"{module}.{path}"
+        for name in path.removeprefix(f"{module}.").split("."):
+            assert hasattr(found, name), path
             found = getattr(found, name)
 
 
 def test_imports_are_found_wherever_they_stand() -> None:
-    assert {"relay", "sessions", "flask"} <= own_imports("server")
-    assert "server" in own_imports("cli"), "an import inside of a function"
-    assert "server" not in own_imports("sessions"), "an import for types alone"
+    assert {"relay.relay", "socketio.lifecycle", "flask.extension"} <= own_imports("server")
+    assert "server" in own_imports("cli.command"), "an import inside of a function"
+    assert "flask.extension" in own_imports("serving.listen"), "a module out of a folder"
 
 
 @pytest.mark.parametrize("module", ORDER)
 def test_imports_run_one_way(module: str) -> None:
     before = set(ORDER[: ORDER.index(module)])
     assert own_imports(module) <= before
+    upwards = {(module, other) for other in own_imports(module, types=True) - before}
+    assert upwards == {each for each in UPWARDS if each[0] == module}
 
 
 def test_the_facade_imports_nothing_but_its_version() -> None:
@@ -204,7 +244,7 @@ def test_the_vocabulary_has_no_third_party_imports(module: str) -> None:
     assert roots(foreign_imports(module)) <= set(sys.stdlib_module_names)
 
 
-@pytest.mark.parametrize("module", VOCABULARY + PURE)
+@pytest.mark.parametrize("module", [*VOCABULARY, *PURE])
 def test_rules_touch_nothing_outside(module: str) -> None:
     reached = roots(foreign_imports(module)) & IMPURE
     assert reached <= {name for where, name in EXCEPT if where == module}
@@ -213,7 +253,7 @@ def test_rules_touch_nothing_outside(module: str) -> None:
 @pytest.mark.parametrize(
     ("foreign", "home"),
     [
-        ("flask", {"flask"}),
+        ("flask", {"flask.extension"}),
         ("redis", set()),
         ("prometheus_client", {"prometheus"}),
         ("gunicorn", set()),
@@ -224,7 +264,17 @@ def test_a_foreign_package_has_one_door(foreign: str, home: set[str]) -> None:
     assert users == home
 
 
-def test_the_hub_is_touched_in_three_modules() -> None:
+#: Who may touch the hub itself.
+HUB = {
+    "hub.thread",
+    "hub.turns",
+    "transport.hangup",
+    "transport.takeover",
+    "transport.websocket",
+}
+
+
+def test_few_modules_touch_the_hub() -> None:
     hub_names = {"get_hub", "hub", "Hub"}
     users = set()
     for module in ORDER:
@@ -244,7 +294,7 @@ def test_the_hub_is_touched_in_three_modules() -> None:
         }
         if imported or used:
             users.add(module)
-    assert users == {"connection", "hangup", "hub_thread", "turns"}
+    assert users == HUB
 
 
 BLOCKED = """

@@ -32,16 +32,14 @@ from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers import threading as threads
 
 import rtcio_sync
-from rtcio_sync import (
-    engine,
-    engine_packets,
-    engine_socket,
-    manager,
-    namespaces,
-    packets,
-    published,
-    server,
-)
+from rtcio_sync import server
+from rtcio_sync.adapter import rooms
+from rtcio_sync.cluster import pubsub
+from rtcio_sync.engineio import packet as engine_packet
+from rtcio_sync.engineio import server as engine
+from rtcio_sync.engineio import socket as engine_socket
+from rtcio_sync.parser import packet as packets
+from rtcio_sync.socketio import namespace
 
 PACKAGE = Path(rtcio_sync.__file__).parent
 
@@ -209,23 +207,23 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
 HEIRS: dict[type, type] = {
     engine.Server: engineio.Server,
     engine_socket.Socket: engineio.socket.Socket,
-    engine_packets.Packet: engineio.packet.Packet,
-    manager.RoomIndex: socketio.Manager,
-    published.Published: socketio.PubSubManager,
+    engine_packet.Packet: engineio.packet.Packet,
+    rooms.RoomIndex: socketio.Manager,
+    pubsub.Published: socketio.PubSubManager,
     packets.TextPacket: socketio.packet.Packet,
     server.Server: socketio.Server,
-    namespaces.Namespace: socketio.Namespace,
+    namespace.Namespace: socketio.Namespace,
 }
 
 #: The modules whose first lines list the private names that they replace or use.
 LISTS = {
-    "admission": (engineio.Server,),
-    "engine": (engineio.Server,),
-    "manager": (socketio.Manager,),
-    "published": (socketio.PubSubManager,),
-    "handling": (socketio.Server,),
+    "engineio.admission": (engineio.Server,),
+    "engineio.server": (engineio.Server,),
+    "adapter.rooms": (socketio.Manager,),
+    "cluster.pubsub": (socketio.PubSubManager,),
+    "socketio.server_hooks": (socketio.Server,),
     "server": (socketio.Server, socketio.Namespace),
-    "listeners": (socketio.Server, socketio.Manager, socketio.PubSubManager),
+    "socketio.listeners": (socketio.Server, socketio.Manager, socketio.PubSubManager),
 }
 
 
@@ -307,7 +305,7 @@ def test_whatever_private_name_of_upstreams_we_use_is_relied_on_above() -> None:
     relied_on = {name for names in SIGNATURES.values() for name in names} | ALL_ATTRIBUTES
     ours: set[str] = set()
     used: dict[str, str] = {}
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
         ours |= _defined(tree)
         used.update(dict.fromkeys(_private_attributes(tree), path.name))
@@ -347,7 +345,7 @@ def _upstreams_names() -> set[str]:
 @pytest.mark.parametrize("module", LISTS)
 def test_the_list_at_the_top_of_a_module_is_complete(module: str) -> None:
     loaded = importlib.import_module(f"rtcio_sync.{module}")
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    tree = ast.parse((PACKAGE / f"{module.replace('.', '/')}.py").read_text())
     private = {
         name for owner in LISTS[module] for name in SIGNATURES[owner] if re.match("_[a-z]", name)
     } | {name for name in ALL_ATTRIBUTES if name.startswith("_")}

@@ -20,8 +20,8 @@ import gevent
 import gevent.socket
 
 from rtcio_sync import Server
-from rtcio_sync.connection import Connection
-from rtcio_sync.engine_socket import Socket as Link
+from rtcio_sync.engineio.socket import Socket as Link
+from rtcio_sync.transport.websocket import Connection
 from tests.frames import masked
 
 #: Seconds within which what a test waits for must come; a bound for failures, not a measurement.

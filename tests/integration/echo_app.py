@@ -26,10 +26,10 @@ if __name__ == "__main__":
 import gevent
 from gevent.pywsgi import WSGIServer
 
-from rtcio_sync import takeover
-from rtcio_sync.connection import Connection
-from rtcio_sync.handshake import HandshakeError, handshake
-from rtcio_sync.websocket import GOING_AWAY, frame_binary, frame_text
+from rtcio_sync.protocol.handshake import HandshakeError, handshake
+from rtcio_sync.protocol.websocket import GOING_AWAY, frame_binary, frame_text
+from rtcio_sync.transport import takeover
+from rtcio_sync.transport.websocket import Connection
 
 #: Seconds a server that stops gives its connections: more than one takes that does not answer.
 DRAIN = 8.0

@@ -59,7 +59,7 @@ while True:
 # The server of the recovery figure, but every 20th session that comes back fares as `spoil` says.
 SPOILING_RETURNS = """
 import sys
-from rtcio_sync.recovery import Session
+from rtcio_sync.adapter.recovery import Session
 spoil, missed, returns, before = eval(sys.argv[2]), Session.missed, {}, [[b""]]
 def spoiled(session, offset):
     frames = missed(session, offset)

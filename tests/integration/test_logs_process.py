@@ -220,7 +220,7 @@ def test_each_record_is_one_line_of_bounded_length_whatever_clients_send(scene: 
 def test_nothing_is_above_info_but_what_the_app_raised_and_refused(scene: Scene) -> None:
     above = [each for each in scene.records if each["levelname"] not in ("DEBUG", "INFO")]
     refused, raised = sorted(above, key=lambda each: str(each["levelname"]), reverse=True)
-    assert (refused["levelname"], refused["name"]) == ("WARNING", "rtcio_sync.admission")
+    assert (refused["levelname"], refused["name"]) == ("WARNING", "rtcio_sync.engineio.admission")
     assert "cors_allowed_origins" in refused["message"]
     assert r"https://evil.example/\x85xx" in refused["message"]
     assert raised["levelname"] == "ERROR"

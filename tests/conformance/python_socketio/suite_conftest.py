@@ -27,14 +27,15 @@ import socketio.packet
 import socketio.pubsub_manager
 import socketio.server
 
-from rtcio_sync import Server, option_values
+from rtcio_sync import Server
 from rtcio_sync import server as server_module
-from rtcio_sync.hub_thread import HubThread
-from rtcio_sync.manager import RoomIndex
+from rtcio_sync.adapter.rooms import RoomIndex
+from rtcio_sync.cluster.pubsub import graft
+from rtcio_sync.config import values as option_values
+from rtcio_sync.hub.thread import HubThread
 from rtcio_sync.metrics import Counters
 from rtcio_sync.options import Limits
-from rtcio_sync.packets import TextPacket
-from rtcio_sync.published import graft
+from rtcio_sync.parser.packet import TextPacket
 
 deselecting.table.update(
     {

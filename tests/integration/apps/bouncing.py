@@ -11,7 +11,7 @@ from typing import Any
 import flask
 
 from rtcio_sync import Server
-from rtcio_sync.engine import Server as EngineServer
+from rtcio_sync.engineio.server import Server as EngineServer
 
 logging.basicConfig(
     level=logging.INFO, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"

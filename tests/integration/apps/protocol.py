@@ -17,7 +17,7 @@ import engineio
 import flask
 
 from rtcio_sync import Limits, Server
-from rtcio_sync.engine import Server as EngineServer
+from rtcio_sync.engineio.server import Server as EngineServer
 
 logging.basicConfig(
     level=logging.DEBUG, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"

@@ -1,0 +1,78 @@
+"""Rooms and recipients as callers give them: what names a room, and whom a call is for.
+
+One rule holds for every call that takes recipients, on both idioms and over a pub/sub back end.
+Only what is absent or `None` means everybody. A list, tuple or set names any number of rooms, none
+included. Any other hashable value names one room, ``0`` and ``""`` too; a sid is the room of its
+socket alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Set
+from typing import Any
+
+from ..protocol.names import check_room
+
+__all__ = ["OrderedSet", "flat", "recipients", "rooms_in", "skipped"]
+
+
+def recipients(to: Any, room: Any = None) -> Any:
+    """What ``to`` and ``room`` mean together: `None` for everybody, one room, or a list of rooms.
+
+    ``to`` wins unless it is `None`. Raises `OptionError` for what names no room.
+    """
+    given = room if to is None else to
+    if given is None or type(given) is str:
+        return given
+    return rooms_in(given)
+
+
+def rooms_in(given: Any) -> list[Any]:
+    """The rooms in ``given``, one or a list of them. Raises `OptionError` for what names none."""
+    rooms = list(given) if _is_several(given) else [given]
+    for each in rooms:
+        check_room(each)
+    return rooms
+
+
+def flat(given: Iterable[Any]) -> list[Any]:
+    """Rooms that were each given singly or in a list. Raises `OptionError` as `rooms_in`."""
+    return [room for each in given for room in rooms_in(each)]
+
+
+def skipped(given: Any) -> list[Any]:
+    """Whom to leave out: a room, a sid or a list of them; `None`, and an empty list: nobody."""
+    if given is None:
+        return []
+    if type(given) is str:
+        return [given]
+    several = given if _is_several(given) else (given,)
+    return rooms_in([each for each in several if each is not None])
+
+
+def _is_several(given: Any) -> bool:
+    return isinstance(given, (list, tuple, Set))
+
+
+class OrderedSet(set[Any]):
+    """A `set` that is walked in the order in which it was filled: that of joining."""
+
+    __slots__ = ("_order",)
+
+    def __init__(self, members: Iterable[Any] = ()) -> None:
+        self._order = tuple(members)
+        super().__init__(self._order)
+
+    def __iter__(self) -> Iterator[Any]:
+        # It may have been changed since, by any of a set's own methods.
+        kept = [each for each in dict.fromkeys(self._order) if each in self]
+        return iter([*kept, *self.difference(self._order)])
+
+    def __sub__(self, other: Any) -> Any:
+        return self._only(super().__sub__(other))
+
+    def __and__(self, other: Any) -> Any:
+        return self._only(super().__and__(other))
+
+    def _only(self, kept: Any) -> Any:
+        return kept if kept is NotImplemented else OrderedSet(x for x in self if x in kept)

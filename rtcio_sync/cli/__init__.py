@@ -1,0 +1,1 @@
+"""The command `rtcio-sync`, and its pages."""

@@ -1,0 +1,88 @@
+"""``module:attribute``: the app that the command line is asked to serve."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..errors import OptionError
+
+if TYPE_CHECKING:
+    from ..flask.extension import Flask
+    from ..server import Server
+
+__all__ = ["load"]
+
+
+def load(target: str) -> tuple[Server | None, Flask | None]:
+    """What ``module:attr`` or ``module:make("literal")`` names: a `Server`, a Flask app, or both.
+
+    The current directory is looked in first, as gunicorn and flask do. Raises `OptionError` when
+    there is no such module or attribute, or when it is neither a Flask app nor a `Server`; what the
+    module itself raises passes through.
+    """
+    module_name, colon, expression = target.partition(":")
+    if not (module_name and colon and expression):
+        raise OptionError(f"--app {target}: write module:attribute, like app:app")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    found = _evaluate(_module(module_name), expression, target)
+    from ..flask.extension import Flask
+    from ..server import Server
+
+    if isinstance(found, Server):
+        return found, None
+    if isinstance(found, Flask):
+        return found.extensions.get("rtcio"), found
+    made = " (a factory is called: module:create_app())" if callable(found) else ""
+    raise OptionError(
+        f"--app {target} is a {type(found).__name__}, neither a Flask app nor a Server{made}"
+    )
+
+
+def _module(name: str) -> Any:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise OptionError(f"--app: {name!r} is no module's name; write it like package.module")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that is there and misses another is the app's own trouble, with its traceback.
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise OptionError(f"--app: there is no module {error.name!r} in {os.getcwd()}") from None
+
+
+def _evaluate(module: Any, expression: str, target: str) -> Any:
+    try:
+        node = ast.parse(expression, mode="eval").body
+        call = node if isinstance(node, ast.Call) else None
+        names = _names(call.func if call else node)
+        args = [ast.literal_eval(arg) for arg in call.args] if call else []
+        kwargs = {_keyword(k): ast.literal_eval(k.value) for k in call.keywords} if call else {}
+    except (SyntaxError, ValueError):
+        raise OptionError(
+            f"--app {target}: after the colon goes a name, or a call with plain values"
+        ) from None
+    found = module
+    for name in names:
+        if not hasattr(found, name):
+            raise OptionError(f"--app {target}: {module.__name__} has no {'.'.join(names)!r}")
+        found = getattr(found, name)
+    return found(*args, **kwargs) if call else found
+
+
+def _keyword(node: ast.keyword) -> str:
+    if node.arg is None:
+        raise ValueError("**")
+    return node.arg
+
+
+def _names(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.Attribute):
+        return [*_names(node.value), node.attr]
+    if isinstance(node, ast.Name):
+        return [node.id]
+    raise ValueError(ast.dump(node))

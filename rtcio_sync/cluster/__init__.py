@@ -1,0 +1,1 @@
+"""What goes between processes, and how it gets there."""

@@ -1,0 +1,181 @@
+"""What other processes publish: heard by one task, message by message, and none of them ends it.
+
+Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_thread``,
+``_return_callback``, and ``_handle_emit``, ``_handle_callback``, ``_handle_disconnect``,
+``_handle_enter_room``, ``_handle_leave_room`` and ``_handle_close_room``. Used as it is:
+``_listen``.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from functools import partial
+from typing import Any
+
+from socketio.pubsub_manager import PubSubManager
+
+from ..errors import ProtocolError
+from ..parser.packet import parts_of
+from ..protocol.envelope import Drop, filled
+from .channel import check, check_relay, opened, with_attachments
+
+__all__ = ["Listening"]
+
+log = logging.getLogger(__name__)
+
+WARN_EACH = 60.0  # seconds from one warning about the channel to the next
+LONGEST_PAUSE = 1.0  # seconds until a back end that fails is listened to again
+
+_HANDLERS = {
+    "emit": "_handle_emit",
+    "callback": "_handle_callback",
+    "disconnect": "_handle_disconnect",
+    "enter_room": "_handle_enter_room",
+    "leave_room": "_handle_leave_room",
+    "close_room": "_handle_close_room",
+}
+
+
+class Listening(PubSubManager):
+    """The listening half of `published.Published`. All of it runs in one task, but where it says.
+
+    What comes is checked as a client's messages are (`channel`). A bad one is counted as
+    ``dropped["channel"]`` and told at debug, with one warning a minute; the next one is heard.
+    """
+
+    _warned: float | None = None
+
+    def _thread(self) -> None:
+        pause = 0.0
+        while True:
+            try:
+                for message in self._listen():
+                    pause = 0.0
+                    self._hear(message)
+            except Exception:
+                log.exception("the client manager could not listen; it tries again")
+                self.server.sleep(pause)
+                pause = min(LONGEST_PAUSE, 2 * pause + 0.05)
+            else:
+                log.error("the client manager does not listen any more")
+                return
+
+    def _hear(self, message: Any) -> None:
+        try:
+            data = opened(message, self.json.loads)
+            method = data.get("method")
+            if method != "callback" and data.get("host_id") == self.host_id:
+                return  # our own
+            if not isinstance(method, str) or method not in _HANDLERS:
+                raise ProtocolError(Drop.CHANNEL)
+            getattr(self, _HANDLERS[method])(data)
+        except Exception as error:  # noqa: BLE001  (whatever a message set off, the next is heard)
+            self._refuse_message(error)
+
+    def _refuse_message(self, error: Exception) -> None:
+        reason = error.reason if isinstance(error, ProtocolError) else Drop.CHANNEL
+        self.server.counters.dropped[reason] += 1
+        log.debug("a message of the channel was dropped: %s (%s)", reason, type(error).__name__)
+        now = time.monotonic()
+        if reason == Drop.CHANNEL and (self._warned is None or now - self._warned >= WARN_EACH):
+            self._warned = now
+            log.warning(
+                "somebody publishes on the channel %r what is no message of a client manager; it "
+                "is dropped and counted (%s)",
+                self.channel,
+                type(error).__name__,
+            )
+
+    # -- each kind of message ----------------------------------------------------------------------
+
+    def _handle_emit(self, message: dict[str, Any]) -> None:
+        relay = message.get("rtcio_relay")
+        if relay is not None:
+            most = self.server.options.limits.max_attachments
+            attachments = check_relay(relay, most)
+            self.server.relay.from_elsewhere({**relay, "attachments": attachments})
+            return
+        check("emit", message)
+        callback = message.get("callback")
+        if callback is not None:
+            callback = partial(self._return_callback, message["host_id"], *callback)
+        super(PubSubManager, self).emit(
+            message["event"],
+            _data_in(message),
+            namespace=message.get("namespace"),
+            room=message.get("room"),
+            skip_sid=message.get("skip_sid"),
+            callback=callback,
+        )
+
+    def _return_callback(
+        self, host_id: str, sid: Any, namespace: str, callback_id: int, *args: Any
+    ) -> None:
+        """A client of this process acknowledged what ``host_id`` asked of it."""
+        if host_id == self.host_id:
+            self.trigger_callback(sid, callback_id, args)
+            return
+        message = {
+            "method": "callback",
+            "host_id": host_id,
+            "sid": sid,
+            "namespace": namespace,
+            "id": callback_id,
+            "args": args,
+        }
+        plain, attachments = parts_of(self.json, list(args))
+        if attachments:
+            message["args"] = plain
+            message["rtcio_attachments"] = [base64.b64encode(each).decode() for each in attachments]
+        self._publish(message)
+
+    # These two run the app's code: the task that listens goes on, relays come after them.
+
+    def _handle_callback(self, message: dict[str, Any]) -> None:
+        if message.get("host_id") != self.host_id:
+            return  # another process asked
+        try:
+            check("callback", message)
+            args, texts = message["args"], message.get("rtcio_attachments")
+            if texts is not None:
+                args = with_attachments(args, texts, filled)
+        except ProtocolError as error:
+            self._refuse_message(error)
+            return
+        given = message["sid"], message["id"], args
+        guarded = self.server.dispatcher.guarded
+        self.server.eio.spawn_in_turn(guarded, None, "ack", self.trigger_callback, *given)
+
+    def _handle_disconnect(self, message: dict[str, Any]) -> None:
+        check("disconnect", message)
+        self.server.eio.spawn_in_turn(super()._handle_disconnect, message)
+
+    def _handle_enter_room(self, message: dict[str, Any]) -> None:
+        check("enter_room", message)
+        sid, namespace = message["sid"], message.get("namespace")
+        if self.member(sid, namespace) is not None:  # it may be away for a while
+            super(PubSubManager, self).enter_room(sid, namespace, message["room"])
+
+    def _handle_leave_room(self, message: dict[str, Any]) -> None:
+        check("leave_room", message)
+        sid, namespace = message["sid"], message.get("namespace")
+        if self.member(sid, namespace) is not None:
+            super(PubSubManager, self).leave_room(sid, namespace, message["room"])
+
+    def _handle_close_room(self, message: dict[str, Any]) -> None:
+        check("close_room", message)
+        super()._handle_close_room(message)
+
+
+def _data_in(message: dict[str, Any]) -> Any:
+    """The data of an emit, as `RoomIndex.emit` takes it: a tuple is several arguments."""
+    data = message["data"]
+    if message.get("binary"):
+        if not isinstance(data, list) or not data:
+            raise ProtocolError(Drop.CHANNEL)
+        data = with_attachments(data[0], data[1:], filled)
+    if not isinstance(data, list) or (len(data) == 1 and not message.get("rtcio_null")):
+        return data[0] if isinstance(data, list) else data
+    return tuple(data)

@@ -1,0 +1,1 @@
+"""What options are called and what each may be; pure."""

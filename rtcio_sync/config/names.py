@@ -1,0 +1,224 @@
+"""Names of options that are not ours: what other releases and other libraries call them.
+
+Pure: a name in, the fix out. `options` raises it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import OptionError
+
+__all__ = ["FOREIGN", "METHODS", "hint_for", "plain", "unknown_option", "without_old"]
+
+_ORIGINS = "cors_allowed_origins, an origin like 'https://example.com', a list of them, or '*'"
+_MANAGER = "client_manager=socketio.RedisManager('redis://…')"
+_LISTEN = "it is an argument of listen(port, host=…, …), not of Server"
+
+#: By name, in lower case and without underscores: what to write instead.
+FOREIGN = {
+    # Socket.IO and Engine.IO on Node
+    "cors": _ORIGINS,
+    "origin": _ORIGINS,
+    "origins": _ORIGINS,
+    "corsorigin": _ORIGINS,
+    "corsorigins": _ORIGINS,
+    "allowedorigins": _ORIGINS,
+    "credentials": "cors_credentials",
+    "methods": "leave it out: the methods that Socket.IO needs are allowed",
+    "allowedheaders": "leave it out: whatever header a page asks for is allowed",
+    "connecttimeout": "limits=Limits(connect_timeout=…), in seconds: 45 where Node has 45000",
+    "upgradetimeout": "limits=Limits(handshake_timeout=…), in seconds: 10 where Node has 10000",
+    "maxpayload": "max_http_buffer_size, in bytes",
+    "maxdisconnectionduration": "connection_state_recovery={'max_disconnection_duration': …}, in "
+    "seconds",
+    "skipmiddlewares": "connection_state_recovery={'skip_middlewares': …}",
+    "maxrecoverybytes": "connection_state_recovery={'max_recovery_bytes': …}",
+    "maxrecoverytotal": "connection_state_recovery={'max_recovery_total': …}",
+    "permessagedeflate": "leave it out: messages on a WebSocket are never compressed; "
+    "http_compression is for polling",
+    "wsengine": "leave it out: the WebSockets are the server's own",
+    "allowrequest": "a function as cors_allowed_origins, or a connect handler that returns False",
+    "alloweio3": "leave it out: only clients of Engine.IO 4 (socket.io-client 3 and 4) are served",
+    "serveclient": "leave it out: take socket.io-client from npm or a CDN",
+    "cleanupemptychildnamespaces": "leave it out: a namespace costs nothing while nobody is in it",
+    "adapter": f"{_MANAGER}, a python-socketio client manager",
+    "parser": "serializer, 'default', 'msgpack' or a packet class",
+    "initialpacket": "leave it out: emit in a connection handler",
+    "addtrailingslash": "leave it out: the path is served with and without its slash",
+    "destroyupgrade": "leave it out: what is no Socket.IO request goes to the app",
+    "destroyupgradetimeout": "leave it out: what is no Socket.IO request goes to the app",
+    # Flask-SocketIO
+    "managesession": "leave it out: handlers have the Flask session of their handshake, and what "
+    "they change in it stays with the connection (for data of your own: server.session(sid))",
+    "messagequeue": _MANAGER,
+    "channel": "client_manager=socketio.RedisManager('redis://…', channel=…)",
+    "resource": "path, the URL path of the endpoint",
+    "debug": _LISTEN,
+    "usereloader": _LISTEN,
+    "logoutput": _LISTEN,
+    # python-socketio's and python-engineio's applications
+    "socketiopath": "path, the URL path of the endpoint",
+    "engineiopath": "path, the URL path of the endpoint",
+    "staticfiles": "Server(app=app) and the Flask app's own static files",
+    "wsgiapp": "Server(app=app), or listen(port, app=…) for a plain WSGI application",
+    "flaskapp": "app",
+    # what people try
+    "redis": _MANAGER,
+    "redisurl": _MANAGER,
+    "broker": _MANAGER,
+    "url": _MANAGER,
+    "manager": _MANAGER,
+    "host": _LISTEN,
+    "port": _LISTEN,
+    "sslcontext": _LISTEN,
+    "certfile": _LISTEN,
+    "keyfile": _LISTEN,
+    "endpoint": "path, the URL path of the endpoint",
+    "prefix": "path, the URL path of the endpoint",
+    "namespace": "namespaces, a list of those that clients may join without a handler",
+    "timeout": "ping_timeout or drain_seconds, in seconds, or Limits(…)",
+    "maxconnectionsperip": "limits=Limits(sockets_per_ip=…)",
+    "maxmessagesize": "max_http_buffer_size, in bytes",
+    "compression": "http_compression",
+    "pinggraceperiod": "ping_interval=(seconds, grace)",
+}
+
+#: What to add where Node's name is ours in another spelling, but for the unit.
+NOTES = {
+    "pinginterval": "in seconds: 25 where Node has 25000",
+    "pingtimeout": "in seconds: 20 where Node has 20000",
+    "connectionstaterecovery": "with max_disconnection_duration in seconds",
+    "httpcompression": "True or False; the threshold is compression_threshold, in bytes",
+}
+
+#: What Flask-SocketIO's `run`, Flask's and python-socketio's call what `Server.listen` has or not.
+LISTEN = {
+    "debug": "leave it out: listen() has no debugger; for Flask's own, set app.debug = True",
+    "usereloader": "leave it out: listen() does not reload; run it under `watchfiles` or the like",
+    "reloaderoptions": "leave it out: listen() does not reload",
+    "extrafiles": "leave it out: listen() does not reload",
+    "logoutput": "log='default' for a line of each request",
+    "threaded": "leave it out: Server(async_mode='threading') serves on threads",
+    "processes": "leave it out: for several processes run it under gunicorn",
+    "workers": "leave it out: for several processes run it under gunicorn",
+    "allowunsafewerkzeug": "leave it out: listen() is fit for production",
+    "loaddotenv": "leave it out: load it before",
+    "ssl": "ssl_context=(certfile, keyfile), or an ssl.SSLContext",
+    "tls": "ssl_context=(certfile, keyfile), or an ssl.SSLContext",
+    "sslcontext": "ssl_context",
+    "cert": "certfile and keyfile",
+    "key": "certfile and keyfile",
+    "sslcert": "certfile and keyfile",
+    "sslkey": "certfile and keyfile",
+    "sslcertfile": "certfile",
+    "sslkeyfile": "keyfile",
+    "wsgiapp": "app",
+    "application": "app",
+    "callback": "ready, a function of the port",
+    "onready": "ready, a function of the port",
+    "address": "host",
+    "bind": "listen(port, host=…)",
+    "hostname": "host",
+    "path": "Server(path=…)",
+    "cors": "Server(cors_allowed_origins=…)",
+    "corsallowedorigins": "Server(cors_allowed_origins=…)",
+    "logger": "Server(logger=…), or log= for a line of each request",
+}
+
+#: What `SocketIO` of Flask-SocketIO and `Server` on Node have and `Server` calls otherwise, or not.
+METHODS = {
+    "run": "write server.listen(port), or run the app with `flask rtcio run` or gunicorn",
+    "on_error": "leave it out: a handler's exceptions are logged to app.logger and counted in "
+    "server.stats()['handler_errors']",
+    "on_error_default": "leave it out: a handler's exceptions are logged to app.logger and counted "
+    "in server.stats()['handler_errors']",
+    "on_namespace": "write server.register_namespace(…)",
+    "join_room": "write server.enter_room(sid, room), or socket.join(room)",
+    "close": "write server.stop()",
+    "attach": "write server.init_app(app), or server.listen(port, app=app)",
+    "adapter": "write Server(client_manager=socketio.RedisManager('redis://…'))",
+    "engine": "write server.eio",
+    "fetchSockets": "write server.fetch_sockets()",
+    "socketsJoin": "write server.sockets_join(…)",
+    "socketsLeave": "write server.sockets_leave(…)",
+    "disconnectSockets": "write server.disconnect_sockets()",
+    "emitWithAck": "write server.call(event, data, to=sid)",
+    "broadcast": "write server.emit(event, data), which is for everybody",
+    "socket": "write server.sockets[sid]",
+}
+
+#: What older releases of python-socketio and python-engineio had, and what became of it.
+OLD = {
+    "binary": "python-socketio 5 dropped it: bytes are always sent as bytes; leave it out",
+    "engineio_options": "give its entries to Server() themselves",
+    "client_manager_class": "give client_manager=…, a client manager rather than its class",
+    "ping_interval_grace_period": "give ping_interval=(seconds, grace)",
+}
+
+
+def plain(name: str) -> str:
+    """``name`` without what tells two spellings of it apart."""
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def without_old(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """``given`` with what older releases had written anew, and what to warn of, one for each."""
+    found = dict(given)
+    warnings = [f"Server({name}=…) is deprecated: {OLD[name]}" for name in OLD if name in found]
+    found.pop("binary", None)
+    options = found.pop("engineio_options", None)
+    if options is not None:
+        if not isinstance(options, Mapping):
+            raise OptionError("engineio_options: give its entries to Server() themselves")
+        found = {**options, **found}
+    manager_class = found.pop("client_manager_class", None)
+    if manager_class is not None and "client_manager" not in found:
+        if not isinstance(manager_class, type):
+            raise OptionError("client_manager_class: give client_manager=…, a client manager")
+        found["client_manager"] = manager_class()
+    grace = found.pop("ping_interval_grace_period", None)
+    if grace is not None and not isinstance(found.get("ping_interval"), tuple):
+        found["ping_interval"] = (found.get("ping_interval", 10), grace)
+    return found, warnings
+
+
+def hint_for(
+    name: str, known: Iterable[str], foreign: Mapping[str, str], limits: Iterable[str] = ()
+) -> str:
+    """What to write in place of ``name``, as the end of a sentence; empty: nobody can tell."""
+    names = sorted(known)
+    key = plain(name)
+    for each in names:
+        if plain(each) == key:
+            note = f" It is {NOTES[key]}" if key in NOTES and name != name.lower() else ""
+            return f"did you mean {each!r}?{note}"
+    if key in foreign:
+        said = foreign[key]
+        return said if said.startswith(("it is", "leave")) else f"write {said}"
+    for each in limits:
+        if plain(each) == key:
+            return f"write limits=Limits({each}=…)"
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    near = difflib.get_close_matches(key, [*foreign, *map(plain, limits)], n=1, cutoff=0.85)
+    return hint_for(near[0], names, foreign, limits) if near and near[0] != key else ""
+
+
+def unknown_option(
+    call: str,
+    name: str,
+    known: Iterable[str],
+    foreign: Mapping[str, str] = FOREIGN,
+    limits: Iterable[str] = (),
+) -> OptionError:
+    """The error for an option that ``call`` does not have."""
+    hint = hint_for(name, known, foreign, limits)
+    return OptionError(
+        f"{call} has no option {name!r}; {hint}"
+        if hint
+        else f"{call} has no option {name!r}; it has {', '.join(sorted(known))}"
+    )

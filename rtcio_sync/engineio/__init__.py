@@ -1,0 +1,1 @@
+"""The Engine.IO server: handshake, polling, upgrade, heartbeat, and a connection's inbox."""

@@ -1,0 +1,168 @@
+"""How the Engine.IO endpoint answers: on HTTP, and on a WebSocket that is accepted and closed.
+
+Used as they are of python-engineio's private names: ``Server._gzip``, ``_deflate``,
+``_cors_headers``, ``_generate_sid_cookie`` and ``_websocket_wsgi.SimpleWebSocketWSGI``.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import gevent.event
+import gevent.selectors
+from engineio.async_drivers import gevent as gevent_driver
+from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
+
+from ..protocol.handshake import HandshakeError, handshake
+from ..protocol.websocket import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
+from ..transport import takeover
+from ..transport.delivery import Deliveries
+from ..transport.driver import UpstreamWire
+from .admission import Admission
+from .requests import Refused, closes_unsaid
+
+__all__ = ["Answers"]
+
+COMPRESSED_AT_ONCE = 1 << 16  # bytes; some milliseconds
+
+#: Linux alone has it.
+_CORK = getattr(socket, "TCP_CORK", None)
+
+
+class Answers(Admission):
+    """The part of the Engine.IO server that words its answers. # greenlet"""
+
+    async_mode: str
+    deliveries: Deliveries
+    _async: Any
+
+    def _refusal(self, refused: Refused, environ: dict[str, Any], start_response: Any) -> Any:
+        body = json.dumps(refused.body, separators=(",", ":")).encode()
+        if environ.get("wsgi.websocket") is None:
+            return {"status": refused.status, "headers": refused.headers, "response": body}
+        # Behind gevent-websocket the 101 is out. A socket.io-client whose WebSocket ends before
+        # OPEN notices nothing for 20 seconds; a packet of a type that does not exist is an error to
+        # it, as any packet but OPEN is to python-engineio's clients, and they come back in time.
+        busy = refused.status.startswith(("429", "503"))
+        code = TRY_AGAIN_LATER if busy else POLICY_VIOLATION
+        return self._turn_away(environ, start_response, [], b"9" + body, code)
+
+    def _turn_away(
+        self,
+        environ: dict[str, Any],
+        start_response: Any,
+        headers: list[tuple[str, str]],
+        message: bytes | None = None,
+        code: int = NORMAL,
+    ) -> Any:
+        """Accepts a WebSocket, says ``message`` and closes it."""
+        seat = takeover.find(environ)
+        if seat is None:
+            return self._driver(self._close_upstream)(environ, start_response)
+        wire = seat.open(start_response, headers, None, max_size=4096, max_buffered=None)
+        if message is not None:
+            wire.send(frame_text(message))
+        wire.close(code)
+        return seat.leave()
+
+    def _close_upstream(self, ws: Any) -> list[bytes]:
+        """`_turn_away`, of python-engineio's driver ``ws``: until it is over. # greenlet"""
+        wire = UpstreamWire(ws, self, self)
+        wire.disown()
+        wire.start()
+        wire.close()
+        wire.read()
+        return []
+
+    def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+        try:
+            return handshake(environ)
+        except HandshakeError as error:
+            raise Refused(error.status, 3, "Bad request", error.headers) from error
+
+    def _driver(self, ride: Callable[[Any], Any]) -> Any:
+        # python-engineio's gevent driver insists on gevent-websocket's server once that package is
+        # installed, and fails under every other.
+        if self.async_mode == "gevent":
+            return SimpleWebSocketWSGI(
+                ride,
+                self,
+                thread_class=gevent_driver.Thread,
+                event_class=gevent.event.Event,
+                selector_class=gevent.selectors.DefaultSelector,
+                max_message_size=self.max_http_buffer_size,
+            )
+        return self._async["websocket"](ride, self)
+
+    def _write(self, answer: dict[str, Any], environ: dict[str, Any], start_response: Any) -> Any:
+        body, headers = answer["response"], answer["headers"]
+        if self.http_compression and len(body) >= self.compression_threshold:
+            wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",", 16)[:16]
+            for encoding in (each.split(";")[0].strip() for each in wanted):
+                if encoding in self.compression_methods:
+                    body = self._compressed(body, encoding)
+                    headers = [*headers, ("Content-Encoding", encoding)]
+                    break
+        headers = [*headers, ("Content-Length", str(len(body))), *self._cors_headers(environ)]
+        unread = environ.get("CONTENT_LENGTH") or environ.get("HTTP_TRANSFER_ENCODING")
+        ends = closes_unsaid(environ, stopping=self.stopping)
+        if ends or (unread and takeover.leave_body(environ)):
+            headers.append(("Connection", "close"))
+        start_response(answer["status"], headers)
+        if environ["REQUEST_METHOD"] == "HEAD":  # RFC 9110 9.3.2: GET's head, no body
+            return []
+        pieces = self.deliveries.send(body, answer.get("session"), environ)
+        if answer["status"].startswith("2"):
+            return pieces
+        line = takeover.line(environ)
+        return pieces if line is None else _InOnePiece(pieces, line)
+
+    def _compressed(self, body: bytes, encoding: str) -> bytes:
+        if len(body) <= COMPRESSED_AT_ONCE:
+            return getattr(self, f"_{encoding}")(body)  # type: ignore[no-any-return]
+        # Others have their turn between two pieces: ten megabytes take a good half of a second.
+        packer = zlib.compressobj(6, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
+        packed = []
+        for at in range(0, len(body), COMPRESSED_AT_ONCE):
+            packed.append(packer.compress(body[at : at + COMPRESSED_AT_ONCE]))
+            self.sleep(0)
+        return b"".join([*packed, packer.flush()])
+
+    def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
+        if not self.cookie:
+            return None
+        plain = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
+        attributes = self.cookie if isinstance(self.cookie, dict) else plain
+        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
+
+
+class _InOnePiece:
+    """A body that reaches the client together with its head.
+
+    gunicorn and pywsgi write the two one after the other. Of a refusal, aiohttp takes the head for
+    the answer and has closed the connection before the body comes, on which python-engineio's
+    `AsyncClient` ends with an error of aiohttp's that it does not expect: it never reconnects.
+    """
+
+    def __init__(self, pieces: Generator[bytes, None, None], line: Any) -> None:
+        self._pieces = pieces
+        self._line = line
+        self._cork(1)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._pieces
+
+    def close(self) -> None:
+        """The server has written all of it (PEP 3333)."""
+        self._pieces.close()
+        self._cork(0)
+
+    def _cork(self, on: int) -> None:
+        if _CORK is not None:
+            with suppress(OSError):  # a Unix socket, or one that is closed by now
+                self._line.setsockopt(socket.IPPROTO_TCP, _CORK, on)

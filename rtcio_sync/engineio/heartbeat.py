@@ -1,0 +1,160 @@
+"""Pings and deadlines of all connections in one task, instead of a greenlet for each.
+
+Engine.IO v4, "Heartbeat": the server sends PING every interval and expects PONG within the
+time-out. All intervals are alike, so each queue below is sorted by itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..metrics import Lag
+
+if TYPE_CHECKING:
+    from .server import Server
+    from .socket import Socket
+
+__all__ = ["Heartbeat"]
+
+log = logging.getLogger(__name__)
+
+LAG_EVERY = 0.5  # seconds between two looks at how late the event loop is
+TOGETHER = 0.1  # seconds by which a ping may be early, to go out with others
+LATENESS = 0.05  # seconds by which a timer may be late without anybody's fault
+
+
+class Heartbeat:
+    """The one clock of an Engine.IO server."""
+
+    def __init__(self, server: Server, ping: Any, now: Callable[[], float] = time.monotonic):
+        self.server = server
+        self.ping = ping
+        self.now = now
+        self._pings: deque[tuple[float, Socket]] = deque()
+        self._pongs: deque[tuple[float, Socket, float]] = deque()
+        self._joins: deque[tuple[float, str]] = deque()
+        self._later: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self._alarm: Any = None
+        self._running = False
+        self._wakes_at = math.inf
+        self._lag = Lag()
+
+    # -- hub or greenlet ---------------------------------------------------------------------
+
+    def begin(self, socket: Socket) -> None:
+        """A connection is open: it is pinged, and it has to join a namespace in time."""
+        now = socket.begun_at = self.now()
+        limit = self.server.limits.connect_timeout
+        if limit is not None:
+            self._joins.append((now + limit, socket.sid))
+            self._start(now + limit)
+        self._ping_later(socket, now)
+
+    def answered(self, socket: Socket) -> None:
+        """A PONG came; one that nobody asked for changes nothing."""
+        if socket.pinged_at is not None:
+            socket.pinged_at = None
+            self._ping_later(socket, self.now())
+
+    def _ping_later(self, socket: Socket, now: float) -> None:
+        due = now + self.server.ping_every
+        self._pings.append((due, socket))
+        self._start(due)
+
+    def overdue(self, socket: Socket) -> bool:
+        """Whether the answer to a ping is late, though no beat has noticed it yet."""
+        if socket.pinged_at is None or not self.server.gives_up:
+            return False
+        if socket.held_back(socket.pinged_at):
+            return False
+        return bool(self.now() >= socket.pinged_at + self.server.ping_timeout)
+
+    def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
+        """Has ``do(*args)``, which must not block, called after ``seconds``."""
+        due = self.now() + seconds
+        heapq.heappush(self._later, (due, next(self._order), do, args))
+        self._start(due)
+
+    def stop(self) -> None:
+        """Ends the task; the next connection would start it again."""
+        self._running = False
+        if self._alarm is not None:
+            self._alarm.set()
+
+    # -- greenlet ----------------------------------------------------------------------------
+
+    def _start(self, due: float) -> None:
+        if not self._running:
+            self._running = True
+            self._alarm = self.server.create_event()
+            self.server.spawn(self._run, self._alarm)
+        elif due < self._wakes_at:
+            self._alarm.set()
+
+    def _run(self, alarm: Any) -> None:
+        while self._running and self._alarm is alarm:
+            try:
+                self._beat(self.now())
+            except Exception:  # the clock of all connections must not stop for one of them
+                log.exception("a connection's ping or deadline failed")
+            # First "never": what another thread queues meanwhile then sets the alarm.
+            self._wakes_at = math.inf
+            due = self._wakes_at = self._next()
+            if due == math.inf:
+                alarm.wait()
+            else:
+                self._wait(alarm, due)
+            alarm.clear()
+
+    def _wait(self, alarm: Any, due: float) -> None:
+        # At least twice a second, to see how late that comes: as late as everything else.
+        now = self.now()
+        seconds = max(0.0, min(due - now, LAG_EVERY))
+        if not alarm.wait(seconds):
+            self._lag.note(self.now(), self.now() - now - seconds)
+
+    @property
+    def lag(self) -> float:
+        """Seconds that the event loop was late at its worst lately."""
+        return self._lag.worst(self.now())
+
+    def _next(self) -> float:
+        queues: tuple[Any, ...] = (self._pings, self._pongs, self._joins, self._later)
+        return min((queue[0][0] for queue in queues if queue), default=math.inf)
+
+    def _beat(self, now: float) -> None:
+        while self._later and self._later[0][0] <= now:
+            _, _, do, args = heapq.heappop(self._later)
+            do(*args)
+        # Those that are due in a moment go with them: one turn of the loop instead of one for each.
+        soon = now + min(TOGETHER, self.server.ping_every / 50)
+        while self._pings and self._pings[0][0] <= soon:
+            due, socket = self._pings.popleft()
+            if not socket.closed:
+                # The time-out counts from when the ping was due, or it would end a little late;
+                # but a process that stood still must not give a client less time for it.
+                socket.pinged_at = pinged_at = due if now - due < LATENESS else now
+                socket.send(self.ping)
+                self._pongs.append((pinged_at + self.server.ping_timeout, socket, pinged_at))
+        while self._pongs and self._pongs[0][0] <= now:
+            _, socket, pinged_at = self._pongs.popleft()
+            if socket.pinged_at != pinged_at or not self.server.gives_up:
+                continue
+            if socket.held_back(pinged_at):
+                # Its PONG waits behind what is not read from it for now.
+                socket.pinged_at = now
+                self._pongs.append((now + self.server.ping_timeout, socket, now))
+            else:
+                socket.fail("ping-timeout", "ping timeout")
+        while self._joins and self._joins[0][0] <= now:
+            late = self.server.sockets.get(self._joins.popleft()[1])
+            if late is not None and not late.closed and not late.joined:
+                late.fail("connect-timeout", "forced close")

@@ -1,0 +1,75 @@
+"""Engine.IO's packets, each encoded once for all sockets that get it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from engineio import packet
+
+from ..protocol.websocket import frame_binary, frame_text
+
+__all__ = ["Packet", "frame_of", "packet_cost", "packet_of", "packet_size", "size_of"]
+
+PACKET = 600  # bytes of a packet's object, with its attributes
+
+
+class Packet(packet.Packet):
+    """An Engine.IO packet that is encoded once for each form, however many sockets get it.
+
+    python-engineio keeps one encoding for both transports, so that a binary packet that went to a
+    polling client first reaches WebSockets as base64.
+    """
+
+    encode_cache: Any
+
+    def encode(self, b64: bool = False) -> Any:
+        if b64 and self.binary:
+            return "b" + base64.b64encode(self.data).decode()
+        if self.encode_cache is None:
+            self.encode_cache = super().encode(b64=False)
+        return self.encode_cache
+
+    def frame(self) -> bytes:
+        """The packet as a WebSocket frame."""
+        frame: bytes | None = self.__dict__.get("_frame")
+        if frame is None:
+            # Not kept besides: whoever waits for a packet holds it in as few forms as may be.
+            text = super().encode() if self.encode_cache is None else self.encode_cache
+            self.encode_cache = None
+            frame = frame_text(text.encode()) if isinstance(text, str) else frame_binary(text)
+            self._frame = frame
+        return frame
+
+
+def packet_of(payload: bytes, binary: bool) -> Packet:
+    """The packet of a WebSocket message that was framed before."""
+    return Packet(packet.MESSAGE, payload if binary else payload[1:].decode())
+
+
+def size_of(data: Any) -> int:
+    """The bytes of a packet's data."""
+    if isinstance(data, str):
+        return len(data) if data.isascii() else len(data.encode(errors="replace"))
+    return len(data) if isinstance(data, bytes) else 16
+
+
+def packet_size(pkt: Any) -> int:
+    """The bytes of a packet, looked at once."""
+    size: int | None = pkt.__dict__.get("_size")
+    if size is None:
+        size = pkt._size = size_of(pkt.data)
+    return size
+
+
+def packet_cost(pkt: Any) -> int:
+    """The memory that a packet takes up: its data, and the frame that is made of it."""
+    return 2 * packet_size(pkt) + PACKET
+
+
+def frame_of(pkt: Any) -> bytes:
+    """The WebSocket frame of any python-engineio packet."""
+    if isinstance(pkt, Packet):
+        return pkt.frame()
+    text = pkt.encode()
+    return frame_text(text.encode()) if isinstance(text, str) else frame_binary(bytes(text))

@@ -1,0 +1,509 @@
+"""The Engine.IO server: requests in, answers out, on python-engineio's interface.
+
+Replaced of python-engineio's private names, each asserted in ``tests/test_upstream.py``:
+
+* ``Server._async``: a server that is asked to run on Werkzeug's threads changes its driver;
+* ``Server._get_socket``: a session that has a last word to say is not forgotten when it is looked
+  up.
+
+Used as they are: ``Server._ok`` (which the Admin UI's instrumentation replaces),
+``_trigger_event``, and the driver ``threading._async``.
+
+``handle_request`` is written anew: upstream's names its ``Socket`` class in place, answers 200 to
+requests that it lost, and misses what the Engine.IO v4 conformance suite asks for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.selectors
+from engineio import exceptions, packet
+from engineio.async_drivers import threading as threads
+
+from ..errors import ProtocolError
+from ..events import upstream_reason
+from ..hub import interrupts
+from ..hub.forked import serves
+from ..hub.thread import HubThread, any_thread
+from ..hub.turns import LAST, Turns
+from ..limits import client_address
+from ..logs import tell
+from ..metrics import Counters
+from ..options import Limits
+from ..transport import takeover, thread_servers
+from ..transport.backlog import Backlog
+from ..transport.delivery import Deliveries
+from ..transport.websocket import Connection
+from .answers import Answers
+from .heartbeat import Heartbeat
+from .packet import Packet
+from .requests import (
+    MOST_KEPT,
+    Refused,
+    bad,
+    jsonp_index,
+    packets_of,
+    query_of,
+    read_body,
+    slim,
+)
+from .seats import weight
+from .socket import APART, Socket, State
+
+__all__ = ["Server"]
+
+log = logging.getLogger(__name__)
+
+_OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio_transport)s"
+
+MOST_PORTS = 100  # that one process serves on
+
+FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
+
+#: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
+BARE = Limits(connect_timeout=None)
+
+
+class Server(Answers):
+    """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub.
+
+    It may be used by itself, as python-engineio's is: ``limits`` says what one client may cost,
+    ``counters`` counts (`None`: nobody reads the count), all else is python-engineio's.
+    """
+
+    async_mode: str
+
+    def __init__(
+        self,
+        *,
+        limits: Limits = BARE,
+        counters: Counters | None = None,
+        max_buffered_total: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.gives_up = options.pop("monitor_clients", None) is not False
+        #: The thread that all of this runs in; public calls from others get there by it.
+        self.hub_thread = self._hub_thread = HubThread()
+        #: Whether the server may change to threads when Werkzeug's own server calls it.
+        self.adaptable: bool = options.pop("adaptable", False)
+        upstreams = logging.getLogger("rtcio_sync.upstream.engineio")
+        options["logger"] = options.get("logger") or upstreams
+        options["monitor_clients"] = False
+        super().__init__(limits=limits, counters=counters or Counters(), **options)
+        self.ping_every = self.ping_interval + self.ping_interval_grace_period
+        #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
+        self.patience = self.ping_every + self.ping_timeout
+        self.heartbeat = Heartbeat(self, Packet(packet.PING))
+        clock: dict[str, Any] = {"now": self.heartbeat.now, "later": self.heartbeat.later}
+        self.backlog = Backlog(max_buffered_total, **clock)
+        self.deliveries = Deliveries(self.backlog, self.counters, **clock)
+        self.turns = Turns()
+        self.stopping = False
+        self._ports: set[Any] = set()
+        #: How many connections have something in their inbox.
+        self.working = 0
+        # What the Socket.IO layer hangs in: `arrive(socket, message, binary)` sees each message
+        # first (# hub or greenlet), `work(socket, item)` does what was put into the inbox
+        # (# greenlet) and says whether its greenlet was killed, `lost(socket, reason)` hears of the
+        # end (# hub or greenlet).
+        self.arrive: Callable[[Any, Any, bool], None] = self._arrive
+        self.work: Callable[[Any, Any], bool] = self._work
+        self.lost: Callable[[Any, str], None] = self._lost
+        #: Called in a forked child that has forgotten all clients.
+        self.on_fork: Callable[[], None] | None = None
+        #: Called once, with the environ of the first request.
+        self.on_first_request: Callable[[dict[str, Any]], None] | None = None
+        self._use_mode(str(self.async_mode))
+        #: The WSGI server that runs on threads, once one has called; `None`: gevent's, or none yet.
+        self._suited: thread_servers.ThreadServer | None = None
+        self._suiting = threading.Lock()
+
+    def _use_mode(self, mode: str) -> None:
+        # On gevent nothing switches inside the few lines that a gate guards; threads may.
+        self.hub_thread.threaded = mode == "threading"
+        self.gate = threading.RLock() if mode == "threading" else contextlib.nullcontext()
+        self.backlog.gate = self.gate
+
+    def spawn(self, target: Callable[..., Any], *args: Any) -> None:
+        """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # any thread"""
+        if self.async_mode == "threading":
+            self.start_background_task(target, *args)
+        else:
+            self.hub_thread.spawn(target, *args)
+
+    @any_thread
+    def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.hub_thread.elsewhere():  # nothing has been served yet: it waits for the hub
+            self.hub_thread.spawn(partial(target, *args, **kwargs))
+            return None
+        return super().start_background_task(target, *args, **kwargs)
+
+    def take_turn(self, since: float | None = None) -> None:
+        """Waits for a turn to run code of the app's (`turns`); threads need none. # greenlet
+
+        ``since``: when the caller began to work; `None`: just now.
+        """
+        if self.async_mode != "threading":
+            self.turns.take(self.turns.now() if since is None else since)
+
+    def own_turn(self, since: float | None = None) -> None:
+        """`take_turn` of a greenlet that is this package's: nothing is raised into it."""
+        try:
+            self.take_turn(since)
+        except BaseException as error:  # noqa: BLE001  (it is logged there)
+            self.disturbed(error)
+
+    def disturbed(self, error: BaseException) -> None:
+        """``error``, which is being handled, was raised into a greenlet of ours that waited.
+
+        A kill, or a time-out that a handler has left behind: it was not meant for this.
+        """
+        self.counters.handler_errors += 1
+        log.exception("raised into a greenlet that waits for its turn")
+        interrupts.heed(error)
+
+    def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None:
+        """`spawn` for code of the app's that nobody waits for. # hub or greenlet"""
+
+        def run() -> None:
+            self.own_turn(LAST)
+            target(*args)
+
+        self.spawn(run)
+
+    def async_modes(self) -> list[str]:
+        return ["gevent", "gevent_uwsgi", "threading"]
+
+    # -- what the Socket.IO layer gets when nothing is hung in -----------------------------------
+
+    def _arrive(self, socket: Socket, message: Any, binary: bool) -> None:
+        socket.enqueue(("message", message if binary else message[1:].decode()), len(message))
+
+    def _work(self, socket: Socket, item: Any) -> bool:
+        self._trigger_event(item[0], socket.sid, item[1], run_async=False)
+        return False
+
+    def _lost(self, socket: Socket, reason: str) -> None:
+        socket.enqueue(("disconnect", upstream_reason(reason)))
+
+    # -- python-engineio's interface -------------------------------------------------------------
+
+    def _get_socket(self, sid: str) -> Socket:
+        socket: Socket | None = self.sockets.get(sid)
+        if socket is None:
+            raise KeyError("Session not found")
+        if socket.closed:
+            raise KeyError("Session is disconnected")
+        return socket
+
+    @any_thread
+    def send_packet(self, sid: str, pkt: Any) -> None:
+        """Hands a packet to a connection; one that is gone gets nothing. # hub or greenlet"""
+        socket = self.sockets.get(sid)
+        if socket is not None:
+            socket.send(pkt)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that wait for clients."""
+        small: int = sum(
+            each.outbox_bytes for each in list(self.sockets.values()) if not each.counted
+        )
+        return int(self.backlog.holdings.size + small)
+
+    def send(self, sid: str, data: Any) -> None:
+        self.send_packet(sid, Packet(packet.MESSAGE, data=data))
+
+    @any_thread
+    def disconnect(self, sid: str | None = None) -> None:
+        """Closes one connection, or all. # hub or greenlet"""
+        # Upstream forgets it there and then: a client that polls would never hear of it.
+        for socket in list(self.sockets.values()) if sid is None else [self.sockets.get(sid)]:
+            if socket is not None:
+                socket.close(reason="server namespace disconnect")
+
+    def abandon(self) -> list[int]:
+        """Forgets all clients, in a forked child: they are the parent's. # after a fork
+
+        Nobody is told, no handler runs. Gives the descriptors of their WebSockets.
+        """
+        if self.on_fork is not None:
+            self.on_fork()
+        self.heartbeat.stop()
+        descriptors = []
+        for socket in list(self.sockets.values()):
+            if isinstance(socket.wire, Connection):
+                descriptors.append(socket.wire.fileno())
+            socket.leave_to_parent()
+            self.forget(socket)
+        return [each for each in descriptors if each >= 0]
+
+    def shutdown(self) -> None:
+        """Stops the clock; the connections stay as they are."""
+        self.heartbeat.stop()
+
+    @any_thread
+    def close_all(self) -> None:
+        """Closes every connection so that its client comes back. # hub or greenlet"""
+        self.stopping = True
+        for socket in list(self.sockets.values()):
+            socket.send_on()
+
+    # -- requests: greenlet ----------------------------------------------------------------------
+
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """The WSGI application of the Engine.IO endpoint."""
+        try:
+            self._suit_the_server(environ)
+            if self.on_first_request is not None:
+                first, self.on_first_request = self.on_first_request, None
+                first(environ)
+            self.hub_thread.bind()
+            port = environ.get("SERVER_PORT")  # behind a proxy, what its client may have written
+            if port not in self._ports and len(self._ports) < MOST_PORTS:
+                self._ports.add(port)
+                serves(self, takeover.line(environ))
+            answer = self._answer(environ, start_response)
+        except Refused as refused:
+            address = client_address(environ, self.trusted_proxies)
+            known: dict[str, Any] = {"address": address, "origin": environ.get("HTTP_ORIGIN")}
+            tell(log, "a request was refused: %(rtcio_reason)s", reason=str(refused), **known)
+            answer = self._refusal(refused, environ, start_response)
+        if not isinstance(answer, dict):
+            return answer  # type: ignore[no-any-return]
+        response: Iterable[bytes] = self._write(answer, environ, start_response)
+        return response
+
+    def _suit_the_server(self, environ: dict[str, Any]) -> None:
+        """Changes to threads where the WSGI server runs on them, and says once what that lacks."""
+        if self._suited is not None and self.async_mode == "threading":
+            if not self._suited.parallel:
+                raise _unsuited("The WSGI server handles one request at a time")
+            return
+        found = thread_servers.find(environ)
+        if found is None or self.async_mode not in ("gevent", "threading"):
+            return
+        with self._suiting:
+            if self.async_mode == "gevent" and found.parallel:
+                self._change_to_threads(found)
+            first, self._suited = self._suited is None, found
+        if first and found.cannot is not None:
+            log.log(logging.WARNING if found.parallel else logging.ERROR, "%s", found.cannot)
+        if not found.parallel:
+            raise _unsuited("The WSGI server handles one request at a time")
+
+    def _change_to_threads(self, found: thread_servers.ThreadServer) -> None:
+        if not self.adaptable or self.sockets:
+            log.error(
+                "%s runs on threads: make the Server with async_mode='threading', or run the app "
+                "with `flask rtcio run` or `gunicorn -k gevent`",
+                found.name,
+            )
+            raise _unsuited("async_mode does not suit this server")
+        self._async = threads._async
+        self.async_mode = "threading"
+        self._use_mode("threading")
+
+    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self._check_origin(environ)
+        method = environ["REQUEST_METHOD"]
+        if method == "OPTIONS":
+            return self._ok()
+        query = query_of(environ.get("QUERY_STRING", ""))
+        transport = query.get("transport", [""])[0]
+        if transport not in self.transports:
+            raise bad(0)
+        if transport == "websocket" and not self._takes_websockets():
+            raise bad(0)
+        sid = query["sid"][0] if "sid" in query else None
+        if sid is None:
+            if method != "GET":
+                raise bad(2)
+            if query.get("EIO") != ["4"]:
+                raise bad(5)
+            return self._open(environ, start_response, transport, jsonp_index(query))
+        socket = self.sockets.get(sid)
+        if socket is None:
+            raise bad(1)
+        if self.heartbeat.overdue(socket):
+            socket.fail("ping-timeout", "ping timeout")
+            raise bad(1)
+        if method == "GET" and transport == "websocket":
+            return self._upgrade(socket, environ, start_response)
+        if transport != "polling" or socket.state in (State.OPENING, State.WEBSOCKET):
+            raise bad(3)
+        if method == "GET":
+            return self._poll(socket, environ, jsonp_index(query))
+        if method == "POST":
+            return self._post(socket, environ)
+        raise bad(3)
+
+    def _open(
+        self, environ: dict[str, Any], start_response: Any, transport: str, jsonp: int | None
+    ) -> Any:
+        """Engine.IO v4, "Handshake"."""
+        if self.stopping or self.seats.taken >= self._capacity():
+            raise self._full()
+        seat = None
+        headers: list[tuple[str, str]] = []
+        if transport == "websocket":
+            headers = self._handshake(environ)
+            seat = takeover.find(environ)
+        kept = self._kept(environ)
+        sid = self.generate_id()
+        socket = Socket(self, sid)
+        self._count_address(socket, kept)
+        address = client_address(kept, 0)
+        tell(log, _OPENED, connection=sid, address=address, transport=transport)
+        self.sockets[sid] = socket
+        self.holds(socket)
+        try:
+            socket.send(Packet(packet.OPEN, self._opening(sid, transport)))
+            verdict = self._trigger_event("connect", sid, kept, run_async=False)
+            if verdict is not None and verdict is not True:
+                raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
+            if transport == "websocket":
+                return self._ride(socket, seat, headers, environ, start_response)
+            socket.weight = weight(kept)
+            socket.state = State.POLLING
+            self.heartbeat.begin(socket)
+            packets = socket.poll()
+            self.rests(socket)
+            answer = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
+            return {**answer, "session": socket}
+        except BaseException:
+            # A reset between the handshake and the take-over must not leave a session behind.
+            self.forget(socket)
+            socket.close(abort=True, reason="transport error")
+            raise
+
+    def _kept(self, environ: dict[str, Any]) -> dict[str, Any]:
+        kept = slim(environ)
+        if sum(len(key) + len(each) for key, each in kept.items() if type(each) is str) > MOST_KEPT:
+            self.counters.closed["headers"] += 1
+            status = "431 REQUEST HEADER FIELDS TOO LARGE"
+            raise Refused(status, 3, "Request header fields too large")
+        if self.trusted_proxies:
+            kept["REMOTE_ADDR"] = client_address(environ, self.trusted_proxies)
+        return kept
+
+    def _opening(self, sid: str, transport: str) -> dict[str, Any]:
+        upgrades = ["websocket"] if self._may_upgrade(transport) else []
+        return {
+            "sid": sid,
+            "upgrades": upgrades,
+            "pingInterval": round(self.ping_every * 1000),
+            "pingTimeout": round(self.ping_timeout * 1000),
+            "maxPayload": self.max_http_buffer_size,
+        }
+
+    def _takes_websockets(self) -> bool:
+        return self._suited is None or self._suited.websockets
+
+    def _may_upgrade(self, transport: str) -> bool:
+        return (
+            transport == "polling"
+            and self.allow_upgrades
+            and "websocket" in self.transports
+            and self._takes_websockets()
+            and (self.async_mode == "gevent" or self._async["websocket"] is not None)
+        )
+
+    def _ride(
+        self, socket: Socket, seat: Any, headers: Any, environ: dict[str, Any], start_response: Any
+    ) -> Any:
+        """A WebSocket becomes ``socket``'s transport, or its probe."""
+        if seat is None:
+            if socket.state is State.OPENING:
+                self.heartbeat.begin(socket)
+            return self._driver(socket.ride_upstream)(environ, start_response)
+        wire = seat.open(
+            start_response,
+            headers,
+            socket,
+            max_size=self.max_http_buffer_size,
+            max_buffered=socket.limits.max_buffered_bytes,
+            backlog=self.backlog,
+        )
+        if socket.state is State.OPENING:
+            self.heartbeat.begin(socket)
+            wire.hold(APART)  # the 101 went out: OPEN is to be read apart from it
+        socket.open_wire(wire)
+        return seat.leave()
+
+    def _upgrade(self, socket: Socket, environ: dict[str, Any], start_response: Any) -> Any:
+        if socket.closed or not self.allow_upgrades:
+            raise bad(3)
+        headers = self._handshake(environ)
+        if socket.state is not State.POLLING or socket.wire is not None:
+            # It has a WebSocket (Engine.IO v4, "Upgrade"): 101, then the end of the second.
+            self.counters.closed["second-websocket"] += 1
+            return self._turn_away(environ, start_response, headers)
+        self._may_hold_more()
+        return self._ride(socket, takeover.find(environ), headers, environ, start_response)
+
+    def _poll(self, socket: Socket, environ: dict[str, Any], jsonp: int | None) -> Any:
+        self._may_hold_more()
+        try:
+            packets = socket.poll(lambda: takeover.line(environ))
+            return {**self._ok(packets, jsonp_index=jsonp), "session": socket}
+        except exceptions.EngineIOError:
+            raise bad(3) from None
+
+    def _post(self, socket: Socket, environ: dict[str, Any]) -> Any:
+        """Takes all packets of a request or, with an error that ends the session, none."""
+        if socket.closed:
+            raise bad(1)
+        if socket.posting:
+            socket.fail("overlap", "transport error")
+            raise bad(3)
+        socket.posting = True
+        try:
+            with self._in_time():
+                body = read_body(environ, self.max_http_buffer_size)
+            packets = packets_of(body, socket.limits.max_packets_per_poll)
+            del body
+            for payload, binary in packets:
+                self.take_turn(LAST)
+                if not socket.closed:
+                    socket.allowance -= 1
+                    socket.receive(payload, binary)
+                self._wait_while_full(socket)
+            # Over its rate, or while its messages wait for the app's handlers, the client waits for
+            # the answer before it sends the next request.
+            self.sleep(socket.pause_due())
+            self._wait_while_full(socket)
+        except OSError:  # it hung up in the middle
+            socket.fail("incomplete", "transport error")
+            raise bad(3) from None
+        except (ProtocolError, ValueError) as error:
+            too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
+            socket.fail("too-long" if too_long else "packet", "parse error")
+            if too_long:
+                raise Refused("413 PAYLOAD TOO LARGE", 3, "Payload too large") from None
+            raise bad(3) from None
+        finally:
+            socket.posting = False
+        return {"status": "200 OK", "headers": [("Content-Type", "text/html")], "response": b"ok"}
+
+    def _wait_while_full(self, socket: Socket) -> None:
+        while socket.full and not socket.closed:
+            self.sleep(FULL_DELAY)
+
+    def _in_time(self) -> Any:
+        """Ends what takes longer than a client may; threads have no way to be ended."""
+        if self.async_mode == "threading":
+            return contextlib.nullcontext()
+        return gevent.Timeout(self.limits.handshake_timeout, ProtocolError("slow"))
+
+
+def _unsuited(message: str) -> Refused:
+    return Refused("500 INTERNAL SERVER ERROR", 3, message)

@@ -1,0 +1,1 @@
+"""The Flask app that a server wraps. The one folder that imports flask."""

@@ -1,0 +1,1 @@
+"""The thread that runs the gevent hub, and what greenlets owe each other there."""

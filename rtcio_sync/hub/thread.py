@@ -1,0 +1,229 @@
+"""The thread that runs a server's hub, and how calls from every other thread get there.
+
+gevent's objects belong to the thread that made them: a greenlet spawned elsewhere never runs, a
+loop that is woken from elsewhere does not wake. So a server has one thread, the one that serves,
+and a public call from any other (gevent's pool, a real thread, a C library's callback thread) is
+carried out in that one, while its caller waits for the result or the exception.
+
+Two kinds of callers are told apart from a plain greenlet: another thread (`any_thread` hands its
+call over) and the hub itself, where nothing may wait and no code of the app's may run.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+
+import gevent
+from gevent._hub_local import get_hub_if_exists
+from gevent.hub import Hub, get_hub
+from gevent.monkey import get_original
+
+from ..errors import NotServing
+
+__all__ = ["ANSWER_WITHIN", "HubThread", "any_thread"]
+
+ANSWER_WITHIN = 5.0
+"""Seconds that the hub has to begin with a call from another thread."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# The interpreter's own, whatever gevent has patched: gevent's locks belong to one thread's hub.
+_get_ident = cast("Callable[[], int]", get_original("_thread", "get_ident"))
+_new_lock = cast("Callable[[], Any]", get_original("_thread", "allocate_lock"))
+
+_STOPPED = (
+    "the server has stopped, and no other thread can call it any more: end your threads before "
+    "stop(), or handle this error as the end"
+)
+_NO_ANSWER = (
+    f"the thread that serves did not answer within {ANSWER_WITHIN:g} s: a handler computes without "
+    "a pause, or blocks without gevent. Call monkey.patch_all() before all imports, and let "
+    "gevent.get_hub().threadpool do what computes long"
+)
+
+
+class HubThread:
+    """Where a server's hub runs.
+
+    The thread that made the server, until another serves a request or calls `Server.listen`. While
+    nothing has been served yet, calls of other threads are carried out where they are made, and
+    what they spawn waits for the hub.
+    """
+
+    def __init__(self) -> None:
+        self._ident = _get_ident()
+        self._hub: Any = None
+        # Of the thread that made the server: under gunicorn it runs before anything is served.
+        self._makers_hub: Any = get_hub_if_exists()
+        self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        #: Whether the server runs on threads: then each call runs where it is made.
+        self.threaded = False
+        #: Whether the server has stopped.
+        self.ended = False
+
+    def elsewhere(self) -> bool:
+        """Whether the caller may not touch what belongs to the hub's thread, but by `run`."""
+        return self._ident != _get_ident() and not self.threaded
+
+    @property
+    def serving(self) -> bool:
+        """Whether a hub runs, or will soon, that carries out what is spawned."""
+        return self._hub is not None or self.threaded
+
+    @property
+    def may_run(self) -> bool:
+        """Whether a hub that the caller may not touch carries out what is spawned, or may do so."""
+        return self.serving or (self._makers_hub is not None and self.elsewhere())
+
+    @property
+    def in_hub(self) -> bool:
+        """Whether the caller is the hub itself, which must not wait."""
+        return isinstance(gevent.getcurrent(), Hub)
+
+    def bind(self, *, anew: bool = False) -> None:
+        """The calling thread is the one that serves; the first to say so stays it.
+
+        ``anew``: even if another was it before. # greenlet
+        """
+        if self.threaded:
+            self.ended = False
+            return
+        if self._hub is not None and not self.ended and not anew:
+            return
+        self._ident, self._hub, self.ended = _get_ident(), get_hub(), False
+        self._begin_waiting()
+
+    def _begin_waiting(self) -> None:  # hub or greenlet
+        while self._waiting:
+            target, args = self._waiting.pop(0)
+            gevent.spawn(target, *args)
+
+    def end(self) -> None:
+        """The server has stopped. # greenlet"""
+        self.ended = True
+
+    def spawn(self, target: Callable[..., Any], *args: Any) -> None:
+        """Runs ``target(*args)`` in a greenlet of the hub's thread; from any thread."""
+        if self._ident == _get_ident():
+            gevent.spawn(target, *args)
+        elif self._hub is None:
+            self._waiting.append((target, args))
+            hub = self._hub or self._makers_hub  # it may have begun to serve just now
+            if hub is not None:
+                hub.loop.run_callback_threadsafe(self._begin_waiting)
+        else:
+            self._hub.loop.run_callback_threadsafe(gevent.spawn, target, *args)
+
+    def run(self, fn: Callable[..., R], *args: Any, **options: Any) -> R:
+        """Carries out a call from another thread: its result, or the exception it raises.
+
+        Blocks the calling thread until it is done. Raises `NotServing` after the end, and when the
+        hub has not begun with it after `ANSWER_WITHIN` seconds; it is not carried out then.
+        """
+        if self._hub is None:
+            return fn(*args, **options)
+        call = _Call(functools.partial(fn, *args, **options))
+        self._hand_over(call.begin)
+        if not call.begun.acquire(timeout=ANSWER_WITHIN) and call.claim():
+            raise NotServing(_NO_ANSWER)
+        while not call.done.acquire(timeout=ANSWER_WITHIN):
+            self._look_for_life()  # what runs may wait as long as it likes
+        if call.error is not None:
+            raise call.error
+        return cast("R", call.result)
+
+    def _hand_over(self, callback: Callable[[], None]) -> None:
+        if self.ended:
+            raise NotServing(_STOPPED)
+        self._hub.loop.run_callback_threadsafe(callback)
+
+    def _look_for_life(self) -> None:
+        """Raises `NotServing` when the hub runs no more."""
+        alive = _new_lock()
+        alive.acquire()
+        self._hand_over(alive.release)
+        if not alive.acquire(timeout=ANSWER_WITHIN):
+            raise NotServing(_NO_ANSWER)
+
+
+class _Call:
+    """One call of another thread, on its way."""
+
+    def __init__(self, fn: Callable[[], Any]) -> None:
+        self.fn = fn
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.context = contextvars.copy_context()
+        self.begun, self.done, self._free = _new_lock(), _new_lock(), _new_lock()
+        self.begun.acquire()
+        self.done.acquire()
+
+    def claim(self) -> bool:
+        """`True` for the first who asks: the hub, which carries it out, or who waited too long."""
+        claimed: bool = self._free.acquire(False)
+        return claimed
+
+    def begin(self) -> None:  # hub
+        if self.claim():
+            self.begun.release()
+            gevent.spawn(self._work)
+
+    def _work(self) -> None:  # greenlet
+        try:
+            self.result = self.context.run(self.fn)
+        except BaseException as error:  # noqa: BLE001 - it is the caller's, whatever it is
+            self.error = error
+        finally:
+            self.done.release()
+
+
+class _Homed(Protocol):
+    """Whose methods `any_thread` decorates: ``_hub_thread`` is its server's."""
+
+    @property
+    def _hub_thread(self) -> HubThread: ...
+
+
+S = TypeVar("S", bound=_Homed)
+Method = Callable[Concatenate[S, P], R]
+
+
+@overload
+def any_thread(method: Method[S, P, R], /) -> Method[S, P, R]: ...
+@overload
+def any_thread(
+    *, in_hub: Literal["spawn", "refuse"]
+) -> Callable[[Method[S, P, R]], Method[S, P, R]]: ...
+def any_thread(
+    method: Method[S, P, R] | None = None, /, *, in_hub: Literal["run", "spawn", "refuse"] = "run"
+) -> Any:
+    """A public method that may be called from any thread; it runs in the one that serves.
+
+    ``in_hub``, when the hub itself calls it: ``"run"`` for what never waits; ``"spawn"``: a
+    greenlet does it, and the call returns at once (`None`), for what runs an app's handlers;
+    ``"refuse"`` raises `NotServing`, for what waits for an answer.
+    """
+
+    def decorate(method: Method[S, P, R]) -> Method[S, P, R]:
+        @functools.wraps(method)
+        def call(self: S, *args: P.args, **options: P.kwargs) -> R:
+            thread = self._hub_thread
+            if thread.elsewhere():
+                return thread.run(method, self, *args, **options)
+            if in_hub != "run" and thread.in_hub:
+                if in_hub == "refuse":
+                    raise NotServing(
+                        f"{method.__name__}() waits for an answer, and nothing may wait in the "
+                        f"hub: gevent.spawn({method.__name__}, …)"
+                    )
+                thread.spawn(functools.partial(method, self, *args, **options))
+                return cast("R", None)
+            return method(self, *args, **options)
+
+        return cast("Method[S, P, R]", call)
+
+    return decorate if method is None else decorate(method)

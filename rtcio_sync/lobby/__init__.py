@@ -1,0 +1,1 @@
+"""`Lobby`: ready-made rooms with passwords and presence."""

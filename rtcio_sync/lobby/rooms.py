@@ -1,0 +1,203 @@
+"""What the peers of a lobby's rooms hear, and in which order.
+
+`lobby` decides under its lock, and appends a *step* to the room for what has to be emitted; whoever
+finds the room idle takes the steps off one by one and runs them without the lock. *Told* is what
+the room's peers have heard: only steps read and write it, hence only one greenlet or thread at a
+time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ..errors import ProtocolError
+from ..events import RtcioEvents
+from ..hub import interrupts
+from ..socketio.broadcast import BroadcastOperator
+from ..socketio.namespace import Namespace
+from ..socketio.socket import Socket
+from .seating import Name, state_in
+
+__all__ = ["LobbyRoom", "LobbyRooms", "stays"]
+
+log = logging.getLogger(__name__)
+
+
+class LobbyRooms:
+    """The rooms that peers are in, or have something to hear of."""
+
+    def __init__(self, namespace: Namespace, lock: threading.Lock) -> None:
+        self._namespace = namespace
+        self._lock = lock
+        self._rooms: dict[str, LobbyRoom] = {}
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def append(self, room: str, step: Callable[..., None], *args: Any) -> LobbyRoom:
+        """The room with one more step to run. # lock held"""
+        found = self._rooms.get(room)
+        if found is None:
+            found = self._rooms[room] = LobbyRoom(room, self._namespace)
+        found.steps.append(partial(step, found, *args))
+        return found
+
+    def takes_out(self, room: str, sid: str) -> bool:
+        """Whether a step is just now taking ``sid`` out of the Socket.IO room."""
+        found = self._rooms.get(room)
+        return found is not None and found.leaving == sid
+
+    def run(self, room: LobbyRoom) -> None:
+        """Runs the room's steps until none is left, unless somebody else is at it."""
+        while True:
+            with self._lock:
+                if room.busy:
+                    return
+                if not room.steps:
+                    if not (room.told or room.away) and self._rooms.get(room.id) is room:
+                        del self._rooms[room.id]
+                    return
+                room.busy = True
+                step = room.steps.popleft()
+            try:
+                step()
+            except BaseException as error:  # one failed emit must not keep the rest from the room
+                log.exception("a room could not be told everything")
+                interrupts.heed(error)
+            finally:
+                with self._lock:
+                    room.busy = False
+
+
+@dataclass(eq=False)
+class LobbyRoom:
+    """One of them: ``steps`` and ``busy`` are the lock's, the rest belongs to the running step."""
+
+    id: str
+    namespace: Namespace
+    steps: deque[Callable[[], None]] = field(default_factory=deque)
+    busy: bool = False
+    #: Who is being taken out of the Socket.IO room by the running step.
+    leaving: str | None = None
+    came: Iterator[int] = field(default_factory=itertools.count)
+    told: dict[str, _Presence] = field(default_factory=dict)
+    #: Of whom the peers have heard that they went, and who may come back.
+    away: dict[str, _Presence] = field(default_factory=dict)
+
+    # -- steps: one at a time. # greenlet or thread ------------------------------------------------
+
+    def arrive(
+        self, socket: Socket, name: Name | None, refuse: Callable[[BaseException | None], bool]
+    ) -> None:
+        """``refuse(error)`` gives the seat back of one who could not enter; whether it had one.
+
+        ``error`` `None`: it went meanwhile, and hears nothing.
+        """
+        sid = socket.id
+        known = self.told.get(sid)
+        try:
+            if known is None and not self._enter(socket):
+                refuse(None)
+                return
+            self._greet(socket)
+        except BaseException as error:
+            if known is None and refuse(error):
+                self._take_out(sid)
+            if isinstance(error, ProtocolError):  # the client's, and counted
+                return
+            raise
+        card: dict[str, Any] = {"id": sid} if name is None else {"id": sid, "name": name}
+        if known is None:
+            self.told[sid] = _Presence(card, next(self.came))
+            self._others(sid).emit("user-connected", card)
+            self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
+        elif card != known.card:
+            # No second offer: it would replace the connection that the two have.
+            known.card = card
+            self._others(sid).emit("user-connected", card)
+
+    def _greet(self, socket: Socket) -> None:
+        for other, presence in self.told.items():
+            if other != socket.id:
+                socket.emit("user-connected", presence.card)
+                if presence.media:
+                    socket.emit("media-state", self._state(other, presence))
+        socket.emit("join-ok", {"roomId": self.id})
+
+    def _state(self, sid: str, presence: _Presence) -> dict[str, Any]:
+        return {**presence.media, "id": sid, "roomId": self.id}
+
+    def depart(self, sid: str, leave: bool = False, returns: bool = False) -> None:
+        if leave:
+            self._take_out(sid)
+        presence = self.told.pop(sid, None)
+        if presence is not None:
+            self._others(sid).emit("user-disconnected", {"id": sid})
+            if returns:
+                self.away[sid] = presence
+        elif not returns:
+            self.away.pop(sid, None)
+
+    def come_back(self, sid: str) -> None:
+        # All have heard that it went, or came later and have not heard of it at all. None is told
+        # to offer: the media of those who were there has lived on, and of those who came meanwhile
+        # the one that is back has heard.
+        presence = self.away.pop(sid, None)
+        if presence is not None:
+            self.told[sid] = presence
+            # Who comes next hears of all in the order of joining, as if none had been away.
+            self.told = dict(sorted(self.told.items(), key=lambda item: item[1].number))
+            self._others(sid).emit("user-connected", presence.card)
+            if presence.media:
+                self._others(sid).emit("media-state", self._state(sid, presence))
+
+    def show(self, sid: str, fields: dict[str, Any]) -> None:
+        presence = self.told.get(sid)
+        if presence is not None:
+            presence.media = state_in(fields, presence.media)
+            self.pass_on(sid, "media-state", fields)
+
+    def pass_on(self, sid: str, event: str, fields: dict[str, Any]) -> None:
+        if sid in self.told:
+            self._others(sid).emit(event, {**fields, "id": sid})
+
+    def _enter(self, socket: Socket) -> bool:
+        # The peer may be going while it is let in. Nobody has heard of it yet, so nobody is told,
+        # by the library neither: that tells the rooms which a leaving socket is still in.
+        socket.join(self.id)
+        if stays(socket):
+            return True
+        self._take_out(socket.id)
+        return False
+
+    def _take_out(self, sid: str) -> None:
+        self.leaving = sid
+        try:
+            self.namespace.server.leave_room(sid, self.id, namespace=self.namespace.name)
+        finally:
+            self.leaving = None
+
+    def _others(self, sid: str) -> BroadcastOperator:
+        return self.namespace.to(self.id).except_(sid)
+
+
+@dataclass(eq=False)
+class _Presence:
+    """What newcomers hear of a peer: its ``user-connected`` and the last of its ``media-state``."""
+
+    card: dict[str, Any]
+    #: Its place in the order of joining.
+    number: int
+    media: dict[str, Any] = field(default_factory=dict)
+
+
+def stays(socket: Socket) -> bool:
+    """Whether it is there, or may come back."""
+    return socket.connected or socket.may_return

@@ -1,0 +1,1 @@
+"""Socket.IO packets: from a message to a packet and back."""

@@ -1,0 +1,324 @@
+"""From a message to a Socket.IO packet: weighed first, then decoded, its attachments put in.
+
+What a client sends costs time and memory by its values, not by its bytes, so what is over `Limits`
+is refused before it is decoded (`weight`). What cannot be read raises `ProtocolError`. Nothing here
+blocks; with a JSON module or packet class of the app's own it is called in greenlets only.
+"""
+
+from __future__ import annotations
+
+import enum
+import gc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from socketio import packet
+
+from ..errors import ProtocolError
+from ..events import RtcioEvents
+from ..limits import announced_attachments, check_attachments
+from ..options import Limits
+from ..protocol.envelope import placeholders_fit
+from .packet import FastJson, TextPacket
+from .weight import (
+    PACKED_HEAD,
+    SURE,
+    VALUE_BYTES,
+    Head,
+    OverBound,
+    Weight,
+    head_of,
+    measure,
+    packed_head,
+    unpack,
+    weigh,
+)
+
+__all__ = ["ACKS", "EVENTS", "Decoded", "Decoder"]
+
+EVENTS = (packet.EVENT, packet.BINARY_EVENT)
+ACKS = (packet.ACK, packet.BINARY_ACK)
+_LISTS = (*EVENTS, *ACKS)
+_PLAIN = (packet.EVENT, packet.ACK)
+_EVENT = ord(b"2")
+_USUAL = Head(packet.EVENT, 0, "/", 1)
+
+#: Bytes of a message that may hold so many values that the garbage collector would look through
+#: them again and again while they are made: seven times the cost of all else.
+LARGE = 20_000
+
+#: The label of a CONNECT whose ``auth`` is over its bounds.
+AUTH = "auth"
+
+
+class Decoded(NamedTuple):
+    """A whole packet, its text when it has one, and its attachments as they came."""
+
+    packet: Any
+    text: str | None
+    attachments: list[bytes]
+    #: The bytes of memory that it takes, roughly.
+    size: int
+
+
+class Partial:
+    """A packet whose attachments are still to come."""
+
+    __slots__ = ("announced", "attachments", "dropped", "held", "packet", "size", "text")
+
+    def __init__(self, announced: int, text: str, pkt: Any, held: int) -> None:
+        self.announced = announced
+        self.text = text
+        #: `None`: decoded it would be large, and its attachments may never come.
+        self.packet = pkt
+        #: Whether nobody will hear of it: its attachments have to be told from the next packet.
+        self.dropped = False
+        self.attachments: list[bytes] = []
+        #: The bytes that came, and those that it takes decoded.
+        self.size = len(text)
+        self.held = held
+
+
+class Form(enum.Enum):
+    """How the packets of a server are written."""
+
+    TEXT = enum.auto()  #: JSON behind a head, attachments in messages of their own
+    PACKED = enum.auto()  #: MessagePack
+    FOREIGN = enum.auto()  #: in a way that the app's own packet class alone knows
+
+
+def form_of(packet_class: Any) -> Form:
+    """How packets of ``packet_class`` are written."""
+    if packet_class.decode is packet.Packet.decode and packet_class.uses_binary_events:
+        return Form.TEXT
+    # By its name: to import the module takes an extra.
+    stock = packet_class.decode.__module__ == "socketio.msgpack_packet"
+    return Form.PACKED if stock else Form.FOREIGN
+
+
+class Decoder:
+    """Decodes the messages of one server's clients."""
+
+    def __init__(
+        self,
+        packet_class: Any,
+        *,
+        limits_of: Callable[[str], Limits],
+        max_size: int,
+        refuse: Callable[[Any, Head | None, str], None],
+    ) -> None:
+        self.packet_class = packet_class
+        self.form = form_of(packet_class)
+        #: The bounds of an event in ``"/"``.
+        self.usual = _bounds(_USUAL, limits_of("/"))
+        #: Whether packets are our own, and nobody else's code reads them.
+        self.stock = packet_class is TextPacket
+        self.limits_of = limits_of
+        self.max_size = max_size
+        #: Hears of each message that is over a bound: ``(link, head, label)``.
+        self.refuse = refuse
+
+    def settle(self) -> None:
+        """Reads the limits of ``"/"`` again, after they have changed."""
+        self.usual = _bounds(_USUAL, self.limits_of("/"))
+
+    def decode(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
+        """The packet that ``message`` completes; `None`: attachments are to come, or it is refused.
+
+        ``link`` keeps, as its ``partial``, what waits for attachments.
+        """
+        if len(message) > LARGE and self.form is not Form.FOREIGN and gc.isenabled():
+            return self._uncollected(link, message, binary)
+        try:
+            if link.partial is not None:
+                return self._attach(link, link.partial, message, binary)
+            if binary and self.packet_class.uses_binary_events:
+                raise ProtocolError("binary")
+            if self.form is Form.TEXT:
+                usual = self._usual(message) if self.stock else None
+                return usual or self._text(link, message[1:])
+            if self.form is Form.PACKED and binary:
+                return self._packed(link, message)
+            return self._foreign(link, message if binary else message[1:].decode())
+        except ProtocolError:
+            raise
+        # python-socketio's decoders raise what their parsers do, on whatever a client sent.
+        except Exception as error:
+            raise ProtocolError("undecodable") from error
+
+    def _uncollected(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
+        """`decode`, while nothing is made that could be garbage."""
+        gc.disable()
+        try:
+            return self.decode(link, message, binary)
+        finally:
+            gc.enable()
+
+    # -- each form -------------------------------------------------------------------------------
+
+    def _usual(self, message: bytes) -> Decoded | None:
+        """An event of ``"/"`` as most are: short, and without attachments; `None`: it is no such.
+
+        What `_text` does, in the fewest steps.
+        """
+        start = message.find(b"[", 2, 22)  # behind the id, if an acknowledgement is asked for
+        digits = message[2:start]
+        if start < 0 or message[1] != _EVENT or not (start == 2 or digits.isdigit()):
+            return None
+        openers = message.count(b"[") + message.count(b"{")
+        most = openers + message.count(b",")
+        depth, values = self.usual
+        if most > SURE or (depth and openers > depth) or (values and most > values):
+            return None
+        data = FastJson.loads(message[start:])
+        relayed = data and data[0] == RtcioEvents.MESSAGE
+        text = message[1:].decode() if relayed else None
+        pkt = TextPacket(packet.EVENT, data, "/", int(digits) if digits else None, binary=False)
+        return Decoded(pkt, text, [], len(message) + VALUE_BYTES * most)
+
+    def _text(self, link: Any, raw: bytes) -> Decoded | None:
+        head = head_of(raw)
+        limits = self.limits_of(head.namespace)
+        check_attachments(head.attachments, limits.max_attachments)
+        size = len(raw) - head.start
+        weight = weigh(raw[head.start :], *_bounds(head, limits))
+        bounded = weight.excess is not None or head.kind == packet.CONNECT
+        if bounded and self._over(link, head, limits, weight, size):
+            if head.attachments:
+                link.partial = Partial(head.attachments, raw.decode(), None, 0)
+                link.partial.dropped = True
+            return None
+        held = VALUE_BYTES * weight.values
+        if self.stock and head.kind in _PLAIN:
+            return self._plain(head, raw, held)
+        text = raw.decode()
+        pkt = self._parsed(text)
+        if not head.attachments:
+            return Decoded(pkt, text, [], len(raw) + held)
+        kept = pkt if weight.values <= SURE else None
+        link.partial = Partial(head.attachments, text, kept, held)
+        return None
+
+    def _plain(self, head: Head, raw: bytes, held: int) -> Decoded:
+        """An event or acknowledgement without attachments: what python-socketio makes of it."""
+        data = FastJson.loads(raw[head.start :])
+        if type(data) is not list:
+            raise ProtocolError("payload")
+        pkt = TextPacket(head.kind, data, head.namespace, head.id, binary=False)
+        if head.kind == packet.ACK and head.id is None:
+            raise ProtocolError("id")
+        # The text is for the relay alone: waiting for a handler, it would be kept twice.
+        relayed = bool(data) and data[0] == RtcioEvents.MESSAGE
+        return Decoded(pkt, raw.decode() if relayed else None, [], len(raw) + held)
+
+    def _packed(self, link: Any, message: bytes) -> Decoded | None:
+        try:
+            head = packed_head(message)
+        except OverBound as error:
+            self.refuse(link, None, error.reason)
+            return None
+        limits = self.limits_of(head.namespace)
+        size = len(message) - len(head.namespace) - PACKED_HEAD
+        if self._over(link, head, limits, Weight(0, None), size):
+            return None
+        depth, values = _bounds(head, limits)
+        data = None
+        try:
+            room = None if values is None else values + PACKED_HEAD
+            fields = unpack(message, self.packet_class.ext_hook, room)
+            data = fields.get("data")
+            weight = measure(data, depth, values)
+        except OverBound as error:
+            weight = Weight(0, error.reason)
+        if self._over(link, head, limits, weight, size):
+            return None
+        kind, number = fields["type"], fields.get("id")
+        pkt = self.packet_class(kind, data=data, namespace=head.namespace, id=number)
+        _check(pkt)
+        return Decoded(pkt, None, [], len(message) + VALUE_BYTES * weight.values)
+
+    def _foreign(self, link: Any, message: Any) -> Decoded | None:
+        """A packet of the app's own class: what it holds is known once it has been decoded."""
+        text = message if isinstance(message, str) else None
+        announced = announced_attachments(text) if text is not None else 0
+        pkt = self._parsed(message)
+        head = Head(pkt.packet_type, announced, pkt.namespace or "/", 0)
+        limits = self.limits_of(head.namespace)
+        check_attachments(announced, limits.max_attachments)
+        weight = measure(pkt.data, *_bounds(head, limits))
+        over = self._over(link, head, limits, weight, len(message))
+        held = VALUE_BYTES * weight.values
+        if text is not None and pkt.attachment_count:
+            link.partial = Partial(pkt.attachment_count, text, pkt, held)
+            link.partial.dropped = over
+            return None
+        return None if over else Decoded(pkt, text, [], len(message) + held)
+
+    def _attach(self, link: Any, partial: Partial, message: bytes, binary: bool) -> Decoded | None:
+        if not binary:
+            raise ProtocolError("attachments")
+        partial.size += len(message)
+        if partial.size > self.max_size:
+            raise ProtocolError("too-long")
+        partial.attachments.append(b"" if partial.dropped else message)
+        if len(partial.attachments) < partial.announced:
+            return None
+        link.partial = None
+        if partial.dropped:
+            return None
+        pkt = self._parsed(partial.text) if partial.packet is None else partial.packet
+        if self.form is Form.TEXT and not placeholders_fit(pkt.data, partial.announced):
+            raise ProtocolError("attachments")
+        for each in partial.attachments:
+            pkt.add_attachment(each)
+        return Decoded(pkt, partial.text, partial.attachments, partial.size + partial.held)
+
+    # -- what all of them need -------------------------------------------------------------------
+
+    def _parsed(self, message: Any) -> Any:
+        pkt = self.packet_class(encoded_packet=message)
+        _check(pkt)
+        return pkt
+
+    def _over(self, link: Any, head: Head, limits: Limits, weight: Weight, size: int) -> bool:
+        """Whether a packet is over a bound; then it is refused."""
+        label = weight.excess
+        if head.kind == packet.CONNECT:
+            bound = limits.max_auth_bytes
+            if label is not None or (bound is not None and size > bound):
+                label = AUTH
+        if label is None:
+            return False
+        if head.kind not in (packet.CONNECT, *_LISTS):
+            raise ProtocolError("payload")
+        self.refuse(link, head, label)
+        return True
+
+
+def _bounds(head: Head, limits: Limits) -> tuple[int | None, int | None]:
+    """The levels and the values that a packet's data may have."""
+    depth, values = limits.max_depth, limits.max_values
+    if head.kind == packet.CONNECT:
+        return depth, _least(values, limits.max_auth_values)
+    # The array of an event's arguments and its name are no part of what is bounded.
+    return None if depth is None else depth + 1, None if values is None else values + 2
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def _check(pkt: Any) -> None:
+    """Socket.IO v5, "Packet types": what each may carry. Raises `ProtocolError`."""
+    kind, data = pkt.packet_type, pkt.data
+    if kind in _LISTS:
+        fits = isinstance(data, list)
+    elif kind == packet.CONNECT:
+        fits = data is None or isinstance(data, dict)
+    else:
+        fits = kind == packet.DISCONNECT and data is None
+    if not fits or (pkt.namespace is not None and not isinstance(pkt.namespace, str)):
+        raise ProtocolError("payload")
+    # That of an event goes back to its client, whatever it is.
+    if type(pkt.id) is not int and (kind in ACKS or (kind in EVENTS and pkt.id is not None)):
+        raise ProtocolError("id")

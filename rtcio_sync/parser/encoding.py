@@ -1,0 +1,285 @@
+"""Values into JSON or MessagePack: one set of types, whichever encoder writes them.
+
+orjson writes nearly everything. What it refuses (integers of more than 64 bits, lone surrogates,
+over 254 levels) takes a second way, by the standard module, with the same types in the same
+spelling. What cannot be sent raises, and the error says which value and where.
+
+A ``datetime``, a ``date`` and a ``time`` are sent in ISO 8601, a UUID and a Decimal as a string, an
+Enum as its value, a dataclass as an object, a tuple as a list, and keys that are no strings as
+strings. In JSON, NaN and Infinity are null, as in JavaScript.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import math
+import uuid
+from typing import Any
+
+import orjson
+
+from ..errors import ProtocolError
+
+__all__ = ["holes_of", "pack", "parted", "write"]
+
+_BYTES = (bytes, bytearray, memoryview)
+_TIMES = (datetime.datetime, datetime.date, datetime.time)
+
+_FIX = (
+    "send dicts, lists, strings, numbers, booleans, None, bytes, dates, UUIDs, Enums, Decimals or "
+    "dataclasses"
+)
+_PACKABLE = 511  # levels that msgpack packs
+_TOO_DEEP = (
+    "the data refers to itself or has more levels than can be sent: make it flatter; what clients "
+    "send stays below that with Limits(max_depth=64)"
+)
+
+
+# -- JSON ------------------------------------------------------------------------------------------
+
+
+def write(value: Any, holes: list[bytes] | None = None) -> str:
+    """``value`` as JSON. ``holes``: gets the bytes in it, in whose place go placeholders.
+
+    `None`: bytes are refused. Raises `TypeError` for what JSON cannot hold, `ValueError` for what
+    is too deep, and `ProtocolError` for what a receiver would take for a placeholder beside those.
+    """
+
+    def other(each: Any) -> Any:
+        if holes is not None and isinstance(each, _BYTES):
+            return _hole(each, holes)
+        return _simple(each)
+
+    try:
+        text = orjson.dumps(value, default=other, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, ValueError):
+        if holes:
+            holes.clear()
+        made = _Plain(holes).of(value)
+        try:
+            text = json.dumps(made, separators=(",", ":"), allow_nan=False)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
+    if holes and text.count('"_placeholder":true') > len(holes):
+        raise ProtocolError("placeholder")
+    return text
+
+
+def parted(value: Any) -> tuple[Any, list[bytes]]:
+    """``value`` as `write` can write it, and the bytes that were in it. Raises as `write` does."""
+    try:
+        orjson.dumps(value)
+    except (TypeError, ValueError):
+        pass
+    else:
+        return value, []
+    holes: list[bytes] = []
+    made = _Plain(holes).of(value)
+    if holes and _marks(made) > len(holes):
+        raise ProtocolError("placeholder")
+    return made, holes
+
+
+def holes_of(value: Any) -> tuple[Any, list[bytes]]:
+    """``value`` with placeholders for its bytes; all else is left to a JSON module of the app's."""
+    holes: list[bytes] = []
+    made = _Left(holes).of(value)
+    if holes and _marks(made) > len(holes):
+        raise ProtocolError("placeholder")
+    return made, holes
+
+
+def _marks(made: Any) -> int:
+    number, level = 0, [made]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            if type(node) is dict:
+                number += node.get("_placeholder") is True
+                below += node.values()
+            elif type(node) is list:
+                below += node
+        level = below
+    return number
+
+
+def _hole(value: Any, holes: list[bytes]) -> dict[str, Any]:
+    holes.append(bytes(value))
+    return {"_placeholder": True, "num": len(holes) - 1}
+
+
+def _simple(value: Any) -> Any:
+    """What is sent in the place of a value that JSON has no form for. Raises `TypeError`."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, _TIMES):
+        return value.isoformat()
+    if isinstance(value, (uuid.UUID, decimal.Decimal)):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [each.name for each in dataclasses.fields(value)]
+        return {name: getattr(value, name) for name in names if name[:1] != "_"}
+    if isinstance(value, tuple):
+        return list(value)
+    kinds: tuple[Any, ...] = (str, int, float, dict, list)
+    for kind in kinds:  # of a class of the app's that derives from it
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError
+
+
+class _Plain:
+    """Makes values of dicts, lists, strings, numbers, booleans and None alone."""
+
+    #: Kinds of values that stay as they are.
+    kept: tuple[type, ...] = (bool, type(None))
+
+    def __init__(self, holes: list[bytes] | None) -> None:
+        self.holes = holes
+        self._path: list[Any] = []  # the keys on the way to the value that is looked at
+
+    def of(self, value: Any) -> Any:
+        """The value; raises `TypeError` and `ValueError` as `write` does."""
+        try:
+            return self._made(value)
+        except RecursionError:
+            raise ValueError(_TOO_DEEP) from None
+
+    def _made(self, value: Any) -> Any:
+        path = self._path
+        if isinstance(value, self.kept):
+            return value
+        if isinstance(value, enum.Enum):
+            return self._made(value.value)
+        if isinstance(value, dict):
+            fields = {}
+            for key, item in value.items():
+                path.append(key)
+                fields[self._key(key)] = self._made(item)
+                path.pop()
+            return fields
+        if isinstance(value, (list, tuple)):
+            items = []
+            for at, item in enumerate(value):
+                path.append(at)
+                items.append(self._made(item))
+                path.pop()
+            return items
+        if isinstance(value, _BYTES):
+            return self._binary(value)
+        if isinstance(value, (str, int, float)):
+            return self._scalar(value)
+        try:
+            simple = _simple(value)
+        except TypeError:
+            raise self._cannot(value, f"is of a wrong type: {_FIX}") from None
+        return self._made(simple)
+
+    def _scalar(self, value: str | int | float) -> Any:
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, int):
+            return int(value)
+        return float(value) if math.isfinite(value) else None
+
+    def _binary(self, value: Any) -> Any:
+        if self.holes is None:
+            raise self._cannot(
+                value, "is binary, which events and acknowledgements alone can carry"
+            )
+        return _hole(value, self.holes)
+
+    def _key(self, key: Any) -> Any:
+        if isinstance(key, enum.Enum):
+            return self._key(key.value)
+        if isinstance(key, str):
+            return self._scalar(key)
+        if key is None or isinstance(key, (bool, float)):
+            return write(key)
+        if isinstance(key, int):
+            return int.__repr__(key)
+        if isinstance(key, (*_TIMES, uuid.UUID, decimal.Decimal)):
+            return str(_simple(key))
+        raise self._cannot(key, "cannot be a key: give a string or a number")
+
+    def _cannot(self, value: Any, why: str) -> TypeError:
+        try:
+            said = repr(value)
+        except Exception:  # noqa: BLE001  (the app's own, or a number of too many digits)
+            said = f"a {type(value).__name__}"
+        said = said if len(said) <= 80 else f"{said[:77]}..."
+        where = "".join(f"[{key!r:.40}]" for key in self._path[:8])
+        return TypeError(f"{said}{' at ' if where else ''}{where} {why}")
+
+
+class _Left(_Plain):
+    """Puts placeholders in the place of bytes, and leaves the rest as it is."""
+
+    kept = (str, int, float, type(None))
+
+    def _made(self, value: Any) -> Any:
+        plain = type(value) in (dict, list, tuple) or isinstance(value, _BYTES)
+        return super()._made(value) if plain else value
+
+    def _key(self, key: Any) -> Any:
+        return key
+
+
+# -- MessagePack -----------------------------------------------------------------------------------
+
+
+def pack(fields: dict[str, Any]) -> bytes:
+    """A packet's fields as MessagePack. Raises as `write` does."""
+    import msgpack  # type: ignore[import-untyped]  # an extra, for serializer="msgpack"
+
+    try:
+        if not _strange_keys(fields):
+            return bytes(msgpack.packb(fields, default=_simple, strict_types=True))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    plain = _Packable(None)
+    plain.kept = (*plain.kept, msgpack.ExtType, msgpack.Timestamp)
+    made = {**fields, "data": plain.of(fields.get("data"))}
+    try:
+        return bytes(msgpack.packb(made))
+    except (ValueError, RecursionError):
+        raise ValueError(_TOO_DEEP) from None
+
+
+def _strange_keys(value: Any) -> bool:
+    level = [value]
+    for _ in range(_PACKABLE):
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, dict):
+                if set(map(type, node)) - {str}:
+                    return True
+                below += node.values()
+            else:
+                below += node
+        level = [node for node in below if isinstance(node, (dict, list, tuple))]
+    return bool(level)  # too deep, or without end
+
+
+class _Packable(_Plain):
+    """Makes values that MessagePack holds: bytes and NaN among them, no integers over 64 bits."""
+
+    def _scalar(self, value: str | int | float) -> Any:
+        if isinstance(value, float):
+            return float(value)
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+            raise self._cannot(value, "has over 64 bits: send it as a string or a float")
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise self._cannot(value, "is no Unicode text: it holds a lone surrogate") from None
+        return super()._scalar(value)
+
+    def _binary(self, value: Any) -> Any:
+        return bytes(value)

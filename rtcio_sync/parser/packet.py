@@ -1,0 +1,178 @@
+"""Socket.IO packets with a JSON module of their own.
+
+python-socketio sets a server's ``json=`` on the class that all servers of the process share; here
+each server that was given one has a class for itself.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import orjson
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
+
+from ..errors import ProtocolError
+from ..logs import plain
+from ..protocol.envelope import filled, placeholders_fit
+from .encoding import holes_of, pack, parted, write
+
+__all__ = ["FastJson", "TextPacket", "event_pieces", "packet_class", "parts_of"]
+
+#: Packets that may carry bytes, and what they are then.
+_BINARY = {EVENT: BINARY_EVENT, ACK: BINARY_ACK, BINARY_EVENT: BINARY_EVENT, BINARY_ACK: BINARY_ACK}
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError("NaN and Infinity are not JSON")
+
+
+def _integer(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python's own limit; a browser reads them
+        return float(digits)
+
+
+class FastJson:
+    """orjson, and the standard module for what orjson refuses and JSON has."""
+
+    @staticmethod
+    def loads(text: str | bytes, **_: Any) -> Any:
+        """Raises `ValueError` for what is not JSON (RFC 8259), NaN and Infinity included."""
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
+
+    @staticmethod
+    def dumps(value: Any, **_: Any) -> str:
+        """Raises `TypeError` for what JSON cannot hold, and `ValueError` for what is too deep."""
+        return write(value)
+
+
+class TextPacket(Packet):
+    """python-socketio's packet on `FastJson`, or on a JSON module of an app's own."""
+
+    json = FastJson
+    packet_type: int
+
+    @classmethod
+    def data_is_binary(cls, data: Any) -> bool:
+        return False  # upstream walks it all to see that; here it is seen while it is encoded
+
+    def encode(self) -> Any:
+        """The packet's text or, with attachments, a list of it and them.
+
+        Raises `TypeError` and `ValueError` for data that cannot be sent, and names the event.
+        """
+        kind: int = self.packet_type
+        holes: list[bytes] = []
+        try:
+            text = self._text(holes)
+        except ProtocolError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise unsendable(self, error) from None
+        if holes:
+            kind = self.packet_type = _BINARY[kind]
+        number = f"{len(holes)}-" if kind in (BINARY_EVENT, BINARY_ACK) else ""
+        where = "" if self.namespace in (None, "/") else f"{self.namespace},"
+        encoded = f"{kind}{number}{where}{'' if self.id is None else self.id}{text}"
+        return [encoded, *holes] if number else encoded
+
+    def _text(self, holes: list[bytes]) -> str:
+        if self.data is None:
+            return ""
+        carries = self.packet_type in _BINARY
+        if self.json is FastJson:
+            return write(self.data, holes if carries else None)
+        data, found = holes_of(self.data)
+        if found and not carries:
+            raise TypeError("it holds bytes, which events and acknowledgements alone can carry")
+        holes += found
+        try:
+            return str(self.json.dumps(data, separators=(",", ":")))
+        except RecursionError:
+            raise ValueError("it has more levels than its JSON module can write") from None
+
+    @classmethod
+    def reconstruct_binary(cls, data: Any, attachments: list[Any]) -> Any:
+        if not placeholders_fit(data, len(attachments)):
+            raise ValueError("placeholders and attachments do not match")
+        return filled(data, attachments)
+
+    @classmethod
+    def deconstruct_binary(cls, data: Any) -> tuple[Any, list[bytes]]:
+        return holes_of(data)
+
+
+def unsendable(pkt: Any, error: Exception) -> Exception:
+    """``error`` with the name of the event that it is about."""
+    name = pkt.data[0] if pkt.packet_type in (EVENT, BINARY_EVENT) and pkt.data else None
+    what = "the data of" if name is None else f"the event '{plain(name)}'"
+    if name is None:
+        what = "an acknowledgement" if pkt.packet_type in (ACK, BINARY_ACK) else "a refusal"
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"{what} cannot be sent: {error}")
+
+
+def parts_of(json_module: Any, value: Any) -> tuple[Any, list[bytes]]:
+    """``value`` as ``json_module`` is to write it, and the bytes in it, as attachments.
+
+    Raises `TypeError` and `ValueError` for what cannot be sent.
+    """
+    return parted(value) if json_module is FastJson else holes_of(value)
+
+
+def event_pieces(
+    kind: Any, namespace: str, arguments: list[Any], number: int | None = None
+) -> list[str | bytes]:
+    """An event as packets of the class ``kind``: its text, then its attachments, if it has any."""
+    if kind is TextPacket:
+        # orjson knows no bytes: what it takes has no attachments, and need not be searched for any.
+        try:
+            text = orjson.dumps(arguments).decode()
+        except (TypeError, ValueError):
+            pass
+        else:
+            where = "" if namespace == "/" else f"{namespace},"
+            return [f"2{where}{'' if number is None else number}{text}"]
+    made = kind(EVENT, namespace=namespace, data=arguments, id=number).encode()
+    return made if isinstance(made, list) else [made]
+
+
+def packet_class(chosen: Any, json_module: Any) -> Any:
+    """The packet class of one server that asked for ``chosen`` and ``json_module`` (or `None`)."""
+    if json_module is not None:
+        base = TextPacket if chosen is Packet else chosen
+        return type(chosen.__name__, (base,), {"json": json_module})
+    if chosen is Packet:
+        return TextPacket
+    if chosen.__module__ == "socketio.msgpack_packet":
+        ours: dict[str, Any] = {"ext_hook": staticmethod(_undefined(chosen))}
+        if chosen.dumps_default is None:
+            ours["encode"] = _packed
+        return type(chosen.__name__, (chosen,), ours)
+    return chosen
+
+
+def _packed(self: Any) -> bytes:
+    try:
+        fields = {"type": self.packet_type, "data": self.data, "nsp": self.namespace}
+        return pack(fields if self.id is None else {**fields, "id": self.id})
+    except (TypeError, ValueError) as error:
+        raise unsendable(self, error) from None
+
+
+def _undefined(chosen: Any) -> Any:
+    """A hook that takes JavaScript's ``undefined`` for `None`.
+
+    socket.io-msgpack-parser writes it as extension 0, and puts it into each CONNECT without auth.
+    """
+    others = chosen.ext_hook
+
+    def hook(code: int, data: bytes) -> Any:
+        return None if code == 0 and data == b"\0" else others(code, data)
+
+    return hook

@@ -1,0 +1,198 @@
+"""The rules of the relay: an envelope in, a decision out.
+
+Nothing here knows a socket. `judge` applies the rules to a decoded payload; `read` finds a relayed
+event in the text of a Socket.IO packet, with the span of its envelope, so that what is forwarded
+are the very characters that came in. Protocol: Socket.IO v5, "Packet encoding".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
+
+from ..errors import ProtocolError
+from ..events import RtcioEvents
+
+__all__ = ["Drop", "Envelope", "filled", "head", "judge", "named_in", "placeholders_fit", "read"]
+
+
+class Drop:
+    """Why a message was dropped: the labels under which `Server.stats` counts them."""
+
+    MALFORMED = "malformed"  #: no payload, no object, or no ``data``
+    FORGED_SOURCE = "forged-source"  #: ``source`` is absent or not the sender's own sid
+    BAD_TARGET = "bad-target"  #: ``target`` is no non-empty string, or the sender itself
+    UNKNOWN_TARGET = "unknown-target"  #: nobody connected has that sid: peers leave
+    OTHER_ROOM = "other-room"  #: ``relay_scope="room"`` and the two share none
+    RESERVED_EVENT = "reserved-event"  #: an event whose name a client may not use
+    NOT_CONNECTED = "not-connected"  #: an event for a namespace that the client is not in
+    MIDDLEWARE = "middleware"  #: the app's ``socket.use`` raised
+    PUBLISH = "publish-overflow"  #: the client manager's back end did not keep up
+    UNPUBLISHED = "unpublished"  #: the client manager's back end did not take it
+    CHANNEL = "channel"  #: what came over the client manager's back end is no message of its
+
+
+class Envelope(NamedTuple):
+    """A relayed event as it stood in a packet's text."""
+
+    namespace: str
+    payload: Any  #: the first argument, decoded; `None` when there was none
+    raw: str  #: the first argument's own characters; ``""`` when there was none
+    attachments: int
+
+
+def judge(payload: Any, sid: str, *, recovered: bool = False) -> str | None:
+    """The `Drop` label that keeps ``payload`` of the sender ``sid`` from being relayed, or `None`.
+
+    ``recovered``: the sender came back to an earlier session; socket.io-client forgets its id
+    while it is away, so there (and only there) an absent ``source`` is allowed.
+    """
+    if type(payload) is not dict or "data" not in payload:
+        return Drop.MALFORMED
+    if payload.get("source") != sid and not (recovered and "source" not in payload):
+        return Drop.FORGED_SOURCE
+    target = payload.get("target")
+    if type(target) is not str or not target or target == sid:
+        return Drop.BAD_TARGET
+    return None
+
+
+# <type>[<attachments>-][/<namespace>[?query],][<ack id>][<JSON>]; the packet types that matter
+# here are EVENT (2) and BINARY_EVENT (5).
+_PACKET = re.compile(
+    r"(?P<type>[25])(?:(?P<attachments>[0-9]{1,10})-)?(?:(?P<nsp>/[^,]*),)?(?P<id>[0-9]{0,100})"
+    r"[ \t\n\r]*\[[ \t\n\r]*(?P<name>\"(?:[^\"\\]|\\.)*\")[ \t\n\r]*(?P<next>[,\]])"
+)
+_GAP = re.compile(r"[ \t\n\r]*")  # JSON's white space (RFC 8259 2), not Unicode's
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    # NaN and Infinity are Python's, not JSON's: a browser that got one would drop its connection.
+    raise ProtocolError("json")
+
+
+def _number(digits: str) -> int | float:
+    # As a browser reads it, of any length; what a placeholder names stays a whole number.
+    return int(digits) if len(digits) <= 15 else float(digits)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
+
+
+def read(
+    text: str,
+    event: str = RtcioEvents.MESSAGE,
+    check: Callable[[Envelope, str], None] | None = None,
+) -> Envelope | None:
+    """The envelope in a Socket.IO packet's text; `None` if it is no ``event``.
+
+    ``check``: is called with what stands before the payload, and the text, before that is decoded.
+
+    Raises `ProtocolError` when the text begins as one and is not well-formed to its last
+    character: forwarded, it would make the receiver drop its own connection.
+    """
+    match = _PACKET.match(text)
+    if match is None:
+        return None
+    name = match["name"]
+    if _spelt(name) != event:
+        return None
+    namespace = (match["nsp"] or "/").partition("?")[0]
+    attachments = int(match["attachments"] or 0) if match["type"] == "5" else 0
+    payload, raw, position = None, "", match.end()
+    if check is not None:
+        check(Envelope(namespace, None, "", attachments), text)
+    try:
+        if match["next"] == ",":
+            start = _skip(text, position)
+            payload, position = _DECODER.raw_decode(text, start)
+            raw = text[start:position]
+            position = _rest(text, _skip(text, position))
+    except (ValueError, RecursionError):
+        raise ProtocolError("json") from None
+    if _skip(text, position) != len(text):
+        raise ProtocolError("json")
+    return Envelope(namespace, payload, raw, attachments)
+
+
+def _spelt(name: str) -> str | None:
+    if "\\" not in name:
+        return name[1:-1]
+    try:
+        return str(json.loads(name))
+    except ValueError:
+        return None
+
+
+def _skip(text: str, position: int) -> int:
+    match = _GAP.match(text, position)
+    return match.end() if match else position
+
+
+def _rest(text: str, position: int) -> int:
+    # The arguments after the first are not forwarded, but they must be JSON all the same.
+    while text[position : position + 1] == ",":
+        _, position = _DECODER.raw_decode(text, _skip(text, position + 1))
+        position = _skip(text, position)
+    if text[position : position + 1] != "]":
+        raise ProtocolError("json")
+    return position + 1
+
+
+def placeholders_fit(payload: Any, attachments: int) -> bool:
+    """Whether the placeholders in ``payload`` and the packet's attachments match one to one.
+
+    socket.io-parser takes an index outside of them for a fault of the sender of the packet (here:
+    of the server) and closes the receiver's connection. One attachment that many placeholders name
+    is as many copies once an app, or a client manager, sends it on.
+    """
+    named = named_in(payload, attachments)
+    return named is not None and len(named) == attachments
+
+
+def named_in(payload: Any, attachments: int) -> set[int] | None:
+    """The attachments that ``payload`` names, each once; `None` if one is twice, or is none."""
+    named: set[int] = set()
+    level = [payload]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            if type(node) is list:
+                below += node
+            elif type(node) is dict:
+                mark, number = node.get("_placeholder"), node.get("num")
+                if mark is True:
+                    if type(number) is not int or not 0 <= number < attachments or number in named:
+                        return None
+                    named.add(number)
+                elif mark and attachments:  # python-socketio takes it for one, a browser does not
+                    return None
+                else:
+                    below += node.values()
+        level = below
+    return named
+
+
+def filled(payload: Any, attachments: list[Any]) -> Any:
+    """``payload``, in place, with the attachments where its placeholders name them."""
+    root = [payload]
+    level: list[Any] = [root]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            for key, each in enumerate(node) if type(node) is list else list(node.items()):
+                if type(each) is dict and each.get("_placeholder") is True:
+                    node[key] = attachments[each["num"]]
+                elif type(each) in (dict, list):
+                    below.append(each)
+        level = below
+    return root[0]
+
+
+def head(namespace: str, attachments: int = 0, event: str = RtcioEvents.MESSAGE) -> str:
+    """What stands before the envelope in a forwarded packet: ``2/nsp,["#rtcio:message",``."""
+    kind = f"5{attachments}-" if attachments else "2"
+    where = "" if namespace == "/" else f"{namespace},"
+    return f'{kind}{where}["{event}",'

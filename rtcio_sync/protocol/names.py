@@ -1,0 +1,92 @@
+"""Names that an app gives: of namespaces, of rooms. Each has one spelling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
+from typing import Any
+
+from ..errors import OptionError
+
+__all__ = ["check_event", "check_room", "namespace_name", "namespace_names"]
+
+
+def namespace_name(given: Any, *, catch_all: bool = False) -> str:
+    """The name of a namespace as it stands on the wire: ``"calls"`` is ``"/calls"``.
+
+    `None` and ``""`` are ``"/"``. ``catch_all``: whether ``"*"``, any namespace, may be meant.
+    Raises `OptionError` for what is no name.
+    """
+    if given is None or given == "":
+        return "/"
+    if isinstance(given, str):
+        if given != "*":
+            return given if given.startswith("/") else f"/{given}"
+        if catch_all:
+            return given
+        raise OptionError(
+            "'*' is not one namespace: name one here; handlers of any namespace are registered with"
+            " server.on(event, namespace='*'), and Server(namespaces='*') lets clients into any"
+        )
+    if isinstance(given, re.Pattern) or callable(given):
+        raise OptionError(
+            "a namespace is a string: regular expressions and functions are not supported; for "
+            "handlers of any namespace write server.on(event, namespace='*')"
+        )
+    raise OptionError(
+        f"a namespace is a string like '/calls', not {type(given).__name__}: {given!r:.80}"
+    )
+
+
+def namespace_names(given: Any) -> Any:
+    """The option ``namespaces``: a list of names, ``"*"`` or `None`. Raises `OptionError`."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
+        raise OptionError(f"namespaces={given!r:.80}: give a list of names, or '*' for any")
+    several = list(given)
+    if "" in several or None in several:
+        raise OptionError("namespaces: a name is missing; the default namespace is '/'")
+    names = [namespace_name(each, catch_all=True) for each in several]
+    return "*" if "*" in names else names
+
+
+def check_event(event: Any, registrar: str) -> None:
+    """Raises `OptionError` for what names no event where a handler is registered."""
+    if isinstance(event, str):
+        return
+    if callable(event):
+        name = getattr(event, "__name__", "name")
+        raise OptionError(
+            f"{registrar}.on takes the event's name: write @{registrar}.on({name!r})"
+            + (", or @server.event" if registrar == "server" else "")
+        )
+    raise OptionError(f"an event's name is a string, not {type(event).__name__}: {event!r:.80}")
+
+
+def check_room(room: Any) -> None:
+    """Raises `OptionError` for what is no room: it is one name, a string as a rule."""
+    if type(room) is str:
+        return
+    if isinstance(room, (list, tuple, Set, Iterator)):
+        raise OptionError(
+            f"a room is one name, and this is a {type(room).__name__}: call it once for each room, "
+            "or write socket.join('a', 'b') or socket.leave('a', 'b'); recipients are one room, or "
+            "one list of rooms"
+        )
+    if room is None or not _is_hashable(room):
+        kind = "None" if room is None else f"a {type(room).__name__}"
+        raise OptionError(
+            f"a room is one name, a string as a rule, and {kind} is none: check what the client "
+            "sent before you use it"
+        )
+
+
+def _is_hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

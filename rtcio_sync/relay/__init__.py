@@ -1,0 +1,1 @@
+"""The way of an envelope from one client to another."""

@@ -1,0 +1,357 @@
+"""The way of an envelope: from the bytes that came in to the one socket they are for.
+
+The short way (`Relay.arrive`, # hub): one parse, one decision, the same bytes framed for the
+target; no greenlet switch, no re-encoding. The ordinary way (`Relay.forward`, # hub or greenlet)
+follows the same rules for everything that is not so plain: acknowledgement ids and surplus
+arguments to strip, attachments, msgpack, a target in another process, or an app that wants to see
+its relays first. Both drop what `envelope.judge` refuses.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import msgspec
+import orjson
+from engineio import packet as eio_packet
+
+from ..adapter.member import Member, Stage
+from ..adapter.recovery import Recovery, Session
+from ..adapter.rooms import RoomIndex
+from ..engineio.packet import Packet, size_of
+from ..engineio.socket import Socket
+from ..events import RtcioEvents
+from ..logs import tell
+from ..metrics import Counters
+from ..options import Limits
+from ..parser.encoding import write
+from ..protocol.envelope import Drop, filled, head, judge, named_in
+from ..protocol.websocket import frame_text
+
+__all__ = ["Passage", "Relay"]
+
+log = logging.getLogger(__name__)
+
+_DROPPED = "a message of %(rtcio_sid)s was dropped: %(rtcio_reason)s"
+
+_ROOT = b'42["#rtcio:message",'
+_ELSEWHERE = b"42/"
+_EVENT = b'["#rtcio:message",'
+_END = b"]"
+_AFTER_ROOT = len(_ROOT)
+_BRACE, _BRACKET = b"}]"  # as numbers: `in` takes those ten times as fast
+
+CONNECTED, AWAY = Stage.CONNECTED, Stage.AWAY
+loads = orjson.loads
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    source: str
+    target: str
+    data: msgspec.Raw  # read through to its end, and made nothing of
+
+
+decode = msgspec.json.Decoder(_Envelope).decode
+
+#: Bytes of a message up to which msgspec reads it: half of orjson's time for a candidate, but none
+#: saved on a description.
+SMALL = 1024
+#: What stands for no bound: more levels than any parser takes.
+ANY_DEPTH = 1 << 30
+
+# What is raised for a message that the short way leaves.
+_LEFT = (ValueError, TypeError, LookupError, AttributeError, RecursionError, msgspec.DecodeError)
+
+
+class Passage(NamedTuple):
+    """A relayed event on the ordinary way."""
+
+    payload: Any
+    #: The envelope's own characters; `None`: re-encode ``payload`` (msgpack, a direct call).
+    raw: str | None
+    attachments: list[bytes]
+
+
+class Relay:
+    """The relay of one server."""
+
+    def __init__(self, manager: RoomIndex, counters: Counters, *, scope: str) -> None:
+        self.manager = manager
+        self.counters = counters
+        self.scope = scope
+        #: Where the bytes of a message begin that have no room for the ends of too many levels, and
+        #: the bytes that have none for too many values: `bound`.
+        self.last = -ANY_DEPTH
+        self.light = ANY_DEPTH
+        #: Whether packets are text; if not (msgpack), an envelope's characters can't be forwarded.
+        self.textual = True
+        #: The namespaces whose sockets have the default listeners.
+        self.namespaces: set[str] = set()
+        #: Where each message goes that the short way leaves: `(link, message, binary)`.
+        self.ordinary: Callable[[Any, Any, bool], None] = _nowhere
+        #: Encodes an event for the ordinary way: `(namespace, arguments) -> [piece, …]`.
+        self.encode: Callable[[str, list[Any]], list[Any]] = lambda namespace, arguments: []
+
+    def bound(self, limits: Iterable[Limits]) -> None:
+        """Leaves to the ordinary way, which weighs it, what may be over one of these ``limits``."""
+        several = list(limits)
+        self.last = -min([each.max_depth or ANY_DEPTH for each in several])
+        # Two bytes for each value, at least: itself, and what stands before the next.
+        self.light = 2 * min([each.max_values or ANY_DEPTH for each in several])
+
+    def _check_depth(self, message: bytes) -> None:
+        if message.count(b"}") + message.count(b"]") > -self.last:
+            raise LookupError  # the ordinary way tells levels from what only looks like one
+
+    def serves(self, member: Member) -> bool:
+        """Whether ``member`` has the default listeners."""
+        return member.relays or member.namespace in self.namespaces
+
+    def settle(self, member: Member) -> None:
+        """Opens or closes the short way of ``member``, after what it depends on has changed."""
+        member.short = (
+            member.ready
+            and not member.observed
+            and not member.waiting
+            and member.stage is Stage.CONNECTED
+            and self.scope == "namespace"
+            and self.serves(member)
+        )
+
+    # -- the short way: hub ----------------------------------------------------------------------
+
+    def arrive(self, link: Socket, message: bytes, binary: bool) -> None:
+        """Sees each message of a client first; ``message`` is an Engine.IO packet, or binary.
+
+        One function, with `judge` written out in it: every relayed message passes here, and a call
+        costs as much as a rule.
+        """
+        if not binary:
+            start = _AFTER_ROOT
+            if message.startswith(_ROOT):
+                member: Member | None = link.root
+            elif message.startswith(_ELSEWHERE) and link.members:
+                start, member = self._elsewhere(link, message)
+            else:
+                member = None
+            # What is parsed is the envelope alone: a surplus argument, or white space at the end,
+            # is left to the ordinary way.
+            if member is not None and member.short and message.endswith(_END):
+                try:
+                    length = len(message)
+                    # What ends its arrays and objects in its last bytes only, as most do, has few
+                    # levels; of all else the ends are counted.
+                    if length < SMALL:
+                        before = message[: self.last]
+                        if _BRACE in before or _BRACKET in before:
+                            self._check_depth(message)
+                        envelope = decode(message[start:-1])
+                        source, key = envelope.source, envelope.target
+                    else:
+                        last = self.last
+                        if message.find(b"}", 0, last) >= 0 or message.find(b"]", 0, last) >= 0:
+                            self._check_depth(message)
+                        if length > self.light:
+                            raise LookupError  # it may hold too many values
+                        payload = loads(message[start:-1])
+                        source, key = payload["source"], payload["target"]
+                        payload["data"]  # has to be there
+                    if source == member.sid:
+                        target = member.peers[key]
+                        if target.stage is CONNECTED:
+                            wire = target.link.riding
+                            if wire is not None and target is not member:
+                                if target.session is None:
+                                    wire.send(frame_text(message))
+                                else:
+                                    self._stamp(target, target.session, message)
+                                counters = self.counters
+                                counters.relayed += 1
+                                counters.relayed_bytes += length
+                                return
+                        elif target.stage is AWAY:
+                            self._stamp(target, target.session, message)
+                            self.counters.relayed += 1
+                            self.counters.relayed_bytes += length
+                            return
+                # No object, a missing field, an unknown target, JSON that only `json` takes:
+                # whatever it is, the ordinary way decides and counts it.
+                except _LEFT:
+                    pass
+        self.ordinary(link, message, binary)
+
+    def _stamp(self, target: Member, session: Session, message: bytes) -> None:
+        """Sends a relay with its offset behind the envelope, which stays as it is.
+
+        For one who is away it is kept, and goes out at the return.
+        """
+        server = self.manager.server
+        recovery: Recovery = server.recovery
+        with server.eio.gate:
+            number = recovery.number()
+            offset = recovery.spelt(number).encode()
+            frame = frame_text(b'%b,"%b"]' % (message.rstrip()[:-1], offset))
+            session.keep((number, recovery.now(), frame))
+            if target.stage is CONNECTED:
+                target.link.send_frames([frame])
+
+    def _elsewhere(self, link: Socket, message: bytes) -> tuple[int, Member | None]:
+        """Where the envelope begins in a packet of another namespace, and its sender there."""
+        stop = message.find(b",", 3, 512)
+        if stop < 0 or not message.startswith(_EVENT, stop + 1):
+            return 0, None
+        members: dict[str, Member] = link.members or {}
+        return stop + 1 + len(_EVENT), members.get(message[2:stop].decode())
+
+    # -- the ordinary way: hub or greenlet -----------------------------------------------------
+
+    def forward(self, member: Member, passage: Passage) -> None:
+        """Applies the rules to one relayed event of ``member`` and hands it on."""
+        payload = passage.payload
+        reason = judge(payload, member.sid, recovered=member.recovered)
+        number = len(passage.attachments)
+        # Without any, the packet is text, and a placeholder in it is data like any other.
+        if reason is None and number:
+            # A surplus argument goes, and its attachments with it: clients number them in order.
+            named = named_in(payload, number)
+            if named is None or named != set(range(len(named))):
+                reason = Drop.MALFORMED
+            else:
+                passage = passage._replace(attachments=passage.attachments[: len(named)])
+        if reason is not None:
+            self.drop(reason, member)
+            return
+        if "source" not in payload:
+            passage = _with_source(passage, member.sid)
+        target = self.manager.member(payload["target"], member.namespace)
+        if target is None or not target.present:
+            raw, attachments = passage.raw, passage.attachments
+            if raw is None:
+                attachments = []
+                try:
+                    raw = write(payload, attachments)
+                except (TypeError, ValueError):  # a key that is no text, a forged placeholder
+                    self.drop(Drop.MALFORMED, member)
+                    return
+            self._publish(member, payload["target"], raw, attachments)
+        elif self.scope == "room" and not _share_a_room(member.rooms, target.rooms):
+            self.drop(Drop.OTHER_ROOM, member)
+        else:
+            self._deliver(target, passage)
+
+    def _deliver(self, target: Member, passage: Passage) -> None:
+        server = self.manager.server
+        recovery: Recovery | None = server.recovery
+        session: Session | None = target.session
+        if recovery is None or session is None:
+            pkts = self._packets(target.namespace, passage, None)
+            self.manager.hand_over(target, pkts)
+        else:
+            with server.eio.gate:
+                number, pkts = recovery.numbered(
+                    lambda offset: self._packets(target.namespace, passage, offset)
+                )
+                frame = b"".join([pkt.frame() for pkt in pkts])
+                session.keep((number, recovery.now(), frame))
+                self.manager.hand_over(target, pkts)
+        self.counters.relayed += 1
+        self.counters.relayed_bytes += sum(size_of(pkt.data) for pkt in pkts)
+
+    def _packets(self, namespace: str, passage: Passage, offset: str | None) -> list[Packet]:
+        if passage.raw is None:
+            arguments = [RtcioEvents.MESSAGE, passage.payload]
+            pieces = self.encode(namespace, arguments if offset is None else [*arguments, offset])
+        else:
+            opening = head(namespace, len(passage.attachments))
+            closing = "]" if offset is None else f',"{offset}"]'
+            pieces = [f"{opening}{passage.raw}{closing}", *passage.attachments]
+        return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
+
+    def drop(self, reason: str, member: Member | None = None, **known: Any) -> None:
+        """Counts a message that goes nowhere, and logs it at debug.
+
+        ``member``: its sender; ``known``: what else there is to say of it (`logs.about`).
+        """
+        self.counters.dropped[reason] += 1
+        if log.isEnabledFor(logging.DEBUG):
+            if member is not None:
+                known = {**known, "sid": member.sid, "namespace": member.namespace}
+            spawn = self.manager.server.eio.spawn
+            tell(log, _DROPPED, spawn=spawn, reason=reason, **known)
+
+    # -- across processes ------------------------------------------------------------------------
+
+    def _publish(self, member: Member, target: str, raw: str, attachments: list[bytes]) -> None:
+        published = self.manager.publish_relay(
+            {
+                "event": RtcioEvents.MESSAGE,
+                "namespace": member.namespace,
+                "target": target,
+                "rooms": list(member.rooms or ()) if self.scope == "room" else None,
+                "raw": raw,
+                "attachments": [base64.b64encode(each).decode() for each in attachments],
+            },
+            self._count_published,
+        )
+        if not published:
+            self.drop(Drop.UNKNOWN_TARGET, member)
+
+    def _count_published(self) -> None:
+        self.counters.relayed += 1
+
+    def from_elsewhere(self, relay: dict[str, Any]) -> None:
+        """A relay that another process published: the target's half of the rules. # greenlet"""
+        target = self.manager.member(relay["target"], relay["namespace"])
+        if target is None or not target.present or not self.serves(target):
+            return  # it is in a third process, or gone
+        if self.scope == "room" and not _share_a_room(relay["rooms"], target.rooms):
+            self.drop(Drop.OTHER_ROOM)
+            return
+        raw, attachments = relay["raw"], relay["attachments"]
+        if self.textual:
+            self._deliver(target, Passage(None, raw, attachments))
+        else:
+            payload = json.loads(raw)
+            if attachments:
+                payload = filled(payload, attachments)
+            self._deliver(target, Passage(payload, None, []))
+
+    # -- peers that leave ------------------------------------------------------------------------
+
+    def peer_left(self, member: Member) -> None:
+        """Tells each peer that shares a room with ``member``, once. # hub or greenlet
+
+        Called when the loss is noticed and again when the last handler has run: a room that the
+        socket was still joining is told then, and nobody twice.
+        """
+        if not member.rooms or not self.serves(member):
+            return
+        told_rooms, told = member.told or (set(), {member.sid})
+        rooms = [room for room in member.rooms if room not in told_rooms]
+        if rooms:
+            payload = {"id": member.sid}
+            told = self.manager.announce(
+                RtcioEvents.PEER_LEFT, payload, member.namespace, rooms, told, told_rooms
+            )
+            member.told = (told_rooms.union(rooms), told)
+
+
+def _share_a_room(one: Iterable[Any] | None, other: Iterable[Any] | None) -> bool:
+    return bool(one and other and not set(one).isdisjoint(other))
+
+
+def _with_source(passage: Passage, sid: str) -> Passage:
+    # Put in front: all that the client wrote stays as it wrote it.
+    payload = {"source": sid, **passage.payload}
+    raw = passage.raw
+    if raw is not None:
+        raw = f'{{"source":{json.dumps(sid)},{raw.lstrip()[1:]}'
+    return Passage(payload, raw, passage.attachments)
+
+
+def _nowhere(link: Any, message: Any, binary: bool) -> None:
+    """Until a server hangs its own way in."""

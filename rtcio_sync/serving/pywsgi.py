@@ -1,0 +1,263 @@
+"""The HTTP server of `listen`: gevent's pywsgi, with bounds on what a client may hold open.
+
+What a proxy in front might read as the end of another request is refused (`head`), a request is
+awaited for `handshake_timeout` seconds, and a body that nobody wanted is not awaited without end.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent import pywsgi
+
+from ..logs import tell
+from ..protocol.http_head import Head
+
+__all__ = ["HttpServer", "handler"]
+
+log = logging.getLogger(__name__)
+
+_UNREADABLE = "a request of %(rtcio_address)s could not be read"
+
+SHORT = 16384  # bytes of an answer that are worth copying behind their head
+KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
+
+# What becomes of the rest of a body that nobody has read when the answer is out.
+KEPT = 65536  # bytes of it that are read for the sake of the next request on the connection
+LINGER = 16_000_000  # bytes thrown away before the end, so that a client that sends on reads why
+GRACE = 0.5  # seconds for it at least; else what is left of the time for the request
+
+
+IDLE_AT_LEAST = 64  # HTTP connections that may wait for a request, however full the server is
+
+
+class _Slow(Exception):
+    """A client took too long over its request."""
+
+
+class HttpServer(pywsgi.WSGIServer):
+    """``patience``: seconds that a client may take over the handshake of TLS; `None`: any."""
+
+    patience: float | None = None
+
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
+        try:
+            with gevent.Timeout(self.patience, _Slow):
+                server: Any = self
+                secure = server.wrap_socket(client_socket, **server.ssl_args)
+        except (_Slow, OSError):  # no TLS, too slow, or gone: gevent would print a traceback
+            tell(log, _UNREADABLE, address=address[0] if address else None)
+            return
+        try:
+            self.handle(secure, address)
+        finally:
+            secure.close()
+
+
+class Body(pywsgi.Input):
+    """A request's body, of which somebody may ask later what is left of it."""
+
+    __slots__ = ()  # so that an `Input` may become one
+
+    #: Nobody waits for what is left of it: see `takeover.leave_body`.
+    bounded = True
+
+    @property
+    def broken(self) -> bool:
+        """Whether reading it was given up half-way: nobody knows where the next request begins."""
+        return self._chunked_input_error
+
+    def _do_read(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super()._do_read(*args, **options)  # type: ignore[misc]
+        except BaseException:
+            self._chunked_input_error = True
+            raise
+
+    def _chunked_read(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super()._chunked_read(*args, **options)  # type: ignore[misc]
+        except BaseException:
+            self._chunked_input_error = True
+            raise
+
+    def _discard(self) -> None:
+        """Not while the answer goes out: `discard` comes after it."""
+
+    @property
+    def unread(self) -> int | None:
+        """Bytes that nobody has read; `None` for chunks, of which nobody knows how many follow."""
+        if self.chunked_input:
+            return 0 if self.chunk_length == 0 else None
+        return (self.content_length or 0) - self.position
+
+    @property
+    def ends_the_connection(self) -> bool:
+        """Whether so much is left that the next request is not worth it."""
+        # A client that waits for "100 Continue" may send the body after the answer, or never.
+        expects = self.socket is not None
+        return bool(self.broken or (self.unread != 0 and expects) or (self.unread or 0) > KEPT)
+
+    def discard(self, bound: int) -> bool:
+        """Reads what is left, up to ``bound`` bytes; whether that was all. # greenlet"""
+        self.send_100_continue_enabled = False
+        while bound > 0:
+            data = self.read(min(bound, 16384))
+            if not data:
+                return True
+            bound -= len(data)
+        return self.unread == 0
+
+
+class _Idle:
+    """The connections that wait for a request: over a number, the one that waits longest goes."""
+
+    def __init__(self, bound: Callable[[], int]) -> None:
+        self._bound = bound
+        self._handlers: OrderedDict[Any, None] = OrderedDict()
+
+    def add(self, handler: Any) -> None:
+        self._handlers[handler] = None
+        if len(self._handlers) <= IDLE_AT_LEAST:
+            return
+        while len(self._handlers) > self._bound():
+            oldest, _ = self._handlers.popitem(last=False)
+            with suppress(OSError):
+                oldest.socket.shutdown(socket.SHUT_RDWR)  # which ends the greenlet that reads it
+
+    def discard(self, handler: Any) -> None:
+        self._handlers.pop(handler, None)
+
+
+def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool) -> Any:
+    """A handler of pywsgi's that gives a client ``seconds`` for a request; `None`: any.
+
+    ``idle_bound``: how many connections may wait for a request at the moment. ``logs``: whether
+    requests are logged.
+    """
+    idle = _Idle(idle_bound)
+
+    class Handler(pywsgi.WSGIHandler):
+        asked = False
+        corked: bytearray | None = None
+        due: float | None = None
+
+        def MessageClass(self, fp: Any, *args: Any) -> Any:
+            return Head(fp, self.request_version)
+
+        # -- a request, in time ------------------------------------------------------------------
+
+        def read_requestline(self) -> Any:
+            wait = KEEP_ALIVE if self.asked and seconds is not None else seconds
+            self.asked = True
+            idle.add(self)
+            try:
+                with gevent.Timeout(wait, _Slow):
+                    return super().read_requestline()
+            except _Slow:
+                return ""
+            finally:
+                idle.discard(self)
+
+        def read_request(self, raw_requestline: str) -> Any:
+            try:
+                with gevent.Timeout(seconds, _Slow):
+                    return super().read_request(raw_requestline)
+            except _Slow:
+                return False
+
+        def _headers(self) -> Any:
+            head: Any = self.headers
+            return head.environ()
+
+        def get_environ(self) -> dict[str, Any]:
+            environ: dict[str, Any] = super().get_environ()
+            given: Any = self.wsgi_input
+            if self.content_length or given.chunked_input:
+                self.due = None if seconds is None else time.monotonic() + seconds
+                given.__class__ = Body  # in the environ as well
+            return environ
+
+        # -- the rest of its body ----------------------------------------------------------------
+
+        def handle_one_response(self) -> None:
+            super().handle_one_response()
+            body = self.wsgi_input
+            if isinstance(body, Body) and body.unread != 0 and self.code != 101:
+                self._leave(body)
+
+        def _leave(self, body: Body) -> None:
+            """Throws away what was not read, within bounds, or ends the connection."""
+            over = self.close_connection
+            if body.broken:
+                self.close_connection = True
+                return
+            if over and not hasattr(self.socket, "pending"):  # a client that sends on may look up
+                with suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_WR)
+            left = None if self.due is None else max(self.due - time.monotonic(), GRACE)
+            try:
+                with gevent.Timeout(left, _Slow):
+                    whole = body.discard(LINGER if over else KEPT)
+            except (_Slow, OSError):
+                whole = False
+            self.close_connection = over or not whole
+
+        # -- the answer --------------------------------------------------------------------------
+
+        def _has_no_body(self) -> bool:
+            """RFC 9110 6.4.1: HEAD, 1xx, 204 and 304 are answered by a head alone."""
+            code = int(self.code or 0)
+            return self.command == "HEAD" or code in (204, 304) or 100 <= code < 200
+
+        def write(self, data: bytes) -> None:
+            super().write(b"" if data and self._has_no_body() else data)
+
+        def finalize_headers(self) -> None:
+            super().finalize_headers()
+            if self._has_no_body():
+                self.response_use_chunked = False
+            body = self.wsgi_input
+            if self.code != 101 and isinstance(body, Body) and body.ends_the_connection:
+                self.close_connection = True
+            if self.close_connection and self.code != 101:  # RFC 9112 9.6
+                headers: Any = self.response_headers
+                kept = [each for each in headers if each[0].lower() != b"connection"]
+                headers[:] = [*kept, (b"Connection", b"close")]
+
+        # A short answer goes out in one write, with its head: pywsgi makes two of it.
+
+        def _write_with_headers(self, data: bytes) -> None:
+            self.corked = answer = bytearray() if len(data) < SHORT else None
+            try:
+                super()._write_with_headers(data)  # type: ignore[misc]
+            finally:
+                self.corked = None
+            if answer is not None:
+                self._sendall(answer)
+
+        def _sendall(self, data: bytes | bytearray) -> None:
+            if self.corked is None:
+                super()._sendall(data)  # type: ignore[misc]
+            else:
+                self.corked += data
+
+        # -- logs --------------------------------------------------------------------------------
+
+        def log_request(self) -> None:
+            if logs:  # else pywsgi would put the line together all the same
+                super().log_request()
+
+        def log_error(self, msg: str, *args: Any) -> None:
+            # pywsgi's errors here are the clients': it quotes their requests, session ids and all.
+            address = self.client_address[0] if self.client_address else None
+            tell(log, _UNREADABLE, address=address)
+
+    return Handler

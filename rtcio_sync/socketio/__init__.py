@@ -1,0 +1,1 @@
+"""Socket.IO for the app: its handlers, sockets, namespaces and broadcasts."""

@@ -1,0 +1,161 @@
+"""Handlers: how one is called, with which arguments, in which context, and what its error becomes.
+
+All of this runs in greenlets (or threads), never in the hub: it is the app's code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from types import CoroutineType
+from typing import Any
+
+from ..adapter.calls import DisconnectedError
+from ..errors import ProtocolError
+from ..hub import interrupts
+from ..logs import about, harmless, tell
+from ..metrics import Counters
+from .handlers import arity, check_handler
+
+__all__ = ["NO_CONTEXT", "TESTED", "Callee", "Dispatcher", "first_answer", "raising", "report"]
+
+#: Documented: where an app's exceptions go when there is no `app.logger`.
+log = logging.getLogger("rtcio_sync.dispatch")
+
+#: The sid and the namespace of the socket that something is about; `None`: nobody knows.
+Who = tuple[str, str] | None
+Context = Callable[[Any, str, str, str, tuple[Any, ...]], AbstractContextManager[Any]]
+
+#: The context of a handler that needs none.
+NO_CONTEXT = contextlib.nullcontext()
+
+#: In the environ of a test's client: the list of what its handlers have raised.
+TESTED = "rtcio.tested"
+
+#: Whether a handler's exception goes to whoever made it run: see `raising`.
+_raising = ContextVar("rtcio_raising", default=False)
+
+
+@contextlib.contextmanager
+def raising() -> Iterator[None]:
+    """Within it, and in no other greenlet or thread, a handler's exception passes to the caller.
+
+    For those who hand a server its messages themselves, as Flask-SocketIO's test client does: a
+    test wants to see what its handlers raise.
+    """
+    before = _raising.set(True)
+    try:
+        yield
+    finally:
+        _raising.reset(before)
+
+
+class Callee:
+    """A handler and what it declares, read once.
+
+    Raises `TypeError` for what can't be a handler: nothing callable, a class, a coroutine function
+    or a generator, a method that no object has bound, or a function with a keyword-only parameter
+    that has no default.
+    """
+
+    __slots__ = ("fn", "least", "most", "takes_nothing")
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        check_handler(fn)
+        self.fn = fn
+        self.least, self.most = arity(fn)
+        #: Whether it wraps, with parameters of its own and ``*args``, a function that has none.
+        wrapped = getattr(fn, "__wrapped__", None)
+        self.takes_nothing = self.most is None and wrapped is not None and arity(wrapped)[1] == 0
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls the handler with what it declares: the surplus is cut, what lacks is `None`."""
+        if self.most is not None and len(args) > self.most:
+            args = args[: self.most]
+        elif len(args) < self.least:
+            args = (*args, *[None] * (self.least - len(args)))
+        answer = self.fn(*args)
+        if type(answer) is CoroutineType:
+            answer.close()
+            raise TypeError(f"{self.fn!r} returned a coroutine, which nothing awaits here")
+        return answer
+
+
+class Dispatcher:
+    """Calls an app's handlers for one server."""
+
+    def __init__(self, counters: Counters) -> None:
+        self.counters = counters
+        #: Makes the context that a handler runs in: `(environ, sid, namespace, event, args)`.
+        self.context: Context = _no_context
+        #: Logs the exception that is being handled: `(environ, event, who)`.
+        self.report: Callable[[Any, str, Who], None] = report
+        self._callees: dict[Any, Callee] = {}
+
+    def callee(self, fn: Any) -> Callee:
+        """The `Callee` of a handler in one of python-socketio's registries."""
+        known = self._callees.get(fn)
+        if known is None:
+            known = self._callees[fn] = Callee(fn)
+        return known
+
+    def guarded(
+        self, environ: Any, event: str, fn: Callable[..., Any], *args: Any, who: Who = None
+    ) -> Any:
+        """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
+        return first_answer(self.answers(environ, event, fn, *args, who=who))
+
+    def answers(
+        self, environ: Any, event: str, fn: Callable[..., Any], *args: Any, who: Who = None
+    ) -> list[Any]:
+        """What ``fn`` returns, in a list; nothing in it when ``fn`` raises, as for `guarded`."""
+        try:
+            return [fn(*args)]
+        except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
+            self.failed(error, environ, event, who)
+            return []
+
+    def failed(self, error: BaseException, environ: Any, event: str, who: Who = None) -> None:
+        """Counts and logs ``error``, which is being handled; within `raising`, raises it.
+
+        It may be no `Exception`: for a client it makes no difference how a handler ended.
+        """
+        if _raising.get():
+            raise
+        if isinstance(error, (ProtocolError, DisconnectedError)):
+            # What the client asked of the handler is refused to the client, or a client left that
+            # the handler asked: no fault of the app's.
+            self.counters.dropped[error.reason] += 1
+            sid, namespace = who or (None, None)
+            known: dict[str, Any] = {"sid": sid, "namespace": namespace, "event": event}
+            message = "a handler of %(rtcio_sid)s ended early: %(rtcio_reason)s"
+            tell(log, message, reason=error.reason, **known)
+            return
+        self.counters.handler_errors += 1
+        self.report(environ, event, who)
+        if isinstance(environ, dict) and TESTED in environ:
+            environ[TESTED].append(error)
+        interrupts.heed(error)
+
+
+def first_answer(answers: list[Any]) -> Any:
+    """The acknowledgement of an event that several handlers answered: the first not `None`."""
+    for answer in answers:
+        if answer is not None:
+            return answer
+    return None
+
+
+def _no_context(*_: Any) -> AbstractContextManager[Any]:
+    return NO_CONTEXT
+
+
+def report(environ: Any, event: str, who: Who, log: logging.Logger = log) -> None:
+    """Logs the exception that is being handled: an app's, and so what it says is the app's."""
+    sid, namespace = who or (None, None)
+    fields = about(sid=sid, namespace=namespace, event=event)
+    with harmless():
+        log.exception("the handler of '%(rtcio_event)s' raised", fields, extra=fields)

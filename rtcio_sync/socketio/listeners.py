@@ -1,0 +1,258 @@
+"""`add_default_listeners`: the relay and peer-left, for whoever has a Socket.IO server.
+
+On a `rtcio_sync.Server` it switches on what is built in. On any other `socketio.Server` it hangs
+in before that server's own dispatch, which relays in order and leaves the app its handlers; one of
+the app's own for ``#rtcio:message`` is not asked any more, because it would relay a second time.
+
+Replaced on such a server, on the instance alone: ``_handle_eio_message``,
+``_handle_eio_disconnect``, ``_handle_event``, and of its manager ``pre_disconnect`` and, with a
+pub/sub back end, ``_handle_emit``. Used as they are: ``_send_eio_packet``, and the manager's
+``_publish``.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import socketio
+from engineio import packet as eio_packet
+from socketio.pubsub_manager import PubSubManager
+
+from ..cluster.channel import check_relay
+from ..cluster.pubsub import Published
+from ..errors import ProtocolError
+from ..events import RtcioEvents
+from ..limits import check_attachments
+from ..options import Limits
+from ..parser.weight import OverBound, head_of, measure, weigh
+from ..protocol.envelope import Envelope, head, judge, placeholders_fit, read
+from ..protocol.names import namespace_name
+from ..relay.relay import Relay
+from .namespace import Namespace
+from .socket import Socket
+
+__all__ = ["add_default_listeners"]
+
+_LIMITS = Limits()
+#: What a relay's arguments, their array and the event's name may have.
+DEPTH, VALUES = (_LIMITS.max_depth or 0) + 1, (_LIMITS.max_values or 0) + 2
+
+
+def add_default_listeners(target: Any, namespace: str | None = None) -> None:
+    """Gives sockets the rtc.io listeners: the relay of ``#rtcio:message``, and peer-left.
+
+    ``target``: a `Socket` inside a ``connection`` handler (that socket alone), a `Namespace`, or a
+    server: a `Server`, any other `socketio.Server`, or a Flask-SocketIO extension after its
+    ``init_app``. ``namespace``: of a server; `None` is ``"/"``. A `Server` does it itself for
+    ``"/"``. Twice is once. Raises `TypeError` for anything else.
+    """
+    if isinstance(target, Socket):
+        target._member.relays = True
+        target._server._observe(target._member)
+        return
+    if isinstance(target, Namespace):
+        target, namespace = target.server, target.name
+    server = target if isinstance(target, socketio.Server) else getattr(target, "server", None)
+    if not isinstance(server, socketio.Server):
+        raise TypeError(
+            "add_default_listeners takes a Socket, a Namespace or a socketio.Server, not "
+            f"{type(target).__name__}"
+        )
+    relay = getattr(server, "relay", None)
+    name = namespace_name(namespace)
+    if isinstance(relay, Relay):
+        server._serve_relays(name)
+    else:
+        _Listeners.of(server).namespaces.add(name)
+
+
+class _Partial:
+    """A relay whose attachments are still to come; without an envelope, nobody will hear of it."""
+
+    __slots__ = ("attachments", "envelope", "missing", "size")
+
+    def __init__(self, envelope: Envelope | None, missing: int) -> None:
+        self.envelope = envelope
+        self.missing = missing
+        self.attachments: list[bytes] = []
+        self.size = 0
+
+
+def _check(envelope: Envelope, text: str) -> None:
+    """Raises `ProtocolError` for a relay that holds more than `Limits` allows by default."""
+    check_attachments(envelope.attachments, _LIMITS.max_attachments)
+    raw = text.encode()
+    excess = weigh(raw[head_of(raw).start :], DEPTH, VALUES).excess
+    if excess is not None:
+        raise OverBound(excess, envelope.attachments)
+
+
+class _Listeners:
+    """The default listeners of a server that is not ours. # greenlet or thread"""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.manager = server.manager
+        self.namespaces: set[str] = set()
+        self._partial: dict[str, _Partial] = {}
+        self._told: set[tuple[str, str]] = set()
+        self._message = server._handle_eio_message
+        self._event = server._handle_event
+        self._lost = server._handle_eio_disconnect
+        self._pre_disconnect = self.manager.pre_disconnect
+        server._handle_eio_message = self.on_message
+        server._handle_eio_disconnect = self.on_lost
+        server._handle_event = self.on_event
+        server.eio.on("message", self.on_message)
+        server.eio.on("disconnect", self.on_lost)
+        self.manager.pre_disconnect = self.on_leave
+        if isinstance(self.manager, PubSubManager):
+            self._emit = self.manager._handle_emit
+            self.manager._handle_emit = self.on_published
+
+    @classmethod
+    def of(cls, server: Any) -> _Listeners:
+        known = server.__dict__.get("_rtcio_listeners")
+        if not isinstance(known, cls):
+            known = server._rtcio_listeners = cls(server)
+        return known
+
+    def on_message(self, eio_sid: str, data: Any) -> None:
+        """Sees each message before the server: relays go no further."""
+        partial = self._partial.get(eio_sid)
+        if partial is not None:
+            self._attach(eio_sid, partial, data)
+            return
+        try:
+            envelope = read(data, check=_check) if isinstance(data, str) else None
+        except OverBound as error:  # its attachments are not to be taken for what follows
+            if error.attachments:
+                self._await_attachments(eio_sid, None, error.attachments)
+            return
+        except ProtocolError:
+            return  # not JSON to its last character, or too many attachments: nobody hears of it
+        if envelope is None or envelope.namespace not in self.namespaces:
+            self._message(eio_sid, data)
+        elif envelope.attachments:
+            self._await_attachments(eio_sid, envelope, envelope.attachments)
+        else:
+            self._relay(eio_sid, envelope, [])
+
+    def _await_attachments(self, eio_sid: str, envelope: Envelope | None, missing: int) -> None:
+        if eio_sid in self.server.environ:  # what still comes of one that is gone is for nobody
+            self._partial[eio_sid] = _Partial(envelope, missing)
+
+    def _attach(self, eio_sid: str, partial: _Partial, data: Any) -> None:
+        if isinstance(data, str):
+            del self._partial[eio_sid]
+            self.on_message(eio_sid, data)
+            return
+        partial.size += len(data)
+        if partial.size > self.server.eio.max_http_buffer_size:
+            partial.envelope = None
+            partial.attachments.clear()
+        partial.missing -= 1
+        if partial.envelope is not None:
+            partial.attachments.append(data)
+        if not partial.missing:
+            del self._partial[eio_sid]
+            if partial.envelope is not None:
+                self._relay(eio_sid, partial.envelope, partial.attachments)
+
+    def on_event(self, eio_sid: str, namespace: str | None, id: Any, data: list[Any]) -> None:
+        """Sees each decoded event: relays that are no text (msgpack)."""
+        where = namespace or "/"
+        if data and data[0] == RtcioEvents.MESSAGE and where in self.namespaces:
+            if measure(data, DEPTH, VALUES).excess is None:
+                self._relay(eio_sid, Envelope(where, data[1] if len(data) > 1 else None, "", 0), [])
+        else:
+            self._event(eio_sid, namespace, id, data)
+
+    def _relay(self, eio_sid: str, envelope: Envelope, attachments: list[bytes]) -> None:
+        namespace, payload = envelope.namespace, envelope.payload
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        if sid is None or not self.manager.is_connected(sid, namespace):
+            return
+        if judge(payload, sid) is not None:
+            return
+        if attachments and not placeholders_fit(payload, len(attachments)):
+            return
+        target = payload["target"]
+        if self.manager.is_connected(target, namespace):
+            self._deliver(target, namespace, payload, envelope.raw, attachments)
+        elif isinstance(self.manager, PubSubManager) and envelope.raw:
+            self._publish(envelope, target, attachments)
+
+    def _publish(self, envelope: Envelope, target: str, attachments: list[bytes]) -> None:
+        # The very message of `published.Published`: both kinds of server may share a channel.
+        relay = {
+            "event": RtcioEvents.MESSAGE,
+            "namespace": envelope.namespace,
+            "target": target,
+            "rooms": None,
+            "raw": envelope.raw,
+            "attachments": [base64.b64encode(each).decode() for each in attachments],
+        }
+        self.manager._publish(
+            {
+                "method": "emit",
+                "event": RtcioEvents.MESSAGE,
+                "data": [None],
+                "namespace": envelope.namespace,
+                "room": Published.NOBODY,
+                "rtcio_relay": relay,
+                "host_id": self.manager.host_id,
+            }
+        )
+
+    def on_published(self, message: dict[str, Any]) -> None:
+        """A relay that another process published."""
+        relay = message.get("rtcio_relay")
+        if relay is None:
+            self._emit(message)
+            return
+        try:
+            attachments = check_relay(relay, _LIMITS.max_attachments)
+        except ProtocolError:
+            return  # somebody else's: no client of such a server has sent it
+        if self.manager.is_connected(relay["target"], relay["namespace"]):
+            self._deliver(relay["target"], relay["namespace"], None, relay["raw"], attachments)
+
+    def _deliver(
+        self, target: str, namespace: str, payload: Any, raw: str, attachments: list[bytes]
+    ) -> None:
+        eio_sid = self.manager.eio_sid_from_sid(target, namespace)
+        if not raw:
+            self.manager.emit(RtcioEvents.MESSAGE, payload, namespace, room=target)
+            return
+        for piece in (f"{head(namespace, len(attachments))}{raw}]", *attachments):
+            self.server._send_eio_packet(eio_sid, eio_packet.Packet(eio_packet.MESSAGE, piece))
+
+    def on_lost(self, eio_sid: str, reason: str) -> None:
+        """The connection is over; what it had begun to send never comes."""
+        self._partial.pop(eio_sid, None)
+        sids = {each: self.manager.sid_from_eio_sid(eio_sid, each) for each in self.namespaces}
+        told = {(sid, each) for each, sid in sids.items() if sid is not None}
+        try:
+            # All of them now: upstream leaves out the namespaces after one whose handler raises.
+            for sid, namespace in told:
+                self._tell(sid, namespace)
+            self._told |= told
+            self._lost(eio_sid, reason)
+        finally:
+            self._told -= told
+
+    def on_leave(self, sid: str, namespace: str) -> Any:
+        """Runs before the app's ``disconnect`` handler, while the rooms are still there."""
+        if namespace in self.namespaces and (sid, namespace) not in self._told:
+            self._tell(sid, namespace)
+        return self._pre_disconnect(sid, namespace)
+
+    def _tell(self, sid: str, namespace: str) -> None:
+        if self.manager.is_connected(sid, namespace):
+            rooms = [room for room in self.manager.get_rooms(sid, namespace) if room != sid]
+            if rooms:
+                self.manager.emit(
+                    RtcioEvents.PEER_LEFT, {"id": sid}, namespace, room=rooms, skip_sid=sid
+                )

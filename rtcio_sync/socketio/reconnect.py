@@ -1,0 +1,202 @@
+"""A client that comes back to its session: waited for, asked again, moved, caught up.
+
+Whoever names a session takes it over, from one that is away as from a half-open connection, whose
+client is the same one. Two things go first: what had arrived on the old connection, its
+``disconnect`` handlers with it, and another connection that is being let in to the session just
+then. What is left to do after them happens in one step, so that an event is either replayed or
+sent anew, never both and never neither.
+
+All of it runs in the greenlet of the new connection's inbox.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..adapter.member import Member, Stage
+from ..adapter.recovery import Recovery, Session
+from ..engineio.socket import Socket as Link
+from ..logs import tell
+from .socket import Handshake, Socket
+
+if TYPE_CHECKING:
+    from ..server import Server
+    from .lifecycle import Sessions
+
+__all__ = ["Returning", "without_session"]
+
+log = logging.getLogger(__name__)
+
+_BACK = "socket %(rtcio_sid)s has come back on connection %(rtcio_connection)s"
+
+#: Seconds that a client waits for what is left to do on its old connection. A handler that takes
+#: longer, or never returns, keeps the session it has, and its client gets a fresh one.
+PATIENCE = 5.0
+LOOK_AGAIN = 1.0  # seconds after which one that waits sees whether its own connection still lives
+
+
+class Returning:
+    """Lets clients back in to their sessions."""
+
+    def __init__(self, server: Server, sessions: Sessions) -> None:
+        self.server = server
+        self.sessions = sessions
+
+    def take(self, recovery: Recovery, eio_sid: str, namespace: str, auth: Any) -> bool:
+        """Answers a CONNECT that names a session; `False`: it gets a fresh one."""
+        link = self.server.eio.sockets.get(eio_sid)
+        session = recovery.find(namespace, auth)
+        if session is None or not isinstance(link, Link):
+            return False
+        if self.server.manager.member_of(eio_sid, namespace) is not None:
+            return False
+        # The newest connection is the one that the client uses: one that still waits gives way.
+        session.wanted = link
+        until = self._until()
+        while session.open:
+            if session.wanted is not link:
+                link.close(abort=True, reason="transport close")
+            if link.closed:
+                return True  # nobody is left to answer, and the session waits on
+            before = session.taken or _in_the_way(session.member)
+            if before is None:
+                return self._admit(recovery, session, link, auth)
+            self._after(before, recovery, session, until)
+        return False
+
+    def _until(self) -> float:
+        now: float = self.server.eio.heartbeat.now()
+        return now + PATIENCE
+
+    def _after(self, link: Link, recovery: Recovery, session: Session, until: float) -> None:
+        """Waits until all is done that is in a connection's inbox now, and gives up in the end."""
+        if self.server.eio.heartbeat.now() >= until:
+            self._give_up(recovery, session.member)
+            return
+        done = self.server.eio.create_event()
+        link.enqueue(("then", done.set))
+        done.wait(LOOK_AGAIN)
+
+    def _admit(self, recovery: Recovery, session: Session, link: Link, auth: Any) -> bool:
+        member, offset = session.member, auth.get("offset")
+        if session.missed(offset) is None:
+            self._give_up(recovery, member)
+            return False
+        socket = self._new_socket(member, link, auth)
+        session.taken = link
+        try:
+            asked = not recovery.options.skip_middlewares
+            if asked and not self._ask(recovery, member, link, auth, socket):
+                return True
+            until = self._until()
+            # The app's code ran: the old connection may have been lost meanwhile, or anything.
+            while session.open and (asked or not link.closed):
+                with self.server.eio.gate:
+                    before = _in_the_way(member)
+                    lost = member.stage is Stage.AWAY
+                    back = before is None and self._resume(recovery, session, link, offset)
+                if before is not None:
+                    self._after(before, recovery, session, until)
+                elif back:
+                    tell(log, _BACK, sid=member.sid, connection=link.sid)
+                    self._greet(member, socket, lost)
+                    return True
+                else:
+                    return False
+            return session.open
+        finally:
+            session.taken = None
+
+    def _new_socket(self, member: Member, link: Link, auth: Any) -> Socket | None:
+        """What the app gets to see of the one who is back; `None`: it never asked to see it."""
+        before: Socket | None = member.socket
+        if before is None:
+            return None
+        handshake = Handshake(self.server.environ.get(link.sid), without_session(auth))
+        made = Socket(self.server, member, handshake)
+        made.data = before.data
+        return made
+
+    def _ask(
+        self, recovery: Recovery, member: Member, link: Link, auth: Any, socket: Socket | None
+    ) -> bool:
+        """Asks the app again; a refusal ends the session."""
+        before, member.recovered = member.recovered, True
+        refused = self.sessions.ask(member, link.sid, without_session(auth), socket)
+        if refused is None:
+            return True
+        member.recovered = before
+        self._give_up(recovery, member)
+        self.sessions._refuse(link.sid, member.namespace, refused)
+        return False
+
+    def _give_up(self, recovery: Recovery, member: Member) -> None:
+        """The session ends; a half-open connection that still had it goes the ordinary way."""
+        recovery.close(member)
+        if member.stage is Stage.CONNECTED:
+            member.link.close(abort=True, reason="transport close")
+        else:
+            self.sessions.end(member)
+
+    def _resume(self, recovery: Recovery, session: Session, link: Link, offset: Any) -> bool:
+        """Moves the session to the new connection, which gets what it missed before all else."""
+        member = session.member
+        missed = session.missed(offset)
+        if missed is None:
+            self._give_up(recovery, member)
+            return False
+        # Of one that is away the app has heard; what comes from it waits until it hears again.
+        member.ready = member.ready and member.stage is Stage.CONNECTED
+        self._move(recovery, member, link)
+        session.resumed()
+        if missed:
+            link.send_frames(missed)
+        return True
+
+    def _greet(self, member: Member, socket: Socket | None, lost: bool) -> None:
+        if lost:
+            before, member.socket = member.socket, socket
+            self.server.counters.connects += 1
+            if not self.sessions.welcome(member) and before is not None and socket is not None:
+                socket._ends = before._ends  # the app did not hear of this return
+        else:  # half-open: the app has heard of no loss, and hears of no return
+            if member.socket is not None and socket is not None:
+                member.socket.handshake = socket.handshake
+            self.server._observe(member)
+
+    def _move(self, recovery: Recovery, member: Member, link: Link) -> None:
+        old: Link = member.link
+        kept = old.session.get(member.namespace)
+        self.sessions.detach(member)
+        self.server.manager.move(member, link.sid)
+        self.sessions.attach(member)
+        if kept is not None:
+            link.session[member.namespace] = kept
+        recovery.back(member.session)
+        member.stage = Stage.CONNECTED
+        member.told = None
+        member.recovered = True
+        member.returns += 1
+        self.server.counters.recoveries += 1
+        if not old.joined:
+            old.close(abort=True, reason="transport close")  # nobody is in it: no one hears of it
+        self.sessions.send_connect(member)
+
+
+def _in_the_way(member: Member) -> Link | None:
+    """The connection whose inbox has to be worked off before the member may have another."""
+    link: Link | None = member.link
+    if link is None:
+        return None
+    return link if link.inbox is not None or member.stage in _ENDING else None
+
+
+_ENDING = (Stage.LEAVING, Stage.GONE)
+
+
+def without_session(auth: Any) -> Any:
+    """What the app gets to see of a client's ``auth``: all but the key to its session."""
+    if not isinstance(auth, dict) or not ("pid" in auth or "offset" in auth):
+        return auth
+    return {key: value for key, value in auth.items() if key not in ("pid", "offset")} or None

@@ -1,0 +1,172 @@
+"""The answers to HTTP requests while they are on their way: none outlives its session.
+
+The WSGI server writes an answer in the request's greenlet, which waits for as long as the client
+does not read. So an answer whose session is over, or that never had one, is cut once its client has
+taken less than `backlog.PROGRESS` bytes in `backlog.STALL` seconds. What a live session's client
+does not read is the rule of the `backlog`, and the ping time-out's.
+"""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+import socket
+import termios
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Any, Protocol
+
+from ..metrics import Counters
+from . import takeover
+from .backlog import COUNTED, EVERY, LARGE, Backlog, Pace
+from .outgoing import acknowledged, reset_at_close
+
+__all__ = ["Deliveries", "Delivery"]
+
+PIECE = 1 << 16  # bytes that are handed to the WSGI server at a time
+
+
+class Session(Protocol):
+    """Whose answer it is."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over."""
+
+    def answering(self, answer: Delivery) -> None:
+        """An answer to its poll is on its way."""
+
+    def answered(self, answer: Delivery) -> None:
+        """It has arrived, or never will."""
+
+
+class Delivery:
+    """One body on its way to a client. ``session``: whose it is; `None`: nobody's."""
+
+    def __init__(self, body: bytes, session: Session | None, environ: dict[str, Any]) -> None:
+        self.body = body
+        self.size = len(body)
+        self.session = session
+        self.left = self.size
+        #: Whether it was cut; where the server's socket is unknown, it may go on all the same.
+        self.given_up = False
+        self.greenlet = takeover.current()
+        #: The socket that it goes to, once somebody wanted to know; threads' servers tell it.
+        self.sock: Any = environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
+        self._before: int | None = None
+        #: Whether the server has handed all of it to the kernel, which may still have it.
+        self.written = False
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body, for the WSGI server. # greenlet"""
+        if self.size <= PIECE:
+            yield self.body
+        else:
+            for at in range(0, self.size, PIECE):
+                yield self.body[at : at + PIECE]
+                self.left = max(0, self.size - at - PIECE)
+
+    def taken(self) -> int:
+        """Bytes that the client has taken, or may have."""
+        if self.sock is None:
+            self.sock = takeover.line_of(self.greenlet)
+        acked = acknowledged(self.sock) if self.sock is not None else None
+        if acked is None:
+            return self.size - self.left
+        if self._before is None:  # other answers went before it
+            self._before = acked - (self.size - self.left)
+        return min(self.size, acked - self._before)
+
+    @property
+    def waits_in_kernel(self) -> bool:
+        """Whether some of it has been written, and its client has not taken it."""
+        try:
+            waiting = fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        except (OSError, ValueError, AttributeError):  # closed, or no socket that anybody knows
+            return False
+        return any(waiting)
+
+    def cut(self) -> None:
+        """Ends the TCP connection, and with it the request's greenlet, which waits for it."""
+        if self.sock is None:
+            return
+        with suppress(OSError):
+            # On a descriptor of its own: TLS's object is in the middle of a write.
+            twin = _socket.socket(fileno=os.dup(self.sock.fileno()))
+            reset_at_close(twin)
+            twin.shutdown(socket.SHUT_RDWR)
+            twin.close()
+
+
+class Deliveries:
+    """All answers of a server that are on their way."""
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        counters: Counters,
+        *,
+        now: Callable[[], float],
+        later: Callable[..., None],
+    ) -> None:
+        self._backlog = backlog
+        self._counters = counters
+        self._now = now
+        self._later = later
+        self._paces: dict[Delivery, Pace | None] = {}
+        self._looking = False
+
+    def send(
+        self, body: bytes, session: Session | None, environ: dict[str, Any]
+    ) -> Generator[bytes, None, None]:
+        """What a WSGI application returns to have ``body`` sent. # greenlet
+
+        ``session``: the polling session whose packets they are; `None`: none's, as of an error.
+        """
+        answer = Delivery(body, session, environ)
+        self._paces[answer] = None
+        if not self._looking:
+            self._looking = True
+            self._later(EVERY, self._look)
+        counts = answer.size > COUNTED
+        if counts:
+            answer.sock = answer.sock or takeover.line(environ)
+            self._backlog.hold(answer, answer.size)
+        if session is not None:
+            session.answering(answer)
+        try:
+            yield from answer.pieces()
+        finally:
+            answer.written, answer.body = True, b""  # counted no longer
+            # The kernel takes megabytes for a client that reads nothing, and with them the
+            # descriptor stays: `_look` goes on until they have arrived.
+            if not counts or not answer.waits_in_kernel:  # another thread's `_look` may be faster
+                self._paces.pop(answer, None)
+            if counts:
+                self._backlog.release(answer, answer.size)
+            if session is not None:
+                session.answered(answer)
+
+    def _look(self) -> None:
+        self._looking = False
+        now = self._now()
+        for answer, pace in list(self._paces.items()):
+            if answer.written and not answer.waits_in_kernel:
+                self._paces.pop(answer, None)
+                continue
+            if pace is None:  # most answers have gone before anybody looks
+                self._paces[answer] = Pace(now, answer.taken())
+                continue
+            # All of it is much here: nobody wants it any more.
+            pace.note(now, answer.taken(), LARGE + 1)
+            over = answer.session is None or answer.session.closed
+            if over and pace.stalled(now):
+                # The end of a session was counted as what it was.
+                if answer.session is None and not answer.given_up:
+                    self._counters.closed["unread"] += 1
+                answer.given_up = True
+                answer.cut()
+        if self._paces and not self._looking:
+            self._looking = True
+            self._later(EVERY, self._look)

@@ -1,0 +1,374 @@
+"""What waits for a peer: collected while a turn of the loop lasts, then written without blocking.
+
+All that is sent to one socket within a turn goes out in one `send`; one callback at the turn's end
+does that for all sockets. A watcher waits for room only while the kernel's buffer is full. Then the
+peer is *late*: what waits for it is counted in the server's `backlog`, and goes out in pieces.
+
+`Outgoing` is the half of a `connection.Connection` that writes; when it ends the other half knows.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from contextlib import suppress
+from typing import Any
+
+from ..protocol.websocket import frame_pong
+from .backlog import ITEM, LARGE, Backlog
+
+READ, WRITE = 1, 2
+"""The event masks of gevent's `loop.io`."""
+
+PIECE = 1 << 18  # bytes that are put together for one write to a peer that is late
+SHARE = 1 << 20  # bytes that one peer gets before others have their turn
+
+
+class Turn:
+    """The connections of one hub that have something to send at the end of the loop's turn."""
+
+    __slots__ = ("loop", "waiting")
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+        self.waiting: list[Outgoing] = []
+
+    def end(self) -> None:  # hub
+        waiting, self.waiting = self.waiting, []
+        for connection in waiting:
+            try:
+                if connection._held is None:
+                    connection.flush()
+            except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+                connection._broke(error, writing=True)
+
+
+class Outgoing:
+    """Frames on their way to one peer.
+
+    `buffered`: bytes that wait. `max_buffered`: bytes of memory that they may take up, None for no
+    limit; over it the connection is aborted, and `overflowed` is True. `backlog`: the account of
+    all connections, which ends those that make no progress; None for none. `closed`: nothing more
+    will be sent.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_bound",
+        "_error",
+        "_held",
+        "_out",
+        "_passed",
+        "_pong",
+        "_rest",
+        "_sock",
+        "_tls",
+        "_turn",
+        "_writer",
+        "buffered",
+        "closed",
+        "max_buffered",
+        "overflowed",
+    )
+
+    def __init__(
+        self, sock: Any, turn: Turn, max_buffered: int | None, backlog: Backlog | None = None
+    ) -> None:
+        self._sock = sock
+        self._tls = hasattr(sock, "pending")
+        self._turn = turn
+        self._backlog = backlog
+        self._writer: Any = None
+        self._out: list[bytes] | None = None  # None: nothing waits, not even for the turn's end
+        self._rest: memoryview | None = None  # what the kernel had no room for: the peer is late
+        # Bytes over which a further frame needs more than to be collected; -1 while it is late.
+        self._bound = 0
+        self._passed = 0  # bytes that the kernel took while the peer was late
+        self._pong: bytes | None = None
+        self._error = False
+        self._held: Any = None  # the timer that ends a `hold`
+        self.buffered = 0
+        self.max_buffered = max_buffered
+        self.closed = False
+        self.overflowed = False
+        self._be_in_time()
+
+    # What the other half adds.
+
+    def _readable(self) -> None:
+        raise NotImplementedError
+
+    def _written(self) -> None:
+        """Everything is with the kernel, and there will be no more."""
+        raise NotImplementedError
+
+    def _broke(self, error: BaseException, *, writing: bool = False) -> None:
+        raise NotImplementedError
+
+    def _disconnect(self) -> None:
+        """Close TCP. Afterwards `_out` and `_rest` are None, and `_forget` was called."""
+        raise NotImplementedError
+
+    def send(self, frame: bytes) -> None:
+        """Send an encoded frame. Never blocks, never raises for a dead peer; ignored if `closed`.
+
+        What is sent within one turn of the loop goes out together, at its end.
+        """
+        if self.closed:
+            return
+        self.buffered += len(frame)
+        if self._out is None:
+            self._out = [frame]
+            turn = self._turn
+            if not turn.waiting:
+                turn.loop.run_callback(turn.end)
+            turn.waiting.append(self)
+        else:
+            self._out.append(frame)
+            if self.buffered > self._bound:
+                if self._rest is None:  # perhaps only because the turn is long
+                    self.flush()
+                else:
+                    self._hold(frame)
+                    self._judge([frame])
+
+    def flush(self) -> None:
+        """Write what is collected: what the end of a turn does. Never blocks."""
+        out = self._out
+        if out is None or self._rest is not None:
+            return
+        if len(out) == 1:
+            data = out[0]
+        elif self.buffered <= LARGE:
+            data = b"".join(out)
+        else:  # as one piece it would be a copy of all that waits
+            self._fall_behind(out)
+            self._rest = memoryview(self._next_piece(out))
+            self._push()
+            self._judge(out)
+            return
+        try:
+            sent = self._sock.send(data)
+        except OSError as error:
+            sent = self._write_failed(error)
+        if sent == len(data):
+            self.buffered = 0
+            self._out = None
+            if self.closed:
+                self._written()
+        elif self._out is not None:  # it did not end meanwhile
+            self.buffered -= sent
+            self._passed += sent
+            self._out = []
+            self._rest = memoryview(data)[sent:]
+            self._fall_behind([data])
+            self._judge([data])
+
+    def hold(self, seconds: float) -> None:
+        """Write what is collected; what is sent from now on waits for `seconds`.
+
+        So the peer reads the two apart: in two goes, with time between them. Does nothing for a
+        peer that does not read.
+        """
+        self.flush()
+        if self._out is None and self._held is None and not self.closed:
+            self._out = []
+            self._held = self._turn.loop.timer(seconds)
+            self._held.start(self._let_go)
+
+    def _let_go(self) -> None:  # hub
+        try:
+            held, self._held = self._held, None
+            held.close()
+            if self._out or self.closed:
+                self.flush()
+            elif self._rest is None:
+                self._out = None
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self._broke(error, writing=True)
+
+    # --- a peer that is late (hub or greenlet) ----------------------------------------------------
+
+    def waits(self) -> int:
+        """Bytes of memory that wait for the peer, those of shared frames included."""
+        return self.buffered + ITEM * (1 + len(self._out or ()))
+
+    def taken(self) -> int | None:
+        """Bytes that the peer has taken: what it acknowledged, or what the kernel took for it."""
+        acked = acknowledged(self._sock)
+        return self._passed if acked is None else acked
+
+    def give_up(self) -> None:
+        """Close TCP, since the peer does not read."""
+        self.overflowed = self._error = True
+        reset_at_close(self._sock)
+        self._disconnect()
+
+    def _fall_behind(self, frames: list[bytes]) -> None:
+        """The peer is late from now on, and these frames wait."""
+        self._bound = -1
+        if self._backlog is not None:
+            self._backlog.join(self)
+        for frame in frames:
+            self._hold(frame)
+
+    def _be_in_time(self) -> None:
+        self._bound = LARGE if self.max_buffered is None else min(LARGE, self.max_buffered)
+
+    def _catch_up(self) -> None:
+        """All is with the kernel."""
+        self._rest = self._out = None
+        self._be_in_time()
+        self.buffered = 0
+        if self._backlog is not None:
+            self._backlog.leave(self)
+        self._drop_writer()
+        if self.closed:
+            self._written()
+
+    def _forget(self) -> None:
+        """Let go of all that waits."""
+        if self._bound < 0:
+            for frame in self._out or ():
+                self._release(frame)
+            if self._rest is not None:
+                self._release(self._rest.obj)  # type: ignore[arg-type]
+            if self._backlog is not None:
+                self._backlog.leave(self)
+        self._be_in_time()
+        self._out = self._rest = self._pong = None
+        self.buffered = 0
+
+    def _hold(self, frame: bytes) -> None:
+        if self._backlog is not None:
+            self._backlog.hold(frame, len(frame))
+
+    def _release(self, frame: bytes) -> None:
+        if self._backlog is not None:
+            self._backlog.release(frame, len(frame))
+
+    def _judge(self, latest: list[bytes]) -> None:
+        """End it if too much waits; `latest` came last."""
+        if self._rest is None:
+            return
+        if self.max_buffered is not None and self.waits() > self.max_buffered:
+            if self._backlog is not None:
+                self._backlog.on_ceiling(max(latest, key=len, default=b""), self.max_buffered)
+            self.give_up()
+            return
+        self._await_room()
+        if self._backlog is not None:
+            self._backlog.check()
+
+    def _await_room(self) -> None:
+        if self._writer is None:
+            self._writer = self._turn.loop.io(self._sock.fileno(), WRITE)
+            self._writer.start(self._writable)
+
+    def _writable(self) -> None:
+        try:
+            if self._rest is None:  # it was a TLS read that had to wait for room
+                self._drop_writer()
+                self._readable()
+            else:
+                self._push()
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self._broke(error, writing=True)
+
+    def _push(self) -> None:
+        """Write piece after piece: all, or what the kernel has room for, or a fair share."""
+        share = SHARE
+        while (rest := self._rest) is not None and share > 0:
+            try:
+                sent = self._sock.send(rest)
+            except OSError as error:
+                sent = self._write_failed(error)
+            if self._rest is None:  # it ended meanwhile
+                return
+            self.buffered -= sent
+            self._passed += sent
+            share -= sent
+            if sent == len(rest):
+                self._go_on(rest)
+            else:
+                self._rest = rest[sent:]
+                if not (self._tls and sent):  # TLS takes a record at a time
+                    return
+
+    def _go_on(self, written: memoryview) -> None:
+        """A piece is with the kernel: then the next one, or the peer is late no more."""
+        self._release(written.obj)  # type: ignore[arg-type]
+        out = self._out
+        assert out is not None
+        if self._pong is not None:
+            pong, self._pong = frame_pong(self._pong), None
+            self.buffered += len(pong)
+            out.insert(0, pong)
+            self._hold(pong)
+        if out:
+            self._rest = memoryview(self._next_piece(out))
+        else:
+            self._catch_up()
+
+    def _next_piece(self, out: list[bytes]) -> bytes:
+        """Take from `out` what is worth a write. A large frame stays itself: many may hold it."""
+        count = size = 0
+        for frame in out:
+            size += len(frame)
+            if count and size > PIECE:
+                break
+            count += 1
+        if count == 1:
+            return out.pop(0)
+        frames = out[:count]
+        del out[:count]
+        piece = b"".join(frames)
+        self._hold(piece)
+        for frame in frames:
+            self._release(frame)
+        return piece
+
+    def _write_failed(self, error: OSError) -> int:
+        if isinstance(error, BlockingIOError) or (self._tls and tls_wants(error)):
+            return 0
+        self._disconnect()
+        return 0
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.stop()
+            self._writer.close()
+            self._writer = None
+
+
+def acknowledged(sock: Any) -> int | None:
+    """Bytes that the peer's kernel has acknowledged since the connection began.
+
+    None where nobody can tell: no TCP, no Linux, no socket any more.
+    """
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
+    except (OSError, AttributeError):
+        return None
+    if len(info) < _INFO_SIZE:
+        return None
+    return int.from_bytes(info[_BYTES_ACKED:_INFO_SIZE], sys.byteorder)
+
+
+_BYTES_ACKED, _INFO_SIZE = 120, 128  # of linux/tcp.h's tcp_info, up to tcpi_bytes_acked
+
+
+def reset_at_close(sock: Any) -> None:
+    """Have the kernel throw away what it holds for a peer that does not read, not just us."""
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def tls_wants(error: OSError) -> int:
+    """What a TLS socket has to wait for, 0 if `error` says nothing of the kind."""
+    import ssl  # only where it is loaded anyway: gevent has to patch it before others import it
+
+    if isinstance(error, ssl.SSLWantReadError):
+        return READ
+    return WRITE if isinstance(error, ssl.SSLWantWriteError) else 0

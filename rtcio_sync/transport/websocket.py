@@ -1,0 +1,391 @@
+"""One WebSocket driven by gevent's hub: no greenlet waits for it, and an idle one costs under 1 kB.
+
+A readable socket calls back in the hub, its bytes go through `websocket.Parser`, and each message
+is handed to the `Owner` there and then. Sending is the half in `outgoing`.
+
+This module and `hub_thread` alone touch gevent's hub. Every entry from the loop is guarded: libev
+stops a watcher whose callback raised and says nothing.
+
+    OPEN ──close()──────────────────────► CLOSING ──peer's close frame──► LEAVING ─┐
+      ├────peer's close frame───────────────────────────────────────────► LEAVING ─┤
+      ├────the protocol broken, or a callback raised──► LINGERING ─────────────────┤
+      └────TCP ended, abort(), too much waits for the peer─────────────────────────┴─► CLOSED
+
+CLOSING     our close frame is on its way; the peer's is awaited.
+LEAVING     both have said goodbye: TCP is closed once all is written (RFC 6455 7.1.1).
+LINGERING   the connection is failed (7.1.7): our close frame goes out, then what still comes in is
+            thrown away until the peer hangs up. To close at once would reset the connection, and
+            the peer might never read why.
+CLOSED      TCP is closed.
+
+The three in the middle last `CLOSE_TIMEOUT` seconds at most, and `CLOSED` is the only way out.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from contextlib import suppress
+from enum import IntEnum
+from typing import Any, Protocol
+
+import gevent
+from gevent.event import Event
+from gevent.hub import Hub, get_hub
+
+from ..protocol.websocket import (
+    BINARY,
+    CLOSE,
+    INTERNAL_ERROR,
+    NORMAL,
+    PING,
+    TOO_BIG,
+    Parser,
+    ProtocolError,
+    close_code,
+    frame_close,
+    frame_pong,
+)
+from .backlog import Backlog
+from .outgoing import READ, WRITE, Outgoing, Turn, reset_at_close, tls_wants
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that a connection may spend on saying goodbye."""
+
+CHUNK = 65536
+"""Bytes read at a time; after each, the other connections have their turn."""
+
+_LINGER_LIMIT = 1 << 20  # bytes thrown away, at most, of a peer that was told of the end
+
+logger = logging.getLogger("rtcio_sync.transport.websocket")
+
+
+class Owner(Protocol):
+    """Whom a connection tells, always in the hub: neither may block, nor switch greenlets."""
+
+    def message_received(self, payload: bytes, binary: bool) -> None:
+        """A whole message. Text is valid UTF-8."""
+
+    def connection_lost(self, code: int | None, error: bool) -> None:
+        """Nothing more will be received. Called exactly once, and last.
+
+        `code` is that of the peer's close frame, else of ours, else None: TCP just ended. `error`
+        means that the connection was failed: a broken protocol, a message too big, a callback that
+        raised, or too much waiting for a peer that does not read.
+        """
+
+
+class _State(IntEnum):
+    OPEN = 0
+    CLOSING = 1
+    LEAVING = 2
+    LINGERING = 3
+    CLOSED = 4
+
+
+_OPEN, _CLOSING, _LEAVING, _LINGERING, _CLOSED = _State  # one look-up instead of two
+
+
+class Connection(Outgoing):
+    """A WebSocket after its handshake.
+
+    `sock`: non-blocking from here on, and the connection's to close; any of the classes of
+    `_socket`, `socket` and gevent. One with a method `pending` is taken to speak TLS.
+    `max_size`: bytes of one message. `max_buffered`: bytes that may wait for the peer, None for no
+    limit; over it the connection is aborted, and `overflowed` is True. `backlog`: the account of
+    what waits for all, None for none. `unread`: what the server had already read of the peer's
+    frames.
+
+    `buffered`: bytes waiting for the peer. `closed`: nothing more will be sent.
+
+    hub or greenlet, of the thread that made it: everything public.
+    """
+
+    __slots__ = (
+        "_code",
+        "_discarded",
+        "_flowing",
+        "_lost",
+        "_owner",
+        "_parser",
+        "_reader",
+        "_state",
+        "_timer",
+    )
+
+    def __init__(
+        self,
+        sock: Any,
+        owner: Owner | None,
+        *,
+        max_size: int,
+        max_buffered: int | None,
+        backlog: Backlog | None = None,
+        unread: bytes = b"",
+    ) -> None:
+        sock.settimeout(0.0)
+        super().__init__(sock, _turn_of(get_hub()), max_buffered, backlog)
+        self._owner = owner
+        self._parser = Parser(max_size)
+        if unread:
+            self._parser.feed(unread)
+        self._reader: Any = None
+        self._timer: Any = None
+        self._state = _OPEN
+        self._flowing = False  # OPEN, started and not paused: messages may be handed on
+        self._code: int | None = None
+        self._discarded = 0
+        self._lost: Event | None = None
+
+    def start(self) -> None:
+        """Begin to read, in the next turn of the loop."""
+        self.resume()
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
+        """Send what is buffered and a close frame; close TCP when the peer's has come, or in time.
+
+        Messages that still come in are dropped. Does nothing if `closed`.
+        """
+        if not self.closed:
+            self._code = code
+            self.send(frame_close(code, reason))
+            self._enter(_CLOSING)
+
+    def disown(self) -> None:
+        """Tell the owner nothing more: it has another connection by now, perhaps."""
+        self._owner = None
+
+    def fileno(self) -> int:
+        """The descriptor; -1 once TCP is closed."""
+        return int(self._sock.fileno())
+
+    def abort(self) -> None:
+        """Close TCP at once, with no close frame; what is buffered is lost."""
+        self._disconnect()
+
+    def pause(self) -> None:
+        """Stop reading: messages wait in the kernel, and then with the peer."""
+        if self._flowing:
+            self._flowing = False
+            if self._reader is not None:
+                self._reader.stop()
+
+    def resume(self) -> None:
+        """Read on, in the next turn of the loop."""
+        if self._state is _OPEN and not self._flowing:
+            self._flowing = True
+            self._turn.loop.run_callback(self._proceed)
+
+    def when_lost(self) -> Event:
+        """Set once TCP is closed: for a request greenlet that has to stay until then."""
+        if self._lost is None:
+            self._lost = Event()
+            if self._state is _CLOSED:
+                self._lost.set()
+        return self._lost
+
+    # --- reading (hub) ----------------------------------------------------------------------------
+
+    def _proceed(self) -> None:
+        """Begin or go on: first with what the parser holds, then with the socket."""
+        try:
+            if self._parser.held:
+                self._parse()
+            if self._flowing or self._state in (_CLOSING, _LINGERING):
+                if self._reader is None:
+                    self._reader = self._turn.loop.io(self._sock.fileno(), READ)
+                if not self._reader.active:
+                    self._reader.start(self._readable)
+                if self._tls:  # its layer may hold bytes that the kernel no longer has
+                    self._readable()
+        except ProtocolError as error:
+            self._fail(error.code, error.reason)
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self._broke(error)
+
+    def _readable(self) -> None:
+        try:
+            try:
+                data = self._sock.recv(CHUNK)
+            except OSError as error:
+                self._read_failed(error)
+                return
+            if not data:
+                self._disconnect()
+                return
+            if not self._flowing:  # one who sends on and on need not be heard out
+                self._discard(data)
+            if self._state is not _LINGERING:
+                self._parser.feed(data)
+                self._parse()
+            if self._tls:
+                self._after_tls()
+        except ProtocolError as error:
+            self._fail(error.code, error.reason)
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self._broke(error)
+
+    def _parse(self) -> None:
+        parser = self._parser
+        while parser.held and (self._flowing or self._state is _CLOSING):
+            payload = parser.text()
+            if payload is not None:
+                if self._flowing and self._owner is not None:
+                    self._owner.message_received(payload, False)
+                continue
+            event = parser.next()
+            if event is None:
+                return
+            opcode, payload = event
+            if opcode <= BINARY:
+                if self._flowing and self._owner is not None:
+                    self._owner.message_received(payload, opcode == BINARY)
+            elif opcode == PING:
+                self._answer(payload)
+            elif opcode == CLOSE:
+                self._farewell(payload)
+
+    def _answer(self, ping: bytes) -> None:
+        if self._rest is None:
+            self.send(frame_pong(ping))
+        else:  # to a peer that does not read, only the latest matters (RFC 6455 5.5.3)
+            self._pong = ping
+
+    def _farewell(self, payload: bytes) -> None:
+        """The peer's close frame: answer it, unless it is itself the answer (5.5.1)."""
+        self._code = close_code(payload)
+        if self._state is _OPEN:
+            self.send(frame_close(self._code))
+        # Bytes after a close frame would turn the end of TCP into a reset, as LINGERING explains.
+        leaving = not self._parser.held
+        if leaving:  # at once: most connections end here, and need no timer for it
+            self.flush()
+        self._enter(_LEAVING if leaving else _LINGERING)
+        self._tell()
+
+    def _discard(self, data: bytes) -> None:
+        self._discarded += len(data)
+        if self._discarded > _LINGER_LIMIT:
+            self._disconnect()
+
+    def _read_failed(self, error: OSError) -> None:
+        if isinstance(error, BlockingIOError):
+            return
+        wanted = tls_wants(error) if self._tls else 0
+        if wanted == WRITE:
+            self._await_room()
+        elif not wanted:
+            self._disconnect()
+
+    def _after_tls(self) -> None:
+        if self._state is not _CLOSED:
+            if self._rest is not None:  # a write may have been waiting for something to read
+                self._writable()
+            if self._sock.pending():
+                self._turn.loop.run_callback(self._proceed)
+
+    # --- the end (hub or greenlet) ----------------------------------------------------------------
+
+    def _enter(self, state: _State) -> None:
+        """CLOSING, LEAVING or LINGERING; unless what was sent last was too much."""
+        if self._state is _CLOSED:
+            return
+        self._state = state
+        self.closed = True
+        self._flowing = False
+        if state is _LEAVING and self._out is None:
+            self._disconnect()
+            return
+        if self._timer is None:
+            self._timer = self._turn.loop.timer(CLOSE_TIMEOUT)
+            self._timer.start(self._expired)
+        if state is _LEAVING:
+            if self._reader is not None:
+                self._reader.stop()
+        else:  # a paused one must read on, too
+            self._turn.loop.run_callback(self._proceed)
+        if self._out is None:
+            self._written()
+
+    def _written(self) -> None:
+        """Everything is with the kernel, and there will be no more."""
+        if self._state is _LEAVING:
+            self._disconnect()
+        elif self._state is _LINGERING:
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._disconnect()
+
+    def _expired(self) -> None:
+        try:
+            if self._rest is not None:  # it does not read
+                reset_at_close(self._sock)
+            self._disconnect()
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self._broke(error)
+
+    def _fail(self, code: int, reason: str) -> None:
+        self._error = True
+        if self._state is not _OPEN:
+            self._disconnect()
+            return
+        self._code = code
+        # Node says 1009 without a word, and engine.io-client's own tests have it so.
+        self.send(frame_close(code, "" if code == TOO_BIG else reason))
+        self._enter(_LINGERING)
+        self._tell()
+
+    def _broke(self, error: BaseException, *, writing: bool = False) -> None:
+        """A callback raised: nothing may reach the loop, and no log handler may block it."""
+        if isinstance(error, Exception):
+            gevent.spawn(logger.error, "A connection is failed", exc_info=error)
+        else:  # KeyboardInterrupt, SystemExit: for the main greenlet, as gevent would have it
+            get_hub().handle_error(self, type(error), error, error.__traceback__)
+        if writing:  # a signal may have come between a send and its book-keeping
+            self._error = True
+            self._disconnect()
+        else:
+            self._fail(INTERNAL_ERROR, "")
+
+    def _disconnect(self) -> None:
+        if self._state is _CLOSED:
+            return
+        self._state = _CLOSED
+        self.closed = True
+        self._flowing = False
+        self._forget()
+        for watcher in (self._reader, self._writer, self._timer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._reader = self._writer = self._timer = None
+        with suppress(OSError):  # the peer was faster
+            if self._tls:  # the server still holds the descriptor: end TCP all the same
+                self._sock.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self._sock.close()
+        if self._lost is not None:
+            self._lost.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:  # in a turn of its own: abort() and send() may run anywhere
+            self._turn.loop.run_callback(_tell, owner, self._code, self._error)
+
+
+def _tell(owner: Owner, code: int | None, error: bool) -> None:
+    try:
+        owner.connection_lost(code, error)
+    except Exception as raised:  # noqa: BLE001 - nothing may be raised into the loop
+        gevent.spawn(logger.error, "The end of a connection went wrong", exc_info=raised)
+
+
+def _turn_of(hub: Hub) -> Turn:
+    # Kept with the hub, for it to go when the hub goes: threads have hubs of their own.
+    turn: Turn | None = getattr(hub, "_rtcio_sync_turn", None)
+    if turn is None:
+        turn = Turn(hub.loop)
+        hub._rtcio_sync_turn = turn  # type: ignore[attr-defined]
+    return turn

@@ -1,0 +1,238 @@
+"""The clock of all connections: real connections, the time told by the test or by gevent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gevent
+import pytest
+from engineio import packet
+
+from rtcio_sync import Limits
+from rtcio_sync.engineio.heartbeat import LATENESS, TOGETHER, Heartbeat
+from rtcio_sync.engineio.server import Server
+from rtcio_sync.engineio.socket import Socket, State
+
+DEADLINE = 10.0
+
+INTERVAL, TIMEOUT = 25.0, 20.0
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def server(clock: Clock) -> Any:
+    """A server whose clock stands still; `beat(server)` is what a second of it does."""
+    made = Server(ping_interval=INTERVAL, ping_timeout=TIMEOUT, limits=Limits(connect_timeout=90))
+    made.heartbeat = Heartbeat(made, made.heartbeat.ping, clock)
+    yield made
+    made.shutdown()
+
+
+def connected(server: Any) -> Socket:
+    socket = Socket(server, server.generate_id())
+    server.sockets[socket.sid] = socket
+    socket.state = State.POLLING
+    server.heartbeat.begin(socket)
+    return socket
+
+
+def pings(socket: Socket) -> int:
+    return [each.packet_type for each in socket.outbox or ()].count(packet.PING)
+
+
+def beat(server: Any) -> None:
+    server.heartbeat._beat(server.heartbeat.now())
+
+
+def test_a_client_that_answers_is_pinged_once_an_interval(server: Any, clock: Clock) -> None:
+    socket = connected(server)
+    for count in range(1, 4):
+        clock.now += INTERVAL - TOGETHER - 0.001
+        beat(server)
+        assert pings(socket) == count - 1
+        clock.now += TOGETHER + 0.001
+        beat(server)
+        beat(server)
+        assert pings(socket) == count
+        server.heartbeat.answered(socket)
+    assert not socket.closed
+
+
+def test_pings_that_are_due_within_a_moment_go_out_together(server: Any, clock: Clock) -> None:
+    one = connected(server)
+    clock.now += TOGETHER * 0.9
+    other = connected(server)
+    clock.now += TOGETHER * 0.2
+    third = connected(server)
+    clock.now += INTERVAL - TOGETHER * 1.1
+    beat(server)
+    assert [pings(each) for each in (one, other, third)] == [1, 1, 0]
+
+
+def test_a_ping_that_was_early_leaves_as_much_time_for_its_answer(
+    server: Any, clock: Clock
+) -> None:
+    connected(server)
+    clock.now += TOGETHER * 0.9
+    early = connected(server)
+    clock.now += INTERVAL - TOGETHER * 0.9
+    beat(server)
+    assert pings(early) == 1
+    clock.now += TIMEOUT + TOGETHER * 0.8
+    beat(server)
+    assert not early.closed
+    clock.now += TOGETHER * 0.2
+    beat(server)
+    assert early.closed
+
+
+def test_a_short_interval_is_kept(clock: Clock) -> None:
+    server = Server(ping_interval=0.3, ping_timeout=0.2)
+    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock)
+    socket = connected(server)
+    clock.now += 0.29
+    beat(server)
+    assert pings(socket) == 0
+    clock.now += 0.01
+    beat(server)
+    assert pings(socket) == 1
+    server.shutdown()
+
+
+def test_a_client_that_does_not_answer_is_closed_on_time(server: Any, clock: Clock) -> None:
+    socket = connected(server)
+    clock.now += INTERVAL
+    beat(server)
+    clock.now += TIMEOUT - 0.001
+    beat(server)
+    assert not socket.closed and not server.heartbeat.overdue(socket)
+    clock.now += 0.001
+    assert server.heartbeat.overdue(socket)
+    beat(server)
+    assert socket.closed
+    assert server.counters.closed == {"ping-timeout": 1}
+
+
+def test_a_ping_that_goes_out_a_little_late_does_not_put_the_end_off(
+    server: Any, clock: Clock
+) -> None:
+    socket = connected(server)
+    clock.now += INTERVAL + LATENESS / 2
+    beat(server)
+    clock.now += TIMEOUT - LATENESS / 2
+    assert server.heartbeat.overdue(socket)
+
+
+def test_a_process_that_stood_still_leaves_a_client_the_whole_timeout(
+    server: Any, clock: Clock
+) -> None:
+    socket = connected(server)
+    clock.now += INTERVAL + TIMEOUT + 1
+    beat(server)
+    assert pings(socket) == 1
+    clock.now += TIMEOUT - 0.001
+    beat(server)
+    assert not socket.closed
+    clock.now += 0.001
+    beat(server)
+    assert socket.closed
+
+
+def test_an_answer_that_nobody_asked_for_changes_nothing(server: Any, clock: Clock) -> None:
+    socket = connected(server)
+    server.heartbeat.answered(socket)
+    clock.now += INTERVAL
+    server.heartbeat.answered(socket)
+    beat(server)
+    assert pings(socket) == 1
+
+
+def test_a_closed_connection_is_not_pinged(server: Any, clock: Clock) -> None:
+    socket = connected(server)
+    socket.close(abort=True)
+    clock.now += INTERVAL
+    beat(server)
+    assert pings(socket) == 0
+
+
+def test_a_server_that_monitors_no_clients_closes_none(clock: Clock) -> None:
+    server: Any = Server(monitor_clients=False, ping_interval=INTERVAL, ping_timeout=TIMEOUT)
+    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock)
+    socket = connected(server)
+    clock.now += INTERVAL
+    beat(server)
+    clock.now += TIMEOUT
+    beat(server)
+    assert pings(socket) == 1
+    assert not socket.closed and not server.heartbeat.overdue(socket)
+    server.shutdown()
+
+
+def test_a_client_that_joins_nothing_is_closed_in_time(server: Any, clock: Clock) -> None:
+    late, in_time = connected(server), connected(server)
+    in_time.root = object()
+    clock.now += 89
+    beat(server)
+    for socket in (late, in_time):
+        server.heartbeat.answered(socket)
+    clock.now += 1
+    beat(server)
+    assert late.closed and not in_time.closed
+    assert server.counters.closed == {"connect-timeout": 1}
+
+
+def test_an_engine_alone_has_nothing_that_a_client_must_join(clock: Clock) -> None:
+    server: Any = Server(ping_interval=3600)
+    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock)
+    socket = connected(server)
+    clock.now += 3599
+    beat(server)
+    assert not socket.closed
+    server.shutdown()
+
+
+def test_what_is_due_sooner_wakes_a_clock_that_sleeps_for_what_is_due_later() -> None:
+    server = Server()
+    done = gevent.event.Event()
+    server.heartbeat.later(3600, done.set)
+    gevent.sleep(0)  # the clock's greenlet goes to sleep
+    assert not done.is_set()
+    server.heartbeat.later(0.01, done.set)
+    assert done.wait(DEADLINE)
+    server.shutdown()
+
+
+def test_a_clock_that_was_stopped_starts_again() -> None:
+    server = Server()
+    server.shutdown()
+    done = gevent.event.Event()
+    server.heartbeat.later(0.01, done.set)
+    assert done.wait(DEADLINE)
+    server.shutdown()
+
+
+def test_one_connection_whose_ping_fails_stops_no_other_ones_clock() -> None:
+    server = Server()
+
+    def fail() -> None:
+        raise RuntimeError("of the test")
+
+    done = gevent.event.Event()
+    server.heartbeat.later(0.001, fail)
+    server.heartbeat.later(0.01, done.set)
+    assert done.wait(DEADLINE)
+    server.shutdown()

@@ -1,0 +1,586 @@
+"""A pub/sub channel that anybody may publish on: junk ends nothing, what is said arrives."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import json
+import logging
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+import socketio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtcio_sync import Server, add_default_listeners
+from rtcio_sync.cluster import pubsub as published
+from rtcio_sync.cluster.channel import attachments_in, check, check_relay, opened, with_attachments
+from rtcio_sync.errors import ProtocolError
+from tests.bus import Bus
+from tests.wire import Polling, settle, until
+
+
+class Absent(enum.Enum):
+    YET = None
+
+
+@pytest.fixture
+def bus() -> Iterator[Bus]:
+    made = Bus()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair(bus: Bus) -> tuple[Server, Server]:
+    return Server(client_manager=bus.manager()), Server(client_manager=bus.manager())
+
+
+def emit(**fields: Any) -> dict[str, Any]:
+    return {
+        "method": "emit", "event": "news", "data": [1], "binary": False, "namespace": "/",
+        "room": None, "skip_sid": None, "callback": None, "host_id": "x", **fields,
+    }  # fmt: skip
+
+
+def relay(**fields: Any) -> dict[str, Any]:
+    inside = {
+        "event": "#rtcio:message", "namespace": "/", "target": "SID", "rooms": None,
+        "raw": '{"source":"x","target":"SID","data":1}', "attachments": [], **fields,
+    }  # fmt: skip
+    return emit(room="rtcio:nobody", data=[None], rtcio_relay=inside)
+
+
+PLACEHOLDER = {"_placeholder": True, "num": 0}
+DEEP = "[" * 100_000 + "]" * 100_000
+HALF_DEEP = "[" * 980 + "]" * 980
+
+#: What anybody may publish; "SID" stands for the sid of a client of the process that listens.
+JUNK: dict[str, Any] = {
+    "a number": "5",
+    "a list": '["method"]',
+    "a text": '"method"',
+    "null": "null",
+    "true": "true",
+    "an empty object": "{}",
+    "nothing": "",
+    "no JSON": "emit",
+    "half an object": '{"method": "emit"',
+    "NaN": '{"method": "emit", "data": [NaN]}',
+    "no UTF-8": b"\xff\xfe{}",
+    "bytes of a pickle": pickle.dumps({"method": "emit"}),
+    "deep JSON": DEEP,
+    "a deep emit": f'{{"method":"emit","event":"news","namespace":"/","data":{DEEP}}}',
+    "an emit too deep to be sent on": (
+        f'{{"method":"emit","event":"news","namespace":"/","host_id":"x","data":[{HALF_DEEP}]}}'
+    ),
+    "a Python object": object(),
+    "None": None,
+    "a number itself": 5,
+    "an emit without data": {"method": "emit", "event": "news", "namespace": "/"},
+    "a method that is a list": {"method": ["emit"]},
+    "a method that is an object": {"method": {}},
+    "a method that is null": {"method": None},
+    "an unknown method": {"method": "shutdown"},
+    "a private method": {"method": "_publish"},
+    **{
+        f"{method} alone": {"method": method}
+        for method in ("emit", "disconnect", "enter_room", "leave_room", "close_room")
+    },
+    "an event that is no text": emit(event=5),
+    "an event that is a list": emit(event=["news"]),
+    "a reserved event": emit(event="disconnect"),
+    "rooms that are an object": emit(room={"a": 1}),
+    "rooms in a list in a list": emit(room=[["a"]]),
+    "null among the rooms": emit(room=[None]),
+    "whom to skip in an object": emit(skip_sid={"a": 1}),
+    "whom to skip in lists": emit(skip_sid=[["a"], {}]),
+    "a namespace that is a list": emit(namespace=["/"]),
+    "a namespace that is an object": emit(namespace={}),
+    "a callback that is a number": emit(callback=5),
+    "a callback of two": emit(callback=["a", "/"]),
+    "a callback whose number is a list": emit(callback=["SID", "/", []]),
+    "a callback of a room that is a list": emit(callback=[["a"], "/", 1]),
+    "a callback for nobody": emit(callback=["SID", "/", 1], host_id=None),
+    "a callback for a list": emit(callback=["SID", "/", 1], host_id=["x"]),
+    "binary without a list": emit(binary=True, data=5),
+    "binary without data": emit(binary=True, data=[]),
+    "binary that is no base64": emit(binary=True, data=[[PLACEHOLDER], "%%%"]),
+    "binary that is no text": emit(binary=True, data=[[PLACEHOLDER], 5]),
+    "a placeholder without its attachment": emit(binary=True, data=[[PLACEHOLDER]]),
+    "many placeholders of one attachment": emit(binary=True, data=[[PLACEHOLDER] * 9, "AAAA"]),
+    "a placeholder of a list": emit(
+        binary=True, data=[[{"_placeholder": True, "num": []}], "AAAA"]
+    ),
+    "an unhashable sid to disconnect": {"method": "disconnect", "sid": ["a"], "namespace": "/"},
+    "a sid that is an object": {"method": "disconnect", "sid": {}, "namespace": "/"},
+    "an unhashable namespace to leave": {"method": "disconnect", "sid": "SID", "namespace": []},
+    "an unhashable sid that enters": {"method": "enter_room", "sid": ["a"], "namespace": "/"},
+    "a room to enter that is a list": {
+        "method": "enter_room", "sid": "SID", "namespace": "/", "room": ["a"],
+    },
+    "a room to enter that is null": {
+        "method": "enter_room", "sid": "SID", "namespace": "/", "room": None,
+    },
+    "a room to leave that is an object": {
+        "method": "leave_room", "sid": "SID", "namespace": "/", "room": {},
+    },
+    "a room to close that is a list": {"method": "close_room", "room": ["a"], "namespace": "/"},
+    "a room to close that is a sid": {"method": "close_room", "room": "SID", "namespace": "/"},
+    "an answer without its number": {"method": "callback", "host_id": "OWN", "sid": "SID"},
+    "an answer of a list": {
+        "method": "callback", "host_id": "OWN", "sid": ["a"], "id": 1, "args": [],
+    },
+    "an answer whose number is a list": {
+        "method": "callback", "host_id": "OWN", "sid": "SID", "id": [1], "args": [],
+    },
+    "an answer that is a text": {
+        "method": "callback", "host_id": "OWN", "sid": "SID", "id": 1, "args": "abc",
+    },
+    "an answer with wrong attachments": {
+        "method": "callback", "host_id": "OWN", "sid": "SID", "id": 1, "args": [PLACEHOLDER],
+        "rtcio_attachments": "AAAA",
+    },
+    "a relay that is a text": emit(rtcio_relay="x"),
+    "a relay that is empty": emit(rtcio_relay={}),
+    "a relay to a list": relay(target=["SID"]),
+    "a relay to an object": relay(target={}),
+    "a relay in an unhashable namespace": relay(namespace=[]),
+    "a relay that is no JSON": relay(raw='{"source":'),
+    "a relay with more behind it": relay(raw='{"target":"SID","data":1},"more"'),
+    "a relay of nothing": relay(raw=""),
+    "a relay that is a list": relay(raw="[1]"),
+    "a relay to another than it says": relay(raw='{"source":"x","target":"other","data":1}'),
+    "a relay with deep JSON": relay(raw=f'{{"target":"SID","data":{DEEP}}}'),
+    "a relay without base64": relay(attachments=["%%%"]),
+    "a relay with attachments that are no texts": relay(attachments=[1]),
+    "a relay with too many attachments": relay(attachments=["AAAA"] * 11),
+    "a relay without a placeholder for its attachment": relay(
+        raw='{"target":"SID","data":{"_placeholder":true,"num":3}}', attachments=["AAAA"]
+    ),
+    "a relay whose rooms are a number": relay(rooms=5),
+    "a relay with unhashable rooms": relay(rooms=[["a"]]),
+}  # fmt: skip
+
+
+def spelt(junk: Any, sid: str, host_id: str) -> Any:
+    """As it crosses; ``SID`` and ``OWN`` filled in."""
+    if isinstance(junk, dict):
+        junk = json.dumps(junk)
+    if isinstance(junk, str):
+        return junk.replace("SID", sid).replace("OWN", host_id)
+    return junk
+
+
+@pytest.mark.parametrize("name", JUNK)
+def test_junk_ends_nothing_and_is_counted_and_the_next_message_arrives(
+    pair: tuple[Server, Server], bus: Bus, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    here, there = pair
+    a, b = Polling(here).join(), Polling(there).join()
+    there.enter_room(b.sid, "tea")
+    settle()
+    manager = there.manager
+    for number in range(3):
+        manager.queue.put(spelt(JUNK[name], b.sid, manager.host_id))
+        here.emit("news", number, to="tea")
+        a.relay(b.sid, number)
+    until(lambda: there.stats()["relayed"] == 3)
+    settle()
+    assert b.events() == [
+        event
+        for number in range(3)
+        for event in (
+            ["news", number],
+            ["#rtcio:message", {"source": a.sid, "target": b.sid, "data": number}],
+        )
+    ]
+    assert there.stats()["dropped"] == {"channel": 3}
+    assert there.stats()["handler_errors"] == 0
+    assert there.rooms(b.sid) == [b.sid, "tea"]
+    name = "rtcio_sync.cluster.subscriber"
+    said = [record for record in caplog.records if record.name == name]
+    assert len([record for record in said if record.levelno >= logging.WARNING]) == 1
+    assert not any(record.exc_info for record in said)
+    assert not any(record.levelno >= logging.ERROR for record in caplog.records)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+        | st.sampled_from(["emit", "callback", "disconnect", "enter_room", "SID", "/"]),
+        lambda inner: st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["method", "event", "data", "binary", "namespace", "room", "skip_sid", "callback",
+                 "sid", "id", "args", "host_id", "rtcio_relay", "raw", "target", "attachments"]
+            ),
+            inner,
+            max_size=12,
+        ),
+        max_leaves=30,
+    )
+)  # fmt: skip
+def test_whatever_is_published_raises_nothing_but_what_is_counted(message: Any) -> None:
+    server = ALONE
+    before = server.counters.dropped["channel"]
+    server.manager._hear(json.dumps(message))
+    if not isinstance(message, dict) or message.get("method") not in (
+        "emit", "callback", "disconnect", "enter_room", "leave_room", "close_room",
+    ):  # fmt: skip
+        assert server.counters.dropped["channel"] == before + 1
+
+
+BUS = Bus()
+ALONE = Server(client_manager=BUS.manager())
+
+
+def test_a_message_that_is_too_large_is_not_read(
+    pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtcio_sync.cluster.channel.LARGEST", 1000)
+    with pytest.raises(ProtocolError):
+        opened(" " * 1001, json.loads)
+    assert opened("{}" + " " * 998, json.loads) == {}
+
+
+def test_a_back_end_that_fails_is_listened_to_again(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(client_manager=bus.manager())
+    client = Polling(server).join()
+    settle()
+    manager = server.manager
+
+    def failing() -> Iterator[Any]:
+        manager._listen = type(manager)._listen.__get__(manager)
+        raise ConnectionError("the back end is away")
+        yield
+
+    manager._listen = failing
+    gevent.kill(manager.listener, ConnectionError("a pickle"))
+    until(lambda: "tries again" in caplog.text)
+    bus.manager(write_only=True).emit("news", 1, room=client.sid)
+    assert client.next() == '2["news",1]'
+
+
+@pytest.mark.parametrize("name", [each for each in JUNK if each.startswith("a relay")])
+def test_a_relay_that_is_junk_reaches_nobody_of_somebody_elses_server(bus: Bus, name: str) -> None:
+    plain = socketio.Server(async_mode="gevent", client_manager=bus.manager())
+    add_default_listeners(plain)
+    plain.manager.initialize()
+    sid = plain.manager.connect("eio", "/")
+    heard: list[str] = []
+    plain._send_eio_packet = lambda eio_sid, packet: heard.append(packet.data)
+    listeners = plain._rtcio_listeners
+    listeners.on_published(json.loads(spelt(JUNK[name], sid, plain.manager.host_id)))
+    listeners.on_published(json.loads(spelt(relay(), sid, plain.manager.host_id)))
+    assert heard == [f'2["#rtcio:message",{{"source":"x","target":"{sid}","data":1}}]']
+
+
+def test_a_relay_with_its_attachments_is_let_through() -> None:
+    inside = relay(
+        raw='{"target":"SID","data":[{"_placeholder":true,"num":0}],"big":1e999999}',
+        attachments=["AQL/"],
+    )["rtcio_relay"]
+    assert check_relay(inside, 10) == [b"\x01\x02\xff"]
+    assert check_relay({**inside, "rooms": [0, "tea", 1.5]}, None) == [b"\x01\x02\xff"]
+
+
+def test_attachments_are_put_in_once_each() -> None:
+    put_in = socketio.packet.Packet.reconstruct_binary
+    assert with_attachments([PLACEHOLDER], ["AAAA"], put_in) == [b"\0\0\0"]
+    assert attachments_in([]) == []
+    check("emit", emit(room=[], skip_sid=[0, "", True]))
+
+
+# -- what is said arrives as it was said -----------------------------------------------------------
+
+
+ARGUMENTS: list[tuple[Any, ...]] = [
+    (),
+    (None,),
+    (None, None),
+    ([],),
+    ({},),
+    ([1, 2],),
+    ((1, 2),),
+    ([[1]],),
+    ([None],),
+    ("a", None, [1], {"b": None}),
+    (0,),
+    (False,),
+    ("",),
+    (2**53, 1.5, "é\u2028"),
+    (b"\x00\x01",),
+    ([b"", {"deep": [b"\xff"]}], None),
+    (b"", b"two"),
+]
+
+
+def as_sent(arguments: tuple[Any, ...]) -> tuple[str, list[bytes]]:
+    """What a client gets: the text of the packet, and the attachments."""
+    attachments: list[bytes] = []
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, bytes):
+            attachments.append(value)
+            return {"_placeholder": True, "num": len(attachments) - 1}
+        if isinstance(value, (list, tuple)):
+            return [plain(each) for each in value]
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        return value
+
+    text = json.dumps(["news", *map(plain, arguments)], separators=(",", ":"), ensure_ascii=False)
+    return (f"5{len(attachments)}-{text}" if attachments else f"2{text}"), attachments
+
+
+EMITTERS: dict[str, Callable[[Server, tuple[Any, ...]], None]] = {
+    "operator": lambda server, args: server.in_("tea").emit("news", *args),
+    "namespace": lambda server, args: server.of("/").emit("news", *args),
+    "server": lambda server, args: server.emit("news", args, to="tea"),
+}
+
+
+@pytest.mark.parametrize(
+    ("emitter", "arguments"),
+    [
+        (emitter, arguments)
+        for emitter in EMITTERS
+        for arguments in ARGUMENTS
+        # To a namespace one tuple is python-socketio's spelling of several arguments.
+        if (emitter, arguments) != ("namespace", ((1, 2),))
+    ],
+    ids=repr,
+)
+def test_arguments_arrive_as_they_were_given_here_and_there(
+    pair: tuple[Server, Server], emitter: str, arguments: tuple[Any, ...]
+) -> None:
+    clients = [Polling(server).join() for server in pair]
+    for server, client in zip(pair, clients, strict=True):
+        server.enter_room(client.sid, "tea")
+    text, attachments = as_sent(arguments)
+    settle()
+    EMITTERS[emitter](pair[0], arguments)
+    for client in clients:
+        assert client.next() == text
+        for each in attachments:
+            assert client.next() == "b" + base64.b64encode(each).decode()
+        assert client.packets() == []
+
+
+@pytest.mark.parametrize("name", ["list", "dict", "bytes"])
+def test_what_the_app_changes_afterwards_arrives_as_it_was_when_it_was_emitted(
+    pair: tuple[Server, Server], name: str
+) -> None:
+    here, there = pair
+    Polling(here).join()
+    client = Polling(there).join()
+    settle()
+    data: Any = {"list": [0], "dict": {"n": 0}, "bytes": {"n": 0, "b": b"x"}}[name]
+    key: Any = 0 if name == "list" else "n"
+    for number in range(3):
+        data[key] = number
+        here.in_(client.sid).emit("news", data)
+    data[key] = "changed"
+    seen = []
+    while len(seen) < 3:
+        packet = client.next()
+        if packet[0] in "25":
+            seen.append(json.loads(packet[packet.index("[") :])[1][key])
+    assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (None, '2["news"]'), ((None,), '2["news",null]'), ([], '2["news",[]]'), ((), '2["news"]'),
+        (math.nan, '2["news",null]'), ((-math.inf,), '2["news",null]'),
+        (Absent.YET, '2["news",null]'),
+    ],
+)  # fmt: skip
+def test_none_is_no_argument_in_python_socketios_idiom_here_and_there(
+    pair: tuple[Server, Server], data: Any, text: str
+) -> None:
+    clients = [Polling(server).join() for server in pair]
+    settle()
+    pair[0].emit("news", data)
+    assert [client.next() for client in clients] == [text, text]
+
+
+@pytest.mark.parametrize("data", [None, [1], (1, None), {"a": b"x"}])
+def test_a_program_of_python_socketios_is_understood(bus: Bus, data: Any) -> None:
+    client = Polling(Server(client_manager=bus.manager())).join()
+    bus.manager(write_only=True).emit("news", data)
+    given = () if data is None else data if isinstance(data, tuple) else (data,)
+    assert client.next() == as_sent(given)[0]
+
+
+def test_a_plain_server_on_the_channel_understands_what_ours_publishes(bus: Bus) -> None:
+    plain = socketio.Server(async_mode="gevent", client_manager=bus.manager())
+    plain.manager.initialize()
+    plain.manager.connect("eio", "/")
+    heard: list[str] = []
+    plain._send_eio_packet = lambda eio_sid, packet: heard.append(packet.data)
+    server = Server(client_manager=bus.manager())
+    Polling(server).join()
+    for arguments in [(), (1,), ([1, 2],), (1, [2]), (None, 1), (b"x",)]:
+        server.of("/").emit("news", *arguments)
+    until(lambda: len(heard) == 7)
+    assert heard == [
+        '2["news"]', '2["news",1]', '2["news",[1,2]]', '2["news",1,[2]]', '2["news",null,1]',
+        '51-["news",{"_placeholder":true,"num":0}]', b"x",
+    ]  # fmt: skip
+
+
+# -- callbacks -------------------------------------------------------------------------------------
+
+
+def answer(client: Polling, *arguments: str, attachments: tuple[bytes, ...] = ()) -> None:
+    """Acknowledges the next event of a client."""
+    asked = client.next()
+    number = asked[1:].partition("[")[0]
+    text = f"{number}[{','.join(arguments)}]"
+    client.send(f"6{len(attachments)}-{text}" if attachments else f"3{text}", *attachments)
+
+
+@pytest.mark.parametrize(
+    ("given", "attachments", "result"),
+    [
+        ((), (), None),
+        (("null",), (), None),
+        (("[1,2]",), (), [1, 2]),
+        (("1", "null"), (), (1, None)),
+        (('{"_placeholder":true,"num":0}',), (b"\xff",), b"\xff"),
+        (('[{"_placeholder":true,"num":0}]', "2"), (b"",), ([b""], 2)),
+    ],
+)
+def test_an_answer_crosses_as_it_was_given(
+    pair: tuple[Server, Server], given: Any, attachments: tuple[bytes, ...], result: Any
+) -> None:
+    here, there = pair
+    Polling(here).join()
+    client = Polling(there).join()
+    settle()
+    asking = gevent.spawn(here.call, "question", to=client.sid, timeout=10)
+    answer(client, *given, attachments=attachments)
+    assert asking.get(timeout=10) == result
+
+
+def test_a_callback_may_be_asked_of_several_in_several_processes(
+    pair: tuple[Server, Server],
+) -> None:
+    here, there = pair
+    a, b = Polling(here).join(), Polling(there).join()
+    settle()
+    answers: list[Any] = []
+    here.emit("question", to=[a.sid, b.sid], callback=lambda *args: answers.append(args))
+    answer(b, "2")
+    until(lambda: answers)
+    assert answers == [(2,)]
+    with pytest.raises(ValueError, match="recipients"):
+        here.emit("question", callback=print)
+
+
+def test_callbacks_that_nobody_answers_are_forgotten_in_the_end(
+    pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published, "MAX_CALLBACKS", 20)
+    here, there = pair
+    Polling(here).join()  # whoever listens has had a client
+    client = Polling(there).join()
+    settle()
+    for number in range(100):
+        for to in ("nobody here", f"gone {number}", ["nobody", "here"]):
+            here.emit("question", to=to, callback=print)
+    with pytest.raises(socketio.exceptions.TimeoutError):
+        here.call("question", to=["nobody", "here"], timeout=0.01)
+    kept = here.manager.callbacks
+    assert sum(len(waiting) - 1 for waiting in kept.values()) <= 20
+    assert len(kept) <= 20
+    answers: list[Any] = []
+    here.emit("question", to=client.sid, callback=lambda *args: answers.append(args))
+    answer(client, "1")
+    until(lambda: answers)
+
+
+# -- who leaves ------------------------------------------------------------------------------------
+
+
+def test_who_joins_a_room_while_it_leaves_is_told_of_once_in_each_process(
+    pair: tuple[Server, Server],
+) -> None:
+    here, there = pair
+    leaving = Polling(here).join()
+    near, far, late = Polling(here).join(), Polling(there).join(), Polling(there).join()
+    here.enter_room(leaving.sid, "tea")
+    for server, client, rooms in (
+        (here, near, ("tea", "coffee")),
+        (there, far, ("tea", "coffee")),
+        (there, late, ("coffee",)),
+    ):
+        for room in rooms:
+            server.enter_room(client.sid, room)
+
+    @here.on("disconnect")
+    def disconnect(sid: str) -> None:
+        here.enter_room(sid, "coffee")
+
+    gone = leaving.sid
+    leaving.close()
+    for client in (near, far, late):
+        assert client.next() == f'2["#rtcio:peer-left",{{"id":"{gone}"}}]'
+    settle()
+    for client in (near, far, late):
+        assert client.packets() == []
+
+
+def test_who_leaves_a_room_that_other_processes_cannot_know_leaves_quietly(
+    pair: tuple[Server, Server],
+) -> None:
+    here, there = pair
+    leaving, near, far = Polling(here).join(), Polling(here).join(), Polling(there).join()
+    for server, client in ((here, leaving), (here, near), (there, far)):
+        server.enter_room(client.sid, b"bytes")
+        server.enter_room(client.sid, 7)
+    gone = leaving.sid
+    leaving.close()
+    for client in (near, far):
+        assert client.next() == f'2["#rtcio:peer-left",{{"id":"{gone}"}}]'
+        assert client.packets() == []
+    assert here.rooms(gone) == []
+
+
+def test_rooms_of_two_processes_are_the_same_by_name_and_kind(bus: Bus) -> None:
+    here, there = (Server(client_manager=bus.manager(), relay_scope="room") for _ in range(2))
+    a, b = Polling(here).join(), Polling(there).join()
+    here.enter_room(a.sid, 0)
+    there.enter_room(b.sid, "0")
+    a.relay(b.sid, "strangers")
+    until(lambda: there.stats()["dropped"])
+    there.enter_room(b.sid, 0)
+    a.relay(b.sid, "friends")
+    until(lambda: there.stats()["relayed"])
+    assert [each["data"] for each in b.heard("#rtcio:message")] == ["friends"]
+
+
+def test_one_that_is_away_is_put_into_rooms_and_out_of_them_by_another_process(bus: Bus) -> None:
+    here = Server(client_manager=bus.manager())
+    there = Server(client_manager=bus.manager(), connection_state_recovery=True)
+    client = Polling(there)
+    client.join()
+    there.enter_room(client.sid, "tea")
+    settle()
+    client.link.close(abort=True, reason="transport close")
+    until(lambda: there.stats()["away"] == 1)
+    here.leave_room(client.sid, "tea")
+    here.enter_room(client.sid, "coffee")
+    until(lambda: there.rooms(client.sid) == [client.sid, "coffee"])

@@ -1,0 +1,142 @@
+"""JSON as browsers take it, and a JSON module for one server without changing the others."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+import socketio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from socketio import packet
+from socketio.msgpack_packet import MsgPackPacket
+
+from rtcio_sync import Server
+from rtcio_sync.parser.packet import FastJson, TextPacket, packet_class
+from tests.spelling import spelt, values, wide
+
+
+class Loud:
+    """A JSON module that writes its objects with a mark, so that its work is seen."""
+
+    @staticmethod
+    def dumps(value: Any, **options: Any) -> str:
+        return json.dumps(value).replace("{", '{"loud":true,')
+
+    @staticmethod
+    def loads(text: str, **options: Any) -> Any:
+        return json.loads(text.replace("quiet", "LOUD"))
+
+
+@settings(max_examples=40)
+@given(st.data(), values)
+def test_any_spelling_of_json_is_read(data: st.DataObject, value: Any) -> None:
+    assert wide(FastJson.loads(data.draw(spelt(value)))) == wide(value)
+
+
+@settings(max_examples=40)
+@given(values)
+def test_what_is_written_is_read_back_by_any_parser(value: Any) -> None:
+    assert wide(json.loads(FastJson.dumps(value))) == wide(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nul", "NaN", "[Infinity]", "[-Infinity]", "[1,]", "{'a':1}", "[1]x", '"\t"', "01"]
+)
+def test_what_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        FastJson.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('"\\ud800"', "\ud800"),
+        (str(2**70), 2**70),
+        ("1" * 5000, math.inf),
+        ("-" + "1" * 5000, -math.inf),
+        ("1e999", math.inf),
+    ],
+    ids=["lone surrogate", "70 bits", "5000 digits", "-5000 digits", "1e999"],
+)
+def test_what_only_some_parsers_take_is_read_as_a_browser_reads_it(text: str, value: Any) -> None:
+    assert float(FastJson.loads(text)) == value if text[0] != '"' else FastJson.loads(text) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (math.nan, "null"),
+        ([math.inf, 2**70], f"[null,{2**70}]"),
+        ({"a": {"b": (math.nan, 2**70)}}, f'{{"a":{{"b":[null,{2**70}]}}}}'),
+        ({1: "one"}, '{"1":"one"}'),
+        ("\ud800", '"\\ud800"'),
+    ],
+)
+def test_nothing_is_written_that_a_browser_cannot_read(value: Any, text: str) -> None:
+    assert FastJson.dumps(value) == text
+
+
+def test_what_json_cannot_hold_is_refused() -> None:
+    with pytest.raises(TypeError):
+        FastJson.dumps({"a": object()})
+
+
+def test_a_json_module_is_one_servers_own() -> None:
+    loud = Server(json=Loud)
+    quiet = Server()
+    plain = socketio.Server(async_mode="gevent")
+    assert loud.packet_class.json is Loud
+    assert quiet.packet_class.json is FastJson
+    assert plain.packet_class.json is not Loud
+    assert packet.Packet.json is not Loud
+
+
+def test_an_app_hears_and_speaks_through_its_own_module() -> None:
+    server = Server(json=Loud)
+    heard: list[Any] = []
+
+    @server.on("chat")
+    def chat(sid: str, data: Any) -> Any:
+        heard.append(data)
+        return {"a": 1}
+
+    client = server.test_client()
+    assert client.call("chat", "quiet") == {"loud": True, "a": 1}
+    assert heard == ["LOUD"]
+
+
+def test_the_usual_packets_are_the_fast_ones() -> None:
+    assert packet_class(packet.Packet, None) is TextPacket
+    assert packet_class(packet.Packet, Loud).json is Loud
+    assert issubclass(packet_class(packet.Packet, Loud), packet.Packet)
+
+
+def test_a_packet_class_of_ones_own_stays_as_it_is() -> None:
+    class Mine(packet.Packet):
+        pass
+
+    assert packet_class(Mine, None) is Mine
+    assert issubclass(packet_class(Mine, Loud), Mine)
+
+
+def test_msgpack_takes_javascripts_undefined_for_none() -> None:
+    import msgpack
+
+    chosen = packet_class(MsgPackPacket, None)
+    undefined = msgpack.ExtType(0, b"\0")
+    encoded = msgpack.dumps({"type": packet.CONNECT, "nsp": "/", "data": undefined})
+    assert chosen(encoded_packet=encoded).data is None
+
+
+def test_msgpack_leaves_other_extensions_to_the_app() -> None:
+    import msgpack
+
+    mine = MsgPackPacket.configure(ext_hook=lambda code, data: (code, data))
+    chosen = packet_class(mine, None)
+    encoded = msgpack.dumps(
+        {"type": packet.EVENT, "nsp": "/", "data": ["a", msgpack.ExtType(7, b"x")]}
+    )
+    assert chosen(encoded_packet=encoded).data == ["a", (7, b"x")]

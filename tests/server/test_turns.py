@@ -1,0 +1,246 @@
+"""Handlers that compute take turns: whoever computes much does not keep the others waiting."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+from gevent.event import Event
+
+from rtcio_sync import Server
+from rtcio_sync.hub.turns import LAST, Turns
+from tests.wire import DEADLINE, Client, Polling, WebSocket, event, until
+
+MANY = 200
+FEW = 40  # events of an attacker's that may run between a bystander's question and its answer
+
+
+def compute(seconds: float = 0.006) -> None:
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        pass
+
+
+class Attacked:
+    """A server whose handlers compute; it counts how often."""
+
+    def __init__(self, **options: Any) -> None:
+        self.server = server = Server(**options)
+        self.done = 0
+        server.on("compute", self.handler)
+        server.on("disconnect", self.handler)
+        server.on("ask", lambda sid: server.emit("asked", to=sid, callback=self.handler))
+        server.on("ping", lambda sid: "pong")
+
+    def handler(self, *_: Any) -> None:
+        self.done += 1
+        compute()
+
+    def burst(self, client: Client, name: str = "compute", many: int = MANY) -> None:
+        """Sends all at once."""
+        if isinstance(client, Polling):
+            link = client.link
+            for _ in range(many):
+                link.receive(b"4" + event(name).encode(), False)
+        else:
+            client.send(*[event(name)] * many)
+
+
+@pytest.fixture
+def bystander_is_served() -> Iterator[Callable[[Attacked, Client], None]]:
+    def check(attacked: Attacked, client: Client) -> None:
+        """Each answer comes after a few of the attacker's events at most."""
+        until(lambda: attacked.done > 5)
+        waited = []
+        while attacked.done < MANY - FEW and len(waited) < 5:
+            before = attacked.done
+            client.emit("ping", number=7)
+            assert client.next(lambda packet: packet[:1] == "3") == '37["pong"]'
+            waited.append(attacked.done - before)
+        assert len(waited) == 5, "the bystander's first answer came after the attack"
+        assert max(waited) <= FEW
+
+    yield check
+
+
+@pytest.mark.parametrize("options", [{}, {"async_handlers": True}])
+@pytest.mark.parametrize("kind", [Polling, WebSocket])
+def test_one_clients_burst_does_not_hold_the_others(
+    kind: Any, options: dict[str, Any], bystander_is_served: Any
+) -> None:
+    attacked = Attacked(**options)
+    attacker, bystander = kind(attacked.server).join(), WebSocket(attacked.server).join()
+    attacked.burst(attacker)
+    bystander_is_served(attacked, bystander)
+    until(lambda: attacked.done == MANY)
+
+
+def test_many_clients_bursts_do_not_hold_the_others(bystander_is_served: Any) -> None:
+    attacked = Attacked()
+    attackers = [WebSocket(attacked.server).join() for _ in range(20)]
+    bystander = WebSocket(attacked.server).join()
+    for each in attackers:
+        attacked.burst(each, many=MANY // 20)
+    bystander_is_served(attacked, bystander)
+    until(lambda: attacked.done == MANY)
+
+
+def test_callbacks_of_acknowledgements_take_turns(bystander_is_served: Any) -> None:
+    attacked = Attacked()
+    attacker, bystander = WebSocket(attacked.server).join(), WebSocket(attacked.server).join()
+    attacked.burst(attacker, "ask")
+    asked = [attacker.next() for _ in range(MANY)]
+    attacker.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
+    bystander_is_served(attacked, bystander)
+    until(lambda: attacked.done == MANY)
+
+
+@pytest.mark.parametrize("way", ["lost", "put out"])
+def test_the_ends_of_many_take_turns(way: str, bystander_is_served: Any) -> None:
+    attacked = Attacked()
+    bystander = WebSocket(attacked.server).join()
+    many = [WebSocket(attacked.server).join() for _ in range(MANY)]
+    for each in many:
+        attacked.server.enter_room(each.sid, "tea")
+    if way == "put out":
+        gevent.spawn(attacked.server.in_("tea").disconnect_sockets)
+    else:
+        for each in many:
+            each.close()
+    bystander_is_served(attacked, bystander)
+    until(lambda: attacked.done == MANY)
+
+
+def test_relays_that_the_app_wants_to_see_take_turns(bystander_is_served: Any) -> None:
+    attacked = Attacked()
+
+    @attacked.server.on("#rtcio:message")
+    def seen(sid: str, envelope: Any) -> None:
+        attacked.handler()
+
+    a, b, bystander = (WebSocket(attacked.server).join() for _ in range(3))
+    envelope = {"source": a.sid, "target": b.sid, "data": 1}
+    a.send(*[event("#rtcio:message", envelope)] * MANY)
+    bystander_is_served(attacked, bystander)
+    until(lambda: attacked.done == MANY)
+    assert attacked.server.stats()["relayed"] == MANY
+
+
+def test_relays_on_the_ordinary_way_take_turns_in_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+    senders = [WebSocket(server).join() for _ in range(4)]
+    target, bystander = WebSocket(server).join(), WebSocket(server).join()
+    forwarded: list[int] = []
+    forward = server.relay.forward
+
+    def slowly(member: Any, passage: Any) -> None:
+        compute(0.001)
+        forward(member, passage)
+        if member.sid != bystander.sid:
+            forwarded.append(passage.payload["data"])
+
+    monkeypatch.setattr(server.relay, "forward", slowly)
+    for each in senders:  # with an acknowledgement's number, which the short way does not take
+        each.send(*[
+            event("#rtcio:message", {"source": each.sid, "target": target.sid, "data": n}, number=n)
+            for n in range(100)
+        ])  # fmt: skip
+    until(lambda: forwarded)
+    bystander.relay(target.sid, "mine")
+    until(lambda: server.stats()["relayed"] > len(forwarded))
+    assert len(forwarded) < 200
+    until(lambda: len(forwarded) == 400)
+    arrived = target.heard("#rtcio:message")
+    for each in senders:
+        mine = [envelope["data"] for envelope in arrived if envelope["source"] == each.sid]
+        assert mine == list(range(100))
+
+
+def test_a_bursts_events_stay_in_order() -> None:
+    server = Server()
+    seen: list[int] = []
+
+    @server.on("count")
+    def count(sid: str, number: int) -> None:
+        compute(0.0005)
+        seen.append(number)
+
+    client = WebSocket(server).join()
+    client.send(*[event("count", number) for number in range(MANY)])
+    until(lambda: len(seen) == MANY)
+    assert seen == list(range(MANY))
+
+
+# -- the turns themselves --------------------------------------------------------------------------
+
+
+def test_within_a_turn_nobody_waits_until_its_time_is_used_up() -> None:
+    time_ = [0.0]
+    turns = Turns(now=lambda: time_[0])
+    log: list[str] = []
+
+    def work(name: str, since: float, seconds: float) -> None:
+        turns.take(since)
+        log.append(name)
+        time_[0] += seconds
+
+    def all_of(*several: tuple[str, float, float]) -> None:
+        done = [gevent.spawn(work, *each) for each in several]
+        gevent.joinall(done, timeout=DEADLINE, raise_error=True)
+
+    all_of(("a", 0, 0.001), ("b", 0, 0.001), ("c", 0, 0.001))
+    assert log == ["a", "b", "c"]
+    log.clear()
+    all_of(("long", 0, 1.0), ("busy", LAST, 1.0), ("fresh", math_inf(), 1.0), ("too", LAST, 0))
+    assert log == ["long", "fresh", "busy", "too"]
+
+
+def math_inf() -> float:
+    return float("inf")  # it began just now, whatever the clock says
+
+
+def test_the_loop_looks_at_its_sockets_between_two_turns() -> None:
+    turns = Turns()
+    looked: list[int] = []
+    worked: list[int] = []
+    reader, writer = gevent.socket.socketpair()
+
+    def work(number: int) -> None:
+        turns.take(LAST)
+        worked.append(number)
+        compute(0.006)
+
+    def look() -> None:
+        for _ in range(20):
+            writer.send(b"x")
+            reader.recv(1)
+            looked.append(len(worked))
+
+    workers = [gevent.spawn(work, number) for number in range(60)]
+    looking = gevent.spawn(look)
+    gevent.joinall([*workers, looking], timeout=DEADLINE, raise_error=True)
+    assert looked[-1] < 60
+    assert max(b - a for a, b in itertools.pairwise(looked)) <= 3
+
+
+def test_one_that_is_killed_while_it_waits_is_passed_over() -> None:
+    turns = Turns()
+    worked: list[str] = []
+    began = Event()
+
+    def work(name: str, seconds: float) -> None:
+        turns.take(LAST)
+        worked.append(name)
+        began.set()
+        compute(seconds)
+
+    several = [gevent.spawn(work, name, 0.01) for name in ("one", "killed", "two")]
+    assert began.wait(DEADLINE)
+    several[1].kill()
+    gevent.joinall(several, timeout=DEADLINE)
+    assert worked == ["one", "two"]

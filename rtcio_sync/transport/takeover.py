@@ -379,6 +379,19 @@ def _servers(worker: Any) -> list[Any]:
     return []
 
 
+def _heed_no_more_signals() -> None:
+    """The process is leaving: who tells it once more gets no traceback for it. # greenlet
+
+    gunicorn's gevent worker handles SIGQUIT and SIGINT in a greenlet of its own, which would end in
+    the interpreter's shutdown, and gevent would print what ends it.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    for _ in range(2):  # what was told until now: a callback of the loop, and its greenlet
+        with suppress(SystemExit, KeyboardInterrupt):
+            gevent.sleep(0)
+
+
 class _Farewell:
     """A callback that runs once, in a greenlet, however many ask for it, and can be waited for."""
 
@@ -394,6 +407,7 @@ class _Farewell:
 
         def worker_exit(server: Any, worker: Any) -> None:
             self._finish()
+            _heed_no_more_signals()
             leave(server, worker)
 
         worker.cfg.set("worker_exit", worker_exit)

@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from .lobby.lobby import Lobby
     from .options import Limits, Options
     from .server import Server
-    from .socketio.broadcast import BroadcastOperator
     from .socketio.listeners import add_default_listeners
     from .socketio.namespace import Namespace
-    from .socketio.socket import Handshake, Socket
+    from .socketio.socket import BroadcastOperator, Handshake, Socket
     from .testing import TestClient
 
 __all__ = [
@@ -73,7 +72,6 @@ __all__ = [
 # Imported when first asked for: `python -m rtcio_sync` imports this package before its first line
 # runs, and gevent has to replace sockets and TLS before anything below imports them.
 _HOMES = {
-    "socketio.broadcast": ("BroadcastOperator",),
     "adapter.calls": ("DisconnectedError",),
     "errors": (
         "ConnectionRefusedError",
@@ -90,7 +88,7 @@ _HOMES = {
     "socketio.namespace": ("Namespace",),
     "options": ("Limits", "Options"),
     "server": ("Server",),
-    "socketio.socket": ("Handshake", "Socket"),
+    "socketio.socket": ("BroadcastOperator", "Handshake", "Socket"),
     "testing": ("TestClient",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

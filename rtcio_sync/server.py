@@ -2,7 +2,7 @@
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
 ``_engineio_server_class`` (our engine), ``reserved_events``, ``emit`` (to an empty list it goes to
-nobody), and what `handling` lists. Used as they are: ``_send_packet`` and
+nobody), and what `server_hooks` lists. Used as they are: ``_send_packet``, ``_handle_connect`` and
 ``Namespace._set_server``.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import engineio
@@ -21,7 +22,7 @@ from . import prometheus
 from .adapter.calls import DisconnectedError, Waiter
 from .adapter.member import Stage
 from .adapter.recipients import recipients
-from .adapter.recovery import Recovery, RecoveryOptions
+from .adapter.recovery import NoRecovery, Recovery, RecoveryOptions
 from .adapter.rooms import RoomIndex
 from .cluster.pubsub import graft
 from .config.names import METHODS
@@ -33,15 +34,24 @@ from .hub.thread import HubThread, any_thread
 from .logs import OwnLevel, UpstreamLogger
 from .metrics import Counters
 from .options import Limits, Options, engineio_options
-from .parser.packet import packet_class
+from .parser.packet import event_pieces, packet_class
 from .protocol.names import check_event, check_room, namespace_name
 from .relay.relay import Relay
 from .serving import listen as serving
 from .serving.options import Listening
 from .socketio.acks import UNWANTED, Ack, answering
-from .socketio.broadcast import BroadcastOperator
 from .socketio.dispatch import Dispatcher
-from .socketio.handlers import (
+from .socketio.handling import Handling
+from .socketio.lifecycle import Lifecycle
+from .socketio.listeners import add_default_listeners
+from .socketio.namespace import Namespace
+from .socketio.overdue import Overdue
+from .socketio.overflow import Overflow
+from .socketio.receive import Receiver
+from .socketio.reconnect import NoReconnect, Reconnect
+from .socketio.registry import Registry
+from .socketio.server_hooks import ServerHooks
+from .socketio.signatures import (
     check_handler,
     check_plain,
     handler_names,
@@ -49,14 +59,7 @@ from .socketio.handlers import (
     warn_of_missing_sid,
     warn_of_unheard,
 )
-from .socketio.lifecycle import Sessions
-from .socketio.listeners import add_default_listeners
-from .socketio.namespace import Namespace
-from .socketio.overdue import Overdue
-from .socketio.overflow import Overflow
-from .socketio.receive import Inbound
-from .socketio.server_hooks import Handling
-from .socketio.socket import Socket
+from .socketio.socket import BroadcastOperator, Socket
 from .testing import TestClient
 
 __all__ = ["Server"]
@@ -64,7 +67,7 @@ __all__ = ["Server"]
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
-class Server(Handling):
+class Server(ServerHooks):
     """The signaling server for rtc.io clients: a `socketio.Server` with the default listeners.
 
     Every option of ``socketio.Server`` and ``engineio.Server`` is accepted, and ours; each is
@@ -85,8 +88,6 @@ class Server(Handling):
         self.path = "/" + self.options.path.strip("/")
         #: The Flask app that it wraps; the first, if there are several; `None`: none.
         self.app: Any = None
-        self._spaces: dict[str, Namespace] = {}
-        self._limits: dict[str, Limits] = {}
         self._stop: Any = None
         self._metrics: Any = None
         chosen = self.options
@@ -100,17 +101,10 @@ class Server(Handling):
             **self._engine_options(),
         )
         self._hub_thread: HubThread = self.eio.hub_thread
-        #: The sessions that outlive their connection; `None`: they don't.
-        self.recovery = self._make_recovery()
         check_json(chosen.json)
-        own_code = chosen.json is not None or chosen.serializer not in ("default", "msgpack")
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
-        self.manager.json = self.packet_class.json
-        self.overdue = Overdue(later=self.eio.heartbeat.later, spawn=self.eio.spawn)
-        self.sessions = Sessions(self)
-        self.inbound = Inbound(self, late=own_code)
-        self.relay = Relay(self.manager, self.counters, scope=chosen.relay_scope)
-        self._hang_in()
+        self._build(late=chosen.json is not None or chosen.serializer not in ("default", "msgpack"))
+        self._connect_parts()
         add_default_listeners(self)
         serving.warn_of_many_workers(self)
         if chosen.app is not None:
@@ -123,15 +117,71 @@ class Server(Handling):
                 raise AttributeError(f"Server has no {name!r}; {METHODS[name]}")
             return object.__getattribute__(self, name)  # raises as if this method were not here
 
-    def _make_recovery(self) -> Recovery | None:
+    def _build(self, *, late: bool) -> None:
+        """Makes the parts, each with what it needs of the others. ``late``: see `Receiver`."""
+        chosen, eio, manager = self.options, self.eio, self.manager
+        self.registry = Registry(
+            self.handlers, self.namespace_handlers, self.namespaces, chosen.limits
+        )
+        recovery = self._make_recovery()
+        manager.json = self.packet_class.json
+        manager.late = late
+        manager.limits_of = self.registry.limits_of
+        manager.recovery = recovery
+        self.overdue = Overdue(later=eio.heartbeat.later, spawn=eio.spawn)
+        self.relay = Relay(manager, self.counters, scope=chosen.relay_scope)
+        shared: Any = {"relay": self.relay, "counters": self.counters}
+        self.handling = Handling(
+            self,
+            eio,
+            manager,
+            registry=self.registry,
+            dispatcher=self.dispatcher,
+            overdue=self.overdue,
+            async_handlers=bool(chosen.async_handlers),
+            **shared,
+        )
+        self.lifecycle = Lifecycle(
+            self,
+            self,
+            registry=self.registry,
+            handling=self.handling,
+            overdue=self.overdue,
+            **shared,
+        )
+        self.reconnect = (
+            Reconnect(
+                self,
+                recovery,
+                lifecycle=self.lifecycle,
+                handling=self.handling,
+                counters=self.counters,
+            )
+            if isinstance(recovery, Recovery)
+            else NoReconnect()
+        )
+        self.receiver = Receiver(
+            eio,
+            manager,
+            relay=self.relay,
+            handling=self.handling,
+            lifecycle=self.lifecycle,
+            connect=self._handle_connect,
+            packet_class=self.packet_class,
+            limits_of=self.registry.limits_of,
+            max_size=chosen.max_http_buffer_size,
+            late=late,
+        )
+
+    def _make_recovery(self) -> Recovery | NoRecovery:
         options = RecoveryOptions.of(self.options.connection_state_recovery)
         if options is None:
-            return None
+            return NoRecovery()
         return Recovery(
             options.within(self.options.limits.max_buffered_bytes),
             now=self.eio.heartbeat.now,
             later=self.eio.heartbeat.later,
-            end=lambda member: self.sessions.end(member),
+            end=lambda member: self.lifecycle.end(member),
             drop=self._count_drop,
             gate=lambda: self.eio.gate,
         )
@@ -139,14 +189,14 @@ class Server(Handling):
     def _count_drop(self, label: str) -> None:
         self.counters.dropped[label] += 1
 
-    def _hang_in(self) -> None:
-        # The way of a message, upwards: the engine, the relay, and what the relay leaves.
+    def _connect_parts(self) -> None:
+        """Connects the parts in the order of a message's way: engine, relay, receiver."""
         self.relay.textual = self.packet_class.uses_binary_events
-        self.relay.encode = self._encode
+        self.relay.encode = partial(event_pieces, self.packet_class)
         self.relay.bound([self.options.limits])
-        self.relay.ordinary = self.inbound.take
+        self.relay.ordinary = self.receiver.take
         self.eio.arrive = self.relay.arrive
-        self.eio.work = self.inbound.work
+        self.eio.work = self.receiver.work
         self.eio.lost = self._lost
         overflow = Overflow(now=self.eio.heartbeat.now, spawn=self.eio.spawn)
         self.eio.backlog.on_ceiling = overflow.ceiling
@@ -171,6 +221,12 @@ class Server(Handling):
 
     def _engineio_server_class(self) -> Any:
         return engine.Server
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The sessions that outlive their connection; `None`: there are none."""
+        found = self.manager.recovery
+        return found if isinstance(found, Recovery) else None
 
     # -- the app -----------------------------------------------------------------------------------
 
@@ -240,7 +296,7 @@ class Server(Handling):
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
         return {
             "connected": count.connects - count.disconnects,
-            "away": self.recovery.away if self.recovery is not None else 0,
+            "away": self.manager.recovery.away,
             "connections": len(self.eio.sockets),
             "rooms": max(0, rooms),
             "connects": count.connects,
@@ -254,7 +310,7 @@ class Server(Handling):
             "handlers": count.handlers,
             "handler_seconds": count.handler_seconds,
             "handler_errors": count.handler_errors,
-            "recovery_bytes": self.recovery.bytes if self.recovery is not None else 0,
+            "recovery_bytes": self.manager.recovery.bytes,
             "send_buffer_bytes": self.eio.waiting_bytes,
             "greenlets": self.eio.working,
             "hub_lag_seconds": self.eio.heartbeat.lag,
@@ -282,7 +338,7 @@ class Server(Handling):
             if name != "*":
                 warn_of_missing_sid(event, fn)
             self.handlers.setdefault(name, {})[event] = fn
-            self._observe_all()
+            self.handling.observe_all()
             return fn
 
         return register if handler is None else register(handler)
@@ -298,15 +354,15 @@ class Server(Handling):
         if limits is not None:
             if not isinstance(limits, Limits):
                 raise OptionError("limits: give a Limits(...), or None for the server's")
-            self._limits[name] = limits
-            self.relay.bound([self.options.limits, *self._limits.values()])
-            self.inbound.decoder.settle()
+            self.registry.own_limits[name] = limits
+            self.relay.bound(self.registry.all_limits())
+            self.receiver.decoder.settle()
         return self._space(name)
 
     def _space(self, name: str) -> Namespace:
-        known = self._spaces.get(name)
+        known = self.registry.spaces.get(name)
         if known is None:
-            known = self._spaces[name] = Namespace(name)
+            known = self.registry.spaces[name] = Namespace(name)
             known._set_server(self)
         return known
 
@@ -332,11 +388,11 @@ class Server(Handling):
                     warn_of_missing_sid(event, method)
         super().register_namespace(namespace_handler)
         if isinstance(namespace_handler, Namespace):
-            known = self._spaces.get(namespace_handler.name)
+            known = self.registry.spaces.get(namespace_handler.name)
             if known is not None and known is not namespace_handler:
-                known._share(namespace_handler)
-            self._spaces[namespace_handler.name] = namespace_handler
-        self._observe_all()
+                known.share(namespace_handler)
+            self.registry.spaces[namespace_handler.name] = namespace_handler
+        self.handling.observe_all()
 
     def use(self, fn: Fn) -> Fn:
         """Registers ``fn(socket)`` to run before ``connection`` in ``"/"``; see `Namespace.use`."""
@@ -484,7 +540,7 @@ class Server(Handling):
                 "call it in the event's handler, before that returns"
             )
         if ack is UNWANTED:
-            return Ack(self, None, None)
+            return Ack(self._hub_thread, self.handling.send_ack, None, None)
         ack.taken = True
         return ack
 
@@ -545,10 +601,10 @@ class Server(Handling):
         namespace = namespace_name(namespace)
         member = self.manager.member(sid, namespace)
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
-            self.sessions.end(member)
+            self.lifecycle.end(member)
             return
         if member is not None and member.stage is Stage.CONNECTING:
-            self.sessions.kick(member)
+            self.lifecycle.kick(member)
             return
         here = self.manager.is_connected if ignore_queue else self.manager.can_disconnect
         if not here(sid, namespace):
@@ -557,7 +613,8 @@ class Server(Handling):
             self.manager.eio_sid_from_sid(sid, namespace),
             self.packet_class(packet.DISCONNECT, namespace=namespace),
         )
-        self.sessions.disconnect(self.manager.member(sid, namespace), "server namespace disconnect")
+        found = self.manager.member(sid, namespace)
+        self.lifecycle.disconnect(found, "server namespace disconnect")
 
     @any_thread
     def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:

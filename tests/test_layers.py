@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_upstream import ALL_ATTRIBUTES, SIGNATURES
+
 PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 PAGE = PACKAGE.parent / "docs/internals.md"
 
@@ -52,22 +54,27 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "server",
         ),
     ),
-    ("adapter", ("recipients", "member", "calls", "rooms", "recovery")),
+    ("adapter", ("recipients", "member", "calls", "ports", "recovery", "rooms")),
     ("cluster", ("channel", "subscriber", "pubsub")),
     ("relay", ("relay",)),
     (
         "socketio",
         (
-            "handlers",
+            "signatures",
             "overdue",
             "overflow",
             "acks",
             "dispatch",
-            "broadcast",
+            "ports",
+            "handshake",
+            "socket_handlers",
             "socket",
             "namespace",
-            "reconnect",
+            "registry",
+            "handling",
             "lifecycle",
+            "items",
+            "reconnect",
             "receive",
             "listeners",
             "server_hooks",
@@ -96,14 +103,6 @@ UPWARDS = {
     ("engineio.inbox", "engineio.server"),
     ("engineio.socket", "engineio.server"),
     ("engineio.heartbeat", "engineio.server"),
-    ("socketio.broadcast", "server"),
-    ("socketio.broadcast", "socketio.socket"),
-    ("socketio.socket", "server"),
-    ("socketio.reconnect", "server"),
-    ("socketio.reconnect", "socketio.lifecycle"),
-    ("socketio.lifecycle", "server"),
-    ("socketio.receive", "server"),
-    ("socketio.server_hooks", "server"),
     ("flask.extension", "server"),
     ("serving.listen", "server"),
     ("prometheus", "server"),
@@ -272,6 +271,40 @@ HUB = {
     "transport.takeover",
     "transport.websocket",
 }
+
+
+#: Private by their spelling alone: a named tuple's method, Python's own, and Flask's.
+SPELT_PRIVATE = {"_replace", "_getframe", "_get_current_object", "_add_cookies_to_wsgi"}
+
+#: Where another object's private names are still used: a list that only shrinks.
+PRIVATE_STILL = {
+    ("lobby.lobby", "_hub_thread"),
+    ("serving.listen", "_stop"),
+    ("testing", "_hear"),
+    ("engineio.packet", "_size"),
+    ("transport.outgoing", "_held"),
+    ("transport.outgoing", "_broke"),
+    ("transport.takeover", "_chunked_input_error"),
+    ("transport.websocket", "_rtcio_sync_turn"),
+}
+
+
+def foreign_private_names(module: str) -> set[str]:
+    """The private names that ``module`` uses of objects other than ``self``."""
+    found = set()
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*", node.attr):
+            owner = ast.unparse(node.value)
+            if owner not in ("self", "cls") and not owner.startswith("super("):
+                found.add(node.attr)
+    return found
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_no_module_uses_another_objects_private_names(module: str) -> None:
+    upstreams = {name for names in SIGNATURES.values() for name in names} | ALL_ATTRIBUTES
+    used = foreign_private_names(module) - SPELT_PRIVATE - upstreams
+    assert used == {name for where, name in PRIVATE_STILL if where == module}
 
 
 def test_few_modules_touch_the_hub() -> None:

@@ -377,7 +377,7 @@ def test_a_message_that_fails_by_our_fault_is_an_error_of_its_connection(
 
     server = Server()
     a = Polling(server).join()
-    monkeypatch.setattr(server, "_handle_event", broken)
+    monkeypatch.setattr(server.handling, "event", broken)
     a.emit("chat", {"sdp": "v=0"})
     until(lambda: server.counters.closed)
     (record,) = [each for each in caplog.records if each.levelno == logging.ERROR]

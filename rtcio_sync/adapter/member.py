@@ -1,4 +1,4 @@
-"""One socket in one namespace, as everything on this side of the app's `Socket` sees it."""
+"""The server's record of one client in one namespace; the app sees it as `Socket`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,29 @@ __all__ = ["Member", "Stage", "ending"]
 class Stage(enum.Enum):
     """Where a socket stands in its namespace."""
 
+    #: CONNECT has come, and is not answered yet.
     CONNECTING = enum.auto()
     CONNECTED = enum.auto()
-    #: Lost: its peers know, its handlers' turn is still to come. For all others it is gone, or, if
-    #: it may come back, away.
+    #: The connection is lost and the peers are told; ``disconnect`` handlers have not run. The
+    #: member is no relay target any more, unless its session waits for the client.
     LEAVING = enum.auto()
-    #: Its ``disconnect`` handlers run, or have run.
+    #: ``disconnect`` handlers run, or have run.
     GONE = enum.auto()
-    #: They have run, and it may come back: a target, and in its rooms, for as long (`recovery`).
+    #: Handlers have run and the session is kept: the member is still in its rooms, and still a
+    #: relay target.
     AWAY = enum.auto()
+
+
+#: The stages that may follow each.
+NEXT: dict[Stage, frozenset[Stage]] = {
+    # `LEAVING`, `GONE`: refused, or put out by the app while it is asked.
+    Stage.CONNECTING: frozenset({Stage.CONNECTED, Stage.LEAVING, Stage.GONE}),
+    Stage.CONNECTED: frozenset({Stage.LEAVING}),
+    # `CONNECTED`: its client was faster on a new connection than its handlers.
+    Stage.LEAVING: frozenset({Stage.GONE, Stage.CONNECTED}),
+    Stage.GONE: frozenset({Stage.AWAY}),
+    Stage.AWAY: frozenset({Stage.CONNECTED}),
+}
 
 
 class Member:
@@ -73,9 +87,19 @@ class Member:
         #: Whether it has left for good: only its own handlers still see its rooms.
         self.departed = False
 
+    def enter(self, stage: Stage) -> bool:
+        """Moves the member to ``stage``; `False`: it cannot come there, or is there already.
+
+        The one place where a stage changes. Two threads that may do it at once hold the gate.
+        """
+        if stage not in NEXT[self.stage]:
+            return False
+        self.stage = stage
+        return True
+
     @property
     def present(self) -> bool:
-        """Whether it is one of its namespace: connected, or lost and free to come back."""
+        """Whether it belongs to its namespace: connected, or lost and free to come back."""
         if self.departed:
             return False
         if self.stage is Stage.CONNECTED:

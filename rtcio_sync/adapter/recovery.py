@@ -26,9 +26,10 @@ from ..events import CLIENT_CLOSE
 from ..transport.backlog import Holdings, memory_of
 from .member import Member, Stage
 
-__all__ = ["Kept", "Recovery", "RecoveryOptions", "Session"]
+__all__ = ["Kept", "NoRecovery", "Recovery", "RecoveryOptions", "Session", "Stamp"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Sessions that may wait for their clients; over it the one that waits longest ends. Each has some
 #: 11 kB, events and what the app keeps left out.
@@ -101,7 +102,9 @@ class RecoveryOptions:
         return replace(self, max_recovery_bytes=min(bound, max_buffered_bytes or bound))
 
 
-#: An event that went out, or would have: its number, when that was, and its frame.
+#: The number of an event, and when it was sent.
+Stamp = tuple[int, float]
+#: An event that was sent, or would have been: its stamp and its frame.
 Kept = tuple[int, float, bytes]
 
 
@@ -222,6 +225,9 @@ class Session:
 class Recovery:
     """The sessions of one server."""
 
+    #: Whether events carry an offset.
+    numbers = True
+
     def __init__(
         self,
         options: RecoveryOptions,
@@ -277,17 +283,20 @@ class Recovery:
         number = int(match["number"], 16)
         return number if number <= self.last else None
 
-    def numbered(self, encode: Callable[[str], T]) -> tuple[int, T]:
-        """The next number, and what ``encode`` makes of its offset.
+    def send(self, encode: Callable[[str | None], T], deliver: Callable[[T, Stamp | None], R]) -> R:
+        """Sends one event under the next number: ``deliver(encode(offset), stamp)``.
 
-        Numbers have to be given out in the order in which events are sent. An app's own encoder
-        may let others send meanwhile: then the event comes after theirs.
+        ``deliver`` keeps it under its stamp in the session of each recipient (`Session.keep`) and
+        hands it to the transport. All of it happens under the gate, so that events are kept and
+        sent in the order of their numbers. An app's own encoder may let others send meanwhile: the
+        event then gets a number after theirs.
         """
-        while True:
-            number = self.number()
-            made = encode(self.spelt(number))
-            if number == self.last:
-                return number, made
+        with self.gate():
+            while True:
+                number = self.number()
+                made = encode(self.spelt(number))
+                if number == self.last:
+                    return deliver(made, (number, self.now()))
 
     # -- what all sessions keep ------------------------------------------------------------------
 
@@ -374,7 +383,7 @@ class Recovery:
     def park(self, member: Member) -> None:
         """The app has heard of the loss."""
         self.lost(member)
-        member.stage = Stage.AWAY
+        member.enter(Stage.AWAY)
 
     def back(self, session: Session) -> None:
         """The session waits no more."""
@@ -400,6 +409,37 @@ class Recovery:
                 self.back(session)
                 session.close()
                 self._sessions.pop(session.pid, None)
+
+
+class NoRecovery:
+    """A `Recovery` that is switched off: every session ends with its connection."""
+
+    options = RecoveryOptions()
+    numbers = False
+    away = 0
+    bytes = 0
+
+    def send(self, encode: Callable[[str | None], T], deliver: Callable[[T, Stamp | None], R]) -> R:
+        """Sends one event as it is."""
+        return deliver(encode(None), None)
+
+    def begin(self, member: Member) -> None:
+        """Gives no session."""
+
+    def find(self, namespace: str, auth: Any) -> Session | None:
+        """There is none."""
+        return None
+
+    def may_return(self, member: Member, reason: str) -> bool:
+        return False
+
+    def lost(self, member: Member) -> None:
+        """Nothing waits for its client."""
+
+    park = lost
+
+    def close(self, member: Member) -> None:
+        """There is no session to close."""
 
 
 def _weight(member: Member) -> int:

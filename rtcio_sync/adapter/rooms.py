@@ -17,9 +17,11 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from engineio import packet as eio_packet
+from socketio import packet
 from socketio.manager import Manager
 
 from ..engineio.packet import Packet, packet_cost
@@ -30,7 +32,9 @@ from ..options import Limits
 from ..parser.packet import event_pieces
 from .calls import Waiter
 from .member import Member, Stage, ending
+from .ports import Host
 from .recipients import recipients, rooms_in, skipped
+from .recovery import NoRecovery, Recovery, Stamp
 
 __all__ = ["RoomIndex", "arguments_of"]
 
@@ -43,6 +47,8 @@ DEPARTED_KEPT = 1000  # sids that left lately: for them `enter_room` is late, no
 class RoomIndex(Manager):
     """`socketio.Manager` with the index."""
 
+    server: Host
+
     def __init__(self) -> None:
         super().__init__()
         self.start_index()
@@ -53,9 +59,14 @@ class RoomIndex(Manager):
         self._by_eio_sid: dict[str, dict[str, Member]] = {}
         self._departed: dict[str, None] = {}
         self._came = itertools.count()  # sockets and rooms, in the order of their coming
-        #: Called with a member and a room that it is in no more, whatever the reason.
-        #: # hub or greenlet
+        #: Called with a member and a room that it has left, for whatever reason. # hub or greenlet
         self.on_leave: list[Callable[[Member, Any], None]] = []
+        #: The sessions that outlive their connection.
+        self.recovery: Recovery | NoRecovery = NoRecovery()
+        #: Whether to encode an event is the app's own code, which must not run in the hub.
+        self.late = False
+        #: The limits that hold in a namespace.
+        self.limits_of: Callable[[str], Limits] = lambda namespace: Limits()
 
     def member(self, sid: Any, namespace: str) -> Member | None:
         """The socket ``sid`` of this process, in whatever stage."""
@@ -97,7 +108,7 @@ class RoomIndex(Manager):
         if member is None:
             return None
         if member.stage is Stage.CONNECTING:
-            member.stage = Stage.CONNECTED
+            member.enter(Stage.CONNECTED)
         return member.sid
 
     def is_pre_connected(self, sid: str, namespace: str) -> bool:
@@ -120,7 +131,7 @@ class RoomIndex(Manager):
         member = self.member(sid, namespace)
         if member is None:
             return None
-        member.stage = Stage.LEAVING
+        member.enter(Stage.LEAVING)
         return member.eio_sid
 
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
@@ -152,7 +163,7 @@ class RoomIndex(Manager):
             rooms = list(member.rooms or ())
             for room in rooms:
                 self._drop(namespace, room, sid)
-            if self.on_leave and self.server.inbound.late:  # to emit is the app's code
+            if self.on_leave and self.late:  # to emit is the app's code
                 self.server.eio.spawn(self._left_all, member, rooms)
             else:
                 self._left_all(member, rooms)
@@ -233,11 +244,6 @@ class RoomIndex(Manager):
                 "rooms", f"the socket is in {bound} rooms already: Limits.max_rooms_per_socket"
             )
 
-    def limits_of(self, namespace: str) -> Limits:
-        """The limits that hold in a namespace."""
-        limits: Limits = self.server.limits_of(namespace)
-        return limits
-
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
         member = self.member(sid, namespace)
         if member is not None and member.rooms and room in member.rooms:
@@ -285,10 +291,10 @@ class RoomIndex(Manager):
         return [name for _, name in sorted(named, key=lambda each: each[0])]
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
-        yield from self._participants(namespace, recipients(room)).items()
+        yield from self.sids_in(namespace, recipients(room)).items()
 
-    def _participants(self, namespace: str, rooms: Any) -> dict[str, str]:
-        """Whom `rooms.recipients` names; in the order of joining, each once."""
+    def sids_in(self, namespace: str, rooms: Any) -> dict[str, str]:
+        """The sids in what `recipients` gives, and their connections; each once, as they joined."""
         if type(rooms) is not str and isinstance(rooms, (list, tuple)):
             if len(rooms) == 1:
                 return self._inside(namespace, rooms[0])
@@ -329,7 +335,7 @@ class RoomIndex(Manager):
         if namespace not in self.members:
             return
         arguments = [event, *arguments_of(data)]
-        those = list(self._participants(namespace, everybody))
+        those = list(self.sids_in(namespace, everybody))
         if skip_sid:
             out = self._sids_of(namespace, skip_sid)
             those = [sid for sid in those if sid not in out]
@@ -365,7 +371,7 @@ class RoomIndex(Manager):
 
         ``told_rooms``: the rooms that they were told in.
         """
-        everybody = self._participants(namespace, rooms)
+        everybody = self.sids_in(namespace, rooms)
         recipients = [sid for sid in everybody if sid not in told]
         if "emit" in self.__dict__:  # the Admin UI's instrumentation
             self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
@@ -377,35 +383,31 @@ class RoomIndex(Manager):
         self, event: str, arguments: list[Any], namespace: str, recipients: list[str]
     ) -> None:
         """One encoding for all; with recovery, one offset, and one frame in all their logs."""
-        recovery = self.server.recovery
-        if recovery is None:
-            pkts = self._encode(namespace, arguments, None)
-            self._send_to_all(namespace, recipients, pkts)
-            return
-        if event == RtcioEvents.INIT_OFFER and len(arguments) == 2:
+        recovery = self.recovery
+        if event == RtcioEvents.INIT_OFFER and len(arguments) == 2 and recovery.numbers:
             # The rtc.io client takes the second argument for its options; there an offset would
             # make both sides impolite, and two offers at once would never settle.
             arguments.append({"polite": True})
-        with self.server.eio.gate:  # noted, and sent, in the order of the numbers
-            number, pkts = recovery.numbered(
-                lambda offset: self._encode(namespace, [*arguments, offset], None)
-            )
-            self._send_to_all(namespace, recipients, pkts, (number, recovery.now()))
+        encode = partial(self._numbered, namespace, arguments)
+        recovery.send(encode, partial(self._send_to_all, namespace, recipients))
+
+    def _numbered(self, namespace: str, arguments: list[Any], offset: str | None) -> list[Packet]:
+        return self._encode(namespace, arguments if offset is None else [*arguments, offset], None)
 
     def _send_to_all(
         self,
         namespace: str,
         recipients: list[str],
-        pkts: list[Any],
-        noted: tuple[int, float] | None = None,
+        pkts: list[Packet],
+        stamp: Stamp | None = None,
     ) -> None:
-        """`hand_over` to each, with what most of them need no more than: the same frame.
+        """`hand_over` to each; most of them need nothing but the same frame.
 
-        ``noted``: the number and the time under which sessions keep it.
+        ``stamp``: under which sessions keep it.
         """
         members = self.members.get(namespace, {})  # the last may go while it is sent to
         frame = b"".join([pkt.frame() for pkt in pkts])
-        kept = None if noted is None else (*noted, frame)
+        kept = None if stamp is None else (*stamp, frame)
         for sid in recipients:
             member = members.get(sid)
             if member is None:
@@ -424,11 +426,36 @@ class RoomIndex(Manager):
         inside = [known[each] for each in rooms if each in known]
         return set(rooms).union(*inside) if inside else rooms
 
-    def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Any]:
+    def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Packet]:
         pieces = event_pieces(self.server.packet_class, namespace, arguments, number)
         return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
 
-    def hand_over(self, member: Member, pkts: list[Any]) -> None:
+    def send_to(self, member: Member, encode: Callable[[str | None], list[Packet]]) -> list[Packet]:
+        """Sends one event to one socket; its packets. ``encode`` makes them of its offset."""
+        if member.session is None:
+            pkts = encode(None)
+            self.hand_over(member, pkts)
+            return pkts
+        return self.recovery.send(encode, partial(self._keep_and_hand_over, member))
+
+    def _keep_and_hand_over(
+        self, member: Member, pkts: list[Packet], stamp: Stamp | None
+    ) -> list[Packet]:
+        if stamp is not None:
+            member.session.keep((*stamp, b"".join([pkt.frame() for pkt in pkts])))
+        self.hand_over(member, pkts)
+        return pkts
+
+    def send_ack(self, member: Member, number: int, answer: Any) -> None:
+        """Sends the acknowledgement of an event: a tuple is several arguments, `None` is none.
+
+        Raises `TypeError` and `ValueError` for what cannot be sent.
+        """
+        kind, arguments = self.server.packet_class, arguments_of(answer)
+        pieces = event_pieces(kind, member.namespace, arguments, number, packet.ACK)
+        self.hand_over(member, [Packet(eio_packet.MESSAGE, piece) for piece in pieces])
+
+    def hand_over(self, member: Member, pkts: list[Packet]) -> None:
         """Sends the packets of one event to one socket; behind its CONNECT if that is to come."""
         if member.held is not None:
             self._hold(member, member.held, pkts)
@@ -477,7 +504,7 @@ class RoomIndex(Manager):
 
         A list names several. One of another process may always answer.
         """
-        found = [self.member(sid, namespace) for sid in self._participants(namespace, room)]
+        found = [self.member(sid, namespace) for sid in self.sids_in(namespace, room)]
         return not any(
             each is None or each.stage in (Stage.CONNECTING, Stage.CONNECTED) for each in found
         )

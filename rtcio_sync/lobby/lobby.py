@@ -26,7 +26,7 @@ from ..adapter.member import Member
 from ..errors import LimitExceeded, OptionError, ProtocolError
 from ..hub.thread import HubThread, any_thread
 from ..server import Server
-from ..socketio.handlers import check_plain
+from ..socketio.signatures import check_plain
 from ..socketio.socket import Socket
 from .rooms import LobbyRoom, LobbyRooms, stays
 from .seating import Name, Obstacle, Seating, name_in, object_in, password_in, room_in
@@ -278,7 +278,7 @@ class Lobby:
             if not self._seating.vacate(room, member.sid):
                 return
             appended = self._rooms.append(room, LobbyRoom.depart, member.sid)
-        if self._hub_thread.in_hub and self._server.inbound.late:  # to encode is the app's code
+        if self._hub_thread.in_hub and self._server.manager.late:  # to encode is the app's code
             self._server.eio.spawn(self._rooms.run, appended)
         else:
             self._rooms.run(appended)

@@ -20,9 +20,8 @@ from typing import Any
 from ..errors import ProtocolError
 from ..events import RtcioEvents
 from ..hub import interrupts
-from ..socketio.broadcast import BroadcastOperator
 from ..socketio.namespace import Namespace
-from ..socketio.socket import Socket
+from ..socketio.socket import BroadcastOperator, Socket
 from .seating import Name, state_in
 
 __all__ = ["LobbyRoom", "LobbyRooms", "stays"]

@@ -126,9 +126,16 @@ def parts_of(json_module: Any, value: Any) -> tuple[Any, list[bytes]]:
 
 
 def event_pieces(
-    kind: Any, namespace: str, arguments: list[Any], number: int | None = None
+    kind: Any,
+    namespace: str,
+    arguments: list[Any],
+    number: int | None = None,
+    packet_type: int = EVENT,
 ) -> list[str | bytes]:
-    """An event as packets of the class ``kind``: its text, then its attachments, if it has any."""
+    """An event as packets of the class ``kind``: its text, then its attachments, if it has any.
+
+    ``packet_type``: ``ACK`` for an acknowledgement.
+    """
     if kind is TextPacket:
         # orjson knows no bytes: what it takes has no attachments, and need not be searched for any.
         try:
@@ -137,8 +144,8 @@ def event_pieces(
             pass
         else:
             where = "" if namespace == "/" else f"{namespace},"
-            return [f"2{where}{'' if number is None else number}{text}"]
-    made = kind(EVENT, namespace=namespace, data=arguments, id=number).encode()
+            return [f"{packet_type}{where}{'' if number is None else number}{text}"]
+    made = kind(packet_type, namespace=namespace, data=arguments, id=number).encode()
     return made if isinstance(made, list) else [made]
 
 

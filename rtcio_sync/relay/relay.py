@@ -13,6 +13,7 @@ import base64
 import json
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,7 +21,7 @@ import orjson
 from engineio import packet as eio_packet
 
 from ..adapter.member import Member, Stage
-from ..adapter.recovery import Recovery, Session
+from ..adapter.recovery import Session, Stamp
 from ..adapter.rooms import RoomIndex
 from ..engineio.packet import Packet, size_of
 from ..engineio.socket import Socket
@@ -189,15 +190,18 @@ class Relay:
 
         For one who is away it is kept, and goes out at the return.
         """
-        server = self.manager.server
-        recovery: Recovery = server.recovery
-        with server.eio.gate:
-            number = recovery.number()
-            offset = recovery.spelt(number).encode()
-            frame = frame_text(b'%b,"%b"]' % (message.rstrip()[:-1], offset))
-            session.keep((number, recovery.now(), frame))
+
+        def encode(offset: str | None) -> bytes:
+            assert offset is not None
+            return frame_text(b'%b,"%b"]' % (message.rstrip()[:-1], offset.encode()))
+
+        def deliver(frame: bytes, stamp: Stamp | None) -> None:
+            assert stamp is not None
+            session.keep((*stamp, frame))
             if target.stage is CONNECTED:
                 target.link.send_frames([frame])
+
+        self.manager.recovery.send(encode, deliver)
 
     def _elsewhere(self, link: Socket, message: bytes) -> tuple[int, Member | None]:
         """Where the envelope begins in a packet of another namespace, and its sender there."""
@@ -244,20 +248,7 @@ class Relay:
             self._deliver(target, passage)
 
     def _deliver(self, target: Member, passage: Passage) -> None:
-        server = self.manager.server
-        recovery: Recovery | None = server.recovery
-        session: Session | None = target.session
-        if recovery is None or session is None:
-            pkts = self._packets(target.namespace, passage, None)
-            self.manager.hand_over(target, pkts)
-        else:
-            with server.eio.gate:
-                number, pkts = recovery.numbered(
-                    lambda offset: self._packets(target.namespace, passage, offset)
-                )
-                frame = b"".join([pkt.frame() for pkt in pkts])
-                session.keep((number, recovery.now(), frame))
-                self.manager.hand_over(target, pkts)
+        pkts = self.manager.send_to(target, partial(self._packets, target.namespace, passage))
         self.counters.relayed += 1
         self.counters.relayed_bytes += sum(size_of(pkt.data) for pkt in pkts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -18,10 +19,26 @@ class Ack:
     the client's connection has ended. Never called, the acknowledgement is withheld.
     """
 
-    __slots__ = ("_given", "_member", "_number", "_returns", "_server", "late", "taken")
+    __slots__ = (
+        "_given",
+        "_hub_thread",
+        "_member",
+        "_number",
+        "_returns",
+        "_send",
+        "late",
+        "taken",
+    )
 
-    def __init__(self, server: Any, member: Member | None, number: int | None) -> None:
-        self._server = server
+    def __init__(
+        self,
+        thread: HubThread,
+        send: Callable[[Member, int, Any], None],
+        member: Member | None,
+        number: int | None,
+    ) -> None:
+        self._hub_thread = thread
+        self._send = send
         self._member = member
         self._number = number
         self._returns = 0 if member is None else member.returns
@@ -35,11 +52,6 @@ class Ack:
         """Whether the client asked for one; if not, calling this does nothing."""
         return self._number is not None
 
-    @property
-    def _hub_thread(self) -> HubThread:
-        thread: HubThread = self._server._hub_thread
-        return thread
-
     @any_thread
     def __call__(self, *answer: Any) -> None:
         if self._given or self._number is None:
@@ -50,11 +62,15 @@ class Ack:
             return
         # Its number means something on that one connection.
         if member.stage is Stage.CONNECTED and member.returns == self._returns:
-            self._server._send_ack(member, self._number, answer)
+            self._send(member, self._number, answer)
+
+
+def _nowhere(member: Member, number: int, answer: Any) -> None:
+    """Nobody asked for it."""
 
 
 #: Stands for the acknowledgement that a client did not ask for, as of most events.
-UNWANTED = Ack(None, None, None)
+UNWANTED = Ack(HubThread(), _nowhere, None, None)
 
 #: The acknowledgement of the event that is being handled here.
 answering: ContextVar[Ack | None] = ContextVar("rtcio_answering", default=None)

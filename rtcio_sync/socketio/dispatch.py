@@ -18,7 +18,7 @@ from ..errors import ProtocolError
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..metrics import Counters
-from .handlers import arity, check_handler
+from .signatures import arity, check_handler
 
 __all__ = ["NO_CONTEXT", "TESTED", "Callee", "Dispatcher", "first_answer", "raising", "report"]
 

@@ -1,29 +1,34 @@
-"""A socket's life in a namespace: admitted, welcomed, gone. No way out of it leaves a ghost."""
+"""Connects a socket to a namespace and disconnects it.
+
+Every exit path removes it from its rooms.
+"""
 
 from __future__ import annotations
 
 import builtins
 import logging
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from socketio import exceptions, packet
 
 from ..adapter.member import Member, Stage, ending
-from ..adapter.recovery import Recovery
+from ..adapter.rooms import RoomIndex
 from ..engineio.socket import Socket as Link
 from ..errors import refusal
 from ..events import node_reason, upstream_reason
 from ..logs import tell
+from ..metrics import Counters
 from ..options import Limits
-from .namespace import Namespace
-from .reconnect import Returning, without_session
-from .socket import Socket
+from ..relay.relay import Relay
+from .dispatch import Dispatcher
+from .handling import Handling
+from .overdue import Overdue
+from .ports import Engine, Host, Upstream
+from .registry import Registry
+from .socket import Socket, socket_of
 
-if TYPE_CHECKING:
-    from ..server import Server
-
-__all__ = ["Sessions"]
+__all__ = ["Lifecycle"]
 
 log = logging.getLogger(__name__)
 
@@ -37,74 +42,95 @@ REJECTED = {"message": "Connection rejected by server"}
 _REFUSALS = (builtins.ConnectionRefusedError, exceptions.ConnectionRefusedError)
 
 
-class Sessions:
+class Lifecycle:
     """Connects and disconnects the sockets of one server."""
 
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.returning = Returning(server, self)
+    def __init__(
+        self,
+        host: Host,
+        upstream: Upstream,
+        *,
+        registry: Registry,
+        handling: Handling,
+        overdue: Overdue,
+        relay: Relay,
+        counters: Counters,
+    ) -> None:
+        self._host = host  # for the sockets that the app sees
+        self._upstream = upstream
+        self._engine: Engine = host.eio
+        self._manager: RoomIndex = host.manager
+        self._dispatcher: Dispatcher = host.dispatcher
+        self._registry = registry
+        self._handling = handling
+        self._overdue = overdue
+        self._relay = relay
+        self._counters = counters
+        self._recovery = host.manager.recovery
 
-    # -- greenlet --------------------------------------------------------------------------------
+    # -- connecting: greenlet --------------------------------------------------------------------
+
+    def may_connect(self, eio_sid: str, namespace: str) -> bool:
+        """Whether a connection may join a namespace; it is refused if not."""
+        if not self._registry.knows(namespace):
+            self.refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")
+            return False
+        if self._too_many(eio_sid):
+            self._relay.drop("namespaces", connection=eio_sid, namespace=namespace)
+            self.refuse(eio_sid, namespace, {"message": "Too many namespaces"}, "too many")
+            return False
+        return True
 
     def connect(self, eio_sid: str, namespace: str, auth: Any) -> None:
-        """Answers a CONNECT packet (Socket.IO v5, "Connection to a namespace")."""
-        server = self.server
-        if not server._knows(namespace):
-            self._refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")
-            return
-        if self._too_many(eio_sid):
-            server.relay.drop("namespaces", connection=eio_sid, namespace=namespace)
-            self._refuse(eio_sid, namespace, {"message": "Too many namespaces"}, "too many")
-            return
-        if server.recovery is not None:
-            if self.returning.take(server.recovery, eio_sid, namespace, auth):
-                return
-            auth = without_session(auth)
-        sid = server.manager.pre_connect(eio_sid, namespace)
+        """Connects a new socket (Socket.IO v5, "Connection to a namespace")."""
+        always = self._upstream.always_connect
+        sid = self._manager.pre_connect(eio_sid, namespace)
         if sid is None:
-            self._refuse(eio_sid, namespace, {"message": "Unable to connect"}, "joined already")
+            self.refuse(eio_sid, namespace, {"message": "Unable to connect"}, "joined already")
             return
-        member = server.manager.member(sid, namespace)
+        member = self._manager.members[namespace][sid]
         member.auth = auth
         self.attach(member)
-        if server.recovery is not None:
-            server.recovery.begin(member)
+        self._recovery.begin(member)
         # What is emitted to it from now on waits for its CONNECT packet to go first.
         member.held = []
-        if server.always_connect:
+        if always:
             self._accept(member)
         refused = self.ask(member, eio_sid, auth)
         if member.stage is Stage.GONE:  # it was put out meanwhile, and told so
-            if not server.always_connect:  # else `disconnect` removes it, after its handlers
+            if not always:  # else `disconnect` removes it, after its handlers
                 self._remove(member)
         elif refused is not None:
             self._turn_away(member, refused)
         else:
-            if not server.always_connect:
+            if not always:
                 self._accept(member)
-            if not self.welcome(member) and server.recovery is not None:
-                server.recovery.close(member)  # nothing of it has begun
+            if not self.welcome(member):
+                self._recovery.close(member)  # nothing of it has begun
 
     def refuse_auth(self, eio_sid: str, namespace: str) -> None:
         """Answers a CONNECT whose ``auth`` is more than may be kept."""
-        self._refuse(eio_sid, namespace, {"message": "Auth too large"}, "auth too large")
+        self.refuse(eio_sid, namespace, {"message": "Auth too large"}, "auth too large")
 
     def _too_many(self, eio_sid: str) -> bool:
-        link = self.server.eio.sockets.get(eio_sid)
+        link = self._engine.sockets.get(eio_sid)
         if not isinstance(link, Link):
             return False
         bound = link.limits.max_namespaces_per_connection
         return bound is not None and (link.root is not None) + len(link.members or ()) >= bound
 
-    def _refuse(self, eio_sid: str, namespace: str, why: Any, reason: str = _BY_THE_APP) -> None:
-        # What is told to the client may be for it alone: the reason in the log is our own.
+    def refuse(self, eio_sid: str, namespace: str, why: Any, reason: str = _BY_THE_APP) -> None:
+        """Answers a CONNECT with CONNECT_ERROR; ``reason`` is what the log says.
+
+        The answer ``why`` may be confidential, so that it is not logged.
+        """
         tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=reason)
-        pkt = self.server.packet_class(packet.CONNECT_ERROR, data=why, namespace=namespace)
-        self.server._send_packet(eio_sid, pkt)
+        pkt = self._upstream.packet_class(packet.CONNECT_ERROR, data=why, namespace=namespace)
+        self._upstream._send_packet(eio_sid, pkt)
 
     def attach(self, member: Member) -> None:
         """Makes a member the socket of its connection."""
-        link = self.server.eio.sockets.get(member.eio_sid)
+        link = self._engine.sockets.get(member.eio_sid)
         if not isinstance(link, Link):
             return  # one that has no connection: another package's test client
         member.link = link
@@ -113,33 +139,32 @@ class Sessions:
         else:
             link.members = link.members or {}
             link.members[member.namespace] = member
-        self._fit(link)
+        if self._registry.own_limits:
+            self._fit(link)
 
     def _fit(self, link: Link) -> None:
         """Gives a connection the widest limits of the namespaces that it is in."""
-        if not self.server._limits:
-            return  # no namespace has its own
         inside = [*(("/",) if link.root is not None else ()), *(link.members or ())]
-        found = [self.server.limits_of(namespace) for namespace in inside]
-        limits = reduce(Limits.widest, found) if found else self.server.options.limits
+        found = [self._registry.limits_of(namespace) for namespace in inside]
+        limits = reduce(Limits.widest, found) if found else self._registry.limits
         if limits != link.limits:
             link.adopt(limits)
 
     def _accept(self, member: Member) -> None:
         self.send_connect(member)
-        self.server.manager.connect(member.sid, member.namespace)
-        self.server.counters.connects += 1
+        self._manager.connect(member.sid, member.namespace)
+        self._counters.connects += 1
         sid, eio_sid, namespace = member.sid, member.eio_sid, member.namespace
         tell(log, _JOINED, sid=sid, connection=eio_sid, namespace=namespace)
-        self.server.manager.release(member)
+        self._manager.release(member)
 
     def send_connect(self, member: Member) -> None:
         """Answers a CONNECT with the sid and, with recovery, what gives the session back."""
         data = {"sid": member.sid}
         if member.session is not None:
             data["pid"] = member.session.pid
-        pkt = self.server.packet_class(packet.CONNECT, data=data, namespace=member.namespace)
-        self.server._send_packet(member.eio_sid, pkt)
+        pkt = self._upstream.packet_class(packet.CONNECT, data=data, namespace=member.namespace)
+        self._upstream._send_packet(member.eio_sid, pkt)
         if member.link is not None:
             member.link.apart()
 
@@ -148,21 +173,20 @@ class Sessions:
 
         ``socket``: what the middlewares get; `None`: the member's own.
         """
-        server = self.server
-        environ = server.environ.get(eio_sid)
-        space = server._space_with("_uses", member.namespace)
-        greeted = server._space_with("_connection", member.namespace) is not None
-        number = server.overdue.begin("connect", member, server.overdue.now())
+        environ = self._upstream.environ.get(eio_sid)
+        space = self._registry.with_middlewares(member.namespace)
+        greeted = self._registry.with_greeters(member.namespace) is not None
+        number = self._overdue.begin("connect", member, self._overdue.now())
         try:
-            with server.dispatcher.context(
+            with self._dispatcher.context(
                 environ, member.sid, member.namespace, "connect", (environ, auth)
             ):
-                given = (socket or server._socket(member)) if space or greeted else None
-                for use in space._uses if space is not None else ():
+                given = (socket or socket_of(self._host, member)) if space or greeted else None
+                for use in space.middlewares if space is not None else ():
                     use(given)
                     if member.stage is Stage.GONE:
                         return None  # put out by it: nobody else is asked
-                said = server._trigger_event(
+                said = self._upstream._trigger_event(
                     "connect", member.namespace, member.sid, environ, auth or None
                 )
         except _REFUSALS as error:
@@ -170,24 +194,22 @@ class Sessions:
         except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)
             return self._failed(member, environ, error)
         finally:
-            server.overdue.end(number)
+            self._overdue.end(number)
         return REJECTED if said is False else None
 
     def kick(self, member: Member) -> None:
-        """Puts out one that is being let in: a refusal, sent at once. # greenlet
+        """Puts out a socket that is still being asked about: a refusal, sent at once. # greenlet
 
-        What the app is being asked about it goes on; the answer does not matter any more.
+        What the app is being asked goes on; the answer does not matter any more.
         """
-        eio_sid, namespace = member.eio_sid, member.namespace
-        member.stage = Stage.GONE
-        if self.server.recovery is not None:
-            self.server.recovery.close(member)
-        self.server.manager.withdraw(member)
-        self._refuse(eio_sid, namespace, REJECTED)
+        member.enter(Stage.GONE)
+        self._recovery.close(member)
+        self._manager.withdraw(member)
+        self.refuse(member.eio_sid, member.namespace, REJECTED)
 
     def _worded(self, member: Member, environ: Any, why: Any) -> Any:
         """``why``, unless it holds what cannot be sent: then that is logged, and less is said."""
-        kind, namespace = self.server.packet_class, member.namespace
+        kind, namespace = self._upstream.packet_class, member.namespace
         try:
             kind(packet.CONNECT_ERROR, data=why, namespace=namespace).encode()
         except Exception as error:  # noqa: BLE001  (the app's data, or its JSON module)
@@ -196,27 +218,25 @@ class Sessions:
 
     def _failed(self, member: Member, environ: Any, error: BaseException) -> Any:
         try:
-            who = member.sid, member.namespace
-            self.server.dispatcher.failed(error, environ, "connect", who)
+            self._dispatcher.failed(error, environ, "connect", (member.sid, member.namespace))
         except BaseException:
             self._turn_away(member, REJECTED)
             raise
         return REJECTED
 
     def _turn_away(self, member: Member, why: Any) -> None:
-        server = self.server
         eio_sid, namespace = member.eio_sid, member.namespace
-        if member.stage is Stage.CONNECTED:  # always_connect: it was let in before it was asked
+        if member.stage is Stage.CONNECTED:  # always_connect: it was connected before the app said
             self.leaving(member, "server namespace disconnect")
-        server.manager.pre_disconnect(member.sid, member.namespace)
-        if server.always_connect:
+        self._manager.pre_disconnect(member.sid, namespace)
+        if self._upstream.always_connect:
             # Without the reason: DISCONNECT carries nothing (Socket.IO v5, "Disconnection from a
             # namespace"), and socket.io-client takes one that does for a broken packet.
             tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=_BY_THE_APP)
-            pkt = server.packet_class(packet.DISCONNECT, namespace=namespace)
-            server._send_packet(eio_sid, pkt)
+            pkt = self._upstream.packet_class(packet.DISCONNECT, namespace=namespace)
+            self._upstream._send_packet(eio_sid, pkt)
         else:
-            self._refuse(eio_sid, namespace, why)
+            self.refuse(eio_sid, namespace, why)
         self._remove(member)
 
     def welcome(self, member: Member) -> bool:
@@ -224,114 +244,113 @@ class Sessions:
 
         `False`: its connection has ended already, and they did not run.
         """
-        server = self.server
-        space: Namespace | None = server._space_with("_connection", member.namespace)
+        space = self._registry.with_greeters(member.namespace)
         gone = member.link is not None and member.link.closed
         if space is not None and not gone:
-            socket = server._socket(member)
-            for handler in space._connection:
+            socket = socket_of(self._host, member)
+            for handler in space.greeters:
                 if member.stage is Stage.GONE:
                     break  # put out by the one before
                 both = space.name == "*" and handler.least > 1  # as python-socketio's get it
                 given = (member.namespace, socket) if both else (socket,)
-                server._guarded(member, "connection", (), handler, *given)
+                self._handling.guarded(member, "connection", (), handler, *given)
         member.ready = True
-        server._observe(member)
+        self._handling.observe(member)
         return not gone
 
-    # -- hub or greenlet -----------------------------------------------------------------------
+    # -- a connection is lost: hub or greenlet ---------------------------------------------------
 
     def leaving(self, member: Member, reason: str) -> None:
-        """The socket is lost: its peers hear of it now, and for all but its handlers it is gone.
+        """The socket is lost: its peers hear of it now, and only its own handlers still see it.
 
-        One that may return stays in its rooms, and a target.
+        One that may come back stays in its rooms, and a relay target.
         """
-        recovery = self.server.recovery
-        may_return = recovery is not None and recovery.may_return(member, reason)
-        if recovery is not None and not may_return:
+        recovery = self._recovery
+        may_return = recovery.may_return(member, reason)
+        if not may_return:
             recovery.close(member)
-        with self.server.eio.gate:  # two threads may notice it at once
+        with self._engine.gate:  # two threads may notice it at once
             stage = member.stage
             if stage is Stage.CONNECTED:
-                self.server.manager.pre_disconnect(member.sid, member.namespace)
+                self._manager.pre_disconnect(member.sid, member.namespace)
         if stage is Stage.CONNECTED:
-            self.server.counters.disconnects += 1
-            self.server.counters.reasons[node_reason(reason)] += 1
-            self.server.relay.settle(member)
+            self._counters.disconnects += 1
+            self._counters.reasons[node_reason(reason)] += 1
+            self._relay.settle(member)
             self._tell_peers(member)
-            self.server.manager.end_calls(member.sid)
-            if recovery is not None and may_return:
+            self._manager.end_calls(member.sid)
+            if may_return:
                 recovery.lost(member)
         elif stage is Stage.CONNECTING:
             # What is asked about it may never return.
             self._tell_peers(member)
-            self.server.manager.withdraw(member)
+            self._manager.withdraw(member)
         self._depart(member)
 
     def _tell_peers(self, member: Member) -> None:
-        if self.server.inbound.late:  # to encode it is the app's code: not in the hub
-            self.server.eio.spawn(self.server.relay.peer_left, member)
+        if self._manager.late:  # to encode it is the app's code: not in the hub
+            self._engine.spawn(self._relay.peer_left, member)
         else:
-            self.server.relay.peer_left(member)
+            self._relay.peer_left(member)
 
     def _depart(self, member: Member) -> None:
         if member.stage in (Stage.LEAVING, Stage.GONE) and not member.present:
-            self.server.manager.withdraw(member)
+            self._manager.withdraw(member)
 
-    # -- greenlet --------------------------------------------------------------------------------
+    # -- disconnecting: greenlet -----------------------------------------------------------------
 
     def disconnect(self, member: Member, reason: str) -> None:
-        """Takes a socket out: peer-left, the app's handlers, its rooms; whatever they raise.
+        """Disconnects a socket: peer-left, the app's handlers, its rooms; whatever they raise.
 
         Once: a connection may end while the handlers of a disconnect by the server still run.
         """
-        server = self.server
+        recovery = self._recovery
         self.leaving(member, reason)
-        with server.eio.gate:
-            if member.stage in (Stage.GONE, Stage.AWAY):
+        with self._engine.gate:
+            if not member.enter(Stage.GONE):
                 return
-            member.stage = Stage.GONE
-        recovery = server.recovery
-        told_to_wait = recovery is not None and recovery.may_return(member, reason)
+        told_to_wait = recovery.may_return(member, reason)
         try:
             # A handler that still ran may have joined a room since its peers were told.
-            server.relay.peer_left(member)
-            if server._hears_of_ends(member):
+            self._relay.peer_left(member)
+            if self._handling.hears_of_end(member):
                 self._tell(member, "disconnecting", reason)
                 self._tell(member, "disconnect", reason)
         finally:
-            server.relay.peer_left(member)
-            spawn, sid, said = server.eio.spawn, member.sid, node_reason(reason)
+            self._relay.peer_left(member)
+            spawn, sid, said = self._engine.spawn, member.sid, node_reason(reason)
             tell(log, _LEFT, spawn=spawn, sid=sid, namespace=member.namespace, reason=said)
-            if recovery is not None and recovery.may_return(member, reason):
-                self._park(recovery, member)
+            if recovery.may_return(member, reason):
+                self._park(member)
             else:
                 self._remove(member)
                 if told_to_wait:  # it was put out while its handlers ran
-                    self._over(member)
+                    self._session_over(member)
 
     def end(self, member: Member) -> None:
         """One that is lost does not come back. # hub or greenlet
 
         Its handlers have run, or still do, and then find its session over.
         """
-        if self.server.recovery is not None:
-            self.server.recovery.close(member)
+        self._recovery.close(member)
         if member.stage is Stage.AWAY:
             self._remove(member)
-            self._over(member)
+            self._session_over(member)
         else:
             self._depart(member)
 
-    def _over(self, member: Member) -> None:
-        if member.socket is not None:
-            member.socket._over()
+    def _session_over(self, member: Member) -> None:
+        socket: Socket | None = member.socket
+        if socket is not None:
+            guarded, environ = self._dispatcher.guarded, socket.handshake.environ
+            for callee in socket.handlers.ends:
+                self._engine.spawn_in_turn(guarded, environ, "session end", callee)
 
-    def _park(self, recovery: Recovery, member: Member) -> None:
+    def _park(self, member: Member) -> None:
         """The app has heard of the loss; the member stays for its client to come back to."""
         self.detach(member)
-        self.server.manager.park(member)
-        recovery.park(member)
+        self._manager.park(member)
+        self._recovery.park(member)
 
     def _tell(self, member: Member, event: str, reason: str) -> None:
         token = ending.set((member, event))
@@ -341,27 +360,18 @@ class Sessions:
             ending.reset(token)
 
     def _tell_both(self, member: Member, event: str, reason: str) -> None:
-        server = self.server
-        server._guarded(
-            member,
-            event,
-            (reason,),
-            server._trigger_event,
-            event,
-            member.namespace,
-            member.sid,
-            upstream_reason(reason),
-        )
-        if member.socket is not None:
-            server._guarded(
-                member, event, (reason,), member.socket._end, event, node_reason(reason)
-            )
+        guarded, trigger = self._handling.guarded, self._upstream._trigger_event
+        sid, namespace, told = member.sid, member.namespace, upstream_reason(reason)
+        guarded(member, event, (reason,), trigger, event, namespace, sid, told)
+        socket: Socket | None = member.socket
+        if socket is not None:
+            given = self._dispatcher, socket.handshake.environ, event, node_reason(reason)
+            guarded(member, event, (reason,), socket.handlers.end, *given, (sid, namespace))
 
     def _remove(self, member: Member) -> None:
-        if self.server.recovery is not None:
-            self.server.recovery.close(member)
-        self.server.manager.disconnect(member.sid, member.namespace, ignore_queue=True)
-        self.server._binary_packet.pop(member.eio_sid, None)
+        self._recovery.close(member)
+        self._manager.disconnect(member.sid, member.namespace, ignore_queue=True)
+        self._upstream._binary_packet.pop(member.eio_sid, None)
         self.detach(member)
 
     def detach(self, member: Member) -> None:
@@ -372,4 +382,5 @@ class Sessions:
                 link.root = None
             elif link.members:
                 link.members.pop(member.namespace, None)
-            self._fit(link)
+            if self._registry.own_limits:
+                self._fit(link)

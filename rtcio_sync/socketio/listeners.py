@@ -28,7 +28,7 @@ from ..options import Limits
 from ..parser.weight import OverBound, head_of, measure, weigh
 from ..protocol.envelope import Envelope, head, judge, placeholders_fit, read
 from ..protocol.names import namespace_name
-from ..relay.relay import Relay
+from .handling import Handling
 from .namespace import Namespace
 from .socket import Socket
 
@@ -48,8 +48,7 @@ def add_default_listeners(target: Any, namespace: str | None = None) -> None:
     ``"/"``. Twice is once. Raises `TypeError` for anything else.
     """
     if isinstance(target, Socket):
-        target._member.relays = True
-        target._server._observe(target._member)
+        target.add_default_listeners()
         return
     if isinstance(target, Namespace):
         target, namespace = target.server, target.name
@@ -59,10 +58,10 @@ def add_default_listeners(target: Any, namespace: str | None = None) -> None:
             "add_default_listeners takes a Socket, a Namespace or a socketio.Server, not "
             f"{type(target).__name__}"
         )
-    relay = getattr(server, "relay", None)
+    handling = getattr(server, "handling", None)
     name = namespace_name(namespace)
-    if isinstance(relay, Relay):
-        server._serve_relays(name)
+    if isinstance(handling, Handling):
+        handling.serve_relays(name)
     else:
         _Listeners.of(server).namespaces.add(name)
 
@@ -113,9 +112,9 @@ class _Listeners:
 
     @classmethod
     def of(cls, server: Any) -> _Listeners:
-        known = server.__dict__.get("_rtcio_listeners")
+        known = server.__dict__.get("rtcio_listeners")
         if not isinstance(known, cls):
-            known = server._rtcio_listeners = cls(server)
+            known = server.rtcio_listeners = cls(server)
         return known
 
     def on_message(self, eio_sid: str, data: Any) -> None:

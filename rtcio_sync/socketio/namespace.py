@@ -11,9 +11,8 @@ from ..adapter.recipients import OrderedSet
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event, namespace_name
-from .broadcast import BroadcastOperator, check_name
 from .dispatch import Callee
-from .socket import Socket
+from .socket import BroadcastOperator, Socket, check_name
 
 __all__ = ["Namespace", "Rooms"]
 
@@ -25,14 +24,15 @@ class Namespace(socketio.Namespace):
 
     def __init__(self, namespace: str | None = None) -> None:
         super().__init__(namespace_name(namespace, catch_all=True))
-        self._connection: list[Callee] = []
-        self._uses: list[Callee] = []
+        #: Its ``connection`` handlers, and the middlewares that run before them.
+        self.greeters: list[Callee] = []
+        self.middlewares: list[Callee] = []
 
-    def _share(self, other: Namespace) -> None:
-        # Two objects of one namespace: what is registered with either counts.
-        self._connection += other._connection
-        self._uses += other._uses
-        other._connection, other._uses = self._connection, self._uses
+    def share(self, other: Namespace) -> None:
+        """Has what is registered with either of two objects of one namespace count for both."""
+        self.greeters += other.greeters
+        self.middlewares += other.middlewares
+        other.greeters, other.middlewares = self.greeters, self.middlewares
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Namespace(socketio.Namespace):
             )
 
         def register(fn: Fn) -> Fn:
-            self._connection.append(Callee(fn))
+            self.greeters.append(Callee(fn))
             return fn
 
         return register if handler is None else register(handler)
@@ -64,7 +64,7 @@ class Namespace(socketio.Namespace):
         To refuse the client, raise `ConnectionRefusedError`; any other exception refuses it too,
         with a general message, and is logged.
         """
-        self._uses.append(Callee(fn))
+        self.middlewares.append(Callee(fn))
         return fn
 
     @property
@@ -128,7 +128,7 @@ class Rooms(Mapping[Any, set[str]]):
 
     @property
     def _hub_thread(self) -> HubThread:
-        thread: HubThread = self._space.server._hub_thread
+        thread: HubThread = self._space.server.eio.hub_thread
         return thread
 
     @any_thread
@@ -139,7 +139,7 @@ class Rooms(Mapping[Any, set[str]]):
     @any_thread
     def __getitem__(self, room: Any) -> set[str]:
         space = self._space
-        inside = space.server.manager._participants(space.namespace, [room])
+        inside = space.server.manager.sids_in(space.namespace, [room])
         if not inside:  # no room is empty
             raise KeyError(room)
         return OrderedSet(inside)

@@ -1,6 +1,6 @@
 """What a client sent, sorted: relays at once, acknowledgements at once, the rest into the inbox.
 
-The engine hands each message here that the relay's short way left (``# hub`` or greenlet). It is
+The engine hands over each message that the relay's short way left (``# hub`` or greenlet). It is
 decoded at once, so that what cannot be read ends the connection at once, and so that a relay that
 is not plain need not wait for an app's handler. What an app has to see goes into the connection's
 inbox and is worked off there in order (``# greenlet``).
@@ -9,152 +9,195 @@ inbox and is worked off there in order (``# greenlet``).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from socketio import packet
 
+from ..adapter.calls import Waiter
 from ..adapter.member import Member, Stage
+from ..adapter.rooms import RoomIndex
 from ..engineio.socket import Socket
 from ..errors import ProtocolError
 from ..events import RESERVED_EVENTS, RtcioEvents
 from ..hub import interrupts
 from ..logs import about, harmless, tell
+from ..options import Limits
 from ..parser.decoder import ACKS, AUTH, EVENTS, Decoded, Decoder, Form
 from ..parser.weight import Head
 from ..protocol.envelope import Drop, read
-from ..relay.relay import Passage
+from ..relay.relay import Passage, Relay
+from . import items
+from .handling import Handling
+from .lifecycle import Lifecycle
+from .ports import Engine
 
-if TYPE_CHECKING:
-    from ..server import Server
-
-__all__ = ["Inbound"]
+__all__ = ["Receiver"]
 
 log = logging.getLogger(__name__)
 
 _UNREADABLE = "connection %(rtcio_connection)s sent what cannot be read: %(rtcio_reason)s"
 
 
-class Inbound:
-    """Sorts the messages of a server's clients."""
+class Receiver:
+    """Sorts the messages of a server's clients.
 
-    def __init__(self, server: Server, *, late: bool) -> None:
-        self.server = server
-        # An app's own JSON module or packet class is the app's code: it never runs in the hub, so
-        # there a message is decoded when the inbox comes to it.
+    ``connect(eio_sid, namespace, auth)`` answers a CONNECT. ``late``: the app decodes messages with
+    code of its own, which never runs in the hub: a message is decoded when its turn comes.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        manager: RoomIndex,
+        *,
+        relay: Relay,
+        handling: Handling,
+        lifecycle: Lifecycle,
+        connect: Callable[[str, str, Any], None],
+        packet_class: Any,
+        limits_of: Callable[[str], Limits],
+        max_size: int,
+        late: bool,
+    ) -> None:
+        self._engine = engine
+        self._manager = manager
+        self._relay = relay
+        self._handling = handling
+        self._lifecycle = lifecycle
+        self._connect = connect
         self.late = late
         self.decoder = Decoder(
-            server.packet_class,
-            limits_of=server.limits_of,
-            max_size=server.options.max_http_buffer_size,
-            refuse=self._too_much,
+            packet_class, limits_of=limits_of, max_size=max_size, refuse=self._too_much
         )
+        self._do: dict[type, Callable[[Socket, Any], None]] = {
+            items.Event: self._do_event,
+            items.Connect: self._do_connect,
+            items.Disconnect: self._do_disconnect,
+            items.MaybeRelay: self._do_maybe_relay,
+            items.Relay: self._do_relay,
+            items.Undecoded: self._do_undecoded,
+            items.Then: self._do_then,
+            items.Lost: self._do_lost,
+        }
 
     # -- hub or greenlet -----------------------------------------------------------------------
 
     def take(self, link: Socket, message: bytes, binary: bool) -> None:
         """Takes one message: an Engine.IO packet's bytes, or a binary message's."""
         if self.late:
-            if not binary and self.decoder.form is Form.TEXT and message[1:2] == b"3":
-                # An acknowledgement: a handler in the inbox may be waiting for it.
-                self.server.eio.spawn(self.work, link, ("message", message, binary, []))
-            else:
-                item = ("message", message, binary, self._hold_relays(link))
-                link.enqueue(item, len(message))
+            self._put_off(link, message, binary)
             return
         try:
             decoded = self.decoder.decode(link, message, binary)
             if decoded is not None:
-                self._sort(link, decoded)
+                pkt = decoded.packet
+                if pkt.packet_type in EVENTS:
+                    self._event(link, pkt.namespace or "/", decoded)
+                else:
+                    self._sort(link, pkt.namespace or "/", decoded)
         except ProtocolError as error:
             self._refuse(link, error)
         link.stand_back()
 
+    def _put_off(self, link: Socket, message: bytes, binary: bool) -> None:
+        if not binary and self.decoder.form is Form.TEXT and message[1:2] == b"3":
+            # An acknowledgement: a handler in the inbox may be waiting for it.
+            self._engine.spawn(self.work, link, items.Undecoded(message, binary, []))
+        else:
+            item = items.Undecoded(message, binary, self._hold_relays(link))
+            link.enqueue(item, len(message))
+
     def _refuse(self, link: Socket, error: ProtocolError) -> None:
-        spawn, reason = self.server.eio.spawn, error.reason
+        spawn, reason = self._engine.spawn, error.reason
         tell(log, _UNREADABLE, spawn=spawn, connection=link.sid, reason=reason)
         link.fail("packet", "parse error", 1002)
 
     def _too_much(self, link: Socket, head: Head | None, label: str) -> None:
         """A packet is over what `Limits` allows: it is counted, and the connection goes on."""
         namespace = "/" if head is None else head.namespace
-        member = self.server.manager.member_of(link.sid, namespace)
+        member = _member(link, namespace)
         known = {} if member is not None else {"connection": link.sid, "namespace": namespace}
-        self.server.relay.drop(label, member, **known)
+        self._relay.drop(label, member, **known)
         if label == AUTH:
-            link.enqueue(("then", partial(self.server.sessions.refuse_auth, link.sid, namespace)))
+            link.enqueue(items.Then(partial(self._lifecycle.refuse_auth, link.sid, namespace)))
 
-    def _sort(self, link: Socket, decoded: Decoded) -> None:
+    def _sort(self, link: Socket, namespace: str, decoded: Decoded) -> None:
         pkt = decoded.packet
-        namespace = pkt.namespace or "/"
         kind = pkt.packet_type
         if kind in ACKS:
-            self.server._acknowledged(link, namespace, pkt.id, pkt.data)
-        elif kind in EVENTS:
-            self._event(link, namespace, decoded)
+            self.acknowledged(link, namespace, pkt.id, pkt.data)
+        elif kind == packet.CONNECT:
+            link.enqueue(items.Connect(namespace, pkt.data), decoded.size)
         else:
-            if kind == packet.DISCONNECT:
-                member = self.server.manager.member_of(link.sid, namespace)
-                if member is not None:
-                    self.server.sessions.leaving(member, "client namespace disconnect")
-            link.enqueue(("packet", decoded), decoded.size)
+            member = _member(link, namespace)
+            if member is not None:
+                self._lifecycle.leaving(member, "client namespace disconnect")
+            link.enqueue(items.Disconnect(namespace), decoded.size)
+
+    def acknowledged(self, link: Socket, namespace: str, id: int, data: list[Any]) -> None:
+        """An acknowledgement queues behind nothing: `call` may wait for it in a handler."""
+        member = _member(link, namespace)
+        callback = self._manager.take_callback(member.sid, id) if member is not None else None
+        if isinstance(callback, Waiter):
+            callback(*data)
+        elif callback is not None:
+            link.aside(self._handling.guarded, member, "ack", tuple(data), callback, *data)
 
     def _event(self, link: Socket, namespace: str, decoded: Decoded) -> None:
-        member = self.server.manager.member_of(link.sid, namespace)
-        name = decoded.packet.data[0] if decoded.packet.data else None
-        relay = self.server.relay
+        data = decoded.packet.data
+        name = data[0] if data else None
+        member: Member | None = link.root if namespace == "/" else _member(link, namespace)
         if not isinstance(name, str) or name in RESERVED_EVENTS:
-            known = {"connection": link.sid, "namespace": namespace, "event": name}
-            relay.drop(Drop.RESERVED_EVENT, member, **known)
+            self._drop(Drop.RESERVED_EVENT, link, namespace, name, member)
         elif member is None and link.inbox is None:
-            relay.drop(Drop.NOT_CONNECTED, connection=link.sid, namespace=namespace, event=name)
+            self._drop(Drop.NOT_CONNECTED, link, namespace, name)
         elif name != RtcioEvents.MESSAGE:
-            # Its text is for the relay alone: waiting for a handler, it would be kept twice.
-            if decoded.text is not None:
-                decoded = decoded._replace(text=None)
-            link.enqueue(("packet", decoded), decoded.size)
-        elif member is None or not relay.serves(member):
-            link.enqueue(("packet", decoded), decoded.size)
-        elif member.stage in (Stage.LEAVING, Stage.GONE):
-            relay.drop(Drop.NOT_CONNECTED, member, event=name)
+            link.enqueue(items.Event(namespace, decoded.packet.id, data), decoded.size)
+        elif member is None or not self._relay.serves(member):
+            link.enqueue(items.MaybeRelay(namespace, decoded), decoded.size)
+        else:
+            self._relayed(link, member, decoded)
+
+    def _drop(
+        self, reason: str, link: Socket, namespace: str, event: Any, member: Member | None = None
+    ) -> None:
+        known: dict[str, Any] = {"connection": link.sid, "namespace": namespace, "event": event}
+        self._relay.drop(reason, member, **known)
+
+    def _relayed(self, link: Socket, member: Member, decoded: Decoded) -> None:
+        relay = self._relay
+        if member.stage in (Stage.LEAVING, Stage.GONE):
+            relay.drop(Drop.NOT_CONNECTED, member, event=RtcioEvents.MESSAGE)
         elif member.ready and not member.observed and not member.waiting and relay.scope != "room":
             relay.forward(member, passage_of(decoded))
         else:
-            item = ("relay", member, passage_of(decoded), decoded.packet)
+            args = tuple(decoded.packet.data[1:])
+            item = items.Relay(member, passage_of(decoded), args)
             member.waiting += 1
             relay.settle(member)
             link.enqueue(item, decoded.size)
 
     def _hold_relays(self, link: Socket) -> list[Member]:
         """A message of unknown content goes into the inbox: no relay may overtake it."""
-        held: list[Member] = self.server.manager.members_of(link.sid)
+        held: list[Member] = self._manager.members_of(link.sid)
         for member in held:
             member.waiting += 1
-            self.server.relay.settle(member)
+            self._relay.settle(member)
         return held
 
     def _let_relays_go(self, held: list[Member]) -> None:
         for member in held:
             member.waiting -= 1
-            self.server.relay.settle(member)
+            self._relay.settle(member)
 
     # -- greenlet ------------------------------------------------------------------------------
 
-    def work(self, link: Socket, item: tuple[Any, ...]) -> bool:
+    def work(self, link: Socket, item: items.Item) -> bool:
         """Does one thing from the inbox; `True`: its greenlet was killed meanwhile."""
-        kind = item[0]
         try:
-            if kind == "packet":
-                self._packet(link, item[1])
-            elif kind == "relay":
-                self._relay(*item[1:])
-            elif kind == "message":
-                self._message(link, *item[1:])
-            elif kind == "then":
-                item[1]()
-            else:
-                # Not `_handle_eio_disconnect` itself: the Admin UI's instrumentation counts here.
-                self.server.eio.handlers["disconnect"](link.sid, item[1])
+            self._do[type(item)](link, item)
         except ProtocolError as error:  # read anew for the relay, which is stricter
             self._refuse(link, error)
         except BaseException as error:
@@ -165,49 +208,78 @@ class Inbound:
             interrupts.heed(error)
         return interrupts.was_killed()
 
-    def _packet(self, link: Socket, decoded: Decoded) -> None:
-        pkt, server = decoded.packet, self.server
-        namespace = pkt.namespace or "/"
-        if pkt.packet_type == packet.CONNECT:
-            server._handle_connect(link.sid, namespace, pkt.data)
-        elif pkt.packet_type == packet.DISCONNECT:
-            server._handle_disconnect(link.sid, namespace, "client namespace disconnect")
+    def _do_event(self, link: Socket, item: items.Event) -> None:
+        namespace = item.namespace
+        member: Member | None = link.root if namespace == "/" else _member(link, namespace)
+        if member is None:
+            self._drop(Drop.NOT_CONNECTED, link, namespace, item.data[0])
+        elif self._handling.spawns_events:
+            self._engine.spawn(link.beside, self._handling.event, member, item.number, item.data)
         else:
-            if _is_relay(pkt):
-                member = server.manager.member_of(link.sid, namespace)
-                if member is not None and server.relay.serves(member):
-                    server._handle_relay(member, passage_of(decoded), pkt)
-                    return
-            server._handle_event(link.sid, namespace, pkt.id, pkt.data)
+            self._handling.event(member, item.number, item.data)
 
-    def _relay(self, member: Member, passage: Passage, pkt: Any) -> None:
-        """A relay that something of the app's sees first, or that waited for it."""
+    def _do_maybe_relay(self, link: Socket, item: items.MaybeRelay) -> None:
+        member, pkt = _member(link, item.namespace), item.decoded.packet
+        if member is not None and self._relay.serves(member):
+            self._handling.relay(member, passage_of(item.decoded), tuple(pkt.data[1:]))
+        else:
+            self._do_event(link, items.Event(item.namespace, pkt.id, pkt.data))
+
+    def _do_connect(self, link: Socket, item: items.Connect) -> None:
+        self._connect(link.sid, item.namespace, item.auth)
+
+    def _do_disconnect(self, link: Socket, item: items.Disconnect) -> None:
+        member = _member(link, item.namespace)
+        if member is not None:
+            self._lifecycle.disconnect(member, "client namespace disconnect")
+
+    def _do_relay(self, link: Socket, item: items.Relay) -> None:
         try:
-            self.server._handle_relay(member, passage, pkt)
+            self._handling.relay(item.member, item.passage, item.args)
         finally:
-            self._let_relays_go([member])
+            self._let_relays_go([item.member])
 
-    def _message(self, link: Socket, message: bytes, binary: bool, held: list[Member]) -> None:
-        """The late way: decode now, and do at once what the inbox is for."""
+    def _do_undecoded(self, link: Socket, item: items.Undecoded) -> None:
+        """Decodes now, and does at once what the inbox is for."""
         try:
-            decoded = self.decoder.decode(link, message, binary)
-            if decoded is None:
-                return
-            pkt = decoded.packet
-            if pkt.packet_type in ACKS:
-                self.server._acknowledged(link, pkt.namespace or "/", pkt.id, pkt.data)
-            elif pkt.packet_type in EVENTS and _unfit(pkt):
-                self.server.relay.drop(Drop.RESERVED_EVENT, connection=link.sid)
-            else:
-                self._packet(link, decoded)
+            decoded = self.decoder.decode(link, item.message, item.binary)
+            if decoded is not None:
+                self._do_decoded(link, decoded)
         except ProtocolError as error:
             self._refuse(link, error)
         finally:
-            self._let_relays_go(held)
+            self._let_relays_go(item.held)
+
+    def _do_decoded(self, link: Socket, decoded: Decoded) -> None:
+        pkt = decoded.packet
+        namespace, kind = pkt.namespace or "/", pkt.packet_type
+        if kind in ACKS:
+            self.acknowledged(link, namespace, pkt.id, pkt.data)
+        elif kind == packet.CONNECT:
+            self._connect(link.sid, namespace, pkt.data)
+        elif kind == packet.DISCONNECT:
+            self._do_disconnect(link, items.Disconnect(namespace))
+        elif _unfit(pkt):
+            self._relay.drop(Drop.RESERVED_EVENT, connection=link.sid)
+        elif pkt.data[0] == RtcioEvents.MESSAGE:
+            self._do_maybe_relay(link, items.MaybeRelay(namespace, decoded))
+        else:
+            self._do_event(link, items.Event(namespace, pkt.id, pkt.data))
+
+    def _do_then(self, link: Socket, item: items.Then) -> None:
+        item.do()
+
+    def _do_lost(self, link: Socket, item: items.Lost) -> None:
+        # By the engine's registry: the Admin UI's instrumentation counts there.
+        self._engine.handlers["disconnect"](link.sid, item.reason)
 
 
-def _is_relay(pkt: Any) -> bool:
-    return bool(pkt.data) and pkt.data[0] == RtcioEvents.MESSAGE
+def _member(link: Socket, namespace: str) -> Member | None:
+    """The socket that a connection has in a namespace."""
+    if namespace == "/":
+        root: Member | None = link.root
+        return root
+    return link.members.get(namespace) if link.members else None
 
 
 def _unfit(pkt: Any) -> bool:

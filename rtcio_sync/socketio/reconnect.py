@@ -1,4 +1,7 @@
-"""A client that comes back to its session: waited for, asked again, moved, caught up.
+"""A client that comes back to its session.
+
+It waits until the old connection is worked off, runs the middlewares again if the app asks for it,
+moves the member to the new connection and replays the events that it missed.
 
 Whoever names a session takes it over, from one that is away as from a half-open connection, whose
 client is the same one. Two things go first: what had arrived on the old connection, its
@@ -12,19 +15,21 @@ All of it runs in the greenlet of the new connection's inbox.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..adapter.member import Member, Stage
 from ..adapter.recovery import Recovery, Session
+from ..adapter.rooms import RoomIndex
 from ..engineio.socket import Socket as Link
 from ..logs import tell
+from ..metrics import Counters
+from . import items
+from .handling import Handling
+from .lifecycle import Lifecycle
+from .ports import Engine, Host
 from .socket import Handshake, Socket
 
-if TYPE_CHECKING:
-    from ..server import Server
-    from .lifecycle import Sessions
-
-__all__ = ["Returning", "without_session"]
+__all__ = ["NoReconnect", "Reconnect", "without_session"]
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +41,49 @@ PATIENCE = 5.0
 LOOK_AGAIN = 1.0  # seconds after which one that waits sees whether its own connection still lives
 
 
-class Returning:
+class NoReconnect:
+    """A `Reconnect` of a server that keeps no sessions."""
+
+    def take(self, eio_sid: str, namespace: str, auth: Any) -> bool:
+        """Every CONNECT gets a fresh session."""
+        return False
+
+    def app_auth(self, auth: Any) -> Any:
+        """What the app gets to see of a client's ``auth``: all of it."""
+        return auth
+
+
+class Reconnect:
     """Lets clients back in to their sessions."""
 
-    def __init__(self, server: Server, sessions: Sessions) -> None:
-        self.server = server
-        self.sessions = sessions
+    def __init__(
+        self,
+        host: Host,
+        recovery: Recovery,
+        *,
+        lifecycle: Lifecycle,
+        handling: Handling,
+        counters: Counters,
+    ) -> None:
+        self._host = host  # for the sockets that the app sees
+        self._engine: Engine = host.eio
+        self._manager: RoomIndex = host.manager
+        self._recovery = recovery
+        self._lifecycle = lifecycle
+        self._handling = handling
+        self._counters = counters
 
-    def take(self, recovery: Recovery, eio_sid: str, namespace: str, auth: Any) -> bool:
+    def app_auth(self, auth: Any) -> Any:
+        """What the app gets to see of a client's ``auth``."""
+        return without_session(auth)
+
+    def take(self, eio_sid: str, namespace: str, auth: Any) -> bool:
         """Answers a CONNECT that names a session; `False`: it gets a fresh one."""
-        link = self.server.eio.sockets.get(eio_sid)
-        session = recovery.find(namespace, auth)
+        link = self._engine.sockets.get(eio_sid)
+        session = self._recovery.find(namespace, auth)
         if session is None or not isinstance(link, Link):
             return False
-        if self.server.manager.member_of(eio_sid, namespace) is not None:
+        if self._manager.member_of(eio_sid, namespace) is not None:
             return False
         # The newest connection is the one that the client uses: one that still waits gives way.
         session.wanted = link
@@ -61,43 +95,43 @@ class Returning:
                 return True  # nobody is left to answer, and the session waits on
             before = session.taken or _in_the_way(session.member)
             if before is None:
-                return self._admit(recovery, session, link, auth)
-            self._after(before, recovery, session, until)
+                return self._admit(session, link, auth)
+            self._after(before, session, until)
         return False
 
     def _until(self) -> float:
-        now: float = self.server.eio.heartbeat.now()
+        now: float = self._engine.heartbeat.now()
         return now + PATIENCE
 
-    def _after(self, link: Link, recovery: Recovery, session: Session, until: float) -> None:
+    def _after(self, link: Link, session: Session, until: float) -> None:
         """Waits until all is done that is in a connection's inbox now, and gives up in the end."""
-        if self.server.eio.heartbeat.now() >= until:
-            self._give_up(recovery, session.member)
+        if self._engine.heartbeat.now() >= until:
+            self._give_up(session.member)
             return
-        done = self.server.eio.create_event()
-        link.enqueue(("then", done.set))
+        done = self._engine.create_event()
+        link.enqueue(items.Then(done.set))
         done.wait(LOOK_AGAIN)
 
-    def _admit(self, recovery: Recovery, session: Session, link: Link, auth: Any) -> bool:
+    def _admit(self, session: Session, link: Link, auth: Any) -> bool:
         member, offset = session.member, auth.get("offset")
         if session.missed(offset) is None:
-            self._give_up(recovery, member)
+            self._give_up(member)
             return False
         socket = self._new_socket(member, link, auth)
         session.taken = link
         try:
-            asked = not recovery.options.skip_middlewares
-            if asked and not self._ask(recovery, member, link, auth, socket):
+            asked = not self._recovery.options.skip_middlewares
+            if asked and not self._ask(member, link, auth, socket):
                 return True
             until = self._until()
             # The app's code ran: the old connection may have been lost meanwhile, or anything.
             while session.open and (asked or not link.closed):
-                with self.server.eio.gate:
+                with self._engine.gate:
                     before = _in_the_way(member)
                     lost = member.stage is Stage.AWAY
-                    back = before is None and self._resume(recovery, session, link, offset)
+                    back = before is None and self._resume(session, link, offset)
                 if before is not None:
-                    self._after(before, recovery, session, until)
+                    self._after(before, session, until)
                 elif back:
                     tell(log, _BACK, sid=member.sid, connection=link.sid)
                     self._greet(member, socket, lost)
@@ -113,42 +147,40 @@ class Returning:
         before: Socket | None = member.socket
         if before is None:
             return None
-        handshake = Handshake(self.server.environ.get(link.sid), without_session(auth))
-        made = Socket(self.server, member, handshake)
+        handshake = Handshake(self._host.environ.get(link.sid), without_session(auth))
+        made = Socket(self._host, member, handshake)
         made.data = before.data
         return made
 
-    def _ask(
-        self, recovery: Recovery, member: Member, link: Link, auth: Any, socket: Socket | None
-    ) -> bool:
+    def _ask(self, member: Member, link: Link, auth: Any, socket: Socket | None) -> bool:
         """Asks the app again; a refusal ends the session."""
         before, member.recovered = member.recovered, True
-        refused = self.sessions.ask(member, link.sid, without_session(auth), socket)
+        refused = self._lifecycle.ask(member, link.sid, without_session(auth), socket)
         if refused is None:
             return True
         member.recovered = before
-        self._give_up(recovery, member)
-        self.sessions._refuse(link.sid, member.namespace, refused)
+        self._give_up(member)
+        self._lifecycle.refuse(link.sid, member.namespace, refused)
         return False
 
-    def _give_up(self, recovery: Recovery, member: Member) -> None:
+    def _give_up(self, member: Member) -> None:
         """The session ends; a half-open connection that still had it goes the ordinary way."""
-        recovery.close(member)
+        self._recovery.close(member)
         if member.stage is Stage.CONNECTED:
             member.link.close(abort=True, reason="transport close")
         else:
-            self.sessions.end(member)
+            self._lifecycle.end(member)
 
-    def _resume(self, recovery: Recovery, session: Session, link: Link, offset: Any) -> bool:
+    def _resume(self, session: Session, link: Link, offset: Any) -> bool:
         """Moves the session to the new connection, which gets what it missed before all else."""
         member = session.member
         missed = session.missed(offset)
         if missed is None:
-            self._give_up(recovery, member)
+            self._give_up(member)
             return False
         # Of one that is away the app has heard; what comes from it waits until it hears again.
         member.ready = member.ready and member.stage is Stage.CONNECTED
-        self._move(recovery, member, link)
+        self._move(member, link)
         session.resumed()
         if missed:
             link.send_frames(missed)
@@ -157,31 +189,31 @@ class Returning:
     def _greet(self, member: Member, socket: Socket | None, lost: bool) -> None:
         if lost:
             before, member.socket = member.socket, socket
-            self.server.counters.connects += 1
-            if not self.sessions.welcome(member) and before is not None and socket is not None:
-                socket._ends = before._ends  # the app did not hear of this return
+            self._counters.connects += 1
+            if not self._lifecycle.welcome(member) and before is not None and socket is not None:
+                socket.handlers.ends = before.handlers.ends  # the app did not hear of this return
         else:  # half-open: the app has heard of no loss, and hears of no return
             if member.socket is not None and socket is not None:
                 member.socket.handshake = socket.handshake
-            self.server._observe(member)
+            self._handling.observe(member)
 
-    def _move(self, recovery: Recovery, member: Member, link: Link) -> None:
+    def _move(self, member: Member, link: Link) -> None:
         old: Link = member.link
         kept = old.session.get(member.namespace)
-        self.sessions.detach(member)
-        self.server.manager.move(member, link.sid)
-        self.sessions.attach(member)
+        self._lifecycle.detach(member)
+        self._manager.move(member, link.sid)
+        self._lifecycle.attach(member)
         if kept is not None:
             link.session[member.namespace] = kept
-        recovery.back(member.session)
-        member.stage = Stage.CONNECTED
+        self._recovery.back(member.session)
+        member.enter(Stage.CONNECTED)
         member.told = None
         member.recovered = True
         member.returns += 1
-        self.server.counters.recoveries += 1
+        self._counters.recoveries += 1
         if not old.joined:
             old.close(abort=True, reason="transport close")  # nobody is in it: no one hears of it
-        self.sessions.send_connect(member)
+        self._lifecycle.send_connect(member)
 
 
 def _in_the_way(member: Member) -> Link | None:

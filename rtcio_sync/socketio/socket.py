@@ -1,86 +1,37 @@
-"""Socket.IO's own server API, sync: the `Socket` that a ``connection`` handler gets."""
+"""Socket.IO's own server API, sync: one `Socket`, and several at once."""
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..adapter.member import Member, Stage, ending
 from ..adapter.recipients import OrderedSet, flat
-from ..events import RtcioEvents
+from ..errors import OptionError
+from ..events import RESERVED_EVENTS, RtcioEvents
 from ..hub.thread import HubThread, any_thread
+from ..hub.turns import LAST
 from ..protocol.names import check_event
-from .broadcast import BroadcastOperator, check_name
 from .dispatch import Callee
+from .handshake import Handshake
+from .ports import Host
+from .socket_handlers import SocketHandlers
 
-if TYPE_CHECKING:
-    from ..server import Server
-
-__all__ = ["Handshake", "Socket"]
+__all__ = ["BroadcastOperator", "Handshake", "Socket", "check_name", "socket_of"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
-
-
-class Handshake:
-    """What the client said when it connected.
-
-    ``auth``: the ``auth`` option of its socket.io-client, ``{}`` if it had none. ``headers``: by
-    lower-case name. ``query``: the last value of each parameter. ``address``: the peer's address
-    as the WSGI server (or werkzeug's ProxyFix) tells it. ``environ``: the handshake's WSGI environ
-    without the server's own streams and sockets.
-    """
-
-    __slots__ = ("auth", "environ")
-
-    def __init__(self, environ: Any, auth: Any) -> None:
-        self.environ: dict[str, Any] = environ if isinstance(environ, dict) else {}
-        self.auth: Any = {} if auth is None else auth
-
-    @property
-    def headers(self) -> dict[str, str]:
-        found = {
-            key[5:].replace("_", "-").lower(): value
-            for key, value in self.environ.items()
-            if key.startswith("HTTP_")
-        }
-        for key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-            if self.environ.get(key):
-                found[key.replace("_", "-").lower()] = self.environ[key]
-        return found
-
-    @property
-    def query(self) -> dict[str, str]:
-        text = self.environ.get("QUERY_STRING", "")
-        return dict(urllib.parse.parse_qsl(text, keep_blank_values=True))
-
-    @property
-    def address(self) -> str:
-        return str(self.environ.get("REMOTE_ADDR", ""))
 
 
 class Socket:
     """One client in one namespace, as a ``connection`` handler gets it."""
 
-    __slots__ = (
-        "_any",
-        "_ends",
-        "_listeners",
-        "_member",
-        "_server",
-        "_uses",
-        "data",
-        "handshake",
-        "id",
-    )
+    __slots__ = ("_member", "_server", "data", "handlers", "handshake", "id")
 
-    def __init__(self, server: Server, member: Member, handshake: Handshake) -> None:
+    def __init__(self, server: Host, member: Member, handshake: Handshake) -> None:
         self._server = server
         self._member = member
-        self._listeners: dict[str, list[tuple[Callee, bool]]] = {}
-        self._any: list[Callee] = []
-        self._uses: list[Callee] = []
-        self._ends: list[Callee] = []
+        #: What was registered on it.
+        self.handlers = SocketHandlers()
         #: The sid.
         self.id: str = member.sid
         #: The app's own, for as long as the socket lives.
@@ -90,7 +41,7 @@ class Socket:
 
     @property
     def _hub_thread(self) -> HubThread:
-        return self._server._hub_thread
+        return self._server.eio.hub_thread
 
     @property
     @any_thread
@@ -112,14 +63,8 @@ class Socket:
 
     def on_session_end(self, handler: Fn) -> Fn:
         """Registers ``handler()`` to run when a lost client did not come back to its session."""
-        self._ends.append(Callee(handler))
+        self.handlers.ends += (Callee(handler),)
         return handler
-
-    def _over(self) -> None:
-        for callee in self._ends:
-            self._server.eio.spawn_in_turn(
-                self._server.dispatcher.guarded, self.handshake.environ, "session end", callee
-            )
 
     @property
     def connected(self) -> bool:
@@ -157,23 +102,22 @@ class Socket:
         check_event(event, "socket")
 
         def register(fn: Fn) -> Fn:
-            self._listeners.setdefault(event, []).append((Callee(fn), once))
+            self.handlers.add(event, Callee(fn), once=once)
             if event == RtcioEvents.MESSAGE:
-                self._server._observe(self._member)
+                self._observe()
             return fn
 
         return register if handler is None else register(handler)
 
     def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
         """Removes a handler of an event, or all of them."""
-        kept = [each for each in self._listeners.get(event, ()) if each[0].fn != handler]
-        self._listeners[event] = kept if handler is not None else []
-        self._server._observe(self._member)
+        self.handlers.remove(event, handler)
+        self._observe()
 
     def on_any(self, handler: Fn) -> Fn:
         """Registers a handler ``(event, *args)`` of every event; it runs before the others."""
-        self._any.append(Callee(handler))
-        self._server._observe(self._member)
+        self.handlers.any += (Callee(handler),)
+        self._observe()
         return handler
 
     def use(self, fn: Fn) -> Fn:
@@ -183,9 +127,17 @@ class Socket:
         place, is what the next middleware and the handlers get. A relayed message that was changed
         is sent on as it is then, under the same rules.
         """
-        self._uses.append(Callee(fn))
-        self._server._observe(self._member)
+        self.handlers.uses += (Callee(fn),)
+        self._observe()
         return fn
+
+    def _observe(self) -> None:
+        self._server.handling.observe(self._member)
+
+    def add_default_listeners(self) -> None:
+        """Gives this socket alone the relay and peer-left, whatever its namespace has."""
+        self._member.relays = True
+        self._observe()
 
     # -- towards the client ----------------------------------------------------------------------
 
@@ -264,42 +216,124 @@ class Socket:
         for room in flat(rooms):
             self._server.leave_room(self.id, room, namespace=self._member.namespace)
 
-    # -- what the library calls: greenlet --------------------------------------------------------
 
-    def _pass(self, event: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Runs the middlewares: the arguments as they leave them."""
-        if not self._uses:
-            return args
-        given = list(args)
-        for use in self._uses:
-            use(event, given)
-        return tuple(given)
+class BroadcastOperator:
+    """Some sockets of one namespace: those in any of its rooms (all, before `to`), less some.
 
-    def _receive(self, event: str, args: tuple[Any, ...]) -> list[Any]:
-        """Runs the handlers of one event: what each returned that did not raise."""
-        dispatcher, environ, who = self._server.dispatcher, self.handshake.environ, self._who
-        for each in self._any:
-            dispatcher.guarded(environ, event, each, event, *args, who=who)
-        listeners = self._listeners.get(event)
-        if not listeners:
-            return []
-        if any(once for _, once in listeners):
-            self._listeners[event] = [each for each in listeners if not each[1]]
-            self._server._observe(self._member)
-        answers: list[Any] = []
-        for callee, _ in listeners:
-            answers += dispatcher.answers(environ, event, callee, *args, who=who)
-        return answers
+    Immutable: each of ``to``, ``in_`` and ``except_`` returns a new one. A room may also be a sid.
+    """
 
-    def _end(self, event: str, reason: str) -> None:
-        dispatcher, environ = self._server.dispatcher, self.handshake.environ
-        for callee, _ in self._listeners.get(event, ()):
-            dispatcher.guarded(environ, event, callee, reason, who=self._who)
+    __slots__ = ("_except", "_namespace", "_rooms", "_server")
+
+    def __init__(
+        self,
+        server: Host,
+        namespace: str,
+        rooms: tuple[Any, ...] | None = None,
+        excepted: tuple[Any, ...] = (),
+    ) -> None:
+        self._server = server
+        self._namespace = namespace
+        self._rooms = rooms
+        self._except = excepted
+
+    def to(self, *rooms: Any) -> BroadcastOperator:
+        """Adds rooms, each given singly or in a list. An empty list adds none: alone, it is nobody.
+
+        `None` alone changes nothing: without rooms, they are all sockets of the namespace. Raises
+        `OptionError` without an argument, and for what cannot name a room.
+        """
+        if not rooms:
+            raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
+        if all(each is None for each in rooms):
+            return self
+        known = (*(self._rooms or ()), *flat(rooms))
+        return BroadcastOperator(self._server, self._namespace, known, self._except)
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> BroadcastOperator:
+        """Leaves out the sockets in ``rooms``, each given singly or in a list; without any, none.
+
+        Raises `OptionError` for what cannot name a room.
+        """
+        out = flat(each for each in rooms if each is not None)
+        return BroadcastOperator(self._server, self._namespace, self._rooms, (*self._except, *out))
 
     @property
-    def _who(self) -> tuple[str, str]:
-        return self.id, self._member.namespace
+    def _hub_thread(self) -> HubThread:
+        return self._server.eio.hub_thread
 
-    @property
-    def _observing(self) -> bool:
-        return bool(self._any or self._uses or self._listeners.get(RtcioEvents.MESSAGE))
+    @any_thread
+    def emit(self, event: str, *args: Any) -> None:
+        """Emits to all of them. Raises `OptionError` for a reserved event name."""
+        check_name(event)
+        self._server.manager.emit(
+            event,
+            args,
+            namespace=self._namespace,
+            room=self._rooms,
+            skip_sid=list(self._except),
+        )
+
+    @any_thread
+    def fetch_sockets(self) -> list[Socket]:
+        """The sockets themselves, of this process."""
+        connected = (each for each in self._members() if each.stage is Stage.CONNECTED)
+        return [socket_of(self._server, member) for member in connected]
+
+    @any_thread
+    def sockets_join(self, *rooms: Any) -> None:
+        """Makes them join ``rooms``, each given singly or in a list."""
+        named = flat(rooms)
+        for member in self._members():
+            for room in named:
+                self._server.enter_room(member.sid, room, namespace=self._namespace)
+
+    @any_thread
+    def sockets_leave(self, *rooms: Any) -> None:
+        """Makes them leave ``rooms``, each given singly or in a list."""
+        named = flat(rooms)
+        for member in self._members():
+            for room in named:
+                self._server.leave_room(member.sid, room, namespace=self._namespace)
+
+    @any_thread(in_hub="spawn")
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnects them; ``close``: their connections too, with all other namespaces."""
+        for member in self._members(connecting=True):
+            self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
+            socket_of(self._server, member).disconnect(close)
+
+    def _members(self, *, connecting: bool = False) -> list[Member]:
+        """Those that are away for a while included: what is done to them holds when they return.
+
+        ``connecting``: those that are being let in, too.
+        """
+        manager = self._server.manager
+        inside = manager.sids_in(self._namespace, self._rooms)
+        out = manager.sids_in(self._namespace, self._except)
+        found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
+        return [
+            each
+            for each in found
+            if each is not None
+            and (each.present or (connecting and each.stage is Stage.CONNECTING))
+        ]
+
+
+def socket_of(server: Host, member: Member) -> Socket:
+    """The socket that the app sees for a member; made when it is first asked for."""
+    known: Socket | None = member.socket
+    if known is None:
+        environ = server.environ.get(member.eio_sid)
+        known = member.socket = Socket(server, member, Handshake(environ, member.auth))
+    return known
+
+
+def check_name(event: Any) -> None:
+    """Raises `OptionError` for what no app may emit."""
+    if not isinstance(event, str):
+        raise OptionError(f"an event's name is a string, not {type(event).__name__}")
+    if event in RESERVED_EVENTS:
+        raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")

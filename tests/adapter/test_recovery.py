@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rtcio_sync.adapter import recovery
 from rtcio_sync.adapter.member import Member, Stage
-from rtcio_sync.adapter.recovery import EVENT, PLACE, Recovery, RecoveryOptions, Session
+from rtcio_sync.adapter.recovery import EVENT, PLACE, Recovery, RecoveryOptions, Session, Stamp
 from rtcio_sync.errors import OptionError
 
 
@@ -251,12 +251,16 @@ def test_an_encoder_that_lets_others_send_gets_a_number_after_theirs() -> None:
     recovery = House().recovery
     inner: list[int] = []
 
-    def encode(offset: str) -> str:
-        if not inner:
-            inner.append(recovery.numbered(str)[0])
-        return offset
+    def deliver(made: str, stamp: Stamp | None) -> tuple[str, int]:
+        assert stamp is not None
+        return made, stamp[0]
 
-    number, made = recovery.numbered(encode)
+    def encode(offset: str | None) -> str:
+        if not inner:
+            inner.append(recovery.send(str, deliver)[1])
+        return str(offset)
+
+    made, number = recovery.send(encode, deliver)
     assert number > inner[0]
     assert made == recovery.spelt(number)
 
@@ -342,6 +346,7 @@ def test_one_event_to_many_is_kept_once() -> None:
 
 def test_who_stays_away_too_long_is_ended_once() -> None:
     house = House(max_disconnection_duration=120)
+    assert house.member.enter(Stage.LEAVING) and house.member.enter(Stage.GONE)
     house.recovery.park(house.member)
     assert (house.member.stage, house.recovery.away) == (Stage.AWAY, 1)
     house.clock.pass_(119)

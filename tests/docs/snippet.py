@@ -52,7 +52,7 @@ def listen(server: Server, port: int, host: str = "0.0.0.0", **options: Any) -> 
 def events(server: Server, client: TestClient) -> set[str]:
     own = set(server.handlers.get(client.namespace, {}))
     socket = server.of(client.namespace).sockets.get(str(client.sid))
-    return (own | set(socket._listeners if socket else ())) - {"connect", "disconnect", "*"}
+    return (own | set(socket.handlers.events if socket else ())) - {"connect", "disconnect", "*"}
 
 
 def meet(server: Server, namespace: str) -> None:
@@ -77,7 +77,7 @@ def run(program: Path) -> None:
     sys.path.insert(0, str(program.parent))
     runpy.run_path(str(program), run_name="__main__")
     for server in (each for each in servers if each not in tested):
-        for namespace in sorted({"/", *server._spaces, *server.handlers} - {"*"}):
+        for namespace in sorted({"/", *server.registry.spaces, *server.handlers} - {"*"}):
             meet(server, namespace)
         failed = server.stats()["handler_errors"]
         assert failed == 0, f"{failed} handlers raised"

@@ -279,7 +279,7 @@ def test_a_relay_that_is_junk_reaches_nobody_of_somebody_elses_server(bus: Bus, 
     sid = plain.manager.connect("eio", "/")
     heard: list[str] = []
     plain._send_eio_packet = lambda eio_sid, packet: heard.append(packet.data)
-    listeners = plain._rtcio_listeners
+    listeners = plain.rtcio_listeners
     listeners.on_published(json.loads(spelt(JUNK[name], sid, plain.manager.host_id)))
     listeners.on_published(json.loads(spelt(relay(), sid, plain.manager.host_id)))
     assert heard == [f'2["#rtcio:message",{{"source":"x","target":"{sid}","data":1}}]']

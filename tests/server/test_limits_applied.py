@@ -231,8 +231,8 @@ def test_joining_and_leaving_gives_no_fresh_burst() -> None:
     assert link.allowance > 15
     link.allowance = 0.0
     for _ in range(3):
-        server.sessions._fit(link)
-        link.adopt(server.limits_of("/wide"))
+        server.lifecycle._fit(link)
+        link.adopt(server.registry.limits_of("/wide"))
         link.adopt(server.options.limits)
     link.allowance -= 1
     assert link.pause_due() > 0

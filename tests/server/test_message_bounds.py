@@ -160,7 +160,7 @@ def test_the_garbage_collector_does_not_look_through_a_message_while_it_is_decod
     link = type("Link", (), {"partial": None, "sid": "sid"})()
     gc.callbacks.append(note)
     try:
-        decoded = server.inbound.decoder.decode(link, message, packed(server))
+        decoded = server.receiver.decoder.decode(link, message, packed(server))
     finally:
         gc.callbacks.remove(note)
     assert decoded is not None and decoded.packet.data == data

@@ -158,7 +158,7 @@ def test_limits_listeners_and_a_lobby_find_their_namespace_without_the_slash() -
     assert "calls" not in server.relay.namespaces
     plain = socketio.Server(async_mode="threading")
     add_default_listeners(plain, namespace="calls")
-    assert plain._rtcio_listeners.namespaces == {"/calls"}
+    assert plain.rtcio_listeners.namespaces == {"/calls"}
 
 
 NAMED: dict[str, Callable[[Server, Any], Any]] = {

@@ -65,7 +65,7 @@ def test_the_end_of_a_socket_is_counted_and_handled_once(
     sid = joined(server).sids["/"]
     member = server.manager.member(sid, "/")
     reason = "client namespace disconnect"
-    second = Second(lambda: server.sessions.disconnect(member, reason))
+    second = Second(lambda: server.lifecycle.disconnect(member, reason))
     before = server.manager.pre_disconnect
 
     def slowly(*args: Any) -> Any:
@@ -73,7 +73,7 @@ def test_the_end_of_a_socket_is_counted_and_handled_once(
         return before(*args)
 
     monkeypatch.setattr(server.manager, "pre_disconnect", slowly)
-    server.sessions.disconnect(member, reason)
+    server.lifecycle.disconnect(member, reason)
     second.ends()
     assert ended == ["client disconnect"]
     assert server.stats()["disconnects"] == 1

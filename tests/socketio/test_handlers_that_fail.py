@@ -19,6 +19,7 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import Lobby, Server
+from rtcio_sync.socketio.reconnect import Reconnect
 from tests.wire import (
     DEADLINE,
     Client,
@@ -415,14 +416,15 @@ def test_one_that_is_killed_while_its_return_waits_loses_its_connection_only(
     until(lambda: server.stats()["greenlets"])
     first.close()
     greenlets: list[Any] = []
-    returning = server.sessions.returning
-    wait = returning._after
+    reconnect = server.reconnect
+    assert isinstance(reconnect, Reconnect)
+    wait = reconnect._after
 
     def after(*args: Any) -> None:
         greenlets.append(gevent.getcurrent())
         wait(*args)
 
-    monkeypatch.setattr(returning, "_after", after)
+    monkeypatch.setattr(reconnect, "_after", after)
     waiting = WebSocket(server)
     waiting.ask_to_join(auth={"pid": pid})
     until(lambda: greenlets)

@@ -184,7 +184,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_message_leaves_nothing() -> Non
     for peer in (a, stranger):
         peer.send('51-["#rtcio:message",{"_placeholder":true,"num":0}]')
         peer.close()
-    assert server._rtcio_listeners._partial == {}
+    assert server.rtcio_listeners._partial == {}
 
 
 def test_other_events_go_their_usual_way() -> None:
@@ -456,4 +456,4 @@ def test_nothing_is_kept_of_a_client_that_sends_on_after_its_end() -> None:
     one = Peer(server)
     one.close()
     one.send('51-["#rtcio:message",{"_placeholder":true,"num":0}]')
-    assert server._rtcio_listeners._partial == {}
+    assert server.rtcio_listeners._partial == {}

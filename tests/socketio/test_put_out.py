@@ -12,6 +12,7 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import ConnectionRefusedError, Server
+from rtcio_sync.socketio.socket import socket_of as socket_of_member
 from tests.bus import Bus
 from tests.wire import DEADLINE, Client, Polling, WebSocket, ghosts, settle, until
 
@@ -34,7 +35,7 @@ WAYS: dict[str, Kick] = {
 
 
 def socket_of(server: Server, sid: str, namespace: str) -> Any:
-    return server._socket(server.manager.member(sid, namespace))
+    return socket_of_member(server, server.manager.member(sid, namespace))
 
 
 PLACES = ["connect", "use", "elsewhere, in connect", "elsewhere, in use"]

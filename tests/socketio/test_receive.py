@@ -108,8 +108,8 @@ def test_a_relay_behind_one_that_waits_waits_too() -> None:
     socket = socket_of(server, a)
     socket.on_any(lambda *args: None)
     a.relay(b.sid, "observed")
-    socket._any.clear()
-    server._observe(a.member)
+    socket.handlers.any = ()
+    server.handling.observe(a.member)
     a.relay(b.sid, "plain again")
     settle()
     assert data_of(b) == []

@@ -34,7 +34,6 @@ from rtcio_sync.cluster.pubsub import graft
 from rtcio_sync.config import values as option_values
 from rtcio_sync.hub.thread import HubThread
 from rtcio_sync.metrics import Counters
-from rtcio_sync.options import Limits
 from rtcio_sync.parser.packet import TextPacket
 
 deselecting.table.update(
@@ -178,8 +177,7 @@ def _set_server(manager: Any, server: Any) -> None:
         for spawn in (server.eio.spawn, server.eio.spawn_in_turn):
             spawn.side_effect = lambda fn, *given: fn(*given)
         server.dispatcher.guarded.side_effect = lambda environ, event, fn, *given: fn(*given)
-        server.recovery, server.counters = None, Counters()
-        server.limits_of.return_value = Limits()
+        server.counters = Counters()
     socketio.base_manager.BaseManager.set_server(manager, server)
 
 

@@ -1,0 +1,286 @@
+"""Runs the app's handlers: one guard and one context for each event. # greenlet
+
+Both idioms' handlers run for each event: python-socketio's ``fn(sid, …)`` first, then those that
+were registered on the `Socket`. An exception ends the handler that raised it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import cached_property
+from typing import Any
+
+from ..adapter.member import Member
+from ..adapter.rooms import RoomIndex
+from ..events import RtcioEvents
+from ..logs import about
+from ..metrics import Counters
+from ..protocol.envelope import Drop
+from ..relay.relay import Passage, Relay
+from .acks import UNWANTED, Ack, answering
+from .dispatch import NO_CONTEXT, Dispatcher, Who
+from .overdue import Overdue
+from .ports import Engine, Upstream
+from .registry import Registry
+from .socket import Socket
+
+__all__ = ["Handling"]
+
+log = logging.getLogger(__name__)
+
+_DROPPED = "an event of %(rtcio_sid)s was dropped by socket.use: '%(rtcio_event)s'"
+
+
+class Handling:
+    """The app's handlers of one server, as they are called."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        engine: Engine,
+        manager: RoomIndex,
+        *,
+        registry: Registry,
+        dispatcher: Dispatcher,
+        overdue: Overdue,
+        relay: Relay,
+        counters: Counters,
+        async_handlers: bool,
+    ) -> None:
+        self._upstream = upstream
+        self._engine = engine
+        self._manager = manager
+        self._registry = registry
+        self._dispatcher = dispatcher
+        self._overdue = overdue
+        self._relay = relay
+        self._counters = counters
+        self._async_handlers = async_handlers
+
+    # -- who wants to see what: any thread -------------------------------------------------------
+
+    def observe(self, member: Member) -> None:
+        """Sets whether something of the app's has to see this socket's relays first."""
+        member.observed = (
+            (member.socket is not None and member.socket.handlers.observing)
+            or self._registry.sees_relays(member.namespace)
+            or self._instrumented
+        )
+        self._relay.settle(member)
+
+    def observe_all(self) -> None:
+        """`observe` for each socket, after a handler of python-socketio's idiom was registered."""
+        if isinstance(self._manager, RoomIndex):
+            for inside in list(self._manager.members.values()):
+                for member in list(inside.values()):
+                    self.observe(member)
+
+    def serve_relays(self, namespace: str) -> None:
+        """Gives the sockets of a namespace the default listeners."""
+        self._relay.namespaces.add(namespace)
+        self.observe_all()
+
+    def hears_of_end(self, member: Member) -> bool:
+        """Whether something of the app's runs when this socket leaves."""
+        if member.socket is not None or self._manager.late or self._instrumented:
+            return True
+        if self._engine.handlers.get("disconnect") != self._upstream._handle_eio_disconnect:
+            return True  # the Admin UI's instrumentation
+        if self._async_handlers:
+            return True  # a handler that was spawned a moment ago may still be about to run
+        return self._registry.hears_of_ends(member.namespace) or not self._is_plain
+
+    @property
+    def spawns_events(self) -> bool:
+        """Whether each event runs in a greenlet of its own; test clients switch it off."""
+        return self._async_handlers and self._upstream.async_handlers
+
+    @property
+    def _instrumented(self) -> bool:
+        return "_trigger_event" in vars(self._upstream)  # the Admin UI's instrumentation
+
+    @cached_property
+    def _is_plain(self) -> bool:
+        """Whether what ends a socket is ours or python-socketio's, and overridden by no app."""
+        own: Any = type(self._upstream)
+        ends = (own._trigger_event, own._handle_eio_disconnect, type(self._manager).disconnect)
+        return all(each.__module__.startswith(("rtcio_sync.", "socketio.")) for each in ends)
+
+    # -- the guard and the context ---------------------------------------------------------------
+
+    def guarded(
+        self, member: Member, event: str, args: tuple[Any, ...], fn: Callable[..., Any], *given: Any
+    ) -> Any:
+        """Calls ``fn(*given)`` in the context of one event of one socket: its result.
+
+        `None` if it raised, which is counted and logged.
+        """
+        environ = self._upstream.environ.get(member.eio_sid)
+        sid, namespace = who = member.sid, member.namespace
+        begun = time.perf_counter()
+        number = self._overdue.begin(event, member, begun)
+        try:
+            context = self._dispatcher.context(environ, sid, namespace, event, args)
+            if context is NO_CONTEXT:
+                return fn(*given)
+            return self._within(context, environ, event, who, fn, given)
+        except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
+            self._dispatcher.failed(error, environ, event, who)
+            return None
+        finally:
+            self._overdue.end(number)
+            self._counters.handlers += 1
+            self._counters.handler_seconds += time.perf_counter() - begun
+
+    def _within(
+        self,
+        context: AbstractContextManager[Any],
+        environ: Any,
+        event: str,
+        who: Who,
+        fn: Callable[..., Any],
+        given: tuple[Any, ...],
+    ) -> Any:
+        with context:
+            try:
+                return fn(*given)
+            except BaseException as error:  # noqa: BLE001  (logged while the app's context is there)
+                self._dispatcher.failed(error, environ, event, who)
+                return None
+
+    # -- an event --------------------------------------------------------------------------------
+
+    def event(self, member: Member, number: int | None, data: list[Any]) -> None:
+        """Runs the handlers of one event; what they return acknowledges it.
+
+        ``number``: the acknowledgement's id; `None`: the client asked for none. ``data``: the name
+        of the event and its arguments.
+        """
+        event, args = data[0], tuple(data[1:])
+        if number is None:
+            ack = UNWANTED
+        else:
+            ack = Ack(self._engine.hub_thread, self.send_ack, member, number)
+        token = answering.set(ack)
+        try:
+            self.guarded(member, event, args, self._event, member, event, args, ack, number)
+        finally:
+            answering.reset(token)
+            ack.late = number is not None
+
+    def _event(
+        self, member: Member, event: str, args: tuple[Any, ...], ack: Ack, number: int | None
+    ) -> None:
+        answers = self._answers(member, event, args)
+        if answers and number is not None and not ack.taken:
+            for answer in answers:  # the first that is not `None`
+                if answer is not None:
+                    self.send_ack(member, number, answer)
+                    return
+            self.send_ack(member, number, None)
+
+    def send_ack(self, member: Member, number: int, answer: Any) -> None:
+        """Sends an acknowledgement: a tuple is several arguments, `None` is none."""
+        self._manager.send_ack(member, number, answer)
+
+    def _answers(
+        self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False
+    ) -> list[Any]:
+        """Runs both idioms' handlers of one event: what each returned that did not raise.
+
+        ``passed``: the socket's middlewares have run already.
+        """
+        socket: Socket | None = member.socket
+        upstream, dispatcher = self._upstream, self._dispatcher
+        environ = upstream.environ.get(member.eio_sid)
+        sid, namespace = who = member.sid, member.namespace
+        if socket is not None and socket.handlers.uses and not passed:
+            changed = self._passed(member, socket, event, args)
+            if changed is None:
+                return []
+            args = changed
+        answers: list[Any] = []
+        try:
+            answer = upstream._trigger_event(event, namespace, sid, *args)
+            if answer is not upstream.not_handled:
+                answers.append(answer)
+        except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
+            dispatcher.failed(error, environ, event, who)
+        if socket is not None:
+            for callee in socket.handlers.any:
+                dispatcher.answers(environ, event, callee, event, *args, who=who)
+            self._on_socket(member, socket, event, args, answers)
+        return answers
+
+    def _on_socket(
+        self, member: Member, socket: Socket, event: str, args: tuple[Any, ...], answers: list[Any]
+    ) -> None:
+        """Runs the handlers that were registered on the socket, and adds what each returned."""
+        listeners = socket.handlers.events.get(event)
+        if not listeners:
+            return
+        for _, once in listeners:
+            if once:
+                socket.handlers.forget_once(event)
+                self.observe(member)
+                break
+        for callee, _ in listeners:
+            try:
+                answers.append(callee(*args))
+            except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
+                who = member.sid, member.namespace
+                self._dispatcher.failed(error, socket.handshake.environ, event, who)
+
+    def _passed(
+        self, member: Member, socket: Socket, event: str, args: tuple[Any, ...]
+    ) -> tuple[Any, ...] | None:
+        """The arguments as the socket's middlewares leave them; `None`: one dropped the event."""
+        try:
+            return socket.handlers.passed(event, args)
+        except BaseException as error:  # raising is how a middleware of the app's drops an event
+            if not isinstance(error, Exception):
+                who = member.sid, member.namespace
+                self._dispatcher.failed(error, socket.handshake.environ, event, who)
+            fields = about(sid=member.sid, event=event)
+            log.debug(_DROPPED, fields, exc_info=True, extra=fields)
+            self._relay.drop(Drop.MIDDLEWARE, member, event=event)
+            return None
+
+    # -- a relay that the app wants to see -------------------------------------------------------
+
+    def relay(self, member: Member, passage: Passage, args: tuple[Any, ...]) -> None:
+        """A relay on the ordinary way: the app's middlewares, the relay, the app's handlers.
+
+        ``args``: the arguments of the event.
+        """
+        if member.observed:
+            event = RtcioEvents.MESSAGE
+            self.guarded(member, event, args, self._observed_relay, member, passage, args)
+        else:
+            self._relay.forward(member, passage)
+
+    def _observed_relay(self, member: Member, passage: Passage, args: tuple[Any, ...]) -> None:
+        event = RtcioEvents.MESSAGE
+        if member.socket is not None and member.socket.handlers.uses:
+            before = copy.deepcopy(args)
+            passed = self._passed(member, member.socket, event, args)
+            if passed is None:
+                return
+            if passed != before:
+                # Sent on as it is now, under the same rules; else with the characters it had.
+                passage = Passage(passed[0] if passed else None, None, [])
+            args = passed
+        self._relay.forward(member, passage)
+        self._answers(member, event, args, passed=True)
+
+    # -- an acknowledgement of the client's ------------------------------------------------------
+
+    def acknowledged(
+        self, member: Member, data: tuple[Any, ...], callback: Callable[..., Any], *given: Any
+    ) -> None:
+        """Runs the callback of an event that the client has acknowledged with ``data``."""
+        self.guarded(member, "ack", data, callback, *given)

@@ -1,0 +1,112 @@
+"""What the Socket.IO layer needs from the layers around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from ..adapter.member import Member
+from ..adapter.rooms import RoomIndex
+from ..engineio.socket import Socket as Link
+from ..hub.thread import HubThread
+from .dispatch import Dispatcher
+
+__all__ = ["Clock", "Engine", "Host", "Observer", "Upstream"]
+
+
+class Clock(Protocol):
+    """The time, and what is to happen later."""
+
+    @property
+    def now(self) -> Callable[[], float]: ...
+
+    def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None: ...
+
+
+class Engine(Protocol):
+    """The Engine.IO server: its connections, and where code runs."""
+
+    async_mode: str
+    hub_thread: HubThread
+    #: Guards the few lines that two threads must not run at once.
+    gate: AbstractContextManager[Any]
+    #: python-engineio's handlers: the Admin UI puts its own in their place.
+    handlers: MutableMapping[str, Callable[..., Any]]
+
+    @property
+    def heartbeat(self) -> Clock: ...
+
+    @property
+    def sockets(self) -> Mapping[str, Link]: ...
+
+    def create_event(self) -> Any: ...
+
+    def disconnect(self, sid: str) -> None: ...
+
+    def spawn(self, target: Callable[..., Any], *args: Any) -> None: ...
+
+    def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None: ...
+
+    def take_turn(self, since: float | None = None) -> None: ...
+
+
+class Observer(Protocol):
+    """Who has to know that something was registered on a socket."""
+
+    def observe(self, member: Member) -> None: ...
+
+
+class Host(Protocol):
+    """What the app's sockets and namespaces ask of their server: its calls and its parts."""
+
+    dispatcher: Dispatcher
+    environ: dict[str, Any]
+    manager: RoomIndex
+
+    @property
+    def eio(self) -> Engine: ...
+
+    @property
+    def handling(self) -> Observer: ...
+
+    def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        sid: Any = None,
+        namespace: str | None = None,
+        timeout: float = 60,
+        ignore_queue: bool = False,
+    ) -> Any: ...
+
+    def disconnect(
+        self, sid: str, namespace: str | None = None, ignore_queue: bool = False
+    ) -> None: ...
+
+    def enter_room(self, sid: str, room: Any, namespace: str | None = None) -> None: ...
+
+    def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None: ...
+
+
+class Upstream(Protocol):
+    """python-socketio's server, whose registries and steps an app may replace.
+
+    Its private names are listed in `server_hooks` and asserted in ``tests/test_upstream.py``.
+    """
+
+    environ: dict[str, Any]
+    handlers: dict[str, dict[str, Callable[..., Any]]]
+    namespace_handlers: dict[str, Any]
+    not_handled: object
+    always_connect: bool
+    async_handlers: bool
+    packet_class: Any
+    _binary_packet: dict[str, Any]
+
+    def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any: ...
+
+    def _send_packet(self, eio_sid: str, pkt: Any) -> None: ...
+
+    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None: ...

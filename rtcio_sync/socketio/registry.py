@@ -1,0 +1,97 @@
+"""What an app has registered on its server, by namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import socketio
+
+from ..events import RtcioEvents
+from ..options import Limits
+from .namespace import Namespace
+from .signatures import method_of
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """The handlers, namespaces and limits of one server.
+
+    ``handlers`` and ``namespace_handlers`` are python-socketio's own registries. ``namespaces``:
+    those that clients may connect to without any handler; ``"*"``: all. ``limits``: the server's.
+    """
+
+    def __init__(
+        self,
+        handlers: dict[str, dict[str, Callable[..., Any]]],
+        namespace_handlers: dict[str, Any],
+        namespaces: Any,
+        limits: Limits,
+    ) -> None:
+        self.handlers = handlers
+        self.namespace_handlers = namespace_handlers
+        self.namespaces = namespaces
+        self.limits = limits
+        #: What `Server.of` gave.
+        self.spaces: dict[str, Namespace] = {}
+        #: The limits of the namespaces that have their own.
+        self.own_limits: dict[str, Limits] = {}
+
+    def limits_of(self, namespace: str) -> Limits:
+        """The limits that hold in a namespace: its own, or the server's."""
+        return self.own_limits.get(namespace, self.limits)
+
+    def all_limits(self) -> Iterator[Limits]:
+        yield self.limits
+        yield from self.own_limits.values()
+
+    def knows(self, namespace: str) -> bool:
+        """Whether clients may connect to it."""
+        if not namespace.startswith("/"):
+            return False
+        known: tuple[Any, ...] = (self.handlers, self.namespace_handlers, self.spaces)
+        if any(namespace in each for each in known):
+            return True
+        return self.namespaces == "*" or namespace in self.namespaces
+
+    def with_middlewares(self, namespace: str) -> Namespace | None:
+        """Whose middlewares run in a namespace: its own, or those of ``"*"``."""
+        for name in (namespace, "*"):
+            space = self.spaces.get(name)
+            if space is not None and space.middlewares:
+                return space
+        return None
+
+    def with_greeters(self, namespace: str) -> Namespace | None:
+        """Whose ``connection`` handlers run in a namespace: its own, or those of ``"*"``."""
+        for name in (namespace, "*"):
+            space = self.spaces.get(name)
+            if space is not None and space.greeters:
+                return space
+        return None
+
+    def sees_relays(self, namespace: str) -> bool:
+        """Whether a handler of python-socketio's idiom wants to see the relays of a namespace."""
+        for name in (namespace, "*"):
+            handlers = self.handlers.get(name, ())
+            if RtcioEvents.MESSAGE in handlers or "*" in handlers:
+                return True
+        return _catches(self.namespace_handlers.get(namespace, self.namespace_handlers.get("*")))
+
+    def hears_of_ends(self, namespace: str) -> bool:
+        """Whether a handler of python-socketio's idiom runs when a socket of it leaves."""
+        for name in (namespace, "*"):
+            handlers = self.handlers.get(name, ())
+            if "disconnect" in handlers or "disconnecting" in handlers:
+                return True
+            if name in self.namespace_handlers:
+                return True
+        return False
+
+
+def _catches(space: Any) -> bool:
+    if space is None:
+        return False
+    overridden = type(space).trigger_event is not socketio.Namespace.trigger_event
+    return overridden or method_of(space, RtcioEvents.MESSAGE) is not None

@@ -540,7 +540,7 @@ class Server(ServerHooks):
                 "call it in the event's handler, before that returns"
             )
         if ack is UNWANTED:
-            return Ack(self._hub_thread, self.handling.send_ack, None, None)
+            return Ack(self._hub_thread, self.manager.send_ack, None, None)
         ack.taken = True
         return ack
 

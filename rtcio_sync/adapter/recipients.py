@@ -13,6 +13,9 @@ from typing import Any
 
 from ..protocol.names import check_room
 
+#: What names several rooms.
+_SEVERAL = (list, tuple, Set)
+
 __all__ = ["OrderedSet", "flat", "recipients", "rooms_in", "skipped"]
 
 
@@ -24,20 +27,29 @@ def recipients(to: Any, room: Any = None) -> Any:
     given = room if to is None else to
     if given is None or type(given) is str:
         return given
+    if type(given) is tuple and len(given) == 1 and type(given[0]) is str:  # most are so
+        return [given[0]]
     return rooms_in(given)
 
 
 def rooms_in(given: Any) -> list[Any]:
     """The rooms in ``given``, one or a list of them. Raises `OptionError` for what names none."""
-    rooms = list(given) if _is_several(given) else [given]
+    rooms = list(given) if isinstance(given, _SEVERAL) else [given]
     for each in rooms:
-        check_room(each)
+        if type(each) is not str:
+            check_room(each)
     return rooms
 
 
 def flat(given: Iterable[Any]) -> list[Any]:
     """Rooms that were each given singly or in a list. Raises `OptionError` as `rooms_in`."""
-    return [room for each in given for room in rooms_in(each)]
+    found: list[Any] = []
+    for each in given:
+        if type(each) is str:
+            found.append(each)
+        else:
+            found += rooms_in(each)
+    return found
 
 
 def skipped(given: Any) -> list[Any]:
@@ -46,12 +58,10 @@ def skipped(given: Any) -> list[Any]:
         return []
     if type(given) is str:
         return [given]
-    several = given if _is_several(given) else (given,)
+    if type(given) is list and len(given) == 1 and type(given[0]) is str:
+        return given
+    several = given if isinstance(given, _SEVERAL) else (given,)
     return rooms_in([each for each in several if each is not None])
-
-
-def _is_several(given: Any) -> bool:
-    return isinstance(given, (list, tuple, Set))
 
 
 class OrderedSet(set[Any]):

@@ -451,21 +451,31 @@ class RoomIndex(Manager):
 
         Raises `TypeError` and `ValueError` for what cannot be sent.
         """
-        kind, arguments = self.server.packet_class, arguments_of(answer)
-        pieces = event_pieces(kind, member.namespace, arguments, number, packet.ACK)
-        self.hand_over(member, [Packet(eio_packet.MESSAGE, piece) for piece in pieces])
+        if isinstance(answer, tuple):
+            arguments = list(answer)
+        else:
+            arguments = [] if answer is None else [answer]
+        kind, namespace = self.server.packet_class, member.namespace
+        first, *rest = event_pieces(kind, namespace, arguments, number, packet.ACK)
+        pkts = [Packet(eio_packet.MESSAGE, first)]
+        for each in rest:
+            pkts.append(Packet(eio_packet.MESSAGE, each))
+        self.hand_over(member, pkts)
 
     def hand_over(self, member: Member, pkts: list[Packet]) -> None:
         """Sends the packets of one event to one socket; behind its CONNECT if that is to come."""
+        link = member.link
         if member.held is not None:
             self._hold(member, member.held, pkts)
-        elif len(pkts) > 1 and member.link is not None:
-            member.link.send_together(pkts)
-        elif member.link is not None:
-            member.link.send(pkts[0])
-        else:
+        elif link is None:
             for pkt in pkts:
                 self.server._send_eio_packet(member.eio_sid, pkt)
+        elif len(pkts) > 1:
+            link.send_together(pkts)
+        elif link.riding is not None:
+            link.riding.send(pkts[0].frame())
+        else:
+            link.send(pkts[0])
 
     def _hold(self, member: Member, held: list[list[Any]], pkts: list[Any]) -> None:
         """They wait, and count as anything that waits for a client."""

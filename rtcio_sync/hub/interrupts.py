@@ -14,10 +14,10 @@ from contextvars import ContextVar
 
 import gevent
 
-__all__ = ["heed", "was_killed"]
+__all__ = ["heed", "killed", "was_killed"]
 
 #: Whether a kill of this greenlet was caught in a handler.
-_killed = ContextVar("rtcio_killed", default=False)
+killed = ContextVar("rtcio_killed", default=False)
 
 
 def heed(error: BaseException) -> None:
@@ -26,7 +26,7 @@ def heed(error: BaseException) -> None:
     Raises it again in the main greenlet, where the caller of a `testing.TestClient` waits.
     """
     if isinstance(error, gevent.GreenletExit):
-        _killed.set(True)
+        killed.set(True)
     elif isinstance(error, (SystemExit, KeyboardInterrupt)) and _came_from_a_signal(error):
         if gevent.getcurrent().parent is None:
             raise error
@@ -35,9 +35,9 @@ def heed(error: BaseException) -> None:
 
 def was_killed() -> bool:
     """Whether the running greenlet was killed since it was last asked. # greenlet"""
-    if not _killed.get():
+    if not killed.get():
         return False
-    _killed.set(False)
+    killed.set(False)
     return True
 
 

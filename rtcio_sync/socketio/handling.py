@@ -59,7 +59,7 @@ class Handling:
         self._overdue = overdue
         self._relay = relay
         self._counters = counters
-        self._async_handlers = async_handlers
+        self.async_handlers = async_handlers
 
     # -- who wants to see what: any thread -------------------------------------------------------
 
@@ -90,14 +90,14 @@ class Handling:
             return True
         if self._engine.handlers.get("disconnect") != self._upstream._handle_eio_disconnect:
             return True  # the Admin UI's instrumentation
-        if self._async_handlers:
+        if self.async_handlers:
             return True  # a handler that was spawned a moment ago may still be about to run
         return self._registry.hears_of_ends(member.namespace) or not self._is_plain
 
     @property
     def spawns_events(self) -> bool:
         """Whether each event runs in a greenlet of its own; test clients switch it off."""
-        return self._async_handlers and self._upstream.async_handlers
+        return self.async_handlers and self._upstream.async_handlers
 
     @property
     def _instrumented(self) -> bool:
@@ -164,7 +164,7 @@ class Handling:
         if number is None:
             ack = UNWANTED
         else:
-            ack = Ack(self._engine.hub_thread, self.send_ack, member, number)
+            ack = Ack(self._engine.hub_thread, self._manager.send_ack, member, number)
         token = answering.set(ack)
         try:
             self.guarded(member, event, args, self._event, member, event, args, ack, number)
@@ -179,13 +179,9 @@ class Handling:
         if answers and number is not None and not ack.taken:
             for answer in answers:  # the first that is not `None`
                 if answer is not None:
-                    self.send_ack(member, number, answer)
+                    self._manager.send_ack(member, number, answer)
                     return
-            self.send_ack(member, number, None)
-
-    def send_ack(self, member: Member, number: int, answer: Any) -> None:
-        """Sends an acknowledgement: a tuple is several arguments, `None` is none."""
-        self._manager.send_ack(member, number, answer)
+            self._manager.send_ack(member, number, None)
 
     def _answers(
         self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False

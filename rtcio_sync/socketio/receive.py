@@ -206,14 +206,14 @@ class Receiver:
                 log.exception("a message could not be handled", extra=about(connection=link.sid))
             link.fail("internal", "transport error", 1011)
             interrupts.heed(error)
-        return interrupts.was_killed()
+        return interrupts.killed.get() and interrupts.was_killed()
 
     def _do_event(self, link: Socket, item: items.Event) -> None:
         namespace = item.namespace
         member: Member | None = link.root if namespace == "/" else _member(link, namespace)
         if member is None:
             self._drop(Drop.NOT_CONNECTED, link, namespace, item.data[0])
-        elif self._handling.spawns_events:
+        elif self._handling.async_handlers and self._handling.spawns_events:
             self._engine.spawn(link.beside, self._handling.event, member, item.number, item.data)
         else:
             self._handling.event(member, item.number, item.data)

@@ -184,7 +184,8 @@ class Socket:
 
     def to(self, *rooms: Any) -> BroadcastOperator:
         """The sockets in ``rooms``, this one left out; see `BroadcastOperator.to`."""
-        return self.broadcast.to(*rooms)
+        sockets = BroadcastOperator(self._server, self._member.namespace, None, (self.id,))
+        return sockets.to(*rooms)
 
     in_ = to
 
@@ -245,7 +246,7 @@ class BroadcastOperator:
         """
         if not rooms:
             raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
-        if all(each is None for each in rooms):
+        if rooms.count(None) == len(rooms):
             return self
         known = (*(self._rooms or ()), *flat(rooms))
         return BroadcastOperator(self._server, self._namespace, known, self._except)

@@ -20,10 +20,12 @@ from socketio import exceptions, packet
 
 from . import prometheus
 from .adapter.calls import DisconnectedError, Waiter
+from .adapter.drops import Drops
+from .adapter.emit import RoomIndex
 from .adapter.member import Stage
 from .adapter.recipients import recipients
-from .adapter.recovery import NoRecovery, Recovery, RecoveryOptions
-from .adapter.rooms import RoomIndex
+from .adapter.recovery import NoRecovery, Recovery
+from .adapter.recovery_options import RecoveryOptions
 from .cluster.pubsub import graft
 from .config.names import METHODS
 from .config.values import check_json
@@ -129,8 +131,9 @@ class Server(ServerHooks):
         manager.limits_of = self.registry.limits_of
         manager.recovery = recovery
         self.overdue = Overdue(later=eio.heartbeat.later, spawn=eio.spawn)
-        self.relay = Relay(manager, self.counters, scope=chosen.relay_scope)
-        shared: Any = {"relay": self.relay, "counters": self.counters}
+        self.drop = Drops(self.counters, eio.spawn)
+        self.relay = Relay(manager, self.counters, self.drop, scope=chosen.relay_scope)
+        shared: Any = {"relay": self.relay, "drop": self.drop, "counters": self.counters}
         self.handling = Handling(
             self,
             eio,
@@ -164,6 +167,7 @@ class Server(ServerHooks):
             eio,
             manager,
             relay=self.relay,
+            drop=self.drop,
             handling=self.handling,
             lifecycle=self.lifecycle,
             connect=self._handle_connect,

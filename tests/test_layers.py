@@ -22,7 +22,7 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 #: A module may import what stands before it.
 ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("", ("_version", "errors", "events", "limits", "metrics", "logs", "ice")),
-    ("protocol", ("names", "envelope", "handshake", "websocket", "http_head")),
+    ("protocol", ("names", "strict_json", "envelope", "handshake", "websocket", "http_head")),
     ("config", ("origins", "names", "values")),
     ("", ("options",)),
     ("parser", ("weight", "encoding", "packet", "decoder")),
@@ -54,7 +54,20 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "server",
         ),
     ),
-    ("adapter", ("recipients", "member", "calls", "ports", "recovery", "rooms")),
+    (
+        "adapter",
+        (
+            "recipients",
+            "member",
+            "drops",
+            "calls",
+            "ports",
+            "recovery_options",
+            "recovery",
+            "rooms",
+            "emit",
+        ),
+    ),
     ("cluster", ("channel", "subscriber", "pubsub")),
     ("relay", ("relay",)),
     (

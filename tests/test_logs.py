@@ -20,9 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtcio_sync import Server
+from rtcio_sync.adapter import drops
 from rtcio_sync.engineio import socket as engine_socket
 from rtcio_sync.logs import LONGEST, UpstreamLogger, about, brief, plain, tell
-from rtcio_sync.relay import relay
 from rtcio_sync.transport import websocket as connection
 from tests.wire import Polling, WebSocket, settle, until
 
@@ -313,7 +313,7 @@ class Counted(logging.Logger):
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Counted]]:
     Counted.asked = 0
-    for module, name in ((relay, "log"), (engine_socket, "log"), (connection, "logger")):
+    for module, name in ((drops, "log"), (engine_socket, "log"), (connection, "logger")):
         log = Counted("counted", logging.INFO)
         monkeypatch.setattr(module, name, log)
     Counted.asked = 0

@@ -20,7 +20,7 @@ import socketio
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, OptionError, Options, Server
-from rtcio_sync.adapter.rooms import RoomIndex
+from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.config.names import METHODS
 from rtcio_sync.options import NO_LIMITS, engineio_options, transports_of
 

@@ -33,7 +33,7 @@ from engineio.async_drivers import threading as threads
 
 import rtcio_sync
 from rtcio_sync import server
-from rtcio_sync.adapter import rooms
+from rtcio_sync.adapter import emit
 from rtcio_sync.cluster import pubsub
 from rtcio_sync.engineio import packet as engine_packet
 from rtcio_sync.engineio import server as engine
@@ -207,7 +207,7 @@ HEIRS: dict[type, type] = {
     engine.Server: engineio.Server,
     engine_socket.Socket: engineio.socket.Socket,
     engine_packet.Packet: engineio.packet.Packet,
-    rooms.RoomIndex: socketio.Manager,
+    emit.RoomIndex: socketio.Manager,
     pubsub.Published: socketio.PubSubManager,
     packets.TextPacket: socketio.packet.Packet,
     server.Server: socketio.Server,
@@ -219,6 +219,7 @@ LISTS = {
     "engineio.admission": (engineio.Server,),
     "engineio.server": (engineio.Server,),
     "adapter.rooms": (socketio.Manager,),
+    "adapter.emit": (socketio.Manager,),
     "cluster.pubsub": (socketio.PubSubManager,),
     "socketio.server_hooks": (socketio.Server,),
     "server": (socketio.Server, socketio.Namespace),

@@ -17,16 +17,14 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
-from ..config.values import is_number
-from ..errors import OptionError
 from ..events import CLIENT_CLOSE
 from ..transport.backlog import Holdings, memory_of
 from .member import Member, Stage
+from .recovery_options import RecoveryOptions
 
-__all__ = ["Kept", "NoRecovery", "Recovery", "RecoveryOptions", "Session", "Stamp"]
+__all__ = ["Kept", "NoRecovery", "Recovery", "Session", "Stamp"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,55 +49,6 @@ _LOSSES = frozenset(
 
 #: An offset: the mark of the process that made it, and the event's number.
 _OFFSET = re.compile(r"(?P<mark>[A-Za-z0-9_-]{4})(?P<number>[0-9a-f]{1,15})")
-
-
-@dataclass(frozen=True)
-class RecoveryOptions:
-    """``Server(connection_state_recovery={…})``; `True` stands for the defaults."""
-
-    #: Seconds that a session waits for its client.
-    max_disconnection_duration: float = 120
-    #: Whether a client that comes back passes by ``use`` and python-socketio's ``connect``.
-    skip_middlewares: bool = True
-    #: Bytes of events that one session keeps. Over it the oldest go, and a client that would need
-    #: them gets a fresh session.
-    max_recovery_bytes: int = 1_000_000
-    #: Bytes of memory that the events of all sessions together may take up; what several keep
-    #: counts once. Over it the oldest go. Of them, half at most is for what clients that are away
-    #: have sent (headers, ``auth``, names of rooms): over it those longest away go. `None`: no
-    #: bound.
-    max_recovery_total: int | None = 64_000_000
-
-    @classmethod
-    def of(cls, given: Any) -> RecoveryOptions | None:
-        """`None` for "off"; raises `OptionError` for what cannot be meant."""
-        if given is None or given is False:
-            return None
-        if given is True:
-            return cls()
-        if isinstance(given, cls):
-            return given
-        names = {each.name for each in fields(cls)}
-        if not isinstance(given, dict) or not set(given) <= names:
-            raise OptionError(
-                f"connection_state_recovery: give True, False or a dict of {sorted(names)}, "
-                "durations in seconds"
-            )
-        options = cls(**given)
-        for name in ("max_disconnection_duration", "max_recovery_bytes", "max_recovery_total"):
-            value = getattr(options, name)
-            if value is None and name == "max_recovery_total":
-                continue
-            if not is_number(value, above=0):
-                raise OptionError(f"connection_state_recovery: {name} has to be a number above 0")
-        if not isinstance(options.skip_middlewares, bool):
-            raise OptionError("connection_state_recovery: skip_middlewares is True or False")
-        return options
-
-    def within(self, max_buffered_bytes: int | None) -> RecoveryOptions:
-        """The same, but no session keeps more than its client may be sent at once."""
-        bound = self.max_recovery_bytes
-        return replace(self, max_recovery_bytes=min(bound, max_buffered_bytes or bound))
 
 
 #: The number of an event, and when it was sent.

@@ -23,8 +23,8 @@ from typing import Any
 from socketio.base_manager import BaseManager
 from socketio.pubsub_manager import PubSubManager
 
+from ..adapter.emit import MAX_CALLBACKS, RoomIndex
 from ..adapter.recipients import recipients, rooms_in, skipped
-from ..adapter.rooms import MAX_CALLBACKS, RoomIndex
 from ..errors import OptionError, ProtocolError
 from ..logs import Seldom, plain
 from ..parser.packet import parts_of

@@ -350,7 +350,7 @@ class Lobby:
 
     def _counted(self, peer: _Peer, error: Any) -> str:
         member = self._server.manager.member(peer.sid, self._namespace.name)
-        self._server.relay.drop(error.reason, member, event="join-room")
+        self._server.drop(error.reason, member, event="join-room")
         limit = isinstance(error, LimitExceeded)
         return Obstacle.TOO_MANY_ROOMS if limit else Obstacle.INVALID_ROOM
 

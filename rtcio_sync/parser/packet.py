@@ -7,7 +7,7 @@ each server that was given one has a class for itself.
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
@@ -15,23 +15,13 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
 from ..errors import ProtocolError
 from ..logs import plain
 from ..protocol.envelope import filled, placeholders_fit
+from ..protocol.strict_json import integer, refuse_constant
 from .encoding import holes_of, pack, parted, write
 
 __all__ = ["FastJson", "TextPacket", "event_pieces", "packet_class", "parts_of"]
 
 #: Packets that may carry bytes, and what they are then.
 _BINARY = {EVENT: BINARY_EVENT, ACK: BINARY_ACK, BINARY_EVENT: BINARY_EVENT, BINARY_ACK: BINARY_ACK}
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError("NaN and Infinity are not JSON")
-
-
-def _integer(digits: str) -> int | float:
-    try:
-        return int(digits)
-    except ValueError:  # more digits than Python's own limit; a browser reads them
-        return float(digits)
 
 
 class FastJson:
@@ -43,7 +33,7 @@ class FastJson:
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError:
-            return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
+            return json.loads(text, parse_constant=refuse_constant, parse_int=integer)
 
     @staticmethod
     def dumps(value: Any, **_: Any) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
 from ..events import RtcioEvents
+from .strict_json import refuse_constant
 
 __all__ = ["Drop", "Envelope", "filled", "head", "judge", "named_in", "placeholders_fit", "read"]
 
@@ -68,17 +69,12 @@ _PACKET = re.compile(
 _GAP = re.compile(r"[ \t\n\r]*")  # JSON's white space (RFC 8259 2), not Unicode's
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    # NaN and Infinity are Python's, not JSON's: a browser that got one would drop its connection.
-    raise ProtocolError("json")
-
-
 def _number(digits: str) -> int | float:
     # As a browser reads it, of any length; what a placeholder names stays a whole number.
     return int(digits) if len(digits) <= 15 else float(digits)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=_number)
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant, parse_int=_number)
 
 
 def read(

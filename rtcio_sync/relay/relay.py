@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,13 +19,13 @@ import msgspec
 import orjson
 from engineio import packet as eio_packet
 
+from ..adapter.drops import Drops
+from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
 from ..adapter.recovery import Session, Stamp
-from ..adapter.rooms import RoomIndex
 from ..engineio.packet import Packet, size_of
 from ..engineio.socket import Socket
 from ..events import RtcioEvents
-from ..logs import tell
 from ..metrics import Counters
 from ..options import Limits
 from ..parser.encoding import write
@@ -34,10 +33,6 @@ from ..protocol.envelope import Drop, filled, head, judge, named_in
 from ..protocol.websocket import frame_text
 
 __all__ = ["Passage", "Relay"]
-
-log = logging.getLogger(__name__)
-
-_DROPPED = "a message of %(rtcio_sid)s was dropped: %(rtcio_reason)s"
 
 _ROOT = b'42["#rtcio:message",'
 _ELSEWHERE = b"42/"
@@ -80,9 +75,10 @@ class Passage(NamedTuple):
 class Relay:
     """The relay of one server."""
 
-    def __init__(self, manager: RoomIndex, counters: Counters, *, scope: str) -> None:
+    def __init__(self, manager: RoomIndex, counters: Counters, drop: Drops, *, scope: str) -> None:
         self.manager = manager
         self.counters = counters
+        self._drop = drop
         self.scope = scope
         #: Where the bytes of a message begin that have no room for the ends of too many levels, and
         #: the bytes that have none for too many values: `bound`.
@@ -227,7 +223,7 @@ class Relay:
             else:
                 passage = passage._replace(attachments=passage.attachments[: len(named)])
         if reason is not None:
-            self.drop(reason, member)
+            self._drop(reason, member)
             return
         if "source" not in payload:
             passage = _with_source(passage, member.sid)
@@ -239,11 +235,11 @@ class Relay:
                 try:
                     raw = write(payload, attachments)
                 except (TypeError, ValueError):  # a key that is no text, a forged placeholder
-                    self.drop(Drop.MALFORMED, member)
+                    self._drop(Drop.MALFORMED, member)
                     return
             self._publish(member, payload["target"], raw, attachments)
         elif self.scope == "room" and not _share_a_room(member.rooms, target.rooms):
-            self.drop(Drop.OTHER_ROOM, member)
+            self._drop(Drop.OTHER_ROOM, member)
         else:
             self._deliver(target, passage)
 
@@ -262,18 +258,6 @@ class Relay:
             pieces = [f"{opening}{passage.raw}{closing}", *passage.attachments]
         return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
 
-    def drop(self, reason: str, member: Member | None = None, **known: Any) -> None:
-        """Counts a message that goes nowhere, and logs it at debug.
-
-        ``member``: its sender; ``known``: what else there is to say of it (`logs.about`).
-        """
-        self.counters.dropped[reason] += 1
-        if log.isEnabledFor(logging.DEBUG):
-            if member is not None:
-                known = {**known, "sid": member.sid, "namespace": member.namespace}
-            spawn = self.manager.server.eio.spawn
-            tell(log, _DROPPED, spawn=spawn, reason=reason, **known)
-
     # -- across processes ------------------------------------------------------------------------
 
     def _publish(self, member: Member, target: str, raw: str, attachments: list[bytes]) -> None:
@@ -289,7 +273,7 @@ class Relay:
             self._count_published,
         )
         if not published:
-            self.drop(Drop.UNKNOWN_TARGET, member)
+            self._drop(Drop.UNKNOWN_TARGET, member)
 
     def _count_published(self) -> None:
         self.counters.relayed += 1
@@ -300,7 +284,7 @@ class Relay:
         if target is None or not target.present or not self.serves(target):
             return  # it is in a third process, or gone
         if self.scope == "room" and not _share_a_room(relay["rooms"], target.rooms):
-            self.drop(Drop.OTHER_ROOM)
+            self._drop(Drop.OTHER_ROOM)
             return
         raw, attachments = relay["raw"], relay["attachments"]
         if self.textual:

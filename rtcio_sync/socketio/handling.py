@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
+from ..adapter.drops import Drops
+from ..adapter.emit import RoomIndex
 from ..adapter.member import Member
-from ..adapter.rooms import RoomIndex
 from ..events import RtcioEvents
 from ..logs import about
 from ..metrics import Counters
@@ -48,6 +49,7 @@ class Handling:
         dispatcher: Dispatcher,
         overdue: Overdue,
         relay: Relay,
+        drop: Drops,
         counters: Counters,
         async_handlers: bool,
     ) -> None:
@@ -58,6 +60,7 @@ class Handling:
         self._dispatcher = dispatcher
         self._overdue = overdue
         self._relay = relay
+        self._drop = drop
         self._counters = counters
         self.async_handlers = async_handlers
 
@@ -243,7 +246,7 @@ class Handling:
                 self._dispatcher.failed(error, socket.handshake.environ, event, who)
             fields = about(sid=member.sid, event=event)
             log.debug(_DROPPED, fields, exc_info=True, extra=fields)
-            self._relay.drop(Drop.MIDDLEWARE, member, event=event)
+            self._drop(Drop.MIDDLEWARE, member, event=event)
             return None
 
     # -- a relay that the app wants to see -------------------------------------------------------

@@ -12,8 +12,9 @@ from typing import Any
 
 from socketio import exceptions, packet
 
+from ..adapter.drops import Drops
+from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage, ending
-from ..adapter.rooms import RoomIndex
 from ..engineio.socket import Socket as Link
 from ..errors import refusal
 from ..events import node_reason, upstream_reason
@@ -54,6 +55,7 @@ class Lifecycle:
         handling: Handling,
         overdue: Overdue,
         relay: Relay,
+        drop: Drops,
         counters: Counters,
     ) -> None:
         self._host = host  # for the sockets that the app sees
@@ -65,6 +67,7 @@ class Lifecycle:
         self._handling = handling
         self._overdue = overdue
         self._relay = relay
+        self._drop = drop
         self._counters = counters
         self._recovery = host.manager.recovery
 
@@ -76,7 +79,7 @@ class Lifecycle:
             self.refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")
             return False
         if self._too_many(eio_sid):
-            self._relay.drop("namespaces", connection=eio_sid, namespace=namespace)
+            self._drop("namespaces", connection=eio_sid, namespace=namespace)
             self.refuse(eio_sid, namespace, {"message": "Too many namespaces"}, "too many")
             return False
         return True

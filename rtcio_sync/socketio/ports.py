@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from ..adapter.emit import RoomIndex
 from ..adapter.member import Member
-from ..adapter.rooms import RoomIndex
 from ..engineio.socket import Socket as Link
 from ..hub.thread import HubThread
 from .dispatch import Dispatcher

@@ -16,8 +16,9 @@ from typing import Any
 from socketio import packet
 
 from ..adapter.calls import Waiter
+from ..adapter.drops import Drops
+from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
-from ..adapter.rooms import RoomIndex
 from ..engineio.socket import Socket
 from ..errors import ProtocolError
 from ..events import RESERVED_EVENTS, RtcioEvents
@@ -53,6 +54,7 @@ class Receiver:
         manager: RoomIndex,
         *,
         relay: Relay,
+        drop: Drops,
         handling: Handling,
         lifecycle: Lifecycle,
         connect: Callable[[str, str, Any], None],
@@ -64,6 +66,7 @@ class Receiver:
         self._engine = engine
         self._manager = manager
         self._relay = relay
+        self._drop = drop
         self._handling = handling
         self._lifecycle = lifecycle
         self._connect = connect
@@ -119,7 +122,7 @@ class Receiver:
         namespace = "/" if head is None else head.namespace
         member = _member(link, namespace)
         known = {} if member is not None else {"connection": link.sid, "namespace": namespace}
-        self._relay.drop(label, member, **known)
+        self._drop(label, member, **known)
         if label == AUTH:
             link.enqueue(items.Then(partial(self._lifecycle.refuse_auth, link.sid, namespace)))
 
@@ -150,9 +153,9 @@ class Receiver:
         name = data[0] if data else None
         member: Member | None = link.root if namespace == "/" else _member(link, namespace)
         if not isinstance(name, str) or name in RESERVED_EVENTS:
-            self._drop(Drop.RESERVED_EVENT, link, namespace, name, member)
+            self._drop_event(Drop.RESERVED_EVENT, link, namespace, name, member)
         elif member is None and link.inbox is None:
-            self._drop(Drop.NOT_CONNECTED, link, namespace, name)
+            self._drop_event(Drop.NOT_CONNECTED, link, namespace, name)
         elif name != RtcioEvents.MESSAGE:
             link.enqueue(items.Event(namespace, decoded.packet.id, data), decoded.size)
         elif member is None or not self._relay.serves(member):
@@ -160,16 +163,16 @@ class Receiver:
         else:
             self._relayed(link, member, decoded)
 
-    def _drop(
+    def _drop_event(
         self, reason: str, link: Socket, namespace: str, event: Any, member: Member | None = None
     ) -> None:
         known: dict[str, Any] = {"connection": link.sid, "namespace": namespace, "event": event}
-        self._relay.drop(reason, member, **known)
+        self._drop(reason, member, **known)
 
     def _relayed(self, link: Socket, member: Member, decoded: Decoded) -> None:
         relay = self._relay
         if member.stage in (Stage.LEAVING, Stage.GONE):
-            relay.drop(Drop.NOT_CONNECTED, member, event=RtcioEvents.MESSAGE)
+            self._drop(Drop.NOT_CONNECTED, member, event=RtcioEvents.MESSAGE)
         elif member.ready and not member.observed and not member.waiting and relay.scope != "room":
             relay.forward(member, passage_of(decoded))
         else:
@@ -212,7 +215,7 @@ class Receiver:
         namespace = item.namespace
         member: Member | None = link.root if namespace == "/" else _member(link, namespace)
         if member is None:
-            self._drop(Drop.NOT_CONNECTED, link, namespace, item.data[0])
+            self._drop_event(Drop.NOT_CONNECTED, link, namespace, item.data[0])
         elif self._handling.async_handlers and self._handling.spawns_events:
             self._engine.spawn(link.beside, self._handling.event, member, item.number, item.data)
         else:
@@ -260,7 +263,7 @@ class Receiver:
         elif kind == packet.DISCONNECT:
             self._do_disconnect(link, items.Disconnect(namespace))
         elif _unfit(pkt):
-            self._relay.drop(Drop.RESERVED_EVENT, connection=link.sid)
+            self._drop(Drop.RESERVED_EVENT, connection=link.sid)
         elif pkt.data[0] == RtcioEvents.MESSAGE:
             self._do_maybe_relay(link, items.MaybeRelay(namespace, decoded))
         else:

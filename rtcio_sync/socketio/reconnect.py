@@ -17,9 +17,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
 from ..adapter.recovery import Recovery, Session
-from ..adapter.rooms import RoomIndex
 from ..engineio.socket import Socket as Link
 from ..logs import tell
 from ..metrics import Counters

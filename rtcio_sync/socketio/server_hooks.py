@@ -16,6 +16,7 @@ from typing import Any
 
 import socketio
 
+from ..adapter.drops import Drops
 from ..engineio.socket import Socket as Link
 from ..events import RESERVED_EVENTS, RtcioEvents
 from ..options import Options
@@ -40,6 +41,7 @@ class ServerHooks(socketio.Server):
     lifecycle: Lifecycle
     reconnect: Reconnect | NoReconnect
     relay: Relay
+    drop: Drops
 
     # -- from the engine ---------------------------------------------------------------------------
 
@@ -95,11 +97,9 @@ class ServerHooks(socketio.Server):
         member = self.manager.member_of(eio_sid, namespace)
         if member is None:
             event = data[0] if data else None
-            self.relay.drop(
-                Drop.NOT_CONNECTED, connection=eio_sid, namespace=namespace, event=event
-            )
+            self.drop(Drop.NOT_CONNECTED, connection=eio_sid, namespace=namespace, event=event)
         elif not data or not isinstance(data[0], str) or data[0] in RESERVED_EVENTS:
-            self.relay.drop(Drop.RESERVED_EVENT, member, event=data[0] if data else None)
+            self.drop(Drop.RESERVED_EVENT, member, event=data[0] if data else None)
         elif data[0] == RtcioEvents.MESSAGE and self.relay.serves(member):
             args = tuple(data[1:])
             self.handling.relay(member, Passage(args[0] if args else None, None, []), args)

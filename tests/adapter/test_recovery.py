@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rtcio_sync.adapter import recovery
 from rtcio_sync.adapter.member import Member, Stage
-from rtcio_sync.adapter.recovery import EVENT, PLACE, Recovery, RecoveryOptions, Session, Stamp
+from rtcio_sync.adapter.recovery import EVENT, PLACE, Recovery, Session, Stamp
+from rtcio_sync.adapter.recovery_options import RecoveryOptions
 from rtcio_sync.errors import OptionError
 
 

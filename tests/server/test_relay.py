@@ -198,7 +198,7 @@ def test_nobody_hears_of_a_message_that_may_not_be(
     settle()
     assert [client.packets() for client in (a, b, c)] == [[], [], []]
     assert server.counters.relayed == 0
-    told = [record for record in caplog.records if record.name == "rtcio_sync.relay.relay"]
+    told = [record for record in caplog.records if record.name == "rtcio_sync.adapter.drops"]
     assert [record.levelname for record in told] == ["DEBUG"]
 
 
@@ -291,14 +291,14 @@ def event_of(source: str, target: str) -> str:
 
 
 def test_a_drop_is_logged_outside_the_hub(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "rtcio_sync.relay.relay")
+    caplog.set_level(logging.DEBUG, "rtcio_sync.adapter.drops")
     where: list[Any] = []
     caplog.handler.addFilter(lambda record: where.append(gevent.getcurrent()) or True)
     _server, a, *_ = trio("websocket")
     a.emit("#rtcio:message")
     until(lambda: where)
     assert get_hub() not in where
-    assert "rtcio_sync.relay.relay" in [record.name for record in caplog.records]
+    assert "rtcio_sync.adapter.drops" in [record.name for record in caplog.records]
 
 
 # -- which sockets, which rooms --------------------------------------------------------------------

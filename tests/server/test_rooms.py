@@ -21,9 +21,10 @@ from socketio.packet import Packet
 
 import rtcio_sync
 from rtcio_sync import Server, add_default_listeners
-from rtcio_sync.adapter import rooms as manager_module
+from rtcio_sync.adapter import emit
+from rtcio_sync.adapter import rooms as rooms_module
+from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.adapter.member import Stage
-from rtcio_sync.adapter.rooms import RoomIndex
 from rtcio_sync.cluster import pubsub as published
 from rtcio_sync.cluster.pubsub import graft
 from tests.bus import Bus, BusManager
@@ -267,7 +268,7 @@ def test_a_sid_that_never_was_is_a_mistake() -> None:
 
 
 def test_no_more_than_the_last_departed_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager_module, "DEPARTED_KEPT", 3)
+    monkeypatch.setattr(rooms_module, "DEPARTED_KEPT", 3)
     server = Server()
     sids = [connected(server, name=f"eio{number}") for number in range(5)]
     for sid in sids:
@@ -703,7 +704,7 @@ def test_a_back_end_that_gives_up_without_an_exception_says_so_once(
 def test_a_client_that_never_acknowledges_is_asked_without_end_and_keeps_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(manager_module, "MAX_CALLBACKS", 20)
+    monkeypatch.setattr(emit, "MAX_CALLBACKS", 20)
     server = Server()
     client, other = Polling(server).join(), Polling(server).join()
     caller = gevent.spawn(server.call, "question", to=client.sid)

@@ -29,7 +29,7 @@ import socketio.server
 
 from rtcio_sync import Server
 from rtcio_sync import server as server_module
-from rtcio_sync.adapter.rooms import RoomIndex
+from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.cluster.pubsub import graft
 from rtcio_sync.config import values as option_values
 from rtcio_sync.hub.thread import HubThread

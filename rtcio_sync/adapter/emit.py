@@ -1,0 +1,260 @@
+"""Sends events to sockets: one encoding for all recipients, and the callbacks that they answer.
+
+Overridden of upstream's ``Manager``: ``emit`` and ``trigger_callback``. Used as they are:
+``_generate_ack_id`` and the server's ``_send_eio_packet``. ``tests/test_upstream.py`` asserts each.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from engineio import packet as eio_packet
+from socketio import packet
+
+from ..engineio.packet import Packet, packet_cost
+from ..events import RtcioEvents
+from ..logs import tell
+from ..parser.packet import event_pieces
+from .calls import Waiter
+from .member import Member, Stage
+from .recipients import recipients, rooms_in, skipped
+from .recovery import Stamp
+from .rooms import Rooms
+
+__all__ = ["MAX_CALLBACKS", "RoomIndex", "arguments_of"]
+
+log = logging.getLogger(__name__)
+
+MAX_CALLBACKS = 10_000  # of one client, that wait for its answer; over it the oldest is forgotten
+
+
+class RoomIndex(Rooms):
+    """A manager that sends. # hub or greenlet"""
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Callable[..., Any] | None = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Upstream's, with one encoding for all recipients on either transport.
+
+        Whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says.
+        """
+        everybody = recipients(to, room)
+        skip_sid = skipped(skip_sid)
+        if namespace not in self.members:
+            return
+        arguments = [event, *arguments_of(data)]
+        those = list(self.sids_in(namespace, everybody))
+        if skip_sid:
+            out = self._sids_of(namespace, skip_sid)
+            those = [sid for sid in those if sid not in out]
+        if callback is not None:
+            for sid in those:
+                number = self._generate_ack_id(sid, callback)
+                if isinstance(callback, Waiter):
+                    callback.asked.append(sid)
+                elif len(self.callbacks[sid]) > MAX_CALLBACKS + 1:  # and the counter
+                    self._forget_oldest(self.callbacks[sid])
+                self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
+        elif those:
+            self._emit(event, arguments, namespace, those)
+
+    def _forget_oldest(self, waiting: dict[int, Any]) -> None:
+        """A client does not acknowledge what it is asked: what it was asked first is given up."""
+        for number, callback in waiting.items():
+            if number and not isinstance(callback, Waiter):  # 0: the counter; `call` has an end
+                del waiting[number]
+                self.server.counters.dropped["unanswered"] += 1
+                break
+
+    def announce(
+        self,
+        event: str,
+        payload: Any,
+        namespace: str,
+        rooms: list[Any],
+        told: set[str],
+        told_rooms: set[Any],
+    ) -> set[str]:
+        """Emits to the rooms, without those who were ``told``; returns who is told by now.
+
+        ``told_rooms``: the rooms that they were told in.
+        """
+        everybody = self.sids_in(namespace, rooms)
+        recipients = [sid for sid in everybody if sid not in told]
+        if "emit" in self.__dict__:  # the Admin UI's instrumentation
+            self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
+        elif recipients:
+            self._emit(event, [event, payload], namespace, recipients)
+        return told.union(everybody)
+
+    def _emit(
+        self, event: str, arguments: list[Any], namespace: str, recipients: list[str]
+    ) -> None:
+        """One encoding for all; with recovery, one offset, and one frame in all their logs."""
+        recovery = self.recovery
+        if event == RtcioEvents.INIT_OFFER and len(arguments) == 2 and recovery.numbers:
+            # The rtc.io client takes the second argument for its options; there an offset would
+            # make both sides impolite, and two offers at once would never settle.
+            arguments.append({"polite": True})
+        encode = partial(self._numbered, namespace, arguments)
+        recovery.send(encode, partial(self._send_to_all, namespace, recipients))
+
+    def _numbered(self, namespace: str, arguments: list[Any], offset: str | None) -> list[Packet]:
+        return self._encode(namespace, arguments if offset is None else [*arguments, offset], None)
+
+    def _send_to_all(
+        self,
+        namespace: str,
+        recipients: list[str],
+        pkts: list[Packet],
+        stamp: Stamp | None = None,
+    ) -> None:
+        """`hand_over` to each; most of them need nothing but the same frame.
+
+        ``stamp``: under which sessions keep it.
+        """
+        members = self.members.get(namespace, {})  # the last may go while it is sent to
+        frame = b"".join([pkt.frame() for pkt in pkts])
+        kept = None if stamp is None else (*stamp, frame)
+        for sid in recipients:
+            member = members.get(sid)
+            if member is None:
+                continue
+            if kept is not None and member.session is not None:
+                member.session.keep(kept)
+            wire = member.link.riding if member.held is None and member.link is not None else None
+            if wire is not None:
+                wire.send(frame)
+            else:
+                self.hand_over(member, pkts)
+
+    def _sids_of(self, namespace: str, rooms: list[Any]) -> Any:
+        """The sids in ``rooms``, the rooms themselves among them, which may be sids."""
+        known = self.rooms[namespace]
+        inside = [known[each] for each in rooms if each in known]
+        return set(rooms).union(*inside) if inside else rooms
+
+    def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Packet]:
+        pieces = event_pieces(self.server.packet_class, namespace, arguments, number)
+        return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
+
+    def send_to(self, member: Member, encode: Callable[[str | None], list[Packet]]) -> list[Packet]:
+        """Sends one event to one socket; its packets. ``encode`` makes them of its offset."""
+        if member.session is None:
+            pkts = encode(None)
+            self.hand_over(member, pkts)
+            return pkts
+        return self.recovery.send(encode, partial(self._keep_and_hand_over, member))
+
+    def _keep_and_hand_over(
+        self, member: Member, pkts: list[Packet], stamp: Stamp | None
+    ) -> list[Packet]:
+        if stamp is not None:
+            member.session.keep((*stamp, b"".join([pkt.frame() for pkt in pkts])))
+        self.hand_over(member, pkts)
+        return pkts
+
+    def send_ack(self, member: Member, number: int, answer: Any) -> None:
+        """Sends the acknowledgement of an event: a tuple is several arguments, `None` is none.
+
+        Raises `TypeError` and `ValueError` for what cannot be sent.
+        """
+        if isinstance(answer, tuple):
+            arguments = list(answer)
+        else:
+            arguments = [] if answer is None else [answer]
+        kind, namespace = self.server.packet_class, member.namespace
+        first, *rest = event_pieces(kind, namespace, arguments, number, packet.ACK)
+        pkts = [Packet(eio_packet.MESSAGE, first)]
+        for each in rest:
+            pkts.append(Packet(eio_packet.MESSAGE, each))
+        self.hand_over(member, pkts)
+
+    def hand_over(self, member: Member, pkts: list[Packet]) -> None:
+        """Sends the packets of one event to one socket; behind its CONNECT if that is to come."""
+        link = member.link
+        if member.held is not None:
+            self._hold(member, member.held, pkts)
+        elif link is None:
+            for pkt in pkts:
+                self.server._send_eio_packet(member.eio_sid, pkt)
+        elif len(pkts) > 1:
+            link.send_together(pkts)
+        elif link.riding is not None:
+            link.riding.send(pkts[0].frame())
+        else:
+            link.send(pkts[0])
+
+    def _hold(self, member: Member, held: list[list[Any]], pkts: list[Any]) -> None:
+        """They wait, and count as anything that waits for a client."""
+        held.append(pkts)
+        member.held_bytes += sum(map(packet_cost, pkts))
+        link = member.link
+        ceiling = link.limits.max_buffered_bytes if link is not None else None
+        if ceiling is not None and member.held_bytes > ceiling:
+            member.held, member.held_bytes = [], 0
+            self.server.eio.backlog.on_ceiling(pkts[0].data, ceiling)
+            link.fail("slow-reader", "transport error")
+
+    def release(self, member: Member) -> None:
+        """CONNECT went out: what waited for it follows."""
+        held, member.held, member.held_bytes = member.held, None, 0
+        for pkts in held or ():
+            self.hand_over(member, pkts)
+
+    def take_callback(self, sid: str, number: Any) -> Callable[..., Any] | None:
+        """The callback that an acknowledgement answers, once; `None`: there is none (any more)."""
+        waiting = self.callbacks.get(sid)
+        if not waiting or not number:  # 0 is where upstream keeps the counter
+            return None
+        callback: Callable[..., Any] | None = waiting.pop(number, None)
+        return callback
+
+    def trigger_callback(self, sid: str, id: Any, data: Iterable[Any]) -> None:
+        callback = self.take_callback(sid, id)
+        if callback is None:
+            tell(log, "%(rtcio_sid)s acknowledged what nobody waits for", sid=sid)
+        else:
+            callback(*data)
+
+    def nobody_answers(self, room: Any, namespace: str) -> bool:
+        """Whether all whom ``room`` names have left, or are away and hear nothing they can answer.
+
+        A list names several. One of another process may always answer.
+        """
+        found = [self.member(sid, namespace) for sid in self.sids_in(namespace, room)]
+        return not any(
+            each is None or each.stage in (Stage.CONNECTING, Stage.CONNECTED) for each in found
+        )
+
+    def forget(self, waiter: Waiter, room: Any) -> None:
+        """Whoever asked ``room`` waits no more."""
+        for sid in [*waiter.asked, *rooms_in(room)]:
+            waiting = self.callbacks.get(sid, {})
+            for number in [each for each, callback in waiting.items() if callback is waiter]:
+                del waiting[number]
+
+    def publish_relay(self, message: dict[str, Any], done: Callable[[], None]) -> bool:
+        """Hands a relay to the other processes; `False`: there are none.
+
+        ``done`` is called once it is published.
+        """
+        return False
+
+
+def arguments_of(data: Any) -> list[Any]:
+    # python-socketio: a tuple is several arguments, None is none.
+    if isinstance(data, tuple):
+        return list(data)
+    return [] if data is None else [data]

@@ -269,7 +269,7 @@ def test_the_formatter_of_the_guide_writes_a_line_of_json_with_the_fields() -> N
 
 #: The loggers of others' messages, as the modules that hand them out write them.
 FOR_OTHERS = {
-    "server": {"name"},
+    "socketio.construction": {"name"},
     "engineio.server": {"'rtcio_sync.upstream.engineio'"},
     "serving.listen": {"'rtcio_sync.wsgi'"},
     "socketio.dispatch": {"'rtcio_sync.dispatch'"},  # what the documents call it

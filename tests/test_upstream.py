@@ -222,7 +222,9 @@ LISTS = {
     "adapter.emit": (socketio.Manager,),
     "cluster.pubsub": (socketio.PubSubManager,),
     "socketio.server_hooks": (socketio.Server,),
-    "server": (socketio.Server, socketio.Namespace),
+    "server": (socketio.Server,),
+    "socketio.python_api": (socketio.Server,),
+    "socketio.node_api": (socketio.Server, socketio.Namespace),
     "socketio.listeners": (socketio.Server, socketio.Manager, socketio.PubSubManager),
 }
 

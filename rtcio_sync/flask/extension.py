@@ -28,7 +28,7 @@ from ..socketio import dispatch
 if TYPE_CHECKING:
     from ..server import Server
 
-__all__ = ["Flask", "commands", "handler_context", "init_app", "report", "serving"]
+__all__ = ["Flask", "commands", "handler_context", "init_app", "is_app", "report", "serving"]
 
 EXTENSION = "rtcio"
 _APP = "rtcio.app"
@@ -66,6 +66,11 @@ class Endpoint:
             return fix(environ, start_response)
         answer: Iterable[bytes] = self.server.handle_request(environ, start_response)
         return answer
+
+
+def is_app(value: Any) -> bool:
+    """Whether it is a Flask app."""
+    return isinstance(value, flask.Flask)
 
 
 def _layers(app: Any) -> Iterator[Any]:

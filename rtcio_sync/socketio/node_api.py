@@ -1,0 +1,144 @@
+"""Socket.IO's own server API as Node has it: ``on("connection")``, ``of``, ``to`` and so on.
+
+Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``on`` and
+``register_namespace``. Used as it is: ``Namespace._set_server``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import socketio
+
+from ..errors import OptionError
+from ..options import Limits
+from ..protocol.names import check_event, namespace_name
+from .namespace import Namespace
+from .python_api import PythonApi
+from .receive import Receiver
+from .registry import Registry
+from .signatures import handler_names, method_of, warn_of_missing_sid, warn_of_unheard
+from .socket import BroadcastOperator, Socket
+
+__all__ = ["NodeApi"]
+
+Fn = TypeVar("Fn", bound=Callable[..., Any])
+
+
+class NodeApi(PythonApi):
+    """The methods of a `Server` that Socket.IO's users know from Node."""
+
+    receiver: Receiver
+    registry: Registry
+
+    def on(self, event: str, handler: Fn | None = None, namespace: str | None = None) -> Any:
+        """Registers a handler: a decorator, or a call with ``handler``.
+
+        ``"connection"``: ``fn(socket)``, for each client of the namespace; several may be
+        registered. Any other event: python-socketio's handlers, ``fn(sid, …)``. A handler gets the
+        arguments it declares. ``namespace="*"``: of any namespace that has no handler of its own
+        for it; such a handler gets the namespace first, before the sid (after the event's name, in
+        a handler of ``"*"``). A ``"connection"`` handler gets ``(socket)`` there too, or
+        ``(namespace, socket)`` if it declares two. Raises `TypeError` for what can't be a handler.
+        """
+        name = namespace_name(namespace, catch_all=True)
+        check_event(event, "server")
+        if event == "connection":
+            return self._space(name).on(event, handler)
+
+        def register(fn: Fn) -> Fn:
+            self.dispatcher.callee(fn)
+            if name != "*":
+                warn_of_missing_sid(event, fn)
+            self.handlers.setdefault(name, {})[event] = fn
+            self.handling.observe_all()
+            return fn
+
+        return register if handler is None else register(handler)
+
+    def of(self, namespace: str, *, limits: Limits | None = None) -> Namespace:
+        """The namespace of that name; clients may connect to it from now on.
+
+        ``limits``: its own; `Limits` says which a namespace may have, and what a connection in
+        several has. Given before clients come. `None`: the server's, or what was given before.
+        Raises `OptionError` for a name that is no string, and for ``"*"``.
+        """
+        name = namespace_name(namespace)
+        if limits is not None:
+            if not isinstance(limits, Limits):
+                raise OptionError("limits: give a Limits(...), or None for the server's")
+            self.registry.own_limits[name] = limits
+            self.relay.bound(self.registry.all_limits())
+            self.receiver.decoder.settle()
+        return self._space(name)
+
+    def _space(self, name: str) -> Namespace:
+        known = self.registry.spaces.get(name)
+        if known is None:
+            known = self.registry.spaces[name] = Namespace(name)
+            known._set_server(self)
+        return known
+
+    def register_namespace(self, namespace_handler: Any) -> None:
+        """Registers a class-based namespace, python-socketio's or ours; handlers it has stay.
+
+        Raises `ValueError` for anything else, and `TypeError` for a method that can't be a handler.
+        """
+        if isinstance(namespace_handler, type) and issubclass(
+            namespace_handler, socketio.Namespace
+        ):
+            kind = namespace_handler.__name__
+            raise OptionError(f"register an object of the class: register_namespace({kind}('/'))")
+        if isinstance(namespace_handler, socketio.Namespace):
+            own = namespace_name(namespace_handler.namespace, catch_all=True)
+            namespace_handler.namespace = own
+            plain = type(namespace_handler).trigger_event is socketio.Namespace.trigger_event
+            for event in handler_names(namespace_handler):
+                method = self.dispatcher.callee(method_of(namespace_handler, event)).fn
+                if plain and event == "connection":
+                    warn_of_unheard(method)
+                elif plain and own != "*":
+                    warn_of_missing_sid(event, method)
+        super().register_namespace(namespace_handler)
+        if isinstance(namespace_handler, Namespace):
+            known = self.registry.spaces.get(namespace_handler.name)
+            if known is not None and known is not namespace_handler:
+                known.share(namespace_handler)
+            self.registry.spaces[namespace_handler.name] = namespace_handler
+        self.handling.observe_all()
+
+    def use(self, fn: Fn) -> Fn:
+        """Registers ``fn(socket)`` to run before ``connection`` in ``"/"``; see `Namespace.use`."""
+        return self.of("/").use(fn)
+
+    def to(self, *rooms: Any) -> BroadcastOperator:
+        """The sockets in ``rooms`` of ``"/"``."""
+        return self.of("/").to(*rooms)
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> BroadcastOperator:
+        """The sockets of ``"/"`` that are in none of ``rooms``."""
+        return self.of("/").except_(*rooms)
+
+    @property
+    def sockets(self) -> dict[str, Socket]:
+        """The connected sockets of ``"/"`` in this process, by sid."""
+        return self.of("/").sockets
+
+    def fetch_sockets(self) -> list[Socket]:
+        """The connected sockets of ``"/"`` in this process."""
+        return self.of("/").fetch_sockets()
+
+    def sockets_join(self, *rooms: Any) -> None:
+        """Makes all sockets of ``"/"`` join ``rooms``."""
+        self.of("/").sockets_join(*rooms)
+
+    def sockets_leave(self, *rooms: Any) -> None:
+        """Makes all sockets of ``"/"`` leave ``rooms``."""
+        self.of("/").sockets_leave(*rooms)
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnects all sockets of ``"/"``; ``close``: their connections too."""
+        self.of("/").disconnect_sockets(close)

@@ -138,6 +138,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "_handle_eio_connect": "(self, eio_sid, environ)",
         "_handle_eio_disconnect": "(self, eio_sid, reason)",
         "_handle_eio_message": "(self, eio_sid, data)",
+        "_handle_event_internal": "(self, server, sid, eio_sid, data, namespace, id)",
         "_handle_event": "(self, eio_sid, namespace, id, data)",
         "_send_eio_packet": "(self, eio_sid, eio_pkt)",
         "_send_packet": "(self, eio_sid, pkt)",

@@ -33,4 +33,6 @@ class Host(Protocol):
     counters: Counters
     packet_class: Any
 
+    def _send_packet(self, eio_sid: str, pkt: Any) -> None: ...
+
     def _send_eio_packet(self, eio_sid: str, eio_pkt: Any) -> None: ...

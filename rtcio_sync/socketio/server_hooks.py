@@ -1,9 +1,9 @@
 """The methods of `server.Server` that python-socketio and the engine call, not the app.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``_handle_connect``,
-``_handle_disconnect``, ``_handle_event``, ``_handle_ack``, ``_handle_eio_disconnect`` (order, no
-ghosts, arity), ``_handle_eio_message`` (for those who hand in messages themselves) and
-``_trigger_event`` (signatures read once). Used as they are: ``_get_event_handler``,
+``_handle_disconnect``, ``_handle_event``, ``_handle_event_internal``, ``_handle_ack``,
+``_handle_eio_disconnect`` (order, no ghosts, arity), ``_handle_eio_message`` (for those who hand in
+messages themselves) and ``_trigger_event`` (signatures read once). Used as they are: ``_get_event_handler``,
 ``_get_namespace_handler`` and ``_binary_packet``; by the modules that get a `ports.Upstream` also
 ``_send_packet``, ``_send_eio_packet`` and ``_handle_eio_connect``.
 
@@ -104,8 +104,16 @@ class ServerHooks(socketio.Server):
             args = tuple(data[1:])
             self.handling.relay(member, Passage(args[0] if args else None, None, []), args)
         elif self.handling.spawns_events:
-            self.start_background_task(self.handling.event, member, id, data)
+            given = (self, member.sid, eio_sid, data, namespace, id)
+            self.start_background_task(self._handle_event_internal, *given)
         else:
+            self.handling.event(member, id, data)
+
+    def _handle_event_internal(
+        self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None
+    ) -> None:
+        member = self.manager.member(sid, namespace)
+        if member is not None:
             self.handling.event(member, id, data)
 
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:

@@ -130,8 +130,8 @@ deselecting.table.update(
 )
 
 _engine = engineio.Server
-_options = server_module._upstream_options()
-server_module._upstream_options = lambda: _options  # where a test has put a mock in its place, too
+_options = server_module.upstream_options()
+server_module.upstream_options = lambda: _options  # where a test has put a mock in its place, too
 _pubsub_manager = socketio.pubsub_manager.PubSubManager
 
 

@@ -3,9 +3,9 @@
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``_handle_connect``,
 ``_handle_disconnect``, ``_handle_event``, ``_handle_event_internal``, ``_handle_ack``,
 ``_handle_eio_disconnect`` (order, no ghosts, arity), ``_handle_eio_message`` (for those who hand in
-messages themselves) and ``_trigger_event`` (signatures read once). Used as they are: ``_get_event_handler``,
-``_get_namespace_handler`` and ``_binary_packet``; by the modules that get a `ports.Upstream` also
-``_send_packet``, ``_send_eio_packet`` and ``_handle_eio_connect``.
+messages themselves) and ``_trigger_event`` (signatures read once). Used as they are:
+``_get_event_handler``, ``_get_namespace_handler`` and ``_binary_packet``; by the modules that get a
+`ports.Upstream` also ``_send_packet``, ``_send_eio_packet`` and ``_handle_eio_connect``.
 
 All of it runs in greenlets, but where it says hub.
 """

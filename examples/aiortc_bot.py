@@ -2,8 +2,8 @@
 
     python examples/aiortc_bot.py http://localhost:3001 demo [FOLDER]
 
-With a folder, each track of each peer becomes a file in it. The server has to answer `join-room`,
-as the one that `rtcio-sync` starts does, and every example here that has rooms.
+With FOLDER, each track of each peer is recorded to a file in it. The server has to answer
+`join-room`, as `rtcio-sync` and every example here with rooms do.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Peer(RTCPeerConnection):
         self.sid, self.sinks, self.turn = sid, [], asyncio.Lock()
         self.on("track", self.take)
         self.on("connectionstatechange", self.changed)
-        # Both sides make this channel, by its number: neither waits for the other's.
+        # Both sides create this channel with the same number: neither waits for the other.
         channel = self.createDataChannel("rtcio:ctrl", negotiated=True, id=0)
         channel.on("message", channel.send)
 
@@ -45,7 +45,7 @@ class Peer(RTCPeerConnection):
             await asyncio.gather(self.close(), *(sink.stop() for sink in self.sinks))
 
     async def say(self, description):
-        await self.setLocalDescription(description)  # with all candidates: aiortc trickles none
+        await self.setLocalDescription(description)  # with all candidates: aiortc does not trickle
         data = {"description": {"type": description.type, "sdp": self.localDescription.sdp}}
         envelope = {"source": signaling.get_sid(), "target": self.sid, "data": data}
         await signaling.emit("#rtcio:message", envelope)

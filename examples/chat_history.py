@@ -1,4 +1,4 @@
-"""Who joins a room gets its last 50 chat messages, which SQLite keeps over a restart.
+"""A client that joins a room gets its last 50 chat messages. SQLite keeps them over a restart.
 
     python examples/chat_history.py
 
@@ -42,7 +42,7 @@ def on_connection(socket):
     def chat_message(data):
         room, words = data.get("roomId"), data.get("text")
         if room not in socket.rooms or not isinstance(words, str) or not 0 < len(words) <= 1000:
-            return False  # what a handler returns is the acknowledgement, if the client asked
+            return False  # the return value is the acknowledgement, if the client asked for one
         name = socket.data["name"]
         with database:
             database.execute("insert into chat values (?, ?, ?)", (room, name, words))

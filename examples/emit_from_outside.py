@@ -1,9 +1,9 @@
 """A cron job, a Celery task or a script emits to a running server's clients, through Redis.
 
     python examples/emit_from_outside.py                            # the server
-    python examples/emit_from_outside.py demo "We close at noon."   # the job: a room and its words
+    python examples/emit_from_outside.py demo "We close at noon."   # the job: room and text
 
-REDIS_URL says where Redis is. The same manager lets several servers share their rooms.
+REDIS_URL is the address of Redis. The same manager lets several servers share their rooms.
 """
 
 from gevent import monkey
@@ -21,7 +21,7 @@ REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 
 def announce(room, words):
-    """What a Celery task would call; it needs neither the server nor gevent."""
+    """A Celery task would call this; it needs neither the server nor gevent."""
     outside = socketio.RedisManager(REDIS_URL, write_only=True)
     outside.emit("announcement", {"text": words}, room=room)
 

@@ -2,7 +2,7 @@
 
     python examples/existing_flask_app.py
 
-`session`, `current_user`, `current_app` and `request` mean in a handler what they mean in a view.
+`session`, `current_user`, `current_app` and `request` work in a handler as in a view.
 """
 
 from gevent import monkey
@@ -16,7 +16,7 @@ from flask_login import LoginManager, UserMixin, current_user, login_user
 
 from rtcio_sync import ConnectionRefusedError, RtcioEvents, Server
 
-# Without cors_allowed_origins only the app's own pages may connect, and they bring their cookies.
+# Without cors_allowed_origins only the app's own pages may connect; they send their cookies.
 server = Server()
 accounts, rooms = Blueprint("accounts", __name__), Blueprint("rooms", __name__)
 login_manager = LoginManager()
@@ -30,7 +30,7 @@ class User(UserMixin):
 
 @accounts.post("/login")
 def login():
-    login_user(User(request.form["name"]))  # after your app's own check of a password
+    login_user(User(request.form["name"]))  # your app checks a password before this
     session["language"] = request.form.get("language", "en")
     return "welcome"
 

@@ -1,8 +1,8 @@
-"""An existing Flask-SocketIO app gains rtc.io signaling in one line: `add_default_listeners`.
+"""An existing Flask-SocketIO app gets rtc.io signaling with one line: `add_default_listeners`.
 
     python examples/flask_socketio_add_on.py
 
-Its handlers, its rooms and the way it is served stay as they are.
+Its handlers, its rooms and its server stay as they are.
 """
 
 from gevent import monkey
@@ -19,7 +19,7 @@ from rtcio_sync import RtcioEvents, add_default_listeners
 app = Flask(__name__)
 socketio = SocketIO(app, cors_allowed_origins="*")
 
-add_default_listeners(socketio)  # the line: relays #rtcio:message, sends #rtcio:peer-left
+add_default_listeners(socketio)  # this line relays #rtcio:message and sends #rtcio:peer-left
 
 
 @socketio.on("join-room")

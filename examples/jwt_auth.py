@@ -1,9 +1,9 @@
-"""Only clients with a valid JSON Web Token may connect, and handlers know whose it is.
+"""Only clients with a valid JSON Web Token may connect, and handlers know its user.
 
     JWT_SECRET=... python examples/jwt_auth.py
 
 In the browser: io(url, {auth: {token}}). A refused client gets `connect_error` with the message.
-Without JWT_SECRET it makes one up and prints a token to try.
+Without JWT_SECRET the example makes a secret and prints a token to try.
 """
 
 from gevent import monkey
@@ -20,7 +20,7 @@ from rtcio_sync import ConnectionRefusedError, RtcioEvents, Server
 
 SECRET = os.environ.get("JWT_SECRET") or secrets.token_hex()
 
-server = Server(cors_allowed_origins="*")  # the token is the proof here, not the page it came from
+server = Server(cors_allowed_origins="*")  # any page may connect: the token authenticates
 
 
 @server.use
@@ -29,11 +29,11 @@ def authenticate(socket):
         claims = jwt.decode(
             socket.handshake.auth["token"],
             SECRET,
-            algorithms=["HS256"],  # never from the token itself
+            algorithms=["HS256"],  # never take the algorithm from the token
             options={"require": ["exp", "sub"]},
         )
     except (KeyError, TypeError, jwt.InvalidTokenError):
-        # What was wrong with it is nobody's business.
+        # Do not tell the client what was wrong with the token.
         raise ConnectionRefusedError("invalid token", {"code": "token"}) from None
     socket.data["user"] = claims["sub"]
 
@@ -43,7 +43,7 @@ def on_connection(socket):
     @socket.on("join-room")
     def join_room(data):
         socket.join(data["roomId"])
-        # The token's name, never one that the client gives itself.
+        # The name in the token, never a name that the client sends.
         card = {"id": socket.id, "name": socket.data["user"]}
         socket.to(data["roomId"]).emit("user-connected", card)
         socket.to(data["roomId"]).emit(RtcioEvents.INIT_OFFER, {"source": socket.id})

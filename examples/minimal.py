@@ -1,4 +1,4 @@
-"""The smallest useful server: peers that join a room get connected with each other.
+"""The smallest useful server: it connects the peers of a room with each other.
 
     python examples/minimal.py
 
@@ -21,10 +21,10 @@ def on_connection(socket):
     @socket.on("join-room")
     def join_room(data):
         socket.join(data["roomId"])
-        # Everybody who is in the room already makes the newcomer an offer.
+        # Asks the peers in the room to make the newcomer an offer.
         socket.to(data["roomId"]).emit(RtcioEvents.INIT_OFFER, {"source": socket.id})
 
 
 if __name__ == "__main__":
-    # Only this machine can connect; leave `host` out and every machine can.
+    # Only this machine can connect; without `host` every machine can.
     server.listen(int(os.environ.get("PORT", 3001)), host="127.0.0.1")

@@ -1,4 +1,4 @@
-"""Calls in one namespace, an admin page in another: only the calls' sockets are relayed.
+"""Calls in one namespace, an admin page in another: only sockets in /calls may relay.
 
     python examples/namespaces.py
 
@@ -16,7 +16,7 @@ from rtcio_sync import ConnectionRefusedError, RtcioEvents, Server, add_default_
 server = Server(cors_allowed_origins="*")
 calls, admin = server.of("/calls"), server.of("/admin")
 
-add_default_listeners(calls)  # a Server does this by itself for "/" and for no other namespace
+add_default_listeners(calls)  # a Server does this by default for "/" only
 
 
 @calls.on("connection")

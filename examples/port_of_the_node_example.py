@@ -2,7 +2,7 @@
 
     python examples/port_of_the_node_example.py
 
-It trusts its clients as the original does; `rtcio_sync.Lobby` is the same protocol, made strict.
+It trusts its clients as the original does; `rtcio_sync.Lobby` is a strict form of this protocol.
 """
 
 from gevent import monkey
@@ -15,7 +15,7 @@ from rtcio_sync import RtcioEvents, Server
 
 server = Server(cors_allowed_origins="*")  # cors: { origin: "*" }
 
-last_media_state = {}  # sid: {"mic": bool, "cam": bool}, so that who comes late knows who is muted
+last_media_state = {}  # sid: {"mic": bool, "cam": bool}, for peers that join later
 
 
 @server.on("connection")
@@ -27,7 +27,7 @@ def on_connection(socket):
         room_id, name = data["roomId"], data.get("name")
         socket.data["name"] = name
 
-        # server.sockets.adapter.rooms.get(roomId): who is there, before the newcomer is
+        # server.sockets.adapter.rooms.get(roomId): the peers before the newcomer
         existing = server.of("/").rooms.get(room_id, ())
         socket.join(room_id)
 

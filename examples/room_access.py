@@ -1,8 +1,8 @@
-"""Rooms open to their members only: each join asks a SQL database, in plain blocking code.
+"""Rooms for members only: each join asks a SQL database, in plain blocking code.
 
-    python examples/room_access.py      # DATABASE_URL for another database than one in memory
+    python examples/room_access.py      # DATABASE_URL: another database than one in memory
 
-Log in by GET /login/ada or /login/eve: ada is a member of "board", eve is not.
+Log in with GET /login/ada or /login/eve: ada is a member of "board", eve is not.
 """
 
 from gevent import monkey
@@ -29,16 +29,16 @@ class Membership(db.Model):
 
 
 def is_member(socket, room, name, password):
-    # Blocks this client's events alone, if the driver lets gevent go on meanwhile (psycopg 3.1.14
-    # or newer, PyMySQL, pg8000). Flask-SQLAlchemy's session ends with the handler, as in a view.
+    # Delays only this client's events if the driver works with gevent (psycopg 3.1.14 or newer,
+    # PyMySQL, pg8000). Flask-SQLAlchemy's session ends with the handler, as in a view.
     return db.session.get(Membership, (session.get("user"), room)) is not None
 
 
-lobby = Lobby(server, authorize=is_member)  # a stranger gets join-error {"reason": "forbidden"}
+lobby = Lobby(server, authorize=is_member)  # others get join-error {"reason": "forbidden"}
 
 
 @app.get("/login/<user>")
-def login(user):  # stands for the login of your app
+def login(user):  # replace it with the login of your app
     session["user"] = user
     return f"hello {user}"
 

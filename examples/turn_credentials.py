@@ -1,8 +1,8 @@
-"""Clients ask for ICE servers and get TURN credentials of their own that last ten minutes.
+"""Clients ask for ICE servers and get their own TURN credentials, valid for ten minutes.
 
     TURN_SECRET=... TURN_HOST=turn.example.com python examples/turn_credentials.py
 
-The secret is coturn's `static-auth-secret` (see compose.yaml); it never leaves the two servers.
+The secret is coturn's `static-auth-secret` (see compose.yaml). Clients never get it.
 In the browser: socket.server.emit("ask-ice", ({iceServers}) => ...)
 """
 
@@ -22,13 +22,13 @@ ORIGINS = os.environ.get("ALLOWED_ORIGINS", "*").split(",")
 
 
 def servers_for(socket):
-    # The user's name is for the TURN server's log: it tells whose traffic it relays.
+    # The user name appears in the TURN server's log, with the traffic that it relays.
     return ice_servers(stun=HOST, turn=HOST, secret=SECRET, ttl=600, user=socket.id)
 
 
 app = Flask(__name__)
 server = Server(app=app, cors_allowed_origins=ORIGINS, connection_state_recovery=True)
-lobby = Lobby(server, ice_servers=servers_for)  # answers "ask-ice"; rooms and presence too
+lobby = Lobby(server, ice_servers=servers_for)  # answers "ask-ice"; also rooms and presence
 
 
 @app.get("/health")

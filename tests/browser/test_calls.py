@@ -76,7 +76,7 @@ def test_a_room_with_a_password_lets_in_who_knows_it(open_tab: OpenTab, room: st
     ada.wait_inside()
 
     ben = open_tab().open(room, "Ben")
-    ben.wait_for_text("#join-notice", "asks for a password")
+    ben.wait_for_text("#join-notice", "needs a password")
     ben.fill("Password", "close sesame")
     ben.press("Join")
     ben.wait_for_text("#join-notice", "not the password")
@@ -116,7 +116,7 @@ def test_the_call_lives_on_while_the_line_to_the_server_is_cut(
             tab.watch_tiles()
 
         line.cut()
-        ben.wait_for_text("#banner", "The line to the server is lost")
+        ben.wait_for_text("#banner", "The connection to the server is lost")
         ends = time.monotonic() + 3
         while time.monotonic() < ends:
             ada.wait_for_video("Ben")

@@ -50,7 +50,7 @@ def test_a_shared_screen_is_seen_also_by_who_comes_later(open_tab: OpenTab, room
     ada, ben = together(open_tab, room, "Ada", "Ben")
     ben.press("Share screen")
     ada.wait_for_video("Screen of Ben", where="#screens")
-    ada.state_of("Ben", "shares the screen")
+    ada.state_of("Ben", "is sharing the screen")
     cem = open_tab().open(room, "Cem")
     cem.wait_for_video("Screen of Ben", where="#screens")
     cem.wait_for_video("Ben", "Ada")
@@ -146,7 +146,7 @@ def test_a_server_that_restarts_gets_everybody_back(open_tab: OpenTab, room: str
             tab.watch_tiles()
         server.terminate()
     for tab in (ada, ben):
-        tab.wait_for_text("#banner", "The line to the server is lost")
+        tab.wait_for_text("#banner", "The connection to the server is lost")
     with running("public-server", "", port=port) as server:
         for tab in (ada, ben):
             tab.wait("() => !document.getElementById('banner').textContent")

@@ -1,18 +1,18 @@
-// Our own microphone and camera: one stream for the whole visit, in which tracks come and go.
+// Our own microphone and camera: one stream for the whole call; its tracks come and go.
 //
 //   const devices = new Devices({ tracks, changed, problem });
-//   devices.start({ mic: true, cam: true });   // asks for both; what fails is switched off
+//   devices.start({ mic: true, cam: true });   // asks for both; a device that fails is turned off
 //   devices.toggle("mic");
 //
-// tracks(): the stream has other tracks; changed(): a switch is on or off, for the others to know;
-// problem(text): something failed, in words for the person who sits there.
+// tracks(): the stream has other tracks; changed(): a switch changed, tell the others;
+// problem(text): something failed; the text is for the user.
 
 const PICTURE = { width: { ideal: 640 }, height: { ideal: 360 }, frameRate: { ideal: 24 } };
-const FADE = 500; // ms of black frames before a camera is let go, so that no face stays frozen
+const FADE = 500; // ms of black frames before a camera stops, so that no face stays frozen
 
 export class Devices {
   stream = new MediaStream();
-  /** What the switches say; a device may still be on its way. */
+  /** The state of the switches; a device may not have started yet. */
   on = { mic: false, cam: false };
 
   #tell;
@@ -22,12 +22,12 @@ export class Devices {
     this.#tell = tell;
   }
 
-  /** Asks for what is wanted, together if it can be had together. */
+  /** Asks for the devices, both at once if possible. */
   async start(on) {
     this.on = { ...on };
     const kinds = ["mic", "cam"].filter((kind) => on[kind]);
     let error = kinds.length ? await this.#open(kinds) : null;
-    // One missing device, or one forbidden, must not cost the other.
+    // A missing or forbidden device must not cost us the other.
     if (error && kinds.length > 1) {
       const errors = [await this.#open(["mic"]), await this.#open(["cam"])];
       kinds.splice(0, 2, ...kinds.filter((_, index) => errors[index]));
@@ -35,7 +35,7 @@ export class Devices {
     }
     if (error && error !== "left") {
       for (const kind of kinds) this.on[kind] = false;
-      this.#tell.problem(`${lacking(kinds, error)} You can see, hear and write all the same.`);
+      this.#tell.problem(`${lacking(kinds, error)} You can still see, hear and write.`);
     }
     this.#tell.changed();
   }
@@ -44,11 +44,11 @@ export class Devices {
     const on = (this.on[kind] = !this.on[kind]);
     const track = this.#track(kind);
     if (track) {
-      // A muted microphone must be back within a word; a camera must let its light go out.
+      // A muted microphone must work again at once; a stopped camera must turn its light off.
       track.enabled = on;
       if (kind === "cam" && !on) setTimeout(() => track.enabled || this.#drop(track), FADE);
     } else if (on) {
-      this.#tell.changed(); // at once: a device may take its time
+      this.#tell.changed(); // at once: a device may take time to start
       const error = await this.#open([kind]);
       if (error) this.on[kind] = false;
       if (error && error !== "left") this.#tell.problem(lacking([kind], error));
@@ -74,7 +74,7 @@ export class Devices {
       return visit === this.#visit ? error.name : "left";
     }
     for (const track of found.getTracks()) {
-      // Gone, or switched off again, before the answer came.
+      // The user left, or turned the device off again, before the answer came.
       if (visit !== this.#visit || !this.on[kindOf(track)]) track.stop();
       else this.#keep(track);
     }
@@ -93,7 +93,7 @@ export class Devices {
     track.onended = () => {
       this.#drop(track);
       this.on[kind] = false;
-      this.#tell.problem(kind === "mic" ? "The microphone is gone." : "The camera is gone.");
+      this.#tell.problem(kind === "mic" ? "The microphone was disconnected." : "The camera was disconnected.");
       this.#tell.changed();
     };
   }
@@ -116,11 +116,11 @@ function lacking(kinds, error) {
   const what = both ? "Camera and microphone are" : `The ${one} is`;
   switch (error) {
     case "SecurityError":
-      return `${what} out of reach: the page must be opened with https:// or as localhost.`;
+      return `${what} not available: open this page with https:// or as localhost.`;
     case "NotAllowedError":
-      return `${what} not allowed for this page: the browser's address bar says where to change that.`;
+      return `${what} not allowed for this page. You can change this in the browser's address bar.`;
     case "NotReadableError":
-      return `${what} in use: another program may have to let go first.`;
+      return `${what} in use. Close other programs that use the same device.`;
     default:
       return `No ${both ? "camera and no microphone" : one} was found.`;
   }

@@ -1,42 +1,43 @@
-// rtc.io's peer connections: one RTCPeerConnection to each other peer of the room, negotiated over
-// #rtcio:message, and with it one DataChannel, "rtcio:ctrl", that carries {"e": event, "d": [args]}.
+// rtc.io's peer connections: one RTCPeerConnection for each other peer of the room, negotiated over
+// #rtcio:message, each with a DataChannel "rtcio:ctrl" that carries {"e": event, "d": [args]}.
 //
-// Who hears #rtcio:init-offer begins, and gives way when two offers cross (the polite side); who is
-// offered to does not. Both ways of https://w3c.github.io/webrtc-pc/#perfect-negotiation-example.
+// The peer that gets #rtcio:init-offer opens the connection and is the polite side: it gives way when
+// two offers collide. The other is the impolite side. Both follow
+// https://w3c.github.io/webrtc-pc/#perfect-negotiation-example.
 //
-// The listener is told what comes of it:
-//   admits(id)                           whether that peer may call: is it in the room?
+// The listener has these methods:
+//   admits(id)                           whether that peer may call: whether it is in the room
 //   connected(id)                        its ctrl channel is open
-//   disconnected(id)                     nothing connects us to it any more
+//   disconnected(id)                     no connection to it is left
 //   health(id, state)                    RTCPeerConnection.connectionState changed
-//   stream(id, event, info, stream)      it sends a stream, under the event's name (null: not told yet)
+//   stream(id, event, info, stream)      it sends a stream, named by the event (null: not named yet)
 //   streamEnded(id, stream)
-//   heard(id, event, args)               it said something on its ctrl channel
-//   moved(id, heir)                      it goes on under another id
+//   heard(id, event, args)               it sent an event on its ctrl channel
+//   moved(id, heir)                      its id is now `heir`
 
 const MESSAGE = "#rtcio:message", INIT_OFFER = "#rtcio:init-offer", PEER_LEFT = "#rtcio:peer-left";
 const CTRL = "rtcio:ctrl";
 const STREAM_MARK = "[RTCIOStream] ";
 
-const MAX_ENVELOPE = 1_000_000; // characters that a peer may make us parse
+const MAX_ENVELOPE = 1_000_000; // characters of an envelope that we parse
 const MAX_QUEUED = 256; // envelopes kept until a ctrl channel opens
-const RESTART_AFTER = 3_000; // ms that a lost connection gets to come back by itself
-const GRACE = 12_000; // ms that it gets in all
-const GRACE_HINTED = 2_500; // ms, when the server too says that the peer is gone
+const RESTART_AFTER = 3_000; // ms before we restart ICE on a lost connection
+const GRACE = 12_000; // ms before we close a lost connection
+const GRACE_HINTED = 2_500; // the same when the server also says that the peer left
 const HINT_LASTS = 30_000; // ms
-const NAMELESS_AFTER = 1_500; // ms until a stream is shown that nobody has introduced
-const HANDOVER = 1_000; // ms that a replaced connection is kept, for its successor's first frames
+const NAMELESS_AFTER = 1_500; // ms until we show a stream that its owner has not named
+const HANDOVER = 1_000; // ms that we keep a replaced connection, until the new one has its first frames
 const ICE_LASTS = 240_000; // ms: TURN credentials are short-lived
 
 export class Peers {
-  /** The name that goes out with each stream. */
+  /** The name that we send with each stream. */
   name = "";
 
   #signaling;
   #listener;
   #peers = new Map();
-  // Connections from before a reconnect that gave us another id: the call goes on over them until
-  // those who knew us have met us again.
+  // Connections from before a reconnect that gave us another id. The call goes on over them until
+  // their peers have connected with our new id.
   #former = new Set();
   #published = new Map();
   #queues = new Map();
@@ -52,25 +53,25 @@ export class Peers {
       .on("connect", ({ recovered }) => (recovered ? this.#nudge() : this.#retire()));
   }
 
-  /** Asks the server for ICE servers, unless what it said lately still holds. */
+  /** Asks the server for ICE servers, unless its last answer is still valid. */
   async iceServers() {
     if (performance.now() - this.#ice.at > ICE_LASTS) {
       try {
         const { iceServers } = await this.#signaling.call("ask-ice");
         this.#ice = { servers: iceServers ?? [], at: performance.now() };
       } catch {
-        // The server is away or knows no such question: what was known must do.
+        // The server is away or does not answer `ask-ice`: use the last answer.
       }
     }
     return this.#ice.servers;
   }
 
-  /** Begins a connection as the polite side; one that lives is left alone. */
+  /** Begins a connection as the polite side, unless there is one. */
   invite(id) {
     this.#enqueue(id, async () => {
       if (id === this.#signaling.id || this.#peers.has(id)) return;
       const peer = this.#add(id, true, await this.iceServers());
-      peer.attachAll(); // with nothing to send, the ctrl channel alone is negotiated
+      peer.attachAll(); // without streams, only the ctrl channel is negotiated
     });
   }
 
@@ -89,7 +90,7 @@ export class Peers {
     this.#ice.at = -Infinity;
   }
 
-  /** Sends a stream to all, also to those who come later. */
+  /** Sends a stream to all peers, also to those that come later. */
   publish(event, stream) {
     this.#published.set(stream.id, { event, stream });
     this.sync(stream);
@@ -100,12 +101,12 @@ export class Peers {
     for (const peer of this.#all()) peer.detach(stream);
   }
 
-  /** Sends what tracks a published stream has now. */
+  /** Sends the current tracks of a published stream. */
   sync(stream) {
     for (const peer of this.#all()) peer.attach(stream);
   }
 
-  /** Says something to all, on their ctrl channels. */
+  /** Sends an event to all peers, on their ctrl channels. */
   broadcast(event, ...args) {
     for (const peer of this.#peers.values()) peer.say(event, args);
   }
@@ -114,9 +115,9 @@ export class Peers {
     this.#peers.get(id)?.say(event, args);
   }
 
-  // -- what the signaling brings ------------------------------------------------------------------
+  // -- messages from the server -------------------------------------------------------------------
 
-  /** One message of a peer after the other: their steps are asynchronous and must not mingle. */
+  /** Handles the messages of a peer one after the other: their steps are asynchronous. */
   #enqueue(id, task) {
     const me = this.#signaling.id;
     const tail = (this.#queues.get(id) ?? Promise.resolve())
@@ -129,23 +130,23 @@ export class Peers {
   async #receive(source, data) {
     let peer = this.#peers.get(source);
     const offer = data.description?.type === "offer";
-    // A peer that has thrown its connection away offers from a new one, that ours cannot follow.
+    // The peer has closed its connection and offers a new one; ours cannot continue.
     if (offer && peer?.isAnother(data.description)) peer = peer.close();
     if (!peer) {
       if (!offer || !this.#listener.admits(source)) return;
       peer = this.#add(source, false, await this.iceServers());
     }
     await peer.receive(data);
-    // Only now: tracks added before the first answer would make offers cross.
+    // Only now: tracks added before the first answer would cause a collision of offers.
     if (offer) peer.attachAll();
   }
 
-  /** After a pause in the signaling: whoever is in trouble can be helped now. */
+  /** After a pause in the signaling: restarts ICE on connections that are lost. */
   #nudge() {
     for (const peer of this.#peers.values()) if (peer.isUnwell) peer.restart();
   }
 
-  /** The server knows us by another id: nobody can answer on the old connections. */
+  /** We have a new id: no peer can answer on the old connections. */
   #retire() {
     for (const peer of this.#peers.values()) {
       peer.say("moved", [{ id: this.#signaling.id }]);
@@ -156,7 +157,7 @@ export class Peers {
     this.#ice.at = -Infinity;
   }
 
-  // -- what its peers ask and tell ------------------------------------------------------------------
+  // -- callbacks of the peers -----------------------------------------------------------------------
 
   #all() {
     return [...this.#peers.values(), ...this.#former];
@@ -210,9 +211,9 @@ export class Peers {
 }
 
 class Peer {
-  /** Whether it is from before our id changed: media still flow, nothing can be negotiated. */
+  /** Whether it is from before our id changed: media still flows, but we cannot negotiate. */
   former = false;
-  /** The id under which the other side goes on, once it has said so. */
+  /** The new id of the other side, once it has told us. */
   heir = null;
 
   #pc;
@@ -243,7 +244,7 @@ class Peer {
     pc.onicecandidate = ({ candidate }) => this.#candidate(candidate);
     pc.onconnectionstatechange = () => this.#stateChanged();
     pc.ontrack = ({ track, streams }) => this.#trackArrived(track, streams[0]);
-    // Every channel of rtc.io is negotiated: one that announces itself is not of this protocol.
+    // All channels of rtc.io are negotiated; an announced channel is not part of the protocol.
     pc.ondatachannel = ({ channel }) => channel.close();
     const ctrl = (this.#ctrl = pc.createDataChannel(CTRL, { negotiated: true, id: 0, ordered: true }));
     ctrl.onopen = () => {
@@ -251,7 +252,7 @@ class Peer {
       hooks.opened();
     };
     ctrl.onmessage = ({ data }) => this.#ctrlMessage(data);
-    ctrl.onclose = () => this.close(); // the other side has ended it: nothing brings it back
+    ctrl.onclose = () => this.close(); // the other side has closed it for good
   }
 
   get isUnwell() {
@@ -302,7 +303,7 @@ class Peer {
   }
 
   /** Whether an offer is from another RTCPeerConnection than the last one (RFC 8829 5.2.1: the
-   * session id in the o= line is one connection's). */
+   * session id in the o= line belongs to one connection). */
   isAnother(offer) {
     const last = this.#pc.currentRemoteDescription;
     return last !== null && session(last) !== session(offer);
@@ -329,7 +330,7 @@ class Peer {
     if (this.#ignoring) return;
     this.#settingAnswer = description.type === "answer";
     try {
-      await pc.setRemoteDescription(description); // rolls an offer of ours back, if need be
+      await pc.setRemoteDescription(description); // rolls back our own offer if there is one
     } finally {
       this.#settingAnswer = false;
     }
@@ -341,7 +342,7 @@ class Peer {
 
   #candidate(candidate) {
     if (this.former) return;
-    // null: there are no more, which the protocol says with an empty candidate.
+    // null means the end of candidates; the protocol has an empty candidate for it.
     this.#hooks.send({ candidate: candidate ?? { candidate: "", sdpMid: "0", sdpMLineIndex: 0 } });
   }
 
@@ -349,13 +350,13 @@ class Peer {
     try {
       await this.#pc.addIceCandidate(candidate);
     } catch (error) {
-      if (!this.#ignoring) throw error; // else it belongs to the offer that we did not take
+      if (!this.#ignoring) throw error; // otherwise it belongs to an offer that we ignored
     }
   }
 
   // -- health ---------------------------------------------------------------------------------------
 
-  /** The server says that the peer has left. It may be wrong about a call that is well. */
+  /** The server says that the peer has left. The call may still work. */
   hint() {
     this.#hintedAt = performance.now();
     if (this.#pc.connectionState !== "connected") this.close();
@@ -398,7 +399,7 @@ class Peer {
       const known = transceivers.get(kind);
       if (known) known.sender.replaceTrack(track);
       else if (track && !this.former) {
-        // One m-line each way and stream, so that nobody's offer leans on the other's transceivers.
+        // One m-line for each direction and stream, so that no offer uses the other's transceivers.
         const direction = "sendonly", streams = [stream];
         transceivers.set(kind, this.#pc.addTransceiver(track, { direction, streams }));
       }
@@ -408,7 +409,7 @@ class Peer {
   detach(stream) {
     const transceivers = this.#sending.get(stream.id) ?? new Map();
     this.#sending.delete(stream.id);
-    // Stopped, not kept for the next stream: Chromium forgets that a sender was given another one.
+    // Stop it and do not reuse it: Chromium does not announce the new stream of a sender.
     if (!this.#closed) for (const transceiver of transceivers.values()) transceiver.stop();
   }
 

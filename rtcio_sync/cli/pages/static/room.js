@@ -1,26 +1,26 @@
-// The room: who is in it, what they show, say and write. The server's Lobby tells who is there
-// (user-connected, media-state, …), the peers bring the rest.
+// The room: its people, their pictures, sound and chat. The server's Lobby tells who is there
+// (user-connected, media-state, …); the peers send the rest.
 
 import { Devices } from "./devices.js";
 import { Peers } from "./peers.js";
 import { Signaling } from "./signaling.js";
 import { icon, layOut, Tile, unblock, write } from "./tiles.js";
 
-const ME = "me"; // stands for our own id, that the server changes
+const ME = "me"; // stands for our own id, which may change
 const NAME = 64, TEXT = 2_000; // characters of a name and of a message that are shown
 const KEPT_LINES = 500; // of the chat
-const PATIENCE = 5_000; // ms until somebody who waits is told why
-const SEAT_RETRY = 3_000; // ms until a full room is asked again, for whoever was in it before
+const PATIENCE = 5_000; // ms until the page says why it waits
+const SEAT_RETRY = 3_000; // ms until a client that was in a full room asks again
 const REINVITE = 2_000; // ms from a lost connection to a new one, while both are in the room
 const NOTICE_LASTS = 6_000; // ms
 
 const REASONS = {
-  "invalid-room": "That is no name for a room: it may have up to 256 characters.",
-  "password-required": "This room asks for a password.",
-  "wrong-password": "That is not the password of this room.",
+  "invalid-room": "This is not a valid room name. A name may have up to 256 characters.",
+  "password-required": "This room needs a password.",
+  "wrong-password": "This is not the password of this room.",
   "room-full": "This room is full. Try again when somebody has left.",
-  "too-many-rooms": "You are in too many rooms already: leave one first.",
-  forbidden: "You are not allowed into this room.",
+  "too-many-rooms": "You are in too many rooms. Leave one first.",
+  forbidden: "You may not enter this room.",
 };
 
 const $ = (id) => document.getElementById(id);
@@ -41,18 +41,18 @@ const devices = new Devices({
   problem: (text) => notice(text, { stays: true }),
 });
 
-let room = null, password = ""; // what was asked for; null while outside
-let inside = false; // since join-ok, through lost connections
-let myName = "", joinedAs = ""; // the name now, and the one that the server has
+let room = null, password = ""; // of the room to enter; null while outside
+let inside = false; // from join-ok until we leave, also while the connection is lost
+let myName = "", joinedAs = ""; // the name now, and the name that the server knows
 let screen = null; // the stream of our own screen
 let timer = 0;
 const roster = new Map(); // id → name, as the server has it
-const gone = new Set(); // ids that left the server, not the room: their line may be cut
-const invited = new Set(); // ids to whom we make the connection
+const gone = new Set(); // ids that left the server, not the room: they may have lost their connection
+const invited = new Set(); // ids to which we open the connection
 const tiles = new Map(); // id → Tile
 const media = new Map(); // id → {mic, cam}
 const health = new Map(); // id → RTCPeerConnection.connectionState
-const heirs = new Map(), origins = new Map(); // id → the id under which its peer goes on, and back
+const heirs = new Map(), origins = new Map(); // old id → new id of a peer, and new id → old id
 
 // -- entering and leaving -------------------------------------------------------------------------
 
@@ -122,7 +122,7 @@ function progress(text) {
 }
 
 function complain(problem, field = null) {
-  $("join-notice").hidden = !problem; // first: what an alert gets while hidden is not read out
+  $("join-notice").hidden = !problem; // first: screen readers ignore text that changes while hidden
   $("join-notice").textContent = problem;
   for (const id of ["room", "password"]) $(id).ariaInvalid = String(id === field);
 }
@@ -141,16 +141,16 @@ signaling
   })
   .on("disconnect", ({ retrying, reason }) => {
     if (!room) return;
-    if (!retrying) leave(`The server has ended the visit: ${reason}.`);
-    else if (!inside) progress("The line to the server is lost. Trying again…");
-    else banner("The line to the server is lost. The call goes on; trying to reach the server again…");
+    if (!retrying) leave(`The connection is closed: ${reason}.`);
+    else if (!inside) progress("The connection to the server is lost. Trying again…");
+    else banner("The connection to the server is lost. The call goes on. Trying again…");
   })
-  .on("refused", ({ message }) => leave(`The server refuses the connection: ${message ?? "no reason given"}.`))
+  .on("refused", ({ message }) => leave(`The server refused the connection: ${message ?? "no reason given"}.`))
   .on("join-ok", ({ roomId }) => {
     if (roomId !== room) return;
     if (inside) banner("");
     else showCall();
-    // After a pause: who left meanwhile, and who was lost meanwhile.
+    // After a reconnect: remove who left meanwhile, connect again with whom we lost.
     for (const id of [...tiles.keys()]) if (id !== ME && !roster.has(id) && !peers.has(id)) unseat(id);
     for (const id of invited) peers.invite(id);
     tellMedia();
@@ -159,10 +159,10 @@ signaling
   .on("join-error", ({ reason, roomId }) => {
     if (!room || (roomId ?? room) !== room) return;
     if (inside && reason === "room-full") {
-      // Our own seat, most likely: the server has yet to notice that its holder is gone.
-      banner("The server is back, but the room is full. The call goes on; waiting for a seat…");
+      // Probably we hold the seat: the server has not noticed yet that our old connection ended.
+      banner("The server is back, but the room is full. The call goes on. Waiting for a seat…");
       timer = setTimeout(join, SEAT_RETRY);
-    } else leave(REASONS[reason] ?? `The server says: ${reason}.`, reason.endsWith("room") ? "room" : reason.includes("password") ? "password" : null);
+    } else leave(REASONS[reason] ?? `The server refused: ${reason}.`, reason.endsWith("room") ? "room" : reason.includes("password") ? "password" : null);
   })
   .on("user-connected", ({ id, name }) => {
     gone.delete(id);
@@ -177,7 +177,7 @@ signaling
   .on("#rtcio:peer-left", ({ id }) => gone.add(id))
   .on("user-disconnected", ({ id }) => {
     roster.delete(id);
-    // Who left the room but not the server means it. Else the call may be well, and is kept.
+    // A peer that left only the room wants to end the call. Otherwise the call may still work.
     if (!gone.has(id)) peers.close(id);
     if (!peers.has(id)) unseat(id);
     draw();
@@ -191,7 +191,7 @@ function join() {
   joinedAs = myName;
 }
 
-/** Our switches, to all; both ways, because either may be down while the other works. */
+/** Sends our switches to all, over the server and over the peers: one of the two may be down. */
 function tellMedia() {
   if (!inside) return;
   signaling.emit("media-state", { roomId: room, ...devices.on });
@@ -229,7 +229,7 @@ function streamArrived(id, event, { name }, stream) {
   if (event?.toLowerCase().startsWith("screen")) {
     if (tile.stream === stream) tile.show(null);
     tile.showScreen(stream);
-  } else if (event || !tile.stream) tile.show(stream); // a face is never displaced by who knows what
+  } else if (event || !tile.stream) tile.show(stream); // a stream without a name never replaces the camera
   draw();
 }
 
@@ -241,7 +241,7 @@ function streamEnded(id, stream) {
 }
 
 function healthChanged(id, state) {
-  // A connection that takes the place of one that works is nobody's business until it works.
+  // A connection that replaces a working one is shown only when it works too.
   if (health.get(id) === "connected" && (state === "new" || state === "connecting")) return;
   health.set(id, state);
   draw();
@@ -250,7 +250,7 @@ function healthChanged(id, state) {
 function disconnected(id) {
   health.delete(id);
   if (!roster.has(id)) unseat(id);
-  // Both are still there, so the line between them broke: who called before calls again.
+  // Both are still in the room, so their connection broke: who called before calls again.
   else if (invited.has(id)) setTimeout(() => roster.has(id) && peers.invite(id), REINVITE);
   draw();
 }
@@ -261,7 +261,7 @@ function moved(id, heir) {
   if (roster.has(heir)) takeOver(id, heir);
 }
 
-/** Somebody is back under another id: the tile goes on, with the picture that it has. */
+/** A peer is back with another id: it keeps its tile and its picture. */
 function takeOver(id, heir) {
   const tile = tiles.get(id);
   if (!tile || id === ME || heir === ME) return;
@@ -280,8 +280,8 @@ async function toggleScreen() {
   try {
     stream = await navigator.mediaDevices.getDisplayMedia({ video: true, audio: true });
   } catch (error) {
-    // Whoever closes the browser's dialog knows what they did.
-    if (error.name !== "NotAllowedError") notice("The screen cannot be shared.");
+    // NotAllowedError: the user closed the browser's dialog.
+    if (error.name !== "NotAllowedError") notice("Your screen cannot be shared.");
     return;
   }
   screen = stream;
@@ -291,7 +291,7 @@ async function toggleScreen() {
   video.onended = stopScreen; // by the browser's own button
   tiles.get(ME).showScreen(stream);
   peers.publish("screen", stream);
-  say("You share your screen.");
+  say("You are sharing your screen.");
   draw();
 }
 
@@ -304,7 +304,7 @@ function stopScreen() {
   if (!inside) return;
   signaling.emit("stopScreenShare", { roomId: room });
   peers.broadcast("stopScreenShare", { id: signaling.id });
-  say("You no longer share your screen.");
+  say("You stopped sharing your screen.");
   draw();
 }
 
@@ -334,7 +334,7 @@ function stateOf(id) {
   return state === "disconnected" || state === "failed" ? "Reconnecting…" : "Connecting…";
 }
 
-/** Draws all that there is to know; cheap, so that nobody has to know what changed. */
+/** Draws the whole state: cheap, so that no caller has to know what changed. */
 function draw() {
   const rows = [];
   for (const [id, tile] of tiles) {
@@ -348,7 +348,7 @@ function draw() {
     icon($(kind), devices.on[kind] ? kind : `${kind}-off`);
   }
   $("screen").ariaPressed = String(Boolean(screen));
-  write($("call"), "#count", tiles.size === 1 ? "Only you so far" : `${tiles.size} people`);
+  write($("call"), "#count", tiles.size === 1 ? "Nobody else is here yet" : `${tiles.size} people`);
   layOut();
 }
 
@@ -356,7 +356,7 @@ function row(tile, { name, mic, cam, state }) {
   const words = [state];
   if (mic !== undefined) words.push(`microphone ${mic ? "on" : "off"}`);
   if (cam !== undefined) words.push(`camera ${cam ? "on" : "off"}`);
-  if (tile.screenStream) words.push("shares the screen");
+  if (tile.screenStream) words.push("is sharing the screen");
   const item = document.createElement("li");
   item.append(made("b", tile.own ? `${name} (you)` : name), made("span", words.filter(Boolean).join(", ")));
   return item;
@@ -393,7 +393,7 @@ function message(name, text, own) {
   $("unread").textContent = String(number);
   $("unread").hidden = false;
   $("toggle-panel").ariaLabel = `Chat, ${number} unread`;
-  say(`${name}: ${text}`); // the log is hidden, so nobody reads it out
+  say(`${name}: ${text}`); // screen readers do not read the log while it is hidden
 }
 
 function line(text) {
@@ -411,15 +411,15 @@ function append(item) {
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
-/** For the ears alone: what others see at a glance. */
+/** For screen readers: what others see at a glance. */
 function say(text) {
   $("spoken").textContent = text;
 }
 
-/** What is wrong with the line to the server, for as long as it is; "" when it is well. */
+/** Shows a problem with the connection to the server while it lasts; "" when it is over. */
 function banner(text) {
   clearTimeout(timer);
-  if ($("banner").textContent && !text) notice("The line to the server is back.");
+  if ($("banner").textContent && !text) notice("The connection to the server is back.");
   $("banner").textContent = text;
 }
 
@@ -458,7 +458,7 @@ async function copyLink() {
   const url = new URL(link(), location.href).href;
   try {
     await navigator.clipboard.writeText(url);
-    notice("The link to this room is copied.");
+    notice("The link to this room was copied.");
   } catch {
     notice(`The link to this room: ${url}`, { stays: true });
   }
@@ -472,12 +472,12 @@ function made(tag, text) {
 
 // -- the page -------------------------------------------------------------------------------------
 
-/** Storage may be switched off: the page does without. */
+/** The user may have turned storage off: the page works without it. */
 function remember(storage, key, value) {
   try {
     storage.setItem(key, value);
   } catch {
-    // as said
+    // Storage is off.
   }
 }
 
@@ -504,13 +504,13 @@ function start() {
   $("with-mic").checked = !without.includes("mic");
   $("with-cam").checked = !without.includes("cam");
   if (!named) return showEntrance();
-  // A link to a room leads into it: the browser asks before it gives camera and microphone away,
-  // and the name can be changed inside.
+  // A link to a room enters it at once: the browser asks before it allows camera and microphone,
+  // and the user can change the name in the room.
   $("name").value ||= `Guest ${100 + Math.floor(Math.random() * 900)}`;
   const [kept, secret] = JSON.parse(recall(sessionStorage, "rtcio-password") || "[]");
   if (kept === named) $("password").value = secret;
   $("entrance").hidden = false;
-  // A video without a picture yet would keep the page from ever being loaded.
+  // A video without a picture would delay the load event for ever.
   addEventListener("load", enter, { once: true });
 }
 
@@ -527,7 +527,7 @@ $("toggle-panel").onclick = $("close-panel").onclick = togglePanel;
 $("panel").addEventListener("keydown", ({ key }) => key === "Escape" && togglePanel());
 for (const event of ["click", "keydown"]) addEventListener(event, unblock);
 new ResizeObserver(layOut).observe($("stage"));
-// The others needn't wait for silence to see that we are gone.
+// So the others see at once that we left.
 addEventListener("pagehide", () => (peers.closeAll(), signaling.close()));
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 start();

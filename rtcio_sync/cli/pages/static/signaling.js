@@ -1,4 +1,4 @@
-// Socket.IO 5 over Engine.IO 4, on a WebSocket and nothing else: what the room needs of it.
+// Socket.IO 5 over Engine.IO 4, on WebSocket only: the part that the room needs.
 //
 //   const signaling = new Signaling(new URL("socket.io/", document.baseURI));
 //   signaling.on("connect", ({ recovered }) => …);      // each time, also after a reconnect
@@ -15,10 +15,10 @@ const CONNECT = "0", DISCONNECT = "1", EVENT = "2", ACK = "3", CONNECT_ERROR = "
 // <attachments>- and /<namespace>, may stand before the acknowledgement's id and the JSON.
 const HEAD = /^(?:\d+-)?(?:(\/[^,]*),)?(\d*)/;
 
-const FIRST_DELAY = 500, LAST_DELAY = 5_000; // ms between attempts, doubled from one to the other
-const OPENING_TIMEOUT = 15_000; // ms until the server must have answered CONNECT
-const CALL_TIMEOUT = 10_000; // ms until an acknowledgement must have come
-const KEPT = 256; // events kept while there is no connection; a call makes far fewer
+const FIRST_DELAY = 500, LAST_DELAY = 5_000; // ms between attempts, doubled each time
+const OPENING_TIMEOUT = 15_000; // ms for the server to answer CONNECT
+const CALL_TIMEOUT = 10_000; // ms for an acknowledgement to arrive
+const KEPT = 256; // events kept while there is no connection; a call needs far fewer
 
 export class Signaling {
   /** The sid; null until connected, and kept through a reconnect until the next one is known. */
@@ -31,7 +31,7 @@ export class Signaling {
   #kept = [];
   #acks = new Map();
   #nextAck = 0;
-  // Connection state recovery: what names the session, and the last event that was heard in it.
+  // Connection state recovery: the key of the session, and the offset of its last event.
   #pid;
   #offset;
   #delay = FIRST_DELAY;
@@ -46,7 +46,7 @@ export class Signaling {
     this.#url = new URL(url);
     this.#url.protocol = this.#url.protocol.replace(/^http/, "ws");
     this.#url.search = "?EIO=4&transport=websocket";
-    // A network that has come back is worth an attempt at once.
+    // The network is back: try at once.
     addEventListener("online", () => this.#wanted && !this.#socket && this.#open());
   }
 
@@ -61,16 +61,16 @@ export class Signaling {
     if (!this.#socket) this.#open();
   }
 
-  /** Leaves for good; `connect` begins anew, with a session of its own. */
+  /** Ends the session; `connect` begins a new one. */
   close() {
     this.#wanted = false;
     clearTimeout(this.#retry);
     if (this.connected) this.#write(MESSAGE + DISCONNECT);
-    this.connected = false; // who closes needn't be told
+    this.connected = false; // the caller closes, so no "disconnect" event
     this.#pid = this.#offset = undefined;
     this.#known = false;
     this.#kept = [];
-    this.#drop("closed here");
+    this.#drop("closed by this page");
     this.id = null;
   }
 
@@ -99,7 +99,7 @@ export class Signaling {
     socket.onclose = ({ reason }) => socket === this.#socket && this.#drop(reason || "connection lost");
   }
 
-  /** Ends the connection from this side's view, and tries again unless nobody wants one. */
+  /** Closes the connection, and tries again if one is wanted. */
   #drop(reason) {
     const socket = this.#socket;
     this.#socket = null;
@@ -107,26 +107,26 @@ export class Signaling {
     socket?.close();
     const was = this.connected;
     this.connected = false;
-    // What they asked may or may not have been done; whoever asks decides anew.
+    // The server may or may not have handled these calls; the callers decide what to do.
     for (const id of [...this.#acks.keys()]) this.#settle(id, "reject", new Error(reason));
     if (this.#wanted) {
-      // The random part keeps a room from coming back to a restarted server all in one instant.
+      // The random part keeps a whole room from reconnecting in the same instant after a restart.
       this.#retry = setTimeout(() => this.#open(), this.#delay * (0.5 + Math.random() / 2));
       this.#delay = Math.min(this.#delay * 2, LAST_DELAY);
     }
     if (was) this.#tell("disconnect", { reason, retrying: this.#wanted });
   }
 
-  /** Waits for the next sign of life: the server pings, so silence means that it is gone. */
+  /** Waits for the next ping: without one the connection is lost. */
   #expect() {
     clearTimeout(this.#deadline);
-    this.#deadline = setTimeout(() => this.#drop("no sign of life"), this.#patience);
+    this.#deadline = setTimeout(() => this.#drop("the server does not answer"), this.#patience);
   }
 
   // -- packets in -------------------------------------------------------------------------------
 
   #receive(data) {
-    if (typeof data !== "string") return; // attachments: nothing in a room has any
+    if (typeof data !== "string") return; // attachments: no event of a room has any
     const rest = data.slice(1);
     switch (data[0]) {
       case OPEN: {
@@ -142,7 +142,7 @@ export class Signaling {
         this.#write(PONG);
         break;
       case CLOSE:
-        this.#drop("the server stops");
+        this.#drop("the server is stopping");
         break;
       case MESSAGE:
         this.#packet(rest[0], rest.slice(1));
@@ -157,13 +157,13 @@ export class Signaling {
       case CONNECT:
         return this.#welcome(payload);
       case CONNECT_ERROR:
-        // A refusal is an answer, not a failure: asking again would get it again.
+        // The server refused us and would refuse us again.
         this.#wanted = false;
         this.#drop("refused");
         return this.#tell("refused", payload ?? {});
       case DISCONNECT:
         this.#wanted = false;
-        return this.#drop("sent away by the server");
+        return this.#drop("the server disconnected you");
       case ACK:
         return this.#settle(Number(id), "resolve", payload[0]);
       case BINARY_EVENT:
@@ -186,15 +186,15 @@ export class Signaling {
     this.#delay = FIRST_DELAY;
     const kept = this.#kept;
     this.#kept = [];
-    // Envelopes name their sender, and a new sid is a new peer to the others: the room begins anew
-    // with what "connect" makes it send. Only a recovered session goes on where it was.
+    // Envelopes name their sender, and the others take a new sid for a new peer. So the room starts
+    // again with the events that "connect" causes. Only a recovered session continues.
     const old = this.#known && !recovered;
     this.#known = true;
     if (!old) kept.forEach((packet) => this.#write(packet));
     this.#tell("connect", { recovered });
   }
 
-  /** A server that can recover a session ends each event with a string that says how far we are. */
+  /** With recovery, the server adds a string at the end of each event: its offset. */
   #remember(args) {
     const last = args[args.length - 1];
     if (this.#pid && args.length > 1 && typeof last === "string") this.#offset = last;

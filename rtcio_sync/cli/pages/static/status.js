@@ -1,4 +1,4 @@
-// Keeps the figures of the status page at what the server says now.
+// Keeps the figures of the status page up to date.
 
 const verdict = document.getElementById("verdict");
 

@@ -1,4 +1,4 @@
-// One tile for each person, one for each shared screen, as large as the window allows.
+// One tile for each person and each shared screen, as large as the window allows.
 
 const GAP = 8; // px, as in the style sheet
 
@@ -38,7 +38,7 @@ export class Tile {
     this.#element.remove();
   }
 
-  /** `state` is what to say of the connection, "" when all is well. */
+  /** `state` describes the connection; "" when it works. */
   draw({ id, name, mic, cam, state }) {
     const element = this.#element;
     const label = this.own ? `${name} (you)` : name;
@@ -67,10 +67,10 @@ export class Tile {
   }
 }
 
-// Browsers let a page sound only after a click in it, or while it records. Until then: pictures.
+// Browsers allow sound only after a click in the page, or while it records. Until then: no sound.
 const silenced = new Set();
 
-/** Gives those their sound that had to start without: to be called when it may be allowed now. */
+/** Turns the sound on for videos that started without it. Call it when sound may be allowed. */
 export function unblock() {
   for (const video of [...silenced]) {
     silenced.delete(video);
@@ -95,7 +95,7 @@ async function sound(video) {
     video.muted = true;
     silenced.add(video);
     list("silence").hidden = false;
-    video.play().catch(() => {}); // another stream came in between: it has its own play()
+    video.play().catch(() => {}); // another stream came meanwhile, with its own play()
   }
 }
 
@@ -104,7 +104,7 @@ export function layOut() {
   list("screens").hidden = !list("screens").children.length;
   for (const each of [list("people-tiles"), list("screens")]) {
     const { clientWidth: width, clientHeight: height } = each, number = each.children.length;
-    const narrowest = height > width ? 3 / 4 : 4 / 3; // what of a picture may be cut off
+    const narrowest = height > width ? 3 / 4 : 4 / 3; // the narrowest ratio to which a picture may be cut
     let best = { area: 0 };
     for (let columns = 1; columns <= number; columns++) {
       const rows = Math.ceil(number / columns);
@@ -113,18 +113,18 @@ export function layOut() {
       const wide = Math.min(cell[0], cell[1] * ratio);
       if (wide ** 2 / ratio > best.area) best = { area: wide ** 2 / ratio, wide, high: wide / ratio };
     }
-    if (!best.area) continue; // nobody there, or not to be seen
+    if (!best.area) continue; // empty or hidden
     each.style.setProperty("--wide", `${Math.floor(best.wide)}px`);
     each.style.setProperty("--high", `${Math.floor(best.high)}px`);
   }
 }
 
-/** Shows another icon of the page's in `element`. */
+/** Shows another icon of the page in `element`. */
 export function icon(element, name) {
   element.querySelector("use").setAttribute("href", `#i-${name}`);
 }
 
-/** Sets a text that a screen reader needn't hear again when it is the same. */
+/** Sets a text if it has changed: a screen reader would read it again. */
 export function write(element, selector, value) {
   const found = element.querySelector(selector);
   if (found.textContent !== value) found.textContent = value;

@@ -69,8 +69,9 @@ __all__ = [
     "turn_credentials",
 ]
 
-# Imported when first asked for: `python -m rtcio_sync` imports this package before its first line
-# runs, and gevent has to replace sockets and TLS before anything below imports them.
+# A module is imported when one of its names is first used: `python -m rtcio_sync` imports this
+# package before its first line runs, and gevent has to patch sockets and TLS before any module
+# imports them.
 _HOMES = {
     "adapter.calls": ("DisconnectedError",),
     "errors": (
@@ -101,8 +102,8 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(f".{home}", __name__), name)
     except AttributeError as error:
-        # Python takes an AttributeError from here for "there is no such name", and says nothing of
-        # the cause, which is a package that we stand on: broken, too old or shadowed.
+        # Python takes an AttributeError from here for a missing name and hides the cause: a
+        # dependency that is broken, too old or shadowed.
         raise ImportError(f"{__name__}.{name} cannot be loaded: {error}") from error
     globals()[name] = value
     return value

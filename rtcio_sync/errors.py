@@ -1,15 +1,15 @@
-"""Everything this package raises, drawn as one tree.
+"""All exceptions of this package, as one tree.
 
 ::
 
     RtcioError
-    ├── OptionError     a caller's misuse: an option or an argument that cannot mean anything
-    ├── NotServing      a call that nobody can carry out: the server has stopped, or its hub stands
-    ├── DisconnectedError   `call` asked a client that has left (see `calls`)
-    └── ProtocolError   a peer's misbehaviour: counted, its connection closed, no error in a log
-        └── LimitExceeded   more than one client may have; only what it asked for is refused
+    ├── OptionError     a caller's mistake: an invalid option or argument
+    ├── NotServing      the server cannot run this call: it has stopped, or its hub is blocked
+    ├── DisconnectedError   `call` asked a client that has left (see `adapter.calls`)
+    └── ProtocolError   a peer's mistake: counted, its connection closed, no error in the log
+        └── LimitExceeded   a client is over a limit; only its request is refused
 
-    ConnectionRefusedError   to refuse a connection; beside the tree, a kind of the built-in one
+    ConnectionRefusedError   refuses a connection; outside of the tree, derived from the built-in
 
 Exceptions carry facts; the sentence is made when they are shown.
 """
@@ -35,14 +35,14 @@ class RtcioError(Exception):
 
 
 class OptionError(RtcioError, ValueError):
-    """An option or argument that the caller has to change; the message names the fix."""
+    """An invalid option or argument; the message names the fix."""
 
 
 class NotServing(RtcioError, RuntimeError):
-    """A call that cannot be carried out where, or when, it was made; the message names the fix.
+    """The server cannot run this call here or now; the message names the fix.
 
-    Raised for a call from another thread than the one that serves, after the server has stopped or
-    when its hub does not answer for 5 seconds, and for a call that would wait inside of the hub.
+    Raised for a call from a thread other than the one that serves, after the server has stopped or
+    when its hub does not answer for 5 seconds. Also raised for a call that would wait in the hub.
     """
 
 
@@ -59,10 +59,10 @@ class ProtocolError(RtcioError, ValueError):
 
 
 class LimitExceeded(ProtocolError):
-    """A client wants more than `Limits` allows it; ``reason`` names the limit.
+    """A client is over one of its `Limits`; ``reason`` names the limit.
 
-    Raised into the app's handler that asked for it (``socket.join``); uncaught, it is counted as a
-    drop and not logged as the handler's error.
+    Raised in the app's handler, by the call that is over the limit (``socket.join``). When the
+    handler does not catch it, it is counted as a drop and not logged as the handler's error.
     """
 
 
@@ -70,13 +70,13 @@ class ConnectionRefusedError(builtins.ConnectionRefusedError):
     """Raise it in a ``connect`` handler or a ``use`` middleware to refuse the connection.
 
     ``ConnectionRefusedError(message, data)``: the client's ``connect_error`` event gets an error
-    with that ``message``, and ``data`` (anything JSON can hold) as the error's ``data``; both may
-    be left out; more arguments make a list of ``data``. python-socketio's class of the same name
-    and the built-in one are accepted too.
+    with that ``message``, and ``data`` (any JSON value) as the error's ``data``. Both may be left
+    out; with more arguments, ``data`` is a list. python-socketio's class of the same name and the
+    built-in one are accepted too.
     """
 
     def __init__(self, *args: Any) -> None:
-        # Not all to the built-in one: it reads an error number, its text and a file in them.
+        # Only the first to the built-in one: it takes several for an error number, text and file.
         super().__init__(*args[:1])
         self.error_args = _payload(args, "Connection rejected by server")
 
@@ -90,7 +90,8 @@ def refusal(error: BaseException) -> dict[str, Any]:
     known = getattr(error, "error_args", None)  # ours and python-socketio's have built it already
     if isinstance(known, dict):
         return dict(known)
-    # With an error number it is the operating system's, of a database, say: not for the client.
+    # With an error number it comes from the operating system, of a database for example: its text
+    # is not for the client.
     args = () if isinstance(getattr(error, "errno", None), int) else error.args
     return _payload(args, "Connection refused by server")
 

@@ -45,8 +45,8 @@ class MessagePayload(TypedDict):
     data: Any
 
 
-#: Names with a meaning of their own on either side of Socket.IO: as an event from a client they
-#: never reach a handler (python-socketio would run the app's ``disconnect`` handler for one).
+#: Names with a special meaning in Socket.IO, on the client or the server. As an event from a client
+#: they never reach a handler (python-socketio would run the app's ``disconnect`` handler).
 RESERVED_EVENTS = frozenset(
     {
         "*",
@@ -61,7 +61,7 @@ RESERVED_EVENTS = frozenset(
     }
 )
 
-#: What a ``Socket``'s ``disconnecting`` and ``disconnect`` handlers are told: Node's strings.
+#: The reasons that a ``Socket``'s ``disconnecting`` and ``disconnect`` handlers get, as in Node.
 DisconnectReason = Literal[
     "client namespace disconnect",
     "server namespace disconnect",
@@ -73,11 +73,11 @@ DisconnectReason = Literal[
     "forced close",
 ]
 
-#: Engine.IO's CLOSE packet from a client: the two sides have a word of their own for it.
+#: Engine.IO's CLOSE packet from a client. Node and python-socketio have different names for it.
 CLIENT_CLOSE = "client close"
 
-#: A WebSocket closed with 1001, "going away" (RFC 6455 7.4.1): the page was left. Both sides call
-#: it a transport close, but its client does not come back.
+#: A WebSocket closed with 1001, "going away" (RFC 6455 7.4.1): the page was left. Node and
+#: python-socketio call it a transport close, but this client does not come back.
 PAGE_LEFT = "page left"
 
 # Node's reason → python-socketio's, which knows five (`socketio.Server.reason`).
@@ -102,10 +102,10 @@ _NODE = {
 
 
 def upstream_reason(reason: str) -> str:
-    """The string that ``(sid, reason)`` handlers get, from Node's; others pass unchanged."""
+    """The reason for ``(sid, reason)`` handlers, from Node's reason; unknown ones unchanged."""
     return _UPSTREAM.get(reason, reason)
 
 
 def node_reason(reason: str) -> str:
-    """The string that a ``Socket``'s handlers get, from python-socketio's; others unchanged."""
+    """The reason for a ``Socket``'s handlers, from python-socketio's; unknown ones unchanged."""
     return _NODE.get(reason, reason)

@@ -1,10 +1,9 @@
-"""What a browser needs to find a way through a NAT: STUN and TURN servers, short-lived credentials.
+"""STUN and TURN servers for browsers behind a NAT, with short-lived TURN credentials.
 
-Pure functions; the clock is an argument. They make the list that ``RTCPeerConnection`` takes as its
-``iceServers`` (W3C WebRTC, ``RTCIceServer``) and the credentials of coturn's REST scheme, which
-needs no word between this server and the TURN server but a secret they share (coturn:
-``use-auth-secret`` and ``static-auth-secret``; "A REST API For Access To TURN Services",
-draft-uberti-behave-turn-rest).
+Pure functions; the clock is an argument. They make the ``iceServers`` of an ``RTCPeerConnection``
+(W3C WebRTC, ``RTCIceServer``) and the credentials of coturn's REST scheme. In this scheme the two
+servers share a secret and need no connection to each other (coturn: ``use-auth-secret`` and
+``static-auth-secret``; "A REST API For Access To TURN Services", draft-uberti-behave-turn-rest).
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ _MAX_USERNAME = 508
 
 
 class TurnCredentials(TypedDict):
-    """What a TURN server asks for: the name carries the expiry, the credential proves it."""
+    """Credentials for a TURN server: the name holds the expiry, the credential proves it."""
 
     username: str
     credential: str
 
 
 class IceServer(TypedDict, total=False):
-    """An ``RTCIceServer`` as JSON; the two credentials are there for TURN only."""
+    """An ``RTCIceServer`` as JSON; only TURN servers have credentials."""
 
     urls: list[str]
     username: str
@@ -50,14 +49,14 @@ def turn_credentials(
 ) -> TurnCredentials:
     """Credentials that a TURN server with the same secret accepts until they expire.
 
-    ``secret``: coturn's ``static-auth-secret``. ``ttl``: whole seconds from now, 600 by default; an
-    allocation made before the end may be refreshed until then, so it is a bound on a stolen
-    credential, not on a call that keeps asking for new ones. ``user``: a name for the TURN server's
-    log; with `None` there is none. ``now``: the clock, Unix time in seconds.
+    ``secret``: coturn's ``static-auth-secret``. ``ttl``: whole seconds from now, 600 by default. An
+    allocation may be refreshed until then, so ``ttl`` bounds the use of a stolen credential; a call
+    that asks for new credentials may go on. ``user``: a name for the TURN server's log; `None`: no
+    name. ``now``: the clock, Unix time in seconds.
 
     ``username`` is ``expiry`` or ``expiry:user``; ``credential`` is the base64 of
     HMAC-SHA1(secret, username). Raises `OptionError` (a `ValueError`) for an empty secret, a
-    ``ttl`` that is no positive whole number, a user that is empty or too long for TURN.
+    ``ttl`` that is not a positive whole number, or a user that is empty or too long for TURN.
     """
     key = _bytes(secret)
     if isinstance(ttl, bool) or not isinstance(ttl, int) or ttl < 1:
@@ -81,20 +80,19 @@ def ice_servers(
     user: str | None = None,
     now: Callable[[], float] = time.time,
 ) -> list[IceServer]:
-    """The ``iceServers`` of an ``RTCPeerConnection``, with fresh credentials at every call.
+    """The ``iceServers`` of an ``RTCPeerConnection``, with new credentials at every call.
 
     ``stun``: servers as ``host``, ``host:port``, or a whole ``stun:`` or ``stuns:`` URL.
-    ``turn``: likewise with ``turn:`` (plain; both UDP and TCP unless ``?transport=`` says which)
-    and ``turns:`` (TLS over TCP, to be named, since many TURN servers have no certificate). One may
-    be given as a string, several as any iterable. A port left out is the protocol's own
+    ``turn``: the same with ``turn:`` (without TLS; UDP and TCP, unless ``?transport=`` names one)
+    and ``turns:`` (TLS over TCP; write it out, because many TURN servers have no certificate). Give
+    one server as a string, several as any iterable. Without a port, the protocol's default holds
     (RFC 7064, RFC 7065: 3478, or 5349 with TLS).
 
-    ``secret``, ``ttl``, ``user`` and ``now`` are `turn_credentials`'; the secret is needed for TURN
-    and only for TURN. Without any server the list is empty, and a browser then finds peers in its
-    own network only.
+    ``secret``, ``ttl``, ``user`` and ``now`` are as for `turn_credentials`. Only TURN needs the
+    secret. Without any server the list is empty, and a browser finds only peers in its own network.
 
-    Raises `OptionError` (a `ValueError`) for a server that is no host, and for TURN servers without
-    a secret or the reverse: a browser throws on a TURN server that comes without credentials.
+    Raises `OptionError` (a `ValueError`) for an invalid server, for TURN servers without a secret
+    (a browser throws on a TURN server without credentials), and for a secret without TURN servers.
     """
     stun_urls = [_stun_url(item) for item in _several("stun", stun)]
     turn_urls = [url for item in _several("turn", turn) for url in _turn_urls(item)]

@@ -1,4 +1,7 @@
-"""The rules on what one client may cost: a figure in, a decision out; the clock is an argument."""
+"""Limits on one client: attachments, message rate, connections by address.
+
+Pure: the clock is an argument.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from .errors import ProtocolError
 
 __all__ = ["Addresses", "Rate", "announced_attachments", "check_attachments", "client_address"]
 
-PATIENCE = 10  # seconds without a break that a sender over its rate is slowed down for
-STEP = 0.1  # seconds of allowance that one pause waits for
+PATIENCE = 10  # seconds without a break that a sender may be over its rate before it is closed
+STEP = 0.1  # seconds of allowance to regain in one pause
 CALM = 1.0  # seconds between two pauses that count as a break
 
 
 def announced_attachments(text: str) -> int:
-    """The attachments that a Socket.IO packet's text announces; 0 for a packet without any.
+    """The number of attachments that the text of a Socket.IO packet announces; 0 for none.
 
-    Raises `ProtocolError` when the number is not one: Socket.IO protocol v5, "Packet encoding".
+    Raises `ProtocolError` for an invalid number: Socket.IO protocol v5, "Packet encoding".
     """
     if text[:1] not in ("5", "6"):
         return 0
@@ -36,10 +39,10 @@ def check_attachments(number: int, bound: int | None) -> None:
 
 
 class Rate:
-    """How many messages one connection may send: a bucket that fills at ``rate`` a second.
+    """The message rate of one connection: a token bucket that fills at ``rate`` a second.
 
-    The connection itself counts down what is `left`, and asks `pause` once that is below 0: most
-    never come to that, and need no object for it.
+    The connection itself counts down its tokens (``left``), and calls `pause` when they are below
+    0. Most connections never need this object.
     """
 
     __slots__ = ("_burst", "_filled_at", "_rate", "_since", "paused_until")
@@ -48,16 +51,16 @@ class Rate:
         self._rate = rate
         self._burst = burst
         self._filled_at = begun_at
-        #: Until when the last pause lasts.
+        #: When the last pause ends.
         self.paused_until = -math.inf
         self._since = begun_at  # since when there was no break between pauses
 
     def change(self, rate: float, burst: float) -> None:
-        """Fills at another rate, and to another height, from now on."""
+        """Sets another rate and another burst, from now on."""
         self._rate, self._burst = rate, burst
 
     def pause(self, left: float, now: float) -> tuple[float, float | None]:
-        """What is left now, and the seconds to stop reading: 0 for none, `None` to close it."""
+        """The tokens left, and the seconds to stop reading: 0 for none, `None`: close it."""
         left = min(self._burst, left + (now - self._filled_at) * self._rate)
         self._filled_at = now
         if left >= 0:
@@ -70,7 +73,7 @@ class Rate:
 
 
 class Addresses:
-    """Connections by address: how many are open, and when the last minute's began."""
+    """Connections by address: how many are open, and when those of the last minute began."""
 
     def __init__(self, per_minute: int | None, at_once: int | None) -> None:
         self._per_minute = per_minute
@@ -80,11 +83,11 @@ class Addresses:
 
     @property
     def counting(self) -> bool:
-        """Whether there is anything to count."""
+        """Whether one of the two bounds is set."""
         return self._per_minute is not None or self._at_once is not None
 
     def admits(self, address: str, now: float) -> bool:
-        """Whether one more may come from ``address``; if so, it counts."""
+        """Whether one more connection from ``address`` is allowed; if so, it is counted."""
         if self._at_once is not None and self._open.get(address, 0) >= self._at_once:
             return False
         if self._per_minute is not None and not self._in_time(address, now, self._per_minute):
@@ -99,7 +102,7 @@ class Addresses:
         if len(begun) >= bound:
             return False
         begun.append(now)
-        if len(self._begun) > 10_000:  # addresses that came once and never again
+        if len(self._begun) > 10_000:  # many connected only once
             lately = now - 60
             self._begun = {ip: times for ip, times in self._begun.items() if times[-1] > lately}
         return True
@@ -116,12 +119,12 @@ class Addresses:
 def client_address(environ: Mapping[str, Any], trusted_proxies: int) -> str:
     """The address that a request came from.
 
-    With trusted proxies, the entry of ``X-Forwarded-For`` that the outermost of them appended; what
-    stands before it, the client may have written itself. Fewer entries than proxies: the peer's.
+    With trusted proxies: the entry of ``X-Forwarded-For`` that the outermost proxy appended. The
+    client may have written the entries before it. With fewer entries than proxies: the peer's.
     """
     peer = str(environ.get("REMOTE_ADDR", ""))
     if trusted_proxies:
-        # From the right: how many entries the client put before them does not matter.
+        # From the right, so that entries of the client do not count.
         entries = environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", trusted_proxies)
         if len(entries) >= trusted_proxies and entries[-trusted_proxies].strip():
             return str(entries[-trusted_proxies].strip())

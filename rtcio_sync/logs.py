@@ -1,9 +1,9 @@
-"""What a log line may say of a client: ids cut short, its words made harmless, nothing secret.
+"""Log records without secrets: ids cut short, text of clients escaped and cut.
 
-A session id opens the session, so that nobody's whole id is written. What a client chose (the names
-of events, rooms and namespaces, its origin) is escaped, so that it can't forge a line or a
-terminal's colours, and cut. Messages themselves, with their descriptions, candidates and tokens,
-are never given to a logger.
+Whoever knows a session id can use the session, so no record holds a whole id. Text that a client
+chose (names of events, rooms and namespaces, its origin) is escaped and cut, so that it cannot
+forge a line or a terminal's colours. Messages, with their descriptions, candidates and tokens, are
+never logged.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = [
     "tell",
 ]
 
-LONGEST = 100  # characters of a client's words
-SHOWN = 6  # characters of an id: enough to find its other lines by
+LONGEST = 100  # characters of a client's text
+SHOWN = 6  # characters of an id: enough to find its other lines
 
-#: python-engineio's ids; ours are made by it too.
+#: Ids of python-engineio, which also makes ours.
 _ID = re.compile(r"[\w-]{20}", re.ASCII)
 
 
 class Fields(dict[str, str]):
-    """The fields of one record; what is unknown reads as ``-`` in its message."""
+    """The fields of one record; an unknown one reads as ``-`` in the message."""
 
     def __missing__(self, name: str) -> str:
         return "-"
@@ -54,10 +54,10 @@ def about(
     origin: Any = None,
     transport: Any = None,
 ) -> Fields:
-    """The fields of a record, for ``extra``: those that were given, each fit for a log.
+    """The fields of a record, for ``extra``: those that were given, cut and escaped.
 
-    Their names begin with ``rtcio_``, since a record has names of its own and an app's record
-    factory may give it more. ``sid`` is a socket's id, ``connection`` the id of its Engine.IO
+    Their names begin with ``rtcio_``, because a record has names of its own and an app's record
+    factory may add more. ``sid`` is a socket's id, ``connection`` the id of its Engine.IO
     connection.
     """
     fields = {"rtcio_sid": brief(sid), "rtcio_connection": brief(connection)}
@@ -79,14 +79,14 @@ def tell(
     spawn: Callable[[Callable[[], None]], Any] | None = None,
     **known: Any,
 ) -> None:
-    """Logs at debug, with the fields that `about` makes of ``known``.
+    """Logs at debug level, with the fields that `about` makes of ``known``.
 
-    ``message`` may name them: ``%(rtcio_reason)s``. ``spawn`` runs a function beside the caller;
-    whoever may be in the hub gives it, since the hub must not wait for the lock of a log handler.
+    ``message`` may use them: ``%(rtcio_reason)s``. ``spawn`` runs a function in another greenlet.
+    Callers that may be in the hub give it, because the hub must not wait for a log handler's lock.
     """
     if log.isEnabledFor(logging.DEBUG):
         fields = about(**known)
-        # A mapping fills the message's names; an empty one, logging would take for a value.
+        # A mapping fills the names in the message; `logging` takes an empty one for a value.
         said = fields or {"": ""}
         say = partial(log.debug, message, said, extra=fields, stacklevel=2)  # our caller's line
         if spawn is not None:
@@ -98,7 +98,7 @@ def tell(
 
 @contextmanager
 def harmless() -> Iterator[None]:
-    """What an app's own log handler or filter raises within it is printed, as `logging` does."""
+    """Prints what an app's own log handler or filter raises inside of it, as `logging` does."""
     try:
         yield
     except Exception:  # noqa: BLE001  (the app's)
@@ -107,7 +107,7 @@ def harmless() -> Iterator[None]:
 
 
 class Seldom:
-    """A line that is said once a minute at most, and then says how many times it was not."""
+    """A line that is logged once a minute at most, with the number of lines left out."""
 
     EVERY = 60.0  # seconds
 
@@ -116,7 +116,7 @@ class Seldom:
         self._untold = 0
 
     def more(self, now: float) -> str | None:
-        """`None`: not now. Else what ends the line: how many were left out since the last."""
+        """`None`: do not log now. Else the end of the line: how many were left out before it."""
         if now - self._last < self.EVERY:
             self._untold += 1
             return None
@@ -126,14 +126,14 @@ class Seldom:
 
 
 def brief(id: Any) -> str:
-    """The beginning of an id; empty for none."""
+    """The beginning of an id; empty for `None`."""
     return "" if id is None else f"{plain(id)[:SHOWN]}..."
 
 
 def plain(words: Any) -> str:
-    """What somebody else wrote, on one line of printable ASCII, cut to `LONGEST` characters.
+    """The text of somebody else, on one line of printable ASCII, cut to `LONGEST` characters.
 
-    Of what is no text only the type is told: a client may put anything where a name belongs.
+    For a value that is not a string, only its type: a client may send any value as a name.
     """
     if words is None:
         return ""
@@ -144,10 +144,10 @@ def plain(words: Any) -> str:
 
 
 class OwnLevel(logging.Logger):
-    """A logger with a level of its own, that hands all records to one that several share.
+    """A logger with a level of its own that hands all records to a shared logger.
 
-    Two servers share a logger by its name, and ``logger=True`` of one says nothing of the other's.
-    The level that an app gives to the shared logger goes before either.
+    Two servers share a logger by its name; ``logger=True`` of one must not change the other's
+    level. A level that the app sets on the shared logger takes precedence.
     """
 
     def __init__(self, shared: logging.Logger, level: int) -> None:
@@ -158,25 +158,25 @@ class OwnLevel(logging.Logger):
         return self.shared.level or self.level
 
     def isEnabledFor(self, level: int) -> bool:
-        shared = self.shared  # asked at each emit: the level that mostly hears nothing goes first
+        shared = self.shared  # called at each emit: the most likely answer goes first
         if level < (shared.level or self.level):
             return False
         return not shared.disabled and self.manager.disable < level
 
     def handle(self, record: logging.LogRecord) -> None:
-        self.shared.handle(record)  # its filters and its handlers, and those above it
+        self.shared.handle(record)  # with its filters and handlers, and its parents'
 
 
 class UpstreamLogger:
-    """What python-socketio and python-engineio get for a logger: it makes their lines harmless.
+    """The logger for python-socketio and python-engineio: it cuts and escapes their values.
 
-    They put whole ids, the rooms' names and the packets themselves into their messages. ``logger``
-    gets the same messages with all of that made fit for a log; everything else of it is as it was.
+    They put whole ids, the names of rooms and whole packets into their messages. ``logger`` gets
+    the same messages without these. Everything else of it stays as it is.
     """
 
     def __init__(self, logger: Any) -> None:
         self.logger = logger
-        # Asked first: upstream says something of every packet, and mostly nobody listens.
+        # Asked first: upstream logs every packet, and mostly nobody listens.
         self._hears: Callable[[int], bool] = getattr(logger, "isEnabledFor", lambda level: True)
 
     def debug(self, message: Any, *args: Any, **options: Any) -> None:

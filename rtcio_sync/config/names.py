@@ -1,6 +1,6 @@
-"""Names of options that are not ours: what other releases and other libraries call them.
+"""Names of options in other releases and other libraries, and what to write here instead.
 
-Pure: a name in, the fix out. `options` raises it.
+Pure: a name in, the fix out. `options` raises the error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ORIGINS = "cors_allowed_origins, an origin like 'https://example.com', a list o
 _MANAGER = "client_manager=socketio.RedisManager('redis://…')"
 _LISTEN = "it is an argument of listen(port, host=…, …), not of Server"
 
-#: By name, in lower case and without underscores: what to write instead.
+#: What to write instead, by name, in lower case and without underscores.
 FOREIGN = {
     # Socket.IO and Engine.IO on Node
     "cors": _ORIGINS,
@@ -43,16 +43,16 @@ FOREIGN = {
     "allowrequest": "a function as cors_allowed_origins, or a connect handler that returns False",
     "alloweio3": "leave it out: only clients of Engine.IO 4 (socket.io-client 3 and 4) are served",
     "serveclient": "leave it out: take socket.io-client from npm or a CDN",
-    "cleanupemptychildnamespaces": "leave it out: a namespace costs nothing while nobody is in it",
+    "cleanupemptychildnamespaces": "leave it out: an empty namespace costs nothing",
     "adapter": f"{_MANAGER}, a python-socketio client manager",
     "parser": "serializer, 'default', 'msgpack' or a packet class",
     "initialpacket": "leave it out: emit in a connection handler",
     "addtrailingslash": "leave it out: the path is served with and without its slash",
-    "destroyupgrade": "leave it out: what is no Socket.IO request goes to the app",
-    "destroyupgradetimeout": "leave it out: what is no Socket.IO request goes to the app",
+    "destroyupgrade": "leave it out: all other requests go to the app",
+    "destroyupgradetimeout": "leave it out: all other requests go to the app",
     # Flask-SocketIO
-    "managesession": "leave it out: handlers have the Flask session of their handshake, and what "
-    "they change in it stays with the connection (for data of your own: server.session(sid))",
+    "managesession": "leave it out: handlers have the Flask session of their handshake, and their "
+    "changes to it stay with the connection (for data of your own: server.session(sid))",
     "messagequeue": _MANAGER,
     "channel": "client_manager=socketio.RedisManager('redis://…', channel=…)",
     "resource": "path, the URL path of the endpoint",
@@ -65,7 +65,7 @@ FOREIGN = {
     "staticfiles": "Server(app=app) and the Flask app's own static files",
     "wsgiapp": "Server(app=app), or listen(port, app=…) for a plain WSGI application",
     "flaskapp": "app",
-    # what people try
+    # other names that people try
     "redis": _MANAGER,
     "redisurl": _MANAGER,
     "broker": _MANAGER,
@@ -86,7 +86,7 @@ FOREIGN = {
     "pinggraceperiod": "ping_interval=(seconds, grace)",
 }
 
-#: What to add where Node's name is ours in another spelling, but for the unit.
+#: A note for Node's names that are ours in another spelling, but with another unit.
 NOTES = {
     "pinginterval": "in seconds: 25 where Node has 25000",
     "pingtimeout": "in seconds: 20 where Node has 20000",
@@ -94,7 +94,7 @@ NOTES = {
     "httpcompression": "True or False; the threshold is compression_threshold, in bytes",
 }
 
-#: What Flask-SocketIO's `run`, Flask's and python-socketio's call what `Server.listen` has or not.
+#: Names of arguments in `run` of Flask-SocketIO and Flask, and what to write for `Server.listen`.
 LISTEN = {
     "debug": "leave it out: listen() has no debugger; for Flask's own, set app.debug = True",
     "usereloader": "leave it out: listen() does not reload; run it under `watchfiles` or the like",
@@ -128,7 +128,7 @@ LISTEN = {
     "logger": "Server(logger=…), or log= for a line of each request",
 }
 
-#: What `SocketIO` of Flask-SocketIO and `Server` on Node have and `Server` calls otherwise, or not.
+#: Names of methods in Flask-SocketIO and on Node, and what to write for `Server`.
 METHODS = {
     "run": "write server.listen(port), or run the app with `flask rtcio run` or gunicorn",
     "on_error": "leave it out: a handler's exceptions are logged to app.logger and counted in "
@@ -150,9 +150,9 @@ METHODS = {
     "socket": "write server.sockets[sid]",
 }
 
-#: What older releases of python-socketio and python-engineio had, and what became of it.
+#: Options of older releases of python-socketio and python-engineio, and what replaces them.
 OLD = {
-    "binary": "python-socketio 5 dropped it: bytes are always sent as bytes; leave it out",
+    "binary": "leave it out: since python-socketio 5, bytes are always sent as bytes",
     "engineio_options": "give its entries to Server() themselves",
     "client_manager_class": "give client_manager=…, a client manager rather than its class",
     "ping_interval_grace_period": "give ping_interval=(seconds, grace)",
@@ -160,12 +160,12 @@ OLD = {
 
 
 def plain(name: str) -> str:
-    """``name`` without what tells two spellings of it apart."""
+    """``name`` in lower case, without underscores and hyphens."""
     return name.replace("_", "").replace("-", "").lower()
 
 
 def without_old(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """``given`` with what older releases had written anew, and what to warn of, one for each."""
+    """``given`` with old options replaced by new ones, and a warning for each."""
     found = dict(given)
     warnings = [f"Server({name}=…) is deprecated: {OLD[name]}" for name in OLD if name in found]
     found.pop("binary", None)
@@ -188,7 +188,7 @@ def without_old(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def hint_for(
     name: str, known: Iterable[str], foreign: Mapping[str, str], limits: Iterable[str] = ()
 ) -> str:
-    """What to write in place of ``name``, as the end of a sentence; empty: nobody can tell."""
+    """What to write in place of ``name``, as the end of a sentence; empty if unknown."""
     names = sorted(known)
     key = plain(name)
     for each in names:

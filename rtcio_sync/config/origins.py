@@ -1,6 +1,7 @@
-"""Origins, as browsers write them (RFC 6454 section 6.2): read, compared, and refused with the fix.
+"""Origins as browsers write them (RFC 6454 section 6.2): parses, compares and checks them.
 
-An origin that no browser ever sends can never match, so that naming it locks everybody out.
+An origin that no browser ever sends never matches, so naming it would lock out everybody. It is
+refused with an error that names the right spelling.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..errors import OptionError
 
 __all__ = ["check_origins", "parse_origins", "same_site"]
 
-# A scheme, a host and a port, and what is too much behind them.
+# A scheme, a host, a port, and the rest, which an origin must not have.
 _PARTS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>\[[0-9a-f:.]*\]|[^/?#:@\s,\[\]]*)"
     r"(?::(?P<port>[^/?#]*))?(?P<rest>[/?#].*)?",
@@ -24,21 +25,21 @@ _PARTS = re.compile(
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?")
 _OTHER = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/?#,*]*")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-#: What proxies call the scheme of a WebSocket, and its page's.
+#: The scheme of a WebSocket, as some proxies write it, and the scheme of its page.
 _PAGES = {"ws": "http", "wss": "https"}
 
 _LIKE = "write it like https://example.com or http://localhost:5173"
 
 
 def parse_origins(text: str) -> str | list[str]:
-    """``"*"``, or the origins in ``text``, commas between them, as browsers write them.
+    """The origins in ``text``, which commas separate, as browsers write them; or ``"*"``.
 
-    Upper case and a scheme's own port are mended. Raises `OptionError` for all else.
+    Upper case and a scheme's default port are corrected. Raises `OptionError` for other mistakes.
     """
     items = [item.strip() for item in text.split(",") if item.strip()]
     if "*" in items:
         if len(items) > 1:
-            raise OptionError("* allows any origin: leave it out, or leave out the others")
+            raise OptionError("* allows any origin: remove it, or remove the others")
         return "*"
     if not items:
         raise OptionError("name an origin, like https://example.com, or * for any")
@@ -50,14 +51,15 @@ def _mended(item: str) -> str:
     if meant is not None and why in (None, _CASE, _PORT):
         return meant
     if why == _PATH:
-        raise OptionError(f"{item!r} is no origin, {why}: write {meant}")
+        raise OptionError(f"{item!r} is not an origin, {why}: write {meant}")
     raise OptionError(
-        f"{item!r} is no origin: {_LIKE} (patterns are for Server(cors_allowed_origins=) in Python)"
+        f"{item!r} is not an origin: {_LIKE} "
+        "(only Server(cors_allowed_origins=) in Python takes patterns)"
     )
 
 
 def check_origins(rule: Any) -> None:
-    """Checks the option ``cors_allowed_origins``. Raises `OptionError`, which names what was meant.
+    """Checks the option ``cors_allowed_origins``. Raises `OptionError`, which names the fix.
 
     Allowed are `None`, ``"*"``, ``"null"``, origins as browsers write them, compiled regular
     expressions, lists of those, and a function of the origin, or of it and the environ.
@@ -69,8 +71,8 @@ def check_origins(rule: Any) -> None:
         return
     if isinstance(rule, (bool, int, float, bytes, Mapping)):
         raise OptionError(
-            f"cors_allowed_origins={rule!r:.80}: give an origin or a list of them, '*' for any, [] "
-            "for no check, or None for the server's own"
+            f"cors_allowed_origins={rule!r:.80}: give an origin or a list of origins, '*' for any, "
+            "[] for no check, or None for the server's own"
         )
     single = isinstance(rule, (str, re.Pattern))
     if not single and not isinstance(rule, (list, tuple, set, frozenset)):
@@ -87,7 +89,7 @@ def check_origins(rule: Any) -> None:
 
 def _check_function(rule: Any) -> None:
     if inspect.iscoroutinefunction(rule) or inspect.iscoroutinefunction(type(rule).__call__):
-        raise OptionError("cors_allowed_origins: the function has to be a plain one, not async")
+        raise OptionError("cors_allowed_origins: the function has to be plain, not async")
     try:
         parameters = inspect.signature(rule).parameters.values()
     except (TypeError, ValueError):  # some built-ins have none
@@ -99,13 +101,13 @@ def _check_function(rule: Any) -> None:
     ]
     taken = sum(each.kind is not each.KEYWORD_ONLY for each in parameters)
     if len(needed) > 2 or not taken or any(each.kind is each.KEYWORD_ONLY for each in needed):
-        raise OptionError("cors_allowed_origins: the function gets (origin) or (origin, environ)")
+        raise OptionError("cors_allowed_origins: the function takes (origin) or (origin, environ)")
 
 
 def _check(origin: Any) -> None:
     if isinstance(origin, re.Pattern):
         if isinstance(origin.pattern, bytes):
-            raise OptionError("cors_allowed_origins: an expression is of text, not of bytes")
+            raise OptionError("cors_allowed_origins: compile the expression from a str, not bytes")
         return
     if not isinstance(origin, str):
         raise OptionError(
@@ -116,7 +118,7 @@ def _check(origin: Any) -> None:
     if "," in origin or len(origin.split()) > 1:
         several = [each for each in re.split(r"[\s,]+", origin) if each]
         raise OptionError(
-            f"cors_allowed_origins={origin!r} is one string for several origins: give a list, "
+            f"cors_allowed_origins={origin!r} names several origins in one string: give a list, "
             f"{several!r}"
         )
     meant, why = _meant(origin)
@@ -125,9 +127,9 @@ def _check(origin: Any) -> None:
 
 
 def same_site(origin: str) -> str:
-    """``origin`` with its default port left out, in lower case, ``wss`` told as its page's scheme.
+    """``origin`` in lower case, without its default port, with ``https`` in place of ``wss``.
 
-    For what proxies and clients write into headers: two that are the same origin become equal.
+    For origins in the headers of proxies and clients: two spellings of one origin become equal.
     """
     scheme, separator, rest = origin.strip().lower().partition("://")
     scheme = _PAGES.get(scheme, scheme)
@@ -137,11 +139,11 @@ def same_site(origin: str) -> str:
     return f"{scheme}{separator}{rest}"
 
 
-# -- what was meant --------------------------------------------------------------------------------
+# -- the right spelling ----------------------------------------------------------------------------
 
 _CASE = "an origin is in lower case"
 _PATH = "an origin has no path"
-_PORT = "browsers leave out a scheme's own port"
+_PORT = "browsers leave out the default port"
 
 
 def _told(meant: str | None, why: str | None) -> str:
@@ -151,13 +153,13 @@ def _told(meant: str | None, why: str | None) -> str:
 
 
 def _meant(origin: str) -> tuple[str | None, str | None]:
-    """What was meant by ``origin``, `None` where nobody can tell, and what is wrong with it."""
+    """The right spelling of ``origin``, `None` if unknown, and what is wrong with it."""
     if "*" in origin or "\\" in origin:
         return None, _pattern(origin)
     if not origin.strip():
-        return None, "name an origin, like https://example.com; [] switches the check off"
+        return None, "name an origin, like https://example.com; [] turns the check off"
     if origin != origin.strip():
-        return _meant(origin.strip())[0], "there is white space around it"
+        return _meant(origin.strip())[0], "it has white space around it"
     match = _PARTS.fullmatch(origin)
     if match is None or match["scheme"].lower() not in (*_DEFAULT_PORTS, *_PAGES):
         return _other(origin)
@@ -165,14 +167,14 @@ def _meant(origin: str) -> tuple[str | None, str | None]:
     host, trouble = _host(match["host"].lower())
     port = match["port"]
     if host is None or (port is not None and not _is_port(port)):
-        return None, f"{trouble or 'its port is none'}; {_LIKE}"
+        return None, f"{trouble or 'its port is invalid'}; {_LIKE}"
     meant = f"{_PAGES.get(scheme, scheme)}://{host}"
     if port is not None and port != _DEFAULT_PORTS.get(_PAGES.get(scheme, scheme)):
         meant += f":{port}"
     if rest:
         return meant, _PATH
     if scheme in _PAGES:
-        return meant, "an origin is the page's, and not the WebSocket's"
+        return meant, "an origin has the scheme of the page, not of the WebSocket"
     if trouble is not None or meant != origin:
         lower = origin.lower()
         return meant, trouble or (_CASE if lower == meant else _PORT)
@@ -184,27 +186,27 @@ def _is_port(text: str) -> bool:
 
 
 def _host(host: str) -> tuple[str | None, str | None]:
-    """A host as browsers write it, and what is wrong with how it is written."""
+    """A host as browsers write it, and what is wrong with its spelling."""
     if host.startswith("["):
         try:
             short = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
         except ValueError:
-            return None, "its host is no address"
+            return None, "its host is not a valid address"
         return short, None if short == host else "browsers shorten an address"
     if host.endswith(".") and len(host) > 1:
-        return _host(host.rstrip("."))[0], "there is a dot behind the host"
+        return _host(host.rstrip("."))[0], "its host ends with a dot"
     if not host.isascii():
         try:
             return host.encode("idna").decode(), "browsers write such a name in ASCII"
         except UnicodeError:
-            return None, "its host is no name"
+            return None, "its host is not a valid name"
     if not _HOST.fullmatch(host) or ".." in host:
-        return None, "its host is no name"
+        return None, "its host is not a valid name"
     if host.rpartition(".")[2].isdigit():
         try:
             ipaddress.IPv4Address(host)
         except ValueError:
-            return None, "its host is no address"
+            return None, "its host is not a valid address"
     return host, None
 
 
@@ -237,6 +239,6 @@ def _pattern(origin: str) -> str:
         expression = re.escape(origin).replace(r"\*", "[a-z0-9-]+").replace("\\-", "-")
         return f"a pattern is a compiled expression: write re.compile(r'{expression}')"
     return (
-        "patterns are for Server(cors_allowed_origins=) in Python, as compiled expressions: "
+        "only Server(cors_allowed_origins=) in Python takes patterns, as compiled expressions: "
         "re.compile(r'https://[a-z0-9-]+\\.example\\.com')"
     )

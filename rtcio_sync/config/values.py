@@ -1,4 +1,4 @@
-"""What each option of `Server` may be. Pure: a value in, `OptionError` with the fix for others."""
+"""Checks the values of the options of `Server`: an `OptionError` names the fix. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["check_json", "check_value", "is_number", "mended", "whole"]
 
 
 def is_number(value: Any, *, above: float | None = None) -> bool:
-    """Whether ``value`` is a finite number, and no bool, of at least 0 or ``above`` something."""
+    """Whether ``value`` is a finite number (not a bool), at least 0, or greater than ``above``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     if isinstance(value, float) and not math.isfinite(value):
@@ -25,7 +25,7 @@ def is_number(value: Any, *, above: float | None = None) -> bool:
 
 
 def whole(value: Any) -> Any:
-    """``1e6`` as an `int`; all else as it is."""
+    """A float without fraction (``1e6``) as an `int`; other values unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -74,7 +74,7 @@ def _path(name: str, value: Any) -> None:
     if not isinstance(value, str) or not value.strip("/"):
         raise _refuse(name, value, "give the URL path of the endpoint, like '/socket.io'")
     if "://" in value or not re.fullmatch(r"[!-~]+", value) or re.search(r"[?#%\\]", value):
-        raise _refuse(name, value, "give a plain URL path, like '/socket.io', and no more of a URL")
+        raise _refuse(name, value, "give a plain URL path, like '/socket.io', not a whole URL")
 
 
 def _ping_interval(name: str, value: Any) -> None:
@@ -94,9 +94,9 @@ def _client_manager(name: str, value: Any) -> None:
     if hasattr(value, "wsgi_app"):
         raise _refuse(name, value, "it is an app; write Server(app=app)")
     if callable(value) and not hasattr(value, "set_server"):
-        raise _refuse(name, value, "a WSGI application is served with listen(port, app=…)")
+        raise _refuse(name, value, "serve a WSGI application with listen(port, app=…)")
     if isinstance(value, type):
-        raise _refuse(name, value, f"give a client manager, made by {value.__name__}(…)")
+        raise _refuse(name, value, f"give a client manager, {value.__name__}(…)")
     if not callable(getattr(value, "set_server", None)) or not hasattr(value, "get_participants"):
         raise _refuse(name, value, "give a python-socketio client manager, like RedisManager(url)")
     if inspect.iscoroutinefunction(getattr(value, "emit", None)):
@@ -124,7 +124,7 @@ def _serializer(name: str, value: Any) -> None:
 
 
 def check_json(value: Any, name: str = "json") -> None:
-    """Raises `OptionError` for what cannot stand for a JSON module; `None` is the server's own."""
+    """Raises `OptionError` for a value without JSON's functions; `None` is the server's own."""
     if value is None:
         return
     functions = [getattr(value, each, None) for each in ("dumps", "loads")]
@@ -145,7 +145,7 @@ def _cookie(name: str, value: Any) -> None:
     for key, each in value.items() if isinstance(value, dict) else ():
         plain = isinstance(each, str) and not re.search(r"[;\r\n]", each)
         if not isinstance(key, str) or not (each is True or callable(each) or plain):
-            raise _refuse(name, value, f"{key!r} has to be a text, True or a function")
+            raise _refuse(name, value, f"{key!r} has to be a string, True or a function")
 
 
 def _transports(name: str, value: Any) -> None:
@@ -205,14 +205,14 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
 
 
 def check_value(name: str, value: Any) -> None:
-    """Raises `OptionError`, which begins with ``name``, for a value that cannot be meant."""
+    """Raises `OptionError`, which begins with ``name``, for an invalid value."""
     check = _CHECKS.get(name)
     if check is not None:
         check(name, value)
 
 
 def mended(name: str, value: Any) -> Any:
-    """A value that was checked, in the one form in which the others get it."""
+    """A checked value in its normal form."""
     if name == "namespaces":
         return namespace_names(value)
     if name == "cookie" and isinstance(value, bool):

@@ -164,7 +164,7 @@ def test_a_port_in_use_is_said_in_one_line_and_not_that_it_listens() -> None:
         (["--app", "not_there:app"], "there is no module 'not_there'"),
         (["--app", "json:app"], "json has no 'app'"),
         (["--app", "json:dumps"], "neither a Flask app nor a Server"),
-        (["--allowed-origins", "example.com"], "is no origin"),
+        (["--allowed-origins", "example.com"], "is not an origin"),
     ],
 )
 def test_what_cannot_be_meant_is_said_in_one_line(args: list[str], message: str) -> None:

@@ -1,8 +1,9 @@
-"""From a message to a Socket.IO packet: weighed first, then decoded, its attachments put in.
+"""Decodes messages into Socket.IO packets: counts the values first, then decodes, then fills in the
+attachments.
 
-What a client sends costs time and memory by its values, not by its bytes, so what is over `Limits`
-is refused before it is decoded (`weight`). What cannot be read raises `ProtocolError`. Nothing here
-blocks; with a JSON module or packet class of the app's own it is called in greenlets only.
+The time and memory of decoding depend on the number of values, so a message over `Limits` is
+refused before it is decoded (`weight`). A message that cannot be read raises `ProtocolError`.
+Nothing here blocks. With the app's own JSON module or packet class it is called in greenlets only.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ _PLAIN = (packet.EVENT, packet.ACK)
 _EVENT = ord(b"2")
 _USUAL = Head(packet.EVENT, 0, "/", 1)
 
-#: Bytes of a message that may hold so many values that the garbage collector would look through
-#: them again and again while they are made: seven times the cost of all else.
+#: Bytes of a message that may hold very many values: the garbage collector would look through them
+#: again and again while they are made, which costs seven times as much as the decoding.
 LARGE = 20_000
 
 #: The label of a CONNECT whose ``auth`` is over its bounds.
@@ -52,12 +53,12 @@ AUTH = "auth"
 
 
 class Decoded(NamedTuple):
-    """A whole packet, its text when it has one, and its attachments as they came."""
+    """A whole packet, its text if it has one, and its attachments."""
 
     packet: Any
     text: str | None
     attachments: list[bytes]
-    #: The bytes of memory that it takes, roughly.
+    #: The bytes of memory of the packet, roughly.
     size: int
 
 
@@ -69,26 +70,26 @@ class Partial:
     def __init__(self, announced: int, text: str, pkt: Any, held: int) -> None:
         self.announced = announced
         self.text = text
-        #: `None`: decoded it would be large, and its attachments may never come.
+        #: `None`: not decoded yet, because it would be large and its attachments may never come.
         self.packet = pkt
-        #: Whether nobody will hear of it: its attachments have to be told from the next packet.
+        #: Whether it is refused: its attachments still have to be read, before the next packet.
         self.dropped = False
         self.attachments: list[bytes] = []
-        #: The bytes that came, and those that it takes decoded.
+        #: The bytes received, and the bytes of memory when decoded.
         self.size = len(text)
         self.held = held
 
 
 class Form(enum.Enum):
-    """How the packets of a server are written."""
+    """The encoding of a server's packets."""
 
-    TEXT = enum.auto()  #: JSON behind a head, attachments in messages of their own
+    TEXT = enum.auto()  #: a head and JSON, attachments in messages of their own
     PACKED = enum.auto()  #: MessagePack
-    FOREIGN = enum.auto()  #: in a way that the app's own packet class alone knows
+    FOREIGN = enum.auto()  #: the encoding of the app's own packet class
 
 
 def form_of(packet_class: Any) -> Form:
-    """How packets of ``packet_class`` are written."""
+    """The encoding of packets of ``packet_class``."""
     if packet_class.decode is packet.Packet.decode and packet_class.uses_binary_events:
         return Form.TEXT
     # By its name: to import the module takes an extra.
@@ -111,21 +112,21 @@ class Decoder:
         self.form = form_of(packet_class)
         #: The bounds of an event in ``"/"``.
         self.usual = _bounds(_USUAL, limits_of("/"))
-        #: Whether packets are our own, and nobody else's code reads them.
+        #: Whether only our own code decodes packets.
         self.stock = packet_class is TextPacket
         self.limits_of = limits_of
         self.max_size = max_size
-        #: Hears of each message that is over a bound: ``(link, head, label)``.
+        #: Called for each message that is over a bound: ``(link, head, label)``.
         self.refuse = refuse
 
     def settle(self) -> None:
-        """Reads the limits of ``"/"`` again, after they have changed."""
+        """Reads the limits of ``"/"`` again after a change."""
         self.usual = _bounds(_USUAL, self.limits_of("/"))
 
     def decode(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
-        """The packet that ``message`` completes; `None`: attachments are to come, or it is refused.
+        """The packet that ``message`` completes; `None`: attachments are missing, or it is refused.
 
-        ``link`` keeps, as its ``partial``, what waits for attachments.
+        ``link.partial`` is the packet that waits for attachments.
         """
         if len(message) > LARGE and self.form is not Form.FOREIGN and gc.isenabled():
             return self._uncollected(link, message, binary)
@@ -142,12 +143,12 @@ class Decoder:
             return self._foreign(link, message if binary else message[1:].decode())
         except ProtocolError:
             raise
-        # python-socketio's decoders raise what their parsers do, on whatever a client sent.
+        # python-socketio's decoders let through the exceptions of their parsers.
         except Exception as error:
             raise ProtocolError("undecodable") from error
 
     def _uncollected(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
-        """`decode`, while nothing is made that could be garbage."""
+        """`decode` without the garbage collector: decoding makes no garbage."""
         gc.disable()
         try:
             return self.decode(link, message, binary)
@@ -157,11 +158,11 @@ class Decoder:
     # -- each form -------------------------------------------------------------------------------
 
     def _usual(self, message: bytes) -> Decoded | None:
-        """An event of ``"/"`` as most are: short, and without attachments; `None`: it is no such.
+        """The usual event of ``"/"``: short and without attachments; `None` for any other.
 
-        What `_text` does, in the fewest steps.
+        The fast path of `_text`.
         """
-        start = message.find(b"[", 2, 22)  # behind the id, if an acknowledgement is asked for
+        start = message.find(b"[", 2, 22)  # after the id, if the client asks for an acknowledgement
         digits = message[2:start]
         if start < 0 or message[1] != _EVENT or not (start == 2 or digits.isdigit()):
             return None
@@ -200,14 +201,14 @@ class Decoder:
         return None
 
     def _plain(self, head: Head, raw: bytes, held: int) -> Decoded:
-        """An event or acknowledgement without attachments: what python-socketio makes of it."""
+        """An event or acknowledgement without attachments, as python-socketio decodes it."""
         data = FastJson.loads(raw[head.start :])
         if type(data) is not list:
             raise ProtocolError("payload")
         pkt = TextPacket(head.kind, data, head.namespace, head.id, binary=False)
         if head.kind == packet.ACK and head.id is None:
             raise ProtocolError("id")
-        # The text is for the relay alone: waiting for a handler, it would be kept twice.
+        # Only the relay needs the text: in the inbox it would be kept twice.
         relayed = bool(data) and data[0] == RtcioEvents.MESSAGE
         return Decoded(pkt, raw.decode() if relayed else None, [], len(raw) + held)
 
@@ -238,7 +239,7 @@ class Decoder:
         return Decoded(pkt, None, [], len(message) + VALUE_BYTES * weight.values)
 
     def _foreign(self, link: Any, message: Any) -> Decoded | None:
-        """A packet of the app's own class: what it holds is known once it has been decoded."""
+        """A packet of the app's own class: its values are counted after it is decoded."""
         text = message if isinstance(message, str) else None
         announced = announced_attachments(text) if text is not None else 0
         pkt = self._parsed(message)
@@ -273,7 +274,7 @@ class Decoder:
             pkt.add_attachment(each)
         return Decoded(pkt, partial.text, partial.attachments, partial.size + partial.held)
 
-    # -- what all of them need -------------------------------------------------------------------
+    # -- for all encodings -----------------------------------------------------------------------
 
     def _parsed(self, message: Any) -> Any:
         pkt = self.packet_class(encoded_packet=message)
@@ -296,11 +297,11 @@ class Decoder:
 
 
 def _bounds(head: Head, limits: Limits) -> tuple[int | None, int | None]:
-    """The levels and the values that a packet's data may have."""
+    """The bounds on the levels and the values of a packet's data."""
     depth, values = limits.max_depth, limits.max_values
     if head.kind == packet.CONNECT:
         return depth, _least(values, limits.max_auth_values)
-    # The array of an event's arguments and its name are no part of what is bounded.
+    # The array of an event's arguments and its name do not count.
     return None if depth is None else depth + 1, None if values is None else values + 2
 
 
@@ -309,7 +310,7 @@ def _least(one: int | None, other: int | None) -> int | None:
 
 
 def _check(pkt: Any) -> None:
-    """Socket.IO v5, "Packet types": what each may carry. Raises `ProtocolError`."""
+    """Checks the data of each packet type (Socket.IO v5, "Packet types"); or `ProtocolError`."""
     kind, data = pkt.packet_type, pkt.data
     if kind in _LISTS:
         fits = isinstance(data, list)

@@ -1,11 +1,11 @@
-"""Values into JSON or MessagePack: one set of types, whichever encoder writes them.
+"""Encodes values as JSON or MessagePack: the same set of types for both.
 
-orjson writes nearly everything. What it refuses (integers of more than 64 bits, lone surrogates,
-over 254 levels) takes a second way, by the standard module, with the same types in the same
-spelling. What cannot be sent raises, and the error says which value and where.
+orjson writes nearly all values. Those that it refuses (integers of more than 64 bits, lone
+surrogates, over 254 levels) are written by the standard module, with the same types in the same
+spelling. A value that cannot be sent raises an error that names the value and its place.
 
 A ``datetime``, a ``date`` and a ``time`` are sent in ISO 8601, a UUID and a Decimal as a string, an
-Enum as its value, a dataclass as an object, a tuple as a list, and keys that are no strings as
+Enum as its value, a dataclass as an object, a tuple as a list, and keys that are not strings as
 strings. In JSON, NaN and Infinity are null, as in JavaScript.
 """
 
@@ -44,10 +44,11 @@ _TOO_DEEP = (
 
 
 def write(value: Any, holes: list[bytes] | None = None) -> str:
-    """``value`` as JSON. ``holes``: gets the bytes in it, in whose place go placeholders.
+    """``value`` as JSON. ``holes``: gets the bytes in ``value``; placeholders replace them.
 
-    `None`: bytes are refused. Raises `TypeError` for what JSON cannot hold, `ValueError` for what
-    is too deep, and `ProtocolError` for what a receiver would take for a placeholder beside those.
+    `None`: bytes are refused. Raises `TypeError` for a value that JSON does not have, `ValueError`
+    for one that is too deep, and `ProtocolError` for a dict that a receiver would take for a
+    placeholder.
     """
 
     def other(each: Any) -> Any:
@@ -71,7 +72,7 @@ def write(value: Any, holes: list[bytes] | None = None) -> str:
 
 
 def parted(value: Any) -> tuple[Any, list[bytes]]:
-    """``value`` as `write` can write it, and the bytes that were in it. Raises as `write` does."""
+    """``value`` with placeholders, and the bytes that were in it. Raises as `write` does."""
     try:
         orjson.dumps(value)
     except (TypeError, ValueError):
@@ -86,7 +87,7 @@ def parted(value: Any) -> tuple[Any, list[bytes]]:
 
 
 def holes_of(value: Any) -> tuple[Any, list[bytes]]:
-    """``value`` with placeholders for its bytes; all else is left to a JSON module of the app's."""
+    """``value`` with placeholders for its bytes; an app's JSON module writes the rest."""
     holes: list[bytes] = []
     made = _Left(holes).of(value)
     if holes and _marks(made) > len(holes):
@@ -114,7 +115,7 @@ def _hole(value: Any, holes: list[bytes]) -> dict[str, Any]:
 
 
 def _simple(value: Any) -> Any:
-    """What is sent in the place of a value that JSON has no form for. Raises `TypeError`."""
+    """The replacement for a value whose type JSON does not have. Raises `TypeError`."""
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, _TIMES):
@@ -134,17 +135,17 @@ def _simple(value: Any) -> Any:
 
 
 class _Plain:
-    """Makes values of dicts, lists, strings, numbers, booleans and None alone."""
+    """Converts values to dicts, lists, strings, numbers, booleans and None."""
 
-    #: Kinds of values that stay as they are.
+    #: Types of values that stay unchanged.
     kept: tuple[type, ...] = (bool, type(None))
 
     def __init__(self, holes: list[bytes] | None) -> None:
         self.holes = holes
-        self._path: list[Any] = []  # the keys on the way to the value that is looked at
+        self._path: list[Any] = []  # the keys on the way to the current value
 
     def of(self, value: Any) -> Any:
-        """The value; raises `TypeError` and `ValueError` as `write` does."""
+        """The converted value; raises `TypeError` and `ValueError` as `write` does."""
         try:
             return self._made(value)
         except RecursionError:
@@ -218,7 +219,7 @@ class _Plain:
 
 
 class _Left(_Plain):
-    """Puts placeholders in the place of bytes, and leaves the rest as it is."""
+    """Replaces bytes with placeholders, and leaves the rest unchanged."""
 
     kept = (str, int, float, type(None))
 
@@ -263,11 +264,11 @@ def _strange_keys(value: Any) -> bool:
             else:
                 below += node
         level = [node for node in below if isinstance(node, (dict, list, tuple))]
-    return bool(level)  # too deep, or without end
+    return bool(level)  # too deep, or circular
 
 
 class _Packable(_Plain):
-    """Makes values that MessagePack holds: bytes and NaN among them, no integers over 64 bits."""
+    """Converts to values of MessagePack, which has bytes and NaN but no integers over 64 bits."""
 
     def _scalar(self, value: str | int | float) -> Any:
         if isinstance(value, float):

@@ -1,11 +1,11 @@
-"""What a message would cost once decoded: its values and its levels, counted before it is decoded.
+"""Counts the values and the levels of a message before it is decoded. Pure.
 
-Memory and time follow the number of values, not the bytes: 950 kB of ``[],`` are 300,000 lists.
-Whatever is counted here is counted by C code over the whole text, so that a message of 1 MB costs
-some 10 ms at worst and far below 1 ms as a rule. Pure; nothing here knows a connection.
+The memory and time of decoding depend on the number of values, not of bytes: 950 kB of ``[],`` are
+300,000 lists. C code counts over the whole text, so that a message of 1 MB costs some 10 ms at
+worst, and usually far below 1 ms.
 
-A value is a string, a number, a constant, an array or an object; a key is none, and what stands
-inside a string does not count. A level is an array or an object around something.
+A value is a string, a number, a constant, an array or an object. Keys and the content of strings do
+not count. A level is an array or an object around a value.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ __all__ = [
 TOO_DEEP = "too-deep"
 TOO_MANY = "too-many-values"
 
-#: Bytes of memory that a decoded value takes in the middle: an empty list in a list 80, an object
-#: with one field 130 for each of its two values, a small number 40.
+#: Bytes of memory of a decoded value, on average: an empty list in a list 80, an object with one
+#: field 130 for each of its two values, a small number 40.
 VALUE_BYTES = 100
 
-#: What the fields of a MessagePack packet, its data left out, have in bytes or values at most.
+#: The most bytes or values of the fields of a MessagePack packet, without its data.
 PACKED_HEAD = 20
 
-#: Bytes that the name of a namespace may have: a socket keeps it.
+#: Bytes of the name of a namespace, which a socket keeps.
 LONGEST_NAMESPACE = 512
 
-#: Digits that the id of an acknowledgement may have: python-socketio's bound.
+#: Digits of the id of an acknowledgement: python-socketio's bound.
 LONGEST_ID = 100
 
-#: Up to so many values an upper bound is good enough for the accounts; over it they are counted.
+#: Up to so many values, an upper bound is exact enough for the accounts; over it they are counted.
 SURE = 10_000
 
-#: An extension of MessagePack costs as much as so many other values: Python code runs for each.
+#: An extension of MessagePack costs as much as so many other values, because it runs Python code.
 EXTENSION = 10
 _TEN = (None,) * EXTENSION
 _TIMES = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")  # MessagePack's three kinds of timestamps
@@ -63,17 +63,17 @@ _NO_BRACKET = bytes(set(range(256)) - set(b'[]{}"'))
 _SQUARE = bytes.maketrans(b"{}", b"[]")
 _STEPS = bytes.maketrans(b"[]", b"\x01\xff")
 
-#: Levels that are taken off one by one before the rest is walked through.
+#: Levels that are removed one by one before the rest is walked through.
 FLAT = 4
 
-# <type>[<attachments>-][/<namespace>,][<id>]: what stands before the JSON (Socket.IO v5).
+# <type>[<attachments>-][/<namespace>,][<id>]: the part before the JSON (Socket.IO v5).
 _HEAD = re.compile(
     rb"([0-6])(?:([0-9]{1,11})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)[ \t\n\r]*(?=[\[{\"ntf]|\Z)"
 )
 
 
 class OverBound(ProtocolError):
-    """A message holds more than it may; ``reason`` is the label it is counted under."""
+    """A message is over a bound; ``reason`` is the label under which it is counted."""
 
     def __init__(self, reason: str, attachments: int = 0) -> None:
         super().__init__(reason)
@@ -82,26 +82,26 @@ class OverBound(ProtocolError):
 
 
 class Weight(NamedTuple):
-    """What a message holds."""
+    """The number of values in a message, and the bound that it exceeds."""
 
-    values: int  #: never less than there are; exact where there are many
-    excess: str | None  #: the bound that it is over: the label it is counted under
+    values: int  #: never too low; exact if there are many
+    excess: str | None  #: the bound that it exceeds, as the label of the counter
 
 
 class Head(NamedTuple):
-    """What a packet says before its data."""
+    """The part of a packet before its data."""
 
     kind: int
-    attachments: int  #: that it announces
+    attachments: int  #: announced by the packet
     namespace: str
     start: int  #: where the JSON begins, in bytes
-    id: int | None = None  #: of the acknowledgement, that is asked for or given
+    id: int | None = None  #: of the acknowledgement
 
 
 def head_of(text: bytes) -> Head:
-    """What the text of a Socket.IO packet says before its data.
+    """The part before the data in the text of a Socket.IO packet.
 
-    Raises `ProtocolError` where Socket.IO v5, "Packet encoding", is not followed.
+    Raises `ProtocolError` if it does not follow Socket.IO v5, "Packet encoding".
     """
     match = _HEAD.match(text)
     if match is None:
@@ -126,9 +126,9 @@ def _namespace(name: bytes) -> str:
 
 
 def weigh(text: bytes, depth: int | None, values: int | None) -> Weight:
-    """What JSON holds, and which bound it is over, if any; `None` is no bound.
+    """The values in JSON, and the bound that it exceeds, if any; `None` is no bound.
 
-    For text that is no JSON it holds of all that a parser would read of it.
+    For text that is not JSON, the result covers all that a parser would read of it.
     """
     openers = text.count(b"[") + text.count(b"{")
     most = 1 + openers + text.count(b",")
@@ -142,13 +142,13 @@ def weigh(text: bytes, depth: int | None, values: int | None) -> Weight:
 
 
 def _unescaped(text: bytes) -> bytes:
-    if b"\\" in text:  # what a backslash escapes is inside a string, and no quote that ends it
+    if b"\\" in text:  # an escaped quote does not end a string
         text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     return text
 
 
 def _values(text: bytes, bound: int | None) -> int:
-    """The values in JSON; where the strings alone are over the bound, no more than that is told."""
+    """The values in JSON; if the strings alone are over the bound, only those are counted."""
     text = _unescaped(text)
     strings = text.count(b'"') // 2
     if bound is not None and strings > 2 * bound:  # half of them may be keys
@@ -160,13 +160,13 @@ def _values(text: bytes, bound: int | None) -> int:
 
 def _depth(text: bytes) -> int:
     """The levels in JSON."""
-    # A string without a bracket is two quotes side by side; where there are more, they go in pairs,
-    # so that what is inside a string stays inside one.
+    # A string without a bracket becomes two adjacent quotes. More adjacent quotes are removed in
+    # pairs, so that the content of a string stays inside of one.
     bare = _unescaped(text).translate(_SQUARE, _NO_BRACKET).replace(b'""', b"")
     if b'"' in bare:
         bare = b"".join(bare.split(b'"')[::2])
     levels = 0
-    while bare and levels < FLAT:  # most has few levels
+    while bare and levels < FLAT:  # most messages have few levels
         levels += 1
         bare = bare.replace(b"[]", b"")
     steps = memoryview(bare.translate(_STEPS)).cast("b")
@@ -174,7 +174,7 @@ def _depth(text: bytes) -> int:
 
 
 def measure(data: Any, depth: int | None, values: int | None) -> Weight:
-    """`weigh`, for what is decoded already."""
+    """`weigh` for decoded data."""
     number, level, reached = 1, [data], 0
     while True:
         level = [node for node in level if type(node) in (list, dict)]
@@ -204,9 +204,9 @@ _fields = msgspec.msgpack.Decoder(_Fields).decode
 
 
 def packed_head(message: bytes) -> Head:
-    """What a MessagePack packet says beside its data, of which nothing is made.
+    """The fields of a MessagePack packet except its data, which is not decoded.
 
-    Raises `ProtocolError` for what is no packet, `OverBound` for one too deep to be read.
+    Raises `ProtocolError` for an invalid packet, `OverBound` for one too deep to be read.
     """
     try:
         fields = _fields(message)
@@ -218,9 +218,9 @@ def packed_head(message: bytes) -> Head:
 
 
 def unpack(message: bytes, ext_hook: Callable[[int, bytes], Any], values: int | None) -> Any:
-    """What a MessagePack message holds; it is left in the middle once it is over the bound.
+    """The content of a MessagePack message; decoding stops once it is over the bound.
 
-    Raises `OverBound` then, and what msgpack raises for what it cannot read.
+    Raises `OverBound` then, and msgpack's exceptions for a message that it cannot read.
     """
     import msgpack  # type: ignore[import-untyped]  # an extra, for serializer="msgpack"
 
@@ -230,9 +230,9 @@ def unpack(message: bytes, ext_hook: Callable[[int, bytes], Any], values: int | 
 
 
 def _count(unpackb: Any, message: bytes, values: int) -> None:
-    """Reads a message and keeps nothing of it: the garbage collector has nothing to look through.
+    """Reads a message and keeps nothing of it, so that the garbage collector has no work.
 
-    Containers are counted, and what they hold, at their end: in the middle of a message both are
+    Containers and their content are counted at their end: in the middle of a message, the count is
     less than all its values.
     """
     containers = inside = 0
@@ -247,13 +247,13 @@ def _count(unpackb: Any, message: bytes, values: int) -> None:
     def extension(code: int, data: bytes) -> None:
         container(_TEN)
 
-    if sum(map(message.count, _TIMES)) > values // EXTENSION:  # msgpack asks no hook for those
+    if sum(map(message.count, _TIMES)) > values // EXTENSION:  # no hook of msgpack sees these
         raise OverBound(TOO_MANY)
     bounds = {"max_array_len": values, "max_map_len": values}
     try:
         unpackb(message, ext_hook=extension, list_hook=container, object_hook=container, **bounds)
     except ValueError as error:
-        # A header that announces more than there may be: msgpack has no class for that.
+        # The header announces more values than the bound: msgpack has no exception for that.
         if " exceeds max_" in str(error):
             raise OverBound(TOO_MANY) from None
         raise

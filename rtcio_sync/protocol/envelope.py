@@ -1,8 +1,8 @@
-"""The rules of the relay: an envelope in, a decision out.
+"""The rules of the relay: an envelope in, a decision out. Pure.
 
-Nothing here knows a socket. `judge` applies the rules to a decoded payload; `read` finds a relayed
-event in the text of a Socket.IO packet, with the span of its envelope, so that what is forwarded
-are the very characters that came in. Protocol: Socket.IO v5, "Packet encoding".
+`judge` applies the rules to a decoded payload. `read` finds a relayed event in the text of a
+Socket.IO packet, with the span of its envelope, so that the envelope is forwarded unchanged.
+Protocol: Socket.IO v5, "Packet encoding".
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ __all__ = ["Drop", "Envelope", "filled", "head", "judge", "named_in", "placehold
 
 
 class Drop:
-    """Why a message was dropped: the labels under which `Server.stats` counts them."""
+    """Why a message was dropped: the labels in `Server.stats`."""
 
-    MALFORMED = "malformed"  #: no payload, no object, or no ``data``
+    MALFORMED = "malformed"  #: the payload is missing, not an object, or has no ``data``
     FORGED_SOURCE = "forged-source"  #: ``source`` is absent or not the sender's own sid
-    BAD_TARGET = "bad-target"  #: ``target`` is no non-empty string, or the sender itself
-    UNKNOWN_TARGET = "unknown-target"  #: nobody connected has that sid: peers leave
-    OTHER_ROOM = "other-room"  #: ``relay_scope="room"`` and the two share none
+    BAD_TARGET = "bad-target"  #: ``target`` is not a string, empty, or the sender itself
+    UNKNOWN_TARGET = "unknown-target"  #: no connected socket has that sid: peers leave
+    OTHER_ROOM = "other-room"  #: ``relay_scope="room"`` and the two share no room
     RESERVED_EVENT = "reserved-event"  #: an event whose name a client may not use
     NOT_CONNECTED = "not-connected"  #: an event for a namespace that the client is not in
     MIDDLEWARE = "middleware"  #: the app's ``socket.use`` raised
     PUBLISH = "publish-overflow"  #: the client manager's back end did not keep up
     UNPUBLISHED = "unpublished"  #: the client manager's back end did not take it
-    CHANNEL = "channel"  #: what came over the client manager's back end is no message of its
+    CHANNEL = "channel"  #: an invalid message came over the client manager's back end
 
 
 class Envelope(NamedTuple):
-    """A relayed event as it stood in a packet's text."""
+    """A relayed event as it is in a packet's text."""
 
     namespace: str
     payload: Any  #: the first argument, decoded; `None` when there was none
-    raw: str  #: the first argument's own characters; ``""`` when there was none
+    raw: str  #: the first argument as it was written; ``""`` when there was none
     attachments: int
 
 
 def judge(payload: Any, sid: str, *, recovered: bool = False) -> str | None:
-    """The `Drop` label that keeps ``payload`` of the sender ``sid`` from being relayed, or `None`.
+    """Why ``payload`` of the sender ``sid`` is not relayed (a `Drop` label); `None`: it is.
 
     ``recovered``: the sender came back to an earlier session; socket.io-client forgets its id
     while it is away, so there (and only there) an absent ``source`` is allowed.
@@ -70,7 +70,7 @@ _GAP = re.compile(r"[ \t\n\r]*")  # JSON's white space (RFC 8259 2), not Unicode
 
 
 def _number(digits: str) -> int | float:
-    # As a browser reads it, of any length; what a placeholder names stays a whole number.
+    # Numbers as a browser reads them, of any length; the number of a placeholder stays an integer.
     return int(digits) if len(digits) <= 15 else float(digits)
 
 
@@ -82,11 +82,11 @@ def read(
     event: str = RtcioEvents.MESSAGE,
     check: Callable[[Envelope, str], None] | None = None,
 ) -> Envelope | None:
-    """The envelope in a Socket.IO packet's text; `None` if it is no ``event``.
+    """The envelope in a Socket.IO packet's text; `None` if the packet is not an ``event``.
 
-    ``check``: is called with what stands before the payload, and the text, before that is decoded.
+    ``check``: called with the part before the payload, and the text, before the text is decoded.
 
-    Raises `ProtocolError` when the text begins as one and is not well-formed to its last
+    Raises `ProtocolError` when the text begins as an event and is not well-formed to its last
     character: forwarded, it would make the receiver drop its own connection.
     """
     match = _PACKET.match(text)
@@ -138,18 +138,18 @@ def _rest(text: str, position: int) -> int:
 
 
 def placeholders_fit(payload: Any, attachments: int) -> bool:
-    """Whether the placeholders in ``payload`` and the packet's attachments match one to one.
+    """Whether the placeholders in ``payload`` match the packet's attachments one to one.
 
-    socket.io-parser takes an index outside of them for a fault of the sender of the packet (here:
-    of the server) and closes the receiver's connection. One attachment that many placeholders name
-    is as many copies once an app, or a client manager, sends it on.
+    For socket.io-parser, an invalid index is a fault of the sender of the packet (here:
+    of the server), and it closes the receiver's connection. An attachment that many placeholders
+    name would be copied as often when an app, or a client manager, sends it on.
     """
     named = named_in(payload, attachments)
     return named is not None and len(named) == attachments
 
 
 def named_in(payload: Any, attachments: int) -> set[int] | None:
-    """The attachments that ``payload`` names, each once; `None` if one is twice, or is none."""
+    """The attachments that ``payload`` names; `None` if it names one twice, or an invalid one."""
     named: set[int] = set()
     level = [payload]
     while level:
@@ -163,7 +163,7 @@ def named_in(payload: Any, attachments: int) -> set[int] | None:
                     if type(number) is not int or not 0 <= number < attachments or number in named:
                         return None
                     named.add(number)
-                elif mark and attachments:  # python-socketio takes it for one, a browser does not
+                elif mark and attachments:  # a placeholder for python-socketio only
                     return None
                 else:
                     below += node.values()
@@ -188,7 +188,7 @@ def filled(payload: Any, attachments: list[Any]) -> Any:
 
 
 def head(namespace: str, attachments: int = 0, event: str = RtcioEvents.MESSAGE) -> str:
-    """What stands before the envelope in a forwarded packet: ``2/nsp,["#rtcio:message",``."""
+    """The part before the envelope in a forwarded packet: ``2/nsp,["#rtcio:message",``."""
     kind = f"5{attachments}-" if attachments else "2"
     where = "" if namespace == "/" else f"{namespace},"
     return f'{kind}{where}["{event}",'

@@ -15,10 +15,10 @@ _VERSION = "13"
 
 
 class HandshakeError(Exception):
-    """An opening handshake that cannot be accepted: answer `status` with `headers`.
+    """An invalid opening handshake: answer it with `status` and `headers`.
 
-    `status` is a WSGI status line, "400 Bad Request" or "426 Upgrade Required"; `reason` says in
-    English what was wrong, for the body and the log.
+    `status` is a WSGI status line, "400 Bad Request" or "426 Upgrade Required". `reason` says what
+    is wrong, for the body and the log.
     """
 
     def __init__(self, status: str, headers: list[tuple[str, str]], reason: str) -> None:
@@ -31,7 +31,7 @@ class HandshakeError(Exception):
 def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The headers of the 101 that accepts the handshake in a WSGI environ (RFC 6455 4.2).
 
-    Raises HandshakeError: 426 when `Sec-WebSocket-Version` is not 13 (4.2.2), 400 for all else. A
+    Raises HandshakeError: 426 when `Sec-WebSocket-Version` is not 13 (4.2.2), otherwise 400. A
     handshake with a body is refused too: the bytes after its headers have to be frames.
     """
     if environ.get("REQUEST_METHOD") != "GET":

@@ -1,7 +1,7 @@
-"""The header fields of an HTTP request, read strictly and at once: RFC 9112 sections 5 and 6.
+"""A strict parser for the header fields of an HTTP request: RFC 9112 sections 5 and 6.
 
-gevent's pywsgi has them parsed by the `email` package, which takes more time than all else that it
-does for a request, and takes for one field what another reader takes for two.
+gevent's pywsgi uses the `email` package. That takes most of the time of a request, and reads some
+malformed fields in another way than other HTTP servers do.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 __all__ = ["HEAD_BYTES", "HEAD_LINES", "Head"]
 
-HEAD_BYTES = 65536  # that the fields of one request may have
-HEAD_LINES = 100  # of them, and the empty one
+HEAD_BYTES = 65536  # bytes of the fields of one request
+HEAD_LINES = 100  # lines of the fields, and the empty line
 
 #: One field and its value, without the folding that section 5.2 forbids.
 _FIELD = r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([^\x00-\x08\n-\x1f\x7f]*)\r?\n"
@@ -21,28 +21,28 @@ _fields = re.compile(_FIELD).findall
 _are_fields = re.compile(f"(?:{_FIELD})*").fullmatch
 _LENGTH = re.compile(r"[0-9]+")
 
-#: The names of fields in an environ, by the names that came; so many of them are kept.
+#: The names of fields in an environ, by the names in requests; at most so many are kept.
 _NAMES_KEPT = 1000
 _names: dict[str, str | None] = {}
 
-#: What stands in an environ without ``HTTP_``.
+#: Fields that have no ``HTTP_`` in their name in an environ.
 _APART = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
 
 
 class Head:
-    """The fields, on the interface that pywsgi asks of its ``MessageClass``.
+    """The fields of a request, with the interface of pywsgi's ``MessageClass``.
 
-    ``fp``: where they are read from, to the empty line. ``version``: the request's, "HTTP/1.1".
-    Raises `ValueError` for what is no field, for too many of them, and for fields that two readers
-    could take for requests of different lengths.
+    ``fp``: the fields are read from it, up to the empty line. ``version``: of the request,
+    "HTTP/1.1". Raises `ValueError` for an invalid field, for too many fields, and for fields that
+    leave the length of the request ambiguous.
     """
 
-    #: pywsgi's: what was wrong. Here that raises.
+    #: For pywsgi, which puts errors here. This class raises instead.
     status = ""
 
     def __init__(self, fp: Any, version: str | None) -> None:
         self._text = _text(fp)
-        #: The name and the value of each, as they came.
+        #: The name and the value of each field, as in the request.
         self.fields: list[tuple[str, str]] = _fields(self._text)
         self._values: dict[str, str] = {}
         for name, value in self.fields:
@@ -54,11 +54,11 @@ class Head:
         self._refuse_ambiguity(version)
 
     def _refuse_ambiguity(self, version: str | None) -> None:
-        """Raises `ValueError` where the end of the request depends on who reads it (6.1 to 6.3).
+        """Raises `ValueError` if the end of the request is ambiguous (6.1 to 6.3).
 
-        A proxy that sees one request where this server sees two lets somebody's words stand before
-        the next user's request. So: one Content-Length of digits, or one Transfer-Encoding that is
-        chunked, or neither.
+        If a proxy sees one request where this server sees two, an attacker can put text in front of
+        the next user's request (request smuggling). So a request has one Content-Length of digits,
+        or one Transfer-Encoding that is chunked, or neither.
         """
         length = self._values.get("content-length")
         coding = self._values.get("transfer-encoding")
@@ -71,11 +71,11 @@ class Head:
 
     @property
     def headers(self) -> list[str]:
-        """The line of each, as it came."""
+        """The lines of the fields, as in the request."""
         return [f"{line}\n" for line in self._text.split("\n")[:-1]]
 
     def environ(self) -> Iterator[tuple[str, str]]:
-        """The fields as they stand in a WSGI environ; those with an underscore are left out."""
+        """The fields as in a WSGI environ; names with an underscore are left out."""
         for name, value in self.fields:
             key = _names[name] if name in _names else _environ_name(name)
             if key is not None:
@@ -97,7 +97,7 @@ class Head:
 
 
 def _text(fp: Any) -> str:
-    """The lines up to the empty one. Raises `ValueError` for one that is no field, or too many."""
+    """The lines up to the empty one. Raises `ValueError` for an invalid line, or too many."""
     lines: list[bytes] = []
     left = HEAD_BYTES
     while True:
@@ -117,7 +117,7 @@ def _text(fp: Any) -> str:
 
 
 def _environ_name(name: str) -> str | None:
-    """`None` for a name that could stand for another: an underscore becomes what a hyphen does."""
+    """The name in an environ; `None` with an underscore, which would equal a hyphen there."""
     key = name.replace("-", "_").upper()
     found = None if "_" in name or key in _APART else f"HTTP_{key}"
     if len(_names) < _NAMES_KEPT:  # clients may make up any number of them

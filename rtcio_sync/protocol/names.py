@@ -1,4 +1,4 @@
-"""Names that an app gives: of namespaces, of rooms. Each has one spelling."""
+"""Checks the names of namespaces, events and rooms, and brings namespaces into one spelling."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["check_event", "check_room", "namespace_name", "namespace_names"]
 
 
 def namespace_name(given: Any, *, catch_all: bool = False) -> str:
-    """The name of a namespace as it stands on the wire: ``"calls"`` is ``"/calls"``.
+    """The name of a namespace as on the wire: ``"calls"`` is ``"/calls"``.
 
-    `None` and ``""`` are ``"/"``. ``catch_all``: whether ``"*"``, any namespace, may be meant.
-    Raises `OptionError` for what is no name.
+    `None` and ``""`` are ``"/"``. ``catch_all``: whether ``"*"``, any namespace, is allowed. Raises
+    `OptionError` for an invalid name.
     """
     if given is None or given == "":
         return "/"
@@ -54,7 +54,7 @@ def namespace_names(given: Any) -> Any:
 
 
 def check_event(event: Any, registrar: str) -> None:
-    """Raises `OptionError` for what names no event where a handler is registered."""
+    """Raises `OptionError` for an invalid name of an event in the registration of a handler."""
     if isinstance(event, str):
         return
     if callable(event):
@@ -67,7 +67,7 @@ def check_event(event: Any, registrar: str) -> None:
 
 
 def check_room(room: Any) -> None:
-    """Raises `OptionError` for what is no room: it is one name, a string as a rule."""
+    """Raises `OptionError` for an invalid name of a room; valid is one name, usually a string."""
     if type(room) is str:
         return
     if isinstance(room, (list, tuple, Set, Iterator)):

@@ -1,11 +1,10 @@
-"""RFC 6455, the server's side, without any I/O: bytes in, messages out; messages in, frames out.
+"""RFC 6455 on the server's side, without I/O: bytes in, messages out; messages in, frames out.
 
-Our own because every relayed message passes here twice: one unmasking and one slice to read a
-message, one allocation to write one, no object that lives on while a connection is idle. There are
-no extensions and no subprotocols. Nothing here knows of sockets, greenlets or clocks. What opens a
-WebSocket is in `handshake`.
+This package has its own parser because every relayed message is parsed and framed here: one
+unmasking and one slice to read a message, one allocation to write one, and no object for an idle
+connection. It has no extensions and no subprotocols. The opening handshake is in `handshake`.
 
-The life of a `Parser`: `feed` a chunk, then call `next` until it returns None, then feed again.
+To use a `Parser`, `feed` it a chunk, call `next` until it returns None, then feed it again.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ PONG = 0xA
 NORMAL = 1000
 GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
-NO_STATUS = 1005  # never on the wire: what a close frame without a code stands for
+NO_STATUS = 1005  # never on the wire: means a close frame without a code
 INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009
@@ -48,7 +47,7 @@ _MASKED = 0x80
 _LENGTH = 0x7F
 _MAX_CONTROL = 125  # RFC 6455 5.5
 _OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
-# RFC 6455 7.4.1 and the IANA registry: what may stand in a close frame, below the private ranges.
+# RFC 6455 7.4.1 and the IANA registry: codes allowed in a close frame, below the private ranges.
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
 
 
@@ -113,27 +112,25 @@ def close_code(payload: bytes) -> int:
 
 
 class Parser:
-    """What a client sends, cut into messages and control frames.
+    """Cuts the bytes of a client into messages and control frames.
 
-    `max_size`: how many bytes of payload one message may have, all its fragments together. The
-    length that a frame declares is checked before any of its payload is kept (1009).
+    `max_size`: bytes of payload of one message, all its fragments together. The declared length of
+    a frame is checked before any of its payload is kept (1009).
 
-    After a ProtocolError, and after a CLOSE, the rest of what the peer sends means nothing: stop
-    feeding.
+    After a ProtocolError, and after a CLOSE, ignore what the peer sends: do not feed it.
     """
 
     __slots__ = ("_max_size", "_message", "_pos", "held")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        #: Bytes that `next` has not looked at, or could not make a frame of, and before them, up to
-        #: `_pos`, those it has; empty when there are none of the first.
+        #: Bytes that are not parsed yet, from `_pos` on, after bytes that are; empty when all are.
         self.held = b""
         self._pos = 0
         self._message: _Message | None = None
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the stream. Costs least when `next` had returned None before."""
+        """Take the next bytes of the stream; cheapest when `next` has returned None before."""
         if self.held:
             data = self.held[self._pos :] + data
         self.held = data
@@ -153,10 +150,10 @@ class Parser:
         return self._next() if self.held else None
 
     def text(self) -> bytes | None:
-        """The payload of the next frame, if that is a whole message of text and is all there.
+        """The payload of the next frame, if it is a whole text message and complete.
 
-        None otherwise, and for very long ones: `next` takes any. This is the usual frame in the
-        fewest steps.
+        None otherwise, and for very long frames: `next` takes any frame. This is the fast path for
+        the usual frame.
 
         Raises ProtocolError with 1007.
         """
@@ -213,7 +210,7 @@ class Parser:
                 return message.opcode, bytes(message.payload)
 
     def _header(self) -> tuple[int, int, int] | None:
-        """First byte, start of the payload and its length, once mask and length are there (5.2)."""
+        """First byte, start of the payload and its length; None before the mask is there (5.2)."""
         data, pos = self.held, self._pos
         have = len(data) - pos
         if have < 2:
@@ -271,7 +268,7 @@ class Parser:
         return opcode, payload
 
     def _compact(self) -> None:
-        # A few bytes are left over at most: do not hold the whole chunk for them.
+        # At most a few bytes are left: do not hold the whole chunk for them.
         self.held = self.held[self._pos :]
         self._pos = 0
 
@@ -292,8 +289,8 @@ class _Message:
     """A message that needs more than one frame, or a frame that needs more than one chunk.
 
     Its payload is unmasked and, if it is text, checked as it comes: invalid UTF-8 fails the
-    connection at once (8.1), and no byte is looked at twice. A bytearray grows by a factor, so that
-    neither many chunks nor tiny ones make it quadratic.
+    connection at once (8.1), and each byte is read once. A bytearray grows by a factor, so that
+    many tiny chunks do not cost quadratic time.
     """
 
     __slots__ = ("_checked", "_mask", "final", "missing", "opcode", "payload")
@@ -304,7 +301,7 @@ class _Message:
         self.final = False
         self.missing = 0  # bytes of the current frame's payload
         self._mask = b""
-        self._checked = 0  # so many bytes are whole characters
+        self._checked = 0  # bytes that are known to be whole characters
 
     def begin(self, final: bool, length: int, mask: bytes) -> None:
         self.final = final

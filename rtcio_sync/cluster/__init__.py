@@ -1,1 +1,1 @@
-"""What goes between processes, and how it gets there."""
+"""Messages between processes, over a pub/sub back end."""

@@ -1,10 +1,9 @@
-"""Messages on a pub/sub channel: what they have to be before anything is done with them.
+"""Checks the messages of a pub/sub channel before anything is done with them. Pure.
 
-Whoever reaches the channel may publish on it: python-socketio's servers and its programs without
-clients, other versions of this package, and whatever else there is. So each message is read like
-one of a client: what does not hold what its method needs raises `ProtocolError`, and nobody but
-the message itself suffers. Pure; the methods and their fields are those of python-socketio's
-``PubSubManager``.
+Anybody who reaches the channel may publish on it: python-socketio's servers and its write-only
+managers, other versions of this package, and other programs. So a message is checked like one of a
+client: if a field of its method is missing or invalid, `ProtocolError` is raised and only this
+message is lost. The methods and their fields are those of python-socketio's ``PubSubManager``.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from ..protocol.envelope import Drop, placeholders_fit, read
 
 __all__ = ["LARGEST", "attachments_in", "check", "check_relay", "opened", "with_attachments"]
 
-#: Bytes of the largest message that is read: no connection could be sent more.
+#: Bytes of the largest message that is read: a connection cannot be sent more.
 LARGEST = 64_000_000
 
 
 def opened(message: Any, loads: Callable[[Any], Any]) -> dict[str, Any]:
-    """The object that a message is, or the text of. Raises `ProtocolError` for anything else."""
+    """The object of a message, which may be text. Raises `ProtocolError` for anything else."""
     if not isinstance(message, dict):
         if not isinstance(message, (str, bytes, bytearray)) or len(message) > LARGEST:
             raise ProtocolError(Drop.CHANNEL)
@@ -41,23 +40,23 @@ def opened(message: Any, loads: Callable[[Any], Any]) -> dict[str, Any]:
 
 
 def check(method: str, message: dict[str, Any]) -> None:
-    """Raises `ProtocolError` for a message that has not all that its method needs."""
+    """Raises `ProtocolError` for a message without all fields that its method needs."""
     _check(message, _FIELDS[method])
     if message.get("callback") is not None and not _is_text(message.get("host_id")):
-        raise ProtocolError(Drop.CHANNEL)  # nobody could be answered
+        raise ProtocolError(Drop.CHANNEL)  # the answer would have no destination
 
 
 def check_relay(relay: Any, most: int | None) -> list[bytes]:
-    """The attachments of a relay that another process published, which may have ``most``.
+    """The attachments of a relay that another process published; at most ``most`` are allowed.
 
-    Raises `ProtocolError` for what no client of ours could have sent.
+    Raises `ProtocolError` for a relay that no client of ours could have sent.
     """
     _check(relay, _RELAY)
     attachments = attachments_in(relay["attachments"])
     payload = _payload(relay["raw"])
     if most is not None and len(attachments) > most:
         raise ProtocolError(Drop.CHANNEL)
-    # A receiver takes what it cannot read for a fault of its server, and closes the connection.
+    # For a receiver, an unreadable message is a fault of its server: it closes the connection.
     if attachments and not placeholders_fit(payload, len(attachments)):
         raise ProtocolError(Drop.CHANNEL)
     if not isinstance(payload, dict) or payload.get("target") != relay["target"]:
@@ -68,7 +67,7 @@ def check_relay(relay: Any, most: int | None) -> list[bytes]:
 def _payload(raw: str) -> Any:
     try:
         return orjson.loads(raw)
-    except ValueError:  # perhaps JSON all the same: as it was read when a client sent it
+    except ValueError:  # JSON that orjson refuses: read it as a client's message
         try:
             envelope = read(f'2["{RtcioEvents.MESSAGE}",{raw}]')
         except ProtocolError:
@@ -77,7 +76,7 @@ def _payload(raw: str) -> Any:
 
 
 def attachments_in(texts: Any) -> list[bytes]:
-    """Attachments, each from its base64. Raises `ProtocolError` where one is none."""
+    """Attachments from base64. Raises `ProtocolError` for invalid base64."""
     try:
         return [base64.b64decode(each, validate=True) for each in texts]
     except (TypeError, ValueError, binascii.Error):
@@ -85,7 +84,7 @@ def attachments_in(texts: Any) -> list[bytes]:
 
 
 def with_attachments(plain: Any, texts: Any, put_in: Callable[[Any, list[bytes]], Any]) -> Any:
-    """``plain`` with attachments in the place of its placeholders, each of which names its own."""
+    """``plain`` with attachments in place of its placeholders, which have to match one to one."""
     attachments = attachments_in(texts)
     if not placeholders_fit(plain, len(attachments)):
         raise ProtocolError(Drop.CHANNEL)
@@ -99,7 +98,7 @@ def _check(message: Any, fields: dict[str, Callable[[Any], bool]]) -> None:
         raise ProtocolError(Drop.CHANNEL)
 
 
-# -- what a field may be ---------------------------------------------------------------------------
+# -- checks of fields ------------------------------------------------------------------------------
 
 
 def _is_anything(value: Any) -> bool:
@@ -147,7 +146,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_callback(value: Any) -> bool:
-    """`None`, or whose answer is waited for: room, namespace and number."""
+    """`None`, or the place of a callback: room, namespace and number."""
     if value is None:
         return True
     if not isinstance(value, (list, tuple)) or len(value) != 3:

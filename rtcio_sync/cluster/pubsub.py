@@ -1,8 +1,8 @@
-"""Several processes, one namespace: what a manager with a pub/sub back end does here.
+"""Several processes: managers with a pub/sub back end.
 
-`graft` turns any python-socketio manager, pub/sub ones included, into one with the index of
-`manager`: `RoomIndex` is put right above `socketio.Manager` in its class's order of bases, so that
-a `PubSubManager`'s own steps come first and the local ones are ours.
+`graft` turns any python-socketio manager, pub/sub ones included, into a `RoomIndex`: its class gets
+`RoomIndex` as a base right before `socketio.Manager`, so that the methods of a `PubSubManager` run
+first and the local ones are ours.
 
 Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_publish``,
 ``emit``, ``enter_room``, ``leave_room``, ``close_room``, ``_get_logger``, and what `listening`
@@ -36,16 +36,16 @@ __all__ = ["Published", "graft"]
 
 log = logging.getLogger(__name__)
 
-SEVERAL = "rtcio:several"  # what a callback that several recipients may answer is kept under
-MAX_UNPUBLISHED = 10_000  # messages that wait for a pub/sub back end that does not keep up
-MAX_UNPUBLISHED_BYTES = 64_000_000  # of memory that they take up
+SEVERAL = "rtcio:several"  # the key of callbacks that several recipients may answer
+MAX_UNPUBLISHED = 10_000  # messages that wait for a slow pub/sub back end
+MAX_UNPUBLISHED_BYTES = 64_000_000  # bytes of memory of these messages
 
 _Item = tuple[Any, int, Callable[[], None] | None]
 """A message that waits, its bytes, and what is called once it is published."""
 
 
 def graft(manager: Any) -> Any:
-    """Gives ``manager`` the index; one that is no python-socketio manager stays as it is."""
+    """Makes ``manager`` a `RoomIndex`; an object that is not python-socketio's stays unchanged."""
     if isinstance(manager, RoomIndex) or not isinstance(manager, BaseManager):
         return manager
     kind = type(manager)
@@ -57,22 +57,22 @@ def graft(manager: Any) -> Any:
 
 
 class Published(Listening):
-    """What goes before a `PubSubManager`'s own steps: nothing published blocks, nothing overtakes.
+    """Publishes for a `PubSubManager`: publishing never blocks the caller and keeps the order.
 
-    Upstream publishes where it is called, on whichever connection of its pool is free. Here one
-    task does it, in order, so that the hub may emit and two messages never change places.
+    Upstream publishes in the caller's greenlet, on any free connection of its pool. Here one task
+    publishes, in order, so that the hub may emit and no message overtakes another.
     """
 
     _unpublished: deque[_Item] | None = None
     _unpublished_bytes = 0
     _failures: Seldom | None = None
-    _waiting: deque[tuple[Any, int]] | None = None  # callbacks: whom they ask, and their number
+    _waiting: deque[tuple[Any, int]] | None = None  # callbacks: their recipients and numbers
 
     NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
 
     def _publish(self, data: Any, done: Callable[[], None] | None = None) -> None:
-        """Queues a message; ``done`` is called once it is published, and never if it is not."""
-        if not self.server.eio.hub_thread.may_run:  # no hub runs that could do it later
+        """Queues a message; ``done`` is called once it is published, never otherwise."""
+        if not self.server.eio.hub_thread.may_run:  # no hub runs that could publish it later
             self._publish_one(data, done)
             return
         size = memory_of(data, MAX_UNPUBLISHED_BYTES)
@@ -137,7 +137,7 @@ class Published(Listening):
         to: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Here, and in all processes; whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says."""
+        """Emits in all processes; for ``to``, ``room`` and ``skip_sid`` see `recipients`."""
         rooms, out = recipients(to, room), skipped(skip_sid)
         if rooms == [] or (callback is not None and self._has_left(rooms, namespace or "/")):
             return
@@ -158,14 +158,14 @@ class Published(Listening):
         self._publish(message)
 
     def _asked(self, callback: Any, where: Any, namespace: str) -> tuple[Any, str, int]:
-        """Keeps a callback; what an acknowledgement from another process names it by."""
+        """Keeps a callback; returns its key for acknowledgements from other processes."""
         if self.server is None:
-            raise RuntimeError("callbacks need a server: this manager only publishes")
+            raise RuntimeError("this manager only publishes: callbacks need one with a server")
         if where is None:
-            raise OptionError("a callback needs recipients: give to=, where processes are several")
+            raise OptionError("a callback needs recipients when several processes run: give to=")
         name = SEVERAL if isinstance(where, list) else where
         number = self._generate_ack_id(name, callback)
-        # Of a room, or of a socket of another process, nobody says that no answer will come.
+        # For a room, or a socket of another process, we cannot know that no answer will come.
         if self._waiting is None:
             self._waiting = deque()
         self._waiting.append((name, number))
@@ -190,7 +190,7 @@ class Published(Listening):
         try:
             plain, attachments = parts_of(self.json, arguments)
             if plain is arguments and not all(isinstance(each, _UNCHANGING) for each in plain):
-                # Written when its turn comes: until then the app may change what it has emitted.
+                # It is written later; until then the app may change the object that it emitted.
                 plain = self.json.loads(self.json.dumps(plain))
             arguments = plain
         except ProtocolError:
@@ -215,7 +215,7 @@ class Published(Listening):
         }
 
     def _has_left(self, room: Any, namespace: str) -> bool:
-        """Whether it names a socket of this process that is gone: its callbacks never went."""
+        """Whether it names a socket that has left this process: it answers no callbacks."""
         return isinstance(room, str) and room in self._departed and not self.member(room, namespace)
 
     def nobody_answers(self, room: Any, namespace: str) -> bool:
@@ -230,7 +230,7 @@ class Published(Listening):
         super().close_room(room, namespace or "/")
 
     def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
-        if self.member(sid, namespace) is not None:  # here, though perhaps away for a while
+        if self.member(sid, namespace) is not None:  # in this process, perhaps away
             self.basic_enter_room(sid, namespace, room)
         elif room is not None:
             _check_crossing(room)
@@ -252,7 +252,7 @@ class Published(Listening):
         told: set[str],
         told_rooms: set[Any],
     ) -> set[str]:
-        """Whom another process has told, it knows by the rooms that were told before."""
+        """Other processes know from the rooms which of their sockets were told before."""
         reached: set[str] = super().announce(event, payload, namespace, rooms, told, told_rooms)
         if "emit" not in self.__dict__:  # else the Admin UI's instrumentation has it published
             crossing = [room for room in rooms if _crosses(room)]
@@ -281,12 +281,12 @@ class Published(Listening):
         return True
 
 
-#: Why a back end's own code gave up on a message, in the task that publishes; `None`: it did not.
+#: Why a back end's code gave up on a message, set in the publishing task; `None`: it did not.
 gave_up: ContextVar[str | None] = ContextVar("rtcio_sync_gave_up", default=None)
 
 
 class _Muted:
-    """A manager's logger without upstream's two lines for each message that cannot be published."""
+    """A manager's logger without upstream's two lines for each unpublished message."""
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
@@ -303,7 +303,7 @@ class _Muted:
 
 
 def _is_null(value: Any) -> bool:
-    """Whether JSON has null for it: NaN and Infinity are, too."""
+    """Whether it is null in JSON, as NaN and Infinity are too."""
     return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
@@ -316,14 +316,14 @@ def _crosses(room: Any) -> bool:
 
 
 def _check_crossing(room: Any) -> None:
-    """Raises `OptionError` for a room whose name other processes would not know again."""
+    """Raises `OptionError` for a room whose name does not survive the way to other processes."""
     if not _crosses(room):
         raise OptionError(
-            f"a {type(room).__name__} names a room in this process alone: where a client manager "
-            "joins several, give a string or a number"
+            f"a {type(room).__name__} can name a room in one process only: with a client manager "
+            "for several processes, give a string or a number"
         )
 
 
 def _singly(rooms: Any) -> Any:
-    """One room as itself, and not in a list: all that older receivers expect of one."""
+    """A single room without a list, as older receivers expect it."""
     return rooms[0] if isinstance(rooms, list) and len(rooms) == 1 else rooms

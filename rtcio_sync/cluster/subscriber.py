@@ -1,4 +1,4 @@
-"""What other processes publish: heard by one task, message by message, and none of them ends it.
+"""Handles the messages of other processes, one after the other, in one task.
 
 Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_thread``,
 ``_return_callback``, and ``_handle_emit``, ``_handle_callback``, ``_handle_disconnect``,
@@ -26,7 +26,7 @@ __all__ = ["Listening"]
 log = logging.getLogger(__name__)
 
 WARN_EACH = 60.0  # seconds from one warning about the channel to the next
-LONGEST_PAUSE = 1.0  # seconds until a back end that fails is listened to again
+LONGEST_PAUSE = 1.0  # seconds before it listens again after an error of the back end
 
 _HANDLERS = {
     "emit": "_handle_emit",
@@ -39,10 +39,11 @@ _HANDLERS = {
 
 
 class Listening(PubSubManager):
-    """The listening half of `published.Published`. All of it runs in one task, but where it says.
+    """The listening part of `pubsub.Published`. It runs in one task, unless a comment says so.
 
-    What comes is checked as a client's messages are (`channel`). A bad one is counted as
-    ``dropped["channel"]`` and told at debug, with one warning a minute; the next one is heard.
+    Messages are checked like those of clients (`channel`). An invalid message is counted as
+    ``dropped["channel"]`` and logged at debug level, with one warning a minute; it never ends the
+    task.
     """
 
     _warned: float | None = None
@@ -82,8 +83,8 @@ class Listening(PubSubManager):
         if reason == Drop.CHANNEL and (self._warned is None or now - self._warned >= WARN_EACH):
             self._warned = now
             log.warning(
-                "somebody publishes on the channel %r what is no message of a client manager; it "
-                "is dropped and counted (%s)",
+                "the channel %r carried a message that is not a client manager's; it is dropped "
+                "and counted (%s)",
                 self.channel,
                 type(error).__name__,
             )
@@ -113,7 +114,7 @@ class Listening(PubSubManager):
     def _return_callback(
         self, host_id: str, sid: Any, namespace: str, callback_id: int, *args: Any
     ) -> None:
-        """A client of this process acknowledged what ``host_id`` asked of it."""
+        """A client of this process acknowledged an event of the process ``host_id``."""
         if host_id == self.host_id:
             self.trigger_callback(sid, callback_id, args)
             return
@@ -131,7 +132,7 @@ class Listening(PubSubManager):
             message["rtcio_attachments"] = [base64.b64encode(each).decode() for each in attachments]
         self._publish(message)
 
-    # These two run the app's code: the task that listens goes on, relays come after them.
+    # These two run the app's code, in other greenlets: this task goes on with the next message.
 
     def _handle_callback(self, message: dict[str, Any]) -> None:
         if message.get("host_id") != self.host_id:
@@ -155,7 +156,7 @@ class Listening(PubSubManager):
     def _handle_enter_room(self, message: dict[str, Any]) -> None:
         check("enter_room", message)
         sid, namespace = message["sid"], message.get("namespace")
-        if self.member(sid, namespace) is not None:  # it may be away for a while
+        if self.member(sid, namespace) is not None:  # in this process, perhaps away
             super(PubSubManager, self).enter_room(sid, namespace, message["room"])
 
     def _handle_leave_room(self, message: dict[str, Any]) -> None:
@@ -170,7 +171,7 @@ class Listening(PubSubManager):
 
 
 def _data_in(message: dict[str, Any]) -> Any:
-    """The data of an emit, as `RoomIndex.emit` takes it: a tuple is several arguments."""
+    """The data of an emit, as `RoomIndex.emit` takes it; a tuple means several arguments."""
     data = message["data"]
     if message.get("binary"):
         if not isinstance(data, list) or not data:

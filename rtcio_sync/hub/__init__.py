@@ -1,1 +1,1 @@
-"""The thread that runs the gevent hub, and what greenlets owe each other there."""
+"""The thread that runs the gevent hub: calls from other threads, turns of handlers, forks."""

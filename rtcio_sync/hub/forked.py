@@ -1,9 +1,10 @@
-"""What a forked child must not keep: the clients of its parent, and the sockets that it listens on.
+"""Closes the clients' connections and the listening sockets of the parent in a forked child.
 
-`multiprocessing`, `os.fork` and a `preexec_fn` copy all descriptors. A client whose connection a
-child still has does not hear that the server has closed it, and a server cannot start again while
-a child has its port. So in the child each of them becomes another, on which nothing ever happens:
-what still names the descriptor neither reads what is the parent's nor closes what is another's.
+`multiprocessing`, `os.fork` and a `preexec_fn` copy all descriptors. While a child has the
+descriptor of a connection, its client does not notice that the server has closed it. While a child
+has the listening socket, the server cannot start again on this port. So the child replaces each of
+these descriptors by one on which nothing ever happens: code that still uses its number neither
+reads the parent's data nor closes a file of somebody else.
 """
 
 from __future__ import annotations
@@ -21,23 +22,23 @@ __all__ = ["serves"]
 
 
 class Serving(Protocol):
-    """What has clients."""
+    """A server that has clients."""
 
     def abandon(self) -> list[int]:
-        """Forgets all clients without a word to anybody; the descriptors that are known."""
+        """Forgets all clients without a message to them; returns the known descriptors."""
 
     def __hash__(self) -> int: ...
 
 
 _servers: WeakSet[Serving] = WeakSet()
-#: Where clients come in: ports, and the paths of Unix sockets.
+#: The addresses on which clients connect: ports, and the paths of Unix sockets.
 _entrances: set[Any] = set()
-#: What lets a child's descriptors be quiet: two ends of which nobody uses the other.
+#: A quiet replacement for a child's descriptors: one end of a pair whose other end nobody uses.
 _quiet: list[socket.socket] = []
 
 
 def serves(server: Serving, line: Any) -> None:
-    """The ``server`` has clients; ``line`` is a socket of one, or the one that it listens on."""
+    """Notes that ``server`` has clients; ``line`` is a socket of one, or the listening socket."""
     _servers.add(server)
     with suppress(OSError, AttributeError):
         if (entrance := _entrance(line)) is not None:
@@ -52,7 +53,7 @@ def _entrance(sock: Any) -> Any:
 def _in_child() -> None:
     if not _servers:
         return
-    with suppress(OSError):  # the child has to come up, whatever happens here
+    with suppress(OSError):  # an error here must not stop the child
         found = {fd for server in list(_servers) for fd in server.abandon()}
         found.update(_connections())
         _quiet.extend(socket.socketpair())
@@ -62,11 +63,11 @@ def _in_child() -> None:
 
 
 def _connections() -> Iterator[int]:
-    """The descriptors of all sockets that clients have come in by, or can."""
+    """The descriptors of all sockets on which clients are connected, or can connect."""
     folder = "/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd"
     for name in os.listdir(folder):
         fd = int(name)
-        with suppress(OSError):  # the folder's own is closed by now
+        with suppress(OSError):  # the folder's own descriptor is closed by now
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 continue
             sock = _socket.socket(fileno=fd)

@@ -1,9 +1,9 @@
-"""Exceptions that are no `Exception`, raised in an app's handler: what the server does with them.
+"""Handles exceptions of an app's handler that do not derive from `Exception`.
 
-``gevent.Timeout``, ``GreenletExit``, ``SystemExit`` and ``KeyboardInterrupt`` end the handler and
-nothing else: they are counted and logged like every other error. Two of them also say something to
-the server. A greenlet that was killed has to end, so another one goes on with its work; and what a
-signal of the operating system raised still stops the process, wherever the signal found it.
+``gevent.Timeout``, ``GreenletExit``, ``SystemExit`` and ``KeyboardInterrupt`` end only the handler;
+they are counted and logged like every other error. Two of them also concern the server. A greenlet
+that was killed has to end, so another greenlet continues its work. An exception that a signal of
+the operating system raised still stops the process, wherever it was raised.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The thread that runs a server's hub, and how calls from every other thread get there.
+"""The thread that runs a server's hub, and how calls of other threads run there.
 
-gevent's objects belong to the thread that made them: a greenlet spawned elsewhere never runs, a
-loop that is woken from elsewhere does not wake. So a server has one thread, the one that serves,
-and a public call from any other (gevent's pool, a real thread, a C library's callback thread) is
-carried out in that one, while its caller waits for the result or the exception.
+gevent's objects belong to the thread that made them: a greenlet spawned in another thread never
+runs, a loop that another thread wakes does not wake. So a server has one serving thread. A public
+call from another thread (gevent's pool, a real thread, a C library's callback thread) runs in the
+serving thread, while the caller waits for the result or the exception.
 
-Two kinds of callers are told apart from a plain greenlet: another thread (`any_thread` hands its
-call over) and the hub itself, where nothing may wait and no code of the app's may run.
+Two kinds of callers differ from a plain greenlet: another thread (`any_thread` hands over its call)
+and the hub itself, where nothing may wait and no code of the app may run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ANSWER_WITHIN = 5.0
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The interpreter's own, whatever gevent has patched: gevent's locks belong to one thread's hub.
+# The interpreter's own, not gevent's patched ones: gevent's locks belong to one thread's hub.
 _get_ident = cast("Callable[[], int]", get_original("_thread", "get_ident"))
 _new_lock = cast("Callable[[], Any]", get_original("_thread", "allocate_lock"))
 
@@ -47,11 +47,11 @@ _NO_ANSWER = (
 
 
 class HubThread:
-    """Where a server's hub runs.
+    """The thread in which a server's hub runs.
 
-    The thread that made the server, until another serves a request or calls `Server.listen`. While
-    nothing has been served yet, calls of other threads are carried out where they are made, and
-    what they spawn waits for the hub.
+    It is the thread that made the server, until another thread serves a request or calls
+    `Server.listen`. Before the first request, calls of other threads run in their own thread, and
+    tasks that they spawn wait for the hub.
     """
 
     def __init__(self) -> None:
@@ -66,17 +66,17 @@ class HubThread:
         self.ended = False
 
     def elsewhere(self) -> bool:
-        """Whether the caller may not touch what belongs to the hub's thread, but by `run`."""
+        """Whether the caller is in another thread, and has to use `run`."""
         return self._ident != _get_ident() and not self.threaded
 
     @property
     def serving(self) -> bool:
-        """Whether a hub runs, or will soon, that carries out what is spawned."""
+        """Whether a hub runs, or will soon run, the tasks that are spawned."""
         return self._hub is not None or self.threaded
 
     @property
     def may_run(self) -> bool:
-        """Whether a hub that the caller may not touch carries out what is spawned, or may do so."""
+        """Whether a hub in another thread runs the tasks that are spawned, or may do so."""
         return self.serving or (self._makers_hub is not None and self.elsewhere())
 
     @property
@@ -85,9 +85,9 @@ class HubThread:
         return isinstance(gevent.getcurrent(), Hub)
 
     def bind(self, *, anew: bool = False) -> None:
-        """The calling thread is the one that serves; the first to say so stays it.
+        """Makes the calling thread the serving thread, if there is none yet.
 
-        ``anew``: even if another was it before. # greenlet
+        ``anew``: even if another thread was it before. # greenlet
         """
         if self.threaded:
             self.ended = False
@@ -112,17 +112,17 @@ class HubThread:
             gevent.spawn(target, *args)
         elif self._hub is None:
             self._waiting.append((target, args))
-            hub = self._hub or self._makers_hub  # it may have begun to serve just now
+            hub = self._hub or self._makers_hub  # a thread may have begun to serve just now
             if hub is not None:
                 hub.loop.run_callback_threadsafe(self._begin_waiting)
         else:
             self._hub.loop.run_callback_threadsafe(gevent.spawn, target, *args)
 
     def run(self, fn: Callable[..., R], *args: Any, **options: Any) -> R:
-        """Carries out a call from another thread: its result, or the exception it raises.
+        """Runs a call from another thread: returns its result, or raises its exception.
 
         Blocks the calling thread until it is done. Raises `NotServing` after the end, and when the
-        hub has not begun with it after `ANSWER_WITHIN` seconds; it is not carried out then.
+        hub has not begun with the call after `ANSWER_WITHIN` seconds; the call does not run then.
         """
         if self._hub is None:
             return fn(*args, **options)
@@ -131,7 +131,7 @@ class HubThread:
         if not call.begun.acquire(timeout=ANSWER_WITHIN) and call.claim():
             raise NotServing(_NO_ANSWER)
         while not call.done.acquire(timeout=ANSWER_WITHIN):
-            self._look_for_life()  # what runs may wait as long as it likes
+            self._look_for_life()  # a call that has begun may wait for any time
         if call.error is not None:
             raise call.error
         return cast("R", call.result)
@@ -142,7 +142,7 @@ class HubThread:
         self._hub.loop.run_callback_threadsafe(callback)
 
     def _look_for_life(self) -> None:
-        """Raises `NotServing` when the hub runs no more."""
+        """Raises `NotServing` when the hub does not run any more."""
         alive = _new_lock()
         alive.acquire()
         self._hand_over(alive.release)
@@ -151,7 +151,7 @@ class HubThread:
 
 
 class _Call:
-    """One call of another thread, on its way."""
+    """One call of another thread that waits for the hub."""
 
     def __init__(self, fn: Callable[[], Any]) -> None:
         self.fn = fn
@@ -163,7 +163,7 @@ class _Call:
         self.done.acquire()
 
     def claim(self) -> bool:
-        """`True` for the first who asks: the hub, which carries it out, or who waited too long."""
+        """`True` for the first caller: the hub, which runs it, or the thread, which gives up."""
         claimed: bool = self._free.acquire(False)
         return claimed
 
@@ -182,7 +182,7 @@ class _Call:
 
 
 class _Homed(Protocol):
-    """Whose methods `any_thread` decorates: ``_hub_thread`` is its server's."""
+    """A class whose methods `any_thread` decorates; ``_hub_thread`` is that of its server."""
 
     @property
     def _hub_thread(self) -> HubThread: ...
@@ -201,11 +201,11 @@ def any_thread(
 def any_thread(
     method: Method[S, P, R] | None = None, /, *, in_hub: Literal["run", "spawn", "refuse"] = "run"
 ) -> Any:
-    """A public method that may be called from any thread; it runs in the one that serves.
+    """Decorates a public method: any thread may call it, and it runs in the serving thread.
 
-    ``in_hub``, when the hub itself calls it: ``"run"`` for what never waits; ``"spawn"``: a
-    greenlet does it, and the call returns at once (`None`), for what runs an app's handlers;
-    ``"refuse"`` raises `NotServing`, for what waits for an answer.
+    ``in_hub`` is for calls from the hub itself: ``"run"`` for a method that never waits;
+    ``"spawn"`` for one that runs an app's handlers: a greenlet runs it and the call returns `None`
+    at once; ``"refuse"`` for one that waits for an answer: it raises `NotServing`.
     """
 
     def decorate(method: Method[S, P, R]) -> Method[S, P, R]:

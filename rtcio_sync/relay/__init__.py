@@ -1,1 +1,1 @@
-"""The way of an envelope from one client to another."""
+"""Relays envelopes from one client to another, and sends peer-left."""

@@ -1,10 +1,10 @@
-"""The way of an envelope: from the bytes that came in to the one socket they are for.
+"""Relays an envelope from one client to the socket that it names.
 
 The short way (`Relay.arrive`, # hub): one parse, one decision, the same bytes framed for the
-target; no greenlet switch, no re-encoding. The ordinary way (`Relay.forward`, # hub or greenlet)
-follows the same rules for everything that is not so plain: acknowledgement ids and surplus
-arguments to strip, attachments, msgpack, a target in another process, or an app that wants to see
-its relays first. Both drop what `envelope.judge` refuses.
+target; no greenlet switch, no re-encoding. The full way (`Relay.forward`, # hub or greenlet)
+follows the same rules for all other cases: acknowledgement ids and extra arguments to remove,
+attachments, msgpack, a target in another process, or an app that wants to see relays first. Both
+drop what `envelope.judge` refuses.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ELSEWHERE = b"42/"
 _EVENT = b'["#rtcio:message",'
 _END = b"]"
 _AFTER_ROOT = len(_ROOT)
-_BRACE, _BRACKET = b"}]"  # as numbers: `in` takes those ten times as fast
+_BRACE, _BRACKET = b"}]"  # as numbers, with which `in` is ten times as fast
 
 CONNECTED, AWAY = Stage.CONNECTED, Stage.AWAY
 loads = orjson.loads
@@ -48,26 +48,26 @@ loads = orjson.loads
 class _Envelope(msgspec.Struct, gc=False):
     source: str
     target: str
-    data: msgspec.Raw  # read through to its end, and made nothing of
+    data: msgspec.Raw  # read to its end, and not decoded
 
 
 decode = msgspec.json.Decoder(_Envelope).decode
 
-#: Bytes of a message up to which msgspec reads it: half of orjson's time for a candidate, but none
-#: saved on a description.
+#: Up to so many bytes, msgspec reads a message: in half of orjson's time for a candidate. For a
+#: description it is not faster.
 SMALL = 1024
-#: What stands for no bound: more levels than any parser takes.
+#: Means no bound: more levels than any parser accepts.
 ANY_DEPTH = 1 << 30
 
-# What is raised for a message that the short way leaves.
+# Exceptions that mean: not for the short way, use the full way.
 _LEFT = (ValueError, TypeError, LookupError, AttributeError, RecursionError, msgspec.DecodeError)
 
 
 class Passage(NamedTuple):
-    """A relayed event on the ordinary way."""
+    """A relayed event on the full way."""
 
     payload: Any
-    #: The envelope's own characters; `None`: re-encode ``payload`` (msgpack, a direct call).
+    #: The envelope as it was written; `None`: encode ``payload`` again (msgpack, a direct call).
     raw: str | None
     attachments: list[bytes]
 
@@ -80,36 +80,36 @@ class Relay:
         self.counters = counters
         self._drop = drop
         self.scope = scope
-        #: Where the bytes of a message begin that have no room for the ends of too many levels, and
-        #: the bytes that have none for too many values: `bound`.
+        #: A message has few levels if no bracket closes before `last`, which counts from its end,
+        #: and few values if it has at most `light` bytes: see `bound`.
         self.last = -ANY_DEPTH
         self.light = ANY_DEPTH
-        #: Whether packets are text; if not (msgpack), an envelope's characters can't be forwarded.
+        #: Whether packets are text; if not (msgpack), the envelope has to be encoded again.
         self.textual = True
         #: The namespaces whose sockets have the default listeners.
         self.namespaces: set[str] = set()
-        #: Where each message goes that the short way leaves: `(link, message, binary)`.
+        #: Takes each message that the short way does not take: `(link, message, binary)`.
         self.ordinary: Callable[[Any, Any, bool], None] = _nowhere
-        #: Encodes an event for the ordinary way: `(namespace, arguments) -> [piece, …]`.
+        #: Encodes an event for the full way: `(namespace, arguments) -> [piece, …]`.
         self.encode: Callable[[str, list[Any]], list[Any]] = lambda namespace, arguments: []
 
     def bound(self, limits: Iterable[Limits]) -> None:
-        """Leaves to the ordinary way, which weighs it, what may be over one of these ``limits``."""
+        """Sends messages that may be over one of these ``limits`` to the full way, which counts."""
         several = list(limits)
         self.last = -min([each.max_depth or ANY_DEPTH for each in several])
-        # Two bytes for each value, at least: itself, and what stands before the next.
+        # A value takes at least two bytes: itself, and the separator before the next.
         self.light = 2 * min([each.max_values or ANY_DEPTH for each in several])
 
     def _check_depth(self, message: bytes) -> None:
         if message.count(b"}") + message.count(b"]") > -self.last:
-            raise LookupError  # the ordinary way tells levels from what only looks like one
+            raise LookupError  # the full way counts only real levels, not brackets in strings
 
     def serves(self, member: Member) -> bool:
         """Whether ``member`` has the default listeners."""
         return member.relays or member.namespace in self.namespaces
 
     def settle(self, member: Member) -> None:
-        """Opens or closes the short way of ``member``, after what it depends on has changed."""
+        """Opens or closes the short way of ``member``; call it after a change of a condition."""
         member.short = (
             member.ready
             and not member.observed
@@ -122,10 +122,10 @@ class Relay:
     # -- the short way: hub ----------------------------------------------------------------------
 
     def arrive(self, link: Socket, message: bytes, binary: bool) -> None:
-        """Sees each message of a client first; ``message`` is an Engine.IO packet, or binary.
+        """Takes each message of a client first; ``message`` is an Engine.IO packet, or binary.
 
-        One function, with `judge` written out in it: every relayed message passes here, and a call
-        costs as much as a rule.
+        One function, with the rules of `judge` written out: every relayed message passes here, and
+        a call costs as much as a rule.
         """
         if not binary:
             start = _AFTER_ROOT
@@ -135,13 +135,13 @@ class Relay:
                 start, member = self._elsewhere(link, message)
             else:
                 member = None
-            # What is parsed is the envelope alone: a surplus argument, or white space at the end,
-            # is left to the ordinary way.
+            # Only the envelope is parsed: an extra argument, or white space at the end, goes to the
+            # full way.
             if member is not None and member.short and message.endswith(_END):
                 try:
                     length = len(message)
-                    # What ends its arrays and objects in its last bytes only, as most do, has few
-                    # levels; of all else the ends are counted.
+                    # Most messages close all arrays and objects in their last bytes: they have
+                    # few levels. In the others the closing brackets are counted.
                     if length < SMALL:
                         before = message[: self.last]
                         if _BRACE in before or _BRACKET in before:
@@ -156,7 +156,7 @@ class Relay:
                             raise LookupError  # it may hold too many values
                         payload = loads(message[start:-1])
                         source, key = payload["source"], payload["target"]
-                        payload["data"]  # has to be there
+                        payload["data"]  # has to exist
                     if source == member.sid:
                         target = member.peers[key]
                         if target.stage is CONNECTED:
@@ -175,16 +175,16 @@ class Relay:
                             self.counters.relayed += 1
                             self.counters.relayed_bytes += length
                             return
-                # No object, a missing field, an unknown target, JSON that only `json` takes:
-                # whatever it is, the ordinary way decides and counts it.
+                # Not an object, a missing field, an unknown target, JSON that only `json` reads:
+                # the full way decides, and counts a drop.
                 except _LEFT:
                     pass
         self.ordinary(link, message, binary)
 
     def _stamp(self, target: Member, session: Session, message: bytes) -> None:
-        """Sends a relay with its offset behind the envelope, which stays as it is.
+        """Sends a relay with its offset after the envelope, which stays unchanged.
 
-        For one who is away it is kept, and goes out at the return.
+        While the target is away, its session keeps the relay until the return.
         """
 
         def encode(offset: str | None) -> bytes:
@@ -207,16 +207,16 @@ class Relay:
         members: dict[str, Member] = link.members or {}
         return stop + 1 + len(_EVENT), members.get(message[2:stop].decode())
 
-    # -- the ordinary way: hub or greenlet -----------------------------------------------------
+    # -- the full way: hub or greenlet ---------------------------------------------------------
 
     def forward(self, member: Member, passage: Passage) -> None:
-        """Applies the rules to one relayed event of ``member`` and hands it on."""
+        """Applies the rules to one relayed event of ``member``, and delivers or publishes it."""
         payload = passage.payload
         reason = judge(payload, member.sid, recovered=member.recovered)
         number = len(passage.attachments)
-        # Without any, the packet is text, and a placeholder in it is data like any other.
+        # A packet without attachments is text; a placeholder in it is ordinary data.
         if reason is None and number:
-            # A surplus argument goes, and its attachments with it: clients number them in order.
+            # An extra argument is removed with its attachments: clients number them in order.
             named = named_in(payload, number)
             if named is None or named != set(range(len(named))):
                 reason = Drop.MALFORMED
@@ -279,10 +279,10 @@ class Relay:
         self.counters.relayed += 1
 
     def from_elsewhere(self, relay: dict[str, Any]) -> None:
-        """A relay that another process published: the target's half of the rules. # greenlet"""
+        """Delivers a relay of another process, after the target's part of the rules. # greenlet"""
         target = self.manager.member(relay["target"], relay["namespace"])
         if target is None or not target.present or not self.serves(target):
-            return  # it is in a third process, or gone
+            return  # it is in another process, or has left
         if self.scope == "room" and not _share_a_room(relay["rooms"], target.rooms):
             self._drop(Drop.OTHER_ROOM)
             return
@@ -298,10 +298,10 @@ class Relay:
     # -- peers that leave ------------------------------------------------------------------------
 
     def peer_left(self, member: Member) -> None:
-        """Tells each peer that shares a room with ``member``, once. # hub or greenlet
+        """Sends peer-left to each peer that shares a room with ``member``, once. # hub or greenlet
 
-        Called when the loss is noticed and again when the last handler has run: a room that the
-        socket was still joining is told then, and nobody twice.
+        Called when the loss is noticed, and again when the last handler has run: a handler may have
+        joined the socket to another room meanwhile. No peer gets it twice.
         """
         if not member.rooms or not self.serves(member):
             return
@@ -320,7 +320,7 @@ def _share_a_room(one: Iterable[Any] | None, other: Iterable[Any] | None) -> boo
 
 
 def _with_source(passage: Passage, sid: str) -> Passage:
-    # Put in front: all that the client wrote stays as it wrote it.
+    # In front, so that the text of the client stays unchanged.
     payload = {"source": sid, **passage.payload}
     raw = passage.raw
     if raw is not None:
@@ -329,4 +329,4 @@ def _with_source(passage: Passage, sid: str) -> Passage:
 
 
 def _nowhere(link: Any, message: Any, binary: bool) -> None:
-    """Until a server hangs its own way in."""
+    """The default, until a server sets its own."""

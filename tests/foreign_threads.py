@@ -13,9 +13,9 @@ from typing import Any
 import gevent
 from gevent.monkey import get_original
 
-start_new_thread = get_original("_thread", "start_new_thread")
+from tests.timing import until
 
-DEADLINE = 20.0  # seconds
+start_new_thread = get_original("_thread", "start_new_thread")
 
 
 class Outcome:
@@ -36,9 +36,7 @@ class Outcome:
 
     def wait(self) -> Any:
         """Waits in a greenlet: the hub goes on."""
-        with gevent.Timeout(DEADLINE):
-            while not self.over:
-                gevent.sleep(0.002)
+        until(lambda: self.over)
         if self.error is not None:
             raise self.error
         return self.result

@@ -16,7 +16,8 @@ from socketio import packet
 from rtcio_sync import Server
 from rtcio_sync.testing import TestClient
 from rtcio_sync.transport.driver import frames_of
-from tests.wire import WebSocket, ghosts, in_time, settle, until
+from tests.timing import in_time, settle, until
+from tests.wire import WebSocket, ghosts
 
 #: Seconds that a session waits where a test waits for its end.
 SHORT = 0.05

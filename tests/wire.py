@@ -8,32 +8,22 @@ greenlets, the handlers, and for a WebSocket gevent's hub.
 from __future__ import annotations
 
 import base64
-import io
 import json
-import sys
-import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import gevent
 import gevent.socket
+import msgpack
+from socketio.packet import CONNECT
 
 from rtcio_sync import Server
 from rtcio_sync.engineio.socket import Socket as Link
 from rtcio_sync.transport.websocket import Connection
 from tests.frames import masked
-
-#: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
-DEADLINE = 10.0
+from tests.timing import in_time, until
+from tests.wsgi import environ_of, request
 
 SEPARATOR = "\x1e"
-
-
-@contextmanager
-def in_time(seconds: float = DEADLINE) -> Iterator[None]:
-    with gevent.Timeout(seconds, AssertionError(f"nothing within {seconds} s")):
-        yield
 
 
 def ghosts(server: Server) -> Any:
@@ -53,61 +43,6 @@ def ghosts(server: Server) -> Any:
         }.items()
         if held
     }
-
-
-def until(condition: Callable[[], Any]) -> None:
-    """Lets the other greenlets run until ``condition()`` holds."""
-    with in_time():
-        while not condition():
-            gevent.sleep(0.001)
-
-
-def settle() -> None:
-    """Lets every greenlet that can run do so; for what must not happen."""
-    for _ in range(20):
-        gevent.sleep(0)
-
-
-def environ_of(
-    method: str,
-    query: Mapping[str, str],
-    *,
-    path: str = "/socket.io/",
-    body: bytes = b"",
-    headers: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    named = {f"HTTP_{key.upper().replace('-', '_')}": each for key, each in (headers or {}).items()}
-    return {
-        "REQUEST_METHOD": method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": path,
-        "QUERY_STRING": urllib.parse.urlencode({"EIO": "4", "transport": "polling", **query}),
-        "SERVER_NAME": "localhost",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_ADDR": "192.0.2.7",
-        "HTTP_HOST": "localhost",
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.errors": sys.stderr,
-        "wsgi.input": io.BytesIO(body),
-        **named,
-    }
-
-
-def request(application: Any, environ: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of one WSGI request."""
-    told: dict[str, Any] = {}
-
-    def start_response(
-        status: str, headers: Iterable[tuple[str, str]], exc_info: Any = None
-    ) -> Any:
-        told.update(status=status, headers=dict(headers))
-        return lambda data: None
-
-    body = b"".join(application(environ, start_response))
-    return int(told["status"][:3]), told["headers"], body
 
 
 class Client:
@@ -341,3 +276,31 @@ def event(*arguments: Any, namespace: str = "/", number: int | None = None) -> s
     where = "" if namespace == "/" else f"{namespace},"
     text = json.dumps(arguments, separators=(",", ":"))
     return f"2{where}{'' if number is None else number}{text}"
+
+
+#: The clients of a server, by their transport.
+TRANSPORTS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
+
+
+def packed(server: Server) -> bool:
+    """Whether its packets are MessagePack, and not text."""
+    return not server.packet_class.uses_binary_events
+
+
+def say(client: Client, kind: int, data: Any, number: int | None = None) -> None:
+    """Sends a packet that has no attachments, as the server's packet class has it."""
+    if packed(client.server):
+        pkt = {"type": kind, "nsp": "/", "data": data}
+        client.send(msgpack.packb(pkt if number is None else {**pkt, "id": number}))
+    else:
+        text = "" if data is None else json.dumps(data, separators=(",", ":"))
+        client.send(f"{kind}{'' if number is None else number}{text}")
+
+
+def joined(server: Server, transport: str = "websocket") -> Client:
+    """A client in ``/``, whatever the server's packet class."""
+    client = TRANSPORTS[transport](server)
+    say(client, CONNECT, None)
+    until(lambda: client.member is not None and client.member.ready)
+    client.sids["/"] = client.member.sid
+    return client

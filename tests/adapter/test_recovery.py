@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,28 +14,7 @@ from rtcio_sync.adapter.member import Member, Stage
 from rtcio_sync.adapter.recovery import EVENT, PLACE, Recovery, Session, Stamp
 from rtcio_sync.adapter.recovery_options import RecoveryOptions
 from rtcio_sync.errors import OptionError
-
-
-class Clock:
-    """A clock that a test moves, with what is due on it."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-        self._order = itertools.count()
-        self.due: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
-        heapq.heappush(self.due, (self.time + seconds, next(self._order), do, args))
-
-    def pass_(self, seconds: float) -> None:
-        until = self.time + seconds
-        while self.due and self.due[0][0] <= until:
-            self.time, _, do, args = heapq.heappop(self.due)
-            do(*args)
-        self.time = until
+from tests.timing import Clock
 
 
 class House:
@@ -282,9 +258,9 @@ def test_over_its_bytes_a_session_lets_the_oldest_go() -> None:
 def test_while_connected_events_older_than_the_window_go() -> None:
     house = House(max_disconnection_duration=120)
     first = house.send()
-    house.clock.pass_(100)
+    house.clock.advance(100)
     second = house.send()
-    house.clock.pass_(30)
+    house.clock.advance(30)
     house.send(b"last")
     assert house.session.missed(None) is None
     assert house.session.missed(first) == [b"frame", b"last"]
@@ -294,28 +270,28 @@ def test_while_connected_events_older_than_the_window_go() -> None:
 def test_they_go_without_a_new_one_too() -> None:
     house = House(max_disconnection_duration=120)
     offset = house.send(b"x" * 1000)
-    house.clock.pass_(60)
+    house.clock.advance(60)
     house.send(b"later")
-    house.clock.pass_(61)
+    house.clock.advance(61)
     assert house.kept == 1
-    house.clock.pass_(60)
+    house.clock.advance(60)
     assert (house.kept, house.session._size) == (0, 0)
     assert house.clock.due == [], "an idle session costs no timer"
     assert house.session.missed(offset) is None
     house.send(b"new")
-    house.clock.pass_(130)
+    house.clock.advance(130)
     assert house.kept == 0
 
 
 def test_while_its_client_is_away_everything_is_kept() -> None:
     house = House(max_disconnection_duration=120)
     offset = house.send()
-    house.clock.pass_(119)
+    house.clock.advance(119)
     house.send(b"in flight")
     house.recovery.park(house.member)
-    house.clock.pass_(60)
+    house.clock.advance(60)
     house.send(b"missed")
-    house.clock.pass_(59)
+    house.clock.advance(59)
     assert house.session.missed(offset) == [b"in flight", b"missed"]
 
 
@@ -324,12 +300,12 @@ def test_what_was_replayed_is_kept_for_a_window_more() -> None:
     offset = house.send()
     house.recovery.park(house.member)
     house.send(b"missed")
-    house.clock.pass_(119)
+    house.clock.advance(119)
     house.return_()
-    house.clock.pass_(5)
+    house.clock.advance(5)
     house.send(b"new")
     assert house.session.missed(offset) == [b"missed", b"new"], "the replay got lost as well"
-    house.clock.pass_(250)
+    house.clock.advance(250)
     assert house.kept == 0
 
 
@@ -350,23 +326,23 @@ def test_who_stays_away_too_long_is_ended_once() -> None:
     assert house.member.enter(Stage.LEAVING) and house.member.enter(Stage.GONE)
     house.recovery.park(house.member)
     assert (house.member.stage, house.recovery.away) == (Stage.AWAY, 1)
-    house.clock.pass_(119)
+    house.clock.advance(119)
     assert house.ended == []
-    house.clock.pass_(1)
+    house.clock.advance(1)
     assert house.ended == [house.member]
-    house.clock.pass_(1000)
+    house.clock.advance(1000)
     assert house.ended == [house.member]
 
 
 def test_who_returned_is_not_ended_by_an_earlier_loss() -> None:
     house = House(max_disconnection_duration=120)
     house.recovery.park(house.member)
-    house.clock.pass_(100)
+    house.clock.advance(100)
     house.return_()
     house.recovery.park(house.member)
-    house.clock.pass_(119)
+    house.clock.advance(119)
     assert house.ended == []
-    house.clock.pass_(1)
+    house.clock.advance(1)
     assert house.ended == [house.member]
 
 
@@ -374,10 +350,10 @@ def test_who_is_being_let_in_is_not_ended_and_not_forgotten() -> None:
     house = House(max_disconnection_duration=120)
     house.recovery.park(house.member)
     house.session.taken = object()
-    house.clock.pass_(150)
+    house.clock.advance(150)
     assert house.ended == []
     house.session.taken = None  # its new connection was lost, too
-    house.clock.pass_(2)
+    house.clock.advance(2)
     assert house.ended == [house.member]
 
 
@@ -409,7 +385,7 @@ def test_what_is_missed_is_exactly_what_was_not_received_or_nothing_at_all(
         elif step == "receive" and not away:
             received = min(len(sent), received + amount)
         elif step == "pass" and not away:
-            house.clock.pass_(amount)
+            house.clock.advance(amount)
         elif step == "lose" and not away:
             away = True
             house.recovery.park(house.member)
@@ -489,7 +465,7 @@ def test_what_went_otherwise_is_counted_no_more() -> None:
     assert house.recovery.bytes == 5 * (1000 + EVENT + PLACE)
     house.recovery.close(other)
     assert house.recovery.bytes == 5 * (1000 + EVENT)
-    house.clock.pass_(300)
+    house.clock.advance(300)
     assert house.recovery.bytes == 0
     assert house.dropped == []
 
@@ -506,7 +482,7 @@ def test_so_many_wait_and_the_one_that_has_waited_longest_goes(
             house.recovery.back(member.session)
             member.returns += 1
             house.recovery.park(member)
-        house.clock.pass_(0.001)
+        house.clock.advance(0.001)
         for ended in house.ended:
             house.recovery.close(ended)
     assert house.ended == members[:2]
@@ -539,7 +515,7 @@ def test_what_clients_that_are_away_have_sent_counts_too_and_the_longest_away_go
             member.rooms = {text: None}
             house.recovery.park(member)
             members.append(member)
-        house.clock.pass_(0.001)
+        house.clock.advance(0.001)
         for ended in house.ended:
             house.recovery.close(ended)
     gone = len(house.ended)

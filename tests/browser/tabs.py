@@ -13,9 +13,7 @@ from playwright.sync_api import ConsoleMessage, Error, Locator, Page
 
 from tests.integration.raw import RawWebSocket
 from tests.integration.servers import Running
-
-#: Seconds within which what a test waits for must come: a bound for failures, on a busy machine.
-DEADLINE = 30.0
+from tests.timing import DEADLINE
 
 # Frames that a tile's video has decoded, by the text of its name plate.
 _FRAMES = """([list, name]) => {

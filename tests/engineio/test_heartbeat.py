@@ -12,20 +12,9 @@ from rtcio_sync import Limits
 from rtcio_sync.engineio.heartbeat import LATENESS, TOGETHER, Heartbeat
 from rtcio_sync.engineio.server import Server
 from rtcio_sync.engineio.socket import Socket, State
-
-DEADLINE = 10.0
+from tests.timing import DEADLINE, Clock
 
 INTERVAL, TIMEOUT = 25.0, 20.0
-
-
-class Clock:
-    """Seconds that pass when they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -37,7 +26,7 @@ def clock() -> Clock:
 def server(clock: Clock) -> Any:
     """A server whose clock stands still; `beat(server)` is what a second of it does."""
     made = Server(ping_interval=INTERVAL, ping_timeout=TIMEOUT, limits=Limits(connect_timeout=90))
-    made.heartbeat = Heartbeat(made, made.heartbeat.ping, clock)
+    made.heartbeat = Heartbeat(made, made.heartbeat.ping, clock.now)
     yield made
     made.shutdown()
 
@@ -61,10 +50,10 @@ def beat(server: Any) -> None:
 def test_a_client_that_answers_is_pinged_once_an_interval(server: Any, clock: Clock) -> None:
     socket = connected(server)
     for count in range(1, 4):
-        clock.now += INTERVAL - TOGETHER - 0.001
+        clock.advance(INTERVAL - TOGETHER - 0.001)
         beat(server)
         assert pings(socket) == count - 1
-        clock.now += TOGETHER + 0.001
+        clock.advance(TOGETHER + 0.001)
         beat(server)
         beat(server)
         assert pings(socket) == count
@@ -74,11 +63,11 @@ def test_a_client_that_answers_is_pinged_once_an_interval(server: Any, clock: Cl
 
 def test_pings_that_are_due_within_a_moment_go_out_together(server: Any, clock: Clock) -> None:
     one = connected(server)
-    clock.now += TOGETHER * 0.9
+    clock.advance(TOGETHER * 0.9)
     other = connected(server)
-    clock.now += TOGETHER * 0.2
+    clock.advance(TOGETHER * 0.2)
     third = connected(server)
-    clock.now += INTERVAL - TOGETHER * 1.1
+    clock.advance(INTERVAL - TOGETHER * 1.1)
     beat(server)
     assert [pings(each) for each in (one, other, third)] == [1, 1, 0]
 
@@ -87,27 +76,27 @@ def test_a_ping_that_was_early_leaves_as_much_time_for_its_answer(
     server: Any, clock: Clock
 ) -> None:
     connected(server)
-    clock.now += TOGETHER * 0.9
+    clock.advance(TOGETHER * 0.9)
     early = connected(server)
-    clock.now += INTERVAL - TOGETHER * 0.9
+    clock.advance(INTERVAL - TOGETHER * 0.9)
     beat(server)
     assert pings(early) == 1
-    clock.now += TIMEOUT + TOGETHER * 0.8
+    clock.advance(TIMEOUT + TOGETHER * 0.8)
     beat(server)
     assert not early.closed
-    clock.now += TOGETHER * 0.2
+    clock.advance(TOGETHER * 0.2)
     beat(server)
     assert early.closed
 
 
 def test_a_short_interval_is_kept(clock: Clock) -> None:
     server = Server(ping_interval=0.3, ping_timeout=0.2)
-    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock)
+    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock.now)
     socket = connected(server)
-    clock.now += 0.29
+    clock.advance(0.29)
     beat(server)
     assert pings(socket) == 0
-    clock.now += 0.01
+    clock.advance(0.01)
     beat(server)
     assert pings(socket) == 1
     server.shutdown()
@@ -115,12 +104,12 @@ def test_a_short_interval_is_kept(clock: Clock) -> None:
 
 def test_a_client_that_does_not_answer_is_closed_on_time(server: Any, clock: Clock) -> None:
     socket = connected(server)
-    clock.now += INTERVAL
+    clock.advance(INTERVAL)
     beat(server)
-    clock.now += TIMEOUT - 0.001
+    clock.advance(TIMEOUT - 0.001)
     beat(server)
     assert not socket.closed and not server.heartbeat.overdue(socket)
-    clock.now += 0.001
+    clock.advance(0.001)
     assert server.heartbeat.overdue(socket)
     beat(server)
     assert socket.closed
@@ -131,9 +120,9 @@ def test_a_ping_that_goes_out_a_little_late_does_not_put_the_end_off(
     server: Any, clock: Clock
 ) -> None:
     socket = connected(server)
-    clock.now += INTERVAL + LATENESS / 2
+    clock.advance(INTERVAL + LATENESS / 2)
     beat(server)
-    clock.now += TIMEOUT - LATENESS / 2
+    clock.advance(TIMEOUT - LATENESS / 2)
     assert server.heartbeat.overdue(socket)
 
 
@@ -141,13 +130,13 @@ def test_a_process_that_stood_still_leaves_a_client_the_whole_timeout(
     server: Any, clock: Clock
 ) -> None:
     socket = connected(server)
-    clock.now += INTERVAL + TIMEOUT + 1
+    clock.advance(INTERVAL + TIMEOUT + 1)
     beat(server)
     assert pings(socket) == 1
-    clock.now += TIMEOUT - 0.001
+    clock.advance(TIMEOUT - 0.001)
     beat(server)
     assert not socket.closed
-    clock.now += 0.001
+    clock.advance(0.001)
     beat(server)
     assert socket.closed
 
@@ -155,7 +144,7 @@ def test_a_process_that_stood_still_leaves_a_client_the_whole_timeout(
 def test_an_answer_that_nobody_asked_for_changes_nothing(server: Any, clock: Clock) -> None:
     socket = connected(server)
     server.heartbeat.answered(socket)
-    clock.now += INTERVAL
+    clock.advance(INTERVAL)
     server.heartbeat.answered(socket)
     beat(server)
     assert pings(socket) == 1
@@ -164,18 +153,18 @@ def test_an_answer_that_nobody_asked_for_changes_nothing(server: Any, clock: Clo
 def test_a_closed_connection_is_not_pinged(server: Any, clock: Clock) -> None:
     socket = connected(server)
     socket.close(abort=True)
-    clock.now += INTERVAL
+    clock.advance(INTERVAL)
     beat(server)
     assert pings(socket) == 0
 
 
 def test_a_server_that_monitors_no_clients_closes_none(clock: Clock) -> None:
     server: Any = Server(monitor_clients=False, ping_interval=INTERVAL, ping_timeout=TIMEOUT)
-    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock)
+    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock.now)
     socket = connected(server)
-    clock.now += INTERVAL
+    clock.advance(INTERVAL)
     beat(server)
-    clock.now += TIMEOUT
+    clock.advance(TIMEOUT)
     beat(server)
     assert pings(socket) == 1
     assert not socket.closed and not server.heartbeat.overdue(socket)
@@ -185,11 +174,11 @@ def test_a_server_that_monitors_no_clients_closes_none(clock: Clock) -> None:
 def test_a_client_that_joins_nothing_is_closed_in_time(server: Any, clock: Clock) -> None:
     late, in_time = connected(server), connected(server)
     in_time.root = object()
-    clock.now += 89
+    clock.advance(89)
     beat(server)
     for socket in (late, in_time):
         server.heartbeat.answered(socket)
-    clock.now += 1
+    clock.advance(1)
     beat(server)
     assert late.closed and not in_time.closed
     assert server.counters.closed == {"connect-timeout": 1}
@@ -197,9 +186,9 @@ def test_a_client_that_joins_nothing_is_closed_in_time(server: Any, clock: Clock
 
 def test_an_engine_alone_has_nothing_that_a_client_must_join(clock: Clock) -> None:
     server: Any = Server(ping_interval=3600)
-    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock)
+    server.heartbeat = Heartbeat(server, server.heartbeat.ping, clock.now)
     socket = connected(server)
-    clock.now += 3599
+    clock.advance(3599)
     beat(server)
     assert not socket.closed
     server.shutdown()

@@ -17,7 +17,8 @@ from aiortc import AudioStreamTrack, VideoStreamTrack
 
 from tests.examples.launch import EXAMPLES, program
 from tests.integration.aiortc_peers import Background, Peer
-from tests.integration.servers import DEADLINE, Running, free_port
+from tests.integration.servers import Running, free_port
+from tests.timing import DEADLINE
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from prometheus_client import parser
 
 from tests.examples.launch import EXAMPLES
 from tests.integration.raw import RawWebSocket
-from tests.integration.servers import DEADLINE, Running, running
+from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 DASHBOARD: dict[str, Any] = json.loads((EXAMPLES / "grafana-dashboard.json").read_text())
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]

@@ -22,7 +22,8 @@ import yaml
 
 from tests.examples.launch import EXAMPLES, program
 from tests.integration.clients import Client, Driver
-from tests.integration.servers import APPS, BIN, DEADLINE, Running, free_port
+from tests.integration.servers import APPS, BIN, Running, free_port
+from tests.timing import DEADLINE
 
 ROOT = EXAMPLES.parent
 #: Debian keeps nginx where a user's own PATH may not look.

@@ -21,7 +21,8 @@ import pytest
 from tests.examples.launch import EXAMPLES, example
 from tests.integration.clients import Client, Driver
 from tests.integration.redis_server import redis_server
-from tests.integration.servers import DEADLINE, Running
+from tests.integration.servers import Running
+from tests.timing import DEADLINE
 
 INIT_OFFER = "#rtcio:init-offer"
 PEER_LEFT = "#rtcio:peer-left"

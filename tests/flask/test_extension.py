@@ -18,7 +18,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from rtcio_sync import ConnectionRefusedError, OptionError, Server
 from rtcio_sync.flask.extension import commands
-from tests.wire import DEADLINE, Polling, environ_of, request, settle, until
+from tests.timing import DEADLINE, settle, until
+from tests.wire import Polling
+from tests.wsgi import environ_of, request
 
 
 def new_app(name: str = "of_the_tests") -> flask.Flask:

@@ -13,7 +13,7 @@ import socketio
 from aiortc import MediaStreamTrack, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import candidate_from_sdp
 
-from tests.integration.servers import DEADLINE
+from tests.timing import DEADLINE
 
 T = TypeVar("T")
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.integration.servers import DEADLINE
+from tests.timing import DEADLINE
 
 NODE_DIR = Path(__file__).parent / "node"
 
@@ -305,3 +305,13 @@ def _from_json(value: dict[str, Any]) -> Any:
     if value.keys() == {"$bin"}:
         return base64.b64decode(value["$bin"])
     return value
+
+
+def meet(a: Client, b: Client) -> None:
+    """Until they hear each other: what was published before a process has subscribed is lost."""
+    for sender, receiver in ((a, b), (b, a)):
+        end = time.monotonic() + DEADLINE
+        while not receiver.received("#rtcio:message"):
+            assert time.monotonic() < end, "the processes do not hear each other"
+            sender.relay(receiver, {"fence": "of both processes"})
+            time.sleep(0.1)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.integration.clients import DEADLINE
+from tests.timing import DEADLINE
 
 SEPARATOR = "\x1e"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from tests.frames import header, masked, upgrade_request
-from tests.integration.servers import DEADLINE
+from tests.timing import DEADLINE
 
 KEPT = 1 << 16  # bytes of what comes back while `push` sends
 

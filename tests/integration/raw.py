@@ -15,8 +15,8 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.integration.clients import DEADLINE
 from tests.integration.servers import Running
+from tests.timing import DEADLINE
 
 #: Engine.IO's packets of one polling body stand apart by this.
 SEPARATOR = "\x1e"

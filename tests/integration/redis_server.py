@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import redis
 
-from tests.integration.servers import DEADLINE, free_port
+from tests.integration.servers import free_port
+from tests.timing import DEADLINE
 
 
 @contextmanager

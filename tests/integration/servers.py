@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.timing import DEADLINE
+
 HERE = Path(__file__).parent
 APPS = HERE / "apps"
 LAUNCHERS = HERE / "launchers"
@@ -26,9 +28,6 @@ BIN = Path(sys.executable).parent
 
 #: Seconds a server may take until it answers, on a machine with other work to do.
 START_DEADLINE = 60.0
-
-#: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
-DEADLINE = 20.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.integration.bystanders import Bystanders
 from tests.integration.scene import MB, Scene
-from tests.integration.servers import DEADLINE, Running, complaints, running
+from tests.integration.servers import Running, complaints, running
+from tests.timing import DEADLINE
 
 #: Bytes that an attack may cost the server while it lasts.
 BOUND = 16 * MB

@@ -11,7 +11,8 @@ from playwright.async_api import Browser, Playwright, async_playwright
 
 from tests.integration.aiortc_peers import Background, Peer
 from tests.integration.clients import NODE_DIR
-from tests.integration.servers import DEADLINE, Running, running
+from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 SOCKET_IO_CLIENT = NODE_DIR / "node_modules/socket.io-client/dist/socket.io.min.js"
 PAGE = Path(__file__).parent / "node/peer.js"

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.attacks import MB
 from tests.integration.hostile import Hostile
 from tests.integration.raw import RawPolling
+from tests.integration.scene import MB
 from tests.integration.servers import Running, running
 from tests.integration.target import BOUND, Target, target_of
 

@@ -18,7 +18,8 @@ import trustme
 
 from tests.integration.clients import Client, Driver
 from tests.integration.raw import RawPolling
-from tests.integration.servers import DEADLINE, Running, free_port, running
+from tests.integration.servers import Running, free_port, running
+from tests.timing import DEADLINE
 
 #: Seconds after which a client is gone without a word from its connection: never, in these tests.
 PINGS = {"ping_interval": 120, "ping_timeout": 120}

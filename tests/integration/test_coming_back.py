@@ -14,7 +14,8 @@ import socketio
 
 from tests.integration.aiortc_peers import Background
 from tests.integration.clients import Driver
-from tests.integration.servers import DEADLINE, Running, free_port, running
+from tests.integration.servers import Running, free_port, running
+from tests.timing import DEADLINE
 
 BACK = {"reconnection_delay": 0.2, "reconnection_delay_max": 0.5}
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import socketio
 
-from tests.integration.clients import DEADLINE, Driver
+from tests.integration.clients import Driver
 from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 
 @pytest.fixture(scope="module", params=["listen", "werkzeug"])

@@ -13,7 +13,8 @@ import pytest
 
 from tests.integration.clients import Driver
 from tests.integration.raw import RawPolling, RawWebSocket
-from tests.integration.servers import DEADLINE, Running, running
+from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 CHILDREN = ["fork", "multiprocessing", "subprocess", "preexec"]
 BOTH = ["websocket", "polling"]

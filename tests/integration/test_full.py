@@ -13,7 +13,8 @@ import socketio
 
 from tests.integration.clients import Driver
 from tests.integration.raw import RawPolling, RawWebSocket
-from tests.integration.servers import DEADLINE, Running, running
+from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 WAYS = ["listen", "pywsgi", "pywsgi-geventwebsocket", "gunicorn-gevent", "gunicorn-geventwebsocket"]
 BACK = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 300}

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tests.integration.raw import RawPolling, RawWebSocket
-from tests.integration.servers import DEADLINE, Running, running
+from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 #: Ways of running, and what else the process may write at its start and end.
 WAYS: dict[str, tuple[str, dict[str, Any], str]] = {

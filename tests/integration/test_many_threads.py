@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from tests.foreign_threads import KINDS
-from tests.integration.clients import Client, Driver
+from tests.integration.clients import Client, Driver, meet
 from tests.integration.redis_server import redis_server
 from tests.integration.servers import Running, running
-from tests.integration.test_redis import meet
 
 
 @pytest.fixture(scope="module")

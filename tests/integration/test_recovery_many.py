@@ -15,7 +15,8 @@ from typing import Any
 
 from benchmarks import wire
 from benchmarks.clients import BATCH, Client, Pool
-from tests.integration.servers import DEADLINE, Running, running
+from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 ROOMS, SIZE = 500, 4
 SPEAKERS = 25

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +10,10 @@ import pytest
 import redis
 import socketio
 
-from tests.integration.clients import SEQ, Client, Driver
+from tests.integration.clients import SEQ, Driver, meet
 from tests.integration.line import Line
 from tests.integration.redis_server import redis_server
-from tests.integration.servers import DEADLINE, Running, complaints, running
+from tests.integration.servers import Running, complaints, running
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +31,6 @@ def servers(
         meet(*(_driver.connect(each.url, transports=["websocket"]) for each in (one, two)))
         _driver.forget_all()
         yield [one, two]
-
-
-def meet(a: Client, b: Client) -> None:
-    """Until they hear each other: what was published before a process has subscribed is lost."""
-    for sender, receiver in ((a, b), (b, a)):
-        end = time.monotonic() + DEADLINE
-        while not receiver.received("#rtcio:message"):
-            assert time.monotonic() < end, "the processes do not hear each other"
-            sender.relay(receiver, {"fence": "of both processes"})
-            time.sleep(0.1)
 
 
 @pytest.fixture

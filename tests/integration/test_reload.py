@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.integration.aiortc_peers import Background
 from tests.integration.clients import Client, Driver
-from tests.integration.servers import APPS, DEADLINE, Running, complaints, free_port, running
+from tests.integration.servers import APPS, Running, complaints, free_port, running
+from tests.timing import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 

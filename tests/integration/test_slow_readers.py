@@ -17,6 +17,7 @@ import pytest
 from tests.integration.hostile import Hostile
 from tests.integration.raw import RawPolling, RawWebSocket
 from tests.integration.servers import Running, running
+from tests.timing import wait_until
 
 MB = 1_000_000
 
@@ -31,13 +32,6 @@ WAYS = ("listen", "pywsgi", "gunicorn-gevent", "gunicorn-geventwebsocket", "werk
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with running(request.param, "large", cors_allowed_origins="*") as server:
         yield server
-
-
-def until(condition: Callable[[], Any], seconds: float = NOTICED) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.1)
 
 
 def given(peer: RawWebSocket | RawPolling, count: int, size: int) -> None:
@@ -120,7 +114,7 @@ def test_who_reads_nothing_is_closed_and_leaves_nothing(
         deaf.join()
         deaf.say(json_event("give", size, count))
         server.eventually("/stats", lambda stats: stats["send_buffer_bytes"] > 10 * MB)
-        until(lambda: server.get_json("/stats")["closed"].get("slow-reader", 0) == closed + 1)
+        wait_until(lambda: server.get_json("/stats")["closed"].get("slow-reader", 0) == closed + 1)
         server.eventually("/stats", lambda stats: stats["send_buffer_bytes"] == 0)
 
 
@@ -130,7 +124,7 @@ def test_who_does_not_come_for_what_waits_is_closed(server: Running, kind: Any) 
     peer = kind(server)
     peer.join()
     peer.send(peer.event(json.dumps(["give", 2 * MB])))
-    until(lambda: server.get_json("/stats")["closed"].get("slow-reader", 0) == closed + 1)
+    wait_until(lambda: server.get_json("/stats")["closed"].get("slow-reader", 0) == closed + 1)
     server.eventually("/stats", lambda stats: stats["send_buffer_bytes"] == 0)
 
 
@@ -177,9 +171,9 @@ def test_an_answer_that_nobody_reads_ends_with_its_session(way: str, size: int) 
             server.eventually(
                 "/census", lambda census: census["greenlets"] >= before["greenlets"] + 5
             )
-            until(lambda: server.get_json("/stats")["connections"] == 0)
-            until(lambda: server.get_json("/census")["greenlets"] <= before["greenlets"] + 1)
-            until(lambda: server.get_json("/census")["sockets"] <= before["sockets"] + 1)
+            wait_until(lambda: server.get_json("/stats")["connections"] == 0)
+            wait_until(lambda: server.get_json("/census")["greenlets"] <= before["greenlets"] + 1)
+            wait_until(lambda: server.get_json("/census")["sockets"] <= before["sockets"] + 1)
             assert server.get_json("/stats")["send_buffer_bytes"] == 0
 
 
@@ -198,7 +192,7 @@ def test_an_answer_that_is_read_byte_by_byte_ends_with_its_session(way: str) -> 
                     sock.recv(1)
                 return bool(server.get_json("/census")["sockets"] <= before["sockets"])
 
-            until(ended)
+            wait_until(ended)
 
 
 @pytest.mark.parametrize("request_line", ["GET /socket.io/?EIO=4&transport=none HTTP/1.1",
@@ -224,4 +218,4 @@ def test_answers_of_no_session_that_nobody_reads_end(way: str, request_line: str
             assert gone, "it is still there"
             closed = server.get_json("/stats")["closed"]
             assert closed == {"unread": 1}
-        until(lambda: server.get_json("/census")["sockets"] <= before["sockets"])
+        wait_until(lambda: server.get_json("/census")["sockets"] <= before["sockets"])

@@ -29,12 +29,12 @@ from websockets.uri import parse_uri
 from tests.frames import ACCEPT, masked, upgrade_request
 from tests.integration.echo_app import DRAIN
 from tests.integration.servers import assert_clean, complaints, free_port
+from tests.timing import DEADLINE
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
 #: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
-DEADLINE = 30.0
 
 #: The worker of gevent-websocket.
 GEVENTWEBSOCKET = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"

@@ -13,7 +13,8 @@ import pytest
 import trustme
 
 from tests.integration.clients import SEQ, Client, Driver
-from tests.integration.servers import DEADLINE, Running, complaints, running
+from tests.integration.servers import Running, complaints, running
+from tests.timing import DEADLINE
 
 #: Each way, and whether over TLS. Werkzeug's and uWSGI's sockets stay with python-engineio's own
 #: transport, and most of this is shown for them by the modules that are about events and relays.

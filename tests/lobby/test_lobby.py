@@ -21,9 +21,7 @@ from rtcio_sync.options import Limits
 from rtcio_sync.server import Server
 from rtcio_sync.testing import TestClient
 from tests.phones import SHORT, Phone, end_all
-from tests.wire import settle, until
-
-DEADLINE = 10.0  # seconds within which another thread's step must have happened
+from tests.timing import DEADLINE, settle, until
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from rtcio_sync.cluster import pubsub as published
 from rtcio_sync.cluster.channel import attachments_in, check, check_relay, opened, with_attachments
 from rtcio_sync.errors import ProtocolError
 from tests.bus import Bus
-from tests.wire import Polling, settle, until
+from tests.timing import settle, until
+from tests.wire import Polling
 
 
 class Absent(enum.Enum):

@@ -23,9 +23,10 @@ from rtcio_sync import ConnectionRefusedError, Limits, ProtocolError, Server
 from rtcio_sync.parser.encoding import parted, write
 from rtcio_sync.parser.packet import TextPacket, event_pieces, packet_class
 from tests.bus import Bus
-from tests.server.test_message_bounds import joined, nested
 from tests.spelling import values, wide
-from tests.wire import WebSocket, event, until
+from tests.timing import until
+from tests.values import nested
+from tests.wire import WebSocket, event, joined
 
 NOW = datetime.datetime(2026, 11, 25, 22, 5, 7, 123000, tzinfo=datetime.timezone.utc)
 ID = uuid.UUID("12345678123456781234567812345678")

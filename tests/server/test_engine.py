@@ -26,16 +26,9 @@ from rtcio_sync.engineio.requests import packets_of, read_body, slim
 from rtcio_sync.engineio.socket import State
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
 from rtcio_sync.transport.driver import frames_of
-from tests.wire import (
-    Polling,
-    WebSocket,
-    environ_of,
-    event,
-    in_time,
-    request,
-    settle,
-    until,
-)
+from tests.timing import Clock, in_time, settle, until
+from tests.wire import Polling, WebSocket, event
+from tests.wsgi import environ_of, request
 
 
 def ask(
@@ -456,23 +449,15 @@ def test_a_page_that_closes_has_its_poll_answered() -> None:
     assert client.eio_sid not in server.eio.sockets
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def timed(**options: Any) -> tuple[Server, Callable[[float], None]]:
     """A server whose clock stands still, and what lets it go on."""
     server = Server(ping_interval=10, ping_timeout=5, **options)
     clock = Clock()
-    server.eio.heartbeat = Heartbeat(server.eio, server.eio.heartbeat.ping, clock)
+    server.eio.heartbeat = Heartbeat(server.eio, server.eio.heartbeat.ping, clock.now)
 
     def forward(seconds: float) -> None:
-        clock.now += seconds
-        server.eio.heartbeat._beat(clock.now)
+        clock.advance(seconds)
+        server.eio.heartbeat._beat(clock.now())
 
     return server, forward
 

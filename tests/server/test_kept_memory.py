@@ -13,8 +13,10 @@ import pytest
 from gevent.event import Event
 
 from rtcio_sync import Server
-from tests.server.test_message_bounds import HOLE, joined, say
-from tests.wire import Client, Polling, WebSocket, environ_of, event, request, settle, until
+from tests.timing import settle, until
+from tests.values import HOLE
+from tests.wire import Client, Polling, WebSocket, event, joined, say
+from tests.wsgi import environ_of, request
 
 #: Bytes of memory that one client may have kept: what waits, the request that it came in (which the
 #: client of the test holds, too), and what is being handled. It was 25 MB.

@@ -11,7 +11,9 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, ProtocolError, Server
-from tests.wire import Polling, WebSocket, environ_of, request, until
+from tests.timing import until
+from tests.wire import Polling, WebSocket
+from tests.wsgi import environ_of, request
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
 

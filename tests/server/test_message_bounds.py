@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -16,9 +15,10 @@ from socketio import packet
 from socketio.msgpack_packet import MsgPackPacket
 
 from rtcio_sync import Limits, Server
-from tests.wire import Client, Polling, WebSocket, event, request, settle, until
-
-TRANSPORTS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
+from tests.timing import settle, until
+from tests.values import HOLE, nested
+from tests.wire import TRANSPORTS, Polling, WebSocket, event, joined, packed, say
+from tests.wsgi import environ_of, request
 
 
 class Own(packet.Packet):
@@ -39,38 +39,10 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
-def packed(server: Server) -> bool:
-    return not server.packet_class.uses_binary_events
-
-
-def say(client: Client, kind: int, data: Any, number: int | None = None) -> None:
-    """Sends a packet that has no attachments."""
-    if packed(client.server):
-        pkt = {"type": kind, "nsp": "/", "data": data}
-        client.send(msgpack.packb(pkt if number is None else {**pkt, "id": number}))
-    else:
-        text = "" if data is None else json.dumps(data, separators=(",", ":"))
-        client.send(f"{kind}{'' if number is None else number}{text}")
-
-
-def joined(server: Server, transport: str = "websocket") -> Client:
-    client = TRANSPORTS[transport](server)
-    say(client, packet.CONNECT, None)
-    until(lambda: client.member is not None and client.member.ready)
-    client.sids["/"] = client.member.sid
-    return client
-
-
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
     """What was logged above debug, but for the advice to monkey-patch that polling gives."""
     said = [record.getMessage() for record in caplog.records]
     return [each for each in said if "monkey-patched" not in each]
-
-
-def nested(levels: int, inside: Any = 0) -> Any:
-    for _ in range(levels):
-        inside = [inside]
-    return inside
 
 
 TOO_MUCH: dict[str, tuple[Any, str]] = {
@@ -316,8 +288,6 @@ def test_a_megabyte_of_lists_costs_no_20_ms(way: str) -> None:
 
 # -- attachments -----------------------------------------------------------------------------------
 
-HOLE = {"_placeholder": True, "num": 0}
-
 
 def other(num: Any) -> dict[str, Any]:
     return {"_placeholder": True, "num": num}
@@ -498,16 +468,12 @@ def test_no_polling_request_costs_more_than_its_bytes(what: str) -> None:
 
 @pytest.mark.parametrize("index", ["9" * 4300, "9" * 5000, "1" * 16, "-1", "1.0", "²", "x", ""])
 def test_an_index_that_is_none_is_refused(index: str) -> None:
-    from tests.wire import environ_of
-
     server = Server()
     status, _, _ = request(server.handle_request, environ_of("GET", {"j": index}))
     assert status == (200 if index == "" else 400)
 
 
 def test_a_query_with_very_many_fields_is_refused() -> None:
-    from tests.wire import environ_of
-
     server = Server()
     environ = environ_of("GET", {})
     environ["QUERY_STRING"] += "&a=%41" * 1000
@@ -517,8 +483,6 @@ def test_a_query_with_very_many_fields_is_refused() -> None:
 def test_a_length_of_many_digits_is_too_long() -> None:
     server = Server()
     a = joined(server, "polling")
-    from tests.wire import environ_of
-
     environ = environ_of("POST", {"sid": a.eio_sid}, body=b"2")
     environ["CONTENT_LENGTH"] = "9" * 5000
     assert request(server.handle_request, environ)[0] == 413

@@ -11,7 +11,8 @@ import socketio
 
 from rtcio_sync import Lobby, Namespace, OptionError, ProtocolError, Server, add_default_listeners
 from rtcio_sync.protocol.names import namespace_name, namespace_names
-from tests.wire import Polling, until
+from tests.timing import until
+from tests.wire import Polling
 
 
 @pytest.mark.parametrize(

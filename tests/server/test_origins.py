@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from rtcio_sync import OptionError, Server
-from tests.frames import KEY
-from tests.wire import environ_of, request
+from tests.wsgi import WEBSOCKET, environ_of, request
 
 RULES: dict[str, Any] = {
     "one": "https://good.example",
@@ -22,13 +21,6 @@ RULES: dict[str, Any] = {
     "a callable of two": lambda origin, environ: (
         origin == "https://good.example" and environ["REQUEST_METHOD"] == "GET"
     ),
-}
-
-WEBSOCKET = {
-    "Upgrade": "websocket",
-    "Connection": "Upgrade",
-    "Sec-WebSocket-Version": "13",
-    "Sec-WebSocket-Key": KEY,
 }
 
 

@@ -18,9 +18,8 @@ from rtcio_sync.adapter.member import Stage
 from rtcio_sync.protocol.envelope import Drop
 from rtcio_sync.relay.relay import SMALL
 from tests.spelling import WHITE, spelt, values
-from tests.wire import Client, Polling, WebSocket, settle, until
-
-KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
+from tests.timing import settle, until
+from tests.wire import TRANSPORTS, Client, Polling
 
 #: How a client may write its message, and whether that is the short way.
 FORMS: dict[str, tuple[str, bool]] = {
@@ -34,7 +33,7 @@ FORMS: dict[str, tuple[str, bool]] = {
 
 def trio(kind: str) -> tuple[Server, Client, Client, Client]:
     server = Server()
-    make = KINDS[kind]
+    make = TRANSPORTS[kind]
     a, b, c = (make(server).join() for _ in range(3))
     return server, a, b, c
 
@@ -48,7 +47,7 @@ def envelope(source: Any, target: Any, data: Any = 1) -> dict[str, Any]:
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), value=values)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_the_envelope_arrives_byte_for_byte_in_every_form(
     kind: str, data: st.DataObject, value: Any
 ) -> None:
@@ -102,7 +101,7 @@ def test_no_acknowledgement_is_ever_sent(form: str) -> None:
     assert a.packets() == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_attachments_arrive_behind_their_event(kind: str) -> None:
     _server, a, b, _ = trio(kind)
     raw = json.dumps(envelope(a.sid, b.sid, [{"_placeholder": True, "num": n} for n in (1, 0)]))
@@ -146,11 +145,11 @@ def test_messages_of_every_form_keep_their_order() -> None:
     assert [json.loads(packet[packet.index("[") :])[1]["data"] for packet in arrived] == sent
 
 
-@pytest.mark.parametrize("sender", KINDS)
-@pytest.mark.parametrize("receiver", KINDS)
+@pytest.mark.parametrize("sender", TRANSPORTS)
+@pytest.mark.parametrize("receiver", TRANSPORTS)
 def test_the_two_transports_reach_each_other(sender: str, receiver: str) -> None:
     server = Server()
-    a, b = KINDS[sender](server).join(), KINDS[receiver](server).join()
+    a, b = TRANSPORTS[sender](server).join(), TRANSPORTS[receiver](server).join()
     a.relay(b.sid, {"description": "é\u2028"})
     (payload,) = [json.loads(b.next()[1:])[1]]
     assert payload == envelope(a.sid, b.sid, {"description": "é\u2028"})

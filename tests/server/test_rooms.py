@@ -28,7 +28,8 @@ from rtcio_sync.adapter.member import Stage
 from rtcio_sync.cluster import pubsub as published
 from rtcio_sync.cluster.pubsub import graft
 from tests.bus import Bus, BusManager
-from tests.wire import DEADLINE, Polling, settle, until
+from tests.timing import DEADLINE, settle, until
+from tests.wire import Polling
 
 # -- what it costs ---------------------------------------------------------------------------------
 

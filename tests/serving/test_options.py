@@ -22,7 +22,7 @@ from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import OptionError, Server
-from tests.wire import DEADLINE
+from tests.timing import DEADLINE
 
 HOME, ELSEWHERE, SIGNALING = "/", "/elsewhere", "/socket.io/?EIO=4&transport=polling"
 

@@ -13,9 +13,9 @@ import socketio
 
 from rtcio_sync import OptionError, Server
 from rtcio_sync.socketio.acks import Ack
-from tests.wire import DEADLINE, Client, Polling, WebSocket, event, settle, until
+from tests.timing import DEADLINE, settle, until
+from tests.wire import TRANSPORTS, Client, WebSocket, event
 
-KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
 Handler = Callable[[], Any]
 
 
@@ -48,7 +48,7 @@ def ask(client: Client, namespace: str = "/") -> None:
 
 @pytest.mark.parametrize("options", [{}, {"async_handlers": True}, {"json": json}])
 @pytest.mark.parametrize("namespace", ["/", "/calls"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 @pytest.mark.parametrize("idiom", IDIOMS)
 def test_an_acknowledgement_may_be_given_later(
     idiom: str, kind: str, namespace: str, options: dict[str, Any]
@@ -56,7 +56,7 @@ def test_an_acknowledgement_may_be_given_later(
     server = Server(**options)
     acks: list[Ack] = []
     IDIOMS[idiom](server, lambda: acks.append(server.defer_ack()), namespace)
-    client = KINDS[kind](server).join(namespace)
+    client = TRANSPORTS[kind](server).join(namespace)
     until(lambda: server.manager.member(client.sids[namespace], namespace).ready)
     ask(client, namespace)
     until(lambda: acks)
@@ -219,7 +219,7 @@ def change(name: str, args: list[Any]) -> None:
     args.append("added")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_what_a_middleware_changes_reaches_the_handlers_of_both_idioms(kind: str) -> None:
     server = Server()
     seen: list[Any] = []
@@ -232,7 +232,7 @@ def test_what_a_middleware_changes_reaches_the_handlers_of_both_idioms(kind: str
         socket.on("chat", lambda *args: seen.append(("socket", args)))
         socket.on_any(lambda name, *args: seen.append(("any", args)))
 
-    client = KINDS[kind](server).join()
+    client = TRANSPORTS[kind](server).join()
     until(lambda: client.member.ready)
     client.emit("chat", {"text": "hi"}, 2)
     until(lambda: len(seen) == 4)

@@ -20,18 +20,9 @@ from gevent.event import Event
 
 from rtcio_sync import Lobby, Server
 from rtcio_sync.socketio.reconnect import Reconnect
-from tests.wire import (
-    DEADLINE,
-    Client,
-    Polling,
-    WebSocket,
-    environ_of,
-    ghosts,
-    request,
-    until,
-)
-
-KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
+from tests.timing import DEADLINE, until
+from tests.wire import TRANSPORTS, Client, Polling, WebSocket, ghosts
+from tests.wsgi import environ_of, request
 
 
 class Odd(BaseException):
@@ -184,7 +175,7 @@ def test_the_next_event_is_served_whatever_a_handler_raised(
     until(lambda: not ghosts(server))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 @pytest.mark.parametrize("namespace", ["/", "/calls"])
 @pytest.mark.parametrize("options", SERVERS)
 @pytest.mark.parametrize("place", ["server.on", "socket.on", "an acknowledgement"])
@@ -197,7 +188,7 @@ def test_it_is_so_on_every_kind_of_server(
     failing(server, place, "gevent.Timeout", namespace)
     ended: list[str] = []
     server.on("disconnect", lambda sid: ended.append(sid), namespace=namespace)
-    client = KINDS[kind](server).join(namespace)
+    client = TRANSPORTS[kind](server).join(namespace)
     provoke(client, place, namespace)
     assert served(client, namespace)
     client.close()  # type: ignore[attr-defined]
@@ -358,7 +349,7 @@ def test_an_origin_about_which_the_rule_raises_is_refused(error: str) -> None:
 
 
 @pytest.mark.parametrize("block", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_a_handler_that_is_killed_ends_and_its_connection_is_served_on(
     kind: str, block: bool
 ) -> None:
@@ -373,7 +364,7 @@ def test_a_handler_that_is_killed_ends_and_its_connection_is_served_on(
 
     server.on("good", lambda sid: "served")
     server.on("disconnect", lambda sid: ended.append(sid))
-    client = KINDS[kind](server).join()
+    client = TRANSPORTS[kind](server).join()
     client.emit("block")
     client.emit("good", number=7)
     until(lambda: running)
@@ -520,7 +511,7 @@ class Broken(logging.Filter):
 
 
 @pytest.mark.parametrize("level", [logging.DEBUG, logging.ERROR], ids=["debug", "error"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_a_log_filter_that_raises_ends_nothing(
     kind: str, level: int, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -542,7 +533,7 @@ def test_a_log_filter_that_raises_ends_nothing(
     for each in ("dispatch", "sessions", "inbound"):
         logging.getLogger(f"rtcio_sync.{each}").addFilter(broken)
     try:
-        client = KINDS[kind](server)
+        client = TRANSPORTS[kind](server)
         client.join()
         client.send('2["fail"]')
         client.send('21["ping"]')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -16,9 +15,8 @@ from rtcio_sync.adapter.calls import Waiter
 from rtcio_sync.adapter.member import Stage
 from rtcio_sync.socketio import reconnect as returning
 from tests.bus import Bus
-from tests.wire import DEADLINE, Client, Polling, WebSocket, ghosts, settle, until
-
-KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
+from tests.timing import DEADLINE, settle, until
+from tests.wire import TRANSPORTS, Polling, WebSocket, ghosts
 
 
 def shared(bus: Bus) -> Server:
@@ -37,7 +35,7 @@ class Hanging:
         self.ended: list[Any] = []
         self.server.of(namespace).on("connection", self.connection)
         self.server.on(hangs, self.hang, namespace=namespace)
-        self.client = KINDS[kind](self.server)
+        self.client = TRANSPORTS[kind](self.server)
         self.client.ask_to_join(namespace)
         answer = self.client.next()
         self.key = json.loads(answer[answer.index("{") :])
@@ -89,7 +87,7 @@ class Hanging:
 
 
 @pytest.mark.parametrize("namespace", ["/", "/calls"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_who_leaves_while_its_handler_hangs_is_gone_for_all_others(
     kind: str, namespace: str
 ) -> None:
@@ -240,12 +238,12 @@ def ended(asking: Any) -> Any:
 
 @pytest.mark.parametrize("options", [{}, {"connection_state_recovery": True}, {"manager": True}])
 @pytest.mark.parametrize("way", ["lost", "left", "put out"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_a_call_to_one_that_leaves_fails_at_once(
     kind: str, way: str, options: dict[str, Any]
 ) -> None:
     server = shared(Bus()) if "manager" in options else Server(**options)
-    client = KINDS[kind](server).join()
+    client = TRANSPORTS[kind](server).join()
     asking = gevent.spawn(server.call, "question", to=client.sid, timeout=600)
     assert client.next(lambda packet: packet.endswith('["question"]'))
     if way == "lost":

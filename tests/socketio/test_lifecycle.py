@@ -15,15 +15,13 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from rtcio_sync import ConnectionRefusedError, Server
-from tests.wire import DEADLINE, Client, Polling, WebSocket, event, ghosts, settle, until
-
-KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
-
+from tests.timing import DEADLINE, settle, until
+from tests.wire import TRANSPORTS, Polling, WebSocket, event, ghosts
 
 # -- coming in -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_what_is_emitted_to_a_connecting_socket_follows_its_connect(kind: str) -> None:
     server = Server()
 
@@ -35,7 +33,7 @@ def test_what_is_emitted_to_a_connecting_socket_follows_its_connect(kind: str) -
         gevent.sleep(0.01)
         server.emit("three")
 
-    client = KINDS[kind](server)
+    client = TRANSPORTS[kind](server)
     client.ask_to_join()
     packets = [client.next() for _ in range(5)]
     assert packets[0].startswith('0{"sid":')
@@ -275,7 +273,7 @@ def test_a_socket_may_be_let_in_before_it_is_asked() -> None:
 # -- no ghosts -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 @pytest.mark.parametrize("where", ["use", "connect", "connection", "an event"])
 def test_a_client_that_closes_while_a_handler_runs_leaves_nothing(where: str, kind: str) -> None:
     server = Server()
@@ -296,7 +294,7 @@ def test_a_client_that_closes_while_a_handler_runs_leaves_nothing(where: str, ki
     else:
         server.on("slow", slow)
     server.on("disconnect", lambda sid, reason: reasons.append(reason))
-    client = KINDS[kind](server)
+    client = TRANSPORTS[kind](server)
     client.ask_to_join()
     client.send(event("slow"))
     assert entered.wait(DEADLINE)
@@ -657,7 +655,7 @@ def test_disconnecting_nobody_is_nothing() -> None:
 # -- what a disconnect handler still has -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_a_disconnect_handler_has_the_rooms_the_session_and_the_environ(kind: str) -> None:
     server = Server()
     found: list[Any] = []
@@ -674,7 +672,7 @@ def test_a_disconnect_handler_has_the_rooms_the_session_and_the_environ(kind: st
         found.append(server.get_session(sid))
         found.append(server.get_environ(sid)["PATH_INFO"])
 
-    client = KINDS[kind](server).join()
+    client = TRANSPORTS[kind](server).join()
     server.enter_room(client.sid, "tea")
     client.close()  # type: ignore[attr-defined]
     until(lambda: len(found) == 3)

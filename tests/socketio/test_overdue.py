@@ -13,35 +13,23 @@ from rtcio_sync import Server
 from rtcio_sync.adapter.member import Member
 from rtcio_sync.socketio import overdue
 from rtcio_sync.socketio.overdue import PATIENCE, Overdue
-from tests.wire import DEADLINE, WebSocket, until
+from tests.timing import DEADLINE, Clock, until
+from tests.wire import WebSocket
 
 
 class House:
     """An `Overdue` with a clock that is set by hand."""
 
     def __init__(self) -> None:
-        self.time = 0.0
-        self.due: list[tuple[float, Any]] = []
+        self.clock = Clock()
         self.overdue = Overdue(
-            now=lambda: self.time, later=self.later, spawn=lambda fn, *args: fn(*args)
+            now=self.clock.now, later=self.clock.later, spawn=lambda fn, *args: fn(*args)
         )
-
-    def later(self, seconds: float, do: Any) -> None:
-        self.due.append((self.time + seconds, do))
 
     def begin(self, event: str, namespace: str) -> int:
         member = Member("sid", "eio", namespace)
         member.link = SimpleNamespace(timed=True)
-        return self.overdue.begin(event, member, self.time)
-
-    def pass_(self, seconds: float) -> None:
-        until = self.time + seconds
-        while self.due and min(each[0] for each in self.due) <= until:
-            first = min(self.due, key=lambda each: each[0])
-            self.due.remove(first)
-            self.time = first[0]
-            first[1]()
-        self.time = until
+        return self.overdue.begin(event, member, self.clock.now())
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -55,13 +43,13 @@ def warned(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 def test_each_handler_that_runs_too_long_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
     house = House()
     house.begin("hangs", "/")
-    house.pass_(10)
+    house.clock.advance(10)
     house.begin("hangs too", "/calls")
-    house.pass_(PATIENCE - 11)
+    house.clock.advance(PATIENCE - 11)
     assert warned(caplog) == []
-    house.pass_(1)
+    house.clock.advance(1)
     assert warned(caplog) == [("hangs", "/")]
-    house.pass_(10 * PATIENCE)
+    house.clock.advance(10 * PATIENCE)
     assert warned(caplog) == [("hangs", "/"), ("hangs too", "/calls")]
     assert "'hangs'" in caplog.text
     assert "30 s" in caplog.text
@@ -71,12 +59,12 @@ def test_one_that_returned_is_not(caplog: pytest.LogCaptureFixture) -> None:
     house = House()
     for _ in range(100):
         number = house.begin("chat", "/")
-        house.pass_(1)
+        house.clock.advance(1)
         house.overdue.end(number)
-        assert len(house.due) <= 1, "one look for all of them"
-    house.pass_(10 * PATIENCE)
+        assert len(house.clock.due) <= 1, "one look for all of them"
+    house.clock.advance(10 * PATIENCE)
     assert warned(caplog) == []
-    assert house.due == []
+    assert house.clock.due == []
 
 
 PLACES = ["chat", "socket chat", "connect", "use", "connection", "disconnect", "ack"]

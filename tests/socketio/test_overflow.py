@@ -11,7 +11,8 @@ from rtcio_sync import Limits, Server
 from rtcio_sync.logs import Seldom
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
 from rtcio_sync.socketio.overflow import Overflow, event_of
-from tests.wire import Polling, WebSocket, ghosts, until
+from tests.timing import until
+from tests.wire import Polling, WebSocket, ghosts
 
 
 @pytest.mark.parametrize(

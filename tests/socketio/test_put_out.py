@@ -14,9 +14,9 @@ from gevent.event import Event
 from rtcio_sync import ConnectionRefusedError, Server
 from rtcio_sync.socketio.socket import socket_of as socket_of_member
 from tests.bus import Bus
-from tests.wire import DEADLINE, Client, Polling, WebSocket, ghosts, settle, until
+from tests.timing import DEADLINE, settle, until
+from tests.wire import TRANSPORTS, Client, Polling, WebSocket, ghosts
 
-KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
 REFUSED = {"message": "Connection rejected by server"}
 
 Kick = Callable[[Server, str, str], Any]
@@ -99,14 +99,14 @@ class House:
 
 
 @pytest.mark.parametrize("namespace", ["/", "/calls"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_kick_while_one_is_let_in_is_a_refusal(
     way: str, place: str, kind: str, namespace: str
 ) -> None:
     house = House(place, way, namespace)
-    client = KINDS[kind](house.server)
+    client = TRANSPORTS[kind](house.server)
     answer = house.come(client)
     where = "" if namespace == "/" else f"{namespace},"
     assert answer == f"4{where}{json.dumps(REFUSED, separators=(',', ':'))}"

@@ -16,9 +16,8 @@ from rtcio_sync import Limits, Server
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.events import RESERVED_EVENTS
 from rtcio_sync.socketio import receive as inbound
-from tests.wire import DEADLINE, Client, Polling, WebSocket, event, settle, until
-
-KINDS: dict[str, Callable[[Server], Client]] = {"polling": Polling, "websocket": WebSocket}
+from tests.timing import DEADLINE, settle, until
+from tests.wire import TRANSPORTS, Client, Polling, WebSocket, event
 
 
 class Gate:
@@ -55,10 +54,10 @@ def data_of(client: Client) -> list[Any]:
 # -- relays ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_a_relay_waits_for_no_handler(kind: str) -> None:
     server = Server()
-    a, b = KINDS[kind](server).join(), KINDS[kind](server).join()
+    a, b = TRANSPORTS[kind](server).join(), TRANSPORTS[kind](server).join()
     gate = blocked(server, a)
     for number in range(20):
         a.relay(b.sid, number)
@@ -328,12 +327,12 @@ def test_an_answer_that_json_cannot_hold_is_an_error_of_the_app() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"json": json}], ids=["usual", "a json module of its own"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_a_handler_may_wait_for_its_own_clients_answer(kind: str, options: dict[str, Any]) -> None:
     server = Server(**options)
     answers: list[Any] = []
     server.on("ask me", lambda sid: answers.append(server.call("q", 1, to=sid, timeout=DEADLINE)))
-    a = KINDS[kind](server).join()
+    a = TRANSPORTS[kind](server).join()
     a.emit("ask me")
     asked = a.next()
     a.send(f"3{asked[1 : asked.index('[')]}[42]")
@@ -440,13 +439,13 @@ CLOSING: dict[str, list[str | bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 @pytest.mark.parametrize("packets", CLOSING.values(), ids=CLOSING)
 def test_a_packet_that_cannot_be_read_ends_the_connection_at_once(
     packets: list[str | bytes], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = Server()
-    a, b = KINDS[kind](server).join(), Polling(server).join()
+    a, b = TRANSPORTS[kind](server).join(), Polling(server).join()
     for client in (a, b):
         server.enter_room(client.sid, "tea")
     gate = blocked(server, a)
@@ -640,7 +639,7 @@ def test_text_to_a_msgpack_server_ends_the_connection() -> None:
     assert not client.connected
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
 def test_a_relay_that_waited_and_cannot_be_read_anew_is_the_clients_fault(
     kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -649,7 +648,7 @@ def test_a_relay_that_waited_and_cannot_be_read_anew_is_the_clients_fault(
 
     monkeypatch.setattr(inbound, "read", refuse)
     server = Server()
-    client = KINDS[kind](server)
+    client = TRANSPORTS[kind](server)
     client.send("0", event("#rtcio:message", {}))  # it waits for CONNECT
     until(lambda: server.counters.closed)
     assert dict(server.counters.closed) == {"packet": 1}

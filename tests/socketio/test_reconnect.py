@@ -25,7 +25,8 @@ from tests.phones import (
     life,
     new_server,
 )
-from tests.wire import DEADLINE, Polling, settle, until
+from tests.timing import DEADLINE, settle, until
+from tests.wire import Polling
 
 
 @pytest.fixture

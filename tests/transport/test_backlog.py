@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtcio_sync.transport.backlog import ITEM, LARGE, PROGRESS, SLOT, STALL, Backlog, Holdings
-from tests.adapter.test_recovery import Clock
+from tests.timing import Clock
 
 
 class Client:
@@ -62,9 +62,9 @@ class House:
 def test_who_takes_nothing_of_much_is_given_up_after_five_seconds() -> None:
     house = House()
     client = house.client()
-    house.clock.pass_(STALL - 0.5)
+    house.clock.advance(STALL - 0.5)
     assert not client.closed
-    house.clock.pass_(3)
+    house.clock.advance(3)
     assert client.closed
 
 
@@ -72,7 +72,7 @@ def test_who_takes_nothing_of_much_is_given_up_after_five_seconds() -> None:
 def test_who_takes_nothing_of_little_is_not(waits: int) -> None:
     house = House()
     client = house.client(waits=waits)
-    house.clock.pass_(1000)
+    house.clock.advance(1000)
     assert not client.closed
 
 
@@ -80,7 +80,7 @@ def test_who_takes_nothing_of_little_is_not(waits: int) -> None:
 def test_who_takes_enough_is_not_however_much_waits(times: float) -> None:
     house = House()
     client = house.client(waits=1000 * LARGE, speed=times * PROGRESS / STALL)
-    house.clock.pass_(1000)
+    house.clock.advance(1000)
     assert not client.closed
 
 
@@ -88,42 +88,42 @@ def test_who_takes_enough_is_not_however_much_waits(times: float) -> None:
 def test_who_takes_too_little_is(times: float) -> None:
     house = House()
     client = house.client(speed=times * PROGRESS / STALL)
-    house.clock.pass_(2 * STALL)
+    house.clock.advance(2 * STALL)
     assert client.closed
 
 
 def test_who_stops_taking_is_given_up_though_it_has_taken_much_before() -> None:
     house = House()
     client = house.client(speed=10 * PROGRESS)
-    house.clock.pass_(20)
+    house.clock.advance(20)
     taken = client.taken()
     client.taken = lambda: taken  # type: ignore[method-assign]
-    house.clock.pass_(STALL + 2)
+    house.clock.advance(STALL + 2)
     assert client.closed
 
 
 def test_the_seconds_count_from_when_much_waits() -> None:
     house = House()
     client = house.client(waits=10)
-    house.clock.pass_(100)
+    house.clock.advance(100)
     client.size = 2 * LARGE
-    house.clock.pass_(STALL - 0.5)
+    house.clock.advance(STALL - 0.5)
     assert not client.closed
-    house.clock.pass_(3)
+    house.clock.advance(3)
     assert client.closed
 
 
 def test_of_whom_nobody_can_tell_nobody_says_that_it_is_slow() -> None:
     house = House()
     client = house.client(speed=None)
-    house.clock.pass_(1000)
+    house.clock.advance(1000)
     assert not client.closed
 
 
 def test_whether_a_client_takes_what_waits_can_be_asked() -> None:
     house = House()
     deaf, keen = house.client(waits=10), house.client(waits=10, speed=PROGRESS)
-    house.clock.pass_(3)
+    house.clock.advance(3)
     assert house.backlog.moves(keen) and not house.backlog.moves(deaf)
     house.backlog.leave(keen)
     assert not house.backlog.moves(keen)
@@ -133,7 +133,7 @@ def test_while_nothing_waits_nobody_looks() -> None:
     house = House()
     client = house.client()
     house.backlog.leave(client)
-    house.clock.pass_(10)
+    house.clock.advance(10)
     assert house.clock.due == []
 
 
@@ -143,7 +143,7 @@ def test_while_nothing_waits_nobody_looks() -> None:
 def test_over_the_total_the_slowest_goes_and_the_others_stay() -> None:
     house = House(bound=1000 + 10 * ITEM)
     keen, slow, deaf = (house.client(waits=10, speed=speed) for speed in (500, 50, 0))
-    house.clock.pass_(10)
+    house.clock.advance(10)
     for number, client in enumerate((keen, slow, deaf)):
         client.hold(f"of {number}", 300)
     assert not deaf.closed

@@ -7,7 +7,7 @@ import pytest
 from rtcio_sync.metrics import Counters
 from rtcio_sync.transport.backlog import Backlog
 from rtcio_sync.transport.delivery import Deliveries, Delivery
-from tests.adapter.test_recovery import Clock
+from tests.timing import Clock
 
 
 def test_an_answer_that_cannot_be_cut_is_counted_once() -> None:
@@ -16,7 +16,7 @@ def test_an_answer_that_cannot_be_cut_is_counted_once() -> None:
     deliveries = Deliveries(backlog, counters, now=clock.now, later=clock.later)
     pieces = deliveries.send(b"x" * 200_000, None, {})  # a server whose socket nobody knows
     next(pieces)
-    clock.pass_(60)
+    clock.advance(60)
     assert dict(counters.closed) == {"unread": 1}
     pieces.close()
     assert backlog.holdings.cost == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +16,7 @@ from rtcio_sync.engineio.socket import Socket as Link
 from rtcio_sync.engineio.socket import State
 from rtcio_sync.transport import driver as upstream_wire
 from tests.frames import masked, upgrade_request
-
-DEADLINE = 10.0
+from tests.timing import DEADLINE, wait_until
 
 
 class End:
@@ -64,13 +63,6 @@ class End:
         return data
 
 
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.005)
-
-
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server(async_mode="threading", limits=Limits(max_buffered_bytes=200_000))
@@ -112,7 +104,7 @@ def test_the_end_of_tcp_is_the_end_of_the_socket(server: Server) -> None:
     end.say("40")
     end.frame()
     end.sock.close()
-    until(lambda: reasons)
+    wait_until(lambda: reasons)
     assert reasons == ["transport close"]
     end.thread.join(DEADLINE)
     assert not end.thread.is_alive()
@@ -121,7 +113,7 @@ def test_the_end_of_tcp_is_the_end_of_the_socket(server: Server) -> None:
 def test_a_message_that_is_too_long_ends_it(server: Server) -> None:
     end = End(server)
     end.say("4" + "x" * 1_000_001)
-    until(lambda: end.link.state is State.CLOSED)
+    wait_until(lambda: end.link.state is State.CLOSED)
 
 
 def test_a_client_that_does_not_read_is_sent_away_and_its_threads_end(server: Server) -> None:
@@ -175,7 +167,7 @@ def test_nothing_of_a_connection_that_was_closed_is_accounted_for(
     end.thread.join(DEADLINE)
     assert not end.thread.is_alive()
     backlog = server.eio.backlog
-    until(lambda: not backlog._paces)
+    wait_until(lambda: not backlog._paces)
     assert (backlog.holdings.size, backlog.holdings.cost) == (0, 0)
 
 
@@ -221,6 +213,6 @@ def test_what_is_sent_while_the_writer_counts_is_counted_too(server: Server) -> 
             return super().__len__()
 
     wire.send(Frame(b"\x81\x012"))
-    until(lambda: not server.eio.backlog._paces)
+    wait_until(lambda: not server.eio.backlog._paces)
     assert wire.buffered == 0
     assert server.eio.backlog.holdings.cost == 0

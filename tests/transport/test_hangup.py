@@ -10,7 +10,7 @@ import pytest
 
 from rtcio_sync.transport import hangup
 from rtcio_sync.transport.hangup import HangUp
-from tests.wire import until
+from tests.timing import until
 
 
 @pytest.fixture(params=["unix", "tcp"])

@@ -16,9 +16,8 @@ from rtcio_sync.transport import backlog as rules
 from rtcio_sync.transport import outgoing
 from rtcio_sync.transport.backlog import ITEM, Backlog
 from rtcio_sync.transport.websocket import Connection
-from tests.transport.test_websocket import Owner, Peer, contexts, handshaken, until
-
-__all__ = ["contexts"]  # a fixture
+from tests.timing import until
+from tests.transport.peers import Owner, Peer, handshaken
 
 MB = 1_000_000
 

@@ -17,7 +17,8 @@ from rtcio_sync.engineio import socket as engine_socket
 from rtcio_sync.protocol.websocket import frame_close, frame_text
 from rtcio_sync.transport.websocket import Connection
 from tests.integration.exchange import Endpoint
-from tests.wire import WebSocket, in_time, settle
+from tests.timing import in_time, settle
+from tests.wire import WebSocket
 
 HOUR = 3600.0
 

@@ -7,8 +7,6 @@ import logging
 import os
 import random
 import socket
-import ssl
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,11 +14,7 @@ import gevent
 import gevent.socket
 import gevent.ssl
 import pytest
-import trustme
 from gevent.hub import get_hub
-from websockets.client import ClientProtocol
-from websockets.frames import Frame
-from websockets.protocol import OPEN
 
 from rtcio_sync.protocol.websocket import (
     BINARY,
@@ -35,80 +29,8 @@ from rtcio_sync.protocol.websocket import (
 from rtcio_sync.transport import websocket as module
 from rtcio_sync.transport.websocket import Connection
 from tests.frames import header, masked
-
-#: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
-DEADLINE = 20.0
-
-
-class Owner:
-    """Remembers what it is told; `on_message` may do something about it, in the hub."""
-
-    def __init__(self) -> None:
-        self.connection: Connection
-        self.messages: list[bytes] = []
-        self.binary: list[bool] = []
-        self.lost: list[tuple[int | None, bool]] = []
-        self.in_hub: set[bool] = set()
-        self.on_message: Callable[[bytes], None] = lambda payload: None
-        self.on_lost: Callable[[], None] = lambda: None
-
-    def message_received(self, payload: bytes, binary: bool) -> None:
-        assert not self.lost, "a message after the end"
-        self.in_hub.add(gevent.getcurrent() is get_hub())
-        self.messages.append(payload)
-        self.binary.append(binary)
-        self.on_message(payload)
-
-    def connection_lost(self, code: int | None, error: bool) -> None:
-        self.in_hub.add(gevent.getcurrent() is get_hub())
-        self.lost.append((code, error))
-        self.on_lost()
-
-
-class Peer:
-    """The client's end: sends bytes, and reads frames as the `websockets` library does."""
-
-    def __init__(self, sock: Any) -> None:
-        sock.settimeout(DEADLINE)
-        self.sock = sock
-        self._protocol = ClientProtocol(_uri(), state=OPEN, max_size=None)
-        self._frames: list[Frame] = []
-
-    def send(self, *frames: bytes) -> None:
-        self.sock.sendall(b"".join(frames))
-
-    def frame(self) -> tuple[int, bytes]:
-        """The next frame; (0, b"") when TCP has ended in order, (-1, b"") when it was reset."""
-        while not self._frames:
-            try:
-                data = self.sock.recv(1 << 16)
-            except ConnectionResetError:
-                return -1, b""
-            if not data:
-                return 0, b""
-            self._protocol.receive_data(data)
-            assert self._protocol.parser_exc is None, self._protocol.parser_exc
-            self._frames += self._protocol.events_received()
-        frame = self._frames.pop(0)
-        return int(frame.opcode), bytes(frame.data)
-
-    def frames(self) -> list[tuple[int, bytes]]:
-        """All that comes until TCP ends."""
-        found = []
-        while (frame := self.frame())[0] > 0:
-            found.append(frame)
-        return [*found, frame]
-
-    def reset(self) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.sock.close()
-
-
-def _uri() -> Any:
-    from websockets.uri import parse_uri
-
-    return parse_uri("ws://127.0.0.1/")
-
+from tests.timing import DEADLINE, until
+from tests.transport.peers import Owner, Peer, handshaken, narrow, tcp
 
 ENDED = (0, b"")
 
@@ -127,13 +49,6 @@ class Pair:
             self.connection.start()
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Let the hub run until a condition holds."""
-    with gevent.Timeout(DEADLINE):
-        while not condition():
-            gevent.sleep(0.001)
-
-
 def settle() -> None:
     """Let everything that is ready happen."""
     for _ in range(5):
@@ -146,23 +61,6 @@ def is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def tcp() -> tuple[socket.socket, Any]:
-    """Both ends of a TCP connection: a bare socket, and one of gevent's for the test."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        theirs = gevent.socket.create_connection(listener.getsockname())
-        ours = listener.accept()[0]
-    return ours, theirs
-
-
-def narrow() -> tuple[socket.socket, Any]:
-    """The same of a connection that holds a few kilobytes on the way, without TCP's timers."""
-    ours, theirs = socket.socketpair()
-    for end in (ours, theirs):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    family, kind = theirs.family, theirs.type
-    return ours, gevent.socket.socket(family, kind, 0, fileno=theirs.detach())
 
 
 @pytest.fixture
@@ -663,25 +561,6 @@ def test_nothing_of_a_connection_is_left_behind() -> None:
 
 
 # --- TLS ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def contexts() -> tuple[Any, Any]:
-    authority = trustme.CA()
-    server = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(server)
-    client = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(client)
-    return server, client
-
-
-def handshaken(contexts: tuple[Any, Any], *, small: bool = False) -> tuple[Any, Any]:
-    """Both ends of a TLS connection."""
-    bare, theirs = narrow() if small else tcp()
-    ours = gevent.socket.socket(bare.family, bare.type, bare.proto, fileno=bare.detach())
-    accepting = gevent.spawn(contexts[0].wrap_socket, ours, server_side=True)
-    client = contexts[1].wrap_socket(theirs, server_hostname="localhost")
-    return accepting.get(timeout=DEADLINE), client
 
 
 def test_tls_carries_large_messages_both_ways_at_once(contexts: tuple[Any, Any]) -> None:

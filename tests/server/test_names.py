@@ -10,41 +10,8 @@ import pytest
 import socketio
 
 from rtcio_sync import Lobby, Namespace, OptionError, ProtocolError, Server, add_default_listeners
-from rtcio_sync.protocol.names import namespace_name, namespace_names
 from tests.timing import until
 from tests.wire import Polling
-
-
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [(None, "/"), ("", "/"), ("/", "/"), ("/calls", "/calls"), ("calls", "/calls")],
-)
-def test_a_namespace_has_one_spelling(given: Any, name: str) -> None:
-    assert namespace_name(given) == name
-
-
-@pytest.mark.parametrize("given", [3, True, b"/calls", ["/calls"], ("a",), {}, object()])
-def test_what_is_no_name_of_a_namespace_is_refused(given: Any) -> None:
-    with pytest.raises(OptionError, match="a namespace is a string like '/calls'"):
-        namespace_name(given)
-
-
-@pytest.mark.parametrize(
-    ("given", "names"),
-    [
-        (None, None),
-        ("/calls", ["/calls"]),
-        ("calls", ["/calls"]),
-        ("*", "*"),
-        (["calls", "/"], ["/calls", "/"]),
-        (("calls",), ["/calls"]),
-        ({"calls"}, ["/calls"]),
-        (["*"], "*"),
-        ([], []),
-    ],
-)
-def test_the_option_namespaces_is_a_list_of_names(given: Any, names: Any) -> None:
-    assert namespace_names(given) == names
 
 
 @pytest.mark.parametrize("given", [3, "", [""], [None], [3], b"/a", {"/a": 1}, True])

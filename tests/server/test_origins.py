@@ -89,53 +89,18 @@ def test_what_is_safe_is_not_warned_of(
     assert warnings_of(caplog) == []
 
 
-# -- what can never match --------------------------------------------------------------------------
-
-NEVER = {
-    "a.com": "write https://a.com",
-    "localhost:3000": "write http://localhost:3000",
-    "//a.com": "write https://a.com",
-    "https:a.com": "write https://a.com",
-    "https://a.com/": "no path: write https://a.com$",
-    "https://a.com/app": "no path: write https://a.com$",
-    "https://a.com?x=1": "no path: write https://a.com$",
-    "https://a.com#x": "no path: write https://a.com$",
-    "https://A.com": "lower case: write https://a.com$",
-    "HTTPS://a.com": "lower case: write https://a.com$",
-    "https://a.com:443": "default port: write https://a.com$",
-    "http://a.com:80": "default port: write http://a.com$",
-    " https://a.com": "white space around it: write https://a.com$",
-    "https://a.com\n": "white space around it: write https://a.com$",
-    "https://a.com.": "ends with a dot: write https://a.com$",
-    "wss://a.com": "not of the WebSocket: write https://a.com$",
-    "http://a,http://b": re.escape("give a list, ['http://a', 'http://b']"),
-    "http://a, http://b": re.escape("give a list, ['http://a', 'http://b']"),
-    "http://a http://b": re.escape("give a list, ['http://a', 'http://b']"),
-    "https://*.a.com": re.escape(r"re.compile(r'https://[a-z0-9-]+\.a\.com')"),
-    "*.a.com": "compile",
-    "https://a.com:*": "compile",
-    r"https://.*\.a\.com": re.escape(r"re.compile(r'https://.*\.a\.com')"),
-    "https://b\xfccher.example": "write https://xn--bcher-kva.example$",
-    "": "name an origin",
-    "https://": "like https://example.com",
-    "https://user@a.com": "like https://example.com",
-    "https://a.com:99999": "like https://example.com",
-    "https://a..com": "like https://example.com",
-    "http://[0:0:0:0:0:0:0:1]": r"write http://\[::1\]$",
-    "http://127.1": "like https://example.com",
-    "capacitor://localhost/": "no path: write capacitor://localhost$",
-    "Capacitor://localhost": "lower case: write capacitor://localhost$",
-    "file:///index.html": "no path: write file://$",
-}
-
-
-@pytest.mark.parametrize("several", [False, True])
-@pytest.mark.parametrize("origin", NEVER)
-def test_an_origin_that_no_browser_sends_is_refused_with_what_was_meant(
-    origin: str, several: bool
+@pytest.mark.parametrize(
+    ("rule", "fix"),
+    [
+        ("a.com", "write https://a.com"),
+        (["https://good.example", "https://a.com/"], "no path: write https://a.com$"),
+        (True, "^cors_allowed_origins"),
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_refused_when_the_server_is_made(
+    rule: Any, fix: str
 ) -> None:
-    rule = ["https://good.example", origin] if several else origin
-    with pytest.raises(OptionError, match=NEVER[origin]):
+    with pytest.raises(OptionError, match=fix):
         Server(cors_allowed_origins=rule)
 
 
@@ -163,36 +128,6 @@ def test_an_origin_that_no_browser_sends_is_refused_with_what_was_meant(
 def test_an_origin_that_a_browser_sends_is_taken_and_comes_in(shape: Any, origin: str) -> None:
     server = Server(cors_allowed_origins=shape(origin))
     assert status(server, "polling", {"Origin": origin}) == 200
-
-
-async def coroutine(origin: str) -> bool:
-    return False
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        True,
-        False,
-        3,
-        b"https://a.com",
-        {"origin": "*"},
-        object(),
-        (),
-        set(),
-        [None],
-        [True],
-        [["https://a.com"]],
-        re.compile(b"https://a.com"),
-        coroutine,
-        lambda: True,
-        lambda origin, environ, more: True,
-    ],
-    ids=lambda rule: re.sub(r" at 0x[0-9a-f]+", "", repr(rule)),
-)
-def test_what_is_no_rule_for_origins_is_refused(rule: Any) -> None:
-    with pytest.raises(OptionError, match=r"^cors_allowed_origins"):
-        Server(cors_allowed_origins=rule)
 
 
 # -- the server's own ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""JSON as browsers take it, and a JSON module for one server without changing the others."""
+"""JSON as browsers write and read it, and the packet class of a server."""
 
 from __future__ import annotations
 
@@ -6,28 +6,15 @@ import json
 import math
 from typing import Any
 
+import msgpack
 import pytest
-import socketio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from socketio import packet
 from socketio.msgpack_packet import MsgPackPacket
 
-from rtcio_sync import Server
 from rtcio_sync.parser.packet import FastJson, TextPacket, packet_class
 from tests.spelling import spelt, values, wide
-
-
-class Loud:
-    """A JSON module that writes its objects with a mark, so that its work is seen."""
-
-    @staticmethod
-    def dumps(value: Any, **options: Any) -> str:
-        return json.dumps(value).replace("{", '{"loud":true,')
-
-    @staticmethod
-    def loads(text: str, **options: Any) -> Any:
-        return json.loads(text.replace("quiet", "LOUD"))
 
 
 @settings(max_examples=40)
@@ -84,34 +71,10 @@ def test_what_json_cannot_hold_is_refused() -> None:
         FastJson.dumps({"a": object()})
 
 
-def test_a_json_module_is_one_servers_own() -> None:
-    loud = Server(json=Loud)
-    quiet = Server()
-    plain = socketio.Server(async_mode="gevent")
-    assert loud.packet_class.json is Loud
-    assert quiet.packet_class.json is FastJson
-    assert plain.packet_class.json is not Loud
-    assert packet.Packet.json is not Loud
-
-
-def test_an_app_hears_and_speaks_through_its_own_module() -> None:
-    server = Server(json=Loud)
-    heard: list[Any] = []
-
-    @server.on("chat")
-    def chat(sid: str, data: Any) -> Any:
-        heard.append(data)
-        return {"a": 1}
-
-    client = server.test_client()
-    assert client.call("chat", "quiet") == {"loud": True, "a": 1}
-    assert heard == ["LOUD"]
-
-
 def test_the_usual_packets_are_the_fast_ones() -> None:
     assert packet_class(packet.Packet, None) is TextPacket
-    assert packet_class(packet.Packet, Loud).json is Loud
-    assert issubclass(packet_class(packet.Packet, Loud), packet.Packet)
+    assert packet_class(packet.Packet, json).json is json
+    assert issubclass(packet_class(packet.Packet, json), packet.Packet)
 
 
 def test_a_packet_class_of_ones_own_stays_as_it_is() -> None:
@@ -119,12 +82,10 @@ def test_a_packet_class_of_ones_own_stays_as_it_is() -> None:
         pass
 
     assert packet_class(Mine, None) is Mine
-    assert issubclass(packet_class(Mine, Loud), Mine)
+    assert issubclass(packet_class(Mine, json), Mine)
 
 
 def test_msgpack_takes_javascripts_undefined_for_none() -> None:
-    import msgpack
-
     chosen = packet_class(MsgPackPacket, None)
     undefined = msgpack.ExtType(0, b"\0")
     encoded = msgpack.dumps({"type": packet.CONNECT, "nsp": "/", "data": undefined})
@@ -132,8 +93,6 @@ def test_msgpack_takes_javascripts_undefined_for_none() -> None:
 
 
 def test_msgpack_leaves_other_extensions_to_the_app() -> None:
-    import msgpack
-
     mine = MsgPackPacket.configure(ext_hook=lambda code, data: (code, data))
     chosen = packet_class(mine, None)
     encoded = msgpack.dumps(

@@ -1,0 +1,172 @@
+"""Origins as an app names them: those that a browser sends, and what was meant by the others."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from rtcio_sync.config.origins import check_origins, parse_origins, same_site
+from rtcio_sync.errors import OptionError
+
+NEVER = {
+    "a.com": "write https://a.com",
+    "localhost:3000": "write http://localhost:3000",
+    "//a.com": "write https://a.com",
+    "https:a.com": "write https://a.com",
+    "https://a.com/": "no path: write https://a.com$",
+    "https://a.com/app": "no path: write https://a.com$",
+    "https://a.com?x=1": "no path: write https://a.com$",
+    "https://a.com#x": "no path: write https://a.com$",
+    "https://A.com": "lower case: write https://a.com$",
+    "HTTPS://a.com": "lower case: write https://a.com$",
+    "https://a.com:443": "default port: write https://a.com$",
+    "http://a.com:80": "default port: write http://a.com$",
+    " https://a.com": "white space around it: write https://a.com$",
+    "https://a.com\n": "white space around it: write https://a.com$",
+    "https://a.com.": "ends with a dot: write https://a.com$",
+    "wss://a.com": "not of the WebSocket: write https://a.com$",
+    "http://a,http://b": re.escape("give a list, ['http://a', 'http://b']"),
+    "http://a, http://b": re.escape("give a list, ['http://a', 'http://b']"),
+    "http://a http://b": re.escape("give a list, ['http://a', 'http://b']"),
+    "https://*.a.com": re.escape(r"re.compile(r'https://[a-z0-9-]+\.a\.com')"),
+    "*.a.com": "compile",
+    "https://a.com:*": "compile",
+    r"https://.*\.a\.com": re.escape(r"re.compile(r'https://.*\.a\.com')"),
+    "https://b\xfccher.example": "write https://xn--bcher-kva.example$",
+    "": "name an origin",
+    "https://": "like https://example.com",
+    "https://user@a.com": "like https://example.com",
+    "https://a.com:99999": "like https://example.com",
+    "https://a..com": "like https://example.com",
+    "http://[0:0:0:0:0:0:0:1]": r"write http://\[::1\]$",
+    "http://127.1": "like https://example.com",
+    "capacitor://localhost/": "no path: write capacitor://localhost$",
+    "Capacitor://localhost": "lower case: write capacitor://localhost$",
+    "file:///index.html": "no path: write file://$",
+}
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("origin", NEVER)
+def test_an_origin_that_no_browser_sends_is_refused_with_what_was_meant(
+    origin: str, several: bool
+) -> None:
+    rule = ["https://good.example", origin] if several else origin
+    with pytest.raises(OptionError, match=NEVER[origin]):
+        check_origins(rule)
+
+
+async def coroutine(origin: str) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        True,
+        False,
+        3,
+        b"https://a.com",
+        {"origin": "*"},
+        object(),
+        (),
+        set(),
+        [None],
+        [True],
+        [["https://a.com"]],
+        re.compile(b"https://a.com"),
+        coroutine,
+        lambda: True,
+        lambda origin, environ, more: True,
+    ],
+    ids=lambda rule: re.sub(r" at 0x[0-9a-f]+", "", repr(rule)),
+)
+def test_what_is_no_rule_for_origins_is_refused(rule: Any) -> None:
+    with pytest.raises(OptionError, match=r"^cors_allowed_origins"):
+        check_origins(rule)
+
+
+#: Origins as browsers send them.
+BROWSERS = [
+    "https://a.com",
+    "http://a.com:443",
+    "https://a_b.example:8443",
+    "http://localhost:5173",
+    "http://[::1]:3000",
+    "http://127.0.0.1",
+    "https://xn--bcher-kva.example",
+    "null",
+    "capacitor://localhost",
+    "app://.",
+    "file://",
+]
+
+
+@pytest.mark.parametrize("shape", [str, lambda each: [each], lambda each: {each}])
+@pytest.mark.parametrize("origin", BROWSERS)
+def test_an_origin_as_a_browser_sends_it_is_taken(origin: str, shape: Any) -> None:
+    check_origins(shape(origin))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [None, "*", [], re.compile("https://.*"), ["*", re.compile("x")], lambda origin: True,
+     lambda origin, environ: True, lambda origin, environ=None: True, lambda *both: True,
+     "https://a.com".__eq__],
+    ids=range(10),
+)  # fmt: skip
+def test_a_rule_may_be_nothing_any_an_expression_or_a_function(rule: Any) -> None:
+    check_origins(rule)
+
+
+@pytest.mark.parametrize(
+    ("text", "origins"),
+    [
+        ("*", "*"),
+        (" * ", "*"),
+        ("https://a.com", ["https://a.com"]),
+        ("https://A.com:443 , http://b.com:80,", ["https://a.com", "http://b.com"]),
+        ("capacitor://localhost,app://.", ["capacitor://localhost", "app://."]),
+    ],
+)
+def test_origins_of_a_command_line_are_parted_by_commas_and_mended(text: str, origins: Any) -> None:
+    assert parse_origins(text) == origins
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("", "name an origin"),
+        (" , ", "name an origin"),
+        ("*,https://a.com", "leave out the others"),
+        ("https://a.com/app", "no path: write https://a.com$"),
+        ("a.com", "like https://example.com"),
+        ("null", "like https://example.com"),
+        ("https://*.a.com", "in Python"),
+    ],
+)
+def test_origins_of_a_command_line_that_are_none_are_refused(text: str, fix: str) -> None:
+    with pytest.raises(OptionError, match=fix):
+        parse_origins(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://a.com", "https://A.com:443"),
+        ("http://a.com", " http://a.com:80"),
+        ("https://a.com", "wss://a.com:443"),
+        ("http://a.com:8080", "ws://a.com:8080"),
+    ],
+)
+def test_two_spellings_of_one_origin_are_the_same(one: str, other: str) -> None:
+    assert same_site(one) == same_site(other) == one
+
+
+@pytest.mark.parametrize(
+    "other", ["http://a.com", "https://a.com:80", "https://b.com", "https://a.com.evil.example"]
+)
+def test_another_scheme_port_or_host_is_another_origin(other: str) -> None:
+    assert same_site(other) != same_site("https://a.com")

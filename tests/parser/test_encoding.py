@@ -1,0 +1,106 @@
+"""Values into JSON and MessagePack: one set of types, and a plain error for what cannot be sent."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from socketio.msgpack_packet import MsgPackPacket
+from socketio.packet import ACK, CONNECT_ERROR, EVENT
+
+from rtcio_sync.errors import ProtocolError
+from rtcio_sync.parser.encoding import parted, write
+from rtcio_sync.parser.packet import TextPacket, event_pieces, packet_class
+from tests.spelling import values, wide
+from tests.values import BESIDE, HOLE, REFUSED, TYPES, nested
+
+MSGPACK = packet_class(MsgPackPacket, None)
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("name", TYPES)
+def test_a_type_is_spelt_alike_whatever_stands_beside_it(name: str, beside: str) -> None:
+    value, arrives = TYPES[name]
+    assert json.loads(write([value, BESIDE[beside]]))[0] == arrives
+    assert json.loads(write(parted([value, BESIDE[beside]])[0]))[0] == arrives
+    holes: list[bytes] = []
+    text = write([value, b"x", BESIDE[beside], bytearray(b"y")], holes)
+    assert json.loads(text)[:2] == [arrives, {"_placeholder": True, "num": 0}]
+    assert holes == [b"x", b"y"]
+
+
+@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("beside", [None, b"x", math.inf], ids=str)
+def test_messagepack_has_the_same_types(name: str, beside: Any) -> None:
+    value, arrives = TYPES[name]
+    pkt = MSGPACK(EVENT, data=["e", value, beside], namespace="/")
+    assert msgpack.loads(pkt.encode())["data"] == ["e", arrives, beside]
+
+
+@settings(max_examples=50)
+@given(values)
+def test_what_was_read_is_written_as_it_was(value: Any) -> None:
+    assert wide(json.loads(write(value))) == wide(value)
+    assert wide(json.loads(write([value, 2**80]))[0]) == wide(value)
+
+
+@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("kind", [TextPacket, MSGPACK], ids=["text", "msgpack"])
+def test_an_error_names_the_value_and_the_event(kind: Any, what: str) -> None:
+    value, parts = REFUSED[what]
+    if kind is MSGPACK and "70 bits" in what:
+        parts = ("64 bits",)
+    with pytest.raises(TypeError) as caught:
+        event_pieces(kind, "/", ["chat", value])
+    for part in (*parts, "'chat'"):
+        assert part in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("kind", [TextPacket, MSGPACK], ids=["text", "msgpack"])
+def test_messagepack_and_refusals_say_what_they_cannot_hold(kind: Any) -> None:
+    with pytest.raises(TypeError, match="an acknowledgement"):
+        kind(ACK, data=[object()], namespace="/", id=1).encode()
+    if kind is MSGPACK:
+        for value, word in ((2**64, "64 bits"), ("\ud800", "surrogate")):
+            with pytest.raises(TypeError, match=word):
+                kind(EVENT, data=["chat", value], namespace="/").encode()
+    else:
+        with pytest.raises(TypeError, match="binary"):
+            kind(CONNECT_ERROR, data={"data": b"x"}, namespace="/").encode()
+
+
+def circular() -> Any:
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
+@pytest.mark.parametrize("data", [nested(3000), circular(), [b"x", nested(3000)]], ids=range(3))
+@pytest.mark.parametrize(
+    "kind",
+    [TextPacket, MSGPACK, packet_class(TextPacket.__mro__[1], json)],
+    ids=["text", "msgpack", "a json module"],
+)
+def test_what_is_too_deep_to_be_sent_is_refused_in_few_words(kind: Any, data: Any) -> None:
+    with pytest.raises(ValueError) as caught:
+        event_pieces(kind, "/", ["chat", data])
+    assert "'chat'" in str(caught.value)
+    assert "level" in str(caught.value) or "Circular" in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert len(str(caught.value)) < 500
+
+
+def test_what_a_receiver_would_take_for_an_attachment_is_not_sent_beside_one() -> None:
+    assert json.loads(event_pieces(TextPacket, "/", ["a", HOLE])[0][1:]) == ["a", HOLE]
+    for kind in (TextPacket, packet_class(TextPacket.__mro__[1], json)):
+        with pytest.raises(ProtocolError):
+            event_pieces(kind, "/", ["a", [HOLE] * 2000, b"x" * 1000])
+    with pytest.raises(ProtocolError):
+        parted([[HOLE], b"x"])
+    words = '"_placeholder":true'
+    assert len(event_pieces(TextPacket, "/", ["a", words, b"x"])) == 2

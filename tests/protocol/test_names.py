@@ -1,0 +1,90 @@
+"""Names of namespaces, rooms and events: one spelling each, and what is none is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from rtcio_sync.errors import OptionError
+from rtcio_sync.protocol.names import check_event, check_room, namespace_name, namespace_names
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [(None, "/"), ("", "/"), ("/", "/"), ("/calls", "/calls"), ("calls", "/calls")],
+)
+def test_a_namespace_has_one_spelling(given: Any, name: str) -> None:
+    assert namespace_name(given) == name
+
+
+@pytest.mark.parametrize("given", [3, True, b"/calls", ["/calls"], ("a",), {}, object()])
+def test_what_is_no_name_of_a_namespace_is_refused(given: Any) -> None:
+    with pytest.raises(OptionError, match="a namespace is a string like '/calls'"):
+        namespace_name(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (None, None),
+        ("/calls", ["/calls"]),
+        ("calls", ["/calls"]),
+        ("*", "*"),
+        (["calls", "/"], ["/calls", "/"]),
+        (("calls",), ["/calls"]),
+        ({"calls"}, ["/calls"]),
+        (["*"], "*"),
+        ([], []),
+    ],
+)
+def test_the_option_namespaces_is_a_list_of_names(given: Any, names: Any) -> None:
+    assert namespace_names(given) == names
+
+
+@pytest.mark.parametrize("given", [3, "", [""], [None], [3], b"/a", {"/a": 1}, True])
+def test_what_is_no_list_of_namespaces_is_refused(given: Any) -> None:
+    with pytest.raises(OptionError):
+        namespace_names(given)
+
+
+def test_any_namespace_is_meant_only_where_it_may_be() -> None:
+    assert namespace_name("*", catch_all=True) == "*"
+    with pytest.raises(OptionError, match="not one namespace"):
+        namespace_name("*")
+
+
+@pytest.mark.parametrize("given", [re.compile("/calls-.*"), lambda name: True])
+def test_a_pattern_of_namespaces_is_refused_with_what_there_is_instead(given: Any) -> None:
+    with pytest.raises(OptionError, match=re.escape("server.on(event, namespace='*')")):
+        namespace_name(given)
+
+
+@pytest.mark.parametrize("room", ["tea", "", 0, 7.5, False, b"bytes", ("a",).__hash__(), Ellipsis])
+def test_a_room_is_any_one_hashable_name(room: Any) -> None:
+    check_room(room)
+
+
+@pytest.mark.parametrize("room", [["a"], ("a",), {"a"}, frozenset("a"), iter("a")], ids=repr)
+def test_several_rooms_are_no_room_and_the_fix_is_named(room: Any) -> None:
+    with pytest.raises(OptionError, match="call it once for each room"):
+        check_room(room)
+
+
+@pytest.mark.parametrize("room", [None, {"room": "a"}, bytearray(b"a")], ids=repr)
+def test_what_cannot_name_a_room_is_refused(room: Any) -> None:
+    with pytest.raises(OptionError, match="check what the client sent"):
+        check_room(room)
+
+
+def test_an_event_is_registered_by_its_name() -> None:
+    def chat() -> None: ...
+
+    check_event("chat", "server")
+    with pytest.raises(OptionError, match=re.escape("@server.on('chat'), or @server.event")):
+        check_event(chat, "server")
+    with pytest.raises(OptionError, match=re.escape("@socket.on('chat')") + "$"):
+        check_event(chat, "socket")
+    with pytest.raises(OptionError, match="is a string, not int"):
+        check_event(3, "server")

@@ -1,8 +1,9 @@
-"""A member's stages: one table, one door."""
+"""A member's stages: one table, one door; and when it is one of its namespace."""
 
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,3 +41,26 @@ def test_disconnect_handlers_run_once_because_a_stage_is_entered_once() -> None:
     assert [member.enter(Stage.GONE), member.enter(Stage.GONE)] == [True, False]
     assert member.enter(Stage.AWAY)
     assert member.enter(Stage.CONNECTED)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_without_a_session_only_a_connected_member_is_present(stage: Stage) -> None:
+    member = Member("sid", "eio", "/")
+    member.stage = stage
+    assert member.present is (stage is Stage.CONNECTED)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_with_an_open_session_one_that_was_lost_is_present_too(stage: Stage) -> None:
+    member = Member("sid", "eio", "/")
+    member.stage, member.session = stage, SimpleNamespace(open=True)
+    assert member.present is (stage is not Stage.CONNECTING)
+    member.session.open = False
+    assert member.present is (stage is Stage.CONNECTED)
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_one_that_has_left_for_good_is_not_present(stage: Stage) -> None:
+    member = Member("sid", "eio", "/")
+    member.stage, member.session, member.departed = stage, SimpleNamespace(open=True), True
+    assert not member.present

@@ -7,7 +7,6 @@ import enum
 import json
 import logging
 import math
-import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,163 +18,14 @@ from hypothesis import strategies as st
 
 from rtcio_sync import Server, add_default_listeners
 from rtcio_sync.cluster import pubsub as published
-from rtcio_sync.cluster.channel import attachments_in, check, check_relay, opened, with_attachments
-from rtcio_sync.errors import ProtocolError
 from tests.bus import Bus
+from tests.channel_messages import JUNK, crossing, relay
 from tests.timing import settle, until
 from tests.wire import Polling
 
 
 class Absent(enum.Enum):
     YET = None
-
-
-@pytest.fixture
-def bus() -> Iterator[Bus]:
-    made = Bus()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pair(bus: Bus) -> tuple[Server, Server]:
-    return Server(client_manager=bus.manager()), Server(client_manager=bus.manager())
-
-
-def emit(**fields: Any) -> dict[str, Any]:
-    return {
-        "method": "emit", "event": "news", "data": [1], "binary": False, "namespace": "/",
-        "room": None, "skip_sid": None, "callback": None, "host_id": "x", **fields,
-    }  # fmt: skip
-
-
-def relay(**fields: Any) -> dict[str, Any]:
-    inside = {
-        "event": "#rtcio:message", "namespace": "/", "target": "SID", "rooms": None,
-        "raw": '{"source":"x","target":"SID","data":1}', "attachments": [], **fields,
-    }  # fmt: skip
-    return emit(room="rtcio:nobody", data=[None], rtcio_relay=inside)
-
-
-PLACEHOLDER = {"_placeholder": True, "num": 0}
-DEEP = "[" * 100_000 + "]" * 100_000
-HALF_DEEP = "[" * 980 + "]" * 980
-
-#: What anybody may publish; "SID" stands for the sid of a client of the process that listens.
-JUNK: dict[str, Any] = {
-    "a number": "5",
-    "a list": '["method"]',
-    "a text": '"method"',
-    "null": "null",
-    "true": "true",
-    "an empty object": "{}",
-    "nothing": "",
-    "no JSON": "emit",
-    "half an object": '{"method": "emit"',
-    "NaN": '{"method": "emit", "data": [NaN]}',
-    "no UTF-8": b"\xff\xfe{}",
-    "bytes of a pickle": pickle.dumps({"method": "emit"}),
-    "deep JSON": DEEP,
-    "a deep emit": f'{{"method":"emit","event":"news","namespace":"/","data":{DEEP}}}',
-    "an emit too deep to be sent on": (
-        f'{{"method":"emit","event":"news","namespace":"/","host_id":"x","data":[{HALF_DEEP}]}}'
-    ),
-    "a Python object": object(),
-    "None": None,
-    "a number itself": 5,
-    "an emit without data": {"method": "emit", "event": "news", "namespace": "/"},
-    "a method that is a list": {"method": ["emit"]},
-    "a method that is an object": {"method": {}},
-    "a method that is null": {"method": None},
-    "an unknown method": {"method": "shutdown"},
-    "a private method": {"method": "_publish"},
-    **{
-        f"{method} alone": {"method": method}
-        for method in ("emit", "disconnect", "enter_room", "leave_room", "close_room")
-    },
-    "an event that is no text": emit(event=5),
-    "an event that is a list": emit(event=["news"]),
-    "a reserved event": emit(event="disconnect"),
-    "rooms that are an object": emit(room={"a": 1}),
-    "rooms in a list in a list": emit(room=[["a"]]),
-    "null among the rooms": emit(room=[None]),
-    "whom to skip in an object": emit(skip_sid={"a": 1}),
-    "whom to skip in lists": emit(skip_sid=[["a"], {}]),
-    "a namespace that is a list": emit(namespace=["/"]),
-    "a namespace that is an object": emit(namespace={}),
-    "a callback that is a number": emit(callback=5),
-    "a callback of two": emit(callback=["a", "/"]),
-    "a callback whose number is a list": emit(callback=["SID", "/", []]),
-    "a callback of a room that is a list": emit(callback=[["a"], "/", 1]),
-    "a callback for nobody": emit(callback=["SID", "/", 1], host_id=None),
-    "a callback for a list": emit(callback=["SID", "/", 1], host_id=["x"]),
-    "binary without a list": emit(binary=True, data=5),
-    "binary without data": emit(binary=True, data=[]),
-    "binary that is no base64": emit(binary=True, data=[[PLACEHOLDER], "%%%"]),
-    "binary that is no text": emit(binary=True, data=[[PLACEHOLDER], 5]),
-    "a placeholder without its attachment": emit(binary=True, data=[[PLACEHOLDER]]),
-    "many placeholders of one attachment": emit(binary=True, data=[[PLACEHOLDER] * 9, "AAAA"]),
-    "a placeholder of a list": emit(
-        binary=True, data=[[{"_placeholder": True, "num": []}], "AAAA"]
-    ),
-    "an unhashable sid to disconnect": {"method": "disconnect", "sid": ["a"], "namespace": "/"},
-    "a sid that is an object": {"method": "disconnect", "sid": {}, "namespace": "/"},
-    "an unhashable namespace to leave": {"method": "disconnect", "sid": "SID", "namespace": []},
-    "an unhashable sid that enters": {"method": "enter_room", "sid": ["a"], "namespace": "/"},
-    "a room to enter that is a list": {
-        "method": "enter_room", "sid": "SID", "namespace": "/", "room": ["a"],
-    },
-    "a room to enter that is null": {
-        "method": "enter_room", "sid": "SID", "namespace": "/", "room": None,
-    },
-    "a room to leave that is an object": {
-        "method": "leave_room", "sid": "SID", "namespace": "/", "room": {},
-    },
-    "a room to close that is a list": {"method": "close_room", "room": ["a"], "namespace": "/"},
-    "a room to close that is a sid": {"method": "close_room", "room": "SID", "namespace": "/"},
-    "an answer without its number": {"method": "callback", "host_id": "OWN", "sid": "SID"},
-    "an answer of a list": {
-        "method": "callback", "host_id": "OWN", "sid": ["a"], "id": 1, "args": [],
-    },
-    "an answer whose number is a list": {
-        "method": "callback", "host_id": "OWN", "sid": "SID", "id": [1], "args": [],
-    },
-    "an answer that is a text": {
-        "method": "callback", "host_id": "OWN", "sid": "SID", "id": 1, "args": "abc",
-    },
-    "an answer with wrong attachments": {
-        "method": "callback", "host_id": "OWN", "sid": "SID", "id": 1, "args": [PLACEHOLDER],
-        "rtcio_attachments": "AAAA",
-    },
-    "a relay that is a text": emit(rtcio_relay="x"),
-    "a relay that is empty": emit(rtcio_relay={}),
-    "a relay to a list": relay(target=["SID"]),
-    "a relay to an object": relay(target={}),
-    "a relay in an unhashable namespace": relay(namespace=[]),
-    "a relay that is no JSON": relay(raw='{"source":'),
-    "a relay with more behind it": relay(raw='{"target":"SID","data":1},"more"'),
-    "a relay of nothing": relay(raw=""),
-    "a relay that is a list": relay(raw="[1]"),
-    "a relay to another than it says": relay(raw='{"source":"x","target":"other","data":1}'),
-    "a relay with deep JSON": relay(raw=f'{{"target":"SID","data":{DEEP}}}'),
-    "a relay without base64": relay(attachments=["%%%"]),
-    "a relay with attachments that are no texts": relay(attachments=[1]),
-    "a relay with too many attachments": relay(attachments=["AAAA"] * 11),
-    "a relay without a placeholder for its attachment": relay(
-        raw='{"target":"SID","data":{"_placeholder":true,"num":3}}', attachments=["AAAA"]
-    ),
-    "a relay whose rooms are a number": relay(rooms=5),
-    "a relay with unhashable rooms": relay(rooms=[["a"]]),
-}  # fmt: skip
-
-
-def spelt(junk: Any, sid: str, host_id: str) -> Any:
-    """As it crosses; ``SID`` and ``OWN`` filled in."""
-    if isinstance(junk, dict):
-        junk = json.dumps(junk)
-    if isinstance(junk, str):
-        return junk.replace("SID", sid).replace("OWN", host_id)
-    return junk
 
 
 @pytest.mark.parametrize("name", JUNK)
@@ -189,7 +39,7 @@ def test_junk_ends_nothing_and_is_counted_and_the_next_message_arrives(
     settle()
     manager = there.manager
     for number in range(3):
-        manager.queue.put(spelt(JUNK[name], b.sid, manager.host_id))
+        manager.queue.put(crossing(JUNK[name], b.sid, manager.host_id))
         here.emit("news", number, to="tea")
         a.relay(b.sid, number)
     until(lambda: there.stats()["relayed"] == 3)
@@ -243,15 +93,6 @@ BUS = Bus()
 ALONE = Server(client_manager=BUS.manager())
 
 
-def test_a_message_that_is_too_large_is_not_read(
-    pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rtcio_sync.cluster.channel.LARGEST", 1000)
-    with pytest.raises(ProtocolError):
-        opened(" " * 1001, json.loads)
-    assert opened("{}" + " " * 998, json.loads) == {}
-
-
 def test_a_back_end_that_fails_is_listened_to_again(
     bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -281,25 +122,9 @@ def test_a_relay_that_is_junk_reaches_nobody_of_somebody_elses_server(bus: Bus, 
     heard: list[str] = []
     plain._send_eio_packet = lambda eio_sid, packet: heard.append(packet.data)
     listeners = plain.rtcio_listeners
-    listeners.on_published(json.loads(spelt(JUNK[name], sid, plain.manager.host_id)))
-    listeners.on_published(json.loads(spelt(relay(), sid, plain.manager.host_id)))
+    listeners.on_published(json.loads(crossing(JUNK[name], sid, plain.manager.host_id)))
+    listeners.on_published(json.loads(crossing(relay(), sid, plain.manager.host_id)))
     assert heard == [f'2["#rtcio:message",{{"source":"x","target":"{sid}","data":1}}]']
-
-
-def test_a_relay_with_its_attachments_is_let_through() -> None:
-    inside = relay(
-        raw='{"target":"SID","data":[{"_placeholder":true,"num":0}],"big":1e999999}',
-        attachments=["AQL/"],
-    )["rtcio_relay"]
-    assert check_relay(inside, 10) == [b"\x01\x02\xff"]
-    assert check_relay({**inside, "rooms": [0, "tea", 1.5]}, None) == [b"\x01\x02\xff"]
-
-
-def test_attachments_are_put_in_once_each() -> None:
-    put_in = socketio.packet.Packet.reconstruct_binary
-    assert with_attachments([PLACEHOLDER], ["AAAA"], put_in) == [b"\0\0\0"]
-    assert attachments_in([]) == []
-    check("emit", emit(room=[], skip_sid=[0, "", True]))
 
 
 # -- what is said arrives as it was said -----------------------------------------------------------

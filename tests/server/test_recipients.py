@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
@@ -309,13 +309,6 @@ def test_a_callback_is_asked_of_each_recipient(to: Any, expected: list[int]) -> 
 # -- over a pub/sub back end -----------------------------------------------------------------------
 
 
-@pytest.fixture
-def bus() -> Iterator[Bus]:
-    made = Bus()
-    yield made
-    made.close()
-
-
 class Pair:
     """Two servers on one back end: clients 0 and 1 are the first one's, 2 and 3 the other's."""
 
@@ -489,22 +482,6 @@ def test_the_sockets_in_a_room_and_the_rooms_are_in_the_order_of_joining() -> No
     assert list(rooms["tea"]) == [order[number].id for number in (0, 2, 3, 4, 5, 1)]
     sids = [each.id for each in sockets]
     assert list(rooms) == [*sids[:11], "first", "second", *sids[11:], "tea"]
-
-
-def test_a_set_of_rooms_is_a_set_that_may_be_changed() -> None:
-    rooms = OrderedSet(["c", "a", "b"])
-    assert list(rooms) == ["c", "a", "b"]
-    rooms.discard("a")
-    rooms.add("d")
-    assert list(rooms) == ["c", "b", "d"]
-    assert rooms == {"b", "c", "d"}
-    assert rooms | {"e"} == {"b", "c", "d", "e"}
-    assert rooms <= {"b", "c", "d", "e"}
-    rooms.update(["c"])
-    assert sorted(rooms) == ["b", "c", "d"]
-    assert len(rooms) == 3
-    with pytest.raises(TypeError):
-        rooms - ["c"]  # type: ignore[operator]
 
 
 def test_our_own_class_of_handlers_reaches_the_same(pair: Pair) -> None:

@@ -15,7 +15,7 @@ import gevent
 import pytest
 from engineio import packet
 from gevent.event import Event
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rtcio_sync import Limits, ProtocolError, Server
@@ -25,7 +25,6 @@ from rtcio_sync.engineio.packet import Packet
 from rtcio_sync.engineio.requests import packets_of, read_body, slim
 from rtcio_sync.engineio.socket import State
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
-from rtcio_sync.transport.driver import frames_of
 from tests.timing import Clock, in_time, settle, until
 from tests.wire import Polling, WebSocket, event
 from tests.wsgi import environ_of, request
@@ -626,19 +625,6 @@ def test_a_packet_has_one_encoding_for_each_transport_whichever_asks_first() -> 
     text = Packet(packet.MESSAGE, "é")
     assert text.encode() == text.encode(b64=True) == "4é"
     assert text.frame() == frame_text("4é".encode())
-
-
-@settings(max_examples=30)
-@given(st.lists(st.tuples(st.binary(max_size=300), st.booleans()), max_size=4), st.integers(0, 3))
-def test_our_own_frames_are_taken_apart_for_other_drivers(
-    payloads: list[tuple[bytes, bool]], big: int
-) -> None:
-    if big:
-        payloads = [*payloads, (b"x" * (125 + big), False), (b"y" * (65_534 + big), True)]
-    data = b"".join(
-        frame_binary(payload) if binary else frame_text(payload) for payload, binary in payloads
-    )
-    assert list(frames_of(data)) == payloads
 
 
 # -- the upgrade -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from websockets.frames import Frame
 from websockets.protocol import OPEN
 
 from rtcio_sync.transport.websocket import Connection
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, settle
 
 
 class Owner:
@@ -112,3 +112,15 @@ def handshaken(contexts: tuple[Any, Any], *, small: bool = False) -> tuple[Any, 
     accepting = gevent.spawn(contexts[0].wrap_socket, ours, server_side=True)
     client = contexts[1].wrap_socket(theirs, server_hostname="localhost")
     return accepting.get(timeout=DEADLINE), client
+
+
+def arrived(peer: Any) -> bytes:
+    """What has come, and only that."""
+    settle()
+    peer.setblocking(False)
+    try:
+        return bytes(peer.recv(4096))
+    except BlockingIOError:
+        return b""
+    finally:
+        peer.setblocking(True)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import gevent.socket
 import pytest
-from gevent import pywsgi
 
-from rtcio_sync import Server
-from rtcio_sync.engineio import server as engine
-from rtcio_sync.engineio import socket as engine_socket
 from rtcio_sync.protocol.websocket import frame_close, frame_text
 from rtcio_sync.transport.websocket import Connection
-from tests.integration.exchange import Endpoint
-from tests.timing import in_time, settle
-from tests.wire import WebSocket
+from tests.timing import in_time
+from tests.transport.peers import arrived
 
 HOUR = 3600.0
 
@@ -51,18 +45,6 @@ def ends(owner: Owner) -> Iterator[tuple[Connection, Any]]:
     yield connection, theirs
     connection.abort()
     theirs.close()
-
-
-def arrived(peer: Any) -> bytes:
-    """What has come, and only that."""
-    settle()
-    peer.setblocking(False)
-    try:
-        return bytes(peer.recv(4096))
-    except BlockingIOError:
-        return b""
-    finally:
-        peer.setblocking(True)
 
 
 def received(peer: Any, size: int) -> bytes:
@@ -146,42 +128,3 @@ def test_a_hold_is_no_reason_to_give_a_peer_up_that_reads(ends: tuple[Connection
         connection.send(frame)
     assert received(peer, 3 * len(frame)) == 3 * frame
     assert not connection.closed
-
-
-# -- where it is asked for -------------------------------------------------------------------------
-
-
-def test_what_a_handler_emits_to_a_new_client_is_read_apart_from_connect(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine_socket, "APART", HOUR)
-    server = Server()
-
-    @server.on("connect")
-    def connect(sid: str, environ: Any) -> None:
-        server.emit("hello", to=sid)
-
-    client = WebSocket(server)
-    client.ask_to_join()
-    first = client.frame()
-    assert first[1].startswith(b'40{"sid":')
-    assert arrived(client.sock) == b""
-    client.close()
-
-
-def test_the_open_packet_is_read_apart_from_the_handshake(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(engine, "APART", HOUR)
-    # Plain sockets would block the loop in which the server runs.
-    monkeypatch.setattr(socket, "create_connection", gevent.socket.create_connection)
-    eio = engine.Server()
-    http = pywsgi.WSGIServer(("127.0.0.1", 0), eio.handle_request, log=None)
-    http.start()
-    with in_time():
-        answer, sock = Endpoint(http.server_port, "/engine.io/").handshake()
-    assert answer.status == 101
-    assert arrived(sock) == b""
-    eio.disconnect()
-    sock.close()
-    http.stop()

@@ -7,8 +7,10 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 VENV := .venv
 BIN := $(VENV)/bin
 CLIENTS := tests/integration/node/node_modules/.installed
-UNIT := $(sort $(wildcard tests/test_*.py) $(filter-out $(foreach each,integration browser fuzz \
-	conformance examples,tests/$(each)/),$(dir $(wildcard tests/*/__init__.py))))
+# What starts servers, browsers or other programs, and what takes long in this process.
+NOT_UNIT := browser conformance docs examples fuzz integration slow
+UNIT := $(sort $(wildcard tests/test_*.py) \
+	$(filter-out $(NOT_UNIT:%=tests/%/),$(dir $(wildcard tests/*/__init__.py))))
 NODE_BENCH := benchmarks/node/node_modules/.installed
 
 .PHONY: help run test lint check-types unit system bench long versions loaded soak fuzz autobahn clean
@@ -23,18 +25,19 @@ run: $(VENV)/.run  ## a signaling server on port 3001
 test: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system lint check-types  ## everything that must hold; some ten minutes
 	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev  ## ruff: its rules, and the format of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check rtcio_sync
 
-check-types: $(VENV)/.dev
+check-types: $(VENV)/.dev  ## mypy, strict
 	$(BIN)/mypy --strict rtcio_sync
 
-unit: $(VENV)/.dev  ## the quick part of the tests, or one folder of it: make unit ONLY=engineio
+# Needs Python and what pip installs; no Node, Redis, nginx or Chromium.
+unit: $(VENV)/.dev  ## the tests but those that start programs or take long; one folder: make unit ONLY=engineio
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(if $(ONLY),tests/$(ONLY),$(UNIT))
 
 # What pip cannot install. A tool that is there already is left alone.
-system:
+system:  ## what pip cannot install: Redis, Chromium, nginx
 	@./scripts/system-packages
 
 $(VENV)/bin/python:

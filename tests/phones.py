@@ -235,3 +235,25 @@ def asking(server: Server, line: Line) -> Line:
     again = Line(server, line.key())
     until(lambda: again.link.inbox is not None)
     return again
+
+
+def lose_and_return(number: int) -> None:
+    """So many clients, four in a room, are lost at once, miss events and come back to them."""
+    server = new_server()
+    phones = [in_room(server, f"room {each // 4}") for each in range(number)]
+    sids = [phone.sid or "" for phone in phones]
+    for phone in phones:
+        phone.lose()
+    assert server.stats()["away"] == number
+    for each, sid in enumerate(sids):
+        server.emit("mine", each, to=sid)
+    for room in range(number // 4):
+        server.emit("ours", room, to=f"room {room}")
+    for phone in reversed(phones):
+        phone.come_back()
+    for each, phone in enumerate(phones):
+        assert phone.sid == sids[each] and phone.recovered
+        missed = [event for event in phone.received() if event[0] != "#rtcio:peer-left"]
+        assert missed == [("mine", [each]), ("ours", [each // 4])]
+    assert server.stats()["connected"] == number
+    end_all(server, *phones)

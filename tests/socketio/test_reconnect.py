@@ -23,6 +23,7 @@ from tests.phones import (
     in_room,
     leftovers,
     life,
+    lose_and_return,
     new_server,
 )
 from tests.timing import DEADLINE, settle, until
@@ -873,25 +874,8 @@ def test_an_event_that_was_half_sent_is_not_completed_by_the_next_connection(
 # -- many ------------------------------------------------------------------------------------------
 
 
-def test_five_thousand_lost_at_once_come_back_each_to_its_own() -> None:
-    server = new_server()
-    phones = [in_room(server, f"room {number // 4}") for number in range(5000)]
-    sids = [phone.sid or "" for phone in phones]
-    for phone in phones:
-        phone.lose()
-    assert server.stats()["away"] == 5000
-    for number, sid in enumerate(sids):
-        server.emit("mine", number, to=sid)
-    for number in range(1250):
-        server.emit("ours", number, to=f"room {number}")
-    for phone in reversed(phones):
-        phone.come_back()
-    for number, phone in enumerate(phones):
-        assert phone.sid == sids[number] and phone.recovered
-        mine = [each for each in phone.received() if each[0] != "#rtcio:peer-left"]
-        assert mine == [("mine", [number]), ("ours", [number // 4])]
-    assert server.stats()["connected"] == 5000
-    end_all(server, *phones)
+def test_many_lost_at_once_come_back_each_to_its_own() -> None:
+    lose_and_return(200)
 
 
 def test_nothing_looks_at_all_sessions() -> None:

@@ -11,7 +11,7 @@ from socketio.pubsub_manager import PubSubManager
 
 
 class Bus:
-    """What the managers share. Every message crosses as text, as over a real back end."""
+    """The channel that the managers share. Each message is sent as text, as over Redis."""
 
     def __init__(self) -> None:
         self.managers: list[BusManager] = []
@@ -43,7 +43,7 @@ class BusManager(PubSubManager):
     def _publish(self, data: Any) -> None:
         if self.bus.stuck is not None:
             self.bus.stuck.wait()
-        gevent.sleep(0)  # a back end lets others run meanwhile
+        gevent.sleep(0)  # other greenlets run meanwhile, as with a real back end
         if self.bus.failures:
             self.bus.failures -= 1
             raise OSError("the back end is down")

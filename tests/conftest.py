@@ -1,4 +1,4 @@
-"""Known surroundings, fixed seeds, and the Node process with real socket.io-client sockets."""
+"""A known environment, fixed seeds, and the Node process with real socket.io-client sockets."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import surroundings
+from tests import environment
 
 # Before anything is imported that looks at them, and before a process inherits them.
-surroundings.settle()
+environment.prepare()
 
 from tests.integration.clients import Driver  # noqa: E402
 
@@ -17,17 +17,17 @@ INTEGRATION = {"browser", "conformance", "examples", "fuzz", "integration"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    surroundings.fix_seeds(config.getoption("--hypothesis-seed", None))
+    environment.fix_seeds(config.getoption("--hypothesis-seed", None))
 
 
 def pytest_report_header() -> str:
-    return surroundings.seeds()
+    return environment.seeds()
 
 
 @pytest.fixture(scope="session")
 def seed() -> int:
     """Where whatever a test does by chance begins: 0, or what ``--hypothesis-seed`` says."""
-    return surroundings.seed
+    return environment.seed
 
 
 @pytest.fixture(scope="session")

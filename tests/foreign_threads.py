@@ -1,4 +1,4 @@
-"""Threads that are not the hub's, of each kind that an app may have: a call carried out in one.
+"""Calls in threads other than the hub's, one kind of thread for each that an app may have.
 
 Each of `KINDS` takes a function and its arguments, runs it in such a thread, lets the hub go on
 meanwhile, and gives its result back, or raises what it raised.

@@ -1,4 +1,4 @@
-"""What a client puts on the wire: masked frames, well-formed or not, and the opening handshake."""
+"""Bytes that a client sends: masked frames, valid or not, and the opening handshake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members of namespaces without a server: a `RoomIndex`, and connections that only remember."""
+"""Members of namespaces without a server: a `RoomIndex`, and connections that keep what is sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.timing import Clock
 
 
 class Link:
-    """A connection that remembers what it is sent: the text of packets, and attachments."""
+    """A connection that keeps what it is sent: the text of packets, and attachments."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -49,8 +49,8 @@ class Link:
         return taken
 
 
-class House:
-    """A `RoomIndex`, and what it needs of its server."""
+class FakeServer:
+    """A `RoomIndex`, and only what it needs of its server."""
 
     def __init__(self, index: RoomIndex | None = None, *, recovery: Any = None) -> None:
         self.clock = Clock()

@@ -24,8 +24,8 @@ from rtcio_sync.adapter import drops
 from rtcio_sync.engineio import socket as engine_socket
 from rtcio_sync.logs import LONGEST, UpstreamLogger, about, brief, plain, tell
 from rtcio_sync.transport import websocket as connection
+from tests.clients import Polling, WebSocket
 from tests.timing import settle, until
-from tests.wire import Polling, WebSocket
 
 PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 ID = "EaNiUPIm3-PLZa02AAAC"

@@ -7,8 +7,8 @@ import pytest
 
 from rtcio_sync import Server
 from rtcio_sync.metrics import Counters, Lag
+from tests.clients import Polling
 from tests.timing import until
-from tests.wire import Polling
 
 
 def test_everything_starts_at_nothing() -> None:

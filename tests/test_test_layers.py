@@ -113,8 +113,8 @@ BELOW = [path for folder in WITHOUT_A_SERVER for path in files_of(folder)]
 
 
 def test_what_a_file_reaches_is_found_through_its_helpers() -> None:
-    assert "server" in reached(TESTS / "wire.py"), "by the package's own name for it"
-    assert "server" in reached(TESTS / "phones.py"), "through another helper, too"
+    assert "server" in reached(TESTS / "clients.py"), "by the package's own name for it"
+    assert "server" in reached(TESTS / "reconnecting.py"), "through another helper, too"
     assert "adapter.recovery" in reached(TESTS / "adapter/test_recovery.py")
     assert reached(TESTS / "timing.py") == set()
 

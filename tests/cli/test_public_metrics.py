@@ -8,8 +8,8 @@ import time
 import gevent
 
 from rtcio_sync.cli.command import public_app
+from tests.clients import Polling
 from tests.timing import until
-from tests.wire import Polling
 
 
 def test_metrics_count_a_call_between_two_clients_and_a_blocked_hub() -> None:

@@ -10,7 +10,7 @@ from socketio.pubsub_manager import PubSubManager
 
 from rtcio_sync.cluster.pubsub import graft
 from rtcio_sync.options import Limits
-from tests.members import House
+from tests.members import FakeServer
 
 
 class BackEnd(PubSubManager):
@@ -36,7 +36,7 @@ class BackEnd(PubSubManager):
             yield self.carried.pop(0)
 
 
-class Process(House):
+class Process(FakeServer):
     """``serving``: whether a hub runs that publishes later; then `run` is when."""
 
     def __init__(self, *, serving: bool = False) -> None:

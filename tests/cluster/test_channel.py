@@ -15,7 +15,7 @@ from rtcio_sync.cluster.channel import attachments_in, check, check_relay, opene
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.protocol.envelope import Drop
 from tests.channel_messages import JUNK, crossing, emit, relay
-from tests.spelling import values
+from tests.json_strategies import values
 from tests.values import HOLE
 
 METHODS = ("emit", "callback", "disconnect", "enter_room", "leave_room", "close_room")

@@ -18,8 +18,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from rtcio_sync import ConnectionRefusedError, OptionError, Server
 from rtcio_sync.flask.extension import commands
+from tests.clients import Polling
 from tests.timing import DEADLINE, settle, until
-from tests.wire import Polling
 from tests.wsgi import environ_of, request
 
 

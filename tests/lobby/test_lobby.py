@@ -20,7 +20,7 @@ from rtcio_sync.lobby.lobby import Lobby
 from rtcio_sync.options import Limits
 from rtcio_sync.server import Server
 from rtcio_sync.testing import TestClient
-from tests.phones import SHORT, Phone, end_all
+from tests.reconnecting import SHORT, Phone, end_all
 from tests.timing import DEADLINE, settle, until
 
 

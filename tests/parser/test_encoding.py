@@ -15,7 +15,7 @@ from socketio.packet import ACK, CONNECT_ERROR, EVENT
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.parser.encoding import parted, write
 from rtcio_sync.parser.packet import TextPacket, event_pieces, packet_class
-from tests.spelling import values, wide
+from tests.json_strategies import values, wide
 from tests.values import BESIDE, HOLE, REFUSED, TYPES, nested
 
 MSGPACK = packet_class(MsgPackPacket, None)

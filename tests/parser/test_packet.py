@@ -14,7 +14,7 @@ from socketio import packet
 from socketio.msgpack_packet import MsgPackPacket
 
 from rtcio_sync.parser.packet import FastJson, TextPacket, packet_class
-from tests.spelling import spelt, values, wide
+from tests.json_strategies import spelt, values, wide
 
 
 @settings(max_examples=40)

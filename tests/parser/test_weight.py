@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rtcio_sync import ProtocolError
 from rtcio_sync.parser.weight import Weight, head_of, measure, packed_head, unpack, weigh
-from tests.spelling import spelt, values
+from tests.json_strategies import spelt, values
 
 #: Seconds of CPU that a look at 1 MB may take: twice what it has to keep to, for busy machines.
 QUICK = 0.04

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rtcio_sync import ProtocolError, RtcioEvents
 from rtcio_sync.protocol.envelope import Drop, Envelope, head, judge, placeholders_fit, read
-from tests.spelling import WHITE, spelt, values, wide
+from tests.json_strategies import WHITE, spelt, values, wide
 
 SID = "aSid_000000000000AAAB"
 OTHER = "aSid_000000000000AAAD"

@@ -16,12 +16,12 @@ from rtcio_sync.options import Limits
 from rtcio_sync.parser.packet import event_pieces
 from rtcio_sync.protocol.envelope import Drop
 from rtcio_sync.relay.relay import SMALL, Passage, Relay
-from tests.members import House
-from tests.spelling import WHITE, spelt, values
+from tests.json_strategies import WHITE, spelt, values
+from tests.members import FakeServer
 from tests.values import HOLE, nested
 
 
-class Scene(House):
+class Scene(FakeServer):
     """Two sockets with the default listeners and an open short way: `a`, who sends, and `b`."""
 
     def __init__(self, *, scope: str = "namespace", recovery: Any = None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from rtcio_sync import Server
+from tests.clients import Polling
 from tests.timing import until
-from tests.wire import Polling
 
 LOGIN = {"username": "ada", "password": "secret"}
 

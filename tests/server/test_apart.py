@@ -12,10 +12,10 @@ from gevent import pywsgi
 from rtcio_sync import Server
 from rtcio_sync.engineio import server as engine
 from rtcio_sync.engineio import socket as engine_socket
+from tests.clients import WebSocket
 from tests.integration.exchange import Endpoint
 from tests.timing import in_time
 from tests.transport.peers import arrived
-from tests.wire import WebSocket
 
 HOUR = 3600.0
 

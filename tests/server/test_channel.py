@@ -20,8 +20,8 @@ from rtcio_sync import Server, add_default_listeners
 from rtcio_sync.cluster import pubsub as published
 from tests.bus import Bus
 from tests.channel_messages import JUNK, crossing, relay
+from tests.clients import Polling
 from tests.timing import settle, until
-from tests.wire import Polling
 
 
 class Absent(enum.Enum):

@@ -12,9 +12,9 @@ import pytest
 
 from rtcio_sync import ConnectionRefusedError, Limits, Server
 from tests.bus import Bus
+from tests.clients import WebSocket, event, joined
 from tests.timing import until
 from tests.values import BESIDE, HOLE, REFUSED, TYPES, nested
-from tests.wire import WebSocket, event, joined
 
 
 @pytest.mark.parametrize("name", TYPES)

@@ -25,8 +25,8 @@ from rtcio_sync.engineio.packet import Packet
 from rtcio_sync.engineio.requests import packets_of, read_body, slim
 from rtcio_sync.engineio.socket import State
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
+from tests.clients import Polling, WebSocket, event
 from tests.timing import Clock, in_time, settle, until
-from tests.wire import Polling, WebSocket, event
 from tests.wsgi import environ_of, request
 
 

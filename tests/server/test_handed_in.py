@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rtcio_sync import Server
-from tests.wire import Polling
+from tests.clients import Polling
 
 
 def client_of(server: Server) -> Callable[[str], None]:

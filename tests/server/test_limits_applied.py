@@ -11,8 +11,8 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, ProtocolError, Server
+from tests.clients import Polling, WebSocket
 from tests.timing import until
-from tests.wire import Polling, WebSocket
 from tests.wsgi import environ_of, request
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}

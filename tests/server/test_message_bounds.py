@@ -14,9 +14,9 @@ from socketio import packet
 from socketio.msgpack_packet import MsgPackPacket
 
 from rtcio_sync import Limits, Server
+from tests.clients import TRANSPORTS, Polling, WebSocket, event, joined, packed, say
 from tests.timing import settle, until
 from tests.values import HOLE, nested
-from tests.wire import TRANSPORTS, Polling, WebSocket, event, joined, packed, say
 from tests.wsgi import environ_of, request
 
 

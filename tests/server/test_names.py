@@ -10,8 +10,8 @@ import pytest
 import socketio
 
 from rtcio_sync import Lobby, Namespace, OptionError, ProtocolError, Server, add_default_listeners
+from tests.clients import Polling
 from tests.timing import until
-from tests.wire import Polling
 
 
 @pytest.mark.parametrize("given", [3, "", [""], [None], [3], b"/a", {"/a": 1}, True])

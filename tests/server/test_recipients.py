@@ -12,8 +12,8 @@ import socketio
 from rtcio_sync import Namespace, OptionError, Server, Socket, TestClient
 from rtcio_sync.adapter.recipients import OrderedSet
 from tests.bus import Bus
+from tests.clients import Polling
 from tests.timing import settle, until
-from tests.wire import Polling
 
 #: Client 0 is in the room 0, client 1 in "", client 2 in "tea", client 3 in none.
 ROOMS: tuple[Any, ...] = (0, "", "tea")

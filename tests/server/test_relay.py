@@ -17,9 +17,9 @@ from rtcio_sync import Server, add_default_listeners
 from rtcio_sync.adapter.member import Stage
 from rtcio_sync.protocol.envelope import Drop
 from rtcio_sync.relay.relay import SMALL
-from tests.spelling import WHITE, spelt, values
+from tests.clients import TRANSPORTS, Client, Polling
+from tests.json_strategies import WHITE, spelt, values
 from tests.timing import settle, until
-from tests.wire import TRANSPORTS, Client, Polling
 
 #: How a client may write its message, and whether that is the short way.
 FORMS: dict[str, tuple[str, bool]] = {

@@ -18,8 +18,8 @@ from socketio.packet import Packet
 import rtcio_sync
 from rtcio_sync import Server
 from rtcio_sync.adapter import emit
+from tests.clients import Polling
 from tests.timing import DEADLINE, settle, until
-from tests.wire import Polling
 
 # -- what it costs ---------------------------------------------------------------------------------
 

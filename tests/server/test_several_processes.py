@@ -14,8 +14,8 @@ from rtcio_sync.adapter.rooms import RoomIndex
 from rtcio_sync.cluster import pubsub as published
 from rtcio_sync.cluster.pubsub import graft
 from tests.bus import Bus, BusManager
+from tests.clients import Polling
 from tests.timing import settle, until
-from tests.wire import Polling
 
 
 def test_a_grafted_manager_is_still_what_it_was() -> None:

@@ -17,7 +17,7 @@ import pytest
 from rtcio_sync import Server
 from rtcio_sync.engineio.packet import Packet
 from rtcio_sync.hub.thread import HubThread
-from tests.wire import Client, Polling, ghosts
+from tests.clients import Client, Polling, still_held
 
 MOMENT = 0.3  # seconds: that the second thread gets, if nothing keeps it out
 
@@ -124,7 +124,7 @@ def test_the_last_two_of_a_namespace_may_leave_it_at_once(server: Server) -> Non
     server.enter_room(one, "tea")
     server.manager.disconnect(one, "/")
     second.ends()
-    assert ghosts(server)["environ"], "the connections live on"
+    assert still_held(server)["environ"], "the connections live on"
     assert not server.manager.members
     assert not server.manager.rooms
 

@@ -14,8 +14,8 @@ from gevent.event import Event
 
 from rtcio_sync import Server
 from rtcio_sync.hub.turns import LAST, Turns
+from tests.clients import Client, Polling, WebSocket, event
 from tests.timing import DEADLINE, until
-from tests.wire import Client, Polling, WebSocket, event
 
 MANY = 200
 FEW = 40  # events of an attacker's that may run between a bystander's question and its answer

@@ -24,8 +24,8 @@ from gevent.event import AsyncResult, Event
 from rtcio_sync import Limits, Server
 from rtcio_sync.serving import listen as serving_module
 from tests.bus import Bus
+from tests.clients import Polling, WebSocket
 from tests.timing import DEADLINE, in_time, settle, until
-from tests.wire import Polling, WebSocket
 
 
 class Listening:

@@ -13,9 +13,9 @@ import pytest
 from gevent.event import Event
 
 from rtcio_sync import Server
+from tests.clients import Client, Polling, WebSocket, event, joined, say
 from tests.timing import settle, until
 from tests.values import HOLE
-from tests.wire import Client, Polling, WebSocket, event, joined, say
 from tests.wsgi import environ_of, request
 
 #: Bytes of memory that one client may have kept: what waits, the request that it came in (which the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.phones import lose_and_return
+from tests.reconnecting import lose_and_return
 
 
 def test_five_thousand_lost_at_once_come_back_each_to_its_own() -> None:

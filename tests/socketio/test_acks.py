@@ -13,8 +13,8 @@ import socketio
 
 from rtcio_sync import OptionError, Server
 from rtcio_sync.socketio.acks import Ack
+from tests.clients import TRANSPORTS, Client, WebSocket, event
 from tests.timing import DEADLINE, settle, until
-from tests.wire import TRANSPORTS, Client, WebSocket, event
 
 Handler = Callable[[], Any]
 

@@ -20,8 +20,8 @@ from gevent.event import Event
 
 from rtcio_sync import Lobby, Server
 from rtcio_sync.socketio.reconnect import Reconnect
+from tests.clients import TRANSPORTS, Client, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, until
-from tests.wire import TRANSPORTS, Client, Polling, WebSocket, ghosts
 from tests.wsgi import environ_of, request
 
 
@@ -172,7 +172,7 @@ def test_the_next_event_is_served_whatever_a_handler_raised(
     assert bool([each for each in caplog.records if each.levelname == "ERROR"]) is not dropped
     client.close()
     until(lambda: ended == [client.sid])
-    until(lambda: not ghosts(server))
+    until(lambda: not still_held(server))
 
 
 @pytest.mark.parametrize("kind", TRANSPORTS)
@@ -313,7 +313,7 @@ def test_the_end_of_a_session_is_told_to_every_handler(error: str) -> None:
     client.close()
     until(lambda: ended == [1])
     assert server.stats()["handler_errors"] == 1
-    assert ghosts(server) == {}
+    assert still_held(server) == {}
 
 
 @pytest.mark.parametrize("error", ERRORS)
@@ -374,7 +374,7 @@ def test_a_handler_that_is_killed_ends_and_its_connection_is_served_on(
     assert running[0].dead
     client.close()  # type: ignore[attr-defined]
     until(lambda: ended == [client.sid])
-    assert ghosts(server) == {}
+    assert still_held(server) == {}
 
 
 def test_a_time_out_that_a_handler_left_behind_stops_nothing() -> None:
@@ -434,7 +434,7 @@ BUSY = """
     from gevent import monkey; monkey.patch_all()
     import gevent
     from rtcio_sync import Server
-    from tests.wire import WebSocket
+    from tests.clients import WebSocket
 
     server = Server()
 
@@ -539,7 +539,7 @@ def test_a_log_filter_that_raises_ends_nothing(
         client.send('21["ping"]')
         assert client.next() == '31["pong"]'
         client.close()
-        until(lambda: left and not ghosts(server))
+        until(lambda: left and not still_held(server))
     finally:
         for each in ("dispatch", "sessions", "inbound"):
             logging.getLogger(f"rtcio_sync.{each}").removeFilter(broken)

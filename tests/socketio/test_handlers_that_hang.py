@@ -15,8 +15,8 @@ from rtcio_sync.adapter.calls import Waiter
 from rtcio_sync.adapter.member import Stage
 from rtcio_sync.socketio import reconnect as returning
 from tests.bus import Bus
+from tests.clients import TRANSPORTS, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, settle, until
-from tests.wire import TRANSPORTS, Polling, WebSocket, ghosts
 
 
 def shared(bus: Bus) -> Server:
@@ -105,7 +105,7 @@ def test_who_leaves_while_its_handler_hangs_is_gone_for_all_others(
     if namespace == "/":
         assert house.peer.heard("#rtcio:peer-left") == []  # once
     house.peer.close()
-    until(lambda: not ghosts(house.server))
+    until(lambda: not still_held(house.server))
 
 
 @pytest.mark.parametrize("hangs", ["disconnecting", "disconnect"])

@@ -15,8 +15,8 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from rtcio_sync import ConnectionRefusedError, Server
+from tests.clients import TRANSPORTS, Polling, WebSocket, event, still_held
 from tests.timing import DEADLINE, settle, until
-from tests.wire import TRANSPORTS, Polling, WebSocket, event, ghosts
 
 # -- coming in -------------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ def test_a_refused_client_is_told_why_and_leaves_nothing(place: str, refusal: st
     client.close()
     settle()
     assert ran == []
-    assert ghosts(server) == {}
+    assert still_held(server) == {}
 
 
 def test_only_an_error_is_logged() -> None:
@@ -270,7 +270,7 @@ def test_a_socket_may_be_let_in_before_it_is_asked() -> None:
     assert server.stats()["disconnects"] == 1
 
 
-# -- no ghosts -------------------------------------------------------------------------------------
+# -- nothing is left of who has gone ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", TRANSPORTS)
@@ -304,7 +304,7 @@ def test_a_client_that_closes_while_a_handler_runs_leaves_nothing(where: str, ki
     release.set()
     until(lambda: reasons)
     settle()
-    assert ghosts(server) == {}
+    assert still_held(server) == {}
     assert len(reasons) == 1
     assert server.stats()["connects"] == server.stats()["disconnects"] == 1
 
@@ -335,7 +335,7 @@ def test_a_disconnect_handler_that_raises_leaves_nothing(
     assert b.next() == f'2["#rtcio:peer-left",{{"id":"{a.sid}"}}]'
     b.close()
     settle()
-    assert ghosts(server) == {}
+    assert still_held(server) == {}
     assert server.stats()["handler_errors"] == 2
 
 
@@ -349,7 +349,7 @@ def test_every_namespace_of_a_connection_is_left() -> None:
     client.close()
     until(lambda: left)
     settle()
-    assert ghosts(server) == {}
+    assert still_held(server) == {}
 
 
 def test_leaving_one_namespace_keeps_the_connection_and_the_others() -> None:
@@ -533,7 +533,7 @@ def test_the_handlers_of_a_disconnect_run_once_though_the_connection_ends_meanwh
     settle()
     assert reasons == ["server disconnect"]
     assert server.stats()["disconnects"] == 1
-    assert ghosts(server) == {}
+    assert still_held(server) == {}
 
 
 def test_a_socket_that_disconnects_itself_in_its_handler_is_gone_once() -> None:
@@ -625,7 +625,7 @@ def test_no_code_of_the_app_hears_of_an_end_in_the_hub(
     client = WebSocket(server)
     client.join()
     client.close()
-    until(lambda: ghosts(server) == {})
+    until(lambda: still_held(server) == {})
     assert len(where) == 1
     assert where[0] is not get_hub()
 
@@ -639,7 +639,7 @@ def test_an_end_that_nobody_hears_of_needs_no_greenlet(monkeypatch: pytest.Monke
     spawn = server.eio.spawn
     monkeypatch.setattr(server.eio, "spawn", lambda *args: (spawned.append(args), spawn(*args)))
     client.close()
-    until(lambda: ghosts(server) == {})
+    until(lambda: still_held(server) == {})
     assert spawned == []
 
 

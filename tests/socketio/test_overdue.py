@@ -13,8 +13,8 @@ from rtcio_sync import Server
 from rtcio_sync.adapter.member import Member
 from rtcio_sync.socketio import overdue
 from rtcio_sync.socketio.overdue import PATIENCE, Overdue
+from tests.clients import WebSocket
 from tests.timing import DEADLINE, Clock, until
-from tests.wire import WebSocket
 
 
 class House:

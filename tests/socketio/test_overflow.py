@@ -11,8 +11,8 @@ from rtcio_sync import Limits, Server
 from rtcio_sync.logs import Seldom
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
 from rtcio_sync.socketio.overflow import Overflow, event_of
+from tests.clients import Polling, WebSocket, still_held
 from tests.timing import until
-from tests.wire import Polling, WebSocket, ghosts
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_what_is_emitted_before_a_client_is_let_in_is_bounded_too(
     assert most <= 4
     assert "'news'" in said(caplog)[0]
     assert server.stats()["closed"] == {"slow-reader": 1}
-    until(lambda: server.stats()["connected"] == 0 and not ghosts(server))
+    until(lambda: server.stats()["connected"] == 0 and not still_held(server))
 
 
 @pytest.mark.parametrize("kind", [Polling, WebSocket])

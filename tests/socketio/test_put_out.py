@@ -14,8 +14,8 @@ from gevent.event import Event
 from rtcio_sync import ConnectionRefusedError, Server
 from rtcio_sync.socketio.socket import socket_of as socket_of_member
 from tests.bus import Bus
+from tests.clients import TRANSPORTS, Client, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, settle, until
-from tests.wire import TRANSPORTS, Client, Polling, WebSocket, ghosts
 
 REFUSED = {"message": "Connection rejected by server"}
 
@@ -119,7 +119,7 @@ def test_a_kick_while_one_is_let_in_is_a_refusal(
     client.join(namespace)  # the same connection may try again
     until(lambda: "connection" in house.log)
     client.close()  # type: ignore[attr-defined]
-    until(lambda: not ghosts(house.server))
+    until(lambda: not still_held(house.server))
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -168,7 +168,7 @@ def test_a_kick_with_the_connection_closes_it_after_the_refusal(place: str) -> N
     assert house.come(client) == f"4{json.dumps(REFUSED, separators=(',', ':'))}"
     assert client.frame()[1] == b"1"
     assert client.frame()[0] == 8
-    until(lambda: not ghosts(house.server))
+    until(lambda: not still_held(house.server))
     assert "connection" not in house.log
 
 
@@ -327,4 +327,4 @@ def test_who_leaves_while_its_connect_handler_hangs_is_in_no_room_any_more(
     assert list(server.of("/").rooms) == []
     release.set()
     until(lambda: ended == [{sid, "tea"}])
-    until(lambda: not ghosts(server))
+    until(lambda: not still_held(server))

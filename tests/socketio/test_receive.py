@@ -16,8 +16,8 @@ from rtcio_sync import Limits, Server
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.events import RESERVED_EVENTS
 from rtcio_sync.socketio import receive as inbound
+from tests.clients import TRANSPORTS, Client, Polling, WebSocket, event
 from tests.timing import DEADLINE, settle, until
-from tests.wire import TRANSPORTS, Client, Polling, WebSocket, event
 
 
 class Gate:

@@ -13,8 +13,9 @@ from gevent.event import Event
 from rtcio_sync import ConnectionRefusedError, Limits, Server
 from rtcio_sync.adapter.member import Stage
 from rtcio_sync.transport.driver import frames_of
+from tests.clients import Polling
 from tests.frames import masked
-from tests.phones import (
+from tests.reconnecting import (
     SHORT,
     Line,
     Phone,
@@ -27,7 +28,6 @@ from tests.phones import (
     new_server,
 )
 from tests.timing import DEADLINE, settle, until
-from tests.wire import Polling
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from rtcio_sync import Server
 from rtcio_sync.adapter.member import Stage
-from tests.phones import SHORT, Line, asking, end_all, in_room, leftovers, new_server
+from tests.clients import Polling
+from tests.reconnecting import SHORT, Line, asking, end_all, in_room, leftovers, new_server
 from tests.timing import DEADLINE, settle, until
-from tests.wire import Polling
 
 
 class Slow:

@@ -20,8 +20,8 @@ from rtcio_sync import (
     TestClient,
 )
 from rtcio_sync.events import RESERVED_EVENTS
+from tests.clients import Polling
 from tests.timing import DEADLINE, until
-from tests.wire import Polling
 
 
 def several(number: int = 4, **options: Any) -> tuple[Server, list[TestClient], list[Socket]]:

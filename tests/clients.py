@@ -1,8 +1,8 @@
-"""Clients that speak Engine.IO to a server in this process, with no network between them.
+"""Clients of a server in this process: they speak Engine.IO, and there is no network between.
 
-`Polling` calls the server as a WSGI server would, request by request; `WebSocket` holds the other
-end of a socket pair. Everything behind is the real thing: the engine, the inboxes and their
-greenlets, the handlers, and for a WebSocket gevent's hub.
+`Polling` calls the server as a WSGI server does, request by request; `WebSocket` has the other end
+of a socket pair. All else is as in production: the engine, the inboxes and their greenlets, the
+handlers, and gevent's hub for a WebSocket.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tests.wsgi import environ_of, request
 SEPARATOR = "\x1e"
 
 
-def ghosts(server: Server) -> Any:
-    """What a server with nobody connected still holds."""
+def still_held(server: Server) -> Any:
+    """What a server still holds of its clients; nothing, once all have left."""
     manager = server.manager
     return {
         name: held
@@ -46,7 +46,7 @@ def ghosts(server: Server) -> Any:
 
 
 class Client:
-    """What clients on either transport share: one connection, in as many namespaces as it joins."""
+    """One connection, which may join several namespaces: what both transports share."""
 
     server: Server
     eio_sid: str
@@ -97,7 +97,7 @@ class Client:
         return self.joined(namespace)
 
     def joined(self, namespace: str = "/") -> Any:
-        """Waits for the answer to CONNECT."""
+        """Waits for the answer to CONNECT, which has to be the sid."""
         where = "" if namespace == "/" else f"{namespace},"
         answer = self.next(lambda packet: packet[:1] in ("0", "4"))
         assert answer.startswith(f"0{where}{{"), answer
@@ -119,7 +119,7 @@ class Client:
                     self.queue.append(packet if packet[0] == "b" else packet[1:])
 
     def packets(self, namespace: str = "/") -> list[str]:
-        """All Socket.IO packets up to now: a fence is emitted behind them and waited for."""
+        """All Socket.IO packets up to now: emits one more event, and waits for it."""
         self.server.emit("fence", to=self.sids[namespace], namespace=namespace)
         fence = event("fence", namespace=namespace)
         self.next(lambda packet: packet == fence)
@@ -179,7 +179,7 @@ class Polling(Client):
         assert self.post(*map(_polled, packets)) == 200
 
     def close(self) -> None:
-        """Ends the transport, as a page that is closed."""
+        """Sends Engine.IO's CLOSE, as a page that is closed does."""
         assert self.post("1") == 200
 
     def poll(self) -> tuple[int, list[str]]:
@@ -240,7 +240,7 @@ class WebSocket(Client):
         self.sock.sendall(masked(1, packet.encode()))
 
     def close(self) -> None:
-        """Ends TCP without a word, as a process that is killed."""
+        """Ends TCP without a CLOSE frame, as a process that is killed does."""
         self.sock.close()
 
     def frame(self) -> tuple[int, bytes]:

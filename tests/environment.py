@@ -1,4 +1,4 @@
-"""What the tests and the programs that they start inherit: made the same, whoever starts them.
+"""The environment of the tests and of the programs that they start, the same wherever they run.
 
 A shell that runs something in the background has it ignore SIGINT, ``nohup`` SIGHUP; both are
 inherited, so that a server of a test would not hear them either. The same is true of variables that
@@ -33,8 +33,8 @@ _DESCRIPTORS = 8192
 seed = 0
 
 
-def settle() -> None:
-    """Call it first, in the main thread."""
+def prepare() -> None:
+    """Sets the environment, signals and limits. Call it first, in the main thread."""
     for name in list(os.environ):
         if name in _VARIABLES or name.startswith(_PREFIXES):
             del os.environ[name]

@@ -1,7 +1,7 @@
-"""Clients that lose their connection in every way there is, in this process.
+"""Clients in this process that lose their connection and come back.
 
-`Phone` has no sockets: what happens to it, happens at once. `Line` is the client's end of a real
-WebSocket, of which a test reads as many bytes as it likes before it lets go.
+`Phone` has no sockets: whatever it does takes effect at once. `Line` is the client's end of a
+WebSocket; a test decides how many bytes of it are read before the connection is lost.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from socketio import packet
 from rtcio_sync import Server
 from rtcio_sync.testing import TestClient
 from rtcio_sync.transport.driver import frames_of
+from tests.clients import WebSocket, still_held
 from tests.timing import in_time, settle, until
-from tests.wire import WebSocket, ghosts
 
 #: Seconds that a session waits where a test waits for its end.
 SHORT = 0.05
 
 
 class _Nobody:
-    """At the other end of a connection that its client has given up."""
+    """Stands at the other end of a connection that the client no longer listens to."""
 
     sid: str | None = None
 
     def _hear(self, data: Any) -> None:
-        """Lost on the way."""
+        """Drops what the server sends."""
 
 
 class Phone(TestClient):
-    """A client that behaves as socket.io-client does over a connection that may fail."""
+    """Does what socket.io-client does when its connection fails and when it reconnects."""
 
     def __init__(self, server: Server, **options: Any) -> None:
         self.kept: list[tuple[Any, ...]] = []
@@ -52,7 +52,7 @@ class Phone(TestClient):
         self._pid, self._offset = pid, offset
 
     def go_deaf(self) -> None:
-        """From now on what the server sends is lost in flight; neither side knows."""
+        """What the server sends from now on is lost; neither side notices."""
         if self._link is not None:
             self._link.client = _Nobody()  # type: ignore[assignment]
 
@@ -69,19 +69,19 @@ class Phone(TestClient):
         self._link, self.sid, self._partial = None, None, None
 
     def leave(self) -> None:
-        """Leaves on purpose: Socket.IO's DISCONNECT."""
+        """Sends DISCONNECT: the client leaves on purpose."""
         self._send(packet.DISCONNECT, None)
         self.sid = None
 
     def say(self, event: str, *args: Any) -> None:
-        """Emits, once there is a connection."""
+        """Emits an event, now or after the next connect."""
         if self.connected:
             self.emit(event, *args)
         else:
             self.kept.append((event, *args))
 
     def relay(self, target: str, data: Any) -> None:
-        """Sends an envelope as rtc.io does: while it is away, the client has no id to put in."""
+        """Sends an envelope as rtc.io does: without a source while the client has no sid."""
         source = {} if self.sid is None else {"source": self.sid}
         self.say("#rtcio:message", {**source, "target": target, "data": data})
 
@@ -98,7 +98,7 @@ class Phone(TestClient):
 
 
 class Line(WebSocket):
-    """A WebSocket of which the test decides how much arrives."""
+    """A WebSocket whose client reads only what the test tells it to."""
 
     def __init__(self, server: Server, auth: Any = None) -> None:
         super().__init__(server)
@@ -111,7 +111,7 @@ class Line(WebSocket):
         self.ask_to_join(auth=auth)
 
     def sip(self, size: int) -> None:
-        """Reads so many bytes of what is there."""
+        """Reads at most ``size`` of the bytes that have arrived."""
         self.sock.setblocking(False)
         with suppress(BlockingIOError):
             while size and (more := self.sock.recv(size)):
@@ -164,7 +164,7 @@ class Line(WebSocket):
 
 
 def _whole_frames(data: bytearray) -> int:
-    """Bytes of the frames that are there to the end."""
+    """The number of bytes in complete frames."""
     position = 0
     while len(data) - position >= 2:
         size, head = data[position + 1], 2
@@ -181,12 +181,12 @@ def _whole_frames(data: bytearray) -> int:
 
 
 def leftovers(server: Server) -> Any:
-    """What a server with nobody connected, and nobody waited for, still holds."""
+    """What a server still holds of its clients and sessions; nothing, once all have ended."""
     assert server.recovery is not None
     stats = server.stats()
     counted = ("connected", "away", "rooms", "send_buffer_bytes", "greenlets")
     held = {"sessions": server.recovery._sessions, **{key: stats[key] for key in counted}}
-    return ghosts(server) | {name: each for name, each in held.items() if each}
+    return still_held(server) | {name: each for name, each in held.items() if each}
 
 
 def new_server(**options: Any) -> Server:
@@ -202,7 +202,7 @@ def in_room(server: Server, room: str = "tea", **options: Any) -> Phone:
 
 
 def life(server: Server, namespace: str = "/") -> list[Any]:
-    """What the app hears of its sockets' lives, in Socket.IO's idiom."""
+    """Fills with what the app hears of each socket, from ``connection`` to the session's end."""
     told: list[Any] = []
 
     @server.of(namespace).on("connection")
@@ -216,7 +216,7 @@ def life(server: Server, namespace: str = "/") -> list[Any]:
 
 
 def end_all(server: Server, *phones: Phone) -> None:
-    """Everybody leaves; nothing may be left of them."""
+    """Disconnects all clients and ends all sessions; the server may hold nothing of them."""
     for phone in phones:
         if phone.connected:
             phone.leave()
@@ -231,7 +231,7 @@ def end_all(server: Server, *phones: Phone) -> None:
 
 
 def asking(server: Server, line: Line) -> Line:
-    """One whose CONNECT has arrived and cannot be answered yet."""
+    """A client that returns to the session of ``line``; its CONNECT waits for its answer."""
     again = Line(server, line.key())
     until(lambda: again.link.inbox is not None)
     return again

@@ -1,4 +1,4 @@
-"""JSON in any spelling: the same value with other white space, escapes and forms of numbers."""
+"""Strategies for JSON: any value, and any way to write it (white space, escapes, numbers)."""
 
 from __future__ import annotations
 

@@ -104,3 +104,20 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "one beside bytes": ([b"x", object()], ("<object object", "[1]")),
     "no repr": ([type("Bad", (), {"__repr__": lambda self: 1 / 0})()], ("a Bad",)),
 }
+
+
+#: Secret, seconds, user, and the name and credential for coturn. Each credential is what this
+#: prints: printf %s "$USERNAME" | openssl dgst -sha1 -hmac "$SECRET" -binary | openssl base64 -A
+TURN_VECTORS = [
+    ("north", 600, None, "1700000600", "pL3AD+pdSi0Td8xk/uSD7cXdsYc="),
+    ("north", 86_400, None, "1700086400", "K+RlgFj3QLvB7WAVHfjfgMgyBeA="),
+    ("north", 600, "alice", "1700000600:alice", "gthUwOpcRoLI0MMCziCEBOWYnpo="),
+    ("north", 600, "a:b", "1700000600:a:b", "RtfizC3fYW4IdwKloc8TFAe513w="),
+    (
+        "zażółć gęślą",
+        1,
+        "žluťoučký kůň",
+        "1700000001:žluťoučký kůň",
+        "ilJskGZ/3orpM8oj3rKH2faoruo=",
+    ),
+]

@@ -59,13 +59,13 @@ class FakeServer:
         #: The bounds that somebody's waiting packets were over.
         self.over: list[int] = []
         self.ended: list[Member] = []
-        self.recovery = recovery and Recovery(
-            RecoveryOptions.of(recovery) or RecoveryOptions(),
-            now=self.clock.now,
-            later=self.clock.later,
-            end=self.ended.append,
-        )
         self.index = RoomIndex() if index is None else index
+        self.index.limits_of = lambda namespace: self.limits
+        options = RecoveryOptions.of(recovery)
+        if options is not None:
+            self.index.recovery = Recovery(
+                options, now=self.clock.now, later=self.clock.later, end=self.ended.append
+            )
         sids = (f"sid{number}" for number in itertools.count(1))
         self.server: Any = SimpleNamespace(
             counters=self.counters,
@@ -78,13 +78,15 @@ class FakeServer:
                 spawn=lambda fn, *args: fn(*args),
                 spawn_in_turn=lambda fn, *args: fn(*args),
             ),
-            inbound=SimpleNamespace(late=False),
-            limits_of=lambda namespace: self.limits,
             logger=logging.getLogger(__name__),
             packet_class=TextPacket,
-            recovery=self.recovery,
         )
         self.index.set_server(self.server)
+
+    @property
+    def recovery(self) -> Recovery:
+        assert isinstance(self.index.recovery, Recovery)
+        return self.index.recovery
 
     def joined(self, namespace: str = "/", *, polling: bool = False) -> Member:
         """A socket of its own connection, connected to a namespace."""
@@ -103,8 +105,7 @@ class FakeServer:
         member.link = link
         link.members = {namespace: member}
         link.root = member if namespace == "/" else None
-        if self.recovery:
-            self.recovery.begin(member)
+        self.index.recovery.begin(member)
         return member
 
     def enter(self, member: Member, *rooms: Any) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_upstream import ALL_ATTRIBUTES, SIGNATURES
+from tests.upstream_names import ALL_ATTRIBUTES, SIGNATURES
 
 PACKAGE = Path(__file__).parent.parent / "rtcio_sync"
 PAGE = PACKAGE.parent / "docs/internals.md"

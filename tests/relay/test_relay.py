@@ -396,6 +396,8 @@ def test_with_recovery_a_relay_carries_its_offset_and_is_kept(short: bool) -> No
 
 def test_with_recovery_one_that_is_away_is_a_target_and_gets_it_later() -> None:
     scene = Scene(recovery=True)
+    for stage in (Stage.LEAVING, Stage.GONE):
+        scene.b.enter(stage)
     scene.recovery.park(scene.b)
     scene.arrive(event(json.dumps(scene.envelope(1))))
     assert scene.b.link.taken() == []

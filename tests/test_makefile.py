@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
+#: Unit tests that start Python, and no other program.
+START_PYTHON = {"cli/test_command.py", "serving/test_listen.py", "test_layers.py"}
+
 TEXT = (TESTS.parent / "Makefile").read_text(encoding="utf-8")
 
 
@@ -23,3 +28,22 @@ def test_help_lists_every_target() -> None:
 def test_what_unit_leaves_out_is_there() -> None:
     for folder in words_of("NOT_UNIT"):
         assert list((TESTS / folder).glob("test_*.py")), folder
+
+
+def unit_tests() -> Iterator[Path]:
+    for path in TESTS.rglob("test_*.py"):
+        if not words_of("NOT_UNIT").intersection(path.relative_to(TESTS).parts):
+            yield path
+
+
+def test_a_unit_test_needs_python_alone() -> None:
+    starting = set()
+    for path in unit_tests():
+        name = path.relative_to(TESTS).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                given = {each.arg for each in node.args.args}
+                assert not given & {"node", "_driver"}, f"{name}: {node.name} needs Node"
+            if isinstance(node, ast.Import) and "subprocess" in {each.name for each in node.names}:
+                starting.add(name)
+    assert starting == START_PYTHON

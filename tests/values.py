@@ -121,3 +121,22 @@ TURN_VECTORS = [
         "ilJskGZ/3orpM8oj3rKH2faoruo=",
     ),
 ]
+
+#: Origins as browsers send them.
+BROWSER_ORIGINS = [
+    "https://a.com",
+    "http://a.com:443",
+    "https://a_b.example:8443",
+    "http://localhost:5173",
+    "http://[::1]:3000",
+    "http://127.0.0.1",
+    "https://xn--bcher-kva.example",
+    "null",
+    "capacitor://localhost",
+    "ionic://localhost",
+    "tauri://localhost",
+    "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    "moz-extension://12345678-1234-1234-1234-123456789abc",
+    "app://.",
+    "file://",
+]

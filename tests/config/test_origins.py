@@ -9,6 +9,7 @@ import pytest
 
 from rtcio_sync.config.origins import check_origins, parse_origins, same_site
 from rtcio_sync.errors import OptionError
+from tests.values import BROWSER_ORIGINS
 
 NEVER = {
     "a.com": "write https://a.com",
@@ -88,24 +89,8 @@ def test_what_is_no_rule_for_origins_is_refused(rule: Any) -> None:
         check_origins(rule)
 
 
-#: Origins as browsers send them.
-BROWSERS = [
-    "https://a.com",
-    "http://a.com:443",
-    "https://a_b.example:8443",
-    "http://localhost:5173",
-    "http://[::1]:3000",
-    "http://127.0.0.1",
-    "https://xn--bcher-kva.example",
-    "null",
-    "capacitor://localhost",
-    "app://.",
-    "file://",
-]
-
-
 @pytest.mark.parametrize("shape", [str, lambda each: [each], lambda each: {each}])
-@pytest.mark.parametrize("origin", BROWSERS)
+@pytest.mark.parametrize("origin", BROWSER_ORIGINS)
 def test_an_origin_as_a_browser_sends_it_is_taken(origin: str, shape: Any) -> None:
     check_origins(shape(origin))
 

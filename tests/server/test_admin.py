@@ -26,7 +26,7 @@ def seen(admin: Polling, names: set[str]) -> dict[str, Any]:
 
 def test_the_admin_ui_sees_our_sockets_and_relays_go_on() -> None:
     server = Server(cors_allowed_origins="*")
-    admin_side = server.instrument(auth=LOGIN, server_stats_interval=1)
+    admin_side = server.instrument(auth=LOGIN, server_stats_interval=0.05)
     try:
         a, b = Polling(server).join(), Polling(server).join()
         server.enter_room(a.sid, "tea")
@@ -45,7 +45,7 @@ def test_the_admin_ui_sees_our_sockets_and_relays_go_on() -> None:
 
 def test_who_has_no_login_gets_no_admin_ui() -> None:
     server = Server()
-    admin_side = server.instrument(auth=LOGIN)
+    admin_side = server.instrument(auth=LOGIN, server_stats_interval=0.05)
     try:
         stranger = Polling(server)
         stranger.ask_to_join("/admin", {"username": "ada", "password": "guess"})

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from rtcio_sync import OptionError, Server
+from tests.values import BROWSER_ORIGINS
 from tests.wsgi import WEBSOCKET, environ_of, request
 
 RULES: dict[str, Any] = {
@@ -104,26 +105,7 @@ def test_an_origin_that_no_browser_sends_is_refused_when_the_server_is_made(
         Server(cors_allowed_origins=rule)
 
 
-@pytest.mark.parametrize(
-    "origin",
-    [
-        "https://a.com",
-        "http://a.com:443",
-        "https://a_b.example:8443",
-        "http://localhost:5173",
-        "http://[::1]:3000",
-        "http://127.0.0.1",
-        "https://xn--bcher-kva.example",
-        "null",
-        "capacitor://localhost",
-        "ionic://localhost",
-        "tauri://localhost",
-        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
-        "moz-extension://12345678-1234-1234-1234-123456789abc",
-        "app://.",
-        "file://",
-    ],
-)
+@pytest.mark.parametrize("origin", BROWSER_ORIGINS)
 @pytest.mark.parametrize("shape", [str, lambda origin: [origin], lambda origin: {origin}])
 def test_an_origin_that_a_browser_sends_is_taken_and_comes_in(shape: Any, origin: str) -> None:
     server = Server(cors_allowed_origins=shape(origin))

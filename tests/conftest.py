@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,12 @@ INTEGRATION = {"browser", "conformance", "examples", "fuzz", "integration"}
 
 def pytest_configure(config: pytest.Config) -> None:
     environment.fix_seeds(config.getoption("--hypothesis-seed", None))
+
+
+def pytest_collection_finish() -> None:
+    """What the tests are made of stays: no look of the garbage collector at thousands of them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header() -> str:

@@ -61,7 +61,7 @@ def test_rooms_given_singly_and_in_lists_are_one_list() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [{"room": "tea"}, bytearray(b"tea"), [["tea"]], ["tea", {}], ["tea", None], iter("ab"), ({},)],
-    ids=repr,
+    ids=range(7),
 )
 def test_what_names_no_room_raises(wrong: Any) -> None:
     for reading in (recipients, rooms_in):

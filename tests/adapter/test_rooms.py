@@ -1,25 +1,20 @@
-"""Who is connected and who is in which room, and what a room is sent: the index alone."""
+"""Who is connected and who is in which room: the index alone."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
-from gevent.event import Event
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from rtcio_sync.adapter import rooms as module
-from rtcio_sync.adapter.calls import Waiter
+from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.adapter.member import Member, Stage, ending
-from rtcio_sync.adapter.rooms import RoomIndex
-from rtcio_sync.errors import LimitExceeded, OptionError, ProtocolError
+from rtcio_sync.errors import LimitExceeded, ProtocolError
 from rtcio_sync.options import Limits
 from tests.members import FakeServer
-
-# -- what it holds ---------------------------------------------------------------------------------
 
 
 class Rooms(RuleBasedStateMachine):
@@ -296,196 +291,3 @@ def test_one_that_waits_for_its_client_stays_in_its_rooms_and_moves_with_it() ->
     fake.index.move(a, "another connection")
     assert list(fake.index.get_participants("/", "tea")) == [(a.sid, "another connection")]
     assert fake.index.member_of("another connection", "/") is a
-
-
-# -- what is sent ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("polling", [False, True])
-def test_each_recipient_gets_an_event_once(polling: bool) -> None:
-    fake = FakeServer()
-    a, b, c = (fake.joined(polling=polling) for _ in range(3))
-    fake.enter(a, "tea")
-    fake.enter(b, "tea", "coffee")
-    fake.index.emit("news", {"n": 1}, "/", room=["tea", "coffee"], skip_sid=a.sid)
-    assert [each.link.taken() for each in (a, b, c)] == [[], ['2["news",{"n":1}]'], []]
-    fake.index.emit("news", (1, b"x"), "/")
-    expected = ['51-["news",1,{"_placeholder":true,"num":0}]', b"x"]
-    assert [each.link.taken() for each in (a, b, c)] == [expected] * 3
-
-
-@pytest.mark.parametrize(
-    ("data", "text"),
-    [
-        (None, '2["news"]'),
-        ((), '2["news"]'),
-        ((None,), '2["news",null]'),
-        ([1, 2], '2["news",[1,2]]'),
-        ((1, [2]), '2["news",1,[2]]'),
-        (math.nan, '2["news",null]'),
-    ],
-)
-def test_a_tuple_is_several_arguments_and_none_is_no_argument(data: Any, text: str) -> None:
-    fake = FakeServer()
-    a = fake.joined()
-    fake.index.emit("news", data, "/")
-    assert a.link.taken() == [text]
-
-
-def test_the_packets_of_another_namespace_name_it() -> None:
-    fake = FakeServer()
-    a = fake.joined("/calls")
-    fake.index.emit("news", 1, "/calls", room=a.sid)
-    fake.index.emit("news", 2, "/")
-    assert a.link.taken() == ['2/calls,["news",1]']
-
-
-def test_what_names_no_room_raises_with_nobody_connected_too() -> None:
-    for wrong in ({"room": "tea"}, ["tea", None], (each for each in "ab")):
-        with pytest.raises(OptionError, match="room"):
-            FakeServer().index.emit("news", 1, "/", room=wrong)
-
-
-@pytest.mark.parametrize("polling", [False, True])
-def test_what_is_sent_before_connect_is_answered_follows_it(polling: bool) -> None:
-    fake = FakeServer()
-    a = fake.joining(polling=polling)
-    a.held = []
-    fake.index.emit("one", None, "/")
-    fake.index.emit("two", b"x", "/")
-    assert a.link.taken() == []
-    fake.index.release(a)
-    fake.index.emit("three", None, "/")
-    expected = ['2["one"]', '51-["two",{"_placeholder":true,"num":0}]', b"x", '2["three"]']
-    assert a.link.taken() == expected
-    assert a.held_bytes == 0
-
-
-def test_what_waits_for_connect_counts_as_what_waits_for_a_slow_reader() -> None:
-    fake = FakeServer()
-    fake.limits = Limits(max_buffered_bytes=10_000)
-    a = fake.joining()
-    a.held = []
-    for _ in range(6):
-        fake.index.emit("news", "x" * 1000, "/")
-    assert a.link.failed == ["slow-reader"]
-    assert fake.over == [10_000]
-    assert len(a.held) == 2, "what waited goes, and what comes then waits again"
-
-
-def test_an_acknowledgement_is_taken_once() -> None:
-    fake = FakeServer()
-    a = fake.joined()
-    answers: list[Any] = []
-    fake.index.emit("question", None, "/", room=a.sid, callback=lambda *all_: answers.append(all_))
-    assert a.link.taken() == ['21["question"]']
-    for sid, number, answer in (
-        (a.sid, 1, ["yes"]),
-        (a.sid, 1, ["again"]),
-        (a.sid, 0, ["the counter"]),
-        (a.sid, "1", ["text"]),
-        ("nobody", 1, ["nobody"]),
-    ):
-        fake.index.trigger_callback(sid, number, answer)
-    assert answers == [("yes",)]
-
-
-def test_who_waits_for_an_answer_is_told_when_the_last_that_was_asked_has_left() -> None:
-    fake = FakeServer()
-    a, b = fake.joined(), fake.joined()
-    waiter = Waiter(Event())
-    fake.index.emit("question", None, "/", room=[a.sid, b.sid], callback=waiter)
-    fake.index.withdraw(a)
-    assert not waiter.left
-    fake.index.end_calls(b.sid)
-    assert waiter.left and waiter.event.is_set()
-    assert not fake.index.callbacks.get(a.sid)
-
-
-def test_who_waits_no_more_is_forgotten_and_others_are_not() -> None:
-    fake = FakeServer()
-    a = fake.joined()
-    answers: list[Any] = []
-    waiter = Waiter(Event())
-    fake.index.emit("question", None, "/", room=a.sid, callback=waiter)
-    fake.index.emit("question", None, "/", room=a.sid, callback=lambda *all_: answers.append(all_))
-    fake.index.forget(waiter, a.sid)
-    fake.index.trigger_callback(a.sid, 1, ["late"])
-    fake.index.trigger_callback(a.sid, 2, ["in time"])
-    assert (waiter.answer, answers) == ((), [("in time",)])
-
-
-def test_a_client_that_answers_nothing_is_asked_on_and_the_oldest_question_goes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "MAX_CALLBACKS", 3)
-    fake = FakeServer()
-    a = fake.joined()
-    waiter = Waiter(Event())
-    answers: list[int] = []
-    fake.index.emit("call", None, "/", room=a.sid, callback=waiter)
-    for number in range(2, 7):
-        fake.index.emit("ask", None, "/", room=a.sid, callback=lambda n=number: answers.append(n))
-    assert dict(fake.counters.dropped) == {"unanswered": 3}
-    for number in range(1, 7):
-        fake.index.trigger_callback(a.sid, number, [])
-    assert answers == [5, 6]
-    assert waiter.event.is_set(), "who waits in `call` is never given up"
-
-
-def test_nobody_can_answer_once_all_have_left_or_are_away() -> None:
-    fake = FakeServer()
-    a, b = fake.joined(), fake.joining()
-    fake.enter(a, "tea")
-    assert not fake.index.nobody_answers("tea", "/")
-    assert not fake.index.nobody_answers([b.sid], "/")
-    a.stage = Stage.AWAY
-    assert fake.index.nobody_answers("tea", "/")
-    assert fake.index.nobody_answers(["tea", "nowhere"], "/")
-    assert not fake.index.nobody_answers(["tea", b.sid], "/")
-
-
-def test_an_announcement_reaches_each_once_however_often_it_is_made() -> None:
-    fake = FakeServer()
-    gone, a, b = (fake.joined() for _ in range(3))
-    fake.enter(a, "tea", "coffee")
-    fake.enter(b, "coffee")
-    rooms = fake.index
-    told = rooms.announce("left", {"id": gone.sid}, "/", ["tea"], {gone.sid}, set())
-    told = rooms.announce("left", {"id": gone.sid}, "/", ["coffee"], told, {"tea"})
-    assert told == {gone.sid, a.sid, b.sid}
-    for each in (a, b):
-        assert each.link.taken() == [f'2["left",{{"id":"{gone.sid}"}}]']
-
-
-# -- with recovery ---------------------------------------------------------------------------------
-
-
-def test_with_recovery_each_event_carries_its_offset_and_is_kept_for_who_is_away() -> None:
-    fake = FakeServer(recovery=True)
-    a, b = fake.joined(), fake.joined(polling=True)
-    fake.index.emit("one", 1, "/")
-    fake.index.emit("two", None, "/", room=b.sid)
-    first, second = fake.recovery.spelt(1), fake.recovery.spelt(2)
-    assert a.link.taken() == [f'2["one",1,"{first}"]']
-    assert b.link.taken() == [f'2["one",1,"{first}"]', f'2["two","{second}"]']
-    assert len(a.session.missed(None) or ()) == 1
-    assert len(b.session.missed(None) or ()) == 2
-    assert b.session.missed(second) == []
-
-
-def test_with_recovery_a_question_carries_no_offset_and_is_not_kept() -> None:
-    fake = FakeServer(recovery=True)
-    a = fake.joined()
-    fake.index.emit("question", 1, "/", room=a.sid, callback=lambda: None)
-    assert a.link.taken() == ['21["question",1]']
-    assert a.session.missed(None) == []
-
-
-def test_with_recovery_the_offset_of_an_offer_is_not_taken_for_its_options() -> None:
-    fake = FakeServer(recovery=True)
-    a = fake.joined()
-    fake.index.emit("#rtcio:init-offer", {"source": "x"}, "/")
-    offset = fake.recovery.spelt(1)
-    expected = f'2["#rtcio:init-offer",{{"source":"x"}},{{"polite":true}},"{offset}"]'
-    assert a.link.taken() == [expected]

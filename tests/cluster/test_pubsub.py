@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import socketio
 
-from rtcio_sync.adapter.rooms import RoomIndex
+from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.cluster import pubsub
 from rtcio_sync.cluster.pubsub import graft
 from rtcio_sync.errors import OptionError

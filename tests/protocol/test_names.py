@@ -61,12 +61,12 @@ def test_a_pattern_of_namespaces_is_refused_with_what_there_is_instead(given: An
         namespace_name(given)
 
 
-@pytest.mark.parametrize("room", ["tea", "", 0, 7.5, False, b"bytes", ("a",).__hash__(), Ellipsis])
+@pytest.mark.parametrize("room", ["tea", "", 0, 7.5, False, b"bytes", Ellipsis])
 def test_a_room_is_any_one_hashable_name(room: Any) -> None:
     check_room(room)
 
 
-@pytest.mark.parametrize("room", [["a"], ("a",), {"a"}, frozenset("a"), iter("a")], ids=repr)
+@pytest.mark.parametrize("room", [["a"], ("a",), {"a"}, frozenset("a"), iter("a")], ids=range(5))
 def test_several_rooms_are_no_room_and_the_fix_is_named(room: Any) -> None:
     with pytest.raises(OptionError, match="call it once for each room"):
         check_room(room)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtcio_sync.adapter.drops import Drops
 from rtcio_sync.adapter.member import Member, Stage
 from rtcio_sync.options import Limits
 from rtcio_sync.parser.packet import event_pieces
@@ -26,7 +27,8 @@ class Scene(FakeServer):
 
     def __init__(self, *, scope: str = "namespace", recovery: Any = None) -> None:
         super().__init__(recovery=recovery)
-        self.relay = Relay(self.index, self.counters, scope=scope)
+        drop = Drops(self.counters, self.server.eio.spawn)
+        self.relay = Relay(self.index, self.counters, drop, scope=scope)
         self.relay.namespaces.add("/")
         self.relay.encode = lambda namespace, arguments: event_pieces(
             self.server.packet_class, namespace, arguments
@@ -309,7 +311,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         done()
         return True
 
-    monkeypatch.setattr("rtcio_sync.adapter.rooms.RoomIndex.publish_relay", publish)
+    monkeypatch.setattr("rtcio_sync.adapter.emit.RoomIndex.publish_relay", publish)
     return found
 
 

@@ -10,7 +10,7 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import Server, add_default_listeners
-from rtcio_sync.adapter.rooms import RoomIndex
+from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.cluster import pubsub as published
 from rtcio_sync.cluster.pubsub import graft
 from tests.bus import Bus, BusManager

@@ -37,7 +37,7 @@ def test_the_admin_ui_sees_our_sockets_and_relays_go_on() -> None:
         assert {a.sid, b.sid} <= sids
         assert "supportedFeatures" in found["config"][0]
         a.relay(b.sid, {"n": 1})
-        assert b.heard("#rtcio:message") != []
+        until(lambda: b.heard("#rtcio:message"))
         assert server.stats()["relayed"] == 1
     finally:
         admin_side.shutdown()

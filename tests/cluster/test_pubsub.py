@@ -86,7 +86,7 @@ def test_a_room_that_other_processes_cannot_know_is_refused_at_once(room: Any) -
         lambda: process.manager.enter_room("far", "/", room),
         lambda: process.manager.leave_room("far", "/", room),
     ):
-        with pytest.raises(OptionError, match="in this process alone"):
+        with pytest.raises(OptionError, match="in one process only"):
             call()
     assert process.published() == []
     own = process.joined()

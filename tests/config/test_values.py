@@ -89,7 +89,7 @@ def test_a_value_that_cannot_be_meant_is_refused_with_the_fix(
         ("amqp://", "KombuManager"),
         (b"kafka://", "KafkaManager"),
         ("zmq+tcp://", "ZmqManager"),
-        (socketio.RedisManager, r"made by RedisManager\(…\)"),
+        (socketio.RedisManager, r"give a client manager, RedisManager\(…\)"),
         (socketio.AsyncManager(), r"socketio.Manager\(…\)"),
         (types.SimpleNamespace(wsgi_app=print), r"Server\(app=app\)"),
         (print, r"listen\(port, app=…\)"),

@@ -34,6 +34,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "outgoing",
             "websocket",
             "takeover",
+            "stopping",
             "driver",
             "hangup",
             "delivery",
@@ -284,7 +285,7 @@ HUB = {
     "hub.thread",
     "hub.turns",
     "transport.hangup",
-    "transport.takeover",
+    "transport.stopping",
     "transport.websocket",
 }
 

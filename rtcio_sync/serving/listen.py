@@ -24,7 +24,7 @@ from socketio.pubsub_manager import PubSubManager
 from ..flask import extension as flask
 from ..hub.forked import serves
 from ..logs import tell
-from ..transport import takeover
+from ..transport import stopping
 from .options import Listening
 from .pywsgi import HttpServer, handler
 
@@ -48,9 +48,9 @@ def on_first_request(server: Server, environ: dict[str, Any]) -> None:
         if server._stop is None:  # `listen` has said it
             warn_if_unpatched()
         patience = server.options.drain_seconds + 1
-        takeover.watch_stop(environ, lambda: drain(server), patience=patience)
+        stopping.watch_stop(environ, lambda: drain(server), patience=patience)
     elif server.eio.async_mode == "threading":
-        takeover.watch_worker_on_threads(lambda: drain(server))
+        stopping.watch_worker_on_threads(lambda: drain(server))
 
 
 def warn_if_unpatched() -> None:

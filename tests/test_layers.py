@@ -30,6 +30,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "transport",
         (
+            "base",
             "backlog",
             "outgoing",
             "websocket",
@@ -299,10 +300,7 @@ PRIVATE_STILL = {
     ("serving.listen", "_stop"),
     ("testing", "_hear"),
     ("engineio.packet", "_size"),
-    ("transport.outgoing", "_held"),
-    ("transport.outgoing", "_broke"),
     ("transport.takeover", "_chunked_input_error"),
-    ("transport.websocket", "_rtcio_sync_turn"),
 }
 
 

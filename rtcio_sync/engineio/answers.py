@@ -21,6 +21,8 @@ from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 from ..protocol.handshake import HandshakeError, handshake
 from ..protocol.websocket import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
 from ..transport import takeover
+from ..transport.backlog import Backlog
+from ..transport.base import Owner
 from ..transport.delivery import Deliveries
 from ..transport.driver import UpstreamWire
 from .admission import Admission
@@ -38,6 +40,7 @@ class Answers(Admission):
     """The part of the Engine.IO server that words its answers. # greenlet"""
 
     async_mode: str
+    backlog: Backlog
     deliveries: Deliveries
     _async: Any
 
@@ -72,12 +75,23 @@ class Answers(Admission):
 
     def _close_upstream(self, ws: Any) -> list[bytes]:
         """`_turn_away`, of python-engineio's driver ``ws``: until it is over. # greenlet"""
-        wire = UpstreamWire(ws, self, self)
-        wire.disown()
+        wire = self._driven(ws, None, self.limits.max_buffered_bytes)
         wire.start()
         wire.close()
         wire.read()
         return []
+
+    def _driven(self, ws: Any, owner: Owner | None, max_buffered: int | None) -> UpstreamWire:
+        """The WebSocket of python-engineio's driver ``ws``."""
+        return UpstreamWire(
+            ws,
+            owner,
+            tasks=self,
+            later=self.heartbeat.later,
+            max_size=self.max_http_buffer_size,
+            max_buffered=max_buffered,
+            backlog=self.backlog,
+        )
 
     def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
         try:

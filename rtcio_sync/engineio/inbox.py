@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any
 from ..hub.turns import LAST
 from ..limits import Rate
 from ..options import Limits
-from ..transport.driver import UpstreamWire
-from ..transport.websocket import Connection
+from ..transport.base import Transport
 
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["INBOX_BYTES", "Inbox", "Wire"]
-
-Wire = Connection | UpstreamWire
+__all__ = ["INBOX_BYTES", "Inbox"]
 
 #: Bytes of a client's messages that may wait for an app's handlers; over it, no more is read from
 #: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait. What
@@ -37,7 +34,7 @@ class Inbox:
 
     # What the socket has, and this part looks at.
     server: Server
-    wire: Wire | None
+    wire: Transport | None
 
     def __init__(self, limits: Limits) -> None:
         self.inbox: deque[Any] | None = None

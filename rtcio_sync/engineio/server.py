@@ -41,7 +41,6 @@ from ..options import Limits
 from ..transport import takeover, thread_servers
 from ..transport.backlog import Backlog
 from ..transport.delivery import Deliveries
-from ..transport.websocket import Connection
 from .answers import Answers
 from .heartbeat import Heartbeat
 from .packet import Packet
@@ -240,7 +239,7 @@ class Server(Answers):
         self.heartbeat.stop()
         descriptors = []
         for socket in list(self.sockets.values()):
-            if isinstance(socket.wire, Connection):
+            if socket.wire is not None:
                 descriptors.append(socket.wire.fileno())
             socket.leave_to_parent()
             self.forget(socket)
@@ -424,7 +423,7 @@ class Server(Answers):
         if seat is None:
             if socket.state is State.OPENING:
                 self.heartbeat.begin(socket)
-            return self._driver(socket.ride_upstream)(environ, start_response)
+            return self._driver(partial(self._ride_driver, socket))(environ, start_response)
         wire = seat.open(
             start_response,
             headers,
@@ -438,6 +437,13 @@ class Server(Answers):
             wire.hold(APART)  # the 101 went out: OPEN is to be read apart from it
         socket.open_wire(wire)
         return seat.leave()
+
+    def _ride_driver(self, socket: Socket, ws: Any) -> list[bytes]:
+        """python-engineio's driver ``ws`` becomes ``socket``'s transport, until it is over."""
+        wire = self._driven(ws, socket, socket.limits.max_buffered_bytes)
+        socket.open_wire(wire)
+        wire.read()
+        return []
 
     def _upgrade(self, socket: Socket, environ: dict[str, Any], start_response: Any) -> Any:
         if socket.closed or not self.allow_upgrades:

@@ -27,11 +27,11 @@ from ..events import CLIENT_CLOSE, PAGE_LEFT
 from ..logs import tell
 from ..protocol.websocket import GOING_AWAY, frame_text
 from ..transport.backlog import COUNTED, ITEM
+from ..transport.base import Transport
 from ..transport.delivery import Delivery
-from ..transport.driver import UpstreamWire, frames_of
+from ..transport.driver import frames_of
 from ..transport.hangup import HangUp
-from ..transport.websocket import Connection
-from .inbox import INBOX_BYTES, Inbox, Wire
+from .inbox import INBOX_BYTES, Inbox
 from .packet import Packet, frame_of, packet_cost, packet_of, packet_size
 from .requests import from_base64
 
@@ -92,9 +92,9 @@ class Socket(Inbox, socket.Socket):
         self.server = server
         self.sid = sid
         self.state = State.OPENING
-        self.wire: Wire | None = None
+        self.wire: Transport | None = None
         #: The wire while it is the transport: from UPGRADE, or its opening, until the end.
-        self.riding: Wire | None = None
+        self.riding: Transport | None = None
         self.outbox: deque[Any] | None = None
         self.outbox_bytes = 0
         self.alarm: Any = None
@@ -174,7 +174,7 @@ class Socket(Inbox, socket.Socket):
 
     def apart(self) -> None:
         """Has the client read what was sent before anything that follows. # hub or greenlet"""
-        if isinstance(self.riding, Connection):
+        if self.riding is not None:
             self.riding.hold(APART)
 
     def _queue(self, pkt: Any) -> None:
@@ -380,7 +380,7 @@ class Socket(Inbox, socket.Socket):
 
     # -- the WebSocket ---------------------------------------------------------------------------
 
-    def open_wire(self, wire: Wire) -> None:
+    def open_wire(self, wire: Transport) -> None:
         """A WebSocket: the transport from now on, or a probe that wants to be. # greenlet"""
         self.wire = wire
         if self.state is not State.OPENING or not self.held:  # else it counts since the request
@@ -392,14 +392,7 @@ class Socket(Inbox, socket.Socket):
             self.server.heartbeat.later(self.server.limits.handshake_timeout, self._give_up, wire)
         wire.start()
 
-    def ride_upstream(self, ws: Any) -> list[bytes]:
-        """python-engineio's driver ``ws`` becomes the transport, until it is over. # greenlet"""
-        wire = UpstreamWire(ws, self, self.server)
-        self.open_wire(wire)
-        wire.read()
-        return []
-
-    def _ride(self, wire: Wire) -> None:
+    def _ride(self, wire: Transport) -> None:
         # What waited in the queue goes first; from here on `send` writes to the wire itself.
         with self.server.gate:
             while waiting := self._take():
@@ -423,7 +416,7 @@ class Socket(Inbox, socket.Socket):
         else:
             self._give_up(wire)
 
-    def _give_up(self, wire: Wire) -> None:
+    def _give_up(self, wire: Transport) -> None:
         if self.wire is wire and self.state in (State.POLLING, State.UPGRADING):
             self._probe_ended()
             self._wire_ended()
@@ -461,7 +454,7 @@ class Socket(Inbox, socket.Socket):
         """Is closed here, without a word: in a forked child, the client is the parent's."""
         self.state = State.CLOSED
         self.riding = self.outbox = None
-        if isinstance(self.wire, Connection):
+        if self.wire is not None:
             self.wire.disown()
 
     def send_on(self) -> None:

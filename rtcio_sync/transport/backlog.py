@@ -15,7 +15,9 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
+
+from .base import Gate, Later, Queue
 
 __all__ = ["COUNTED", "ITEM", "LARGE", "Backlog", "Holdings", "Pace"]
 
@@ -40,19 +42,6 @@ SLOT = 16  # bytes that each further queue pays for a message which it shares wi
 SPARE = 0.95  # of the total that is left when those who do not read were closed: several at a time
 
 
-class Queue(Protocol):
-    """What waits for one client."""
-
-    def waits(self) -> int:
-        """The bytes that it holds in memory, those of shared messages included."""
-
-    def taken(self) -> int | None:
-        """Bytes that the client has taken so far, from any beginning; None: nobody can tell."""
-
-    def give_up(self) -> None:
-        """Close the connection, and count it as that of a slow reader. Lets go of what waits."""
-
-
 class Holdings:
     """Messages that wait in queues; one that waits in several counts once.
 
@@ -67,7 +56,7 @@ class Holdings:
         self.size = 0
         self.cost = 0
 
-    def hold(self, item: Any, size: int, cost: int) -> None:
+    def hold(self, item: object, size: int, cost: int) -> None:
         """One more queue holds `item`, of so many bytes, which takes up so much memory."""
         count = self._held.get(id(item), 0)
         self._held[id(item)] = count + 1
@@ -77,7 +66,7 @@ class Holdings:
             self.size += size
             self.cost += cost
 
-    def release(self, item: Any, size: int, cost: int) -> None:
+    def release(self, item: object, size: int, cost: int) -> None:
         """One queue holds it no more: as often as it was held, and with the same figures."""
         count = self._held.get(id(item), 0) - 1
         if count < 0:  # a signal came between a message and its book-keeping
@@ -141,13 +130,11 @@ class Backlog:
     ``later(seconds, do)`` calls back. # hub or greenlet: everything
     """
 
-    def __init__(
-        self, bound: int | None, *, now: Callable[[], float], later: Callable[..., None]
-    ) -> None:
+    def __init__(self, bound: int | None, *, now: Callable[[], float], later: Later) -> None:
         self.bound = bound
         self.holdings = Holdings()
         #: Guards what two threads must not do at once.
-        self.gate: Any = contextlib.nullcontext()
+        self.gate: Gate = contextlib.nullcontext()
         #: Called with a message for which a connection is over its ceiling, and with that.
         self.on_ceiling: Callable[[Any, int | None], None] = lambda message, ceiling: None
         #: Called with the bound when all connections together are over it.
@@ -170,7 +157,7 @@ class Backlog:
         """Nothing waits for it any more."""
         self._paces.pop(queue, None)
 
-    def hold(self, item: Any, size: int, cost: int | None = None) -> None:
+    def hold(self, item: object, size: int, cost: int | None = None) -> None:
         """A queue that has joined holds a message; `check` is to follow.
 
         ``cost``: the memory that it takes up. `None`: its bytes and what any object costs.
@@ -178,7 +165,7 @@ class Backlog:
         with self.gate:
             self.holdings.hold(item, size, size + ITEM if cost is None else cost)
 
-    def release(self, item: Any, size: int, cost: int | None = None) -> None:
+    def release(self, item: object, size: int, cost: int | None = None) -> None:
         """It holds it no longer."""
         with self.gate:
             self.holdings.release(item, size, size + ITEM if cost is None else cost)

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from ..metrics import Counters
 from . import takeover
 from .backlog import COUNTED, EVERY, LARGE, Backlog, Pace
+from .base import Later
 from .outgoing import acknowledged, reset_at_close
 
 __all__ = ["Deliveries", "Delivery"]
@@ -108,7 +109,7 @@ class Deliveries:
         counters: Counters,
         *,
         now: Callable[[], float],
-        later: Callable[..., None],
+        later: Later,
     ) -> None:
         self._backlog = backlog
         self._counters = counters

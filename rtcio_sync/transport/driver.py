@@ -1,7 +1,7 @@
-"""A WebSocket of python-engineio's own drivers, on the interface of `connection.Connection`.
+"""A WebSocket of python-engineio's own drivers, as a `base.Transport`.
 
 For the WSGI servers whose socket nobody can take over: Werkzeug's threads, uWSGI. A blocking
-reader holds the request (# greenlet or thread), and a writer of its own sends, so that `send` never
+reader holds the request (# greenlet or thread), and a task of its own writes, so that `send` never
 blocks.
 """
 
@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from .backlog import ITEM, Backlog
+from .base import Event, Later, Owner, Tasks
 from .outgoing import acknowledged, reset_at_close
 
 __all__ = ["UpstreamWire"]
@@ -22,29 +23,45 @@ CLOSE_TIMEOUT = 5.0  # seconds that a connection may spend on saying goodbye
 
 
 class UpstreamWire:
-    """One WebSocket, of which python-engineio's driver ``ws`` does the work."""
+    """One WebSocket, of which python-engineio's driver ``ws`` does the work.
 
-    def __init__(self, ws: Any, owner: Any, server: Any) -> None:
+    ``max_size``, ``max_buffered`` and ``backlog`` mean what they mean to a `websocket.Connection`.
+    ``later`` closes TCP when the peer does not say goodbye in time.
+    """
+
+    def __init__(
+        self,
+        ws: Any,
+        owner: Owner | None,
+        *,
+        tasks: Tasks,
+        later: Later,
+        max_size: int,
+        max_buffered: int | None,
+        backlog: Backlog,
+    ) -> None:
         self.ws = ws
         self.owner = owner
-        self.server = server
         self.overflowed = False
         self.closed = False
         self.buffered = 0
-        self.max_buffered: int | None = owner.limits.max_buffered_bytes
-        self._backlog: Backlog = server.backlog
+        self.max_buffered = max_buffered
+        self._tasks = tasks
+        self._later = later
+        self._max_size = max_size
+        self._backlog = backlog
         # simple-websocket's own object, which python-engineio's driver wraps under threads.
         self._simple: Any = getattr(ws, "ws", None)
         self._code = 1000
-        self._ended = server.create_event()
+        self._ended: Event = tasks.create_event()
         self._frames: deque[bytes | None] = deque()
-        self._alarm = server.create_event()
-        self._flowing = server.create_event()
+        self._alarm: Event = tasks.create_event()
+        self._flowing: Event = tasks.create_event()
         self._flowing.set()
 
     def start(self) -> None:
         """Starts the writer; `read` has to follow."""
-        self.server.spawn(self._write)
+        self._tasks.spawn(self._write)
 
     def pause(self) -> None:
         """Stops reading: messages wait in the kernel."""
@@ -57,7 +74,7 @@ class UpstreamWire:
     def send(self, frame: bytes) -> None:
         """Queues one frame or several; bounded like a `Connection`'s."""
         size = len(frame)
-        with self.server.gate:
+        with self._tasks.gate:
             if self.closed:  # the writer has ended, or will with what is queued
                 return
             self.buffered += size
@@ -90,7 +107,7 @@ class UpstreamWire:
 
     def _forget(self) -> None:
         """Lets go of all that waits once it is closed; its end is still the writer's to come to."""
-        with self.server.gate:
+        with self._tasks.gate:
             frames, self._frames = self._frames, deque([None])
             for frame in frames:
                 if frame is not None:
@@ -99,13 +116,13 @@ class UpstreamWire:
 
     def _let_go(self, frame: bytes) -> None:
         size = len(frame)
-        with self.server.gate:
+        with self._tasks.gate:
             self.buffered -= size
             self._backlog.release(frame, size)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Closes after what is queued; uWSGI's driver knows no close codes."""
-        with self.server.gate:
+        with self._tasks.gate:
             if self.closed:
                 return
             self.closed = True
@@ -113,13 +130,20 @@ class UpstreamWire:
             self._frames.append(None)
         self._flowing.set()
         self._alarm.set()
-        self.server.heartbeat.later(CLOSE_TIMEOUT, self._hang_up)
+        self._later(CLOSE_TIMEOUT, self._hang_up)
 
     abort = close
 
     def disown(self) -> None:
         """Tells the owner nothing more."""
         self.owner = None
+
+    def hold(self, seconds: float) -> None:
+        """Does nothing: the writer sends each frame as soon as it can."""
+
+    def fileno(self) -> int:
+        """-1: the descriptor is the WSGI server's."""
+        return -1
 
     def _hang_up(self) -> None:
         # A peer that does not read keeps the writer in `send` and the reader in `wait`: this ends
@@ -144,7 +168,7 @@ class UpstreamWire:
                 break
             binary = not isinstance(message, str)
             payload = bytes(message) if binary else message.encode()
-            if len(payload) > self.server.max_http_buffer_size:
+            if len(payload) > self._max_size:
                 error = True
                 break
             if self.owner is not None:
@@ -169,7 +193,7 @@ class UpstreamWire:
 
     def _next(self) -> tuple[bytes | None, ...]:
         """What is to be sent next, `None` for the end; nothing at all: the peer has caught up."""
-        with self.server.gate:
+        with self._tasks.gate:
             if self._frames:
                 return (self._frames.popleft(),)
             self._backlog.leave(self)

@@ -38,10 +38,10 @@ class Turn:
         waiting, self.waiting = self.waiting, []
         for connection in waiting:
             try:
-                if connection._held is None:
+                if connection.held is None:
                     connection.flush()
             except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-                connection._broke(error, writing=True)
+                connection.broke(error, writing=True)
 
 
 class Outgoing:
@@ -50,14 +50,13 @@ class Outgoing:
     `buffered`: bytes that wait. `max_buffered`: bytes of memory that they may take up, None for no
     limit; over it the connection is aborted, and `overflowed` is True. `backlog`: the account of
     all connections, which ends those that make no progress; None for none. `closed`: nothing more
-    will be sent.
+    will be sent. `held`: the timer that ends a `hold`; None: nothing is held back.
     """
 
     __slots__ = (
         "_backlog",
         "_bound",
         "_error",
-        "_held",
         "_out",
         "_passed",
         "_pong",
@@ -68,6 +67,7 @@ class Outgoing:
         "_writer",
         "buffered",
         "closed",
+        "held",
         "max_buffered",
         "overflowed",
     )
@@ -87,7 +87,7 @@ class Outgoing:
         self._passed = 0  # bytes that the kernel took while the peer was late
         self._pong: bytes | None = None
         self._error = False
-        self._held: Any = None  # the timer that ends a `hold`
+        self.held: Any = None
         self.buffered = 0
         self.max_buffered = max_buffered
         self.closed = False
@@ -103,7 +103,7 @@ class Outgoing:
         """Everything is with the kernel, and there will be no more."""
         raise NotImplementedError
 
-    def _broke(self, error: BaseException, *, writing: bool = False) -> None:
+    def broke(self, error: BaseException, *, writing: bool = False) -> None:
         raise NotImplementedError
 
     def _disconnect(self) -> None:
@@ -172,21 +172,21 @@ class Outgoing:
         peer that does not read.
         """
         self.flush()
-        if self._out is None and self._held is None and not self.closed:
+        if self._out is None and self.held is None and not self.closed:
             self._out = []
-            self._held = self._turn.loop.timer(seconds)
-            self._held.start(self._let_go)
+            self.held = self._turn.loop.timer(seconds)
+            self.held.start(self._let_go)
 
     def _let_go(self) -> None:  # hub
         try:
-            held, self._held = self._held, None
+            held, self.held = self.held, None
             held.close()
             if self._out or self.closed:
                 self.flush()
             elif self._rest is None:
                 self._out = None
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self._broke(error, writing=True)
+            self.broke(error, writing=True)
 
     # --- a peer that is late (hub or greenlet) ----------------------------------------------------
 
@@ -274,7 +274,7 @@ class Outgoing:
             else:
                 self._push()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self._broke(error, writing=True)
+            self.broke(error, writing=True)
 
     def _push(self) -> None:
         """Write piece after piece: all, or what the kernel has room for, or a fair share."""

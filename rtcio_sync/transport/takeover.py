@@ -42,7 +42,8 @@ import gevent
 from gevent.pywsgi import Input, WSGIHandler
 
 from .backlog import Backlog
-from .websocket import Connection, Owner
+from .base import Owner
+from .websocket import Connection
 
 _SWITCHING = "101 Switching Protocols"
 

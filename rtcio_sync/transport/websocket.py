@@ -27,7 +27,7 @@ import logging
 import socket
 from contextlib import suppress
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 from gevent.event import Event
@@ -47,6 +47,7 @@ from ..protocol.websocket import (
     frame_pong,
 )
 from .backlog import Backlog
+from .base import Owner
 from .outgoing import READ, WRITE, Outgoing, Turn, reset_at_close, tls_wants
 
 CLOSE_TIMEOUT = 5.0
@@ -58,21 +59,6 @@ CHUNK = 65536
 _LINGER_LIMIT = 1 << 20  # bytes thrown away, at most, of a peer that was told of the end
 
 logger = logging.getLogger("rtcio_sync.transport.websocket")
-
-
-class Owner(Protocol):
-    """Whom a connection tells, always in the hub: neither may block, nor switch greenlets."""
-
-    def message_received(self, payload: bytes, binary: bool) -> None:
-        """A whole message. Text is valid UTF-8."""
-
-    def connection_lost(self, code: int | None, error: bool) -> None:
-        """Nothing more will be received. Called exactly once, and last.
-
-        `code` is that of the peer's close frame, else of ours, else None: TCP just ended. `error`
-        means that the connection was failed: a broken protocol, a message too big, a callback that
-        raised, or too much waiting for a peer that does not read.
-        """
 
 
 class _State(IntEnum):
@@ -201,7 +187,7 @@ class Connection(Outgoing):
         except ProtocolError as error:
             self._fail(error.code, error.reason)
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self._broke(error)
+            self.broke(error)
 
     def _readable(self) -> None:
         try:
@@ -223,7 +209,7 @@ class Connection(Outgoing):
         except ProtocolError as error:
             self._fail(error.code, error.reason)
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self._broke(error)
+            self.broke(error)
 
     def _parse(self) -> None:
         parser = self._parser
@@ -323,7 +309,7 @@ class Connection(Outgoing):
                 reset_at_close(self._sock)
             self._disconnect()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self._broke(error)
+            self.broke(error)
 
     def _fail(self, code: int, reason: str) -> None:
         self._error = True
@@ -336,7 +322,7 @@ class Connection(Outgoing):
         self._enter(_LINGERING)
         self._tell()
 
-    def _broke(self, error: BaseException, *, writing: bool = False) -> None:
+    def broke(self, error: BaseException, *, writing: bool = False) -> None:
         """A callback raised: nothing may reach the loop, and no log handler may block it."""
         if isinstance(error, Exception):
             gevent.spawn(logger.error, "A connection is failed", exc_info=error)
@@ -384,8 +370,8 @@ def _tell(owner: Owner, code: int | None, error: bool) -> None:
 
 def _turn_of(hub: Hub) -> Turn:
     # Kept with the hub, for it to go when the hub goes: threads have hubs of their own.
-    turn: Turn | None = getattr(hub, "_rtcio_sync_turn", None)
+    turn: Turn | None = getattr(hub, "rtcio_sync_turn", None)
     if turn is None:
         turn = Turn(hub.loop)
-        hub._rtcio_sync_turn = turn  # type: ignore[attr-defined]
+        hub.rtcio_sync_turn = turn  # type: ignore[attr-defined]
     return turn

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -43,7 +44,8 @@ class End:
 
     def _serve(self, environ: dict[str, Any]) -> None:
         with suppress(ConnectionError):  # how the driver tells Werkzeug that it is over
-            self.server.eio._driver(self.link.ride_upstream)(environ, lambda *response: None)
+            eio = self.server.eio
+            eio._driver(partial(eio._ride_driver, self.link))(environ, lambda *response: None)
 
     def say(self, text: str) -> None:
         self.sock.sendall(masked(1, text.encode()))

@@ -84,7 +84,7 @@ def test_a_hold_in_which_nothing_is_sent_leaves_no_trace(ends: tuple[Connection,
     connection, peer = ends
     connection.hold(0.001)
     with in_time():
-        while connection._held is not None:
+        while connection.held is not None:
             gevent.sleep(0.001)
     connection.send(ONE)
     assert arrived(peer) == ONE

@@ -1,0 +1,119 @@
+"""What a WebSocket offers to the engine, and what it asks of others: Protocols.
+
+A `Transport` has two implementations: `websocket.Connection`, which the hub drives, and
+`driver.UpstreamWire`, around a WebSocket of python-engineio's own drivers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+__all__ = ["Event", "Gate", "Later", "Owner", "Queue", "Tasks", "Transport"]
+
+Gate = AbstractContextManager[object, None]
+"""Guards lines that two threads must not run at once. On gevent nothing switches inside of them,
+and the gate does nothing."""
+
+
+class Event(Protocol):
+    """An event as `threading.Event`: of gevent or of threads."""
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Blocks until it is set, or for ``timeout`` seconds; whether it is set."""
+
+
+class Later(Protocol):
+    """Calls back after some seconds."""
+
+    def __call__(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
+        """Has ``do(*args)``, which must not block, called after ``seconds``."""
+
+
+class Tasks(Protocol):
+    """Runs tasks: greenlets, or threads under ``async_mode="threading"``."""
+
+    @property
+    def gate(self) -> Gate:
+        """Guards what two tasks must not do at once."""
+
+    def spawn(self, target: Callable[..., Any], *args: Any) -> None:
+        """Runs ``target(*args)`` beside the caller. # any thread"""
+
+    def create_event(self) -> Event:
+        """An event for these tasks to wait for."""
+
+
+class Queue(Protocol):
+    """What waits for one client, as the `backlog` sees it."""
+
+    def waits(self) -> int:
+        """The bytes that it holds in memory, those of shared messages included."""
+
+    def taken(self) -> int | None:
+        """Bytes that the client has taken so far, from any beginning; None: nobody can tell."""
+
+    def give_up(self) -> None:
+        """Close the connection, and count it as that of a slow reader. Lets go of what waits."""
+
+
+class Owner(Protocol):
+    """Whom a transport tells of messages and of its end.
+
+    `websocket.Connection` calls both in the hub, where neither may block nor switch greenlets;
+    `driver.UpstreamWire` calls them in the greenlet or thread that reads.
+    """
+
+    def message_received(self, payload: bytes, binary: bool) -> None:
+        """A whole message. Text is valid UTF-8."""
+
+    def connection_lost(self, code: int | None, error: bool) -> None:
+        """Nothing more will be received. Called exactly once, and last.
+
+        `code` is that of the peer's close frame, else of ours, else None: TCP just ended. `error`
+        means that the connection was failed: a broken protocol, a message too big, a callback that
+        raised, or too much waiting for a peer that does not read.
+        """
+
+
+class Transport(Queue, Protocol):
+    """One client's WebSocket after its handshake. # hub or greenlet: everything"""
+
+    #: Bytes of memory that may wait for the peer; None for no limit.
+    max_buffered: int | None
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether it was closed because too much waited for the peer."""
+
+    def start(self) -> None:
+        """Begin to read."""
+
+    def send(self, frame: bytes) -> None:
+        """Send one encoded frame or several. Never blocks; ignored once it is closed."""
+
+    def hold(self, seconds: float) -> None:
+        """Have what is sent from now on read apart from what was sent before, if it can.
+
+        What was sent goes out; the rest waits for `seconds`.
+        """
+
+    def pause(self) -> None:
+        """Stop reading: messages wait in the kernel, and then with the peer."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what is buffered, then close. Does nothing if it is closed."""
+
+    def disown(self) -> None:
+        """Tell the owner nothing more: it has another transport by now, perhaps."""
+
+    def fileno(self) -> int:
+        """The descriptor; -1 once TCP is closed, or where it belongs to the WSGI server."""

@@ -52,12 +52,12 @@ class _Link(Link):
     def enqueue(self, item: Any, size: int = 0) -> None:
         # One after the other, as in a real inbox: what a handler sets off waits until it returns.
         if self.inbox is not None:
-            self.inbox.append(item)
+            self.inbox.append((item, size))
             return
-        self.inbox = deque([item])
+        self.inbox = deque([(item, size)])
         try:
             while self.inbox:
-                self.server.work(self, self.inbox.popleft())
+                self.server.work(self, self.inbox.popleft()[0])
         finally:
             self.inbox = None
 

@@ -13,13 +13,12 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..metrics import Lag
-
-if TYPE_CHECKING:
-    from .server import Server
-    from .socket import Socket
+from ..transport.base import Event
+from .packet import AnyPacket
+from .ports import Pinged, PingEngine
 
 __all__ = ["Heartbeat"]
 
@@ -33,23 +32,25 @@ LATENESS = 0.05  # seconds by which a timer may be late without anybody's fault
 class Heartbeat:
     """The one clock of an Engine.IO server."""
 
-    def __init__(self, server: Server, ping: Any, now: Callable[[], float] = time.monotonic):
+    def __init__(
+        self, server: PingEngine, ping: AnyPacket, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self.server = server
         self.ping = ping
         self.now = now
-        self._pings: deque[tuple[float, Socket]] = deque()
-        self._pongs: deque[tuple[float, Socket, float]] = deque()
+        self._pings: deque[tuple[float, Pinged]] = deque()
+        self._pongs: deque[tuple[float, Pinged, float]] = deque()
         self._joins: deque[tuple[float, str]] = deque()
         self._later: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._order = itertools.count()
-        self._alarm: Any = None
+        self._alarm: Event | None = None
         self._running = False
         self._wakes_at = math.inf
         self._lag = Lag()
 
     # -- hub or greenlet ---------------------------------------------------------------------
 
-    def begin(self, socket: Socket) -> None:
+    def begin(self, socket: Pinged) -> None:
         """A connection is open: it is pinged, and it has to join a namespace in time."""
         now = socket.begun_at = self.now()
         limit = self.server.limits.connect_timeout
@@ -58,18 +59,18 @@ class Heartbeat:
             self._start(now + limit)
         self._ping_later(socket, now)
 
-    def answered(self, socket: Socket) -> None:
+    def answered(self, socket: Pinged) -> None:
         """A PONG came; one that nobody asked for changes nothing."""
         if socket.pinged_at is not None:
             socket.pinged_at = None
             self._ping_later(socket, self.now())
 
-    def _ping_later(self, socket: Socket, now: float) -> None:
+    def _ping_later(self, socket: Pinged, now: float) -> None:
         due = now + self.server.ping_every
         self._pings.append((due, socket))
         self._start(due)
 
-    def overdue(self, socket: Socket) -> bool:
+    def overdue(self, socket: Pinged) -> bool:
         """Whether the answer to a ping is late, though no beat has noticed it yet."""
         if socket.pinged_at is None or not self.server.gives_up:
             return False
@@ -96,10 +97,10 @@ class Heartbeat:
             self._running = True
             self._alarm = self.server.create_event()
             self.server.spawn(self._run, self._alarm)
-        elif due < self._wakes_at:
+        elif due < self._wakes_at and self._alarm is not None:
             self._alarm.set()
 
-    def _run(self, alarm: Any) -> None:
+    def _run(self, alarm: Event) -> None:
         while self._running and self._alarm is alarm:
             try:
                 self._beat(self.now())
@@ -114,7 +115,7 @@ class Heartbeat:
                 self._wait(alarm, due)
             alarm.clear()
 
-    def _wait(self, alarm: Any, due: float) -> None:
+    def _wait(self, alarm: Event, due: float) -> None:
         # At least twice a second, to see how late that comes: as late as everything else.
         now = self.now()
         seconds = max(0.0, min(due - now, LAG_EVERY))

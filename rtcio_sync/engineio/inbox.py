@@ -1,8 +1,9 @@
 """What came from a client and waits for the app, and how fast more of it is read.
 
-An `Inbox` is the part of an Engine.IO socket (`engine_socket`) that keeps the order of what the
-app's handlers get, and makes a client wait that sends more than they, or its rate, allow. A part,
-and no object of its own: each message passes here, and an idle connection pays for no second one.
+An `Inbox` is the part of an Engine.IO socket (`socket`) that keeps the order of what the app's
+handlers get, and makes a client wait that sends more than they, or its rate, allow. It is a mixin,
+not an attribute: a second object for each connection would cost memory while it is idle, and a call
+for each message.
 """
 
 from __future__ import annotations
@@ -10,15 +11,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..hub.turns import LAST
 from ..limits import Rate
 from ..options import Limits
 from ..transport.base import Transport
-
-if TYPE_CHECKING:
-    from .server import Server
+from .ports import InboxEngine
 
 __all__ = ["INBOX_BYTES", "Inbox"]
 
@@ -33,11 +32,11 @@ class Inbox:
     """The messages of one connection: worked off one by one, by a greenlet that ends with them."""
 
     # What the socket has, and this part looks at.
-    server: Server
+    server: InboxEngine
     wire: Transport | None
 
     def __init__(self, limits: Limits) -> None:
-        self.inbox: deque[Any] | None = None
+        self.inbox: deque[tuple[object, int]] | None = None
         self.inbox_bytes = 0
         #: Until when nothing was read because the inbox is full: infinity while it is.
         self.full_until = -math.inf
@@ -58,7 +57,7 @@ class Inbox:
 
     # -- the order of the app's work: hub or greenlet ---------------------------------------------
 
-    def enqueue(self, item: Any, size: int = 0) -> None:
+    def enqueue(self, item: object, size: int = 0) -> None:
         """Puts one item behind all others of this connection; a greenlet of its own works it off.
 
         ``size``: the bytes of the message that it came in. # hub or greenlet

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Protocol
 
 from engineio import packet
 
 from ..protocol.websocket import frame_binary, frame_text
 
-__all__ = ["Packet", "frame_of", "packet_cost", "packet_of", "packet_size", "size_of"]
+__all__ = ["AnyPacket", "Packet", "frame_of", "packet_cost", "packet_of", "packet_size", "size_of"]
 
 PACKET = 600  # bytes of a packet's object, with its attributes
+
+
+class AnyPacket(Protocol):
+    """An Engine.IO packet: one of ours, or any of python-engineio's."""
+
+    packet_type: int
+    data: Any
+
+    def encode(self, b64: bool = False) -> Any:
+        """The packet as text, or as bytes; ``b64``: always as text."""
 
 
 class Packet(packet.Packet):
@@ -54,20 +64,20 @@ def size_of(data: Any) -> int:
     return len(data) if isinstance(data, bytes) else 16
 
 
-def packet_size(pkt: Any) -> int:
+def packet_size(pkt: AnyPacket) -> int:
     """The bytes of a packet, looked at once."""
     size: int | None = pkt.__dict__.get("_size")
     if size is None:
-        size = pkt._size = size_of(pkt.data)
+        size = pkt.__dict__["_size"] = size_of(pkt.data)
     return size
 
 
-def packet_cost(pkt: Any) -> int:
+def packet_cost(pkt: AnyPacket) -> int:
     """The memory that a packet takes up: its data, and the frame that is made of it."""
     return 2 * packet_size(pkt) + PACKET
 
 
-def frame_of(pkt: Any) -> bytes:
+def frame_of(pkt: AnyPacket) -> bytes:
     """The WebSocket frame of any python-engineio packet."""
     if isinstance(pkt, Packet):
         return pkt.frame()

@@ -43,7 +43,7 @@ from ..transport.backlog import Backlog
 from ..transport.delivery import Deliveries
 from .answers import Answers
 from .heartbeat import Heartbeat
-from .packet import Packet
+from .packet import AnyPacket, Packet
 from .requests import (
     MOST_KEPT,
     Refused,
@@ -109,13 +109,13 @@ class Server(Answers):
         self._ports: set[Any] = set()
         #: How many connections have something in their inbox.
         self.working = 0
-        # What the Socket.IO layer hangs in: `arrive(socket, message, binary)` sees each message
-        # first (# hub or greenlet), `work(socket, item)` does what was put into the inbox
+        # Callbacks that the Socket.IO layer sets: `arrive(socket, message, binary)` sees each
+        # message first (# hub or greenlet), `work(socket, item)` does what was put into the inbox
         # (# greenlet) and says whether its greenlet was killed, `lost(socket, reason)` hears of the
         # end (# hub or greenlet).
-        self.arrive: Callable[[Any, Any, bool], None] = self._arrive
+        self.arrive: Callable[[Socket, bytes, bool], None] = self._arrive
         self.work: Callable[[Any, Any], bool] = self._work
-        self.lost: Callable[[Any, str], None] = self._lost
+        self.lost: Callable[[Socket, str], None] = self._lost
         #: Called in a forked child that has forgotten all clients.
         self.on_fork: Callable[[], None] | None = None
         #: Called once, with the environ of the first request.
@@ -181,9 +181,9 @@ class Server(Answers):
     def async_modes(self) -> list[str]:
         return ["gevent", "gevent_uwsgi", "threading"]
 
-    # -- what the Socket.IO layer gets when nothing is hung in -----------------------------------
+    # -- the callbacks of a server that has no Socket.IO layer -----------------------------------
 
-    def _arrive(self, socket: Socket, message: Any, binary: bool) -> None:
+    def _arrive(self, socket: Socket, message: bytes, binary: bool) -> None:
         socket.enqueue(("message", message if binary else message[1:].decode()), len(message))
 
     def _work(self, socket: Socket, item: Any) -> bool:
@@ -204,7 +204,7 @@ class Server(Answers):
         return socket
 
     @any_thread
-    def send_packet(self, sid: str, pkt: Any) -> None:
+    def send_packet(self, sid: str, pkt: AnyPacket) -> None:
         """Hands a packet to a connection; one that is gone gets nothing. # hub or greenlet"""
         socket = self.sockets.get(sid)
         if socket is not None:

@@ -18,7 +18,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from engineio import exceptions, packet, socket
 
@@ -27,16 +27,14 @@ from ..events import CLIENT_CLOSE, PAGE_LEFT
 from ..logs import tell
 from ..protocol.websocket import GOING_AWAY, frame_text
 from ..transport.backlog import COUNTED, ITEM
-from ..transport.base import Transport
+from ..transport.base import Event, Transport
 from ..transport.delivery import Delivery
 from ..transport.driver import frames_of
 from ..transport.hangup import HangUp
 from .inbox import INBOX_BYTES, Inbox
-from .packet import Packet, frame_of, packet_cost, packet_of, packet_size
+from .packet import AnyPacket, Packet, frame_of, packet_cost, packet_of, packet_size
+from .ports import Engine
 from .requests import from_base64
-
-if TYPE_CHECKING:
-    from .server import Server
 
 __all__ = ["Socket", "State"]
 
@@ -72,6 +70,8 @@ class State(enum.Enum):
 class Socket(Inbox, socket.Socket):
     """An Engine.IO socket on python-engineio's interface, without its greenlets and its queue."""
 
+    server: Engine
+
     #: Descriptors that it holds, and the bytes that it counts for while it holds none (`seats`).
     held = 0
     weight = 0
@@ -87,7 +87,7 @@ class Socket(Inbox, socket.Socket):
 
     # Not python-engineio's: it makes a queue and a session for each connection, and this class
     # needs neither while a WebSocket is idle.
-    def __init__(self, server: Server, sid: str) -> None:
+    def __init__(self, server: Engine, sid: str) -> None:
         Inbox.__init__(self, server.limits)
         self.server = server
         self.sid = sid
@@ -95,9 +95,9 @@ class Socket(Inbox, socket.Socket):
         self.wire: Transport | None = None
         #: The wire while it is the transport: from UPGRADE, or its opening, until the end.
         self.riding: Transport | None = None
-        self.outbox: deque[Any] | None = None
+        self.outbox: deque[AnyPacket] | None = None
         self.outbox_bytes = 0
-        self.alarm: Any = None
+        self.alarm: Event | None = None
         self.polling = False
         self.posting = False
         self.pinged_at: float | None = None
@@ -147,14 +147,14 @@ class Socket(Inbox, socket.Socket):
 
     # -- towards the client: hub or greenlet -----------------------------------------------------
 
-    def send(self, pkt: Any) -> None:
+    def send(self, pkt: AnyPacket) -> None:
         """Hands one packet to the transport; for a closed socket, to nobody."""
         if self.riding is not None:
             self.riding.send(frame_of(pkt))
         else:
             self.send_together([pkt])
 
-    def send_together(self, pkts: list[Any]) -> None:
+    def send_together(self, pkts: list[AnyPacket]) -> None:
         """Hands over packets that nothing may come between: an event and its attachments."""
         with self.server.gate:
             if self.riding is not None:
@@ -177,7 +177,7 @@ class Socket(Inbox, socket.Socket):
         if self.riding is not None:
             self.riding.hold(APART)
 
-    def _queue(self, pkt: Any) -> None:
+    def _queue(self, pkt: AnyPacket) -> None:
         if self.outbox is None:
             self.outbox = deque()
         self.outbox.append(pkt)
@@ -196,7 +196,7 @@ class Socket(Inbox, socket.Socket):
             if self.counted:
                 self.server.backlog.check()
 
-    def _count(self, pkts: Iterable[Any]) -> None:
+    def _count(self, pkts: Iterable[AnyPacket]) -> None:
         """Tells the backlog of what waits, for there is more than a poll takes as a rule."""
         self.server.backlog.join(self)
         for pkt in pkts:
@@ -237,7 +237,7 @@ class Socket(Inbox, socket.Socket):
         queue = self if wire is None else wire
         return super().held_back(since) or self.server.backlog.moves(queue)
 
-    def _put_down(self, pkts: Iterable[Any]) -> None:
+    def _put_down(self, pkts: Iterable[AnyPacket]) -> None:
         if self.counted:
             for pkt in pkts:
                 self.server.backlog.release(pkt, packet_size(pkt), packet_cost(pkt))
@@ -264,9 +264,9 @@ class Socket(Inbox, socket.Socket):
             # Set by what an earlier poll took, perhaps: look again.
             self.alarm.clear()
 
-    def _take(self) -> list[Any]:
+    def _take(self) -> list[AnyPacket]:
         """What one answer to a poll carries: all, unless that is very much."""
-        taken: list[Any] = []
+        taken: list[AnyPacket] = []
         size = 0
         with self.server.gate:
             outbox, self.outbox = self.outbox or deque(), None
@@ -278,7 +278,7 @@ class Socket(Inbox, socket.Socket):
             self._put_down(taken)
         return taken
 
-    def poll(self, line: Callable[[], Any] | None = None) -> list[Any]:
+    def poll(self, line: Callable[[], Any] | None = None) -> list[AnyPacket]:
         """Blocks until there are packets for a polling client. # greenlet
 
         ``line``: gives the connection of the request, if it is known; when its client hangs up
@@ -307,7 +307,7 @@ class Socket(Inbox, socket.Socket):
             else:
                 self.server.rests(self)
 
-    def _answer_of_poll(self, line: Callable[[], Any] | None) -> list[Any]:
+    def _answer_of_poll(self, line: Callable[[], Any] | None) -> list[AnyPacket]:
         until = time.monotonic() + self.server.patience
         watch: HangUp | None = None
         try:

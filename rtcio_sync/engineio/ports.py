@@ -1,0 +1,158 @@
+"""What the parts of an Engine.IO connection ask of the engine, and the engine of them: Protocols.
+
+`server.Server` is the engine and `heartbeat.Heartbeat` its clock. Each part names the narrowest of
+these that it needs, so that it can be read, and tested, without the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ..hub.turns import Turns
+from ..limits import Addresses
+from ..metrics import Counters
+from ..options import Limits
+from ..transport.backlog import Backlog
+from ..transport.base import Later, Tasks
+from .packet import AnyPacket
+from .seats import Seated
+
+__all__ = ["Clock", "Engine", "InboxEngine", "PingEngine", "Pinged", "Pinger", "PollingEngine"]
+
+
+class Clock(Protocol):
+    """The clock of an engine: `heartbeat.Heartbeat`."""
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """Gives the seconds since any beginning."""
+
+    @property
+    def later(self) -> Later:
+        """Calls back after some seconds."""
+
+
+class Pinged(Protocol):
+    """What the heartbeat asks of a connection."""
+
+    sid: str
+    #: When it was opened, and when it was pinged; `None`: its last PING is answered.
+    begun_at: float
+    pinged_at: float | None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether the client is in any namespace."""
+
+    def held_back(self, since: float) -> bool:
+        """Whether the client had to wait after ``since``, and a PONG of its with it."""
+
+    def send(self, pkt: AnyPacket) -> None:
+        """Hands one packet to the transport."""
+
+    def fail(self, label: str, reason: str) -> None:
+        """Closes for what the client did, and counts it under ``label``."""
+
+
+class Pinger(Clock, Protocol):
+    """The clock, for whoever receives a PONG."""
+
+    def answered(self, socket: Pinged) -> None:
+        """A PONG came."""
+
+
+class PingEngine(Tasks, Protocol):
+    """What the heartbeat asks of the engine."""
+
+    #: Seconds between two PINGs, and those in which the PONG has to come.
+    ping_every: float
+    ping_timeout: float
+    #: Whether a client that does not answer is closed.
+    gives_up: bool
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def sockets(self) -> Mapping[str, Pinged]:
+        """All connections, by their id."""
+
+
+class InboxEngine(Tasks, Protocol):
+    """What an inbox asks of the engine."""
+
+    #: How many connections have something in their inbox.
+    working: int
+
+    @property
+    def async_mode(self) -> str: ...
+
+    @property
+    def heartbeat(self) -> Pinger: ...
+
+    @property
+    def turns(self) -> Turns: ...
+
+    @property
+    def work(self) -> Callable[[Any, Any], bool]:
+        """Does one item of an inbox; whether its greenlet was killed: ``(socket, item)``."""
+
+    def own_turn(self, since: float | None = None) -> None:
+        """Waits for a turn to run code of the app's."""
+
+    def disturbed(self, error: BaseException) -> None:
+        """Logs what was raised into a greenlet that waited for its turn."""
+
+
+class PollingEngine(InboxEngine, Protocol):
+    """What the polling transport asks of the engine."""
+
+    #: Seconds that an idle poll waits, and those after which a client is given up.
+    patience: float
+    ping_timeout: float
+    #: Bytes that the body of a POST may have.
+    max_http_buffer_size: int
+
+    @property
+    def limits(self) -> Limits: ...
+
+    @property
+    def backlog(self) -> Backlog: ...
+
+    def take_turn(self, since: float | None = None) -> None:
+        """Waits for a turn to run code of the app's, which may raise into the caller."""
+
+    def sleep(self, seconds: float) -> None:
+        """Blocks the caller."""
+
+    def holds(self, socket: Seated) -> None:
+        """The session has one descriptor more than before."""
+
+    def rests(self, socket: Seated) -> None:
+        """The session has one descriptor less than before."""
+
+    def forget(self, socket: Seated) -> None:
+        """The session is over, and its client has heard all that it will."""
+
+
+class Engine(PollingEngine, Protocol):
+    """What a connection asks of the engine."""
+
+    @property
+    def addresses(self) -> Addresses: ...
+
+    @property
+    def counters(self) -> Counters: ...
+
+    @property
+    def arrive(self) -> Callable[[Any, bytes, bool], None]:
+        """Sees each message first: ``(socket, message, binary)``."""
+
+    @property
+    def lost(self) -> Callable[[Any, str], None]:
+        """Hears of the end: ``(socket, reason)``."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from socketio import packet
 
 from .engineio.socket import Socket as Link
-from .engineio.socket import State
+from .engineio.state import State
 from .errors import RtcioError
 from .protocol.names import namespace_name
 from .socketio.dispatch import TESTED

@@ -45,13 +45,17 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "engineio",
         (
+            "state",
             "requests",
+            "payload",
             "seats",
             "packet",
             "ports",
             "heartbeat",
             "inbox",
+            "polling",
             "socket",
+            "tasks",
             "admission",
             "answers",
             "server",
@@ -114,8 +118,8 @@ FOLDERS = list(dict.fromkeys(folder for folder, _ in ROOMS if folder))
 
 VOCABULARY = [*ROOMS[0][1][:-1], *(each for each in ORDER if each.startswith("config.")), "options"]
 PURE = [each for each in ORDER if each.startswith(("protocol.", "parser."))] + ["ice"]
-PURE += ["engineio.requests", "engineio.seats", "adapter.recipients", "cluster.channel"]
-PURE += ["lobby.seating"]
+PURE += ["engineio.state", "engineio.requests", "engineio.payload", "engineio.seats"]
+PURE += ["adapter.recipients", "cluster.channel", "lobby.seating"]
 
 #: Imports for types alone that still run up: a list that only shrinks.
 UPWARDS = {

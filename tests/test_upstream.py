@@ -57,6 +57,7 @@ HEIRS: dict[type, type] = {
 LISTS = {
     "engineio.admission": (engineio.Server,),
     "engineio.server": (engineio.Server,),
+    "engineio.tasks": (engineio.Server,),
     "adapter.rooms": (socketio.Manager,),
     "adapter.emit": (socketio.Manager,),
     "cluster.pubsub": (socketio.PubSubManager,),

@@ -1,13 +1,10 @@
-"""The Engine.IO server: requests in, answers out, on python-engineio's interface.
+"""The Engine.IO server: which request means what, on python-engineio's interface.
 
-Replaced of python-engineio's private names, each asserted in ``tests/test_upstream.py``:
-
-* ``Server._async``: a server that is asked to run on Werkzeug's threads changes its driver;
-* ``Server._get_socket``: a session that has a last word to say is not forgotten when it is looked
-  up.
+Replaced of python-engineio's private names, asserted in ``tests/test_upstream.py``:
+``Server._get_socket``: a session that has a last word to say is not forgotten when it is looked up.
 
 Used as they are: ``Server._ok`` (which the Admin UI's instrumentation replaces),
-``_trigger_event``, and the driver ``threading._async``.
+``_trigger_event`` and ``_async``.
 
 ``handle_request`` is written anew: upstream's names its ``Socket`` class in place, answers 200 to
 requests that it lost, and misses what the Engine.IO v4 conformance suite asks for.
@@ -15,47 +12,32 @@ requests that it lost, and misses what the Engine.IO v4 conformance suite asks f
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-import gevent
-import gevent.event
-import gevent.selectors
 from engineio import exceptions, packet
-from engineio.async_drivers import threading as threads
 
-from ..errors import ProtocolError
 from ..events import upstream_reason
-from ..hub import interrupts
 from ..hub.forked import serves
-from ..hub.thread import HubThread, any_thread
-from ..hub.turns import LAST, Turns
+from ..hub.thread import any_thread
 from ..limits import client_address
 from ..logs import tell
 from ..metrics import Counters
 from ..options import Limits
-from ..transport import takeover, thread_servers
+from ..transport import takeover
 from ..transport.backlog import Backlog
 from ..transport.delivery import Deliveries
 from .answers import Answers
 from .heartbeat import Heartbeat
 from .packet import AnyPacket, Packet
-from .requests import (
-    MOST_KEPT,
-    Refused,
-    bad,
-    jsonp_index,
-    packets_of,
-    query_of,
-    read_body,
-    slim,
-)
+from .payload import jsonp_index
+from .requests import MOST_KEPT, Refused, bad, query_of, slim
 from .seats import weight
-from .socket import APART, Socket, State
+from .socket import APART, Socket
+from .state import State
+from .tasks import Tasks
 
 __all__ = ["Server"]
 
@@ -65,20 +47,16 @@ _OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio
 
 MOST_PORTS = 100  # that one process serves on
 
-FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
-
 #: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
 BARE = Limits(connect_timeout=None)
 
 
-class Server(Answers):
+class Server(Tasks, Answers):
     """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub.
 
     It may be used by itself, as python-engineio's is: ``limits`` says what one client may cost,
     ``counters`` counts (`None`: nobody reads the count), all else is python-engineio's.
     """
-
-    async_mode: str
 
     def __init__(
         self,
@@ -89,10 +67,6 @@ class Server(Answers):
         **options: Any,
     ) -> None:
         self.gives_up = options.pop("monitor_clients", None) is not False
-        #: The thread that all of this runs in; public calls from others get there by it.
-        self.hub_thread = self._hub_thread = HubThread()
-        #: Whether the server may change to threads when Werkzeug's own server calls it.
-        self.adaptable: bool = options.pop("adaptable", False)
         upstreams = logging.getLogger("rtcio_sync.upstream.engineio")
         options["logger"] = options.get("logger") or upstreams
         options["monitor_clients"] = False
@@ -104,7 +78,6 @@ class Server(Answers):
         clock: dict[str, Any] = {"now": self.heartbeat.now, "later": self.heartbeat.later}
         self.backlog = Backlog(max_buffered_total, **clock)
         self.deliveries = Deliveries(self.backlog, self.counters, **clock)
-        self.turns = Turns()
         self.stopping = False
         self._ports: set[Any] = set()
         #: How many connections have something in their inbox.
@@ -121,62 +94,6 @@ class Server(Answers):
         #: Called once, with the environ of the first request.
         self.on_first_request: Callable[[dict[str, Any]], None] | None = None
         self._use_mode(str(self.async_mode))
-        #: The WSGI server that runs on threads, once one has called; `None`: gevent's, or none yet.
-        self._suited: thread_servers.ThreadServer | None = None
-        self._suiting = threading.Lock()
-
-    def _use_mode(self, mode: str) -> None:
-        # On gevent nothing switches inside the few lines that a gate guards; threads may.
-        self.hub_thread.threaded = mode == "threading"
-        self.gate = threading.RLock() if mode == "threading" else contextlib.nullcontext()
-        self.backlog.gate = self.gate
-
-    def spawn(self, target: Callable[..., Any], *args: Any) -> None:
-        """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # any thread"""
-        if self.async_mode == "threading":
-            self.start_background_task(target, *args)
-        else:
-            self.hub_thread.spawn(target, *args)
-
-    @any_thread
-    def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self.hub_thread.elsewhere():  # nothing has been served yet: it waits for the hub
-            self.hub_thread.spawn(partial(target, *args, **kwargs))
-            return None
-        return super().start_background_task(target, *args, **kwargs)
-
-    def take_turn(self, since: float | None = None) -> None:
-        """Waits for a turn to run code of the app's (`turns`); threads need none. # greenlet
-
-        ``since``: when the caller began to work; `None`: just now.
-        """
-        if self.async_mode != "threading":
-            self.turns.take(self.turns.now() if since is None else since)
-
-    def own_turn(self, since: float | None = None) -> None:
-        """`take_turn` of a greenlet that is this package's: nothing is raised into it."""
-        try:
-            self.take_turn(since)
-        except BaseException as error:  # noqa: BLE001  (it is logged there)
-            self.disturbed(error)
-
-    def disturbed(self, error: BaseException) -> None:
-        """``error``, which is being handled, was raised into a greenlet of ours that waited.
-
-        A kill, or a time-out that a handler has left behind: it was not meant for this.
-        """
-        self.counters.handler_errors += 1
-        log.exception("raised into a greenlet that waits for its turn")
-        interrupts.heed(error)
-
-    def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None:
-        """`spawn` for code of the app's that nobody waits for. # hub or greenlet"""
-
-        def run() -> None:
-            self.own_turn(LAST)
-            target(*args)
-
-        self.spawn(run)
 
     def async_modes(self) -> list[str]:
         return ["gevent", "gevent_uwsgi", "threading"]
@@ -281,36 +198,6 @@ class Server(Answers):
         response: Iterable[bytes] = self._write(answer, environ, start_response)
         return response
 
-    def _suit_the_server(self, environ: dict[str, Any]) -> None:
-        """Changes to threads where the WSGI server runs on them, and says once what that lacks."""
-        if self._suited is not None and self.async_mode == "threading":
-            if not self._suited.parallel:
-                raise _unsuited("The WSGI server handles one request at a time")
-            return
-        found = thread_servers.find(environ)
-        if found is None or self.async_mode not in ("gevent", "threading"):
-            return
-        with self._suiting:
-            if self.async_mode == "gevent" and found.parallel:
-                self._change_to_threads(found)
-            first, self._suited = self._suited is None, found
-        if first and found.cannot is not None:
-            log.log(logging.WARNING if found.parallel else logging.ERROR, "%s", found.cannot)
-        if not found.parallel:
-            raise _unsuited("The WSGI server handles one request at a time")
-
-    def _change_to_threads(self, found: thread_servers.ThreadServer) -> None:
-        if not self.adaptable or self.sockets:
-            log.error(
-                "%s runs on threads: make the Server with async_mode='threading', or run the app "
-                "with `flask rtcio run` or `gunicorn -k gevent`",
-                found.name,
-            )
-            raise _unsuited("async_mode does not suit this server")
-        self._async = threads._async
-        self.async_mode = "threading"
-        self._use_mode("threading")
-
     def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
         self._check_origin(environ)
         method = environ["REQUEST_METHOD"]
@@ -342,7 +229,9 @@ class Server(Answers):
         if method == "GET":
             return self._poll(socket, environ, jsonp_index(query))
         if method == "POST":
-            return self._post(socket, environ)
+            socket.post(environ)
+            html = [("Content-Type", "text/html")]
+            return {"status": "200 OK", "headers": html, "response": b"ok"}
         raise bad(3)
 
     def _open(
@@ -404,9 +293,6 @@ class Server(Answers):
             "maxPayload": self.max_http_buffer_size,
         }
 
-    def _takes_websockets(self) -> bool:
-        return self._suited is None or self._suited.websockets
-
     def _may_upgrade(self, transport: str) -> bool:
         return (
             transport == "polling"
@@ -460,56 +346,6 @@ class Server(Answers):
         self._may_hold_more()
         try:
             packets = socket.poll(lambda: takeover.line(environ))
-            return {**self._ok(packets, jsonp_index=jsonp), "session": socket}
         except exceptions.EngineIOError:
             raise bad(3) from None
-
-    def _post(self, socket: Socket, environ: dict[str, Any]) -> Any:
-        """Takes all packets of a request or, with an error that ends the session, none."""
-        if socket.closed:
-            raise bad(1)
-        if socket.posting:
-            socket.fail("overlap", "transport error")
-            raise bad(3)
-        socket.posting = True
-        try:
-            with self._in_time():
-                body = read_body(environ, self.max_http_buffer_size)
-            packets = packets_of(body, socket.limits.max_packets_per_poll)
-            del body
-            for payload, binary in packets:
-                self.take_turn(LAST)
-                if not socket.closed:
-                    socket.allowance -= 1
-                    socket.receive(payload, binary)
-                self._wait_while_full(socket)
-            # Over its rate, or while its messages wait for the app's handlers, the client waits for
-            # the answer before it sends the next request.
-            self.sleep(socket.pause_due())
-            self._wait_while_full(socket)
-        except OSError:  # it hung up in the middle
-            socket.fail("incomplete", "transport error")
-            raise bad(3) from None
-        except (ProtocolError, ValueError) as error:
-            too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
-            socket.fail("too-long" if too_long else "packet", "parse error")
-            if too_long:
-                raise Refused("413 PAYLOAD TOO LARGE", 3, "Payload too large") from None
-            raise bad(3) from None
-        finally:
-            socket.posting = False
-        return {"status": "200 OK", "headers": [("Content-Type", "text/html")], "response": b"ok"}
-
-    def _wait_while_full(self, socket: Socket) -> None:
-        while socket.full and not socket.closed:
-            self.sleep(FULL_DELAY)
-
-    def _in_time(self) -> Any:
-        """Ends what takes longer than a client may; threads have no way to be ended."""
-        if self.async_mode == "threading":
-            return contextlib.nullcontext()
-        return gevent.Timeout(self.limits.handshake_timeout, ProtocolError("slow"))
-
-
-def _unsuited(message: str) -> Refused:
-    return Refused("500 INTERNAL SERVER ERROR", 3, message)
+        return {**self._ok(packets, jsonp_index=jsonp), "session": socket}

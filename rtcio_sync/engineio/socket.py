@@ -1,55 +1,37 @@
-"""One Engine.IO connection: its transport, and what waits for the client.
+"""One Engine.IO connection: its states, its transport, and the upgrade from one to the other.
 
-A `Socket` is driven from two sides: ``# hub`` (a WebSocket's watcher, see `connection`) and
-``# greenlet`` (a polling request, an app's handler). Nothing here blocks except where a method says
-so, so the hub may call all the rest. Under ``async_mode="threading"`` the greenlets are threads.
-
-::
-
-    OPENING ──► POLLING ──► UPGRADING ──► WEBSOCKET        a probe moves POLLING to UPGRADING and,
-       │           │ ▲──────────┘             │            should it fail, back; from every state a
-       └───────────┴──────────► CLOSED ◄──────┘            socket goes to CLOSED, once.
+A `Socket` is driven from two sides: ``# hub`` (a WebSocket's watcher, see `transport.websocket`)
+and ``# greenlet`` (a polling request, an app's handler). Nothing here blocks except where a method
+says so, so the hub may call all the rest. Under ``async_mode="threading"`` the greenlets are
+threads. What it does on polling is in `polling`, what its client sent in `inbox`.
 """
 
 from __future__ import annotations
 
-import enum
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from engineio import exceptions, packet, socket
+from engineio import packet, socket
 
 from ..errors import ProtocolError
 from ..events import CLIENT_CLOSE, PAGE_LEFT
 from ..logs import tell
 from ..protocol.websocket import GOING_AWAY, frame_text
-from ..transport.backlog import COUNTED, ITEM
-from ..transport.base import Event, Transport
-from ..transport.delivery import Delivery
+from ..transport.base import Transport
 from ..transport.driver import frames_of
-from ..transport.hangup import HangUp
 from .inbox import INBOX_BYTES, Inbox
-from .packet import AnyPacket, Packet, frame_of, packet_cost, packet_of, packet_size
+from .packet import AnyPacket, frame_of, packet_of
+from .payload import from_base64
+from .polling import Polling
 from .ports import Engine
-from .requests import from_base64
+from .state import State
 
-__all__ = ["Socket", "State"]
+__all__ = ["APART", "Socket"]
 
 log = logging.getLogger(__name__)
 
 _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
-
-WATCH_AFTER = 0.1  # seconds of a poll after which its connection is watched: most end before
-
-NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
-
-
-#: Bytes of packets in one answer to a poll; what is over it waits for the next one. An answer is
-#: there several times for a moment: as packets, as text, as bytes, and compressed.
-LONGEST_ANSWER = 8_000_000
 
 # Seconds between two messages that a client must be able to tell apart: whoever waits for one
 # message after the other, as the protocols' own suites do, in a promise each, misses the second of
@@ -57,33 +39,13 @@ LONGEST_ANSWER = 8_000_000
 APART = 0.005
 
 
-class State(enum.Enum):
-    """Where an Engine.IO connection stands."""
-
-    OPENING = enum.auto()
-    POLLING = enum.auto()
-    UPGRADING = enum.auto()
-    WEBSOCKET = enum.auto()
-    CLOSED = enum.auto()
-
-
-class Socket(Inbox, socket.Socket):
+class Socket(Polling, socket.Socket):
     """An Engine.IO socket on python-engineio's interface, without its greenlets and its queue."""
 
     server: Engine
 
-    #: Descriptors that it holds, and the bytes that it counts for while it holds none (`seats`).
-    held = 0
-    weight = 0
-    #: Whether one of the descriptors is the wire's.
+    #: Whether one of the descriptors that it holds is the wire's.
     wired = False
-    #: Whether the backlog knows of what waits in the outbox.
-    counted = False
-    #: When the upgrade began: `time.monotonic`.
-    probed_at = 0.0
-    #: The answer to a poll that is on its way, and the bytes of those before it.
-    answer: Delivery | None = None
-    polled = 0
 
     # Not python-engineio's: it makes a queue and a session for each connection, and this class
     # needs neither while a WebSocket is idle.
@@ -92,14 +54,10 @@ class Socket(Inbox, socket.Socket):
         self.server = server
         self.sid = sid
         self.state = State.OPENING
+        #: Its WebSocket: the transport, or a probe that wants to be.
         self.wire: Transport | None = None
         #: The wire while it is the transport: from UPGRADE, or its opening, until the end.
         self.riding: Transport | None = None
-        self.outbox: deque[AnyPacket] | None = None
-        self.outbox_bytes = 0
-        self.alarm: Event | None = None
-        self.polling = False
-        self.posting = False
         self.pinged_at: float | None = None
         #: The client's address, while connections are counted by it.
         self.address: str | None = None
@@ -177,165 +135,11 @@ class Socket(Inbox, socket.Socket):
         if self.riding is not None:
             self.riding.hold(APART)
 
-    def _queue(self, pkt: AnyPacket) -> None:
-        if self.outbox is None:
-            self.outbox = deque()
-        self.outbox.append(pkt)
-        self.outbox_bytes += packet_size(pkt)
-        if self.counted:
-            self._count((pkt,))
-        elif self.outbox_bytes > COUNTED:
-            self.counted = True
-            self._count(self.outbox)
-        bound = self.limits.max_buffered_bytes
-        if bound is not None and self.waits() > bound:
-            self.server.backlog.on_ceiling(pkt.data, bound)
-            self.give_up()
-        else:
-            self._wake()
-            if self.counted:
-                self.server.backlog.check()
-
-    def _count(self, pkts: Iterable[AnyPacket]) -> None:
-        """Tells the backlog of what waits, for there is more than a poll takes as a rule."""
-        self.server.backlog.join(self)
-        for pkt in pkts:
-            self.server.backlog.hold(pkt, packet_size(pkt), packet_cost(pkt))
-
-    # What waits for a polling client, as the backlog sees it: in the outbox, and in an answer.
-
-    def waits(self) -> int:
-        """Bytes of memory that wait for it."""
-        left = self.answer.left if self.answer is not None else 0
-        return self.outbox_bytes + left + ITEM * len(self.outbox or ())
-
-    def taken(self) -> int | None:
-        """Bytes that its polls have taken."""
-        return self.polled + (self.answer.taken() if self.answer is not None else 0)
-
-    def give_up(self) -> None:
-        """Closes the connection of a client that does not come for what waits."""
-        self.fail("slow-reader", "transport error")
-
-    def answering(self, answer: Delivery) -> None:
-        """This answer to a poll is on its way."""
-        self.answer = answer
-        if answer.size > COUNTED:
-            self.server.backlog.join(self)
-
-    def answered(self, answer: Delivery) -> None:
-        """It has arrived, or never will."""
-        with self.server.gate:
-            self.polled += answer.size
-            if self.answer is answer:
-                self.answer = None
-            self._put_down(())
-
     def held_back(self, since: float) -> bool:
         # A PING waits behind the rest, and who takes that is alive.
         wire = self.riding
         queue = self if wire is None else wire
         return super().held_back(since) or self.server.backlog.moves(queue)
-
-    def _put_down(self, pkts: Iterable[AnyPacket]) -> None:
-        if self.counted:
-            for pkt in pkts:
-                self.server.backlog.release(pkt, packet_size(pkt), packet_cost(pkt))
-        if not self.outbox and self.answer is None:
-            self.counted = False
-            self.server.backlog.leave(self)
-
-    def _wake(self) -> None:
-        if self.alarm is not None:
-            self.alarm.set()
-
-    def _wait(self, state: State, seconds: float) -> None:
-        """Blocks until there is something to say, or ``state`` or ``seconds`` are over. # greenlet
-
-        Not at all for a closed socket.
-        """
-        if self.alarm is None:
-            self.alarm = self.server.create_event()
-        until = time.monotonic() + seconds
-        while not self.outbox and self.state is state is not State.CLOSED:
-            left = until - time.monotonic()
-            if left <= 0 or not self.alarm.wait(left):
-                return
-            # Set by what an earlier poll took, perhaps: look again.
-            self.alarm.clear()
-
-    def _take(self) -> list[AnyPacket]:
-        """What one answer to a poll carries: all, unless that is very much."""
-        taken: list[AnyPacket] = []
-        size = 0
-        with self.server.gate:
-            outbox, self.outbox = self.outbox or deque(), None
-            while outbox and (size + packet_size(outbox[0]) <= LONGEST_ANSWER or not taken):
-                size += packet_size(outbox[0])
-                taken.append(outbox.popleft())
-            self.outbox = outbox or None
-            self.outbox_bytes -= size
-            self._put_down(taken)
-        return taken
-
-    def poll(self, line: Callable[[], Any] | None = None) -> list[AnyPacket]:
-        """Blocks until there are packets for a polling client. # greenlet
-
-        ``line``: gives the connection of the request, if it is known; when its client hangs up
-        while the poll waits, that is the end of the session.
-
-        Raises python-engineio's `EngineIOError` for a second poll at the same time, which ends
-        the session: the answer to the first is a CLOSE packet (Engine.IO v4, "HTTP
-        long-polling": never two requests of a kind in flight).
-        """
-        if self.polling:
-            self.close(reason="transport error")
-            raise exceptions.EngineIOError
-        self.polling = True
-        if self.state is not State.CLOSED:
-            self.server.holds(self)
-        try:
-            packets = self._answer_of_poll(line)
-            if not packets:
-                self.close(reason="transport error", abort=True)
-                raise exceptions.QueueEmpty
-            return packets
-        finally:
-            self.polling = False
-            if self.state is State.CLOSED:
-                self.server.forget(self)
-            else:
-                self.server.rests(self)
-
-    def _answer_of_poll(self, line: Callable[[], Any] | None) -> list[AnyPacket]:
-        until = time.monotonic() + self.server.patience
-        watch: HangUp | None = None
-        try:
-            while True:
-                state = self.state
-                if state is State.WEBSOCKET:
-                    return [Packet(packet.NOOP)]  # what waits has gone there
-                left = until - time.monotonic()
-                if self.outbox or state is State.CLOSED or left <= 0:
-                    return self._take()
-                if state is not State.UPGRADING:
-                    if watch is None and line is not None and left > WATCH_AFTER:
-                        self._wait(state, WATCH_AFTER)
-                        if self.outbox or self.state is not state:
-                            continue
-                        found, line = line(), None
-                        watch = None if found is None else HangUp(found, self._hung_up)
-                    self._wait(state, left)
-                else:
-                    self._wait(state, NOOP_EVERY - (time.monotonic() - self.probed_at) % NOOP_EVERY)
-                    if not self.outbox and self.state is State.UPGRADING:
-                        return [Packet(packet.NOOP)]
-        finally:
-            if watch is not None:
-                watch.stop()
-
-    def _hung_up(self) -> None:
-        self.close(abort=True, reason="transport close")
 
     # -- from the client -------------------------------------------------------------------------
 
@@ -507,25 +311,3 @@ class Socket(Inbox, socket.Socket):
         if not self.outbox or self.polling:
             self.server.forget(self)
         self.server.lost(self, reason or "server namespace disconnect")
-
-    def _last_word(self, farewell: int | None) -> None:
-        """What the open poll, or the next one, still says."""
-        if farewell is not None:
-            self.outbox = self.outbox or deque()
-            pkt = Packet(farewell)
-            self.outbox.append(pkt)
-            if self.counted:
-                self._count((pkt,))
-        if self.outbox:
-            # Nobody may come for it: the session then goes when a client would be given up.
-            self.server.heartbeat.later(self.server.ping_timeout, self._forget)
-        self._wake()
-
-    def _forget(self) -> None:
-        self._drop_outbox()
-        self.server.forget(self)
-
-    def _drop_outbox(self) -> None:
-        with self.server.gate:
-            outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
-            self._put_down(outbox or ())

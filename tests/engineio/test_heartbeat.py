@@ -11,7 +11,8 @@ from engineio import packet
 from rtcio_sync import Limits
 from rtcio_sync.engineio.heartbeat import LATENESS, TOGETHER, Heartbeat
 from rtcio_sync.engineio.server import Server
-from rtcio_sync.engineio.socket import Socket, State
+from rtcio_sync.engineio.socket import Socket
+from rtcio_sync.engineio.state import State
 from tests.timing import DEADLINE, Clock
 
 INTERVAL, TIMEOUT = 25.0, 20.0

@@ -14,7 +14,7 @@ import pytest
 
 from rtcio_sync import Limits, Server
 from rtcio_sync.engineio.socket import Socket as Link
-from rtcio_sync.engineio.socket import State
+from rtcio_sync.engineio.state import State
 from rtcio_sync.transport import driver as upstream_wire
 from tests.frames import masked, upgrade_request
 from tests.timing import DEADLINE, wait_until

@@ -22,8 +22,9 @@ from rtcio_sync import Limits, ProtocolError, Server
 from rtcio_sync.engineio import seats
 from rtcio_sync.engineio.heartbeat import Heartbeat
 from rtcio_sync.engineio.packet import Packet
-from rtcio_sync.engineio.requests import packets_of, read_body, slim
-from rtcio_sync.engineio.socket import State
+from rtcio_sync.engineio.payload import packets_of, read_body
+from rtcio_sync.engineio.requests import slim
+from rtcio_sync.engineio.state import State
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
 from tests.clients import Polling, WebSocket, event
 from tests.timing import Clock, in_time, settle, until

@@ -1,0 +1,316 @@
+"""The polling transport: what waits for a poll, how a poll is answered, and what a POST brings.
+
+`Polling` is a part of an Engine.IO socket (`socket`): a mixin, since a second object for each
+connection would cost memory while it is idle. `Polling.poll` waits for packets, and the engine
+(`server`) makes an HTTP answer of them; `Polling.post` takes the packets of a client's request.
+
+Engine.IO v4, "HTTP long-polling": a client never has two requests of a kind in flight.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import gevent
+from engineio import exceptions, packet
+
+from ..errors import ProtocolError
+from ..hub.turns import LAST
+from ..transport.backlog import COUNTED, ITEM
+from ..transport.base import Event
+from ..transport.delivery import Delivery
+from ..transport.hangup import HangUp
+from .inbox import Inbox
+from .packet import AnyPacket, Packet, packet_cost, packet_size
+from .payload import packets_of, read_body
+from .ports import PollingEngine
+from .requests import Refused, bad
+from .state import State
+
+__all__ = ["Polling"]
+
+WATCH_AFTER = 0.1  # seconds of a poll after which its connection is watched: most end before
+
+NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
+
+FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
+
+#: Bytes of packets in one answer to a poll; what is over it waits for the next one. An answer is
+#: there several times for a moment: as packets, as text, as bytes, and compressed.
+LONGEST_ANSWER = 8_000_000
+
+
+class Polling(Inbox):
+    """The outbox of a connection that polls, its polls and its POSTs."""
+
+    # What the socket has, and this part looks at.
+    server: PollingEngine
+    sid: str
+    state: State
+
+    #: Descriptors that it holds, and the bytes that it counts for while it holds none (`seats`).
+    held = 0
+    weight = 0
+    #: Whether the backlog knows of what waits in the outbox.
+    counted = False
+    #: When the upgrade began: `time.monotonic`.
+    probed_at = 0.0
+    #: The answer to a poll that is on its way, and the bytes of those before it.
+    answer: Delivery | None = None
+    polled = 0
+    #: Wakes a poll that waits.
+    alarm: Event | None = None
+    #: Whether a poll is open, and whether a POST is.
+    polling = False
+    posting = False
+
+    #: Packets that wait for the next poll, and their bytes.
+    outbox: deque[AnyPacket] | None = None
+    outbox_bytes = 0
+
+    @property
+    def joined(self) -> bool:
+        """Whether the client is in any namespace."""
+        raise NotImplementedError
+
+    def receive(self, payload: bytes, binary: bool) -> None:
+        """Takes one packet, of a polling request or a WebSocket message. # hub or greenlet"""
+        raise NotImplementedError
+
+    def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
+        """Closes the connection, once, without waiting for anything."""
+        raise NotImplementedError
+
+    # -- what waits for the next poll: hub or greenlet --------------------------------------------
+
+    def _queue(self, pkt: AnyPacket) -> None:
+        if self.outbox is None:
+            self.outbox = deque()
+        self.outbox.append(pkt)
+        self.outbox_bytes += packet_size(pkt)
+        if self.counted:
+            self._count((pkt,))
+        elif self.outbox_bytes > COUNTED:
+            self.counted = True
+            self._count(self.outbox)
+        bound = self.limits.max_buffered_bytes
+        if bound is not None and self.waits() > bound:
+            self.server.backlog.on_ceiling(pkt.data, bound)
+            self.give_up()
+        else:
+            self._wake()
+            if self.counted:
+                self.server.backlog.check()
+
+    def _count(self, pkts: Iterable[AnyPacket]) -> None:
+        """Tells the backlog of what waits, for there is more than a poll takes as a rule."""
+        self.server.backlog.join(self)
+        for pkt in pkts:
+            self.server.backlog.hold(pkt, packet_size(pkt), packet_cost(pkt))
+
+    def _put_down(self, pkts: Iterable[AnyPacket]) -> None:
+        """Tells the backlog that ``pkts`` wait no longer."""
+        if self.counted:
+            for pkt in pkts:
+                self.server.backlog.release(pkt, packet_size(pkt), packet_cost(pkt))
+        if not self.outbox and self.answer is None:
+            self.counted = False
+            self.server.backlog.leave(self)
+
+    def _take(self) -> list[AnyPacket]:
+        """What one answer to a poll carries: all, unless that is very much."""
+        taken: list[AnyPacket] = []
+        size = 0
+        with self.server.gate:
+            outbox, self.outbox = self.outbox or deque(), None
+            while outbox and (size + packet_size(outbox[0]) <= LONGEST_ANSWER or not taken):
+                size += packet_size(outbox[0])
+                taken.append(outbox.popleft())
+            self.outbox = outbox or None
+            self.outbox_bytes -= size
+            self._put_down(taken)
+        return taken
+
+    def _drop_outbox(self) -> None:
+        with self.server.gate:
+            outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
+            self._put_down(outbox or ())
+
+    # -- the backlog's view of it: in the outbox, and in an answer ---------------------------------
+
+    def waits(self) -> int:
+        """Bytes of memory that wait for it."""
+        left = self.answer.left if self.answer is not None else 0
+        return self.outbox_bytes + left + ITEM * len(self.outbox or ())
+
+    def taken(self) -> int | None:
+        """Bytes that its polls have taken."""
+        return self.polled + (self.answer.taken() if self.answer is not None else 0)
+
+    def give_up(self) -> None:
+        """Closes the connection of a client that does not come for what waits."""
+        self.fail("slow-reader", "transport error")
+
+    def answering(self, answer: Delivery) -> None:
+        """This answer to a poll is on its way."""
+        self.answer = answer
+        if answer.size > COUNTED:
+            self.server.backlog.join(self)
+
+    def answered(self, answer: Delivery) -> None:
+        """It has arrived, or never will."""
+        with self.server.gate:
+            self.polled += answer.size
+            if self.answer is answer:
+                self.answer = None
+            self._put_down(())
+
+    # -- a poll ------------------------------------------------------------------------------------
+
+    def poll(self, line: Callable[[], Any] | None = None) -> list[AnyPacket]:
+        """Blocks until there are packets for a polling client. # greenlet
+
+        ``line``: gives the connection of the request, if it is known; when its client hangs up
+        while the poll waits, that is the end of the session.
+
+        Raises python-engineio's `EngineIOError` for a second poll at the same time, which ends
+        the session: the answer to the first is a CLOSE packet.
+        """
+        if self.polling:
+            self.close(reason="transport error")
+            raise exceptions.EngineIOError
+        self.polling = True
+        if self.state is not State.CLOSED:
+            self.server.holds(self)
+        try:
+            packets = self._answer_of_poll(line)
+            if not packets:
+                self.close(reason="transport error", abort=True)
+                raise exceptions.QueueEmpty
+            return packets
+        finally:
+            self.polling = False
+            if self.state is State.CLOSED:
+                self.server.forget(self)
+            else:
+                self.server.rests(self)
+
+    def _answer_of_poll(self, line: Callable[[], Any] | None) -> list[AnyPacket]:
+        until = time.monotonic() + self.server.patience
+        watch: HangUp | None = None
+        try:
+            while True:
+                state = self.state
+                if state is State.WEBSOCKET:
+                    return [Packet(packet.NOOP)]  # what waits has gone there
+                left = until - time.monotonic()
+                if self.outbox or state is State.CLOSED or left <= 0:
+                    return self._take()
+                if state is not State.UPGRADING:
+                    if watch is None and line is not None and left > WATCH_AFTER:
+                        self._wait(state, WATCH_AFTER)
+                        if self.outbox or self.state is not state:
+                            continue
+                        found, line = line(), None
+                        watch = None if found is None else HangUp(found, self._hung_up)
+                    self._wait(state, left)
+                else:
+                    self._wait(state, NOOP_EVERY - (time.monotonic() - self.probed_at) % NOOP_EVERY)
+                    if not self.outbox and self.state is State.UPGRADING:
+                        return [Packet(packet.NOOP)]
+        finally:
+            if watch is not None:
+                watch.stop()
+
+    def _wait(self, state: State, seconds: float) -> None:
+        """Blocks until there is something to say, or ``state`` or ``seconds`` are over. # greenlet
+
+        Not at all for a closed socket.
+        """
+        if self.alarm is None:
+            self.alarm = self.server.create_event()
+        until = time.monotonic() + seconds
+        while not self.outbox and self.state is state is not State.CLOSED:
+            left = until - time.monotonic()
+            if left <= 0 or not self.alarm.wait(left):
+                return
+            # Set by what an earlier poll took, perhaps: look again.
+            self.alarm.clear()
+
+    def _wake(self) -> None:
+        if self.alarm is not None:
+            self.alarm.set()
+
+    def _hung_up(self) -> None:
+        self.close(abort=True, reason="transport close")
+
+    def _last_word(self, farewell: int | None) -> None:
+        """What the open poll, or the next one, still says. # hub or greenlet"""
+        if farewell is not None:
+            self.outbox = self.outbox or deque()
+            pkt = Packet(farewell)
+            self.outbox.append(pkt)
+            if self.counted:
+                self._count((pkt,))
+        if self.outbox:
+            # Nobody may come for it: the session then goes when a client would be given up.
+            self.server.heartbeat.later(self.server.ping_timeout, self._forget)
+        self._wake()
+
+    def _forget(self) -> None:
+        self._drop_outbox()
+        self.server.forget(self)
+
+    # -- a POST ------------------------------------------------------------------------------------
+
+    def post(self, environ: dict[str, Any]) -> None:
+        """Takes all packets of a request or, with an error that ends the session, none. # greenlet
+
+        Blocks while the client is over its rate or its inbox is full. Raises `Refused`.
+        """
+        if self.closed:
+            raise bad(1)
+        if self.posting:
+            self.fail("overlap", "transport error")
+            raise bad(3)
+        self.posting = True
+        try:
+            with self._in_time():
+                body = read_body(environ, self.server.max_http_buffer_size)
+            packets = packets_of(body, self.limits.max_packets_per_poll)
+            del body
+            for payload, binary in packets:
+                self.server.take_turn(LAST)
+                if not self.closed:
+                    self.allowance -= 1
+                    self.receive(payload, binary)
+                self._wait_while_full()
+            # Over its rate, or while its messages wait for the app's handlers, the client waits for
+            # the answer before it sends the next request.
+            self.server.sleep(self.pause_due())
+            self._wait_while_full()
+        except OSError:  # it hung up in the middle
+            self.fail("incomplete", "transport error")
+            raise bad(3) from None
+        except (ProtocolError, ValueError) as error:
+            too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
+            self.fail("too-long" if too_long else "packet", "parse error")
+            if too_long:
+                raise Refused("413 PAYLOAD TOO LARGE", 3, "Payload too large") from None
+            raise bad(3) from None
+        finally:
+            self.posting = False
+
+    def _wait_while_full(self) -> None:
+        while self.full and not self.closed:
+            self.server.sleep(FULL_DELAY)
+
+    def _in_time(self) -> AbstractContextManager[object]:
+        """Ends what takes longer than a client may; threads have no way to be ended."""
+        if self.server.async_mode == "threading":
+            return nullcontext()
+        return gevent.Timeout(self.server.limits.handshake_timeout, ProtocolError("slow"))

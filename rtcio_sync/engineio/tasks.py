@@ -1,0 +1,148 @@
+"""Tasks of the engine, and whether they are greenlets or threads.
+
+They are greenlets, unless ``async_mode="threading"`` says threads, or the WSGI server that calls
+runs on threads itself. Code of the app's takes turns (`hub.turns`) on greenlets.
+
+Replaced of python-engineio's private names, asserted in ``tests/test_upstream.py``:
+``Server._async``, with that of the driver ``threading._async``: a server that is asked to run on
+Werkzeug's threads changes its driver.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import engineio
+from engineio.async_drivers import threading as threads
+
+from ..hub import interrupts
+from ..hub.thread import HubThread, any_thread
+from ..hub.turns import LAST, Turns
+from ..metrics import Counters
+from ..transport import thread_servers
+from ..transport.backlog import Backlog
+from ..transport.base import Gate
+from .requests import Refused
+
+__all__ = ["Tasks"]
+
+log = logging.getLogger(__name__)
+
+
+class Tasks(engineio.Server):
+    """The part of the Engine.IO server that runs tasks."""
+
+    async_mode: str
+    backlog: Backlog
+    counters: Counters
+    #: Guards the few lines that two threads must not run at once.
+    gate: Gate
+
+    def __init__(self, *, adaptable: bool = False, **options: Any) -> None:
+        #: The thread that all of this runs in; public calls from others get there by it.
+        self.hub_thread = self._hub_thread = HubThread()
+        self.turns = Turns()
+        #: Whether the server may change to threads when Werkzeug's own server calls it.
+        self.adaptable = adaptable
+        #: The WSGI server that runs on threads, once one has called; `None`: gevent's, or none yet.
+        self._suited: thread_servers.ThreadServer | None = None
+        self._suiting = threading.Lock()
+        super().__init__(**options)
+
+    def _use_mode(self, mode: str) -> None:
+        """Runs tasks as ``mode`` has it; `backlog` has to be there. # before anything is served"""
+        # On gevent nothing switches inside the few lines that a gate guards; threads may.
+        self.hub_thread.threaded = mode == "threading"
+        self.gate = threading.RLock() if mode == "threading" else contextlib.nullcontext()
+        self.backlog.gate = self.gate
+
+    def spawn(self, target: Callable[..., Any], *args: Any) -> None:
+        """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # any thread"""
+        if self.async_mode == "threading":
+            self.start_background_task(target, *args)
+        else:
+            self.hub_thread.spawn(target, *args)
+
+    @any_thread
+    def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self.hub_thread.elsewhere():  # nothing has been served yet: it waits for the hub
+            self.hub_thread.spawn(partial(target, *args, **kwargs))
+            return None
+        return super().start_background_task(target, *args, **kwargs)
+
+    def take_turn(self, since: float | None = None) -> None:
+        """Waits for a turn to run code of the app's (`turns`); threads need none. # greenlet
+
+        ``since``: when the caller began to work; `None`: just now.
+        """
+        if self.async_mode != "threading":
+            self.turns.take(self.turns.now() if since is None else since)
+
+    def own_turn(self, since: float | None = None) -> None:
+        """`take_turn` of a greenlet that is this package's: nothing is raised into it."""
+        try:
+            self.take_turn(since)
+        except BaseException as error:  # noqa: BLE001  (it is logged there)
+            self.disturbed(error)
+
+    def disturbed(self, error: BaseException) -> None:
+        """``error``, which is being handled, was raised into a greenlet of ours that waited.
+
+        A kill, or a time-out that a handler has left behind: it was not meant for this.
+        """
+        self.counters.handler_errors += 1
+        log.exception("raised into a greenlet that waits for its turn")
+        interrupts.heed(error)
+
+    def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None:
+        """`spawn` for code of the app's that nobody waits for. # hub or greenlet"""
+
+        def run() -> None:
+            self.own_turn(LAST)
+            target(*args)
+
+        self.spawn(run)
+
+    # -- the WSGI server: greenlet or thread -------------------------------------------------------
+
+    def _suit_the_server(self, environ: dict[str, Any]) -> None:
+        """Changes to threads where the WSGI server runs on them, and says once what that lacks."""
+        if self._suited is not None and self.async_mode == "threading":
+            if not self._suited.parallel:
+                raise _unsuited("The WSGI server handles one request at a time")
+            return
+        found = thread_servers.find(environ)
+        if found is None or self.async_mode not in ("gevent", "threading"):
+            return
+        with self._suiting:
+            if self.async_mode == "gevent" and found.parallel:
+                self._change_to_threads(found)
+            first, self._suited = self._suited is None, found
+        if first and found.cannot is not None:
+            log.log(logging.WARNING if found.parallel else logging.ERROR, "%s", found.cannot)
+        if not found.parallel:
+            raise _unsuited("The WSGI server handles one request at a time")
+
+    def _change_to_threads(self, found: thread_servers.ThreadServer) -> None:
+        if not self.adaptable or self.sockets:
+            log.error(
+                "%s runs on threads: make the Server with async_mode='threading', or run the app "
+                "with `flask rtcio run` or `gunicorn -k gevent`",
+                found.name,
+            )
+            raise _unsuited("async_mode does not suit this server")
+        self._async = threads._async
+        self.async_mode = "threading"
+        self._use_mode("threading")
+
+    def _takes_websockets(self) -> bool:
+        return self._suited is None or self._suited.websockets
+
+
+def _unsuited(message: str) -> Refused:
+    return Refused("500 INTERNAL SERVER ERROR", 3, message)

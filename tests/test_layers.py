@@ -26,7 +26,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("config", ("origins", "names", "values")),
     ("", ("options",)),
     ("parser", ("weight", "encoding", "packet", "decoder")),
-    ("hub", ("forked", "interrupts", "turns", "thread")),
+    ("hub", ("ports", "forked", "interrupts", "turns", "thread")),
     (
         "transport",
         (

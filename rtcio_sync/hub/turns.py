@@ -15,9 +15,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
-from gevent.hub import Waiter, get_hub
+from gevent.hub import Hub, Waiter, get_hub
+
+from .ports import Watcher
 
 __all__ = ["LAST", "SLICE", "Turns"]
 
@@ -38,26 +39,26 @@ class Turns:
         self.now = now
         self._turn = -1  # the loop's number of the turn in which somebody worked last,
         self._begun = 0.0  # and when the first did so
-        self._fresh: deque[Any] = deque()
-        self._busy: deque[Any] = deque()
-        self._timer: Any = None
+        self._fresh: deque[Waiter[None]] = deque()
+        self._busy: deque[Waiter[None]] = deque()
+        self._timer: Watcher | None = None
 
     def take(self, since: float) -> None:
         """Returns once the caller may work: at once, as long as this turn has time left.
 
         ``since``: when it began with what it does without a pause.
         """
-        loop = get_hub().loop
-        turn, now = loop.iteration, self.now()
+        hub = get_hub()
+        turn, now = hub.loop.iteration, self.now()
         if turn != self._turn:
             self._turn, self._begun = turn, now
             return
         busy = now - since >= SLICE
         if now - self._begun >= (SLICE if busy else FRESH_SLICE):
-            waiter: Any = Waiter()
+            waiter: Waiter[None] = Waiter()
             (self._busy if busy else self._fresh).append(waiter)
             if self._timer is None:
-                self._start(loop)
+                self._start(hub)
             waiter.get()
 
     def over(self) -> bool:
@@ -68,16 +69,17 @@ class Turns:
             return False
         return now - self._begun >= SLICE
 
-    def _start(self, loop: Any) -> None:
+    def _start(self, hub: Hub) -> None:
         # A timer, and not a callback: the loop runs those many times before it looks at its
         # sockets. After them, by its priority.
-        self._timer = loop.timer(0.0, priority=-1)
-        self._timer.start(self._next, loop)
+        self._timer = hub.loop.timer(0.0, priority=-1)
+        self._timer.start(self._next, hub)
 
-    def _next(self, loop: Any) -> None:  # hub
-        self._timer.close()
-        self._timer = None
-        self._turn, self._begun = loop.iteration, self.now()
+    def _next(self, hub: Hub) -> None:  # hub
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.close()
+        self._turn, self._begun = hub.loop.iteration, self.now()
         while self._fresh and self.now() - self._begun < FRESH_SLICE:
             self._fresh.popleft().switch(None)
         if self._busy:
@@ -85,4 +87,4 @@ class Turns:
         while self._busy and self.now() - self._begun < SLICE:
             self._busy.popleft().switch(None)
         if (self._fresh or self._busy) and self._timer is None:
-            self._start(loop)
+            self._start(hub)

@@ -10,7 +10,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-__all__ = ["Event", "Gate", "Later", "Owner", "Queue", "Tasks", "Transport"]
+__all__ = [
+    "Event",
+    "Gate",
+    "Later",
+    "Owner",
+    "Queue",
+    "RawSocket",
+    "StartResponse",
+    "Tasks",
+    "TlsSocket",
+    "Transport",
+]
 
 Gate = AbstractContextManager[object, None]
 """Guards lines that two threads must not run at once. On gevent nothing switches inside of them,
@@ -47,6 +58,41 @@ class Tasks(Protocol):
 
     def create_event(self) -> Event:
         """An event for these tasks to wait for."""
+
+
+class StartResponse(Protocol):
+    """What a WSGI server gives an application to begin its answer with (PEP 3333)."""
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]: ...
+
+
+class RawSocket(Protocol):
+    """What a WebSocket uses of its TCP socket: of `_socket`'s class, `socket`'s or gevent's."""
+
+    def fileno(self) -> int: ...
+
+    def settimeout(self, seconds: float | None, /) -> None: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def send(self, data: bytes | memoryview, /) -> int: ...
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes: ...
+
+    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class TlsSocket(RawSocket, Protocol):
+    """One that speaks TLS."""
+
+    def pending(self) -> int:
+        """Bytes that are decrypted, and not read."""
 
 
 class Queue(Protocol):

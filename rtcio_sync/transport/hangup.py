@@ -10,12 +10,13 @@ import logging
 import select
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import gevent
 from gevent import monkey
 from gevent.hub import get_hub
 
+from ..hub.ports import Watcher
+from .base import RawSocket
 from .outgoing import READ
 
 __all__ = ["HangUp"]
@@ -37,12 +38,12 @@ class HangUp:
     has to be called before anybody closes or reads ``line``.
     """
 
-    def __init__(self, line: Any, gone: Callable[[], None]) -> None:
+    def __init__(self, line: RawSocket, gone: Callable[[], None]) -> None:
         self._gone = gone
         self._fd = line.fileno()
         self._loop = get_hub().loop
-        self._timer: Any = None
-        self._reader: Any = self._loop.io(self._fd, READ)
+        self._timer: Watcher | None = None
+        self._reader: Watcher | None = self._loop.io(self._fd, READ)
         self._reader.start(self._readable)
 
     def stop(self) -> None:  # hub or greenlet
@@ -54,6 +55,9 @@ class HangUp:
         self._reader = self._timer = None
 
     def _readable(self) -> None:  # hub
+        reader = self._reader
+        if reader is None:
+            return
         try:
             if self._has_ended():
                 self.stop()
@@ -61,7 +65,7 @@ class HangUp:
                 return
             # A next request waits here, or TLS has something to say: the watcher would call for as
             # long as nobody reads it.
-            self._reader.stop()
+            reader.stop()
             if self._timer is None:
                 self._timer = self._loop.timer(LOOK_AGAIN)
             self._timer.start(self._look_again)

@@ -13,10 +13,12 @@ import socket
 import struct
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import cast
 
+from ..hub.ports import IoWatcher, Loop, Watcher
 from ..protocol.websocket import frame_pong
 from .backlog import ITEM, LARGE, Backlog
+from .base import RawSocket, TlsSocket
 
 READ, WRITE = 1, 2
 """The event masks of gevent's `loop.io`."""
@@ -30,7 +32,7 @@ class Turn:
 
     __slots__ = ("loop", "waiting")
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.waiting: list[Outgoing] = []
 
@@ -73,13 +75,14 @@ class Outgoing:
     )
 
     def __init__(
-        self, sock: Any, turn: Turn, max_buffered: int | None, backlog: Backlog | None = None
+        self, sock: RawSocket, turn: Turn, max_buffered: int | None, backlog: Backlog | None = None
     ) -> None:
         self._sock = sock
-        self._tls = hasattr(sock, "pending")
+        #: The socket, if it speaks TLS.
+        self._tls = cast("TlsSocket", sock) if hasattr(sock, "pending") else None
         self._turn = turn
         self._backlog = backlog
-        self._writer: Any = None
+        self._writer: IoWatcher | None = None
         self._out: list[bytes] | None = None  # None: nothing waits, not even for the turn's end
         self._rest: memoryview | None = None  # what the kernel had no room for: the peer is late
         # Bytes over which a further frame needs more than to be collected; -1 while it is late.
@@ -87,7 +90,7 @@ class Outgoing:
         self._passed = 0  # bytes that the kernel took while the peer was late
         self._pong: bytes | None = None
         self._error = False
-        self.held: Any = None
+        self.held: Watcher | None = None
         self.buffered = 0
         self.max_buffered = max_buffered
         self.closed = False
@@ -180,7 +183,8 @@ class Outgoing:
     def _let_go(self) -> None:  # hub
         try:
             held, self.held = self.held, None
-            held.close()
+            if held is not None:
+                held.close()
             if self._out or self.closed:
                 self.flush()
             elif self._rest is None:
@@ -293,7 +297,7 @@ class Outgoing:
                 self._go_on(rest)
             else:
                 self._rest = rest[sent:]
-                if not (self._tls and sent):  # TLS takes a record at a time
+                if not (self._tls is not None and sent):  # TLS takes a record at a time
                     return
 
     def _go_on(self, written: memoryview) -> None:
@@ -330,7 +334,7 @@ class Outgoing:
         return piece
 
     def _write_failed(self, error: OSError) -> int:
-        if isinstance(error, BlockingIOError) or (self._tls and tls_wants(error)):
+        if isinstance(error, BlockingIOError) or (self._tls is not None and tls_wants(error)):
             return 0
         self._disconnect()
         return 0
@@ -342,7 +346,7 @@ class Outgoing:
             self._writer = None
 
 
-def acknowledged(sock: Any) -> int | None:
+def acknowledged(sock: RawSocket) -> int | None:
     """Bytes that the peer's kernel has acknowledged since the connection began.
 
     None where nobody can tell: no TCP, no Linux, no socket any more.
@@ -359,7 +363,7 @@ def acknowledged(sock: Any) -> int | None:
 _BYTES_ACKED, _INFO_SIZE = 120, 128  # of linux/tcp.h's tcp_info, up to tcpi_bytes_acked
 
 
-def reset_at_close(sock: Any) -> None:
+def reset_at_close(sock: RawSocket) -> None:
     """Have the kernel throw away what it holds for a peer that does not read, not just us."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

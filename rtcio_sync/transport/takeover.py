@@ -32,7 +32,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from types import CodeType, FrameType
@@ -42,7 +42,7 @@ import gevent
 from gevent.pywsgi import Input, WSGIHandler
 
 from .backlog import Backlog
-from .base import Owner
+from .base import Owner, StartResponse
 from .websocket import Connection
 
 _SWITCHING = "101 Switching Protocols"
@@ -63,7 +63,7 @@ class Seat:
 
     def open(
         self,
-        start_response: Callable[..., Any],
+        start_response: StartResponse,
         headers: list[tuple[str, str]],
         owner: Owner | None,
         *,
@@ -112,7 +112,7 @@ class Seat:
         self._end()
         return []
 
-    def _accept(self, start_response: Callable[..., Any], headers: list[tuple[str, str]]) -> None:
+    def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         raise NotImplementedError
 
     def _socket(self) -> Any:
@@ -226,7 +226,7 @@ class _Pywsgi(Seat):
     def __init__(self, handler: Any) -> None:
         self._handler = handler
 
-    def _accept(self, start_response: Callable[..., Any], headers: list[tuple[str, str]]) -> None:
+    def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         start_response(_SWITCHING, headers)
         if self._handler.status is None:  # a middleware holds it back until there is a body
             self._handler.start_response(_SWITCHING, headers)
@@ -253,7 +253,7 @@ class _GeventWebSocket(_Pywsgi):
         super().__init__(handler)
         self._websocket = websocket
 
-    def _accept(self, start_response: Callable[..., Any], headers: list[tuple[str, str]]) -> None:
+    def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         # Else it would write a close frame of its own when the request ends.
         self._websocket.closed = True
 
@@ -264,7 +264,7 @@ class _Gunicorn(Seat):
         self._response = request["resp"]
         self._held_back = False
 
-    def _accept(self, start_response: Callable[..., Any], headers: list[tuple[str, str]]) -> None:
+    def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         response = self._response
         start_response(_SWITCHING, headers)
         if response.status is None:  # a middleware holds it back until there is a body
@@ -297,7 +297,7 @@ class _Uwsgi(Seat):
     def __init__(self, uwsgi: Any) -> None:
         self._uwsgi = uwsgi
 
-    def _accept(self, start_response: Callable[..., Any], headers: list[tuple[str, str]]) -> None:
+    def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         start_response(_SWITCHING, headers)(b"")
 
     def _socket(self) -> Any:

@@ -27,12 +27,13 @@ import logging
 import socket
 from contextlib import suppress
 from enum import IntEnum
-from typing import Any
+from typing import cast
 
 import gevent
 from gevent.event import Event
 from gevent.hub import Hub, get_hub
 
+from ..hub.ports import IoWatcher, Loop, Watcher
 from ..protocol.websocket import (
     BINARY,
     CLOSE,
@@ -47,7 +48,7 @@ from ..protocol.websocket import (
     frame_pong,
 )
 from .backlog import Backlog
-from .base import Owner
+from .base import Owner, RawSocket, TlsSocket
 from .outgoing import READ, WRITE, Outgoing, Turn, reset_at_close, tls_wants
 
 CLOSE_TIMEOUT = 5.0
@@ -101,7 +102,7 @@ class Connection(Outgoing):
 
     def __init__(
         self,
-        sock: Any,
+        sock: RawSocket,
         owner: Owner | None,
         *,
         max_size: int,
@@ -115,8 +116,8 @@ class Connection(Outgoing):
         self._parser = Parser(max_size)
         if unread:
             self._parser.feed(unread)
-        self._reader: Any = None
-        self._timer: Any = None
+        self._reader: IoWatcher | None = None
+        self._timer: Watcher | None = None
         self._state = _OPEN
         self._flowing = False  # OPEN, started and not paused: messages may be handed on
         self._code: int | None = None
@@ -182,7 +183,7 @@ class Connection(Outgoing):
                     self._reader = self._turn.loop.io(self._sock.fileno(), READ)
                 if not self._reader.active:
                     self._reader.start(self._readable)
-                if self._tls:  # its layer may hold bytes that the kernel no longer has
+                if self._tls is not None:  # its layer may hold bytes that the kernel no longer has
                     self._readable()
         except ProtocolError as error:
             self._fail(error.code, error.reason)
@@ -204,8 +205,8 @@ class Connection(Outgoing):
             if self._state is not _LINGERING:
                 self._parser.feed(data)
                 self._parse()
-            if self._tls:
-                self._after_tls()
+            if self._tls is not None:
+                self._after_tls(self._tls)
         except ProtocolError as error:
             self._fail(error.code, error.reason)
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
@@ -257,17 +258,17 @@ class Connection(Outgoing):
     def _read_failed(self, error: OSError) -> None:
         if isinstance(error, BlockingIOError):
             return
-        wanted = tls_wants(error) if self._tls else 0
+        wanted = tls_wants(error) if self._tls is not None else 0
         if wanted == WRITE:
             self._await_room()
         elif not wanted:
             self._disconnect()
 
-    def _after_tls(self) -> None:
+    def _after_tls(self, sock: TlsSocket) -> None:
         if self._state is not _CLOSED:
             if self._rest is not None:  # a write may have been waiting for something to read
                 self._writable()
-            if self._sock.pending():
+            if sock.pending():
                 self._turn.loop.run_callback(self._proceed)
 
     # --- the end (hub or greenlet) ----------------------------------------------------------------
@@ -347,7 +348,7 @@ class Connection(Outgoing):
                 watcher.close()
         self._reader = self._writer = self._timer = None
         with suppress(OSError):  # the peer was faster
-            if self._tls:  # the server still holds the descriptor: end TCP all the same
+            if self._tls is not None:  # the server still holds the descriptor: end TCP all the same
                 self._sock.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
             self._sock.close()
@@ -372,6 +373,6 @@ def _turn_of(hub: Hub) -> Turn:
     # Kept with the hub, for it to go when the hub goes: threads have hubs of their own.
     turn: Turn | None = getattr(hub, "rtcio_sync_turn", None)
     if turn is None:
-        turn = Turn(hub.loop)
+        turn = Turn(cast("Loop", hub.loop))
         hub.rtcio_sync_turn = turn  # type: ignore[attr-defined]
     return turn

@@ -1,0 +1,45 @@
+"""What we use of gevent's event loop: Protocols.
+
+gevent's own types for these stand in modules that exist for type checkers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["IoWatcher", "Loop", "Watcher"]
+
+
+class Watcher(Protocol):
+    """Has the loop call back when something happens."""
+
+    def start(self, callback: Callable[..., object], *args: object) -> None:
+        """Calls ``callback(*args)`` in the hub, from now on."""
+
+    def stop(self) -> None:
+        """Calls no more; `start` may follow."""
+
+    def close(self) -> None:
+        """Gives back what the loop holds for it."""
+
+
+class IoWatcher(Watcher, Protocol):
+    """Watches a descriptor."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it was started, and not stopped."""
+
+
+class Loop(Protocol):
+    """An event loop."""
+
+    def io(self, fd: int, events: int) -> IoWatcher:
+        """A watcher of a descriptor; it is not started."""
+
+    def timer(self, after: float) -> Watcher:
+        """A watcher that calls back once, so many seconds after its start."""
+
+    def run_callback(self, func: Callable[..., object], *args: object) -> object:
+        """Calls ``func(*args)`` in the hub, at the end of the loop's turn."""

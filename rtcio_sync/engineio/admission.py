@@ -11,7 +11,7 @@ import logging
 import re
 import resource
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import engineio
 
@@ -21,11 +21,11 @@ from ..limits import Addresses, client_address
 from ..logs import about, plain
 from ..metrics import Counters
 from ..options import Limits
+from ..transport.base import Gate
+from .heartbeat import Heartbeat
 from .requests import Refused, bad
-from .seats import Seats
-
-if TYPE_CHECKING:
-    from .heartbeat import Heartbeat
+from .seats import Seated, Seats
+from .socket import Socket
 
 __all__ = ["Admission"]
 
@@ -39,7 +39,8 @@ class Admission(engineio.Server):
     """The part of the Engine.IO server that lets a request in or refuses it. # greenlet"""
 
     heartbeat: Heartbeat
-    gate: Any
+    gate: Gate
+    sockets: dict[str, Socket]
 
     def __init__(
         self,
@@ -166,12 +167,12 @@ class Admission(engineio.Server):
             self.max_connections = max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
         return self.max_connections
 
-    def holds(self, socket: Any) -> None:
+    def holds(self, socket: Seated) -> None:
         """The session has one descriptor more than before. # hub or greenlet"""
         with self.gate:
             self.seats.take(socket)
 
-    def rests(self, socket: Any) -> None:
+    def rests(self, socket: Seated) -> None:
         """The session has one descriptor less than before. # hub or greenlet"""
         with self.gate:
             if self.sockets.get(socket.sid) is socket:
@@ -179,13 +180,13 @@ class Admission(engineio.Server):
             else:
                 self.seats.forget(socket)
 
-    def forget(self, socket: Any) -> None:
+    def forget(self, socket: Seated) -> None:
         """The session is over, and its client has heard all that it will. # hub or greenlet"""
         with self.gate:
             self.sockets.pop(socket.sid, None)
             self.seats.forget(socket)
 
-    def _evict(self, socket: Any) -> None:
+    def _evict(self, socket: Seated) -> None:
         socket.fail("idle-session", "transport close")
         self.forget(socket)
 
@@ -210,7 +211,7 @@ class Admission(engineio.Server):
         if self.seats.taken >= self._capacity() + RESERVED_DESCRIPTORS // 2:
             raise self._full()
 
-    def _count_address(self, socket: Any, environ: dict[str, Any]) -> None:
+    def _count_address(self, socket: Socket, environ: dict[str, Any]) -> None:
         if not self.addresses.counting:
             return
         address = client_address(environ, 0)

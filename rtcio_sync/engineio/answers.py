@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent.event
 import gevent.selectors
@@ -22,8 +22,8 @@ from ..protocol.handshake import HandshakeError, handshake
 from ..protocol.websocket import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
 from ..transport import takeover
 from ..transport.backlog import Backlog
-from ..transport.base import Owner
-from ..transport.delivery import Deliveries
+from ..transport.base import Owner, RawSocket, StartResponse
+from ..transport.delivery import Deliveries, Session
 from ..transport.driver import UpstreamWire
 from .admission import Admission
 from .requests import Refused, closes_unsaid
@@ -36,6 +36,25 @@ COMPRESSED_AT_ONCE = 1 << 16  # bytes; some milliseconds
 _CORK = getattr(socket, "TCP_CORK", None)
 
 
+Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+"""A WSGI application."""
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: str
+    headers: list[tuple[str, str]]
+    body: bytes
+    #: The polling session whose packets it carries; `None`: nobody's.
+    session: Session | None = None
+
+    @classmethod
+    def of(cls, made: Mapping[str, Any], session: Session | None = None) -> Answer:
+        """The answer that python-engineio ``made``."""
+        return cls(made["status"], made["headers"], made["response"], session)
+
+
 class Answers(Admission):
     """The part of the Engine.IO server that words its answers. # greenlet"""
 
@@ -44,10 +63,12 @@ class Answers(Admission):
     deliveries: Deliveries
     _async: Any
 
-    def _refusal(self, refused: Refused, environ: dict[str, Any], start_response: Any) -> Any:
+    def _refusal(
+        self, refused: Refused, environ: dict[str, Any], start_response: StartResponse
+    ) -> Answer | Iterable[bytes]:
         body = json.dumps(refused.body, separators=(",", ":")).encode()
         if environ.get("wsgi.websocket") is None:
-            return {"status": refused.status, "headers": refused.headers, "response": body}
+            return Answer(refused.status, refused.headers, body)
         # Behind gevent-websocket the 101 is out. A socket.io-client whose WebSocket ends before
         # OPEN notices nothing for 20 seconds; a packet of a type that does not exist is an error to
         # it, as any packet but OPEN is to python-engineio's clients, and they come back in time.
@@ -58,11 +79,11 @@ class Answers(Admission):
     def _turn_away(
         self,
         environ: dict[str, Any],
-        start_response: Any,
+        start_response: StartResponse,
         headers: list[tuple[str, str]],
         message: bytes | None = None,
         code: int = NORMAL,
-    ) -> Any:
+    ) -> Iterable[bytes]:
         """Accepts a WebSocket, says ``message`` and closes it."""
         seat = takeover.find(environ)
         if seat is None:
@@ -99,11 +120,11 @@ class Answers(Admission):
         except HandshakeError as error:
             raise Refused(error.status, 3, "Bad request", error.headers) from error
 
-    def _driver(self, ride: Callable[[Any], Any]) -> Any:
+    def _driver(self, ride: Callable[[Any], list[bytes]]) -> Application:
         # python-engineio's gevent driver insists on gevent-websocket's server once that package is
         # installed, and fails under every other.
         if self.async_mode == "gevent":
-            return SimpleWebSocketWSGI(
+            application: Application = SimpleWebSocketWSGI(
                 ride,
                 self,
                 thread_class=gevent_driver.Thread,
@@ -111,10 +132,14 @@ class Answers(Admission):
                 selector_class=gevent.selectors.DefaultSelector,
                 max_message_size=self.max_http_buffer_size,
             )
-        return self._async["websocket"](ride, self)
+        else:
+            application = self._async["websocket"](ride, self)
+        return application
 
-    def _write(self, answer: dict[str, Any], environ: dict[str, Any], start_response: Any) -> Any:
-        body, headers = answer["response"], answer["headers"]
+    def _write(
+        self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        body, headers = answer.body, answer.headers
         if self.http_compression and len(body) >= self.compression_threshold:
             wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",", 16)[:16]
             for encoding in (each.split(";")[0].strip() for each in wanted):
@@ -127,11 +152,11 @@ class Answers(Admission):
         ends = closes_unsaid(environ, stopping=self.stopping)
         if ends or (unread and takeover.leave_body(environ)):
             headers.append(("Connection", "close"))
-        start_response(answer["status"], headers)
+        start_response(answer.status, headers)
         if environ["REQUEST_METHOD"] == "HEAD":  # RFC 9110 9.3.2: GET's head, no body
             return []
-        pieces = self.deliveries.send(body, answer.get("session"), environ)
-        if answer["status"].startswith("2"):
+        pieces = self.deliveries.send(body, answer.session, environ)
+        if answer.status.startswith("2"):
             return pieces
         line = takeover.line(environ)
         return pieces if line is None else _InOnePiece(pieces, line)
@@ -163,7 +188,7 @@ class _InOnePiece:
     `AsyncClient` ends with an error of aiohttp's that it does not expect: it never reconnects.
     """
 
-    def __init__(self, pieces: Generator[bytes, None, None], line: Any) -> None:
+    def __init__(self, pieces: Generator[bytes, None, None], line: RawSocket) -> None:
         self._pieces = pieces
         self._line = line
         self._cork(1)

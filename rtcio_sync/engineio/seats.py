@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 __all__ = ["RESTING_BYTES", "Seated", "Seats", "weight"]
 
@@ -29,6 +29,9 @@ class Seated(Protocol):
     def joined(self) -> bool:
         """Whether it is in any namespace."""
 
+    def fail(self, label: str, reason: str) -> None:
+        """Closes for what the client did, and counts it under ``label``."""
+
 
 class Seats:
     """The descriptors that sessions hold, counted, and the sessions that rest. # hub or greenlet
@@ -36,7 +39,7 @@ class Seats:
     ``evict(session)``: has to end a session, which then is forgotten here.
     """
 
-    def __init__(self, evict: Callable[[Any], None]) -> None:
+    def __init__(self, evict: Callable[[Seated], None]) -> None:
         self._evict = evict
         #: Descriptors that sessions hold.
         self.taken = 0
@@ -97,7 +100,7 @@ class Seats:
             self._bytes -= found.weight
 
 
-def weight(environ: Mapping[str, Any]) -> int:
+def weight(environ: Mapping[str, object]) -> int:
     """Bytes that a session has, roughly, by what is kept of its first request."""
     kept = sum(len(value) for value in environ.values() if isinstance(value, str))
     return SESSION_BYTES + kept

@@ -28,8 +28,9 @@ from ..metrics import Counters
 from ..options import Limits
 from ..transport import takeover
 from ..transport.backlog import Backlog
+from ..transport.base import StartResponse
 from ..transport.delivery import Deliveries
-from .answers import Answers
+from .answers import Answer, Answers
 from .heartbeat import Heartbeat
 from .packet import AnyPacket, Packet
 from .payload import jsonp_index
@@ -75,11 +76,11 @@ class Server(Tasks, Answers):
         #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
         self.patience = self.ping_every + self.ping_timeout
         self.heartbeat = Heartbeat(self, Packet(packet.PING))
-        clock: dict[str, Any] = {"now": self.heartbeat.now, "later": self.heartbeat.later}
-        self.backlog = Backlog(max_buffered_total, **clock)
-        self.deliveries = Deliveries(self.backlog, self.counters, **clock)
+        now, later = self.heartbeat.now, self.heartbeat.later
+        self.backlog = Backlog(max_buffered_total, now=now, later=later)
+        self.deliveries = Deliveries(self.backlog, self.counters, now=now, later=later)
         self.stopping = False
-        self._ports: set[Any] = set()
+        self._ports: set[str | None] = set()
         #: How many connections have something in their inbox.
         self.working = 0
         # Callbacks that the Socket.IO layer sets: `arrive(socket, message, binary)` sees each
@@ -175,7 +176,9 @@ class Server(Tasks, Answers):
 
     # -- requests: greenlet ----------------------------------------------------------------------
 
-    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def handle_request(
+        self, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
         """The WSGI application of the Engine.IO endpoint."""
         try:
             self._suit_the_server(environ)
@@ -190,19 +193,21 @@ class Server(Tasks, Answers):
             answer = self._answer(environ, start_response)
         except Refused as refused:
             address = client_address(environ, self.trusted_proxies)
-            known: dict[str, Any] = {"address": address, "origin": environ.get("HTTP_ORIGIN")}
-            tell(log, "a request was refused: %(rtcio_reason)s", reason=str(refused), **known)
+            origin, why = environ.get("HTTP_ORIGIN"), str(refused)
+            said = "a request was refused: %(rtcio_reason)s"
+            tell(log, said, reason=why, address=address, origin=origin)
             answer = self._refusal(refused, environ, start_response)
-        if not isinstance(answer, dict):
-            return answer  # type: ignore[no-any-return]
-        response: Iterable[bytes] = self._write(answer, environ, start_response)
-        return response
+        if isinstance(answer, Answer):
+            return self._write(answer, environ, start_response)
+        return answer
 
-    def _answer(self, environ: dict[str, Any], start_response: Any) -> Any:
+    def _answer(
+        self, environ: dict[str, Any], start_response: StartResponse
+    ) -> Answer | Iterable[bytes]:
         self._check_origin(environ)
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
-            return self._ok()
+            return Answer.of(self._ok())
         query = query_of(environ.get("QUERY_STRING", ""))
         transport = query.get("transport", [""])[0]
         if transport not in self.transports:
@@ -230,13 +235,16 @@ class Server(Tasks, Answers):
             return self._poll(socket, environ, jsonp_index(query))
         if method == "POST":
             socket.post(environ)
-            html = [("Content-Type", "text/html")]
-            return {"status": "200 OK", "headers": html, "response": b"ok"}
+            return Answer("200 OK", [("Content-Type", "text/html")], b"ok")
         raise bad(3)
 
     def _open(
-        self, environ: dict[str, Any], start_response: Any, transport: str, jsonp: int | None
-    ) -> Any:
+        self,
+        environ: dict[str, Any],
+        start_response: StartResponse,
+        transport: str,
+        jsonp: int | None,
+    ) -> Answer | Iterable[bytes]:
         """Engine.IO v4, "Handshake"."""
         if self.stopping or self.seats.taken >= self._capacity():
             raise self._full()
@@ -265,8 +273,8 @@ class Server(Tasks, Answers):
             self.heartbeat.begin(socket)
             packets = socket.poll()
             self.rests(socket)
-            answer = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
-            return {**answer, "session": socket}
+            ok = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
+            return Answer.of(ok, socket)
         except BaseException:
             # A reset between the handshake and the take-over must not leave a session behind.
             self.forget(socket)
@@ -303,8 +311,13 @@ class Server(Tasks, Answers):
         )
 
     def _ride(
-        self, socket: Socket, seat: Any, headers: Any, environ: dict[str, Any], start_response: Any
-    ) -> Any:
+        self,
+        socket: Socket,
+        seat: takeover.Seat | None,
+        headers: list[tuple[str, str]],
+        environ: dict[str, Any],
+        start_response: StartResponse,
+    ) -> Iterable[bytes]:
         """A WebSocket becomes ``socket``'s transport, or its probe."""
         if seat is None:
             if socket.state is State.OPENING:
@@ -331,7 +344,9 @@ class Server(Tasks, Answers):
         wire.read()
         return []
 
-    def _upgrade(self, socket: Socket, environ: dict[str, Any], start_response: Any) -> Any:
+    def _upgrade(
+        self, socket: Socket, environ: dict[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
         if socket.closed or not self.allow_upgrades:
             raise bad(3)
         headers = self._handshake(environ)
@@ -342,10 +357,10 @@ class Server(Tasks, Answers):
         self._may_hold_more()
         return self._ride(socket, takeover.find(environ), headers, environ, start_response)
 
-    def _poll(self, socket: Socket, environ: dict[str, Any], jsonp: int | None) -> Any:
+    def _poll(self, socket: Socket, environ: dict[str, Any], jsonp: int | None) -> Answer:
         self._may_hold_more()
         try:
             packets = socket.poll(lambda: takeover.line(environ))
         except exceptions.EngineIOError:
             raise bad(3) from None
-        return {**self._ok(packets, jsonp_index=jsonp), "session": socket}
+        return Answer.of(self._ok(packets, jsonp_index=jsonp), socket)

@@ -1,29 +1,21 @@
-"""Clients of a server in this process: they speak Engine.IO, and there is no network between.
+"""Clients of a server in this process: they speak Socket.IO, and there is no network between.
 
-`Polling` calls the server as a WSGI server does, request by request; `WebSocket` has the other end
-of a socket pair. All else is as in production: the engine, the inboxes and their greenlets, the
-handlers, and gevent's hub for a WebSocket.
+Their transports are those of tests/engineio/clients.py. All else is as in production: the engine,
+the inboxes and their greenlets, the handlers, and gevent's hub for a WebSocket.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import gevent.socket
 import msgpack
 from socketio.packet import CONNECT
 
 from rtcio_sync import Server
-from rtcio_sync.engineio.socket import Socket as Link
-from rtcio_sync.transport.websocket import Connection
-from tests.frames import masked
+from tests.engineio import clients as transports
 from tests.timing import in_time, until
-from tests.wsgi import environ_of, request
-
-SEPARATOR = "\x1e"
 
 
 def still_held(server: Server) -> Any:
@@ -45,11 +37,10 @@ def still_held(server: Server) -> Any:
     }
 
 
-class Client:
+class Client(transports.Client):
     """One connection, which may join several namespaces: what both transports share."""
 
     server: Server
-    eio_sid: str
 
     def __init__(self) -> None:
         self.sids: dict[str, str] = {}
@@ -58,11 +49,6 @@ class Client:
     @property
     def sid(self) -> str:
         return self.sids["/"]
-
-    @property
-    def link(self) -> Any:
-        """The server's side of this connection."""
-        return self.server.eio.sockets.get(self.eio_sid)
 
     @property
     def member(self) -> Any:
@@ -141,7 +127,7 @@ class Client:
         return [each[1] for each in self.events(namespace) if each[0] == name]
 
 
-class Polling(Client):
+class Polling(transports.Polling, Client):
     """A client on polling. ``app``: the WSGI application to call; by default the server's own."""
 
     def __init__(
@@ -152,123 +138,24 @@ class Polling(Client):
         headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__()
+        Client.__init__(self)
         self.server = server
-        self.app = app if app is not None else server.handle_request
-        self.path = f"{server.path}/"
-        self.headers = dict(headers or {})
-        self.query = dict(query or {})
-        with in_time():
-            status, _, body = self._request("GET")
-        assert status == 200, body
-        self.eio_sid = json.loads(body[1:])["sid"]
-
-    def _request(self, method: str, body: bytes = b"", sid: str = "") -> tuple[int, Any, bytes]:
-        query = {**self.query, "sid": sid} if sid else self.query
-        return request(
-            self.app,
-            environ_of(method, query, path=self.path, body=body, headers=self.headers),
-        )
-
-    def post(self, *packets: str) -> int:
-        """Sends Engine.IO packets in one request; its status."""
-        with in_time():
-            return self._request("POST", SEPARATOR.join(packets).encode(), self.eio_sid)[0]
-
-    def send(self, *packets: str | bytes) -> None:
-        assert self.post(*map(_polled, packets)) == 200
-
-    def close(self) -> None:
-        """Sends Engine.IO's CLOSE, as a page that is closed does."""
-        assert self.post("1") == 200
-
-    def poll(self) -> tuple[int, list[str]]:
-        """Waits for one answer to a poll: its status, and its packets."""
-        with in_time():
-            status, _, body = self._request("GET", sid=self.eio_sid)
-        return status, body.decode().split(SEPARATOR)
-
-    def more(self) -> list[str]:
-        status, packets = self.poll()
-        assert status == 200, packets
-        return packets
+        app = app if app is not None else server.handle_request
+        super().__init__(server.eio, app=app, path=f"{server.path}/", headers=headers, query=query)
 
 
-def _polled(packet: str | bytes) -> str:
-    if isinstance(packet, bytes):
-        return "b" + base64.b64encode(packet).decode()
-    return f"4{packet}"
-
-
-class WebSocket(Client):
+class WebSocket(transports.WebSocket, Client):
     """A client on a WebSocket, after its handshake; the server's side is driven by the hub.
 
     ``upgrading``: the polling client whose transport it wants to become.
     """
 
     def __init__(self, server: Server, upgrading: Polling | None = None) -> None:
-        super().__init__()
+        Client.__init__(self)
         self.server = server
-        eio = server.eio
-        self.sock, theirs = gevent.socket.socketpair()
-        if upgrading is None:
-            self.eio_sid = eio.generate_id()
-            link = eio.sockets[self.eio_sid] = Link(eio, self.eio_sid)
-            server._handle_eio_connect(self.eio_sid, environ_of("GET", {"transport": "websocket"}))
-        else:
-            self.eio_sid, self.sids, link = upgrading.eio_sid, upgrading.sids, upgrading.link
-        wire = Connection(
-            theirs,
-            link,
-            max_size=eio.max_http_buffer_size,
-            max_buffered=eio.limits.max_buffered_bytes,
-            backlog=eio.backlog,
-        )
-        if upgrading is None:
-            eio.heartbeat.begin(link)
-        link.open_wire(wire)
-
-    def send(self, *packets: str | bytes) -> None:
-        for packet in packets:
-            if isinstance(packet, bytes):
-                self.sock.sendall(masked(2, packet))
-            else:
-                self.say(f"4{packet}")
-
-    def say(self, packet: str) -> None:
-        """Sends an Engine.IO packet."""
-        self.sock.sendall(masked(1, packet.encode()))
-
-    def close(self) -> None:
-        """Ends TCP without a CLOSE frame, as a process that is killed does."""
-        self.sock.close()
-
-    def frame(self) -> tuple[int, bytes]:
-        """The next frame's opcode and payload; opcode -1 at the end of TCP."""
-        with in_time():
-            try:
-                first, size = self._exactly(2)
-                if size >= 126:
-                    size = int.from_bytes(self._exactly(2 if size == 126 else 8), "big")
-                return first & 0x0F, self._exactly(size)
-            except EOFError:
-                return -1, b""
-
-    def _exactly(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self.sock.recv(size - len(data))
-            if not more:
-                raise EOFError
-            data += more
-        return data
-
-    def more(self) -> list[str]:
-        opcode, payload = self.frame()
-        assert opcode in (1, 2), (opcode, payload)
-        if opcode == 2:
-            return ["b" + base64.b64encode(payload).decode()]
-        return [payload.decode()]
+        if upgrading is not None:
+            self.sids = upgrading.sids
+        super().__init__(server.eio, upgrading)
 
 
 def event(*arguments: Any, namespace: str = "/", number: int | None = None) -> str:

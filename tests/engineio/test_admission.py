@@ -1,0 +1,193 @@
+"""Who may connect to the engine: numbers, addresses, origins."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import gevent
+import pytest
+
+from rtcio_sync.engineio import seats
+from rtcio_sync.engineio.server import Server
+from rtcio_sync.engineio.state import State
+from rtcio_sync.options import Limits
+from tests.engineio.clients import Polling, WebSocket, ask
+from tests.timing import DEADLINE, settle, until
+
+
+def test_there_are_no_more_connections_than_allowed() -> None:
+    server = Server(max_connections=2)
+    first = WebSocket(server)
+    second = Polling(server)
+    open_poll = gevent.spawn(second.poll)
+    settle()
+    assert ask(server)[0] == 503
+    assert dict(server.counters.closed) == {"over-capacity": 1}
+    server.send(second.eio_sid, "news")
+    open_poll.get(timeout=DEADLINE)
+    assert ask(server)[0] == 200, "between two polls there is no connection"
+    open_poll = gevent.spawn(second.poll)
+    settle()
+    assert ask(server)[0] == 503
+    first.close()
+    until(lambda: first.link is None)
+    assert ask(server)[0] == 200
+    server.send(second.eio_sid, "news")
+    open_poll.get(timeout=DEADLINE)
+
+
+def test_sessions_that_hold_no_connection_take_no_websockets_place() -> None:
+    server = Server(max_connections=2)
+    for _ in range(20):
+        Polling(server)
+    sockets = [WebSocket(server) for _ in range(2)]
+    assert ask(server)[0] == 503
+    assert all(each.link is not None for each in sockets)
+
+
+def joined_of(server: Server) -> Polling:
+    """A client that is in a namespace, as the Socket.IO layer notes it."""
+    client = Polling(server)
+    client.link.root = object()
+    return client
+
+
+def test_of_too_many_sessions_without_a_connection_the_oldest_in_no_namespace_goes_first() -> None:
+    server = Server(max_polling_sessions=3)
+    joined = joined_of(server)
+    strangers = [Polling(server) for _ in range(4)]
+    assert [each.link is not None for each in strangers] == [False, False, True, True]
+    assert joined.link is not None
+    assert server.counters.closed["idle-session"] == 2
+    newcomer = joined_of(server)
+    assert [each.link is not None for each in strangers[2:]] == [False, True]
+    others = [joined_of(server) for _ in range(2)]
+    assert [joined.link, strangers[3].link] == [None, None], "then the oldest of all"
+    assert all(each.link is not None for each in (newcomer, *others))
+
+
+def test_a_session_that_polls_is_not_among_those_without_a_connection() -> None:
+    server = Server(max_polling_sessions=1)
+    polling = Polling(server)
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    for _ in range(5):
+        Polling(server)
+    server.send(polling.eio_sid, "news")
+    assert open_poll.get(timeout=DEADLINE) == (200, ["4news"])
+
+
+def test_many_header_fields_count_as_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seats, "RESTING_BYTES", 120_000)
+    server = Server()
+    for _ in range(10):
+        ask(server, headers={"x-ballast": "x" * 30_000})
+    assert len(server.sockets) == 3
+
+
+def test_whatever_ends_a_session_gives_back_what_it_held() -> None:
+    server = Server()
+    polling, socket, moved = Polling(server), WebSocket(server), Polling(server)
+    probe = WebSocket(server, moved)
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    assert server.seats.taken == 3
+    probe.say("4nonsense")
+    until(lambda: server.seats.taken == 2)
+    probe = WebSocket(server, moved)
+    probe.say("2probe")
+    probe.say("5")
+    until(lambda: moved.link.state is State.WEBSOCKET)
+    assert (server.seats.taken, server.seats.resting) == (3, 0)
+    socket.close()
+    probe.close()
+    polling.close()
+    open_poll.get(timeout=DEADLINE)
+    until(lambda: not server.sockets)
+    assert (server.seats.taken, server.seats.resting) == (0, 0)
+
+
+def test_without_a_number_the_descriptors_of_the_process_bound_them() -> None:
+    server = Server()
+    Polling(server)
+    assert server.max_connections > 100
+
+
+def test_an_address_may_have_so_many_connections() -> None:
+    server = Server(limits=Limits(sockets_per_ip=2))
+    clients = [Polling(server) for _ in range(2)]
+    assert ask(server)[0] == 429
+    clients[0].close()
+    assert ask(server)[0] == 200
+    assert dict(server.counters.closed) == {"address": 1}
+
+
+# -- origins ---------------------------------------------------------------------------------------
+
+HERE = "http://localhost"
+
+
+@pytest.mark.parametrize(
+    ("rule", "allowed", "refused"),
+    [
+        (None, [HERE], ["https://localhost", "http://elsewhere", "null"]),
+        ("*", ["http://a.example", "null"], []),
+        (["http://a.example", "*"], ["http://b.example"], []),
+        ("http://a.example", ["http://a.example"], [HERE, "http://b.example"]),
+        (["http://a.example", "http://b.example"], ["http://b.example"], ["http://c.example"]),
+        ([], ["http://a.example"], []),
+        (re.compile(r"https://\w+\.example"), ["https://a.example"],
+         ["https://a.example.evil", "xhttps://a.example", "http://a.example"]),
+        ([re.compile(r"https://\w+\.example"), "http://b"], ["https://a.example", "http://b"],
+         ["http://c"]),
+        (lambda origin: origin.endswith(".example"), ["http://a.example"], ["http://a"]),
+        (lambda origin, environ: environ["HTTP_HOST"] in origin, [HERE], ["http://a.example"]),
+    ],
+    ids=["own", "any", "any in a list", "one", "several", "off", "pattern", "pattern and name",
+         "callable", "callable with the environ"],
+)  # fmt: skip
+def test_origins(rule: Any, allowed: list[str], refused: list[str]) -> None:
+    server = Server(cors_allowed_origins=rule)
+    assert ask(server)[0] == 200, "a client that names none is no browser"
+    for origin in allowed:
+        status, headers, _ = ask(server, headers={"Origin": origin})
+        assert status == 200
+        assert headers.get("Access-Control-Allow-Origin") == (None if rule == [] else origin)
+    for origin in refused:
+        status, headers, body = ask(server, headers={"Origin": origin})
+        assert status == 403
+        assert json.loads(body)["code"] == 4
+        assert "Access-Control-Allow-Origin" not in headers
+
+
+def test_a_callable_is_asked_with_what_it_declares_and_its_type_error_is_its_own() -> None:
+    asked: list[str] = []
+
+    def rule(origin: str) -> bool:
+        asked.append(origin)
+        raise TypeError("the app's own")
+
+    server = Server(cors_allowed_origins=rule)
+    with pytest.raises(TypeError, match="the app's own"):
+        ask(server, headers={"Origin": "http://a.example"})
+    assert asked == ["http://a.example"]
+    assert ask(server)[0] == 200
+    assert len(asked) == 1
+
+
+def test_credentials_may_be_kept_from_other_origins() -> None:
+    for credentials in (True, False):
+        server = Server(cors_allowed_origins="*", cors_credentials=credentials)
+        _, headers, _ = ask(server, headers={"Origin": "http://a.example"})
+        assert ("Access-Control-Allow-Credentials" in headers) is credentials
+
+
+def test_a_preflight_is_answered_for_those_who_may() -> None:
+    server = Server(cors_allowed_origins="http://a.example")
+    preflight = {"Origin": "http://a.example", "Access-Control-Request-Headers": "x-tea"}
+    status, headers, _ = ask(server, "OPTIONS", headers=preflight)
+    assert status == 200
+    assert headers["Access-Control-Allow-Headers"] == "x-tea"
+    assert ask(server, "OPTIONS", headers={"Origin": "http://b.example"})[0] == 403

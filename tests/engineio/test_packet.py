@@ -1,0 +1,21 @@
+"""Engine.IO packets."""
+
+from __future__ import annotations
+
+from engineio import packet
+
+from rtcio_sync.engineio.packet import Packet
+from rtcio_sync.protocol.websocket import frame_binary, frame_text
+
+
+def test_a_packet_has_one_encoding_for_each_transport_whichever_asks_first() -> None:
+    for first in ("polling", "websocket"):
+        made = Packet(packet.MESSAGE, b"\x01\xff")
+        for transport in (first, "polling", "websocket"):
+            if transport == "polling":
+                assert made.encode(b64=True) == "bAf8="
+            else:
+                assert made.frame() == frame_binary(b"\x01\xff")
+    text = Packet(packet.MESSAGE, "é")
+    assert text.encode() == text.encode(b64=True) == "4é"
+    assert text.frame() == frame_text("4é".encode())

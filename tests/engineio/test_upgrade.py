@@ -1,0 +1,91 @@
+"""The upgrade from polling to a WebSocket."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+
+from rtcio_sync.engineio.server import Server
+from rtcio_sync.engineio.state import State
+from rtcio_sync.options import Limits
+from tests.engineio.clients import Polling, WebSocket, timed
+from tests.timing import DEADLINE, settle, until
+
+
+def test_a_polling_client_moves_to_a_websocket_and_loses_nothing() -> None:
+    server = Server()
+    heard: list[str] = []
+    server.on("message", lambda sid, message: heard.append(message))
+    polling = Polling(server)
+    socket = WebSocket(server, polling)
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    socket.say("2probe")
+    assert socket.frame() == (1, b"3probe")
+    assert not open_poll.ready(), "the NOOP comes 100 ms after the probe"
+    assert open_poll.get(timeout=DEADLINE) == (200, ["6"])
+    assert socket.link.state is State.UPGRADING
+    assert polling.poll() == (200, ["6"]), "and again, until UPGRADE"
+    server.send(polling.eio_sid, "before")
+    assert polling.poll() == (200, ["4before"])
+    server.send(polling.eio_sid, "during")
+    socket.say("5")
+    assert socket.frame() == (1, b"4during")
+    server.send(polling.eio_sid, "after")
+    assert socket.frame() == (1, b"4after")
+    assert polling.poll()[0] == 400
+    socket.send("hello")
+    until(lambda: heard == ["hello"])
+
+
+@pytest.mark.parametrize("words", [["4nonsense"], ["2probe", "4nonsense"], ["5"], ["2prob"]])
+def test_a_probe_that_fails_leaves_the_client_on_polling(words: list[str]) -> None:
+    server = Server()
+    polling = Polling(server)
+    socket = WebSocket(server, polling)
+    for word in words:
+        socket.say(word)
+    until(lambda: polling.link.wire is None)
+    assert polling.link.state is State.POLLING
+    server.send(polling.eio_sid, "news")
+    assert polling.poll() == (200, ["4news"])
+    frames = [socket.frame() for _ in words]
+    assert frames[-1][0] == 8, "a close frame"
+
+
+def test_a_probe_that_closes_leaves_the_client_on_polling() -> None:
+    server = Server()
+    polling = Polling(server)
+    socket = WebSocket(server, polling)
+    socket.say("2probe")
+    assert socket.frame() == (1, b"3probe")
+    socket.close()
+    until(lambda: polling.link.wire is None)
+    server.send(polling.eio_sid, "news")
+    assert polling.poll() == (200, ["4news"])
+
+
+def test_a_poll_that_waits_when_a_probe_fails_waits_on() -> None:
+    server = Server()
+    polling = Polling(server)
+    socket = WebSocket(server, polling)
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    socket.say("2probe")
+    assert socket.frame() == (1, b"3probe")
+    socket.close()
+    until(lambda: polling.link.wire is None)
+    gevent.sleep(0.15)
+    server.send(polling.eio_sid, "news")
+    assert open_poll.get(timeout=DEADLINE) == (200, ["4news"])
+
+
+def test_a_probe_that_says_nothing_is_given_up() -> None:
+    server = Server(limits=Limits(handshake_timeout=4, connect_timeout=None))
+    forward = timed(server)
+    polling = Polling(server)
+    socket = WebSocket(server, polling)
+    forward(4)
+    assert polling.link.wire is None
+    assert socket.frame()[0] == 8
+    assert polling.link.state is State.POLLING

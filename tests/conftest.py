@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests import environment
 # Before anything is imported that looks at them, and before a process inherits them.
 environment.prepare()
 
+from tests.foreign_threads import KINDS  # noqa: E402
 from tests.integration.clients import Driver  # noqa: E402
 
 INTEGRATION = {"browser", "conformance", "examples", "fuzz", "integration"}
@@ -35,6 +37,12 @@ def pytest_report_header() -> str:
 def seed() -> int:
     """Where whatever a test does by chance begins: 0, or what ``--hypothesis-seed`` says."""
     return environment.seed
+
+
+@pytest.fixture(params=list(KINDS))
+def elsewhere(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Carries out a call in a thread that is not the hub's, one of each kind."""
+    return KINDS[request.param]
 
 
 @pytest.fixture(scope="session")

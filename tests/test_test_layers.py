@@ -19,9 +19,6 @@ WITHOUT_A_SERVER = (
     *("engineio", "adapter", "cluster", "relay"),
 )
 
-#: Folders of the package whose tests stand elsewhere still: a list that only shrinks, to none.
-STILL_ELSEWHERE = {"hub"}
-
 
 @cache
 def tree_of(path: Path) -> ast.Module:
@@ -126,7 +123,7 @@ def test_a_test_of_a_folder_reaches_nothing_above_it(path: Path) -> None:
     assert reached(path) <= set(ORDER[: last + 1])
 
 
-@pytest.mark.parametrize("folder", [each for each in FOLDERS if each not in STILL_ELSEWHERE])
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_each_folder_of_the_package_has_its_tests(folder: str) -> None:
     assert (TESTS / folder / "__init__.py").is_file()
     assert any(path.name.startswith("test_") for path in files_of(folder))

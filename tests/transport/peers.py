@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gevent
 import gevent.socket
+from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 from gevent.hub import get_hub
 from websockets.client import ClientProtocol
 from websockets.frames import Frame
 from websockets.protocol import OPEN
 
 from rtcio_sync.transport.websocket import Connection
+from tests.frames import masked, upgrade_request
 from tests.timing import DEADLINE, settle
 
 
@@ -80,6 +84,38 @@ class Peer:
     def reset(self) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
+
+
+class Driven(Peer):
+    """The client's end of a WebSocket that a driver of python-engineio serves in a thread.
+
+    ``ride``: gets the driver's object, as under Werkzeug's threads; it sets `ready` once it has
+    what it needs.
+    """
+
+    def __init__(self, ride: Callable[[Any], list[bytes]]) -> None:
+        ours, theirs = socket.socketpair()
+        super().__init__(ours)
+        self.ready = threading.Event()
+        lines = upgrade_request().decode().split("\r\n")[1:]
+        headers = dict(line.split(": ", 1) for line in lines if line)
+        environ = {f"HTTP_{key.upper().replace('-', '_')}": each for key, each in headers.items()}
+        environ |= {"werkzeug.socket": theirs}  # type: ignore[dict-item]
+        self.thread = threading.Thread(target=self._serve, args=(ride, environ), daemon=True)
+        self.thread.start()
+        response = b""
+        while not response.endswith(b"\r\n\r\n"):
+            response += self.sock.recv(1)
+        assert response.startswith(b"HTTP/1.1 101 ")
+        assert self.ready.wait(DEADLINE)
+
+    def _serve(self, ride: Callable[[Any], list[bytes]], environ: dict[str, Any]) -> None:
+        with suppress(ConnectionError):  # how the driver tells Werkzeug that it is over
+            SimpleWebSocketWSGI(ride, None)(environ, lambda *response: None)
+
+    def say(self, text: str) -> None:
+        """Sends a message."""
+        self.send(masked(1, text.encode()))
 
 
 def _uri() -> Any:

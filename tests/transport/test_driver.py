@@ -1,12 +1,202 @@
-"""Our frames as python-engineio's own drivers get them: the driver itself needs a whole server."""
+"""A WebSocket of python-engineio's own driver, on a socket pair: Werkzeug's threads and uWSGI."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
-from rtcio_sync.transport.driver import frames_of
+from rtcio_sync.transport import driver
+from rtcio_sync.transport.backlog import Backlog
+from rtcio_sync.transport.driver import UpstreamWire, frames_of
+from tests.frames import masked
+from tests.timing import DEADLINE, wait_until
+from tests.transport.peers import Driven, Owner
+
+MAX_SIZE = 1_000_000
+
+
+class Threads:
+    """Tasks that are threads."""
+
+    def __init__(self) -> None:
+        self.gate = threading.RLock()
+
+    def spawn(self, target: Callable[..., Any], *args: Any) -> None:
+        threading.Thread(target=target, args=args, daemon=True).start()
+
+    def create_event(self) -> threading.Event:
+        return threading.Event()
+
+
+def later(seconds: float, do: Callable[..., Any], *args: Any) -> None:
+    timer = threading.Timer(seconds, do, args)
+    timer.daemon = True
+    timer.start()
+
+
+class End(Driven):
+    """The client's end of an `UpstreamWire`; ``owner`` hears of what it sends."""
+
+    def __init__(self, backlog: Backlog) -> None:
+        self.backlog = backlog
+        self.owner = Owner()
+        self.wire: UpstreamWire
+        super().__init__(self._ride)
+
+    def _ride(self, ws: Any) -> list[bytes]:
+        self.wire = UpstreamWire(
+            ws,
+            self.owner,
+            tasks=Threads(),
+            later=later,
+            max_size=MAX_SIZE,
+            max_buffered=200_000,
+            backlog=self.backlog,
+        )
+        self.wire.start()
+        self.ready.set()
+        self.wire.read()
+        return []
+
+
+@pytest.fixture
+def backlog() -> Backlog:
+    made = Backlog(None, now=time.monotonic, later=later)
+    made.gate = threading.RLock()
+    return made
+
+
+@pytest.fixture
+def end(backlog: Backlog) -> Iterator[End]:
+    made = End(backlog)
+    yield made
+    made.sock.close()
+    made.thread.join(DEADLINE)
+
+
+def test_messages_travel_both_ways(end: End) -> None:
+    end.say("é")
+    end.sock.sendall(masked(2, b"\x00\xff"))
+    wait_until(lambda: len(end.owner.messages) == 2)
+    assert end.owner.messages == ["é".encode(), b"\x00\xff"]
+    assert end.owner.binary == [False, True]
+    end.wire.send(frame_text("é".encode()) + frame_binary(b"\x00\xff"))
+    assert end.frame() == (1, "é".encode())
+    assert end.frame() == (2, b"\x00\xff")
+
+
+def test_while_it_is_paused_no_message_is_handed_on(end: End) -> None:
+    end.wire.pause()
+    end.say("first")  # the reader waits for this one already
+    wait_until(lambda: end.owner.messages)
+    end.say("second")
+    time.sleep(0.05)
+    assert end.owner.messages == [b"first"]
+    end.wire.resume()
+    wait_until(lambda: end.owner.messages == [b"first", b"second"])
+
+
+def test_the_end_of_tcp_is_the_end_of_it(end: End) -> None:
+    end.sock.close()
+    wait_until(lambda: end.owner.lost)
+    assert end.owner.lost == [(None, False)]
+    end.thread.join(DEADLINE)
+    assert not end.thread.is_alive()
+
+
+def test_a_message_that_is_too_long_ends_it(end: End) -> None:
+    end.say("x" * (MAX_SIZE + 1))
+    wait_until(lambda: end.owner.lost)
+    assert end.owner.lost == [(None, True)]
+
+
+def test_a_client_that_does_not_read_is_sent_away_and_its_threads_end(end: End) -> None:
+    for _ in range(200):
+        end.wire.send(frame_text(b"x" * 50_000))
+        time.sleep(0.001)
+        if end.wire.closed:
+            break
+    assert end.wire.overflowed
+    assert end.owner.lost[0] == (None, True)
+    end.thread.join(DEADLINE)
+    assert not end.thread.is_alive()
+
+
+def test_a_client_that_never_says_goodbye_back_is_hung_up_on(
+    end: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "CLOSE_TIMEOUT", 0.05)
+    end.wire.send(frame_text(b"1"))
+    end.wire.close()
+    assert end.frame() == (1, b"1")
+    end.thread.join(DEADLINE)
+    assert not end.thread.is_alive()
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_nothing_of_a_connection_that_was_closed_is_accounted_for(
+    end: End, backlog: Backlog, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    monkeypatch.setattr(driver, "CLOSE_TIMEOUT", 0.3)
+    if reads:
+        end.wire.send(frame_text(b"news"))
+    else:
+        for _ in range(3):
+            end.wire.send(frame_text(b"x" * 50_000))
+    end.wire.close()  # the close frame is behind what waits
+    end.wire.send(frame_text(b"more"))
+    end.thread.join(DEADLINE)
+    assert not end.thread.is_alive()
+    wait_until(lambda: not backlog._paces)
+    assert (backlog.holdings.size, backlog.holdings.cost) == (0, 0)
+
+
+def test_a_frame_that_is_sent_while_the_connection_closes_is_not_kept(
+    end: End, backlog: Backlog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "CLOSE_TIMEOUT", 0.3)
+
+    class Frame(bytes):
+        """Whoever asks for its length has the connection closed first."""
+
+        def __len__(self) -> int:
+            if not end.wire.closed:
+                end.wire.close()
+                end.thread.join(DEADLINE)
+            return super().__len__()
+
+    end.wire.send(Frame(b"\x81\x012"))
+    assert not backlog._paces
+    assert backlog.holdings.cost == 0
+
+
+def test_what_is_sent_while_the_writer_counts_is_counted_too(end: End, backlog: Backlog) -> None:
+    sender = threading.current_thread()
+
+    class Frame(bytes):
+        """Whenever the writer asks for its length, another thread sends."""
+
+        more = 10
+
+        def __len__(self) -> int:
+            if threading.current_thread() is not sender and self.more:
+                self.more -= 1
+                other = threading.Thread(target=end.wire.send, args=(b"\x81\x012",))
+                other.start()
+                other.join(DEADLINE)
+            return super().__len__()
+
+    end.wire.send(Frame(b"\x81\x012"))
+    wait_until(lambda: not backlog._paces)
+    assert end.wire.buffered == 0
+    assert backlog.holdings.cost == 0
 
 
 @settings(max_examples=30)

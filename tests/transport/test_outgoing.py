@@ -12,23 +12,11 @@ import pytest
 from rtcio_sync.protocol.websocket import frame_close, frame_text
 from rtcio_sync.transport.websocket import Connection
 from tests.timing import in_time
-from tests.transport.peers import arrived
+from tests.transport.peers import Owner, arrived
 
 HOUR = 3600.0
 
 ONE, TWO, THREE = (frame_text(text) for text in (b"4one", b"4two", b"4three"))
-
-
-class Owner:
-    """Hears of the end."""
-
-    def __init__(self) -> None:
-        self.lost: list[tuple[int | None, bool]] = []
-
-    def message_received(self, payload: bytes, binary: bool) -> None: ...
-
-    def connection_lost(self, code: int | None, error: bool) -> None:
-        self.lost.append((code, error))
 
 
 @pytest.fixture

@@ -1,21 +1,19 @@
-"""Calls from other threads are carried out in the one that serves, or say why they are not."""
+"""The thread that runs the hub: calls from others are carried out there, or say why not."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import gevent
 import pytest
 from gevent.monkey import get_original
 
-from rtcio_sync import Lobby, Server
-from rtcio_sync.errors import NotServing, RtcioError
+from rtcio_sync.errors import NotServing
 from rtcio_sync.hub import thread as hub_thread
 from rtcio_sync.hub.thread import HubThread
-from tests.bus import Bus, BusManager
-from tests.foreign_threads import KINDS, Outcome, in_real_thread, start_new_thread
+from tests.foreign_threads import Outcome, in_real_thread, start_new_thread
 
 get_ident = get_original("_thread", "get_ident")
 
@@ -25,18 +23,6 @@ def thread() -> HubThread:
     made = HubThread()
     made.bind()
     return made
-
-
-@pytest.fixture(params=list(KINDS))
-def elsewhere(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    return KINDS[request.param]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.shutdown()
 
 
 def test_a_call_is_carried_out_in_the_thread_that_serves(
@@ -130,26 +116,6 @@ def test_before_anything_is_served_a_call_runs_where_it_is_made() -> None:
     assert in_real_thread(lambda: thread.run(get_ident) == get_ident()) is True
 
 
-@pytest.mark.parametrize("call", ["emit", "send"])
-def test_a_broadcast_before_anything_is_served_is_made_at_once(
-    server: Server, elsewhere: Callable[..., Any], call: str
-) -> None:
-    emitted: list[Any] = []
-    server.manager.emit = lambda event, data, *_, **__: emitted.append(data)  # type: ignore[method-assign]
-    elsewhere(getattr(server, call), *(["message"] if call == "emit" else []), "early")
-    assert emitted == ["early"]
-
-
-def test_a_task_that_is_started_before_anything_is_served_runs_then(
-    server: Server, elsewhere: Callable[..., Any]
-) -> None:
-    ran: list[int] = []
-    elsewhere(server.start_background_task, lambda: ran.append(get_ident()))
-    server._hub_thread.bind()
-    gevent.sleep(0)
-    assert ran == [get_ident()]
-
-
 def test_what_is_spawned_before_anything_is_served_waits_for_the_hub(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -174,29 +140,6 @@ def test_what_is_spawned_before_anything_is_served_runs_in_a_makers_hub_that_run
     elsewhere(thread.spawn, lambda: ran.set(get_ident()))
     assert ran.get(timeout=5) == get_ident()
     assert not thread.serving
-
-
-def test_what_other_threads_publish_before_anything_is_served_leaves_in_the_makers_thread(
-    elsewhere: Callable[..., Any],
-) -> None:
-    """A back end's connection belongs to the hub of the thread that opened it."""
-    gevent.sleep(0)
-    bus = Bus()
-    threads: list[int] = []
-    bus_publish = BusManager._publish
-
-    class Watched(BusManager):
-        def _publish(self, data: Any) -> None:
-            threads.append(get_ident())
-            bus_publish(self, data)
-
-    server = Server(client_manager=Watched(bus))
-    elsewhere(server.emit, "early", 1)
-    with gevent.Timeout(10):
-        while not bus.published:
-            gevent.sleep(0.001)
-    assert threads == [get_ident()]
-    bus.close()
 
 
 def test_what_is_spawned_from_another_thread_runs_in_the_hubs(
@@ -225,53 +168,6 @@ def test_on_threads_each_call_runs_where_it_is_made() -> None:
     thread = HubThread()
     thread.threaded = True
     assert in_real_thread(thread.elsewhere) is False
-
-
-# -- the server's own calls ------------------------------------------------------------------------
-
-
-def test_call_in_the_hub_raises_and_names_the_fix(server: Server) -> None:
-    client = server.test_client()
-    raised = gevent.event.AsyncResult()
-
-    def in_hub() -> None:
-        try:
-            server.call("question", to=client.sid)
-        except RtcioError as error:
-            raised.set(error)
-
-    gevent.get_hub().loop.run_callback(in_hub)
-    assert "gevent.spawn(call" in str(raised.get(timeout=5))
-
-
-def test_disconnect_in_the_hub_runs_its_handlers_in_a_greenlet(server: Server) -> None:
-    ran_in = gevent.event.AsyncResult()
-
-    @server.on("disconnect")
-    def on_disconnect(sid: str) -> None:
-        gevent.sleep(0)
-        ran_in.set(gevent.getcurrent())
-
-    client = server.test_client()
-    gevent.get_hub().loop.run_callback(server.disconnect, client.sid)
-    assert ran_in.get(timeout=5) is not gevent.get_hub()
-
-
-def test_stop_twice_or_without_listen_is_no_mistake(server: Server) -> None:
-    server.stop()
-    in_real_thread(server.stop)
-
-
-@pytest.mark.parametrize("name", ["peers", "remove", "stats"])
-def test_a_lobby_is_asked_from_any_thread(server: Server, name: str) -> None:
-    lobby = Lobby(server)
-    client = server.test_client()
-    client.emit("join-room", {"roomId": "tea"})
-    given: dict[str, tuple[Any, ...]] = {
-        "peers": ("tea",), "remove": (client.sid, "tea"), "stats": (),
-    }  # fmt: skip
-    answers = {"peers": [client.sid], "remove": True, "stats": {"rooms": 1, "peers": 1}}
-    assert in_real_thread(getattr(lobby, name), *given[name]) == answers[name]
 
 
 def test_this_process_is_not_patched_so_that_threading_is_real() -> None:

@@ -1,7 +1,8 @@
-"""Who may connect: from which origins, how many in all, and how many from one address.
+"""Decides who may connect: allowed origins, the number in all, the number from one address.
 
 Replaced of python-engineio's private names, asserted in ``tests/test_upstream.py``:
-``Server._cors_allowed_origins``, for regular expressions, and a callable's arity read, not guessed.
+``Server._cors_allowed_origins``: it takes regular expressions, and reads how many arguments a
+callable takes.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ __all__ = ["Admission"]
 log = logging.getLogger(__name__)
 
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
-RESTING_AT_LEAST = 1_000  # polling sessions that may be between two polls, whatever the capacity
+RESTING_AT_LEAST = 1_000  # polling sessions that may be between two polls, at any capacity
 
 
 class Admission(engineio.Server):
-    """The part of the Engine.IO server that lets a request in or refuses it. # greenlet"""
+    """The part of the Engine.IO server that admits a request or refuses it. # greenlet"""
 
     heartbeat: Heartbeat
     gate: Gate
@@ -68,7 +69,7 @@ class Admission(engineio.Server):
     # -- origins ---------------------------------------------------------------------------------
 
     def _origin_allowed(self, environ: dict[str, Any]) -> bool:
-        # RFC 6455 10.2: browsers tell the origin and leave the check to the server.
+        # RFC 6455 10.2: browsers send the origin, and the server has to check it.
         origin = environ.get("HTTP_ORIGIN")
         if not origin or self.cors_allowed_origins == []:
             return True
@@ -78,7 +79,7 @@ class Admission(engineio.Server):
         return allowed is None or origin in allowed
 
     def _check_origin(self, environ: dict[str, Any]) -> None:
-        """Raises `Refused` for a page that may not connect; whoever looks after it reads why."""
+        """Raises `Refused` for a page that may not connect. The log and the answer say why."""
         if self._origin_allowed(environ):
             return
         origin = plain(environ.get("HTTP_ORIGIN"))
@@ -123,8 +124,8 @@ class Admission(engineio.Server):
         origin = environ.get("HTTP_ORIGIN", "")
         if rule is None:
             if not origin or origin == f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST')}":
-                return [origin]  # none, or as most are: a page of the server's own
-            # The Host field may name the scheme's own port, which browsers leave out of the origin.
+                return [origin]  # no origin, or the server's own: most requests end here
+            # Host may name the scheme's default port, which browsers leave out of the origin.
             own = [same_site(each) for each in super()._cors_allowed_origins(environ)]
             own = list(dict.fromkeys(own))
             return [*own, origin] if origin not in own and same_site(origin) in own else own
@@ -145,9 +146,10 @@ class Admission(engineio.Server):
         return super()._cors_allowed_origins(environ)
 
     def _allows(self, rule: Callable[..., Any], *given: Any) -> bool:
-        """Asks the app's own rule. An `Exception` is the WSGI server's to report, as in a view.
+        """Calls the app's rule. An `Exception` passes to the WSGI server, as in a view.
 
-        What is none would end the request's greenlet, or the process: the origin is refused.
+        Any other exception would end the request's greenlet or the process: it is logged, and the
+        origin is refused.
         """
         try:
             return bool(rule(*given))
@@ -181,7 +183,7 @@ class Admission(engineio.Server):
                 self.seats.forget(socket)
 
     def forget(self, socket: Seated) -> None:
-        """The session is over, and its client has heard all that it will. # hub or greenlet"""
+        """The session is over, and nothing more will be sent to its client. # hub or greenlet"""
         with self.gate:
             self.sockets.pop(socket.sid, None)
             self.seats.forget(socket)
@@ -197,7 +199,7 @@ class Admission(engineio.Server):
         return self.max_polling_sessions
 
     def idle_bound(self) -> int:
-        """HTTP connections that may wait for a request: what the others leave of the number."""
+        """HTTP connections that may wait for a request: descriptors that sessions do not hold."""
         return self._capacity() - self.seats.taken
 
     def _full(self) -> Refused:
@@ -206,8 +208,8 @@ class Admission(engineio.Server):
 
     def _may_hold_more(self) -> None:
         """Raises `Refused` when no session may open another poll or WebSocket."""
-        # Those that were let in may go a little over the number: while they are between two polls,
-        # others take the descriptors.
+        # Admitted sessions may exceed the number a little: while they are between two polls, others
+        # take their descriptors.
         if self.seats.taken >= self._capacity() + RESERVED_DESCRIPTORS // 2:
             raise self._full()
 
@@ -222,9 +224,9 @@ class Admission(engineio.Server):
 
 
 class _Refusals:
-    """Which refused origins to tell of: each once a minute, and of so many that no log is filled.
+    """Which refused origins to log: each once a minute, and at most `MOST`, to keep the log short.
 
-    A refused origin is most often the app's own page, named wrongly. It may also be anybody's.
+    A refused origin is usually the app's own page, named wrongly, but any page may send one.
     """
 
     EVERY = 60  # seconds
@@ -236,7 +238,7 @@ class _Refusals:
         self._untold = 0
 
     def to_tell(self, origin: str, now: float) -> str | None:
-        """`None`: nothing. Else what to add of those that were not told of. # greenlet or thread"""
+        """What to add to the line about those that were not logged; `None`: log nothing."""
         if self._since is None or now - self._since >= self.EVERY:
             more, self._untold = self._untold, 0
             self._since, self._told = now, {origin}
@@ -249,11 +251,11 @@ class _Refusals:
 
 
 def takes_two(fn: Callable[..., Any]) -> bool:
-    """Whether ``fn`` can be called with two arguments, read from its signature."""
+    """Whether ``fn`` can be called with two arguments, by its signature."""
     try:
         inspect.signature(fn).bind(None, None)
     except TypeError:
         return False
-    except ValueError:  # some built-ins have none
+    except ValueError:  # some built-ins have no signature
         return True
     return True

@@ -1,4 +1,4 @@
-"""How the Engine.IO endpoint answers: on HTTP, and on a WebSocket that is accepted and closed.
+"""Writes the Engine.IO endpoint's answers: on HTTP, or on a WebSocket that is closed at once.
 
 Used as they are of python-engineio's private names: ``Server._gzip``, ``_deflate``,
 ``_cors_headers``, ``_generate_sid_cookie`` and ``_websocket_wsgi.SimpleWebSocketWSGI``.
@@ -30,9 +30,9 @@ from .requests import Refused, closes_unsaid
 
 __all__ = ["Answers"]
 
-COMPRESSED_AT_ONCE = 1 << 16  # bytes; some milliseconds
+COMPRESSED_AT_ONCE = 1 << 16  # bytes; it takes some milliseconds
 
-#: Linux alone has it.
+#: `None` where there is none: Linux alone has it.
 _CORK = getattr(socket, "TCP_CORK", None)
 
 
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 
 
 class Answers(Admission):
-    """The part of the Engine.IO server that words its answers. # greenlet"""
+    """The part of the Engine.IO server that writes its answers. # greenlet"""
 
     async_mode: str
     backlog: Backlog
@@ -69,9 +69,10 @@ class Answers(Admission):
         body = json.dumps(refused.body, separators=(",", ":")).encode()
         if environ.get("wsgi.websocket") is None:
             return Answer(refused.status, refused.headers, body)
-        # Behind gevent-websocket the 101 is out. A socket.io-client whose WebSocket ends before
-        # OPEN notices nothing for 20 seconds; a packet of a type that does not exist is an error to
-        # it, as any packet but OPEN is to python-engineio's clients, and they come back in time.
+        # Behind gevent-websocket the 101 is already sent. A socket.io-client whose WebSocket ends
+        # before OPEN reconnects only after its own time-out of 20 seconds. So it gets a packet of a
+        # type that does not exist, which is an error to it, and it reconnects at once; any packet
+        # but OPEN is an error to python-engineio's clients.
         busy = refused.status.startswith(("429", "503"))
         code = TRY_AGAIN_LATER if busy else POLICY_VIOLATION
         return self._turn_away(environ, start_response, [], b"9" + body, code)
@@ -84,7 +85,7 @@ class Answers(Admission):
         message: bytes | None = None,
         code: int = NORMAL,
     ) -> Iterable[bytes]:
-        """Accepts a WebSocket, says ``message`` and closes it."""
+        """Accepts a WebSocket, sends ``message`` and closes it."""
         seat = takeover.find(environ)
         if seat is None:
             return self._driver(self._close_upstream)(environ, start_response)
@@ -95,7 +96,7 @@ class Answers(Admission):
         return seat.leave()
 
     def _close_upstream(self, ws: Any) -> list[bytes]:
-        """`_turn_away`, of python-engineio's driver ``ws``: until it is over. # greenlet"""
+        """`_turn_away` for python-engineio's driver ``ws``; blocks until it is over. # greenlet"""
         wire = self._driven(ws, None, self.limits.max_buffered_bytes)
         wire.start()
         wire.close()
@@ -121,8 +122,8 @@ class Answers(Admission):
             raise Refused(error.status, 3, "Bad request", error.headers) from error
 
     def _driver(self, ride: Callable[[Any], list[bytes]]) -> Application:
-        # python-engineio's gevent driver insists on gevent-websocket's server once that package is
-        # installed, and fails under every other.
+        # If gevent-websocket is installed, python-engineio's gevent driver needs its server, and
+        # fails under every other one.
         if self.async_mode == "gevent":
             application: Application = SimpleWebSocketWSGI(
                 ride,
@@ -164,7 +165,7 @@ class Answers(Admission):
     def _compressed(self, body: bytes, encoding: str) -> bytes:
         if len(body) <= COMPRESSED_AT_ONCE:
             return getattr(self, f"_{encoding}")(body)  # type: ignore[no-any-return]
-        # Others have their turn between two pieces: ten megabytes take a good half of a second.
+        # Ten megabytes take over half a second: other greenlets run between two pieces.
         packer = zlib.compressobj(6, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
         packed = []
         for at in range(0, len(body), COMPRESSED_AT_ONCE):
@@ -181,11 +182,11 @@ class Answers(Admission):
 
 
 class _InOnePiece:
-    """A body that reaches the client together with its head.
+    """A body that is sent together with its head.
 
-    gunicorn and pywsgi write the two one after the other. Of a refusal, aiohttp takes the head for
-    the answer and has closed the connection before the body comes, on which python-engineio's
-    `AsyncClient` ends with an error of aiohttp's that it does not expect: it never reconnects.
+    gunicorn and pywsgi write the two one after the other. When the head is a refusal, aiohttp does
+    not wait for the body and closes the connection; python-engineio's `AsyncClient` then fails with
+    an exception of aiohttp's that it does not catch, and never reconnects.
     """
 
     def __init__(self, pieces: Generator[bytes, None, None], line: RawSocket) -> None:
@@ -197,7 +198,7 @@ class _InOnePiece:
         yield from self._pieces
 
     def close(self) -> None:
-        """The server has written all of it (PEP 3333)."""
+        """The WSGI server calls this once it has written the body (PEP 3333)."""
         self._pieces.close()
         self._cork(0)
 

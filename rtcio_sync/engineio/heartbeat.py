@@ -1,7 +1,7 @@
-"""Pings and deadlines of all connections in one task, instead of a greenlet for each.
+"""Sends the PINGs of all connections and watches their deadlines, in one task.
 
 Engine.IO v4, "Heartbeat": the server sends PING every interval and expects PONG within the
-time-out. All intervals are alike, so each queue below is sorted by itself.
+time-out. The intervals are equal for all connections, so each queue below stays in order of time.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["Heartbeat"]
 
 log = logging.getLogger(__name__)
 
-LAG_EVERY = 0.5  # seconds between two looks at how late the event loop is
-TOGETHER = 0.1  # seconds by which a ping may be early, to go out with others
-LATENESS = 0.05  # seconds by which a timer may be late without anybody's fault
+LAG_EVERY = 0.5  # seconds between two measurements of the event loop's delay
+TOGETHER = 0.1  # seconds by which a PING may be early, to be sent together with others
+LATENESS = 0.05  # seconds by which a timer is late in a process that is not overloaded
 
 
 class Heartbeat:
@@ -51,7 +51,7 @@ class Heartbeat:
     # -- hub or greenlet ---------------------------------------------------------------------
 
     def begin(self, socket: Pinged) -> None:
-        """A connection is open: it is pinged, and it has to join a namespace in time."""
+        """A connection is open: sends its PINGs, and closes it if it joins no namespace in time."""
         now = socket.begun_at = self.now()
         limit = self.server.limits.connect_timeout
         if limit is not None:
@@ -60,7 +60,7 @@ class Heartbeat:
         self._ping_later(socket, now)
 
     def answered(self, socket: Pinged) -> None:
-        """A PONG came; one that nobody asked for changes nothing."""
+        """A PONG came. Without a PING before it, nothing changes."""
         if socket.pinged_at is not None:
             socket.pinged_at = None
             self._ping_later(socket, self.now())
@@ -71,7 +71,7 @@ class Heartbeat:
         self._start(due)
 
     def overdue(self, socket: Pinged) -> bool:
-        """Whether the answer to a ping is late, though no beat has noticed it yet."""
+        """Whether the PONG is late; the task may not have noticed it yet."""
         if socket.pinged_at is None or not self.server.gives_up:
             return False
         if socket.held_back(socket.pinged_at):
@@ -104,9 +104,9 @@ class Heartbeat:
         while self._running and self._alarm is alarm:
             try:
                 self._beat(self.now())
-            except Exception:  # the clock of all connections must not stop for one of them
+            except Exception:  # an error of one connection must not stop the others' PINGs
                 log.exception("a connection's ping or deadline failed")
-            # First "never": what another thread queues meanwhile then sets the alarm.
+            # Set to "never" first: if another thread queues something now, it sets the alarm.
             self._wakes_at = math.inf
             due = self._wakes_at = self._next()
             if due == math.inf:
@@ -116,7 +116,7 @@ class Heartbeat:
             alarm.clear()
 
     def _wait(self, alarm: Event, due: float) -> None:
-        # At least twice a second, to see how late that comes: as late as everything else.
+        # Wakes at least twice a second, to measure how late the event loop is.
         now = self.now()
         seconds = max(0.0, min(due - now, LAG_EVERY))
         if not alarm.wait(seconds):
@@ -124,7 +124,7 @@ class Heartbeat:
 
     @property
     def lag(self) -> float:
-        """Seconds that the event loop was late at its worst lately."""
+        """The event loop's worst recent delay, in seconds."""
         return self._lag.worst(self.now())
 
     def _next(self) -> float:
@@ -135,13 +135,13 @@ class Heartbeat:
         while self._later and self._later[0][0] <= now:
             _, _, do, args = heapq.heappop(self._later)
             do(*args)
-        # Those that are due in a moment go with them: one turn of the loop instead of one for each.
+        # Also sends the PINGs that are due soon: one turn of the loop instead of one for each.
         soon = now + min(TOGETHER, self.server.ping_every / 50)
         while self._pings and self._pings[0][0] <= soon:
             due, socket = self._pings.popleft()
             if not socket.closed:
-                # The time-out counts from when the ping was due, or it would end a little late;
-                # but a process that stood still must not give a client less time for it.
+                # The time-out counts from when the PING was due, so that a timer's small delay does
+                # not prolong it. After a long delay it counts from now: the client gets all of it.
                 socket.pinged_at = pinged_at = due if now - due < LATENESS else now
                 socket.send(self.ping)
                 self._pongs.append((pinged_at + self.server.ping_timeout, socket, pinged_at))
@@ -150,7 +150,7 @@ class Heartbeat:
             if socket.pinged_at != pinged_at or not self.server.gives_up:
                 continue
             if socket.held_back(pinged_at):
-                # Its PONG waits behind what is not read from it for now.
+                # Reading from it is paused, and its PONG may wait to be read.
                 socket.pinged_at = now
                 self._pongs.append((now + self.server.ping_timeout, socket, now))
             else:

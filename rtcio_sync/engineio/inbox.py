@@ -1,9 +1,9 @@
-"""What came from a client and waits for the app, and how fast more of it is read.
+"""Messages of a client that wait for the app's handlers, and how fast more are read.
 
-An `Inbox` is the part of an Engine.IO socket (`socket`) that keeps the order of what the app's
-handlers get, and makes a client wait that sends more than they, or its rate, allow. It is a mixin,
-not an attribute: a second object for each connection would cost memory while it is idle, and a call
-for each message.
+An `Inbox` is the part of an Engine.IO socket (`socket`) that hands messages to the app's handlers,
+in order, and slows down a client that sends more than they, or its rate, allow. It is a mixin, not
+an attribute: a second object for each connection would cost memory while the connection is idle,
+and a call for each message.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from .ports import InboxEngine
 
 __all__ = ["INBOX_BYTES", "Inbox"]
 
-#: Bytes of a client's messages that may wait for an app's handlers; over it, no more is read from
-#: the client until half of them are worked off. Nothing is lost: TCP tells the client to wait. What
-#: is decoded counts with the memory that its values take (`weight.VALUE_BYTES`).
+#: Bytes of a client's messages that may wait for an app's handlers. Over it, nothing more is read
+#: from the client until half of them are done. Nothing is lost: TCP makes the client wait. The
+#: memory that the values of a decoded message take counts too (`parser.weight.VALUE_BYTES`).
 INBOX_BYTES = 1_000_000
-ITEM_BYTES = 500  # what a message costs beside its own bytes while it waits
+ITEM_BYTES = 500  # of memory that a message takes beside its own bytes while it waits
 
 
 class Inbox:
-    """The messages of one connection: worked off one by one, by a greenlet that ends with them."""
+    """The messages of one connection. One greenlet works on them, in order, until none is left."""
 
-    # What the socket has, and this part looks at.
+    # Attributes of the socket that this part uses.
     server: InboxEngine
     wire: Transport | None
 
     def __init__(self, limits: Limits) -> None:
         self.inbox: deque[tuple[object, int]] | None = None
         self.inbox_bytes = 0
-        #: Until when nothing was read because the inbox is full: infinity while it is.
+        #: Until when reading was paused because the inbox was full; infinity while it is full.
         self.full_until = -math.inf
         self.limits = limits
-        #: Messages that may come before `pause_due` has to be asked, and how the rate stands.
+        #: Messages that may come before `pause_due` has to be called, and the state of the rate.
         self.allowance: float = limits.burst
         self.rate: Rate | None = None
         self.begun_at = 0.0
@@ -52,15 +52,15 @@ class Inbox:
         raise NotImplementedError
 
     def fail(self, label: str, reason: str, code: int = 1000) -> None:
-        """Closes the connection for what the client did, and counts it under ``label``."""
+        """Closes the connection because of its client, and counts that under ``label``."""
         raise NotImplementedError
 
     # -- the order of the app's work: hub or greenlet ---------------------------------------------
 
     def enqueue(self, item: object, size: int = 0) -> None:
-        """Puts one item behind all others of this connection; a greenlet of its own works it off.
+        """Puts one item behind all others of this connection. # hub or greenlet
 
-        ``size``: the bytes of the message that it came in. # hub or greenlet
+        ``size``: the bytes of its message. If no greenlet works on this inbox, one is spawned.
         """
         with self.server.gate:
             idle = self.inbox is None
@@ -75,17 +75,20 @@ class Inbox:
             self.server.working += 1
             self.server.spawn(self._work)
 
-    #: Whether a handler that hangs is looked for.
+    #: Whether handlers that run for long are reported.
     timed = True
-    #: How many of those that run beside the inbox have not ended.
+    #: How many functions run beside the inbox now (`beside`).
     tasks = 0
 
     def aside(self, target: Callable[..., Any], *args: Any) -> None:
-        """Runs code of the app's that must not wait in the inbox. # hub or greenlet"""
+        """Runs the app's code in a greenlet of its own, beside the inbox. # hub or greenlet"""
         self.server.spawn(self.beside, target, *args)
 
     def beside(self, target: Callable[..., Any], *args: Any) -> None:
-        """Calls ``target(*args)`` when it is its turn; the first of many goes first. # greenlet"""
+        """Calls ``target(*args)`` when it is its turn. # greenlet
+
+        If several run for this connection, all but the first get a late turn.
+        """
         self.tasks += 1
         try:
             self.server.own_turn(LAST if self.tasks > 1 else None)
@@ -94,7 +97,7 @@ class Inbox:
             self.tasks -= 1
 
     def _work(self) -> None:
-        """Works off the inbox, then ends: an idle connection costs no greenlet. # greenlet"""
+        """Does what is in the inbox, then ends: an idle connection has no greenlet. # greenlet"""
         server = self.server
         begun = server.turns.now()
         take = server.turns.take if server.async_mode != "threading" else _at_once
@@ -110,7 +113,7 @@ class Inbox:
             except BaseException as error:  # noqa: BLE001  (it is logged there)
                 server.disturbed(error)
             killed = server.work(self, item)
-            item = None  # its bytes are counted no longer
+            item = None  # free it before its bytes are subtracted
             with server.gate:
                 self.inbox_bytes -= size
                 drained = self.full and self.inbox_bytes <= INBOX_BYTES // 2
@@ -118,14 +121,14 @@ class Inbox:
                     self.full_until = server.heartbeat.now()
             if drained:
                 self._go_on()
-            if killed:  # whoever killed this greenlet waits for its end
+            if killed:  # the code that killed this greenlet waits for its end
                 server.spawn(self._work)
                 return
 
     # -- how fast the client is read: hub or greenlet ----------------------------------------------
 
     def _slow_down(self) -> None:
-        """Reads no more until it may: TCP tells the sender, and nothing is lost."""
+        """Pauses reading if the client is over a bound: TCP makes it wait, and nothing is lost."""
         seconds = self.pause_due()
         if self.wire is not None and not self.closed:
             if seconds:
@@ -134,30 +137,30 @@ class Inbox:
                 self.wire.pause()
 
     def stand_back(self) -> None:
-        """Reads on in the next turn of the loop, if the time of this one is used up. # hub"""
+        """Pauses reading until the next turn of the loop, if this turn's time is used up. # hub"""
         server = self.server
         if self.wire is not None and server.async_mode != "threading" and server.turns.over():
             self.wire.pause()
             server.spawn(self._go_on)
 
     def _go_on(self) -> None:
-        """Reads on, unless there is another reason not to. # hub or greenlet"""
+        """Resumes reading, unless another reason to pause holds. # hub or greenlet"""
         slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()
         if self.wire is not None and not slowed and not self.full:
             self.wire.resume()
 
     @property
     def full(self) -> bool:
-        """Whether so much waits for the app's handlers that nothing more is read."""
+        """Whether too much waits for the app's handlers, so that reading is paused."""
         return self.full_until == math.inf
 
     def held_back(self, since: float) -> bool:
-        """Whether the client had to wait after ``since``, and a PONG of its with it."""
+        """Whether reading from the client paused after ``since``, which delays its PONG."""
         slowed = self.rate is not None and self.rate.paused_until > since
         return slowed or self.full_until > since
 
     def pause_due(self) -> float:
-        """Seconds that the client has to wait now; after too many of them it is closed."""
+        """Seconds that the client has to wait now. Closes it if it was too fast for too long."""
         limits = self.limits
         if self.allowance >= 0 or limits.events_per_second is None:
             return 0
@@ -169,18 +172,18 @@ class Inbox:
         return seconds or 0
 
     def adopt(self, limits: Limits) -> None:
-        """Lives by these limits from now on; what was sent under the others counts."""
+        """Uses these limits from now on. What the client sent before counts under them, too."""
         if limits.burst == math.inf or self.limits.burst == math.inf:
             self.allowance = limits.burst
         else:
             self.allowance += limits.burst - self.limits.burst
         self.limits = limits
         if self.rate is not None and limits.events_per_second is not None:
-            # The same bucket: whoever joins and leaves gets no fresh one.
+            # The bucket stays as full as it was: to join and leave must not empty it.
             self.rate.change(limits.events_per_second, limits.burst)
         if self.wire is not None:
             self.wire.max_buffered = limits.max_buffered_bytes
 
 
 def _at_once(since: float) -> None:
-    """Threads take no turns."""
+    """In place of `Turns.take` under threads, which take no turns."""

@@ -1,4 +1,4 @@
-"""Engine.IO's packets, each encoded once for all sockets that get it."""
+"""Engine.IO packets, each encoded once for all sockets that receive it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class AnyPacket(Protocol):
 
 
 class Packet(packet.Packet):
-    """An Engine.IO packet that is encoded once for each form, however many sockets get it.
+    """An Engine.IO packet that is encoded once for each transport.
 
-    python-engineio keeps one encoding for both transports, so that a binary packet that went to a
+    python-engineio keeps one encoding for both transports: a binary packet that was sent to a
     polling client first reaches WebSockets as base64.
     """
 
@@ -44,7 +44,7 @@ class Packet(packet.Packet):
         """The packet as a WebSocket frame."""
         frame: bytes | None = self.__dict__.get("_frame")
         if frame is None:
-            # Not kept besides: whoever waits for a packet holds it in as few forms as may be.
+            # The text is not kept beside the frame: packets that wait take less memory.
             text = super().encode() if self.encode_cache is None else self.encode_cache
             self.encode_cache = None
             frame = frame_text(text.encode()) if isinstance(text, str) else frame_binary(text)
@@ -53,7 +53,7 @@ class Packet(packet.Packet):
 
 
 def packet_of(payload: bytes, binary: bool) -> Packet:
-    """The packet of a WebSocket message that was framed before."""
+    """The packet of a WebSocket message that was already framed."""
     return Packet(packet.MESSAGE, payload if binary else payload[1:].decode())
 
 
@@ -65,7 +65,7 @@ def size_of(data: Any) -> int:
 
 
 def packet_size(pkt: AnyPacket) -> int:
-    """The bytes of a packet, looked at once."""
+    """The bytes of a packet's data, computed once."""
     size: int | None = pkt.__dict__.get("_size")
     if size is None:
         size = pkt.__dict__["_size"] = size_of(pkt.data)
@@ -73,7 +73,7 @@ def packet_size(pkt: AnyPacket) -> int:
 
 
 def packet_cost(pkt: AnyPacket) -> int:
-    """The memory that a packet takes up: its data, and the frame that is made of it."""
+    """The memory that a packet takes: its data, and the frame that is made of it."""
     return 2 * packet_size(pkt) + PACKET
 
 

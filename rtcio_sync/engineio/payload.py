@@ -1,6 +1,6 @@
 """The body of a polling request, and the packets in it (Engine.IO v4, "HTTP long-polling").
 
-Pure: an environ, a query or a body in, values out; nothing waits but for the body's own stream.
+Pure: takes an environ, a query or a body, gives values. It waits for the body's stream alone.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ MOST_DIGITS = 15
 
 
 def read_body(environ: dict[str, Any], bound: int) -> bytes:
-    """The body of a polling request, never more than ``bound`` bytes of it. # greenlet
+    """Reads the body of a polling request, at most ``bound`` bytes and one more. # greenlet
 
-    Raises `ProtocolError` for one that is longer, whose length is no number or that ends early, and
-    the server's own `OSError`, of those servers that notice that it does.
+    Raises `ProtocolError` for a body that is longer, whose length is no number or that ends early.
+    Some servers notice themselves that it ends early; their `OSError` passes.
     """
     length = environ.get("CONTENT_LENGTH") or ""
     if length and not (length.isascii() and length.isdigit()):
@@ -42,10 +42,10 @@ def read_body(environ: dict[str, Any], bound: int) -> bytes:
 def packets_of(body: bytes, bound: int | None) -> list[tuple[bytes, bool]]:
     """The packets of a polling payload (Engine.IO v4, "HTTP long-polling": U+001E between them).
 
-    Each as a WebSocket message would carry it, and whether that is a binary one. Raises
-    `ProtocolError` for a payload with one that cannot be read, or with more than ``bound``.
+    Gives each as the WebSocket message that would carry it, and whether that message is binary.
+    Raises `ProtocolError` for a packet that cannot be read, and for more than ``bound`` packets.
     """
-    if body.startswith(b"d="):  # JSONP: a form with one field; any other is not looked at
+    if body.startswith(b"d="):  # JSONP: a form whose first field has the payload
         body = _unquoted(body[2:].partition(b"&")[0])
     if not body:
         return []
@@ -57,8 +57,8 @@ def packets_of(body: bytes, bound: int | None) -> list[tuple[bytes, bool]]:
 def _unquoted(field: bytes) -> bytes:
     """The value of a form's field (URL Standard, "application/x-www-form-urlencoded parsing").
 
-    By the decoder of quoted-printable, which has ``=41`` for ``%41``: `urllib.parse` takes 100
-    times as long.
+    Uses the decoder of quoted-printable, where ``=41`` stands for ``%41``: `urllib.parse` takes
+    100 times as long.
     """
     field = field.replace(b"+", b" ").replace(b"=", b"=3D").replace(b"%", b"=")
     return binascii.a2b_qp(field)
@@ -77,7 +77,7 @@ def _packet(piece: bytes) -> tuple[bytes, bool]:
         return from_base64(piece[1:]), True
     if piece[:1] not in (b"1", b"3", b"4", b"6"):
         raise ProtocolError("packet")
-    piece.decode()  # RFC 3629; a ValueError otherwise
+    piece.decode()  # raises ValueError unless it is UTF-8 (RFC 3629)
     return piece, False
 
 

@@ -1,8 +1,9 @@
-"""The polling transport: what waits for a poll, how a poll is answered, and what a POST brings.
+"""The polling transport: the outbox, how a poll is answered, and what a POST brings.
 
-`Polling` is a part of an Engine.IO socket (`socket`): a mixin, since a second object for each
-connection would cost memory while it is idle. `Polling.poll` waits for packets, and the engine
-(`server`) makes an HTTP answer of them; `Polling.post` takes the packets of a client's request.
+`Polling` is the part of an Engine.IO socket (`socket`) for clients on polling. It is a mixin, not
+an attribute: a second object for each connection would cost memory while the connection is idle.
+`Polling.poll` waits for packets, and the engine (`server`) makes an HTTP answer of them.
+`Polling.post` takes the packets of a client's request.
 
 Engine.IO v4, "HTTP long-polling": a client never has two requests of a kind in flight.
 """
@@ -33,39 +34,42 @@ from .state import State
 
 __all__ = ["Polling"]
 
-WATCH_AFTER = 0.1  # seconds of a poll after which its connection is watched: most end before
+WATCH_AFTER = 0.1  # seconds after which a poll's TCP connection is watched: most polls end before
 
 NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
 
-FULL_DELAY = 0.05  # seconds between two looks at an inbox that is full
+FULL_DELAY = 0.05  # seconds between two checks of an inbox that is full
 
-#: Bytes of packets in one answer to a poll; what is over it waits for the next one. An answer is
-#: there several times for a moment: as packets, as text, as bytes, and compressed.
+#: Bytes of packets in one answer to a poll; the rest waits for the next poll. For a moment an
+#: answer is in memory several times: as packets, as text, as bytes, and compressed.
 LONGEST_ANSWER = 8_000_000
 
 
 class Polling(Inbox):
-    """The outbox of a connection that polls, its polls and its POSTs."""
+    """The outbox, the polls and the POSTs of one connection."""
 
-    # What the socket has, and this part looks at.
+    # Attributes of the socket that this part uses.
     server: PollingEngine
     sid: str
     state: State
 
-    #: Descriptors that it holds, and the bytes that it counts for while it holds none (`seats`).
+    #: Descriptors that it holds (`seats`).
     held = 0
+    #: Bytes that it counts for in `seats` while it holds none.
     weight = 0
-    #: Whether the backlog knows of what waits in the outbox.
+    #: Whether the backlog counts what waits in the outbox.
     counted = False
     #: When the upgrade began: `time.monotonic`.
     probed_at = 0.0
-    #: The answer to a poll that is on its way, and the bytes of those before it.
+    #: The answer to a poll that is being sent.
     answer: Delivery | None = None
+    #: Bytes of all answers before it.
     polled = 0
     #: Wakes a poll that waits.
     alarm: Event | None = None
-    #: Whether a poll is open, and whether a POST is.
+    #: Whether a poll is open.
     polling = False
+    #: Whether a POST is being read.
     posting = False
 
     #: Packets that wait for the next poll, and their bytes.
@@ -107,13 +111,13 @@ class Polling(Inbox):
                 self.server.backlog.check()
 
     def _count(self, pkts: Iterable[AnyPacket]) -> None:
-        """Tells the backlog of what waits, for there is more than a poll takes as a rule."""
+        """Has the backlog count ``pkts``, since more waits than a poll usually takes."""
         self.server.backlog.join(self)
         for pkt in pkts:
             self.server.backlog.hold(pkt, packet_size(pkt), packet_cost(pkt))
 
     def _put_down(self, pkts: Iterable[AnyPacket]) -> None:
-        """Tells the backlog that ``pkts`` wait no longer."""
+        """Has the backlog subtract ``pkts``, which wait no longer."""
         if self.counted:
             for pkt in pkts:
                 self.server.backlog.release(pkt, packet_size(pkt), packet_cost(pkt))
@@ -122,7 +126,7 @@ class Polling(Inbox):
             self.server.backlog.leave(self)
 
     def _take(self) -> list[AnyPacket]:
-        """What one answer to a poll carries: all, unless that is very much."""
+        """Takes the packets for one answer out of the outbox: all, up to `LONGEST_ANSWER`."""
         taken: list[AnyPacket] = []
         size = 0
         with self.server.gate:
@@ -140,29 +144,29 @@ class Polling(Inbox):
             outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
             self._put_down(outbox or ())
 
-    # -- the backlog's view of it: in the outbox, and in an answer ---------------------------------
+    # -- as a `transport.base.Queue`: the outbox, and the answer that is being sent ----------------
 
     def waits(self) -> int:
-        """Bytes of memory that wait for it."""
+        """Bytes of memory that wait for the client."""
         left = self.answer.left if self.answer is not None else 0
         return self.outbox_bytes + left + ITEM * len(self.outbox or ())
 
     def taken(self) -> int | None:
-        """Bytes that its polls have taken."""
+        """Bytes that the client has taken in answers to polls."""
         return self.polled + (self.answer.taken() if self.answer is not None else 0)
 
     def give_up(self) -> None:
-        """Closes the connection of a client that does not come for what waits."""
+        """Closes the connection, since the client does not fetch what waits."""
         self.fail("slow-reader", "transport error")
 
     def answering(self, answer: Delivery) -> None:
-        """This answer to a poll is on its way."""
+        """This answer to a poll is being sent."""
         self.answer = answer
         if answer.size > COUNTED:
             self.server.backlog.join(self)
 
     def answered(self, answer: Delivery) -> None:
-        """It has arrived, or never will."""
+        """It has arrived, or it will not arrive any more."""
         with self.server.gate:
             self.polled += answer.size
             if self.answer is answer:
@@ -174,11 +178,11 @@ class Polling(Inbox):
     def poll(self, line: Callable[[], Any] | None = None) -> list[AnyPacket]:
         """Blocks until there are packets for a polling client. # greenlet
 
-        ``line``: gives the connection of the request, if it is known; when its client hangs up
-        while the poll waits, that is the end of the session.
+        ``line`` gives the TCP connection of the request, if it is known: when the client closes it
+        while the poll waits, the session is closed.
 
-        Raises python-engineio's `EngineIOError` for a second poll at the same time, which ends
-        the session: the answer to the first is a CLOSE packet.
+        Raises python-engineio's `EngineIOError` for a second poll at the same time and closes the
+        session; the first poll is answered with a CLOSE packet.
         """
         if self.polling:
             self.close(reason="transport error")
@@ -206,7 +210,7 @@ class Polling(Inbox):
             while True:
                 state = self.state
                 if state is State.WEBSOCKET:
-                    return [Packet(packet.NOOP)]  # what waits has gone there
+                    return [Packet(packet.NOOP)]  # what waited was sent on the WebSocket
                 left = until - time.monotonic()
                 if self.outbox or state is State.CLOSED or left <= 0:
                     return self._take()
@@ -227,9 +231,9 @@ class Polling(Inbox):
                 watch.stop()
 
     def _wait(self, state: State, seconds: float) -> None:
-        """Blocks until there is something to say, or ``state`` or ``seconds`` are over. # greenlet
+        """Blocks until a packet waits, the state changes or ``seconds`` are over. # greenlet
 
-        Not at all for a closed socket.
+        Does not block if the socket is closed.
         """
         if self.alarm is None:
             self.alarm = self.server.create_event()
@@ -238,7 +242,7 @@ class Polling(Inbox):
             left = until - time.monotonic()
             if left <= 0 or not self.alarm.wait(left):
                 return
-            # Set by what an earlier poll took, perhaps: look again.
+            # It may be set for packets that an earlier poll took: check again.
             self.alarm.clear()
 
     def _wake(self) -> None:
@@ -249,7 +253,7 @@ class Polling(Inbox):
         self.close(abort=True, reason="transport close")
 
     def _last_word(self, farewell: int | None) -> None:
-        """What the open poll, or the next one, still says. # hub or greenlet"""
+        """Answers the open poll, or the next one, a last time. # hub or greenlet"""
         if farewell is not None:
             self.outbox = self.outbox or deque()
             pkt = Packet(farewell)
@@ -257,7 +261,7 @@ class Polling(Inbox):
             if self.counted:
                 self._count((pkt,))
         if self.outbox:
-            # Nobody may come for it: the session then goes when a client would be given up.
+            # The client may not poll again: the session is then forgotten after the time-out.
             self.server.heartbeat.later(self.server.ping_timeout, self._forget)
         self._wake()
 
@@ -268,9 +272,10 @@ class Polling(Inbox):
     # -- a POST ------------------------------------------------------------------------------------
 
     def post(self, environ: dict[str, Any]) -> None:
-        """Takes all packets of a request or, with an error that ends the session, none. # greenlet
+        """Takes all packets of a request. # greenlet
 
-        Blocks while the client is over its rate or its inbox is full. Raises `Refused`.
+        Blocks while the client is over its rate or its inbox is full. Raises `Refused` and closes
+        the session for a request that cannot be read; then it takes none of its packets.
         """
         if self.closed:
             raise bad(1)
@@ -289,11 +294,11 @@ class Polling(Inbox):
                     self.allowance -= 1
                     self.receive(payload, binary)
                 self._wait_while_full()
-            # Over its rate, or while its messages wait for the app's handlers, the client waits for
-            # the answer before it sends the next request.
+            # The client waits for the answer before it sends the next request: so it waits here
+            # while it is over its rate, or while its messages wait for the app's handlers.
             self.server.sleep(self.pause_due())
             self._wait_while_full()
-        except OSError:  # it hung up in the middle
+        except OSError:  # the client closed TCP before the end of the body
             self.fail("incomplete", "transport error")
             raise bad(3) from None
         except (ProtocolError, ValueError) as error:
@@ -310,7 +315,7 @@ class Polling(Inbox):
             self.server.sleep(FULL_DELAY)
 
     def _in_time(self) -> AbstractContextManager[object]:
-        """Ends what takes longer than a client may; threads have no way to be ended."""
+        """Ends reading after ``handshake_timeout``; a thread that reads cannot be ended."""
         if self.server.async_mode == "threading":
             return nullcontext()
         return gevent.Timeout(self.server.limits.handshake_timeout, ProtocolError("slow"))

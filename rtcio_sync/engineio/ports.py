@@ -1,7 +1,7 @@
-"""What the parts of an Engine.IO connection ask of the engine, and the engine of them: Protocols.
+"""Protocols: what the parts of an Engine.IO connection use of the engine, and the engine of them.
 
-`server.Server` is the engine and `heartbeat.Heartbeat` its clock. Each part names the narrowest of
-these that it needs, so that it can be read, and tested, without the rest.
+`server.Server` is the engine and `heartbeat.Heartbeat` its clock. Each part names the narrowest
+Protocol that it needs, so that it can be read and tested without the rest.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Clock(Protocol):
 
     @property
     def now(self) -> Callable[[], float]:
-        """Gives the seconds since any beginning."""
+        """Gives the seconds since some fixed moment."""
 
     @property
     def later(self) -> Later:
@@ -34,11 +34,12 @@ class Clock(Protocol):
 
 
 class Pinged(Protocol):
-    """What the heartbeat asks of a connection."""
+    """What the heartbeat uses of a connection."""
 
     sid: str
-    #: When it was opened, and when it was pinged; `None`: its last PING is answered.
+    #: When it was opened.
     begun_at: float
+    #: When the PING was sent whose PONG has not come; `None`: there is none.
     pinged_at: float | None
 
     @property
@@ -50,13 +51,13 @@ class Pinged(Protocol):
         """Whether the client is in any namespace."""
 
     def held_back(self, since: float) -> bool:
-        """Whether the client had to wait after ``since``, and a PONG of its with it."""
+        """Whether reading from the client paused after ``since``, which delays its PONG."""
 
     def send(self, pkt: AnyPacket) -> None:
         """Hands one packet to the transport."""
 
     def fail(self, label: str, reason: str) -> None:
-        """Closes for what the client did, and counts it under ``label``."""
+        """Closes the connection because of its client, and counts that under ``label``."""
 
 
 class Pinger(Clock, Protocol):
@@ -67,10 +68,11 @@ class Pinger(Clock, Protocol):
 
 
 class PingEngine(Tasks, Protocol):
-    """What the heartbeat asks of the engine."""
+    """What the heartbeat uses of the engine."""
 
-    #: Seconds between two PINGs, and those in which the PONG has to come.
+    #: Seconds between two PINGs.
     ping_every: float
+    #: Seconds within which the PONG has to come.
     ping_timeout: float
     #: Whether a client that does not answer is closed.
     gives_up: bool
@@ -84,7 +86,7 @@ class PingEngine(Tasks, Protocol):
 
 
 class InboxEngine(Tasks, Protocol):
-    """What an inbox asks of the engine."""
+    """What an inbox uses of the engine."""
 
     #: How many connections have something in their inbox.
     working: int
@@ -100,20 +102,21 @@ class InboxEngine(Tasks, Protocol):
 
     @property
     def work(self) -> Callable[[Any, Any], bool]:
-        """Does one item of an inbox; whether its greenlet was killed: ``(socket, item)``."""
+        """Does one item of an inbox; gives whether its greenlet was killed: ``(socket, item)``."""
 
     def own_turn(self, since: float | None = None) -> None:
-        """Waits for a turn to run code of the app's."""
+        """Waits for a turn to run the app's code; nothing is raised into the caller."""
 
     def disturbed(self, error: BaseException) -> None:
-        """Logs what was raised into a greenlet that waited for its turn."""
+        """Logs an exception that was raised into a greenlet while it waited for its turn."""
 
 
 class PollingEngine(InboxEngine, Protocol):
-    """What the polling transport asks of the engine."""
+    """What the polling transport uses of the engine."""
 
-    #: Seconds that an idle poll waits, and those after which a client is given up.
+    #: Seconds that an idle poll waits.
     patience: float
+    #: Seconds after which a client that does not come is given up.
     ping_timeout: float
     #: Bytes that the body of a POST may have.
     max_http_buffer_size: int
@@ -125,7 +128,7 @@ class PollingEngine(InboxEngine, Protocol):
     def backlog(self) -> Backlog: ...
 
     def take_turn(self, since: float | None = None) -> None:
-        """Waits for a turn to run code of the app's, which may raise into the caller."""
+        """Waits for a turn to run the app's code; a kill or a time-out is raised to the caller."""
 
     def sleep(self, seconds: float) -> None:
         """Blocks the caller."""
@@ -137,11 +140,11 @@ class PollingEngine(InboxEngine, Protocol):
         """The session has one descriptor less than before."""
 
     def forget(self, socket: Seated) -> None:
-        """The session is over, and its client has heard all that it will."""
+        """The session is over, and nothing more will be sent to its client."""
 
 
 class Engine(PollingEngine, Protocol):
-    """What a connection asks of the engine."""
+    """What a connection uses of the engine."""
 
     @property
     def addresses(self) -> Addresses: ...
@@ -151,8 +154,8 @@ class Engine(PollingEngine, Protocol):
 
     @property
     def arrive(self) -> Callable[[Any, bytes, bool], None]:
-        """Sees each message first: ``(socket, message, binary)``."""
+        """Takes each message of a client: ``(socket, message, binary)``."""
 
     @property
     def lost(self) -> Callable[[Any, str], None]:
-        """Hears of the end: ``(socket, reason)``."""
+        """Is called once a connection is over: ``(socket, reason)``."""

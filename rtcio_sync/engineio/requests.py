@@ -1,6 +1,6 @@
-"""What an HTTP request to the Engine.IO endpoint says, and how a refusal is worded.
+"""Reading an HTTP request to the Engine.IO endpoint, and the errors that refuse one.
 
-Pure: an environ or a query in, values out.
+Pure: takes an environ or a query, gives values.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ __all__ = [
     "slim",
 ]
 
-# What a WSGI server puts into an environ for itself: buffers, sockets, streams. All else, an app's
-# own keys included, is kept for the handlers.
+# Keys that a WSGI server puts into an environ for its own use: buffers, sockets, streams. All other
+# keys, an app's own included, are kept for the handlers.
 _NOT_KEPT = re.compile(
     r"wsgi\.(?!url_scheme|version|multi|run_once)|gunicorn\.|werkzeug\.(?:socket|server)|eventlet\."
     r"|HTTP_SEC_WEBSOCKET|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
 )
 
 
-#: Bytes of the first request of a connection (its fields, its query), which handlers may look at as
-#: long as it lives; Node takes 16,384.
+#: Bytes of a connection's first request (its fields, its query), which is kept for its handlers as
+#: long as the connection lives. Node allows 16,384.
 MOST_KEPT = 32_768
-#: Fields of a query: socket.io-client sends five, an app its own.
+#: Fields of a query: socket.io-client sends five, an app may add its own.
 MOST_FIELDS = 100
 
 
 class Refused(Exception):
-    """A request that is answered with an error; Engine.IO's codes and messages."""
+    """A request that is answered with an error. The codes and messages are Engine.IO's."""
 
     def __init__(
         self, status: str, code: int, message: str, headers: Iterable[tuple[str, str]] = ()
@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 def bad(code: int) -> Refused:
-    """The refusal that Engine.IO numbers ``code``."""
+    """The refusal that has the number ``code`` in Engine.IO."""
     messages = (
         "Transport unknown",
         "Session ID unknown",
@@ -74,14 +74,14 @@ def query_of(text: str) -> dict[str, list[str]]:
 
 
 def slim(environ: dict[str, Any]) -> dict[str, Any]:
-    """What of an environ handlers may need; the server's buffers and sockets go."""
+    """The part of an environ that handlers may need, without the server's buffers and sockets."""
     return {key: value for key, value in environ.items() if _kept[key]}
 
 
 class _Kept(dict[str, bool]):
-    """Whether a key of an environ is kept: the names that come are mostly the same."""
+    """Whether a key of an environ is kept. A cache: most requests have the same keys."""
 
-    MOST = 1000  # clients may make up any number of names
+    MOST = 1000  # clients can invent any number of names
 
     def __missing__(self, key: str) -> bool:
         kept = _NOT_KEPT.match(key) is None
@@ -94,10 +94,10 @@ _kept = _Kept()
 
 
 def closes_unsaid(environ: dict[str, Any], *, stopping: bool = False) -> bool:
-    """Whether the connection ends after the answer and the server leaves it to us to say so."""
-    # RFC 9112 9.6: whoever is asked to close says that it will. gevent's server closes and leaves
-    # the word to the application, to which other servers forbid it (PEP 3333, hop-by-hop headers).
+    """Whether the connection ends after the answer, and the application has to announce it."""
+    # RFC 9112 9.6: a server that is asked to close announces it. gevent's server closes and leaves
+    # the header to the application; other servers forbid it there (PEP 3333, hop-by-hop headers).
     gevents_own: bool = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
-    # gunicorn's workers on that server wait, up to graceful_timeout, for each kept connection.
+    # gunicorn's workers on that server wait up to graceful_timeout for each connection kept alive.
     asked = str(environ.get("HTTP_CONNECTION")).lower() == "close"
     return gevents_own and (asked or stopping)

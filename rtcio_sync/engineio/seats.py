@@ -1,8 +1,8 @@
-"""Which sessions hold a descriptor of the process, and which polling sessions hold none for now.
+"""Counts the file descriptors that sessions hold, and the polling sessions that hold none.
 
-``max_connections`` is about descriptors: of WebSockets, and of polls that are open. Between two
-polls a session holds none, and any number of them may come over one TCP connection: those *rest*
-here, and have a bound of their own, so that they never take the place of a WebSocket.
+``max_connections`` bounds descriptors: those of WebSockets and of open polls. Between two polls a
+session holds none, and many sessions can poll over one TCP connection. Such sessions *rest*. They
+have a bound of their own, so that they never take the place of a WebSocket.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Protocol
 
 __all__ = ["RESTING_BYTES", "Seated", "Seats", "weight"]
 
-#: Bytes that all resting sessions may have together, by `weight`.
+#: Bytes that all resting sessions together may have, as `weight` counts them.
 RESTING_BYTES = 32_000_000
-SESSION_BYTES = 4_000  # of a session beside what its client sent
+SESSION_BYTES = 4_000  # that a session takes beside what its client sent
 
 
 class Seated(Protocol):
-    """What is looked at of a session."""
+    """What `Seats` uses of a session."""
 
     sid: str
     held: int
@@ -34,16 +34,16 @@ class Seated(Protocol):
 
 
 class Seats:
-    """The descriptors that sessions hold, counted, and the sessions that rest. # hub or greenlet
+    """The number of descriptors that sessions hold, and the sessions that rest. # hub or greenlet
 
-    ``evict(session)``: has to end a session, which then is forgotten here.
+    ``evict(session)`` has to end a session and to call `forget`.
     """
 
     def __init__(self, evict: Callable[[Seated], None]) -> None:
         self._evict = evict
         #: Descriptors that sessions hold.
         self.taken = 0
-        #: Resting sessions by their id, the one that rests longest first.
+        #: Resting sessions by their id, in the order in which they began to rest.
         self._joined: OrderedDict[str, Seated] = OrderedDict()
         self._strangers: OrderedDict[str, Seated] = OrderedDict()
         self._bytes = 0
@@ -60,8 +60,8 @@ class Seats:
         self.taken += 1
 
     def give(self, session: Seated, bound: int) -> None:
-        """The session has one less; without any it rests, and ``bound`` may rest."""
-        if not session.held:  # forgotten
+        """The session has one less; without any it rests. At most ``bound`` sessions may rest."""
+        if not session.held:  # it was forgotten
             return
         session.held -= 1
         self.taken -= 1
@@ -83,14 +83,14 @@ class Seats:
             self._evict(oldest)
 
     def _oldest(self, newest: Seated) -> Seated:
-        """Who rests longest: of those in no namespace if there is one, never the newest."""
+        """The session that rests longest, never ``newest``; those in no namespace come first."""
         while self._strangers:
             sid, session = next(iter(self._strangers.items()))
-            if session.joined:  # since it began to rest
+            if session.joined:  # it joined while it rested
                 self._joined[sid] = self._strangers.pop(sid)
             elif session is not newest:
                 return session
-            else:  # the last is the first: there are no others
+            else:  # the newest is the only stranger
                 break
         return next(each for each in self._joined.values() if each is not newest)
 
@@ -101,6 +101,6 @@ class Seats:
 
 
 def weight(environ: Mapping[str, object]) -> int:
-    """Bytes that a session has, roughly, by what is kept of its first request."""
+    """The bytes that a session takes, estimated from what is kept of its first request."""
     kept = sum(len(value) for value in environ.values() if isinstance(value, str))
     return SESSION_BYTES + kept

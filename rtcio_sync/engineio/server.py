@@ -1,13 +1,14 @@
-"""The Engine.IO server: which request means what, on python-engineio's interface.
+"""The Engine.IO server with python-engineio's interface: what each request asks for.
 
 Replaced of python-engineio's private names, asserted in ``tests/test_upstream.py``:
-``Server._get_socket``: a session that has a last word to say is not forgotten when it is looked up.
+``Server._get_socket``: to look up a closed session does not delete it, as packets may still wait in
+it for the last poll.
 
 Used as they are: ``Server._ok`` (which the Admin UI's instrumentation replaces),
 ``_trigger_event`` and ``_async``.
 
-``handle_request`` is written anew: upstream's names its ``Socket`` class in place, answers 200 to
-requests that it lost, and misses what the Engine.IO v4 conformance suite asks for.
+``handle_request`` is our own: python-engineio's constructs its own ``Socket`` class, answers 200 to
+requests that failed, and fails parts of the Engine.IO v4 conformance suite.
 """
 
 from __future__ import annotations
@@ -46,17 +47,17 @@ log = logging.getLogger(__name__)
 
 _OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio_transport)s"
 
-MOST_PORTS = 100  # that one process serves on
+MOST_PORTS = 100  # that are remembered as those of this process
 
 #: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
 BARE = Limits(connect_timeout=None)
 
 
 class Server(Tasks, Answers):
-    """`engineio.Server` with one clock, an inbox a connection, and WebSockets on the hub.
+    """`engineio.Server` with one clock, an inbox for each connection, and WebSockets on the hub.
 
-    It may be used by itself, as python-engineio's is: ``limits`` says what one client may cost,
-    ``counters`` counts (`None`: nobody reads the count), all else is python-engineio's.
+    It can be used alone, as python-engineio's can. ``limits`` bounds what one client may cost.
+    ``counters`` counts; `None`: nobody reads the counts. All other options are python-engineio's.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Server(Tasks, Answers):
         options["monitor_clients"] = False
         super().__init__(limits=limits, counters=counters or Counters(), **options)
         self.ping_every = self.ping_interval + self.ping_interval_grace_period
-        #: Seconds that an idle poll waits: longer than the clock lets a silent client live.
+        #: Seconds that an idle poll waits: longer than a client that sends no PONG is kept.
         self.patience = self.ping_every + self.ping_timeout
         self.heartbeat = Heartbeat(self, Packet(packet.PING))
         now, later = self.heartbeat.now, self.heartbeat.later
@@ -123,7 +124,7 @@ class Server(Tasks, Answers):
 
     @any_thread
     def send_packet(self, sid: str, pkt: AnyPacket) -> None:
-        """Hands a packet to a connection; one that is gone gets nothing. # hub or greenlet"""
+        """Sends a packet to a connection, if it is still there. # hub or greenlet"""
         socket = self.sockets.get(sid)
         if socket is not None:
             socket.send(pkt)
@@ -142,15 +143,15 @@ class Server(Tasks, Answers):
     @any_thread
     def disconnect(self, sid: str | None = None) -> None:
         """Closes one connection, or all. # hub or greenlet"""
-        # Upstream forgets it there and then: a client that polls would never hear of it.
+        # python-engineio deletes the session at once: a client on polling would not be told.
         for socket in list(self.sockets.values()) if sid is None else [self.sockets.get(sid)]:
             if socket is not None:
                 socket.close(reason="server namespace disconnect")
 
     def abandon(self) -> list[int]:
-        """Forgets all clients, in a forked child: they are the parent's. # after a fork
+        """Forgets all clients in a forked child: they are the parent's. # after a fork
 
-        Nobody is told, no handler runs. Gives the descriptors of their WebSockets.
+        Sends nothing and runs no handlers. Gives the descriptors of the clients' WebSockets.
         """
         if self.on_fork is not None:
             self.on_fork()
@@ -164,12 +165,12 @@ class Server(Tasks, Answers):
         return [each for each in descriptors if each >= 0]
 
     def shutdown(self) -> None:
-        """Stops the clock; the connections stay as they are."""
+        """Stops the clock. The connections stay open."""
         self.heartbeat.stop()
 
     @any_thread
     def close_all(self) -> None:
-        """Closes every connection so that its client comes back. # hub or greenlet"""
+        """Closes every connection so that its client reconnects. # hub or greenlet"""
         self.stopping = True
         for socket in list(self.sockets.values()):
             socket.send_on()
@@ -186,7 +187,7 @@ class Server(Tasks, Answers):
                 first, self.on_first_request = self.on_first_request, None
                 first(environ)
             self.hub_thread.bind()
-            port = environ.get("SERVER_PORT")  # behind a proxy, what its client may have written
+            port = environ.get("SERVER_PORT")  # behind a proxy it may come from the client
             if port not in self._ports and len(self._ports) < MOST_PORTS:
                 self._ports.add(port)
                 serves(self, takeover.line(environ))
@@ -276,7 +277,7 @@ class Server(Tasks, Answers):
             ok = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
             return Answer.of(ok, socket)
         except BaseException:
-            # A reset between the handshake and the take-over must not leave a session behind.
+            # If the client resets TCP between the handshake and the take-over, no session stays.
             self.forget(socket)
             socket.close(abort=True, reason="transport error")
             raise
@@ -318,7 +319,7 @@ class Server(Tasks, Answers):
         environ: dict[str, Any],
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        """A WebSocket becomes ``socket``'s transport, or its probe."""
+        """Takes a WebSocket over as ``socket``'s transport or probe."""
         if seat is None:
             if socket.state is State.OPENING:
                 self.heartbeat.begin(socket)
@@ -333,12 +334,12 @@ class Server(Tasks, Answers):
         )
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
-            wire.hold(APART)  # the 101 went out: OPEN is to be read apart from it
+            wire.hold(APART)  # the 101 is sent: OPEN has to be read apart from it
         socket.open_wire(wire)
         return seat.leave()
 
     def _ride_driver(self, socket: Socket, ws: Any) -> list[bytes]:
-        """python-engineio's driver ``ws`` becomes ``socket``'s transport, until it is over."""
+        """The same for python-engineio's driver ``ws``; blocks until it is over."""
         wire = self._driven(ws, socket, socket.limits.max_buffered_bytes)
         socket.open_wire(wire)
         wire.read()
@@ -351,7 +352,7 @@ class Server(Tasks, Answers):
             raise bad(3)
         headers = self._handshake(environ)
         if socket.state is not State.POLLING or socket.wire is not None:
-            # It has a WebSocket (Engine.IO v4, "Upgrade"): 101, then the end of the second.
+            # It has a WebSocket already (Engine.IO v4, "Upgrade"): the second is closed.
             self.counters.closed["second-websocket"] += 1
             return self._turn_away(environ, start_response, headers)
         self._may_hold_more()

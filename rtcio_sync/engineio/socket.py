@@ -1,9 +1,9 @@
-"""One Engine.IO connection: its states, its transport, and the upgrade from one to the other.
+"""One Engine.IO connection: its transport, the upgrade to a WebSocket, and its end.
 
-A `Socket` is driven from two sides: ``# hub`` (a WebSocket's watcher, see `transport.websocket`)
-and ``# greenlet`` (a polling request, an app's handler). Nothing here blocks except where a method
-says so, so the hub may call all the rest. Under ``async_mode="threading"`` the greenlets are
-threads. What it does on polling is in `polling`, what its client sent in `inbox`.
+A `Socket` is called from the hub (a WebSocket's watcher, see `transport.websocket`) and from
+greenlets (a polling request, an app's handler). Its docstrings say which methods block; the hub may
+call all others. Under ``async_mode="threading"`` the greenlets are threads. Its polling transport
+is in `polling`, the messages of its client in `inbox`, its states in `state`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ log = logging.getLogger(__name__)
 
 _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
 
-# Seconds between two messages that a client must be able to tell apart: whoever waits for one
-# message after the other, as the protocols' own suites do, in a promise each, misses the second of
-# two that it reads at once. Node's server happens to send them in two turns of its loop.
+# Seconds between two messages that a client has to read apart. A client that waits for each message
+# in a promise, as the protocols' own test suites do, misses the second of two that it reads in one
+# go. Node's server happens to send them in two turns of its loop.
 APART = 0.005
 
 
 class Socket(Polling, socket.Socket):
-    """An Engine.IO socket on python-engineio's interface, without its greenlets and its queue."""
+    """An Engine.IO socket with python-engineio's interface, without its greenlets and its queue."""
 
     server: Engine
 
-    #: Whether one of the descriptors that it holds is the wire's.
+    #: Whether one of the descriptors that it holds is its WebSocket's.
     wired = False
 
-    # Not python-engineio's: it makes a queue and a session for each connection, and this class
-    # needs neither while a WebSocket is idle.
+    # Does not call python-engineio's, which makes a queue and a session for each connection: an
+    # idle WebSocket needs neither.
     def __init__(self, server: Engine, sid: str) -> None:
         Inbox.__init__(self, server.limits)
         self.server = server
@@ -56,13 +56,14 @@ class Socket(Polling, socket.Socket):
         self.state = State.OPENING
         #: Its WebSocket: the transport, or a probe that wants to be.
         self.wire: Transport | None = None
-        #: The wire while it is the transport: from UPGRADE, or its opening, until the end.
+        #: The same while it is the transport: since UPGRADE, or since it was opened as one.
         self.riding: Transport | None = None
         self.pinged_at: float | None = None
-        #: The client's address, while connections are counted by it.
+        #: The client's address, if connections are counted by address.
         self.address: str | None = None
-        # What the Socket.IO layer keeps here, for the way of a message: the socket in "/", those
-        # in other namespaces, and a packet that waits for its attachments.
+        # Attributes of the Socket.IO layer, kept here so that a message finds them in one step: the
+        # member in "/", those in other namespaces, and a packet that waits for its attachments.
+        # They are Any, since the types of that layer stand above the engine.
         self.root: Any = None
         self.members: dict[str, Any] | None = None
         self.partial: Any = None
@@ -106,14 +107,14 @@ class Socket(Polling, socket.Socket):
     # -- towards the client: hub or greenlet -----------------------------------------------------
 
     def send(self, pkt: AnyPacket) -> None:
-        """Hands one packet to the transport; for a closed socket, to nobody."""
+        """Sends one packet; does nothing if the socket is closed."""
         if self.riding is not None:
             self.riding.send(frame_of(pkt))
         else:
             self.send_together([pkt])
 
     def send_together(self, pkts: list[AnyPacket]) -> None:
-        """Hands over packets that nothing may come between: an event and its attachments."""
+        """Sends packets with nothing between them: an event and its attachments."""
         with self.server.gate:
             if self.riding is not None:
                 self.riding.send(b"".join([frame_of(pkt) for pkt in pkts]))
@@ -122,7 +123,7 @@ class Socket(Polling, socket.Socket):
                     self._queue(pkt)
 
     def send_frames(self, frames: list[bytes]) -> None:
-        """Hands over what was framed before: whole events, each with its attachments."""
+        """Sends WebSocket frames that were made before: whole events with their attachments."""
         with self.server.gate:
             if self.riding is not None:
                 self.riding.send(b"".join(frames))
@@ -131,12 +132,12 @@ class Socket(Polling, socket.Socket):
                     self.send_together([packet_of(*each) for each in frames_of(frame)])
 
     def apart(self) -> None:
-        """Has the client read what was sent before anything that follows. # hub or greenlet"""
+        """Has the client read what was sent apart from what follows. # hub or greenlet"""
         if self.riding is not None:
             self.riding.hold(APART)
 
     def held_back(self, since: float) -> bool:
-        # A PING waits behind the rest, and who takes that is alive.
+        # The PING waits behind other packets; a client that takes those is alive.
         wire = self.riding
         queue = self if wire is None else wire
         return super().held_back(since) or self.server.backlog.moves(queue)
@@ -157,7 +158,7 @@ class Socket(Polling, socket.Socket):
             self.fail("packet", "parse error", 1002)
 
     def _base64(self, text: bytes) -> None:
-        """A binary message as text, as a client with ``forceBase64`` sends it on a WebSocket."""
+        """Takes a binary message as text, which a client with ``forceBase64`` sends."""
         try:
             payload = from_base64(text)
         except ProtocolError:
@@ -166,7 +167,7 @@ class Socket(Polling, socket.Socket):
             self.server.arrive(self, payload, True)
 
     def message_received(self, payload: bytes, binary: bool) -> None:
-        """One WebSocket message. # hub"""
+        """Takes one WebSocket message. # hub"""
         self.allowance -= 1
         if self.riding is not None:
             if binary or payload.startswith(b"4"):
@@ -179,15 +180,15 @@ class Socket(Polling, socket.Socket):
             self._slow_down()
 
     def _left(self) -> None:
-        # A poll that is open is answered with NOOP, and a WebSocket closed as its client asked.
+        # The client sent CLOSE: an open poll is answered with NOOP, a WebSocket is closed.
         self.close(reason=CLIENT_CLOSE, farewell=packet.NOOP)
 
     # -- the WebSocket ---------------------------------------------------------------------------
 
     def open_wire(self, wire: Transport) -> None:
-        """A WebSocket: the transport from now on, or a probe that wants to be. # greenlet"""
+        """Takes a WebSocket: as the transport, or as a probe if there is one. # greenlet"""
         self.wire = wire
-        if self.state is not State.OPENING or not self.held:  # else it counts since the request
+        if self.state is not State.OPENING or not self.held:  # else the request has counted it
             self.server.holds(self)
         self.wired = True
         if self.state is State.OPENING:
@@ -197,7 +198,7 @@ class Socket(Polling, socket.Socket):
         wire.start()
 
     def _ride(self, wire: Transport) -> None:
-        # What waited in the queue goes first; from here on `send` writes to the wire itself.
+        # Sends what waited in the outbox first; afterwards `send` writes to the WebSocket.
         with self.server.gate:
             while waiting := self._take():
                 for pkt in waiting:
@@ -225,7 +226,7 @@ class Socket(Polling, socket.Socket):
             self._probe_ended()
             self._wire_ended()
             wire.close(1002)
-            wire.disown()  # its end must not be taken for that of the next probe
+            wire.disown()  # or its end would be taken for that of the next probe
 
     def _wire_ended(self) -> None:
         if self.wired:
@@ -236,10 +237,10 @@ class Socket(Polling, socket.Socket):
         self.wire = None
         if self.state is State.UPGRADING:
             self.state = State.POLLING
-            self._wake()  # a poll that is open waits on, without NOOPs
+            self._wake()  # an open poll goes on waiting, without NOOPs
 
     def connection_lost(self, code: int | None, error: bool) -> None:
-        """The WebSocket is gone. # hub, once"""
+        """The WebSocket has ended. # hub, once"""
         if self.state in (State.POLLING, State.UPGRADING):
             self._probe_ended()
             self._wire_ended()
@@ -255,22 +256,22 @@ class Socket(Polling, socket.Socket):
     # -- the end: hub or greenlet ----------------------------------------------------------------
 
     def leave_to_parent(self) -> None:
-        """Is closed here, without a word: in a forked child, the client is the parent's."""
+        """Marks it as closed in a forked child, and sends nothing: the client is the parent's."""
         self.state = State.CLOSED
         self.riding = self.outbox = None
         if self.wire is not None:
             self.wire.disown()
 
     def send_on(self) -> None:
-        """Closes the connection, for the server stops, so that every client comes back.
+        """Closes the connection of a server that stops, so that the client reconnects.
 
-        Without Engine.IO's CLOSE, which python-engineio's clients take for a farewell: a WebSocket
-        by 1001 alone, a poll by 400, once what waited is delivered.
+        A WebSocket ends with 1001, a poll with 400, once what waited is delivered. No CLOSE packet
+        is sent: after one, python-engineio's clients do not reconnect.
         """
         self.close(reason="server shutting down", code=GOING_AWAY, farewell=None)
 
     def fail(self, label: str, reason: str, code: int = 1000) -> None:
-        """Closes for what the client did, and counts it under ``label``."""
+        """Closes the connection because of its client, and counts that under ``label``."""
         if self.state is not State.CLOSED:
             self.server.counters.closed[label] += 1
             tell(log, _FAILED, spawn=self.server.spawn, connection=self.sid, reason=label)
@@ -285,10 +286,10 @@ class Socket(Polling, socket.Socket):
         code: int = 1000,
         farewell: int | None = packet.CLOSE,
     ) -> None:
-        """Closes the connection, once, without waiting for anything.
+        """Closes the connection; does nothing the second time. Never blocks.
 
-        ``abort``: the client is gone or at fault; what waits for it is dropped, and a poll that is
-        open is answered 400. ``farewell``: the Engine.IO packet that comes last, `None` for none.
+        ``abort``: the client has gone or is at fault; what waits for it is dropped, and an open
+        poll is answered 400. ``farewell``: the Engine.IO packet that is sent last; `None`: none.
         ``code``: the WebSocket's close code (RFC 6455 7.4.1). ``wait`` is python-engineio's and
         means nothing here.
         """
@@ -299,7 +300,7 @@ class Socket(Polling, socket.Socket):
         if self.address is not None:
             self.server.addresses.gone(self.address)
         if abort and self.outbox:
-            # Nobody may ever come for it: kept, it would keep the session.
+            # The client may never fetch it, and the session would be kept for it.
             self._drop_outbox()
         wire = self.wire
         if wire is not None:

@@ -1,11 +1,11 @@
-"""Tasks of the engine, and whether they are greenlets or threads.
+"""The engine's tasks: greenlets, or threads.
 
-They are greenlets, unless ``async_mode="threading"`` says threads, or the WSGI server that calls
-runs on threads itself. Code of the app's takes turns (`hub.turns`) on greenlets.
+They are threads if ``async_mode`` is ``"threading"``, or if the WSGI server itself runs on threads.
+On greenlets the app's code takes turns (`hub.turns`).
 
 Replaced of python-engineio's private names, asserted in ``tests/test_upstream.py``:
-``Server._async``, with that of the driver ``threading._async``: a server that is asked to run on
-Werkzeug's threads changes its driver.
+``Server._async``, by the driver ``threading._async``, when a server turns out to run on Werkzeug's
+threads.
 """
 
 from __future__ import annotations
@@ -40,29 +40,29 @@ class Tasks(engineio.Server):
     async_mode: str
     backlog: Backlog
     counters: Counters
-    #: Guards the few lines that two threads must not run at once.
+    #: Guards the lines that two threads must not run at once.
     gate: Gate
 
     def __init__(self, *, adaptable: bool = False, **options: Any) -> None:
-        #: The thread that all of this runs in; public calls from others get there by it.
+        #: The thread that the engine runs in; it carries out public calls of other threads.
         self.hub_thread = self._hub_thread = HubThread()
         self.turns = Turns()
-        #: Whether the server may change to threads when Werkzeug's own server calls it.
+        #: Whether the server may change to threads if the WSGI server runs on them.
         self.adaptable = adaptable
-        #: The WSGI server that runs on threads, once one has called; `None`: gevent's, or none yet.
+        #: The WSGI server, if it runs on threads; `None`: gevent's, or no request has come yet.
         self._suited: thread_servers.ThreadServer | None = None
         self._suiting = threading.Lock()
         super().__init__(**options)
 
     def _use_mode(self, mode: str) -> None:
-        """Runs tasks as ``mode`` has it; `backlog` has to be there. # before anything is served"""
-        # On gevent nothing switches inside the few lines that a gate guards; threads may.
+        """Runs tasks as ``mode`` says; `backlog` has to be set. # before anything is served"""
+        # Greenlets do not switch inside the lines that the gate guards; threads may.
         self.hub_thread.threaded = mode == "threading"
         self.gate = threading.RLock() if mode == "threading" else contextlib.nullcontext()
         self.backlog.gate = self.gate
 
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
-        """Runs ``target(*args)`` beside the caller: a greenlet, or a thread. # any thread"""
+        """Runs ``target(*args)`` in a greenlet or a thread of its own. # any thread"""
         if self.async_mode == "threading":
             self.start_background_task(target, *args)
         else:
@@ -70,13 +70,13 @@ class Tasks(engineio.Server):
 
     @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self.hub_thread.elsewhere():  # nothing has been served yet: it waits for the hub
+        if self.hub_thread.elsewhere():  # nothing is served yet: the task waits for the hub
             self.hub_thread.spawn(partial(target, *args, **kwargs))
             return None
         return super().start_background_task(target, *args, **kwargs)
 
     def take_turn(self, since: float | None = None) -> None:
-        """Waits for a turn to run code of the app's (`turns`); threads need none. # greenlet
+        """Waits for a turn to run the app's code (`hub.turns`). Threads do not wait. # greenlet
 
         ``since``: when the caller began to work; `None`: just now.
         """
@@ -84,23 +84,23 @@ class Tasks(engineio.Server):
             self.turns.take(self.turns.now() if since is None else since)
 
     def own_turn(self, since: float | None = None) -> None:
-        """`take_turn` of a greenlet that is this package's: nothing is raised into it."""
+        """`take_turn` for a greenlet of this package: logs what is raised into it meanwhile."""
         try:
             self.take_turn(since)
         except BaseException as error:  # noqa: BLE001  (it is logged there)
             self.disturbed(error)
 
     def disturbed(self, error: BaseException) -> None:
-        """``error``, which is being handled, was raised into a greenlet of ours that waited.
+        """Logs ``error``, the exception being handled, which was raised into a waiting greenlet.
 
-        A kill, or a time-out that a handler has left behind: it was not meant for this.
+        It is a kill, or a time-out that a handler did not cancel, and was meant for the app's code.
         """
         self.counters.handler_errors += 1
         log.exception("raised into a greenlet that waits for its turn")
         interrupts.heed(error)
 
     def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None:
-        """`spawn` for code of the app's that nobody waits for. # hub or greenlet"""
+        """`spawn` for the app's code that can wait for a late turn. # hub or greenlet"""
 
         def run() -> None:
             self.own_turn(LAST)
@@ -111,7 +111,7 @@ class Tasks(engineio.Server):
     # -- the WSGI server: greenlet or thread -------------------------------------------------------
 
     def _suit_the_server(self, environ: dict[str, Any]) -> None:
-        """Changes to threads where the WSGI server runs on them, and says once what that lacks."""
+        """Changes to threads if the WSGI server runs on them; logs once what does not work then."""
         if self._suited is not None and self.async_mode == "threading":
             if not self._suited.parallel:
                 raise _unsuited("The WSGI server handles one request at a time")

@@ -1,12 +1,12 @@
-"""How long handlers may compute in one turn of the event loop before everybody else is heard.
+"""Bounds how long handlers compute in one turn of the event loop, before it looks at its sockets.
 
-gevent changes greenlets only where one waits. A client that sends a burst of events whose handler
-computes would have the process to itself until the last of them: in one greenlet, or, with many
-connections, in as many that are all ready to run. So handlers take turns. Within one turn of the
-loop they work for `SLICE`; whoever comes then waits until the loop has looked at its sockets.
+gevent switches greenlets only where one waits. If a client sends many events whose handler
+computes, no other client would be served until the last of them is done. So handlers take turns. In
+one turn of the loop they run for `SLICE`; a handler that comes later waits until the loop has
+looked at its sockets.
 
-A client that has just sent something goes before one whose events have kept the process busy for a
-while already, and of these one is let in each turn: nobody starves.
+A client that has just sent something goes before one whose events have kept the process busy. Of
+the busy ones at least one runs in each turn, so that none waits forever.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .ports import Watcher
 __all__ = ["LAST", "SLICE", "Turns"]
 
 SLICE = 0.005
-"""Seconds that handlers may compute in one turn of the loop; a single one may take longer."""
+"""Seconds that handlers may compute in one turn of the loop; one handler may take longer."""
 
 FRESH_SLICE = 2 * SLICE
-"""The same for those that have just come: they need not wait behind one of the others."""
+"""The same for handlers of clients that have just sent something."""
 
 LAST = -math.inf
-"""``since`` of work that nobody waits for."""
+"""As ``since``: work that can wait, and counts as busy."""
 
 
 class Turns:
@@ -37,16 +37,16 @@ class Turns:
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self.now = now
-        self._turn = -1  # the loop's number of the turn in which somebody worked last,
-        self._begun = 0.0  # and when the first did so
+        self._turn = -1  # the loop's number of the last turn in which a handler ran,
+        self._begun = 0.0  # and when the first one began in it
         self._fresh: deque[Waiter[None]] = deque()
         self._busy: deque[Waiter[None]] = deque()
         self._timer: Watcher | None = None
 
     def take(self, since: float) -> None:
-        """Returns once the caller may work: at once, as long as this turn has time left.
+        """Returns when the caller may run: at once if this turn has time left, else it waits.
 
-        ``since``: when it began with what it does without a pause.
+        ``since``: when the caller began its work, in which it has not waited.
         """
         hub = get_hub()
         turn, now = hub.loop.iteration, self.now()
@@ -62,7 +62,7 @@ class Turns:
             waiter.get()
 
     def over(self) -> bool:
-        """Whether the time of this turn is used up, for what the hub itself does. # hub"""
+        """Whether this turn's time is used up, for work of the hub itself. # hub"""
         turn, now = get_hub().loop.iteration, self.now()
         if turn != self._turn:
             self._turn, self._begun = turn, now
@@ -70,8 +70,8 @@ class Turns:
         return now - self._begun >= SLICE
 
     def _start(self, hub: Hub) -> None:
-        # A timer, and not a callback: the loop runs those many times before it looks at its
-        # sockets. After them, by its priority.
+        # A timer, not a callback: the loop runs many callbacks before it looks at its sockets. Its
+        # priority lets it run after the sockets' watchers.
         self._timer = hub.loop.timer(0.0, priority=-1)
         self._timer.start(self._next, hub)
 

@@ -1,12 +1,12 @@
-"""What waits for clients that read slowly: how much it is in all, and who has to go.
+"""Bytes that wait for slow clients: how many in all, and which connections are closed for them.
 
-Three rules. One connection holds at most `Limits.max_buffered_bytes`. Below that, progress decides
-and size does not: a connection for which more than `LARGE` bytes wait is closed when its client
-took less than `PROGRESS` bytes in the last `STALL` seconds. All connections together hold at most
-``max_buffered_total``; over it, the slowest is closed first.
+Three rules. At most `Limits.max_buffered_bytes` wait for one connection. Below that bound progress
+decides: a connection for which more than `LARGE` bytes wait is closed if its client took less than
+`PROGRESS` bytes in the last `STALL` seconds. At most ``max_buffered_total`` bytes wait for all
+connections together; over it, the slowest is closed first.
 
-What drains within its turn of the loop never comes here. One look a second at the others serves
-all of them; a connection has no timer of its own.
+What is sent within its turn of the loop is not counted here. One check a second serves all
+connections; none has a timer of its own.
 """
 
 from __future__ import annotations
@@ -30,34 +30,34 @@ PROGRESS = 64_000
 STALL = 5.0
 
 COUNTED = 8192
-"""Bytes for a polling client, in its outbox or in an answer, that are not worth to be counted."""
+"""Bytes for a polling client, in its outbox or in an answer, up to which they are not counted."""
 
-EVERY = 1.0  # seconds between two looks
+EVERY = 1.0  # seconds between two checks
 
 ITEM = 200
-"""Bytes that a message costs in memory beside its own: the object, its place, its entry here."""
+"""Bytes of memory that a message takes beside its own: its object and its entries in lists."""
 
-SLOT = 16  # bytes that each further queue pays for a message which it shares with others
+SLOT = 16  # bytes of memory that a message takes in each further queue that shares it
 
-SPARE = 0.95  # of the total that is left when those who do not read were closed: several at a time
+SPARE = 0.95  # of the total, down to which clients that do not read are closed
 
 
 class Holdings:
-    """Messages that wait in queues; one that waits in several counts once.
+    """Messages that wait in queues. A message that waits in several counts once.
 
-    `size`: the bytes of the messages themselves. `cost`: what they take up in memory.
+    `size`: the bytes of the messages themselves. `cost`: the memory that they take.
     """
 
     __slots__ = ("_held", "_slot", "cost", "size")
 
     def __init__(self, slot: int = SLOT) -> None:
         self._slot = slot
-        self._held: dict[int, int] = {}  # by identity: whoever holds a message keeps it alive
+        self._held: dict[int, int] = {}  # by id(): a queue that holds a message keeps it alive
         self.size = 0
         self.cost = 0
 
     def hold(self, item: object, size: int, cost: int) -> None:
-        """One more queue holds `item`, of so many bytes, which takes up so much memory."""
+        """One more queue holds `item`, which has `size` bytes and takes `cost` bytes of memory."""
         count = self._held.get(id(item), 0)
         self._held[id(item)] = count + 1
         if count:
@@ -67,9 +67,9 @@ class Holdings:
             self.cost += cost
 
     def release(self, item: object, size: int, cost: int) -> None:
-        """One queue holds it no more: as often as it was held, and with the same figures."""
+        """One queue holds it no longer. Call it as often as `hold`, with the same numbers."""
         count = self._held.get(id(item), 0) - 1
-        if count < 0:  # a signal came between a message and its book-keeping
+        if count < 0:  # a signal interrupted `hold`
             return
         if count:
             self._held[id(item)] = count
@@ -81,22 +81,22 @@ class Holdings:
 
 
 class Pace:
-    """How fast one client takes what waits for it."""
+    """The speed at which one client takes what waits for it."""
 
     __slots__ = ("_at", "_mark", "_taken", "large_at", "moved_at", "rate")
 
     def __init__(self, now: float, taken: int | None) -> None:
         self._at = now
         self._taken = self._mark = taken or 0
-        #: Bytes a second, lately; infinite while nobody can tell.
+        #: Recent bytes per second; infinite while it is unknown.
         self.rate = math.inf
-        #: When it had last taken `PROGRESS` bytes more.
+        #: When it last had taken `PROGRESS` bytes more.
         self.moved_at = -math.inf
         #: Since when more than `LARGE` bytes wait.
         self.large_at = math.inf
 
     def note(self, now: float, taken: int | None, waits: int) -> None:
-        """A look at the client: what it has taken by now, and what waits."""
+        """Notes what the client has taken by now, and what waits for it."""
         if taken is None:
             self.moved_at = now
         else:
@@ -115,29 +115,29 @@ class Pace:
             self._mark, self.moved_at = taken, now
 
     def moves(self, now: float) -> bool:
-        """Whether the client takes what it gets."""
+        """Whether the client made progress within the last `STALL` seconds."""
         return now - self.moved_at < STALL
 
     def stalled(self, now: float) -> bool:
-        """Whether much waits for it, and has for a while, and it does not take it."""
+        """Whether much has waited for it for `STALL` seconds, and it made no progress."""
         return now - max(self.moved_at, self.large_at) >= STALL
 
 
 class Backlog:
-    """What waits for all clients of a server.
+    """All that waits for the clients of a server. # hub or greenlet: everything
 
-    ``bound``: bytes of memory that it may take up; `None`: any number. ``now`` is the clock, and
-    ``later(seconds, do)`` calls back. # hub or greenlet: everything
+    ``bound``: bytes of memory that it may take; `None`: no bound. ``now`` gives the time, and
+    ``later(seconds, do)`` calls back.
     """
 
     def __init__(self, bound: int | None, *, now: Callable[[], float], later: Later) -> None:
         self.bound = bound
         self.holdings = Holdings()
-        #: Guards what two threads must not do at once.
+        #: Guards the lines that two threads must not run at once.
         self.gate: Gate = contextlib.nullcontext()
-        #: Called with a message for which a connection is over its ceiling, and with that.
+        #: Called when a connection is over its bound: ``(message, bound)``, with the last message.
         self.on_ceiling: Callable[[Any, int | None], None] = lambda message, ceiling: None
-        #: Called with the bound when all connections together are over it.
+        #: Called when all connections together are over the bound: ``(bound)``.
         self.on_total: Callable[[int | None], None] = lambda bound: None
         self._now = now
         self._later = later
@@ -146,7 +146,7 @@ class Backlog:
         self._relieving = False
 
     def join(self, queue: Queue) -> None:
-        """Something waits for a client."""
+        """Something waits in this queue."""
         if queue not in self._paces:
             self._paces[queue] = Pace(self._now(), queue.taken())
             if not self._looking:
@@ -154,29 +154,29 @@ class Backlog:
                 self._later(EVERY, self._look)
 
     def leave(self, queue: Queue) -> None:
-        """Nothing waits for it any more."""
+        """Nothing waits in it any more."""
         self._paces.pop(queue, None)
 
     def hold(self, item: object, size: int, cost: int | None = None) -> None:
-        """A queue that has joined holds a message; `check` is to follow.
+        """A queue that has joined holds a message; call `check` afterwards.
 
-        ``cost``: the memory that it takes up. `None`: its bytes and what any object costs.
+        ``cost``: the memory that it takes. `None`: its bytes, and `ITEM`.
         """
         with self.gate:
             self.holdings.hold(item, size, size + ITEM if cost is None else cost)
 
     def release(self, item: object, size: int, cost: int | None = None) -> None:
-        """It holds it no longer."""
+        """The queue holds it no longer."""
         with self.gate:
             self.holdings.release(item, size, size + ITEM if cost is None else cost)
 
     def check(self) -> None:
-        """Closes the slowest if it is too much in all."""
+        """Closes the slowest connections if too much waits in all."""
         if self.bound is not None and self.holdings.cost > self.bound:
             self._relieve(self.bound)
 
     def moves(self, queue: Queue) -> bool:
-        """Whether something waits for a client, and the client takes it."""
+        """Whether something waits in the queue, and its client makes progress."""
         pace = self._paces.get(queue)
         return pace is not None and pace.moves(self._now())
 
@@ -192,7 +192,7 @@ class Backlog:
             self._later(EVERY, self._look)
 
     def _relieve(self, bound: int) -> None:
-        if self._relieving:  # a peer hears that somebody left, and that is a message as well
+        if self._relieving:  # peers are told that a client left, and that message waits as well
             return
         self._relieving = True
         try:
@@ -210,7 +210,7 @@ class Backlog:
 
 
 def memory_of(value: Any, bound: int) -> int:
-    """Bytes of memory that a message takes up; not counted on once it is over ``bound``."""
+    """Bytes of memory that a value takes. Counting stops once they exceed ``bound``."""
     size, left = 0, [value]
     while left and size <= bound:
         each = left.pop()

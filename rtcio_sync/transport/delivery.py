@@ -1,9 +1,9 @@
-"""The answers to HTTP requests while they are on their way: none outlives its session.
+"""Answers to HTTP requests while they are sent, and which of them are cut.
 
-The WSGI server writes an answer in the request's greenlet, which waits for as long as the client
-does not read. So an answer whose session is over, or that never had one, is cut once its client has
-taken less than `backlog.PROGRESS` bytes in `backlog.STALL` seconds. What a live session's client
-does not read is the rule of the `backlog`, and the ping time-out's.
+The WSGI server writes an answer in the request's greenlet, which blocks as long as the client does
+not read. So an answer is cut if its session is over, or if it has none, and its client took less
+than `backlog.PROGRESS` bytes in `backlog.STALL` seconds. The answers of an open session are bounded
+by the `backlog` and the ping time-out.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ PIECE = 1 << 16  # bytes that are handed to the WSGI server at a time
 
 
 class Session(Protocol):
-    """Whose answer it is."""
+    """The session whose answer it is."""
 
     @property
     def closed(self) -> bool:
         """Whether the session is over."""
 
     def answering(self, answer: Delivery) -> None:
-        """An answer to its poll is on its way."""
+        """An answer to its poll is being sent."""
 
     def answered(self, answer: Delivery) -> None:
-        """It has arrived, or never will."""
+        """It has arrived, or it will not arrive any more."""
 
 
 class Delivery:
-    """One body on its way to a client. ``session``: whose it is; `None`: nobody's."""
+    """One body that is being sent. ``session``: the session that it belongs to; `None`: none."""
 
     def __init__(self, body: bytes, session: Session | None, environ: dict[str, Any]) -> None:
         self.body = body
         self.size = len(body)
         self.session = session
         self.left = self.size
-        #: Whether it was cut; where the server's socket is unknown, it may go on all the same.
+        #: Whether it was cut. If the server's socket is unknown, it may still be sent.
         self.given_up = False
         self.greenlet = takeover.current()
-        #: The socket that it goes to, once somebody wanted to know; threads' servers tell it.
+        #: The socket that it is written to; `None`: not looked up yet, or unknown.
         self.sock: Any = environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
         self._before: int | None = None
-        #: Whether the server has handed all of it to the kernel, which may still have it.
+        #: Whether the server has handed all of it to the kernel, which may still hold some.
         self.written = False
 
     def pieces(self) -> Iterator[bytes]:
@@ -69,31 +69,31 @@ class Delivery:
                 self.left = max(0, self.size - at - PIECE)
 
     def taken(self) -> int:
-        """Bytes that the client has taken, or may have."""
+        """Bytes that the client has taken; if unknown, those that were handed to the server."""
         if self.sock is None:
             self.sock = takeover.line_of(self.greenlet)
         acked = acknowledged(self.sock) if self.sock is not None else None
         if acked is None:
             return self.size - self.left
-        if self._before is None:  # other answers went before it
+        if self._before is None:  # bytes of other answers on this connection
             self._before = acked - (self.size - self.left)
         return min(self.size, acked - self._before)
 
     @property
     def waits_in_kernel(self) -> bool:
-        """Whether some of it has been written, and its client has not taken it."""
+        """Whether the kernel still holds some of it."""
         try:
             waiting = fcntl.ioctl(self.sock.fileno(), termios.TIOCOUTQ, bytes(4))
-        except (OSError, ValueError, AttributeError):  # closed, or no socket that anybody knows
+        except (OSError, ValueError, AttributeError):  # closed, or unknown
             return False
         return any(waiting)
 
     def cut(self) -> None:
-        """Ends the TCP connection, and with it the request's greenlet, which waits for it."""
+        """Ends the TCP connection, and with it the request's greenlet, which blocks on it."""
         if self.sock is None:
             return
         with suppress(OSError):
-            # On a descriptor of its own: TLS's object is in the middle of a write.
+            # On a duplicate of the descriptor: the TLS object is in the middle of a write.
             twin = _socket.socket(fileno=os.dup(self.sock.fileno()))
             reset_at_close(twin)
             twin.shutdown(socket.SHUT_RDWR)
@@ -101,7 +101,7 @@ class Delivery:
 
 
 class Deliveries:
-    """All answers of a server that are on their way."""
+    """All answers that a server is sending."""
 
     def __init__(
         self,
@@ -121,9 +121,9 @@ class Deliveries:
     def send(
         self, body: bytes, session: Session | None, environ: dict[str, Any]
     ) -> Generator[bytes, None, None]:
-        """What a WSGI application returns to have ``body`` sent. # greenlet
+        """The iterable that a WSGI application returns to send ``body``. # greenlet
 
-        ``session``: the polling session whose packets they are; `None`: none's, as of an error.
+        ``session``: the polling session whose packets they are; `None`: none, as for an error.
         """
         answer = Delivery(body, session, environ)
         self._paces[answer] = None
@@ -139,9 +139,9 @@ class Deliveries:
         try:
             yield from answer.pieces()
         finally:
-            answer.written, answer.body = True, b""  # counted no longer
-            # The kernel takes megabytes for a client that reads nothing, and with them the
-            # descriptor stays: `_look` goes on until they have arrived.
+            answer.written, answer.body = True, b""  # freed, since it is counted no longer
+            # The kernel takes megabytes for a client that reads nothing, and the descriptor stays
+            # open meanwhile: `_look` checks until they have arrived.
             if not counts or not answer.waits_in_kernel:  # another thread's `_look` may be faster
                 self._paces.pop(answer, None)
             if counts:
@@ -156,14 +156,14 @@ class Deliveries:
             if answer.written and not answer.waits_in_kernel:
                 self._paces.pop(answer, None)
                 continue
-            if pace is None:  # most answers have gone before anybody looks
+            if pace is None:  # its first check: most answers arrive before they have one
                 self._paces[answer] = Pace(now, answer.taken())
                 continue
-            # All of it is much here: nobody wants it any more.
+            # Any size counts as large here: no session wants it any more.
             pace.note(now, answer.taken(), LARGE + 1)
             over = answer.session is None or answer.session.closed
             if over and pace.stalled(now):
-                # The end of a session was counted as what it was.
+                # If it had a session, the end of the session was counted.
                 if answer.session is None and not answer.given_up:
                     self._counters.closed["unread"] += 1
                 answer.given_up = True

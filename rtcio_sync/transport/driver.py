@@ -1,8 +1,7 @@
 """A WebSocket of python-engineio's own drivers, as a `base.Transport`.
 
-For the WSGI servers whose socket nobody can take over: Werkzeug's threads, uWSGI. A blocking
-reader holds the request (# greenlet or thread), and a task of its own writes, so that `send` never
-blocks.
+For WSGI servers whose socket cannot be taken over: Werkzeug's threads, uWSGI. The request blocks
+in `read` (# greenlet or thread), and a task of its own writes, so that `send` never blocks.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from .outgoing import acknowledged, reset_at_close
 
 __all__ = ["UpstreamWire"]
 
-CLOSE_TIMEOUT = 5.0  # seconds that a connection may spend on saying goodbye
+CLOSE_TIMEOUT = 5.0  # seconds that closing a connection may take
 
 
 class UpstreamWire:
-    """One WebSocket, of which python-engineio's driver ``ws`` does the work.
+    """One WebSocket that python-engineio's driver ``ws`` reads and writes.
 
     ``max_size``, ``max_buffered`` and ``backlog`` mean what they mean to a `websocket.Connection`.
-    ``later`` closes TCP when the peer does not say goodbye in time.
+    ``later`` closes TCP if the peer does not send its close frame in time.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class UpstreamWire:
         self._later = later
         self._max_size = max_size
         self._backlog = backlog
-        # simple-websocket's own object, which python-engineio's driver wraps under threads.
+        # simple-websocket's object, which python-engineio's driver wraps under threads.
         self._simple: Any = getattr(ws, "ws", None)
         self._code = 1000
         self._ended: Event = tasks.create_event()
@@ -72,10 +71,10 @@ class UpstreamWire:
         self._flowing.set()
 
     def send(self, frame: bytes) -> None:
-        """Queues one frame or several; bounded like a `Connection`'s."""
+        """Queues one frame or several, within the same bounds as a `websocket.Connection`."""
         size = len(frame)
         with self._tasks.gate:
-            if self.closed:  # the writer has ended, or will with what is queued
+            if self.closed:  # the writer has ended, or ends after what is queued
                 return
             self.buffered += size
             self._frames.append(frame)
@@ -93,7 +92,7 @@ class UpstreamWire:
         return self.buffered + ITEM * len(self._frames)
 
     def taken(self) -> int | None:
-        """Bytes that the peer has taken; None where the driver hides its socket."""
+        """Bytes that the peer has acknowledged; None if the driver hides its socket."""
         return None if self._simple is None else acknowledged(self._simple.sock)
 
     def give_up(self) -> None:
@@ -106,7 +105,7 @@ class UpstreamWire:
             self.owner.connection_lost(None, True)
 
     def _forget(self) -> None:
-        """Lets go of all that waits once it is closed; its end is still the writer's to come to."""
+        """Drops all that waits, once it is closed; the writer then ends."""
         with self._tasks.gate:
             frames, self._frames = self._frames, deque([None])
             for frame in frames:
@@ -121,7 +120,7 @@ class UpstreamWire:
             self._backlog.release(frame, size)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Closes after what is queued; uWSGI's driver knows no close codes."""
+        """Closes it after what is queued is sent. uWSGI's driver takes no close codes."""
         with self._tasks.gate:
             if self.closed:
                 return
@@ -135,7 +134,7 @@ class UpstreamWire:
     abort = close
 
     def disown(self) -> None:
-        """Tells the owner nothing more."""
+        """Calls the owner no more."""
         self.owner = None
 
     def hold(self, seconds: float) -> None:
@@ -146,8 +145,8 @@ class UpstreamWire:
         return -1
 
     def _hang_up(self) -> None:
-        # A peer that does not read keeps the writer in `send` and the reader in `wait`: this ends
-        # both. simple-websocket alone lets us; uWSGI has time-outs of its own.
+        # If the peer does not read, the writer blocks in `send` and the reader in `wait`: this ends
+        # both. Only simple-websocket gives its socket; uWSGI has time-outs of its own.
         if self._simple is not None:
             with suppress(OSError):  # it is closed already
                 if self.overflowed:
@@ -155,13 +154,13 @@ class UpstreamWire:
                 self._simple.sock.shutdown(socket.SHUT_RDWR)
 
     def read(self) -> None:
-        """Blocks until the WebSocket is over; its owner hears of each message. # greenlet"""
+        """Blocks until the WebSocket is over; hands each message to the owner. # greenlet"""
         error = False
         while True:
             self._flowing.wait()
             try:
                 message = self.ws.wait()
-            except Exception:  # noqa: BLE001  (each driver has its own; all mean the same)
+            except Exception:  # noqa: BLE001  (each driver has exceptions of its own for the end)
                 error = True
                 break
             if message is None:
@@ -179,10 +178,10 @@ class UpstreamWire:
         self._leave_nothing()
 
     def _leave_nothing(self) -> None:
-        """Ends TCP under Werkzeug, which would read the peer's last frames as a next request.
+        """Ends TCP under Werkzeug, which would read the peer's last frames as another request.
 
-        The server's side ends it first (RFC 6455 7.1.1); what has come by then, such as a client's
-        frames behind its own close frame, is thrown away. # thread
+        The server ends TCP first (RFC 6455 7.1.1). What has come by then is discarded, such as
+        frames that a client sent after its close frame. # thread
         """
         if self._simple is not None:
             self._ended.wait(CLOSE_TIMEOUT)
@@ -192,7 +191,7 @@ class UpstreamWire:
                     pass
 
     def _next(self) -> tuple[bytes | None, ...]:
-        """What is to be sent next, `None` for the end; nothing at all: the peer has caught up."""
+        """The next frame as a tuple of one, `None` in it for the end; empty: nothing waits."""
         with self._tasks.gate:
             if self._frames:
                 return (self._frames.popleft(),)

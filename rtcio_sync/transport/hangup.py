@@ -1,7 +1,7 @@
-"""Whether the client of a request that waits for its answer is still there.
+"""Notices when the client of a request that waits for its answer closes the connection.
 
-Nothing is read: what a client sends behind a request belongs to the server that reads the
-connection. Whether the other side has ended it is asked apart from that, of the kernel.
+Nothing is read from the connection: what a client sends after a request belongs to the WSGI server.
+The kernel is asked whether the other side has ended it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ __all__ = ["HangUp"]
 
 log = logging.getLogger(__name__)
 
-LOOK_AGAIN = 0.5  # seconds between two looks at a connection on which more has come
+LOOK_AGAIN = 0.5  # seconds between two checks of a connection that has something to read
 
-#: The kernel's own: gevent's does not know of POLLRDHUP.
+#: The interpreter's own: gevent's does not know POLLRDHUP.
 _poll = monkey.get_original("select", "poll")
-#: The other side has ended its half; where that is unknown, both halves.
+#: Events that mean: the other side has ended its half. Without POLLRDHUP, both halves.
 _ENDED = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class HangUp:
     """Calls ``gone()``, once, when the other side of ``line`` ends its half. # greenlet, then hub
 
-    Its half is enough, as in Node: a client that waits for an answer keeps its side open. `stop`
-    has to be called before anybody closes or reads ``line``.
+    Its half is enough, as in Node: a client that waits for an answer keeps its half open. Call
+    `stop` before anybody closes or reads ``line``.
     """
 
     def __init__(self, line: RawSocket, gone: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class HangUp:
         self._reader.start(self._readable)
 
     def stop(self) -> None:  # hub or greenlet
-        """Looks no more."""
+        """Watches no more."""
         for watcher in (self._reader, self._timer):
             if watcher is not None:
                 watcher.stop()
@@ -63,8 +63,8 @@ class HangUp:
                 self.stop()
                 self._gone()
                 return
-            # A next request waits here, or TLS has something to say: the watcher would call for as
-            # long as nobody reads it.
+            # Another request waits, or bytes of TLS. The watcher would call back all the time until
+            # somebody reads them.
             reader.stop()
             if self._timer is None:
                 self._timer = self._loop.timer(LOOK_AGAIN)

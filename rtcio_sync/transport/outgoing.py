@@ -1,10 +1,11 @@
-"""What waits for a peer: collected while a turn of the loop lasts, then written without blocking.
+"""Writing to a peer without blocking: frames are collected during a turn of the loop, then sent.
 
-All that is sent to one socket within a turn goes out in one `send`; one callback at the turn's end
-does that for all sockets. A watcher waits for room only while the kernel's buffer is full. Then the
-peer is *late*: what waits for it is counted in the server's `backlog`, and goes out in pieces.
+All that is sent to one socket within a turn is written in one `send`. One callback at the end of
+the turn does that for all sockets. While the kernel's buffer is full, a watcher waits for room.
+Then the peer is *late*: what waits for it is counted in the server's `backlog` and written in
+pieces.
 
-`Outgoing` is the half of a `connection.Connection` that writes; when it ends the other half knows.
+`Outgoing` is the base class of `websocket.Connection`, which adds reading and the end.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from .base import RawSocket, TlsSocket
 READ, WRITE = 1, 2
 """The event masks of gevent's `loop.io`."""
 
-PIECE = 1 << 18  # bytes that are put together for one write to a peer that is late
-SHARE = 1 << 20  # bytes that one peer gets before others have their turn
+PIECE = 1 << 18  # bytes that are joined for one write to a peer that is late
+SHARE = 1 << 20  # bytes that are written to one peer before others have their turn
 
 
 class Turn:
-    """The connections of one hub that have something to send at the end of the loop's turn."""
+    """The connections of one hub that send something at the end of the loop's turn."""
 
     __slots__ = ("loop", "waiting")
 
@@ -49,10 +50,10 @@ class Turn:
 class Outgoing:
     """Frames on their way to one peer.
 
-    `buffered`: bytes that wait. `max_buffered`: bytes of memory that they may take up, None for no
-    limit; over it the connection is aborted, and `overflowed` is True. `backlog`: the account of
-    all connections, which ends those that make no progress; None for none. `closed`: nothing more
-    will be sent. `held`: the timer that ends a `hold`; None: nothing is held back.
+    `buffered`: bytes that wait. `max_buffered`: bytes of memory that they may take, None for no
+    limit; over it the connection is aborted, and `overflowed` is True. `backlog`: counts what waits
+    for all connections, and closes those that make no progress; None for none. `closed`: nothing
+    more will be sent. `held`: the timer that ends a `hold`; None: nothing is held back.
     """
 
     __slots__ = (
@@ -83,11 +84,11 @@ class Outgoing:
         self._turn = turn
         self._backlog = backlog
         self._writer: IoWatcher | None = None
-        self._out: list[bytes] | None = None  # None: nothing waits, not even for the turn's end
-        self._rest: memoryview | None = None  # what the kernel had no room for: the peer is late
-        # Bytes over which a further frame needs more than to be collected; -1 while it is late.
+        self._out: list[bytes] | None = None  # None: nothing waits
+        self._rest: memoryview | None = None  # what the kernel had no room for; the peer is late
+        # Bytes up to which a further frame is only collected; -1 while the peer is late.
         self._bound = 0
-        self._passed = 0  # bytes that the kernel took while the peer was late
+        self._passed = 0  # bytes that the kernel has taken while the peer was late
         self._pong: bytes | None = None
         self._error = False
         self.held: Watcher | None = None
@@ -97,26 +98,26 @@ class Outgoing:
         self.overflowed = False
         self._be_in_time()
 
-    # What the other half adds.
+    # What `websocket.Connection` adds.
 
     def _readable(self) -> None:
         raise NotImplementedError
 
     def _written(self) -> None:
-        """Everything is with the kernel, and there will be no more."""
+        """The kernel has everything, and nothing more will be sent."""
         raise NotImplementedError
 
     def broke(self, error: BaseException, *, writing: bool = False) -> None:
         raise NotImplementedError
 
     def _disconnect(self) -> None:
-        """Close TCP. Afterwards `_out` and `_rest` are None, and `_forget` was called."""
+        """Close TCP, and call `_forget`: afterwards `_out` and `_rest` are None."""
         raise NotImplementedError
 
     def send(self, frame: bytes) -> None:
         """Send an encoded frame. Never blocks, never raises for a dead peer; ignored if `closed`.
 
-        What is sent within one turn of the loop goes out together, at its end.
+        What is sent within one turn of the loop is written together, at its end.
         """
         if self.closed:
             return
@@ -130,14 +131,14 @@ class Outgoing:
         else:
             self._out.append(frame)
             if self.buffered > self._bound:
-                if self._rest is None:  # perhaps only because the turn is long
+                if self._rest is None:  # the peer may not be late, but the turn long
                     self.flush()
                 else:
                     self._hold(frame)
                     self._judge([frame])
 
     def flush(self) -> None:
-        """Write what is collected: what the end of a turn does. Never blocks."""
+        """Write what is collected, as the end of the turn does. Never blocks."""
         out = self._out
         if out is None or self._rest is not None:
             return
@@ -145,7 +146,7 @@ class Outgoing:
             data = out[0]
         elif self.buffered <= LARGE:
             data = b"".join(out)
-        else:  # as one piece it would be a copy of all that waits
+        else:  # joined, it would be a copy of all that waits
             self._fall_behind(out)
             self._rest = memoryview(self._next_piece(out))
             self._push()
@@ -160,7 +161,7 @@ class Outgoing:
             self._out = None
             if self.closed:
                 self._written()
-        elif self._out is not None:  # it did not end meanwhile
+        elif self._out is not None:  # the connection did not end meanwhile
             self.buffered -= sent
             self._passed += sent
             self._out = []
@@ -171,8 +172,8 @@ class Outgoing:
     def hold(self, seconds: float) -> None:
         """Write what is collected; what is sent from now on waits for `seconds`.
 
-        So the peer reads the two apart: in two goes, with time between them. Does nothing for a
-        peer that does not read.
+        So the peer reads the two apart, with time between them. Does nothing for a peer that is
+        late.
         """
         self.flush()
         if self._out is None and self.held is None and not self.closed:
@@ -195,11 +196,11 @@ class Outgoing:
     # --- a peer that is late (hub or greenlet) ----------------------------------------------------
 
     def waits(self) -> int:
-        """Bytes of memory that wait for the peer, those of shared frames included."""
+        """Bytes of memory that wait for the peer, with those of frames that other peers share."""
         return self.buffered + ITEM * (1 + len(self._out or ()))
 
     def taken(self) -> int | None:
-        """Bytes that the peer has taken: what it acknowledged, or what the kernel took for it."""
+        """Bytes that the peer has acknowledged; if unknown, those that the kernel has taken."""
         acked = acknowledged(self._sock)
         return self._passed if acked is None else acked
 
@@ -210,7 +211,7 @@ class Outgoing:
         self._disconnect()
 
     def _fall_behind(self, frames: list[bytes]) -> None:
-        """The peer is late from now on, and these frames wait."""
+        """From now on the peer is late, and these frames wait."""
         self._bound = -1
         if self._backlog is not None:
             self._backlog.join(self)
@@ -221,7 +222,7 @@ class Outgoing:
         self._bound = LARGE if self.max_buffered is None else min(LARGE, self.max_buffered)
 
     def _catch_up(self) -> None:
-        """All is with the kernel."""
+        """The kernel has everything: the peer is late no longer."""
         self._rest = self._out = None
         self._be_in_time()
         self.buffered = 0
@@ -232,7 +233,7 @@ class Outgoing:
             self._written()
 
     def _forget(self) -> None:
-        """Let go of all that waits."""
+        """Drop all that waits."""
         if self._bound < 0:
             for frame in self._out or ():
                 self._release(frame)
@@ -253,7 +254,7 @@ class Outgoing:
             self._backlog.release(frame, len(frame))
 
     def _judge(self, latest: list[bytes]) -> None:
-        """End it if too much waits; `latest` came last."""
+        """Close the connection if too much waits for it; `latest` came last."""
         if self._rest is None:
             return
         if self.max_buffered is not None and self.waits() > self.max_buffered:
@@ -272,7 +273,7 @@ class Outgoing:
 
     def _writable(self) -> None:
         try:
-            if self._rest is None:  # it was a TLS read that had to wait for room
+            if self._rest is None:  # reading TLS had to wait for room to write
                 self._drop_writer()
                 self._readable()
             else:
@@ -281,14 +282,14 @@ class Outgoing:
             self.broke(error, writing=True)
 
     def _push(self) -> None:
-        """Write piece after piece: all, or what the kernel has room for, or a fair share."""
+        """Write piece after piece: all, or until the kernel is full, or up to `SHARE`."""
         share = SHARE
         while (rest := self._rest) is not None and share > 0:
             try:
                 sent = self._sock.send(rest)
             except OSError as error:
                 sent = self._write_failed(error)
-            if self._rest is None:  # it ended meanwhile
+            if self._rest is None:  # the connection ended meanwhile
                 return
             self.buffered -= sent
             self._passed += sent
@@ -297,11 +298,11 @@ class Outgoing:
                 self._go_on(rest)
             else:
                 self._rest = rest[sent:]
-                if not (self._tls is not None and sent):  # TLS takes a record at a time
+                if not (self._tls is not None and sent):  # TLS takes one record at a time
                     return
 
     def _go_on(self, written: memoryview) -> None:
-        """A piece is with the kernel: then the next one, or the peer is late no more."""
+        """The kernel has a piece: take the next one, or note that the peer has caught up."""
         self._release(written.obj)  # type: ignore[arg-type]
         out = self._out
         assert out is not None
@@ -316,7 +317,7 @@ class Outgoing:
             self._catch_up()
 
     def _next_piece(self, out: list[bytes]) -> bytes:
-        """Take from `out` what is worth a write. A large frame stays itself: many may hold it."""
+        """Take the frames for one write out of `out`. A large one is not copied: peers share it."""
         count = size = 0
         for frame in out:
             size += len(frame)
@@ -349,7 +350,7 @@ class Outgoing:
 def acknowledged(sock: RawSocket) -> int | None:
     """Bytes that the peer's kernel has acknowledged since the connection began.
 
-    None where nobody can tell: no TCP, no Linux, no socket any more.
+    None if unknown: not TCP, not Linux, or the socket is closed.
     """
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_SIZE)
@@ -364,14 +365,14 @@ _BYTES_ACKED, _INFO_SIZE = 120, 128  # of linux/tcp.h's tcp_info, up to tcpi_byt
 
 
 def reset_at_close(sock: RawSocket) -> None:
-    """Have the kernel throw away what it holds for a peer that does not read, not just us."""
+    """Have the kernel drop what it holds for a peer that does not read, once TCP is closed."""
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def tls_wants(error: OSError) -> int:
-    """What a TLS socket has to wait for, 0 if `error` says nothing of the kind."""
-    import ssl  # only where it is loaded anyway: gevent has to patch it before others import it
+    """READ or WRITE if the TLS socket has to wait for that, else 0."""
+    import ssl  # here, since gevent has to patch it before it is imported
 
     if isinstance(error, ssl.SSLWantReadError):
         return READ

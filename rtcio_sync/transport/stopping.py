@@ -1,7 +1,7 @@
-"""The end of the WSGI server that a request came from: who is told, and who waits for whom.
+"""Calls back when the WSGI server of a request begins to stop, and has its process wait for that.
 
-A server that stops neither tells the WebSockets that `takeover` has taken from it, nor waits for
-them. So the engine asks to be told, and the server's process waits until its clients are closed.
+A server that stops does not know of the WebSockets that `takeover` took from it: it neither closes
+them nor waits for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .takeover import stack
 
 __all__ = ["watch_stop", "watch_worker_on_threads"]
 
-_INTERVAL = 0.1  # seconds between two looks at a worker
+_INTERVAL = 0.1  # seconds between two checks of a worker
 
 
 def watch_stop(
@@ -31,32 +31,33 @@ def watch_stop(
     """Have `callback` run, in a greenlet, when the server of this request begins to stop.
 
     The server's process waits for it, at most `patience` seconds. Call it once per process and
-    server, where `takeover.find` may be called. False: a server this module does not know.
+    server, where `takeover.find` may be called. Returns False for a server that this module does
+    not know.
 
-    gunicorn: at SIGTERM and HUP its gevent worker leaves within about a second, at SIGINT, SIGQUIT
-    and so on within 0.1 s, and asks only the greenlets of its pools. All of these ways, reloading
-    and `max_requests` too, clear `worker.alive`, which is what is watched; and all of them, also an
-    exit that clears nothing, pass the `worker_exit` hook of the worker's own configuration, which
-    is where the process waits. The user's own hook still runs, after it. Neither signal handlers
-    (applications replace them) nor `atexit` (too late: the logs are closed) would hold for all.
+    gunicorn: its gevent worker exits within about a second after SIGTERM and HUP, within 0.1 s
+    after SIGINT, SIGQUIT and others, and waits only for the greenlets of its pools. All of these,
+    reloading and `max_requests` set `worker.alive` to False, which is watched here. Every exit also
+    calls the `worker_exit` hook of the worker's configuration, where the process waits; the user's
+    own hook runs after that. Signal handlers would not do, since applications replace them, nor
+    would `atexit`, since the logs are closed by then.
 
-    pywsgi: `stop()` of this server object, which is also how `serve_forever()` ends.
+    pywsgi: `stop()` of the server object is wrapped; `serve_forever()` ends with it, too.
     """
     worker = _gunicorn_worker()
     if worker is not None:
-        _Farewell(callback, patience).of_worker(worker)
+        _StopCallback(callback, patience).of_worker(worker)
         return True
     for frame in stack(sys._getframe()):
         if frame.f_code is WSGIHandler.handle_one_response.__code__:
-            _Farewell(callback, patience).of_server(frame.f_locals["self"].server)
+            _StopCallback(callback, patience).of_server(frame.f_locals["self"].server)
             return True
     return False
 
 
 def watch_worker_on_threads(callback: Callable[[], object]) -> None:
-    """Have `callback` run when gunicorn's worker of threads begins to stop, whose requests it ends.
+    """Have `callback` run when gunicorn's worker of threads begins to stop.
 
-    Else the worker waits `graceful_timeout` for polls and WebSockets that nobody ends.
+    It has to end the polls and WebSockets: else the worker waits `graceful_timeout` for them.
     """
     worker = _gunicorn_worker()
     if worker is None:
@@ -71,7 +72,7 @@ def watch_worker_on_threads(callback: Callable[[], object]) -> None:
 
 
 def _gunicorn_worker() -> Any:
-    """The worker that this process is, if it is one: it handles its own signals."""
+    """The gunicorn worker of this process, if it is one: its signal handlers are its methods."""
     module = sys.modules.get("gunicorn.workers.base")
     if module is not None:
         for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT, signal.SIGABRT):
@@ -82,7 +83,7 @@ def _gunicorn_worker() -> Any:
 
 
 def _servers(worker: Any) -> list[Any]:
-    """What listens in gunicorn's gevent worker, which has it in its main loop alone."""
+    """The listening servers of gunicorn's gevent worker: a local variable of its main loop."""
     main: Any = gevent.get_hub().parent
     frame = main.gr_frame
     while frame is not None:
@@ -93,20 +94,20 @@ def _servers(worker: Any) -> list[Any]:
 
 
 def _heed_no_more_signals() -> None:
-    """The process is leaving: who tells it once more gets no traceback for it. # greenlet
+    """Ignores further signals, since the process is exiting. # greenlet
 
-    gunicorn's gevent worker handles SIGQUIT and SIGINT in a greenlet of its own, which would end in
-    the interpreter's shutdown, and gevent would print what ends it.
+    gunicorn's gevent worker handles SIGQUIT and SIGINT in a greenlet. Its exception would be raised
+    while the interpreter shuts down, and gevent would print a traceback.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    for _ in range(2):  # what was told until now: a callback of the loop, and its greenlet
+    for _ in range(2):  # signals that came before: a callback of the loop, and its greenlet
         with suppress(SystemExit, KeyboardInterrupt):
             gevent.sleep(0)
 
 
-class _Farewell:
-    """A callback that runs once, in a greenlet, however many ask for it, and can be waited for."""
+class _StopCallback:
+    """A callback that runs once, in a greenlet, and can be waited for."""
 
     def __init__(self, callback: Callable[[], object], patience: float) -> None:
         self._callback = callback
@@ -138,8 +139,8 @@ class _Farewell:
         while worker.alive:
             gevent.sleep(_INTERVAL)
         for server in _servers(worker):
-            # gunicorn does so too, up to a second later. Until then this worker would get requests
-            # of sessions that have begun in the next one, and refuse them.
+            # gunicorn does the same, up to a second later. Until then this worker would accept and
+            # refuse requests of sessions of the next worker.
             server.stop_accepting()
         self._begin()
 
@@ -152,7 +153,6 @@ class _Farewell:
         greenlet = self._begin()
         deadline = time.monotonic() + self._patience
         while not greenlet.dead and (left := deadline - time.monotonic()) > 0:
-            # What is thrown in here is that the process is told a second time to leave, which is
-            # what it is doing.
+            # A second signal to exit is raised here: the process is exiting already.
             with suppress(SystemExit, KeyboardInterrupt):
                 greenlet.join(left)

@@ -1,6 +1,6 @@
-"""The raw TCP socket out of a WSGI environ: what each WSGI server needs for that, in one place.
+"""Takes the raw TCP socket of a request over from the WSGI server, for each server in its way.
 
-| server                                  | who is asked               | the 101               |
+| server                                  | the socket comes from      | the 101 is sent       |
 |-----------------------------------------|----------------------------|-----------------------|
 | gevent's pywsgi, `gunicorn -k           | its `WSGIHandler`          | through               |
 | gevent_pywsgi`                          |                            | `start_response`      |
@@ -11,16 +11,16 @@
 | uWSGI (`--gevent`)                      | `uwsgi.connection_fd()`    | through               |
 |                                         |                            | `start_response`      |
 
-Those objects are found on the stack, above the application: an environ does not hold all of them,
-and middlewares copy it and wrap `start_response`.
+Those objects are found on the stack, among the callers of the application: an environ does not hold
+all of them, and middlewares copy it and wrap `start_response`.
 
-A plain socket is *detached*: the server's object is left empty, so that the server can neither read
-nor close what is ours when the request ends, and the request's greenlet ends at once. (A duplicated
-descriptor would not do: pywsgi ends a request with one more `recv` on its socket, and swallows a
-frame.) The state of TLS is bound to the socket object: there the request's greenlet stays. So it
-does under uWSGI, which has a descriptor and no object; it does not read on it either, so that there
-a duplicate is safe. (Its own WebSockets will not do: they need a uWSGI built with TLS, and do not
-tell text from binary.)
+A plain socket is *detached* from the server's socket object: when the request ends, the server can
+neither read nor close it, and the request's greenlet ends at once. (Duplicating the descriptor is
+not enough: pywsgi ends a request with one more `recv` on its socket, and would take a frame.) The
+state of TLS belongs to the socket object, so with TLS the request's greenlet stays. It also stays
+under uWSGI, which has a descriptor and no object. uWSGI does not read from it any more, so a
+duplicate is safe there. (uWSGI's own WebSockets need a build with TLS, and do not distinguish text
+from binary.)
 
 A server that stops neither waits for what is detached nor tells it: `stopping` does.
 """
@@ -51,10 +51,10 @@ _SWITCHING = "101 Switching Protocols"
 class Seat:
     """One WebSocket request, in the greenlet in which the server called the application.
 
-    `open` once, then start the connection, then end the request with `return seat.leave()`.
-    `headers_sent` is True where the server has accepted the handshake before the application was
-    called: then no status can be answered any more. `parked` is True, once open, where the
-    request's greenlet has to stay as long as the connection (TLS, uWSGI).
+    Call `open` once, start the connection, and end the request with `return seat.leave()`.
+    `headers_sent` is True if the server has accepted the handshake before it called the
+    application: then no other status can be sent. Once open, `parked` is True if the request's
+    greenlet has to stay as long as the connection (TLS, uWSGI).
     """
 
     headers_sent = False
@@ -73,10 +73,9 @@ class Seat:
     ) -> Connection:
         """Answer the handshake with `headers` and take the socket. The connection is not started.
 
-        `owner`: None for one that is only to be closed.
+        `owner`: None for a connection that is to be closed at once.
 
-        Raises ConnectionResetError when the client has gone: let it pass to the server, which
-        expects it.
+        Raises ConnectionResetError if the client has gone; the WSGI server expects it.
         """
         try:
             self._accept(start_response, headers)
@@ -88,8 +87,8 @@ class Seat:
         if not self.parked:
             sock = _detach(sock)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
-            # Nagle's algorithm would hold one message back until the last is acknowledged. A socket
-            # that is reset by now refuses: the connection will find out.
+            # Nagle's algorithm would delay a message until the last one is acknowledged. If TCP is
+            # reset by now, this fails, and the connection will notice.
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection = Connection(
@@ -103,11 +102,11 @@ class Seat:
         return self._connection
 
     def leave(self) -> list[bytes]:  # greenlet
-        """End the request: what the application returns. Waits, if `parked`."""
+        """End the request: gives what the application has to return. Blocks if `parked`."""
         if self.parked:
             try:
                 self._connection.when_lost().wait()
-            finally:  # the server may kill its greenlets
+            finally:  # the server may kill this greenlet
                 self._connection.abort()
         self._end()
         return []
@@ -126,9 +125,9 @@ class Seat:
 
 
 def find(environ: Mapping[str, Any]) -> Seat | None:
-    """The seat of this request; None under a server that this module does not know.
+    """The seat of this request; None if this module does not know the server.
 
-    Call it where the server called the application: in the same greenlet, further down the stack.
+    Call it in the greenlet in which the server called the application.
     """
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
@@ -140,13 +139,13 @@ def find(environ: Mapping[str, Any]) -> Seat | None:
             return _Pywsgi(handler) if websocket is None else _GeventWebSocket(handler, websocket)
         if frame.f_code is gunicorn:
             return _Gunicorn(frame.f_locals)
-    # The module exists only inside uWSGI, and a loop of its own is there with `--gevent`.
+    # The module exists only inside uWSGI.
     uwsgi = sys.modules.get("uwsgi")
     return _Uwsgi(uwsgi) if uwsgi is not None and "uwsgi.version" in environ else None
 
 
 def line(environ: Mapping[str, Any]) -> Any:
-    """The server's own socket of this request, to look at and never to read; None if unknown.
+    """The server's socket of this request, not to be read or closed; None if unknown.
 
     Call it where `find` may be called.
     """
@@ -161,7 +160,7 @@ def current() -> Any:
 
 
 def line_of(greenlet: Any) -> Any:
-    """The same of a request whose greenlet waits; None if unknown, or if it does not wait."""
+    """`line` of a request whose greenlet waits; None if unknown, or if it does not wait."""
     return _line(greenlet.gr_frame)
 
 
@@ -179,11 +178,11 @@ def _line(innermost: FrameType | None) -> Any:
 
 
 def leave_body(environ: Mapping[str, Any]) -> bool:
-    """Have pywsgi not wait for a body that nobody has read; whether the connection has to end.
+    """Keeps pywsgi from reading a body that the application did not read.
 
-    pywsgi reads such a body when the answer is out, for as long as it takes. That of `listen` has
-    bounds of its own, and gunicorn's gevent worker waits for its `keepalive` at most. Call it where
-    `find` may be called.
+    Gives whether the connection then has to end. pywsgi reads such a body after the answer, without
+    a time-out. The server of `listen` has bounds of its own, and gunicorn's gevent worker waits for
+    its `keepalive` at most. Call it where `find` may be called.
     """
     if getattr(environ.get("wsgi.input"), "bounded", False):
         return False
@@ -196,7 +195,7 @@ def leave_body(environ: Mapping[str, Any]) -> bool:
             chunks_left = body.chunked_input and body.chunk_length != 0
             unread: bool = chunks_left or body.position < (body.content_length or 0)
             if unread:
-                body._chunked_input_error = True  # what pywsgi sets where it cannot read on either
+                body._chunked_input_error = True  # pywsgi sets it itself when it cannot read on
             return unread
     return False
 
@@ -209,7 +208,7 @@ def stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _gunicorn_code() -> CodeType | None:
-    """Of the method in which `gunicorn -k gevent` calls an application; None if not loaded."""
+    """The code of the method in which `gunicorn -k gevent` calls an application; None if absent."""
     module = sys.modules.get("gunicorn.workers.ggevent")
     if module is None:
         return None
@@ -254,7 +253,7 @@ class _GeventWebSocket(_Pywsgi):
         self._websocket = websocket
 
     def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
-        # Else it would write a close frame of its own when the request ends.
+        # Else it would send a close frame when the request ends.
         self._websocket.closed = True
 
 
@@ -284,7 +283,7 @@ class _Gunicorn(Seat):
     def _end(self) -> None:
         if self._held_back:
             # The middleware would start the response a second time, which gunicorn refuses. So the
-            # request ends here; its line in the access log would be lost, too.
+            # request ends here, and its line in the access log is written here.
             worker, request = self._request["self"], self._request
             took = datetime.now() - request["request_start"]
             worker.log.access(self._response, request["req"], request["environ"], took)

@@ -1,6 +1,6 @@
 """WSGI servers that call the application on threads: which one it is, and what it cannot do.
 
-Told from a request's environ, in the thread or greenlet in which the server called the application.
+They are recognised by a request's environ and by the thread or greenlet of the call.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ class ThreadServer:
     name: str
     #: Whether it handles several requests at once.
     parallel: bool = True
-    #: Whether its threads are a pool of so many.
+    #: Whether its threads are a pool of fixed size.
     pooled: bool = True
     #: Whether a WebSocket can be taken out of its environ.
     websockets: bool = True
 
     @property
     def cannot(self) -> str | None:
-        """What to tell of it, on one line; `None`: nothing."""
+        """One line for the log about what does not work; `None`: all works."""
         if not self.parallel:
             return (
                 f"{self.name} handles one request at a time, and a client keeps one open: use "
@@ -57,14 +57,14 @@ _BY_SOFTWARE = (
 
 
 def find(environ: Mapping[str, Any]) -> ThreadServer | None:
-    """The server of this request if it runs on threads; `None`: on gevent, or nobody knows."""
+    """The server of this request if it runs on threads; `None`: gevent's, or an unknown one."""
     if isinstance(gevent.getcurrent(), gevent.Greenlet):
         return None
     name = _name(environ)
     if name is None:
         return None
     parallel = environ.get("wsgi.multithread") is not False
-    if name == "wsgiref":  # it always says no; with threads, none of them is the main one
+    if name == "wsgiref":  # its environ always says no; on threads, none of them is the main one
         parallel = threading.current_thread() is not threading.main_thread()
     if name == "gunicorn's threads" and not parallel:
         name = "gunicorn's sync worker"

@@ -1,24 +1,24 @@
-"""One WebSocket driven by gevent's hub: no greenlet waits for it, and an idle one costs under 1 kB.
+"""One WebSocket driven by gevent's hub: no greenlet waits for it, and an idle one takes under 1 kB.
 
-A readable socket calls back in the hub, its bytes go through `websocket.Parser`, and each message
-is handed to the `Owner` there and then. Sending is the half in `outgoing`.
+When the socket is readable, the hub calls back. The bytes go through `protocol.websocket.Parser`,
+and each message is handed to the `Owner` at once. Sending is in `outgoing`.
 
-This module and `hub_thread` alone touch gevent's hub. Every entry from the loop is guarded: libev
-stops a watcher whose callback raised and says nothing.
+Every callback of the loop catches all exceptions: libev stops a watcher whose callback raised,
+without a message.
 
     OPEN ──close()──────────────────────► CLOSING ──peer's close frame──► LEAVING ─┐
       ├────peer's close frame───────────────────────────────────────────► LEAVING ─┤
       ├────the protocol broken, or a callback raised──► LINGERING ─────────────────┤
       └────TCP ended, abort(), too much waits for the peer─────────────────────────┴─► CLOSED
 
-CLOSING     our close frame is on its way; the peer's is awaited.
-LEAVING     both have said goodbye: TCP is closed once all is written (RFC 6455 7.1.1).
-LINGERING   the connection is failed (7.1.7): our close frame goes out, then what still comes in is
-            thrown away until the peer hangs up. To close at once would reset the connection, and
-            the peer might never read why.
+CLOSING     our close frame is sent; we wait for the peer's.
+LEAVING     both close frames were sent: TCP is closed once all is written (RFC 6455 7.1.1).
+LINGERING   the connection is failed (7.1.7): we send our close frame, then discard what still comes
+            until the peer closes TCP. To close TCP at once would reset the connection, and the peer
+            might not read our close frame.
 CLOSED      TCP is closed.
 
-The three in the middle last `CLOSE_TIMEOUT` seconds at most, and `CLOSED` is the only way out.
+CLOSING, LEAVING and LINGERING last `CLOSE_TIMEOUT` seconds at most, and end in `CLOSED`.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ from .base import Owner, RawSocket, TlsSocket
 from .outgoing import READ, WRITE, Outgoing, Turn, reset_at_close, tls_wants
 
 CLOSE_TIMEOUT = 5.0
-"""Seconds that a connection may spend on saying goodbye."""
+"""Seconds that closing a connection may take."""
 
 CHUNK = 65536
-"""Bytes read at a time; after each, the other connections have their turn."""
+"""Bytes that are read at a time; other connections have their turn in between."""
 
-_LINGER_LIMIT = 1 << 20  # bytes thrown away, at most, of a peer that was told of the end
+_LINGER_LIMIT = 1 << 20  # bytes that are discarded, at most, of a peer that keeps sending
 
 logger = logging.getLogger("rtcio_sync.transport.websocket")
 
@@ -70,22 +70,21 @@ class _State(IntEnum):
     CLOSED = 4
 
 
-_OPEN, _CLOSING, _LEAVING, _LINGERING, _CLOSED = _State  # one look-up instead of two
+_OPEN, _CLOSING, _LEAVING, _LINGERING, _CLOSED = _State  # as globals: one look-up instead of two
 
 
 class Connection(Outgoing):
     """A WebSocket after its handshake.
 
-    `sock`: non-blocking from here on, and the connection's to close; any of the classes of
-    `_socket`, `socket` and gevent. One with a method `pending` is taken to speak TLS.
-    `max_size`: bytes of one message. `max_buffered`: bytes that may wait for the peer, None for no
-    limit; over it the connection is aborted, and `overflowed` is True. `backlog`: the account of
-    what waits for all, None for none. `unread`: what the server had already read of the peer's
-    frames.
+    `sock`: the connection makes it non-blocking and closes it. A socket that has a method `pending`
+    speaks TLS. `max_size`: bytes of one message. `max_buffered`: bytes that may wait for the peer,
+    None for no limit; over it the connection is aborted, and `overflowed` is True. `backlog`:
+    counts what waits for all connections, None for none. `unread`: bytes of the peer's frames that
+    the server has read already.
 
     `buffered`: bytes waiting for the peer. `closed`: nothing more will be sent.
 
-    hub or greenlet, of the thread that made it: everything public.
+    Everything public may be called by the hub or a greenlet, of the thread that made it.
     """
 
     __slots__ = (
@@ -129,9 +128,9 @@ class Connection(Outgoing):
         self.resume()
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
-        """Send what is buffered and a close frame; close TCP when the peer's has come, or in time.
+        """Send what is buffered and a close frame; close TCP after the peer's, or the time-out.
 
-        Messages that still come in are dropped. Does nothing if `closed`.
+        Messages that still come are dropped. Does nothing if `closed`.
         """
         if not self.closed:
             self._code = code
@@ -139,7 +138,7 @@ class Connection(Outgoing):
             self._enter(_CLOSING)
 
     def disown(self) -> None:
-        """Tell the owner nothing more: it has another connection by now, perhaps."""
+        """Call the owner no more: it may have another connection by now."""
         self._owner = None
 
     def fileno(self) -> int:
@@ -174,7 +173,7 @@ class Connection(Outgoing):
     # --- reading (hub) ----------------------------------------------------------------------------
 
     def _proceed(self) -> None:
-        """Begin or go on: first with what the parser holds, then with the socket."""
+        """Begin or resume: first with what the parser holds, then with the socket."""
         try:
             if self._parser.held:
                 self._parse()
@@ -183,7 +182,7 @@ class Connection(Outgoing):
                     self._reader = self._turn.loop.io(self._sock.fileno(), READ)
                 if not self._reader.active:
                     self._reader.start(self._readable)
-                if self._tls is not None:  # its layer may hold bytes that the kernel no longer has
+                if self._tls is not None:  # it may hold bytes that the kernel no longer has
                     self._readable()
         except ProtocolError as error:
             self._fail(error.code, error.reason)
@@ -200,7 +199,7 @@ class Connection(Outgoing):
             if not data:
                 self._disconnect()
                 return
-            if not self._flowing:  # one who sends on and on need not be heard out
+            if not self._flowing:  # bound what we discard from a peer that keeps sending
                 self._discard(data)
             if self._state is not _LINGERING:
                 self._parser.feed(data)
@@ -235,17 +234,17 @@ class Connection(Outgoing):
     def _answer(self, ping: bytes) -> None:
         if self._rest is None:
             self.send(frame_pong(ping))
-        else:  # to a peer that does not read, only the latest matters (RFC 6455 5.5.3)
+        else:  # the peer is late: only the latest PING needs an answer (RFC 6455 5.5.3)
             self._pong = ping
 
     def _farewell(self, payload: bytes) -> None:
-        """The peer's close frame: answer it, unless it is itself the answer (5.5.1)."""
+        """The peer's close frame came: answer it, unless it is an answer itself (5.5.1)."""
         self._code = close_code(payload)
         if self._state is _OPEN:
             self.send(frame_close(self._code))
-        # Bytes after a close frame would turn the end of TCP into a reset, as LINGERING explains.
+        # Unread bytes after a close frame would make closing TCP a reset, as LINGERING explains.
         leaving = not self._parser.held
-        if leaving:  # at once: most connections end here, and need no timer for it
+        if leaving:  # flush at once: most connections end here, and then need no timer
             self.flush()
         self._enter(_LEAVING if leaving else _LINGERING)
         self._tell()
@@ -266,7 +265,7 @@ class Connection(Outgoing):
 
     def _after_tls(self, sock: TlsSocket) -> None:
         if self._state is not _CLOSED:
-            if self._rest is not None:  # a write may have been waiting for something to read
+            if self._rest is not None:  # in TLS a write may wait for something to read
                 self._writable()
             if sock.pending():
                 self._turn.loop.run_callback(self._proceed)
@@ -274,7 +273,7 @@ class Connection(Outgoing):
     # --- the end (hub or greenlet) ----------------------------------------------------------------
 
     def _enter(self, state: _State) -> None:
-        """CLOSING, LEAVING or LINGERING; unless what was sent last was too much."""
+        """Enter CLOSING, LEAVING or LINGERING, unless the last frame overflowed and closed it."""
         if self._state is _CLOSED:
             return
         self._state = state
@@ -289,13 +288,13 @@ class Connection(Outgoing):
         if state is _LEAVING:
             if self._reader is not None:
                 self._reader.stop()
-        else:  # a paused one must read on, too
+        else:  # a paused connection has to resume reading, too
             self._turn.loop.run_callback(self._proceed)
         if self._out is None:
             self._written()
 
     def _written(self) -> None:
-        """Everything is with the kernel, and there will be no more."""
+        """The kernel has everything, and nothing more will be sent."""
         if self._state is _LEAVING:
             self._disconnect()
         elif self._state is _LINGERING:
@@ -306,7 +305,7 @@ class Connection(Outgoing):
 
     def _expired(self) -> None:
         try:
-            if self._rest is not None:  # it does not read
+            if self._rest is not None:  # the peer does not read
                 reset_at_close(self._sock)
             self._disconnect()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
@@ -318,18 +317,18 @@ class Connection(Outgoing):
             self._disconnect()
             return
         self._code = code
-        # Node says 1009 without a word, and engine.io-client's own tests have it so.
+        # Node sends 1009 without a reason, and engine.io-client's own tests expect that.
         self.send(frame_close(code, "" if code == TOO_BIG else reason))
         self._enter(_LINGERING)
         self._tell()
 
     def broke(self, error: BaseException, *, writing: bool = False) -> None:
-        """A callback raised: nothing may reach the loop, and no log handler may block it."""
+        """A callback raised: keep it from the loop, and log it where a log handler may block."""
         if isinstance(error, Exception):
             gevent.spawn(logger.error, "A connection is failed", exc_info=error)
-        else:  # KeyboardInterrupt, SystemExit: for the main greenlet, as gevent would have it
+        else:  # KeyboardInterrupt, SystemExit: gevent raises them in the main greenlet
             get_hub().handle_error(self, type(error), error, error.__traceback__)
-        if writing:  # a signal may have come between a send and its book-keeping
+        if writing:  # a signal may have interrupted between a send and its bookkeeping
             self._error = True
             self._disconnect()
         else:
@@ -347,8 +346,8 @@ class Connection(Outgoing):
                 watcher.stop()
                 watcher.close()
         self._reader = self._writer = self._timer = None
-        with suppress(OSError):  # the peer was faster
-            if self._tls is not None:  # the server still holds the descriptor: end TCP all the same
+        with suppress(OSError):  # the peer has closed it already
+            if self._tls is not None:  # the server still holds the descriptor
                 self._sock.shutdown(socket.SHUT_RDWR)
         with suppress(OSError):
             self._sock.close()
@@ -358,7 +357,7 @@ class Connection(Outgoing):
 
     def _tell(self) -> None:
         owner, self._owner = self._owner, None
-        if owner is not None:  # in a turn of its own: abort() and send() may run anywhere
+        if owner is not None:  # in a callback of its own: abort() and send() may run anywhere
             self._turn.loop.run_callback(_tell, owner, self._code, self._error)
 
 
@@ -370,7 +369,7 @@ def _tell(owner: Owner, code: int | None, error: bool) -> None:
 
 
 def _turn_of(hub: Hub) -> Turn:
-    # Kept with the hub, for it to go when the hub goes: threads have hubs of their own.
+    # Kept as an attribute of the hub, so that it is freed with the hub: each thread has its own.
     turn: Turn | None = getattr(hub, "rtcio_sync_turn", None)
     if turn is None:
         turn = Turn(cast("Loop", hub.loop))

@@ -34,7 +34,7 @@ check-types: $(VENV)/.dev  ## mypy, strict
 
 # Needs Python and what pip installs; no Node, Redis, nginx or Chromium.
 unit: $(VENV)/.dev  ## the tests but those that start programs or take long; one folder: make unit ONLY=engineio
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(if $(ONLY),tests/$(ONLY),$(UNIT))
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(if $(ONLY),tests/$(ONLY),$(UNIT))
 
 # What pip cannot install. A tool that is there already is left alone.
 system:  ## what pip cannot install: Redis, Chromium, nginx

@@ -13,8 +13,8 @@ from rtcio_sync import Server
 from tests.clients import Client, Polling, WebSocket, event
 from tests.timing import compute, until
 
-MANY = 200
-FEW = 40  # events of an attacker's that may run between a bystander's question and its answer
+MANY = 100
+FEW = 30  # events of an attacker's that may run between a bystander's question and its answer
 
 
 class Attacked:

@@ -28,8 +28,10 @@ from .metrics import Counters
 from .options import Options, engineio_options
 from .parser.packet import event_pieces, packet_class
 from .relay.relay import Relay
-from .serving import listen as serving
+from .serving.listen import listen, signaling_only
 from .serving.options import Listening
+from .serving.stop import Stop
+from .serving.warnings import warn_of_many_workers
 from .socketio.construction import named, upstream_logger, upstream_options
 from .socketio.dispatch import Dispatcher
 from .socketio.handling import Handling
@@ -69,7 +71,6 @@ class Server(NodeApi):
         self.path = "/" + self.options.path.strip("/")
         #: The Flask app that it wraps; the first, if there are several; `None`: none.
         self.app: Any = None
-        self._stop: Any = None
         self._metrics: Any = None
         chosen = self.options
         super().__init__(
@@ -82,12 +83,13 @@ class Server(NodeApi):
             **self._engine_options(),
         )
         self._hub_thread: HubThread = self.eio.hub_thread
+        self._stop = Stop(self.eio, drain_seconds=chosen.drain_seconds)
         check_json(chosen.json)
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self._build(late=chosen.json is not None or chosen.serializer not in ("default", "msgpack"))
         self._connect_parts()
         add_default_listeners(self)
-        serving.warn_of_many_workers(self)
+        warn_of_many_workers(self.manager)
         if chosen.app is not None:
             self.init_app(chosen.app)
 
@@ -184,7 +186,7 @@ class Server(NodeApi):
         overflow = Overflow(now=self.eio.heartbeat.now, spawn=self.eio.spawn)
         self.eio.backlog.on_ceiling = overflow.ceiling
         self.eio.backlog.on_total = overflow.total
-        self.eio.on_first_request = lambda environ: serving.on_first_request(self, environ)
+        self.eio.on_first_request = self._stop.first_request
 
     def _engine_options(self) -> dict[str, Any]:
         chosen = self.options
@@ -238,16 +240,17 @@ class Server(NodeApi):
         cannot be meant, and `OSError` when the address cannot be had.
         """
         threads = self.async_mode == "threading"
-        serving.listen(self, Listening.of(port, host, options, threads=threads))
+        asked = Listening.of(port, host, options, threads=threads)
+        app = asked.app if asked.app is not None else self.app
+        if app is None:
+            application = signaling_only(self.path, self.handle_request)
+        else:
+            application = flask.serving(self, app)
+        listen(self.eio, self._stop, asked, application)
 
     def stop(self) -> None:
         """Ends `listen`; from any greenlet or thread, and as often as one likes."""
-        if self._stop is not None and not self._hub_thread.ended:
-            self._set_stop()
-
-    @any_thread
-    def _set_stop(self) -> None:
-        self._stop.set()
+        self._stop.ask()
 
     def test_client(self, app: Any = None, namespace: str = "/", **options: Any) -> TestClient:
         """A connected client without sockets, for tests of an app's own handlers.
@@ -304,4 +307,4 @@ class Server(NodeApi):
     @any_thread(in_hub="spawn")
     def shutdown(self) -> None:
         """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
-        serving.drain(self)
+        self._stop.drain()

@@ -8,7 +8,10 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 #: Unit tests that start Python, and no other program.
-START_PYTHON = {"cli/test_command.py", "serving/test_listen.py", "test_layers.py"}
+START_PYTHON = {
+    *("cli/test_command.py", "server/test_listen.py", "serving/test_warnings.py"),
+    "test_layers.py",
+}
 
 TEXT = (TESTS.parent / "Makefile").read_text(encoding="utf-8")
 

@@ -1,1 +1,1 @@
-"""A process that serves: `Server.listen`, its HTTP server, and how it ends."""
+"""A process that serves: `Server.listen`, its HTTP servers, and how it ends."""

@@ -1,4 +1,4 @@
-"""The arguments of `Server.listen`: checked before anything is opened, wrong ones with the fix."""
+"""The arguments of `Server.listen`, checked before anything is opened; TLS."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _PYWSGI = (
 
 @dataclass(frozen=True)
 class Listening:
-    """What `Server.listen` was asked for, in the form in which it is used."""
+    """The arguments of `Server.listen`, checked and converted."""
 
     port: int
     host: str
     #: The WSGI application; `None`: the one that the server wraps, if any.
     app: Any = None
-    #: Called with the port; `None`: nobody is told.
+    #: Called with the port once clients can connect; `None`: a line in the log.
     ready: Callable[[int], Any] | None = None
     #: The TLS context; `None`: plain TCP.
     tls: Any = None
@@ -47,7 +47,7 @@ class Listening:
 
     @classmethod
     def of(cls, port: Any, host: Any, options: Mapping[str, Any], *, threads: bool) -> Listening:
-        """Raises `OptionError` for an argument that cannot be meant, and for an unknown one."""
+        """Raises `OptionError` for an invalid argument, and for an unknown one."""
         known = {"port", "host", "app", "ready", *_TLS, *_PYWSGI}
         for name in options:
             if name not in known:
@@ -175,7 +175,7 @@ def _adhoc() -> ssl.SSLContext:
 class _OnGevent:
     """A context of the interpreter's own `ssl`, in a process that gevent has not patched.
 
-    Its own `wrap_socket` makes sockets that would stop every connection while they wait.
+    Sockets of its own `wrap_socket` would stop all connections whenever one of them waits.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:

@@ -1,7 +1,8 @@
 """The HTTP server of `listen`: gevent's pywsgi, with bounds on what a client may hold open.
 
-What a proxy in front might read as the end of another request is refused (`head`), a request is
-awaited for `handshake_timeout` seconds, and a body that nobody wanted is not awaited without end.
+A head that a proxy in front might read in another way is refused (`protocol.http_head`). A client
+has `handshake_timeout` seconds for a request. Of a body that no application has read, only a
+bounded part is read.
 """
 
 from __future__ import annotations
@@ -20,20 +21,19 @@ from gevent import pywsgi
 from ..logs import tell
 from ..protocol.http_head import Head
 
-__all__ = ["HttpServer", "handler"]
+__all__ = ["UNREADABLE", "HttpServer", "handler"]
 
 log = logging.getLogger(__name__)
 
-_UNREADABLE = "a request of %(rtcio_address)s could not be read"
+UNREADABLE = "a request of %(rtcio_address)s could not be read"
 
-SHORT = 16384  # bytes of an answer that are worth copying behind their head
+SHORT = 16384  # bytes of an answer that is copied, to be written together with its head
 KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
 
-# What becomes of the rest of a body that nobody has read when the answer is out.
-KEPT = 65536  # bytes of it that are read for the sake of the next request on the connection
-LINGER = 16_000_000  # bytes thrown away before the end, so that a client that sends on reads why
-GRACE = 0.5  # seconds for it at least; else what is left of the time for the request
-
+# The rest of a body that no application has read, once the answer is sent.
+KEPT = 65536  # bytes that are read, so that the connection can be used for the next request
+LINGER = 16_000_000  # bytes that are discarded before the end, so that a client reads the answer
+GRACE = 0.5  # seconds for that, at least; else the rest of the time for the request
 
 IDLE_AT_LEAST = 64  # HTTP connections that may wait for a request, however full the server is
 
@@ -43,7 +43,7 @@ class _Slow(Exception):
 
 
 class HttpServer(pywsgi.WSGIServer):
-    """``patience``: seconds that a client may take over the handshake of TLS; `None`: any."""
+    """``patience``: seconds that a client may take for the TLS handshake; `None`: no limit."""
 
     patience: float | None = None
 
@@ -52,8 +52,8 @@ class HttpServer(pywsgi.WSGIServer):
             with gevent.Timeout(self.patience, _Slow):
                 server: Any = self
                 secure = server.wrap_socket(client_socket, **server.ssl_args)
-        except (_Slow, OSError):  # no TLS, too slow, or gone: gevent would print a traceback
-            tell(log, _UNREADABLE, address=address[0] if address else None)
+        except (_Slow, OSError):  # not TLS, too slow, or gone: gevent would print a traceback
+            tell(log, UNREADABLE, address=address[0] if address else None)
             return
         try:
             self.handle(secure, address)
@@ -62,16 +62,16 @@ class HttpServer(pywsgi.WSGIServer):
 
 
 class Body(pywsgi.Input):
-    """A request's body, of which somebody may ask later what is left of it."""
+    """A request's body that knows how much of it was not read."""
 
-    __slots__ = ()  # so that an `Input` may become one
+    __slots__ = ()  # so that an `Input` can become a `Body`
 
-    #: Nobody waits for what is left of it: see `takeover.leave_body`.
+    #: The rest of it is read within bounds: see `takeover.leave_body`.
     bounded = True
 
     @property
     def broken(self) -> bool:
-        """Whether reading it was given up half-way: nobody knows where the next request begins."""
+        """Whether reading it failed half-way: the start of the next request is then unknown."""
         return self._chunked_input_error
 
     def _do_read(self, *args: Any, **options: Any) -> Any:
@@ -89,24 +89,24 @@ class Body(pywsgi.Input):
             raise
 
     def _discard(self) -> None:
-        """Not while the answer goes out: `discard` comes after it."""
+        """pywsgi calls it while the answer is sent: does nothing, `discard` is called later."""
 
     @property
     def unread(self) -> int | None:
-        """Bytes that nobody has read; `None` for chunks, of which nobody knows how many follow."""
+        """Bytes that were not read; `None` for chunks: how many follow is unknown."""
         if self.chunked_input:
             return 0 if self.chunk_length == 0 else None
         return (self.content_length or 0) - self.position
 
     @property
     def ends_the_connection(self) -> bool:
-        """Whether so much is left that the next request is not worth it."""
+        """Whether so much is left that closing the connection costs less than reading it."""
         # A client that waits for "100 Continue" may send the body after the answer, or never.
         expects = self.socket is not None
         return bool(self.broken or (self.unread != 0 and expects) or (self.unread or 0) > KEPT)
 
     def discard(self, bound: int) -> bool:
-        """Reads what is left, up to ``bound`` bytes; whether that was all. # greenlet"""
+        """Reads what is left, up to ``bound`` bytes; `True`: that was all. # greenlet"""
         self.send_100_continue_enabled = False
         while bound > 0:
             data = self.read(min(bound, 16384))
@@ -117,7 +117,7 @@ class Body(pywsgi.Input):
 
 
 class _Idle:
-    """The connections that wait for a request: over a number, the one that waits longest goes."""
+    """The connections that wait for a request: over a bound, the oldest is closed."""
 
     def __init__(self, bound: Callable[[], int]) -> None:
         self._bound = bound
@@ -137,7 +137,7 @@ class _Idle:
 
 
 def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool) -> Any:
-    """A handler of pywsgi's that gives a client ``seconds`` for a request; `None`: any.
+    """A handler class for pywsgi. A client has ``seconds`` for a request; `None`: no limit.
 
     ``idle_bound``: how many connections may wait for a request at the moment. ``logs``: whether
     requests are logged.
@@ -194,12 +194,12 @@ def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool)
                 self._leave(body)
 
         def _leave(self, body: Body) -> None:
-            """Throws away what was not read, within bounds, or ends the connection."""
+            """Discards what was not read, within bounds, or closes the connection."""
             over = self.close_connection
             if body.broken:
                 self.close_connection = True
                 return
-            if over and not hasattr(self.socket, "pending"):  # a client that sends on may look up
+            if over and not hasattr(self.socket, "pending"):  # not TLS: tell the client to stop
                 with suppress(OSError):
                     self.socket.shutdown(socket.SHUT_WR)
             left = None if self.due is None else max(self.due - time.monotonic(), GRACE)
@@ -213,7 +213,7 @@ def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool)
         # -- the answer --------------------------------------------------------------------------
 
         def _has_no_body(self) -> bool:
-            """RFC 9110 6.4.1: HEAD, 1xx, 204 and 304 are answered by a head alone."""
+            """RFC 9110 6.4.1: an answer to HEAD, and a 1xx, 204 or 304, has no body."""
             code = int(self.code or 0)
             return self.command == "HEAD" or code in (204, 304) or 100 <= code < 200
 
@@ -232,7 +232,7 @@ def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool)
                 kept = [each for each in headers if each[0].lower() != b"connection"]
                 headers[:] = [*kept, (b"Connection", b"close")]
 
-        # A short answer goes out in one write, with its head: pywsgi makes two of it.
+        # A short answer is written together with its head: pywsgi makes two writes.
 
         def _write_with_headers(self, data: bytes) -> None:
             self.corked = answer = bytearray() if len(data) < SHORT else None
@@ -252,12 +252,13 @@ def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool)
         # -- logs --------------------------------------------------------------------------------
 
         def log_request(self) -> None:
-            if logs:  # else pywsgi would put the line together all the same
+            if logs:  # pywsgi would format the line even if it is not written
                 super().log_request()
 
         def log_error(self, msg: str, *args: Any) -> None:
-            # pywsgi's errors here are the clients': it quotes their requests, session ids and all.
+            # pywsgi's errors here are caused by clients, and it quotes their requests with the
+            # session ids in them.
             address = self.client_address[0] if self.client_address else None
-            tell(log, _UNREADABLE, address=address)
+            tell(log, UNREADABLE, address=address)
 
     return Handler

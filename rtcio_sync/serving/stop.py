@@ -1,0 +1,123 @@
+"""How a process that serves ends: a signal or `Server.stop`, then the drain.
+
+A server that stops owes its clients the same under every WSGI server: it closes a WebSocket with
+code 1001 (RFC 6455 7.4.1) and answers a poll with 400, so that all of them reconnect. It sends
+neither Socket.IO's DISCONNECT nor Engine.IO's CLOSE packet: after the first no client reconnects,
+after the second no Python client does.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+from ..hub.thread import any_thread
+from ..transport import stopping
+from .ports import Event, Stoppable
+from .warnings import warn_if_unpatched
+
+__all__ = ["AT_ONCE", "Stop", "on_signals", "on_signals_of_threads"]
+
+AT_ONCE = 100  # up to so many clients are closed in one step
+SPREAD_STEPS = 20
+SPREAD = 0.7  # of the drain: over this part the steps are spread, the rest is for handlers
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stop:
+    """How one server stops. ``drain_seconds``: how long handlers may take to finish then."""
+
+    def __init__(self, engine: Stoppable, *, drain_seconds: float) -> None:
+        self._engine = engine
+        self._hub_thread = engine.hub_thread
+        self._drain_seconds = drain_seconds
+        #: What `listen` waits for; `None`: it was not called.
+        self._asked: Event | None = None
+
+    def listens(self, asked: Event) -> None:
+        """`listen` was called, and waits for ``asked``. # greenlet"""
+        self._asked = asked
+
+    def ask(self) -> None:
+        """Has `listen` end. # any thread"""
+        if self._asked is not None and not self._hub_thread.ended:
+            self._ask(self._asked)
+
+    @any_thread
+    def _ask(self, asked: Event) -> None:
+        asked.set()
+
+    def first_request(self, environ: dict[str, Any]) -> None:
+        """A WSGI server sends its first request: from now on its end drains too. # greenlet"""
+        if self._engine.async_mode == "gevent":
+            if self._asked is None:  # else `listen` has warned
+                warn_if_unpatched()
+            stopping.watch_stop(environ, self.drain, patience=self._drain_seconds + 1)
+        elif self._engine.async_mode == "threading":
+            stopping.watch_worker_on_threads(self.drain)
+
+    def drain(self) -> None:
+        """Closes every client so that it reconnects, and lets handlers finish. # greenlet
+
+        Many clients are closed a few at a time, spread over most of the drain, so that they do not
+        all reconnect to the next worker at the same moment.
+        """
+        engine = self._engine
+        engine.stopping = True
+        until = time.monotonic() + self._drain_seconds
+        clients = list(engine.sockets.values())
+        steps = SPREAD_STEPS if len(clients) > AT_ONCE else 1
+        for step in range(steps):
+            for client in clients[step::steps]:
+                client.send_on()
+            if step + 1 < steps:
+                engine.sleep(self._drain_seconds * SPREAD / steps)
+        engine.sleep(0.05)  # at least one turn of the loop, which sends the close frames
+        while engine.working and time.monotonic() < until:
+            engine.sleep(0.02)
+        engine.shutdown()
+        engine.hub_thread.end()
+
+
+# -- signals ---------------------------------------------------------------------------------------
+
+
+def on_signals(stop: Callable[[], Any]) -> Callable[[], None]:
+    """Has SIGTERM and SIGINT call ``stop`` in a greenlet; the result undoes it."""
+    watchers = {}
+    if _in_main_thread():
+        for number in SIGNALS:
+            watchers[number] = gevent.signal_handler(number, stop)
+
+    def restore() -> None:
+        for number, watcher in watchers.items():
+            watcher.cancel()
+            # libev leaves the system's default behind, which Python does not know of.
+            signal.signal(number, signal.getsignal(number) or signal.SIG_DFL)
+
+    return restore
+
+
+def on_signals_of_threads(stop: Callable[[], Any]) -> Callable[[], None]:
+    """`on_signals` of a process that runs no gevent hub."""
+    previous: dict[int, Any] = {}
+    if _in_main_thread():
+        for number in SIGNALS:
+            previous[number] = signal.signal(number, lambda *_: stop())
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    return restore
+
+
+def _in_main_thread() -> bool:
+    # Python lets no other thread handle signals; there, only `Server.stop` ends `listen`.
+    return threading.current_thread() is threading.main_thread()

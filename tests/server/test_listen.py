@@ -1,0 +1,215 @@
+"""`Server.listen` and `Server.stop`: which app is served, and what clients see at the end."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import flask
+import gevent
+import pytest
+from gevent.event import Event
+
+from rtcio_sync import OptionError, Server
+from rtcio_sync.serving.stop import AT_ONCE
+from tests.bus import Bus
+from tests.clients import Polling, WebSocket
+from tests.serving.running import SIGNALING, Run, running_until_the_end
+from tests.timing import DEADLINE, settle, until
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    yield from running_until_the_end()
+
+
+def new_app() -> flask.Flask:
+    app = flask.Flask(__name__)
+    app.get("/")(lambda: "home")
+    return app
+
+
+# -- listen ----------------------------------------------------------------------------------------
+
+
+MODES = pytest.mark.parametrize("mode", ["gevent", "threading"])
+
+
+@MODES
+@pytest.mark.parametrize("way", ["app=", "init_app", "listen(app=)"])
+def test_the_app_and_the_signaling_are_served_however_the_app_was_given(
+    run: Run, way: str, mode: str
+) -> None:
+    app = new_app()
+    server = Server(async_mode=mode, app=app if way == "app=" else None)
+    if way == "init_app":
+        server.init_app(app)
+    running = run(server, **({"app": app} if way == "listen(app=)" else {}))
+    assert running.get("/") == "home"
+    assert '0{"sid":' in running.get(SIGNALING)
+    assert len(server.eio.sockets) == 1
+
+
+@MODES
+def test_an_application_that_is_no_flask_app_is_served_too(run: Run, mode: str) -> None:
+    def plain(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"plain"]
+
+    running = run(Server(async_mode=mode), app=plain)
+    assert running.get("/") == "plain"
+    assert '0{"sid":' in running.get(SIGNALING)
+
+
+@MODES
+def test_a_server_without_an_app_serves_its_own_path_alone(run: Run, mode: str) -> None:
+    running = run(Server(async_mode=mode, path="signal"))
+    assert '0{"sid":' in running.get(SIGNALING.replace("socket.io", "signal"))
+    assert running.get(SIGNALING) == "404"
+
+
+def test_handlers_run_in_the_context_of_the_app_that_is_listened_with(run: Run) -> None:
+    app, server = new_app(), Server()
+
+    def middleware(environ: Any, start_response: Any) -> Any:
+        return app(environ, start_response)
+
+    running = run(server, app=middleware)
+    assert '0{"sid":' in running.get(SIGNALING)
+    (environ,) = server.environ.values()
+    assert environ["rtcio.app"] is app
+
+
+def test_an_invalid_argument_is_refused() -> None:
+    with pytest.raises(OptionError, match="port=None"):
+        Server().listen(None, host="127.0.0.1")  # type: ignore[arg-type]
+
+
+# -- stopping --------------------------------------------------------------------------------------
+
+
+def test_stopping_closes_every_client_so_that_it_reconnects(run: Run) -> None:
+    server = Server()
+    reasons: list[str] = []
+    server.on("disconnect", lambda sid, reason: reasons.append(reason))
+    running = run(server)
+    polling, socket = Polling(server).join(), WebSocket(server).join()
+    open_poll = gevent.spawn(polling.poll)
+    settle()
+    server.stop()
+    assert open_poll.get(timeout=DEADLINE)[0] == 400
+    # Neither Socket.IO's DISCONNECT nor Engine.IO's CLOSE.
+    assert socket.frame() == (8, (1001).to_bytes(2, "big"))
+    running.ended()
+    assert reasons == ["server disconnect"] * 2
+
+
+def test_stopping_waits_for_handlers_and_no_longer_than_the_drain(run: Run) -> None:
+    for drain, finished in ((10.0, True), (0.1, False)):
+        server = Server(drain_seconds=drain)
+        entered, release = Event(), Event()
+        done: list[bool] = []
+
+        @server.on("slow")
+        def slow(
+            sid: str, entered: Any = entered, release: Any = release, done: Any = done
+        ) -> None:
+            entered.set()
+            release.wait(DEADLINE)
+            done.append(True)
+
+        running = run(server)
+        client = Polling(server).join()
+        client.emit("slow")
+        assert entered.wait(DEADLINE)
+        server.stop()
+        if finished:
+            settle()
+            assert not running.task.dead
+            release.set()
+        running.ended()
+        assert bool(done) is finished
+        release.set()
+
+
+def test_stop_without_listen_is_nothing() -> None:
+    Server().stop()
+
+
+def test_many_clients_are_closed_a_few_at_a_time() -> None:
+    server = Server(drain_seconds=0.5)
+    clients = [server.test_client() for _ in range(AT_ONCE + 20)]
+    draining = gevent.spawn(server.shutdown)
+    until(lambda: not clients[0].connected)
+    left = sum(client.connected for client in clients)
+    assert left > len(clients) / 2
+    draining.join(DEADLINE)
+    assert not any(client.connected for client in clients)
+
+
+SIGNALLED = """
+import os, signal
+import gevent
+from rtcio_sync import Server
+
+server = Server()
+
+
+def interrupt(port):
+    gevent.spawn_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+
+
+server.listen(0, host="127.0.0.1", ready=interrupt)
+print("ended")
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    gevent.sleep(5)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_a_signal_ends_listen_and_is_the_processs_own_again_afterwards() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "ended\ninterrupted\n"), done.stderr
+
+
+# -- what the log says -----------------------------------------------------------------------------
+
+
+def test_listen_warns_once_of_a_process_that_is_not_patched(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    served = run(Server())
+    assert '"sid"' in served.get(SIGNALING)
+    assert caplog.text.count("monkey.patch_all()") == 1
+
+
+def test_making_a_server_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Server(app=new_app())
+    Server(client_manager=Bus().manager())
+    assert caplog.records == []
+
+
+def test_a_server_leaves_the_loggers_of_others_alone() -> None:
+    names = ("", "socketio", "socketio.server", "engineio", "engineio.server", "rtcio_sync")
+    before = {name: list(logging.getLogger(name).handlers) for name in names}
+    levels = {name: logging.getLogger(name).level for name in names}
+    Server(logger=True, engineio_logger=True)
+    Server()
+    assert {name: logging.getLogger(name).handlers for name in names} == before
+    assert {name: logging.getLogger(name).level for name in names} == levels
+    for name in ("rtcio_sync.upstream.socketio", "rtcio_sync.upstream.engineio"):
+        assert logging.getLogger(name).handlers == []

@@ -22,7 +22,8 @@ from .cluster.pubsub import graft
 from .config.names import METHODS
 from .config.values import check_json
 from .engineio import server as engine
-from .flask import extension as flask
+from .flask import extension
+from .flask.context import handler_context, report
 from .hub.thread import HubThread, any_thread
 from .metrics import Counters
 from .options import Options, engineio_options
@@ -63,11 +64,11 @@ class Server(NodeApi):
     reserved_events = ["connect", "disconnect", "disconnecting"]  # noqa: RUF012
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.options = Options.of(named(args, options, flask.is_app), upstream_options())
+        self.options = Options.of(named(args, options, extension.is_app), upstream_options())
         self.counters = Counters()
         self.dispatcher = Dispatcher(self.counters)
-        self.dispatcher.context = flask.handler_context
-        self.dispatcher.report = flask.report
+        self.dispatcher.context = handler_context
+        self.dispatcher.report = report
         self.path = "/" + self.options.path.strip("/")
         #: The Flask app that it wraps; the first, if there are several; `None`: none.
         self.app: Any = None
@@ -223,7 +224,7 @@ class Server(NodeApi):
         Handlers then run in contexts of that app. Several apps may share a server, and each app
         has one: it is ``app.extensions["rtcio"]``. Raises `OptionError` when it is another.
         """
-        flask.init_app(self, app)
+        extension.init_app(self, app)
         if self.app is None:
             self.app = app
 
@@ -245,7 +246,7 @@ class Server(NodeApi):
         if app is None:
             application = signaling_only(self.path, self.handle_request)
         else:
-            application = flask.serving(self, app)
+            application = extension.with_signaling(self, app)
         listen(self.eio, self._stop, asked, application)
 
     def stop(self) -> None:

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "rtcio_sync"
 #: The folders of the package whose tests build no server; those of the others may.
 WITHOUT_A_SERVER = (
     *("protocol", "config", "parser", "hub", "transport"),
-    *("engineio", "adapter", "cluster", "relay"),
+    *("engineio", "adapter", "cluster", "relay", "flask", "serving"),
 )
 
 

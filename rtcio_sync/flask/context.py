@@ -1,0 +1,68 @@
+"""The contexts of a Flask app in which its handlers run, and the log of what they raise.
+
+Used of Werkzeug's private names, asserted in ``tests/test_upstream.py``:
+``LocalProxy._get_current_object``.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import flask
+
+from ..socketio import dispatch
+
+__all__ = ["APP", "handler_context", "report"]
+
+#: In the environ of a connection's handshake: the Flask app in whose contexts its handlers run.
+APP = "rtcio.app"
+_SESSION = "rtcio.session"
+
+
+def handler_context(
+    environ: Any, sid: str, namespace: str, event: str, args: tuple[Any, ...]
+) -> AbstractContextManager[None]:
+    """An application context and a request context built from a connection's handshake. # greenlet
+
+    ``request.sid``, ``request.namespace`` and ``request.event`` are there as Flask-SocketIO has
+    them. The session is read from the handshake once; what handlers change in it stays with the
+    connection, because no response goes out that could carry it back to the browser.
+    """
+    app = environ.get(APP) if isinstance(environ, dict) else None
+    if app is None:
+        return dispatch.NO_CONTEXT
+    return _in_app(app, environ, sid, namespace, event, args)
+
+
+@contextmanager
+def _in_app(
+    app: flask.Flask,
+    environ: dict[str, Any],
+    sid: str,
+    namespace: str,
+    event: str,
+    args: tuple[Any, ...],
+) -> Iterator[None]:
+    # A copy: werkzeug puts the request itself into its environ.
+    request_environ = {**environ, "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}
+    context = app.request_context(request_environ)
+    slot = "_session" if hasattr(context, "_session") else "session"
+    if _SESSION in environ:
+        setattr(context, slot, environ[_SESSION])
+    with context:
+        environ[_SESSION] = flask.session._get_current_object()  # type: ignore[attr-defined]
+        request: Any = flask.request
+        request.sid = sid
+        request.namespace = namespace
+        request.event = {"message": event, "args": args}
+        yield
+
+
+def report(environ: Any, event: str, who: dispatch.Who) -> None:
+    """Logs a handler's exception where the app's own errors go. # greenlet"""
+    app = environ.get(APP) if isinstance(environ, dict) else None
+    dispatch.report(environ, event, who, dispatch.log if app is None else app.logger)

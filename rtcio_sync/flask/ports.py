@@ -1,0 +1,37 @@
+"""What this folder needs of a server: the narrow types that its modules take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+__all__ = ["Listener", "Signaling"]
+
+
+class _Served(Protocol):
+    @property
+    def path(self) -> str:
+        """The Socket.IO path, with a slash at its start and none at its end."""
+
+
+class Signaling(_Served, Protocol):
+    """What `extension` needs of a server."""
+
+    @property
+    def app(self) -> Flask | None:
+        """The first Flask app that it wraps."""
+
+    def handle_request(
+        self, environ: dict[str, Any], start_response: Callable[..., Any]
+    ) -> Iterable[bytes]:
+        """The WSGI application of the Socket.IO path."""
+
+
+class Listener(_Served, Protocol):
+    """What `commands` needs of a server."""
+
+    def listen(self, port: int, host: str, *, app: Any) -> None:
+        """Serves ``app`` and the Socket.IO path."""

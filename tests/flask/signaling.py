@@ -1,0 +1,20 @@
+"""As much of a server as the Flask extension needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+class Signaling:
+    """Answers ``signaling``, and keeps the environs of its requests."""
+
+    def __init__(self, path: str = "/socket.io", app: Any = None) -> None:
+        self.path = path
+        self.app = app
+        self.environs: list[dict[str, Any]] = []
+
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.environs.append(environ)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"signaling"]

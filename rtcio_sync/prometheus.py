@@ -1,18 +1,18 @@
 """The counters as Prometheus metrics; needs the extra ``prometheus``.
 
-Nothing is counted here: a scrape reads what `metrics.Counters` holds, so that the way of a message
-knows no labels and no locks.
+Nothing is counted here: a scrape reads what `Server.stats` gives, so that the code which relays
+messages needs no labels and no locks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .server import Server
+from typing import Any, TypeAlias
 
 __all__ = ["metrics_app"]
+
+#: Gives what `Server.stats` gives.
+Stats: TypeAlias = Callable[[], dict[str, Any]]
 
 _GAUGES = {
     "connected": ("sockets", "Sockets that are in a namespace."),
@@ -41,13 +41,13 @@ _LABELLED = {
 
 
 class _Collector:
-    def __init__(self, server: Server) -> None:
-        self.server = server
+    def __init__(self, stats: Stats) -> None:
+        self.stats = stats
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        stats = self.server.stats()
+        stats = self.stats()
         for key, (name, help_) in _GAUGES.items():
             yield GaugeMetricFamily(f"rtcio_{name}", help_, value=stats[key])
         for key, (name, help_) in _COUNTERS.items():
@@ -59,8 +59,8 @@ class _Collector:
             yield family
 
 
-def metrics_app(server: Server) -> Callable[..., Iterable[bytes]]:
-    """A WSGI application that answers with the metrics of ``server`` and of its process.
+def metrics_app(stats: Stats) -> Callable[..., Iterable[bytes]]:
+    """A WSGI application that answers with the metrics of a server and of its process.
 
     Raises `RuntimeError` where ``prometheus_client`` is not installed.
     """
@@ -73,7 +73,7 @@ def metrics_app(server: Server) -> Callable[..., Iterable[bytes]]:
             "metrics need prometheus_client: pip install 'rtcio-sync[prometheus]'"
         ) from error
     registry = CollectorRegistry()
-    registry.register(_Collector(server))
+    registry.register(_Collector(stats))
     PlatformCollector(registry=registry)
     ProcessCollector(registry=registry)
     return make_wsgi_app(registry)

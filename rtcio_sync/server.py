@@ -269,7 +269,7 @@ class Server(NodeApi):
         """
         made: Callable[..., Iterable[bytes]] | None = self._metrics
         if made is None:
-            made = self._metrics = prometheus.metrics_app(self)
+            made = self._metrics = prometheus.metrics_app(self.stats)
         return made
 
     @any_thread

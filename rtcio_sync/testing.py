@@ -1,7 +1,10 @@
 """A client without sockets, for the tests of an app's own handlers.
 
-It speaks Socket.IO packets to the server directly: no network, no greenlet, no clock. Whatever an
-`emit` sets off has happened when it returns.
+It hands Socket.IO packets to the server directly: no network, no greenlet, no clock. When an `emit`
+returns, all handlers that it made run have ended.
+
+Used of Werkzeug's private names, asserted in ``tests/test_upstream.py``:
+``Client._add_cookies_to_wsgi``.
 """
 
 from __future__ import annotations
@@ -11,46 +14,65 @@ import sys
 import urllib.parse
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from socketio import packet
 
+from .engineio.server import Server as Engine
 from .engineio.socket import Socket as Link
 from .engineio.state import State
 from .errors import RtcioError
+from .flask.context import APP
 from .protocol.names import namespace_name
 from .socketio.dispatch import TESTED
-
-if TYPE_CHECKING:
-    from .server import Server
 
 __all__ = ["TestClient"]
 
 
+class Served(Protocol):
+    """What a `TestClient` needs of a server."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def eio(self) -> Engine: ...
+
+    @property
+    def packet_class(self) -> Any:
+        """python-socketio's ``Packet``, or a class of the app's with its interface."""
+
+
 class _Link(Link):
-    """An Engine.IO connection whose other end is a `TestClient`."""
+    """An Engine.IO connection whose other end is a `TestClient`.
+
+    ``hear(data)`` gets each message that the server sends; ``ended()`` is called at the end.
+    """
 
     timed = False  # no clock, no greenlet
 
-    def __init__(self, server: Any, sid: str, client: TestClient) -> None:
-        super().__init__(server, sid)
+    def __init__(
+        self, engine: Engine, sid: str, hear: Callable[[Any], None], ended: Callable[[], None]
+    ) -> None:
+        super().__init__(engine, sid)
         self.state = State.POLLING
-        self.client = client
+        self.hear = hear
+        self.ended = ended
 
     def send_together(self, pkts: list[Any]) -> None:
         for pkt in pkts:
             if not self.closed:
-                self.client._hear(pkt.data)
+                self.hear(pkt.data)
 
     def close(self, *args: Any, **options: Any) -> None:
         super().close(*args, **options)
-        self.client.sid = None
+        self.ended()
 
     def aside(self, target: Callable[..., Any], *args: Any) -> None:
         target(*args)
 
     def enqueue(self, item: Any, size: int = 0) -> None:
-        # One after the other, as in a real inbox: what a handler sets off waits until it returns.
+        # In order, as in a real inbox: an event that a handler causes waits until it returns.
         if self.inbox is not None:
             self.inbox.append((item, size))
             return
@@ -71,16 +93,17 @@ class TestClient:
     to emit while it is not connected.
 
     What a handler raises for this client (``connect``, ``connection``, ``use``, an event,
-    ``disconnect``, the callback of an acknowledgement) is logged and counted as always, and raised
-    out of the call of this class that set it off; where none did (`Server.disconnect`), out of the
-    next. Refusals are in `error`, and not raised. ``raise_exceptions=False``: nothing is raised.
+    ``disconnect``, the callback of an acknowledgement) is logged and counted as always, and then
+    raised by the method of this class that made the handler run; if none did (`Server.disconnect`),
+    by the next one that is called. A refusal is in `error` and is not raised.
+    ``raise_exceptions=False``: nothing is raised.
     """
 
     __test__ = False  # pytest: no class of tests
 
     def __init__(
         self,
-        server: Server,
+        server: Served,
         app: Any = None,
         namespace: str = "/",
         *,
@@ -104,14 +127,14 @@ class TestClient:
         self._auth = auth
         self._pid: str | None = None
         self._offset: str | None = None
-        #: Whether the last connection came back to its session (connection state recovery).
+        #: Whether the last connection recovered its session (connection state recovery).
         self.recovered = False
         self._environ = _environ(server.path, headers or {}, query or {})
         self._raised: list[BaseException] = []
         if raise_exceptions:
             self._environ[TESTED] = self._raised
         if app is not None:
-            self._environ["rtcio.app"] = app
+            self._environ[APP] = app
         if flask_test_client is not None:
             flask_test_client._add_cookies_to_wsgi(self._environ)
         self._link: _Link | None = None
@@ -128,11 +151,11 @@ class TestClient:
             return
         if self._link is None or self._link.closed:
             eio = self.server.eio
-            link = self._link = _Link(eio, eio.generate_id(), self)
+            link = self._link = _Link(eio, eio.generate_id(), self._hear, self._ended)
             eio.sockets[link.sid] = link
-            self.server._handle_eio_connect(link.sid, dict(self._environ))
+            eio.handlers["connect"](link.sid, dict(self._environ))
         self.error = None
-        # As socket.io-client does: with what gives it its session back, if it had one.
+        # As socket.io-client does: the id and the offset of the session that it had, if any.
         again = {"pid": self._pid, "offset": self._offset} if self._pid is not None else {}
         known = {key: value for key, value in again.items() if value is not None}
         self._send(packet.CONNECT, {**(self._auth or {}), **known} if known else self._auth)
@@ -147,7 +170,7 @@ class TestClient:
     def disconnect(self) -> None:
         """Loses its connection, as a browser that has no network.
 
-        On a server with connection state recovery, `connect` then comes back to the session.
+        On a server with connection state recovery, `connect` then recovers the session.
         """
         if self._link is not None:
             self._link.close(abort=True, reason="transport close")
@@ -174,10 +197,10 @@ class TestClient:
         return tuple(answer) if len(answer) > 1 else answer[0] if answer else None
 
     def received(self, event: str | None = None) -> list[Any]:
-        """What came since the last call, which it takes away.
+        """What came since the last call; the next call does not give it again.
 
-        Of one ``event``: the argument of each (a list where there was not exactly one). Of all:
-        pairs of name and arguments.
+        With ``event``: the argument of each such event (a list if there was not exactly one).
+        Without: pairs of name and arguments.
         """
         self._raise()
         if event is None:
@@ -212,6 +235,9 @@ class TestClient:
             link.receive(f"4{piece}".encode() if text else bytes(piece), not text)
         self._raise()
 
+    def _ended(self) -> None:
+        self.sid = None
+
     def _hear(self, data: Any) -> None:
         if self._partial is not None:
             if self._partial.add_attachment(data):
@@ -233,7 +259,7 @@ class TestClient:
             if pkt.id is not None:
                 self._asked.append((pkt.data[0], args, pkt.id))
             elif self._pid is not None and args and isinstance(args[-1], str):
-                self._offset = args.pop()  # the server's, behind what the app sent
+                self._offset = args.pop()  # the server adds it behind the app's arguments
             self._events.append((pkt.data[0], args))
         elif kind in (packet.ACK, packet.BINARY_ACK):
             self._answers[pkt.id] = pkt.data

@@ -23,15 +23,6 @@ from tests.timing import in_time, settle, until
 SHORT = 0.05
 
 
-class _Nobody:
-    """Stands at the other end of a connection that the client no longer listens to."""
-
-    sid: str | None = None
-
-    def _hear(self, data: Any) -> None:
-        """Drops what the server sends."""
-
-
 class Phone(TestClient):
     """Does what socket.io-client does when its connection fails and when it reconnects."""
 
@@ -54,7 +45,8 @@ class Phone(TestClient):
     def go_deaf(self) -> None:
         """What the server sends from now on is lost; neither side notices."""
         if self._link is not None:
-            self._link.client = _Nobody()  # type: ignore[assignment]
+            self._link.hear = lambda data: None
+            self._link.ended = lambda: None
 
     def lose(self, reason: str = "transport close") -> None:
         """The server notices that the connection is gone."""

@@ -1,7 +1,7 @@
-"""What we override and use of python-engineio and python-socketio is still there, as we know it.
+"""What we use of python-engineio, python-socketio and Werkzeug is still there, as we know it.
 
-An upgrade of either fails here first. The first half says what is relied on; the second reads our
-own code, so that nothing is relied on that the first half does not name.
+An upgrade of one of them fails here first. The first half lists what we rely on; the second half
+reads our own code, so that we rely on nothing that the first half does not list.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import socketio.base_manager
 import socketio.base_namespace
 import socketio.base_server
 import socketio.packet
+import werkzeug
+import werkzeug.test
 from engineio.async_drivers import threading as threads
 
 import rtcio_sync
@@ -54,7 +56,7 @@ HEIRS: dict[type, type] = {
 }
 
 #: The modules whose first lines list the private names that they replace or use.
-LISTS = {
+LISTS: dict[str, tuple[type, ...]] = {
     "engineio.admission": (engineio.Server,),
     "engineio.server": (engineio.Server,),
     "engineio.tasks": (engineio.Server,),
@@ -66,6 +68,8 @@ LISTS = {
     "socketio.python_api": (socketio.Server,),
     "socketio.node_api": (socketio.Server, socketio.Namespace),
     "socketio.listeners": (socketio.Server, socketio.Manager, socketio.PubSubManager),
+    "flask.context": (),
+    "testing": (werkzeug.test.Client,),
 }
 
 
@@ -171,7 +175,7 @@ def _private_attributes(tree: ast.AST) -> set[str]:
 
 @functools.cache
 def _upstreams_names() -> set[str]:
-    folders = [Path(str(package.__file__)).parent for package in (engineio, socketio)]
+    folders = [Path(str(package.__file__)).parent for package in (engineio, socketio, werkzeug)]
     sources = [path.read_text() for folder in folders for path in folder.rglob("*.py")]
     return _defined(*map(ast.parse, sources))
 

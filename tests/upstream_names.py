@@ -1,4 +1,4 @@
-"""The names of python-engineio and python-socketio that we override or use."""
+"""The names of python-engineio, python-socketio and Werkzeug that we override or use."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import engineio.packet
 import engineio.socket
 import socketio
 import socketio.packet
+import werkzeug.local
+import werkzeug.test
 from engineio.async_drivers import _websocket_wsgi
 from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers import threading as threads
@@ -151,6 +153,9 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "encode": "(self)",
         "reconstruct_binary": "(data, attachments)",
     },
+    werkzeug.test.Client: {
+        "_add_cookies_to_wsgi": "(self, environ: 'WSGIEnvironment') -> 'None'",
+    },
 }
 
 #: Attributes that are no functions: of a class, or of each instance.
@@ -171,6 +176,7 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
         attachment_count data id json namespace packet_type uses_binary_events
     """,
     engineio.packet.Packet: "binary data encode_cache packet_type",
+    lambda: werkzeug.local.LocalProxy: "_get_current_object",
     lambda: threads: "_async",
     lambda: gevent_driver: "Thread",
 }

@@ -6,13 +6,11 @@ import ast
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import OptionError
-
-if TYPE_CHECKING:
-    from ..flask.extension import Flask
-    from ..server import Server
+from ..flask.extension import Flask
+from ..server import Server
 
 __all__ = ["load"]
 
@@ -20,9 +18,9 @@ __all__ = ["load"]
 def load(target: str) -> tuple[Server | None, Flask | None]:
     """What ``module:attr`` or ``module:make("literal")`` names: a `Server`, a Flask app, or both.
 
-    The current directory is looked in first, as gunicorn and flask do. Raises `OptionError` when
+    The current directory is searched first, as gunicorn and flask do. Raises `OptionError` when
     there is no such module or attribute, or when it is neither a Flask app nor a `Server`; what the
-    module itself raises passes through.
+    module itself raises is raised as it is.
     """
     module_name, colon, expression = target.partition(":")
     if not (module_name and colon and expression):
@@ -30,9 +28,6 @@ def load(target: str) -> tuple[Server | None, Flask | None]:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     found = _evaluate(_module(module_name), expression, target)
-    from ..flask.extension import Flask
-    from ..server import Server
-
     if isinstance(found, Server):
         return found, None
     if isinstance(found, Flask):
@@ -49,7 +44,7 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # A module that is there and misses another is the app's own trouble, with its traceback.
+        # The app's module exists and lacks another one: the app's error, with its traceback.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise OptionError(f"--app: there is no module {error.name!r} in {os.getcwd()}") from None

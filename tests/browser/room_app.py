@@ -1,7 +1,7 @@
 """The public server's app, for a WSGI server of another make than the command line's."""
 
 from rtcio_sync import RtcioEvents
-from rtcio_sync.cli.command import public_app
+from rtcio_sync.cli.public import public_app
 
 app, server, lobby = public_app()
 

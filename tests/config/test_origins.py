@@ -114,6 +114,7 @@ def test_a_rule_may_be_nothing_any_an_expression_or_a_function(rule: Any) -> Non
         ("https://a.com", ["https://a.com"]),
         ("https://A.com:443 , http://b.com:80,", ["https://a.com", "http://b.com"]),
         ("capacitor://localhost,app://.", ["capacitor://localhost", "app://."]),
+        ("http://[::1]:3000,http://b.com:443", ["http://[::1]:3000", "http://b.com:443"]),
     ],
 )
 def test_origins_of_a_command_line_are_parted_by_commas_and_mended(text: str, origins: Any) -> None:
@@ -130,6 +131,8 @@ def test_origins_of_a_command_line_are_parted_by_commas_and_mended(text: str, or
         ("a.com", "like https://example.com"),
         ("null", "like https://example.com"),
         ("https://*.a.com", "in Python"),
+        ("https://a.com b.com", "like https://example.com"),
+        ("https://a.com:8443/app?x=1", "no path: write https://a.com:8443$"),
     ],
 )
 def test_origins_of_a_command_line_that_are_none_are_refused(text: str, fix: str) -> None:

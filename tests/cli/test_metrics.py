@@ -7,7 +7,7 @@ import time
 
 import gevent
 
-from rtcio_sync.cli.command import public_app
+from rtcio_sync.cli.public import public_app
 from tests.clients import Polling
 from tests.timing import until
 

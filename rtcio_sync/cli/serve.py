@@ -1,0 +1,111 @@
+"""What the command serves, by its options: the public server, or an app of the user's.
+
+It imports the server, and so what uses threads, sockets and TLS: `command` imports it only once
+gevent has replaced those.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from .._version import __version__
+from ..errors import OptionError
+from ..flask.extension import Flask
+from ..server import Server
+from .loading import load
+from .origins import told_origins
+from .public import public_app
+
+__all__ = ["Served", "chosen"]
+
+# What the public server takes and an app brings itself, by parameter.
+_PUBLIC_ONLY = ("stun", "turn_host", "turn_secret", "turn_ttl", "max_peers")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that is ready to listen."""
+
+    server: Server
+    #: The app that is served beside the Socket.IO path; `None`: the one that the server wraps.
+    app: Flask | None
+    #: What the command prints about it.
+    lines: list[str]
+
+    def listen(self, host: str, port: int) -> None:
+        """Serves until the process is told to stop. Raises click's exceptions, of one line each."""
+        where = f"[{host}]" if ":" in host else host
+
+        def ready(port: int) -> None:
+            click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
+            origins = told_origins(self.server.options.cors_allowed_origins)
+            for line in (f"origins: {origins}", *self.lines):
+                click.echo(f"  {line}")
+            sys.stdout.flush()
+
+        try:
+            given = {} if self.app is None else {"app": self.app}
+            self.server.listen(port, host=host, ready=ready, **given)
+        except OptionError as error:
+            raise click.UsageError(str(error)) from None
+        except OSError as error:
+            number = error.errno or 0  # negative if the host's name is unknown
+            reason = os.strerror(number) if number > 0 else error.strerror or str(error)
+            raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
+
+
+def chosen(target: str | None, options: dict[str, Any]) -> Served:
+    """What is to be served. ``target``: the value of ``--app``; `None`: the public server.
+
+    Raises `OptionError` for an invalid value and for options that contradict each other.
+    """
+    return _own_app(target, options) if target else _public(options)
+
+
+def _public(options: dict[str, Any]) -> Served:
+    hosts, secret, peers = options["turn_host"], options["turn_secret"], options["max_peers"]
+    if hosts and not secret:
+        raise OptionError("--turn-host needs --turn-secret (or TURN_SECRET)")
+    if secret and not hosts:
+        raise OptionError("--turn-secret needs --turn-host (or TURN_HOSTS)")
+    app, server, _ = public_app(
+        allowed_origins=options["allowed_origins"] or "*",
+        max_peers=peers,
+        stun=options["stun"],
+        turn=hosts,
+        turn_secret=secret,
+        turn_ttl=options["turn_ttl"] or 600,
+        **_given(options, "drain_seconds"),
+    )
+    told = ", ".join([*options["stun"], *hosts]) or "none; clients use their own"
+    lines = [f"peers in a room: {peers or 'any number'}", f"STUN and TURN: {told}"]
+    return Served(server, app, lines)
+
+
+def _own_app(target: str, options: dict[str, Any]) -> Served:
+    for name in _PUBLIC_ONLY:
+        _refuse_given(name, "is the public server's, and --app serves another")
+    server, app = load(target)
+    if server is None:
+        options = {**options, "cors_allowed_origins": options["allowed_origins"]}
+        server = Server(app=app, **_given(options, "cors_allowed_origins", "drain_seconds"))
+    else:
+        for name in ("allowed_origins", "drain_seconds"):
+            _refuse_given(name, f"is for a Server made here, and {target} brings its own")
+    return Served(server, app, [f"app: {target}"])
+
+
+def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if options.get(name) is not None}
+
+
+def _refuse_given(name: str, why: str) -> None:
+    # On the command line only: a variable may be set for another program on the same machine.
+    context = click.get_current_context()
+    if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+        raise OptionError(f"--{name.replace('_', '-')} {why}")

@@ -1,9 +1,9 @@
-"""What the peers of a lobby's rooms hear, and in which order.
+"""What the peers of a lobby's rooms are told, and in which order.
 
-`lobby` decides under its lock, and appends a *step* to the room for what has to be emitted; whoever
-finds the room idle takes the steps off one by one and runs them without the lock. *Told* is what
-the room's peers have heard: only steps read and write it, hence only one greenlet or thread at a
-time.
+`joining` and `events` decide under the lobby's lock, and append a *step* to the room for what has
+to be emitted. A caller that finds the room idle takes the steps off one by one and runs them
+without the lock. ``told`` is what the room's peers know: only steps read and write it, so only one
+greenlet or thread at a time does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class LobbyRooms:
-    """The rooms that peers are in, or have something to hear of."""
+    """The rooms that have peers, or steps to run."""
 
     def __init__(self, namespace: Namespace, lock: threading.Lock) -> None:
         self._namespace = namespace
@@ -49,12 +49,12 @@ class LobbyRooms:
         return found
 
     def takes_out(self, room: str, sid: str) -> bool:
-        """Whether a step is just now taking ``sid`` out of the Socket.IO room."""
+        """Whether a step is taking ``sid`` out of the Socket.IO room at this moment."""
         found = self._rooms.get(room)
         return found is not None and found.leaving == sid
 
     def run(self, room: LobbyRoom) -> None:
-        """Runs the room's steps until none is left, unless somebody else is at it."""
+        """Runs the room's steps until none is left, unless another caller is doing so."""
         while True:
             with self._lock:
                 if room.busy:
@@ -67,7 +67,7 @@ class LobbyRooms:
                 step = room.steps.popleft()
             try:
                 step()
-            except BaseException as error:  # one failed emit must not keep the rest from the room
+            except BaseException as error:  # a failed emit must not stop the steps after it
                 log.exception("a room could not be told everything")
                 interrupts.heed(error)
             finally:
@@ -77,17 +77,17 @@ class LobbyRooms:
 
 @dataclass(eq=False)
 class LobbyRoom:
-    """One of them: ``steps`` and ``busy`` are the lock's, the rest belongs to the running step."""
+    """One room. ``steps`` and ``busy`` are used under the lock, the rest by the running step."""
 
     id: str
     namespace: Namespace
     steps: deque[Callable[[], None]] = field(default_factory=deque)
     busy: bool = False
-    #: Who is being taken out of the Socket.IO room by the running step.
+    #: The sid that the running step takes out of the Socket.IO room.
     leaving: str | None = None
     came: Iterator[int] = field(default_factory=itertools.count)
     told: dict[str, _Presence] = field(default_factory=dict)
-    #: Of whom the peers have heard that they went, and who may come back.
+    #: The peers that lost their connection and may reconnect; the others were told that they left.
     away: dict[str, _Presence] = field(default_factory=dict)
 
     # -- steps: one at a time. # greenlet or thread ------------------------------------------------
@@ -95,9 +95,10 @@ class LobbyRoom:
     def arrive(
         self, socket: Socket, name: Name | None, refuse: Callable[[BaseException | None], bool]
     ) -> None:
-        """``refuse(error)`` gives the seat back of one who could not enter; whether it had one.
+        """The peer enters the Socket.IO room, and everybody is told.
 
-        ``error`` `None`: it went meanwhile, and hears nothing.
+        ``refuse(error)`` gives back the seat of a peer that could not enter; `True`: it had one.
+        ``error`` `None`: it left meanwhile, and is told nothing.
         """
         sid = socket.id
         known = self.told.get(sid)
@@ -118,7 +119,7 @@ class LobbyRoom:
             self._others(sid).emit("user-connected", card)
             self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
         elif card != known.card:
-            # No second offer: it would replace the connection that the two have.
+            # No second offer: it would replace the connection that the two peers have.
             known.card = card
             self._others(sid).emit("user-connected", card)
 
@@ -145,13 +146,13 @@ class LobbyRoom:
             self.away.pop(sid, None)
 
     def come_back(self, sid: str) -> None:
-        # All have heard that it went, or came later and have not heard of it at all. None is told
-        # to offer: the media of those who were there has lived on, and of those who came meanwhile
-        # the one that is back has heard.
+        # The others were told that it left, or joined later and do not know of it. None is told to
+        # make an offer: the calls with those that were there go on, and those that joined meanwhile
+        # were announced to the peer that is back.
         presence = self.away.pop(sid, None)
         if presence is not None:
             self.told[sid] = presence
-            # Who comes next hears of all in the order of joining, as if none had been away.
+            # The next peer that joins is told of all in the order of joining.
             self.told = dict(sorted(self.told.items(), key=lambda item: item[1].number))
             self._others(sid).emit("user-connected", presence.card)
             if presence.media:
@@ -168,8 +169,8 @@ class LobbyRoom:
             self._others(sid).emit(event, {**fields, "id": sid})
 
     def _enter(self, socket: Socket) -> bool:
-        # The peer may be going while it is let in. Nobody has heard of it yet, so nobody is told,
-        # by the library neither: that tells the rooms which a leaving socket is still in.
+        # The peer may leave while it enters. Nobody knows of it yet, so nobody is told that it
+        # left, not by peer-left either: that goes to the rooms which a leaving socket is still in.
         socket.join(self.id)
         if stays(socket):
             return True
@@ -189,7 +190,7 @@ class LobbyRoom:
 
 @dataclass(eq=False)
 class _Presence:
-    """What newcomers hear of a peer: its ``user-connected`` and the last of its ``media-state``."""
+    """What a new peer is told of another: ``user-connected`` and its last ``media-state``."""
 
     card: dict[str, Any]
     #: Its place in the order of joining.
@@ -198,5 +199,5 @@ class _Presence:
 
 
 def stays(socket: Socket) -> bool:
-    """Whether it is there, or may come back."""
+    """Whether the socket is connected, or may reconnect."""
     return socket.connected or socket.may_return

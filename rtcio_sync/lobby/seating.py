@@ -1,14 +1,14 @@
 """Who may sit in which room of a lobby: ids, names, passwords, caps.
 
-Pure rules and a book of seats. Nothing here knows a socket, a lock or a clock; whoever shares one
-`Seating` between threads holds a lock around each call, and none of them blocks.
+Pure rules and a table of seats, without sockets, locks or clocks. A caller that shares a `Seating`
+between threads has to hold a lock around each call; no call blocks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar
 
 __all__ = [
     "Name", "Obstacle", "Seating", "name_in", "object_in", "password_in", "room_in", "state_in",
@@ -17,53 +17,59 @@ __all__ = [
 #: What a client may call itself.
 Name: TypeAlias = "str | int | float"
 
+H = TypeVar("H")
+
 #: Characters that the id of a room may have.
 MAX_ROOM_ID = 256
 #: Characters of a peer's name that the others get; the rest is cut off.
 MAX_NAME = 256
-#: What a number may be to name a peer: beyond it JavaScript's own are not exact.
+#: The largest number that may be a peer's name: JavaScript's larger integers are not exact.
 MAX_NUMBER = 2**53
 #: Characters that a password may have.
 MAX_PASSWORD = 1024
-#: Characters that the fields of a media state may have, to be kept for those who come later.
+#: Characters of a media state that is kept for peers that join later.
 MAX_STATE = 1024
-#: How many of them each value counts for, beside the characters that it has.
+#: Characters that each value counts for, beside its own.
 VALUE = 32
 
 
 class Obstacle:
-    """Why a client is not let into a room: the reasons in ``join-error``."""
+    """Why a client may not join a room: the reasons in ``join-error``."""
 
-    INVALID_ROOM = "invalid-room"  #: the id is no text of 1 to `MAX_ROOM_ID` characters, or a sid
+    INVALID_ROOM = (
+        "invalid-room"  #: the id is not text of 1 to `MAX_ROOM_ID` characters, or is a sid
+    )
     PASSWORD_REQUIRED = "password-required"  #: the room has a password and none was sent
-    WRONG_PASSWORD = "wrong-password"  #: another one was sent, or what can be no password
+    WRONG_PASSWORD = "wrong-password"  #: a wrong one was sent, or an invalid value
     ROOM_FULL = "room-full"  #: every seat is taken
     TOO_MANY_ROOMS = "too-many-rooms"  #: the socket is in `Limits.max_rooms_per_socket` already
-    FORBIDDEN = "forbidden"  #: the app's `Lobby.authorize` did not say yes
+    FORBIDDEN = "forbidden"  #: the app's `Lobby.authorize` returned something false
 
 
-class Seating:
-    """The seats of all rooms, by sid. A room exists while somebody sits in it.
+class Seating(Generic[H]):
+    """The seats of all rooms, by sid. A room exists while at least one seat is taken.
 
-    ``key``: random bytes. Passwords are kept as digests keyed with it, all of one length, so that
-    comparing them tells nothing and the memory of the process holds none.
+    ``H``: what the caller keeps with a seat.
+
+    ``key``: random bytes. Passwords are kept as digests keyed with it, all of one length: the time
+    of a comparison tells nothing, and the process keeps no password in memory.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._seats: dict[str, dict[str, Any]] = {}
+        self._seats: dict[str, dict[str, H | None]] = {}
         self._secrets: dict[str, bytes] = {}
         self._rooms: dict[str, dict[str, None]] = {}
 
     def digest(self, password: str | None) -> bytes | None:
-        """What `obstacle` and `sit` take; ``b""`` for no password, `None` for what can be none."""
+        """What `obstacle` and `sit` take; ``b""`` for no password, `None` for an invalid one."""
         if not password:
             return None if password is None else b""
         text = password.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
 
     def obstacle(self, room: str, sid: str, secret: bytes | None, limit: int | None) -> str | None:
-        """Why ``sid`` may not sit down now, `None` if it may or does already.
+        """Why ``sid`` may not take a seat now; `None`: it may, or it has one.
 
         ``limit``: seats in the room; `None`: any number.
         """
@@ -79,10 +85,10 @@ class Seating:
             return Obstacle.ROOM_FULL
         return None
 
-    def sit(self, room: str, sid: str, secret: bytes | None, holder: Any = None) -> None:
-        """Take a seat; the password of the first one to do so owns the room until it empties.
+    def sit(self, room: str, sid: str, secret: bytes | None, holder: H | None = None) -> None:
+        """Take a seat. The first peer's password is the room's until the room is empty.
 
-        ``holder``: anything that `holder` gives back; one who sits already changes it.
+        ``holder``: any object, which `holder` returns; for a sid with a seat it is replaced.
         """
         seats = self._seats.setdefault(room, {})
         if not seats and secret:
@@ -90,12 +96,12 @@ class Seating:
         seats[sid] = holder
         self._rooms.setdefault(sid, {})[room] = None
 
-    def holder(self, room: str, sid: str) -> Any:
+    def holder(self, room: str, sid: str) -> H | None:
         """What `sit` was given with the seat of ``sid``; `None`: it has none."""
         return self._seats.get(room, {}).get(sid)
 
-    def vacate(self, room: str, sid: str, holder: Any = None) -> bool:
-        """Give a seat back; `False` if there was none, or another than ``holder``'s."""
+    def vacate(self, room: str, sid: str, holder: H | None = None) -> bool:
+        """Give a seat back; `False` if there was none, or if its holder is not ``holder``."""
         seats = self._seats.get(room, {})
         if sid not in seats or (holder is not None and seats[sid] is not holder):
             return False
@@ -109,15 +115,15 @@ class Seating:
         return True
 
     def sits(self, room: Any, sid: str) -> bool:
-        """Whether ``sid`` has a seat in ``room``, which may be anything a client sent."""
+        """Whether ``sid`` has a seat in ``room``; that may be any value that a client sent."""
         return type(room) is str and sid in self._seats.get(room, {})
 
     def sids(self, room: str) -> list[str]:
-        """Who sits in ``room``, in the order in which they sat down."""
+        """The sids with a seat in ``room``, in the order in which they took it."""
         return list(self._seats.get(room, {}))
 
     def rooms(self, sid: str) -> list[str]:
-        """The rooms that ``sid`` sits in, in the order in which it sat down."""
+        """The rooms in which ``sid`` has a seat, in the order in which it took them."""
         return list(self._rooms.get(sid, ()))
 
     def closed(self, room: str) -> bool:
@@ -133,18 +139,18 @@ class Seating:
 
 
 def object_in(payload: Any) -> dict[str, Any]:
-    """The payload's keys; none where it is no object."""
+    """The payload, or an empty object if it is none."""
     return payload if type(payload) is dict else {}
 
 
 def room_in(fields: dict[str, Any]) -> str | None:
-    """The id of a room, or `None` for what can be none."""
+    """The id of a room; `None`: there is none, or it is invalid."""
     room = fields.get("roomId")
     return room if type(room) is str and 0 < len(room) <= MAX_ROOM_ID else None
 
 
 def name_in(fields: dict[str, Any]) -> Name | None:
-    """The name, a text cut to its bound or a number; `None` for anything else."""
+    """The name, a number or text, cut to `MAX_NAME`; `None` for anything else."""
     name = fields.get("name")
     if type(name) is str:
         return name[:MAX_NAME]
@@ -154,10 +160,10 @@ def name_in(fields: dict[str, Any]) -> Name | None:
 
 
 def state_in(fields: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """What is kept of a media state for those who come later.
+    """What is kept of a media state for peers that join later.
 
-    All that the client said, where that is small; of more, ``mic`` and ``cam`` alone. Which of the
-    two it did not say, is as it was ``before``.
+    All that the client sent, if that is small; else ``mic`` and ``cam`` alone. One of these two
+    that the client did not send stays as it was ``before``.
     """
     said = {key: value for key, value in fields.items() if key not in ("id", "roomId")}
     if not _is_small(said):
@@ -186,10 +192,9 @@ def _is_small(value: Any) -> bool:
 
 
 def password_in(fields: dict[str, Any]) -> str | None:
-    """The password without the white space around it; ``""`` for none.
+    """The password without the white space around it; ``""``: none; `None`: an invalid one.
 
-    `None` for what can be no password: it is refused rather than taken for none, because whoever
-    sends it means to close the room.
+    An invalid one is refused rather than ignored, because its sender wants the room to be closed.
     """
     password = fields.get("password")
     if password is None:

@@ -1,0 +1,138 @@
+"""What a lobby does for each client: its handlers, and who has no seat any more.
+
+Each change is made under the lock, with the step that tells the room of it (`rooms`); the step runs
+without the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..adapter.member import Member
+from ..server import Server
+from ..socketio.namespace import Namespace
+from ..socketio.socket import Socket
+from .joining import Joining, Peer, State
+from .ports import Rules
+from .rooms import LobbyRoom
+from .seating import object_in, room_in
+
+__all__ = ["Events"]
+
+
+class Events:
+    """The handlers of one lobby. # greenlet (or thread) of the client's handlers"""
+
+    def __init__(self, server: Server, namespace: Namespace, state: State, rules: Rules) -> None:
+        self._server = server
+        self._namespace = namespace
+        self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
+        self._rules = rules
+        self._joining = Joining(server, namespace, state, rules)
+
+    def connected(self, socket: Socket) -> None:
+        """A client has connected to the lobby's namespace, or recovered its session there."""
+        peer = Peer(socket)
+        handlers: dict[str, Callable[..., Any]] = {
+            "check-room": self._joining.check,
+            "join-room": self._joining.join,
+            "leave-room": self._leave_room,
+            "media-state": self._media_state,
+            "chat-message": partial(self._pass_on, "chat-message"),
+            "stopScreenShare": partial(self._pass_on, "stopScreenShare"),
+            "ask-ice": self._ask_ice,
+            "disconnecting": self._disconnecting,
+        }
+        for event, handler in handlers.items():
+            socket.on(event)(partial(handler, peer))
+        socket.on_session_end(partial(self._session_end, peer.sid))
+        if socket.recovered:
+            self._recovered(peer)
+
+    def _ask_ice(self, peer: Peer) -> dict[str, Any]:
+        return {"iceServers": [dict(server) for server in self._rules.ice_servers(peer.socket)]}
+
+    def _leave_room(self, peer: Peer, payload: Any = None) -> None:
+        room = room_in(object_in(payload))
+        if room is not None:
+            self._joining.withdraw(peer, room)
+            self._rules.remove(peer.sid, room)
+
+    # -- what a peer tells the others of its room --------------------------------------------------
+
+    def _media_state(self, peer: Peer, payload: Any = None) -> None:
+        fields = object_in(payload)
+        self._tell(peer, fields.get("roomId"), LobbyRoom.show, fields)
+
+    def _pass_on(self, event: str, peer: Peer, payload: Any = None) -> None:
+        fields = object_in(payload)
+        self._tell(peer, fields.get("roomId"), LobbyRoom.pass_on, event, fields)
+
+    def _tell(self, peer: Peer, room: Any, step: Callable[..., None], *args: Any) -> None:
+        with self._lock:
+            if not self._seating.sits(room, peer.sid):
+                return
+            appended = self._rooms.append(room, step, peer.sid, *args)
+        self._rooms.run(appended)
+
+    # -- who goes, and who comes back --------------------------------------------------------------
+
+    def _disconnecting(self, peer: Peer) -> None:
+        returns = peer.socket.may_return
+        with self._lock:
+            rooms = self._seating.rooms(peer.sid)
+            if not returns:
+                self._vacate(rooms, peer.sid)
+            appended = [
+                self._rooms.append(room, LobbyRoom.depart, peer.sid, False, returns)
+                for room in rooms
+            ]
+        self._run(appended)
+
+    def _recovered(self, peer: Peer) -> None:
+        inside = peer.socket.rooms
+        with self._lock:
+            rooms = self._seating.rooms(peer.sid)
+            # The app may have taken it out of some while it was away.
+            lost = [room for room in rooms if room not in inside]
+            self._vacate(lost, peer.sid)
+            appended = [
+                self._rooms.append(
+                    room, LobbyRoom.depart if room in lost else LobbyRoom.come_back, peer.sid
+                )
+                for room in rooms
+            ]
+        self._run(appended)
+
+    def _session_end(self, sid: str) -> None:
+        with self._lock:
+            rooms = self._seating.rooms(sid)
+            self._vacate(rooms, sid)
+            appended = [self._rooms.append(room, LobbyRoom.depart, sid) for room in rooms]
+        self._run(appended)
+
+    def left(self, member: Member, room: Any) -> None:
+        """Somebody is no longer in a Socket.IO room, whoever took it out. # hub or greenlet"""
+        if member.namespace != self._namespace.name:
+            return
+        with self._lock:
+            if type(room) is not str or self._rooms.takes_out(room, member.sid):
+                return  # a step of ours: the seat is given back already, or taken again
+            if not self._seating.vacate(room, member.sid):
+                return
+            appended = self._rooms.append(room, LobbyRoom.depart, member.sid)
+        engine = self._server.eio
+        if engine.hub_thread.in_hub and self._server.manager.late:  # encoding runs the app's code
+            engine.spawn(self._rooms.run, appended)
+        else:
+            self._rooms.run(appended)
+
+    def _vacate(self, rooms: list[str], sid: str) -> None:  # lock held
+        for room in rooms:
+            self._seating.vacate(room, sid)
+
+    def _run(self, appended: list[LobbyRoom]) -> None:
+        for each in appended:
+            self._rooms.run(each)

@@ -1,0 +1,203 @@
+"""``check-room`` and ``join-room``: a client asks for a seat, and gets it or a reason why not.
+
+`Lobby.authorize` may block, so a seat is taken in three steps: a look whether it could be had
+(under the lock), the call of `authorize` (without it), and the look and the seat together (under
+it). An `Attempt` is what the client asks for meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ..errors import LimitExceeded, ProtocolError
+from ..server import Server
+from ..socketio.namespace import Namespace
+from ..socketio.socket import Socket
+from .ports import Rules
+from .rooms import LobbyRoom, LobbyRooms, stays
+from .seating import Name, Obstacle, Seating, name_in, object_in, password_in, room_in
+
+__all__ = ["Attempt", "Joining", "Peer", "State"]
+
+
+class State:
+    """The seats and the rooms of one lobby, and the lock that is held for each change of them."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.lock = threading.Lock()
+        self.seating = Seating[Attempt](os.urandom(32))
+        self.rooms = LobbyRooms(namespace, self.lock)
+
+
+@dataclass(eq=False)
+class Peer:
+    """One socket of the lobby's namespace."""
+
+    socket: Socket
+    #: The latest ``join-room`` for each room that has no answer yet; leaving withdraws it. To be
+    #: read and changed under the lock.
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+
+    @property
+    def sid(self) -> str:
+        return self.socket.id
+
+    def refuse(self, reason: str, fields: dict[str, Any]) -> None:
+        """Sends ``join-error`` for the request with these ``fields``."""
+        error: dict[str, Any] = {"reason": reason}
+        # What the client sent, if it is a plain value; what it did not send is not added.
+        if isinstance(fields.get("roomId", b""), (str, int, float, type(None))):
+            error["roomId"] = fields["roomId"]
+        self.socket.emit("join-error", error)
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """A ``join-room`` that has no answer yet, and later the seat that it got."""
+
+    room: str
+    name: Name | None
+    #: The password's digest.
+    secret: bytes | None
+    #: Seats in the room; `None`: no limit.
+    limit: int | None
+
+
+class Joining:
+    """Answers ``check-room`` and ``join-room``. # greenlet (or thread) of the client's handlers"""
+
+    def __init__(self, server: Server, namespace: Namespace, state: State, rules: Rules) -> None:
+        self._server = server
+        self._namespace = namespace
+        self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
+        self._rules = rules
+
+    def check(self, peer: Peer, payload: Any = None) -> None:
+        """``check-room``: whether a seat could be had now."""
+        fields = object_in(payload)
+        room, secret = self._room_in(fields), self._seating.digest(password_in(fields))
+        if room is None:
+            peer.refuse(Obstacle.INVALID_ROOM, fields)
+            return
+        limit = self._rules.max_peers
+        with self._lock:
+            reason = self._seating.obstacle(room, peer.sid, secret, limit)
+            closed = self._seating.closed(room)
+        if reason is None:
+            peer.socket.emit("room-check-ok", {"roomId": room, "passwordRequired": closed})
+        else:
+            peer.refuse(reason, fields)
+
+    def join(self, peer: Peer, payload: Any = None) -> None:
+        """``join-room``: takes a seat, or changes the name of who has one."""
+        fields = object_in(payload)
+        room, password = self._room_in(fields), password_in(fields)
+        if room is None:
+            peer.refuse(Obstacle.INVALID_ROOM, fields)
+            return
+        secret = self._seating.digest(password)
+        attempt = Attempt(room, name_in(fields), secret, self._rules.max_peers)
+        with self._lock:
+            seat = self._seating.holder(room, peer.sid)
+            reason = self._obstacle(peer, attempt)
+            if reason is None:
+                peer.attempts[room] = attempt
+        # This first look saves a call of `authorize` (which may ask a database) that cannot
+        # succeed. It reserves nothing: a client that `authorize` refuses must not keep others out.
+        if reason is None and (seat is None or attempt.name not in (None, seat.name)):
+            reason = self._judge(peer, attempt, password)
+        if reason is None:
+            reason = self._sit(peer, attempt)
+        if reason is not None:
+            peer.refuse(reason, fields)
+
+    def withdraw(self, peer: Peer, room: str) -> None:
+        """The peer leaves ``room``: a ``join-room`` without an answer gets none."""
+        with self._lock:
+            peer.attempts.pop(room, None)
+
+    def _room_in(self, fields: dict[str, Any]) -> str | None:
+        room = room_in(fields)
+        # Who is in a room with a sid for its name would get what is sent to that one socket.
+        if room is None or self._server.manager.is_sid_room(self._namespace.name, room):
+            return None
+        return room
+
+    # -- authorize ---------------------------------------------------------------------------------
+
+    def _judge(self, peer: Peer, attempt: Attempt, password: str | None) -> str | None:
+        """Asks `authorize`: why the peer may not join; `None`: it may, or the attempt has ended."""
+        allowed = False
+        name = attempt.name if attempt.name is None else str(attempt.name)
+        try:
+            allowed = self._rules.authorize(peer.socket, attempt.room, name, password or None)
+        except BaseException:
+            if self._end(peer, attempt):
+                peer.refuse(Obstacle.FORBIDDEN, {"roomId": attempt.room})
+            raise
+        return Obstacle.FORBIDDEN if not allowed and self._end(peer, attempt) else None
+
+    def _end(self, peer: Peer, attempt: Attempt) -> bool:
+        with self._lock:
+            return self._take_current(peer, attempt)
+
+    @staticmethod
+    def _take_current(peer: Peer, attempt: Attempt) -> bool:
+        """Ends an attempt; `False`: its peer left, or asked again, meanwhile. # lock held"""
+        if peer.attempts.get(attempt.room) is not attempt:
+            return False
+        del peer.attempts[attempt.room]
+        return stays(peer.socket)
+
+    # -- the seat ----------------------------------------------------------------------------------
+
+    def _sit(self, peer: Peer, attempt: Attempt) -> str | None:
+        """Takes the seat, or says why not; an attempt that has ended gets no answer."""
+        room = attempt.room
+        with self._lock:
+            if not self._take_current(peer, attempt):
+                return None
+            reason = self._obstacle(peer, attempt)
+            if reason is not None:
+                return reason
+            before = self._seating.holder(room, peer.sid)
+            if before is not None and attempt.name is None:
+                attempt = before  # it joins again without a name, and keeps the one that it had
+            self._seating.sit(room, peer.sid, attempt.secret, attempt)
+            refuse = partial(self._give_back, peer, attempt)
+            appended = self._rooms.append(room, LobbyRoom.arrive, peer.socket, attempt.name, refuse)
+        self._rooms.run(appended)
+        return None
+
+    def _obstacle(self, peer: Peer, attempt: Attempt) -> str | None:  # lock held
+        """Why a seat may not be taken: by the lobby's own rules, and by the Socket.IO room's."""
+        room = attempt.room
+        reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
+        if reason is None and not self._seating.sits(room, peer.sid):
+            try:
+                self._server.manager.may_enter(peer.sid, self._namespace.name, room)
+            except ProtocolError as error:
+                return self._counted(peer, error)
+        return reason
+
+    def _counted(self, peer: Peer, error: ProtocolError) -> str:
+        member = self._server.manager.member(peer.sid, self._namespace.name)
+        self._server.drop(error.reason, member, event="join-room")
+        limit = isinstance(error, LimitExceeded)
+        return Obstacle.TOO_MANY_ROOMS if limit else Obstacle.INVALID_ROOM
+
+    def _give_back(self, peer: Peer, attempt: Attempt, error: BaseException | None) -> bool:
+        """Gives back the seat of a peer that could not enter the Socket.IO room after all."""
+        with self._lock:
+            if not self._seating.vacate(attempt.room, peer.sid, attempt):
+                return False
+        if error is not None:
+            reason = Obstacle.FORBIDDEN
+            if isinstance(error, ProtocolError):
+                reason = self._counted(peer, error)
+            peer.refuse(reason, {"roomId": attempt.room})
+        return True

@@ -21,7 +21,7 @@ from gevent import pywsgi
 from ..logs import tell
 from ..protocol.http_head import Head
 
-__all__ = ["UNREADABLE", "HttpServer", "handler"]
+__all__ = ["UNREADABLE", "Handler", "HttpServer", "handler"]
 
 log = logging.getLogger(__name__)
 
@@ -121,9 +121,9 @@ class _Idle:
 
     def __init__(self, bound: Callable[[], int]) -> None:
         self._bound = bound
-        self._handlers: OrderedDict[Any, None] = OrderedDict()
+        self._handlers: OrderedDict[Handler, None] = OrderedDict()
 
-    def add(self, handler: Any) -> None:
+    def add(self, handler: Handler) -> None:
         self._handlers[handler] = None
         if len(self._handlers) <= IDLE_AT_LEAST:
             return
@@ -132,133 +132,142 @@ class _Idle:
             with suppress(OSError):
                 oldest.socket.shutdown(socket.SHUT_RDWR)  # which ends the greenlet that reads it
 
-    def discard(self, handler: Any) -> None:
+    def discard(self, handler: Handler) -> None:
         self._handlers.pop(handler, None)
 
 
-def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool) -> Any:
+class Handler(pywsgi.WSGIHandler):
+    """One HTTP connection; `handler` makes the class for a server."""
+
+    #: Seconds that a client has for a request; `None`: no limit.
+    seconds: float | None = None
+    #: Whether requests are logged.
+    logs = False
+    #: The server's connections that wait for a request.
+    idle: _Idle
+
+    asked = False
+    corked: bytearray | None = None
+    due: float | None = None
+
+    def MessageClass(self, fp: Any, *args: Any) -> Any:
+        return Head(fp, self.request_version)
+
+    # -- a request, in time ------------------------------------------------------------------------
+
+    def read_requestline(self) -> Any:
+        wait = KEEP_ALIVE if self.asked and self.seconds is not None else self.seconds
+        self.asked = True
+        self.idle.add(self)
+        try:
+            with gevent.Timeout(wait, _Slow):
+                return super().read_requestline()
+        except _Slow:
+            return ""
+        finally:
+            self.idle.discard(self)
+
+    def read_request(self, raw_requestline: str) -> Any:
+        try:
+            with gevent.Timeout(self.seconds, _Slow):
+                return super().read_request(raw_requestline)
+        except _Slow:
+            return False
+
+    def _headers(self) -> Any:
+        head: Any = self.headers
+        return head.environ()
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        given: Any = self.wsgi_input
+        if self.content_length or given.chunked_input:
+            self.due = None if self.seconds is None else time.monotonic() + self.seconds
+            given.__class__ = Body  # in the environ as well
+        return environ
+
+    # -- the rest of its body ----------------------------------------------------------------------
+
+    def handle_one_response(self) -> None:
+        super().handle_one_response()
+        body = self.wsgi_input
+        if isinstance(body, Body) and body.unread != 0 and self.code != 101:
+            self._leave(body)
+
+    def _leave(self, body: Body) -> None:
+        """Discards what was not read, within bounds, or closes the connection."""
+        over = self.close_connection
+        if body.broken:
+            self.close_connection = True
+            return
+        if over and not hasattr(self.socket, "pending"):  # not TLS: tell the client to stop
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+        left = None if self.due is None else max(self.due - time.monotonic(), GRACE)
+        try:
+            with gevent.Timeout(left, _Slow):
+                whole = body.discard(LINGER if over else KEPT)
+        except (_Slow, OSError):
+            whole = False
+        self.close_connection = over or not whole
+
+    # -- the answer --------------------------------------------------------------------------------
+
+    def _has_no_body(self) -> bool:
+        """RFC 9110 6.4.1: an answer to HEAD, and a 1xx, 204 or 304, has no body."""
+        code = int(self.code or 0)
+        return self.command == "HEAD" or code in (204, 304) or 100 <= code < 200
+
+    def write(self, data: bytes) -> None:
+        super().write(b"" if data and self._has_no_body() else data)
+
+    def finalize_headers(self) -> None:
+        super().finalize_headers()
+        if self._has_no_body():
+            self.response_use_chunked = False
+        body = self.wsgi_input
+        if self.code != 101 and isinstance(body, Body) and body.ends_the_connection:
+            self.close_connection = True
+        if self.close_connection and self.code != 101:  # RFC 9112 9.6
+            headers: Any = self.response_headers
+            kept = [each for each in headers if each[0].lower() != b"connection"]
+            headers[:] = [*kept, (b"Connection", b"close")]
+
+    # A short answer is written together with its head: pywsgi makes two writes.
+
+    def _write_with_headers(self, data: bytes) -> None:
+        self.corked = answer = bytearray() if len(data) < SHORT else None
+        try:
+            super()._write_with_headers(data)  # type: ignore[misc]
+        finally:
+            self.corked = None
+        if answer is not None:
+            self._sendall(answer)
+
+    def _sendall(self, data: bytes | bytearray) -> None:
+        if self.corked is None:
+            super()._sendall(data)  # type: ignore[misc]
+        else:
+            self.corked += data
+
+    # -- logs --------------------------------------------------------------------------------------
+
+    def log_request(self) -> None:
+        if self.logs:  # pywsgi would format the line even if it is not written
+            super().log_request()
+
+    def log_error(self, msg: str, *args: Any) -> None:
+        # pywsgi's errors here are caused by clients, and it quotes their requests with the
+        # session ids in them.
+        address = self.client_address[0] if self.client_address else None
+        tell(log, UNREADABLE, address=address)
+
+
+def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool) -> type[Handler]:
     """A handler class for pywsgi. A client has ``seconds`` for a request; `None`: no limit.
 
     ``idle_bound``: how many connections may wait for a request at the moment. ``logs``: whether
     requests are logged.
     """
-    idle = _Idle(idle_bound)
-
-    class Handler(pywsgi.WSGIHandler):
-        asked = False
-        corked: bytearray | None = None
-        due: float | None = None
-
-        def MessageClass(self, fp: Any, *args: Any) -> Any:
-            return Head(fp, self.request_version)
-
-        # -- a request, in time ------------------------------------------------------------------
-
-        def read_requestline(self) -> Any:
-            wait = KEEP_ALIVE if self.asked and seconds is not None else seconds
-            self.asked = True
-            idle.add(self)
-            try:
-                with gevent.Timeout(wait, _Slow):
-                    return super().read_requestline()
-            except _Slow:
-                return ""
-            finally:
-                idle.discard(self)
-
-        def read_request(self, raw_requestline: str) -> Any:
-            try:
-                with gevent.Timeout(seconds, _Slow):
-                    return super().read_request(raw_requestline)
-            except _Slow:
-                return False
-
-        def _headers(self) -> Any:
-            head: Any = self.headers
-            return head.environ()
-
-        def get_environ(self) -> dict[str, Any]:
-            environ: dict[str, Any] = super().get_environ()
-            given: Any = self.wsgi_input
-            if self.content_length or given.chunked_input:
-                self.due = None if seconds is None else time.monotonic() + seconds
-                given.__class__ = Body  # in the environ as well
-            return environ
-
-        # -- the rest of its body ----------------------------------------------------------------
-
-        def handle_one_response(self) -> None:
-            super().handle_one_response()
-            body = self.wsgi_input
-            if isinstance(body, Body) and body.unread != 0 and self.code != 101:
-                self._leave(body)
-
-        def _leave(self, body: Body) -> None:
-            """Discards what was not read, within bounds, or closes the connection."""
-            over = self.close_connection
-            if body.broken:
-                self.close_connection = True
-                return
-            if over and not hasattr(self.socket, "pending"):  # not TLS: tell the client to stop
-                with suppress(OSError):
-                    self.socket.shutdown(socket.SHUT_WR)
-            left = None if self.due is None else max(self.due - time.monotonic(), GRACE)
-            try:
-                with gevent.Timeout(left, _Slow):
-                    whole = body.discard(LINGER if over else KEPT)
-            except (_Slow, OSError):
-                whole = False
-            self.close_connection = over or not whole
-
-        # -- the answer --------------------------------------------------------------------------
-
-        def _has_no_body(self) -> bool:
-            """RFC 9110 6.4.1: an answer to HEAD, and a 1xx, 204 or 304, has no body."""
-            code = int(self.code or 0)
-            return self.command == "HEAD" or code in (204, 304) or 100 <= code < 200
-
-        def write(self, data: bytes) -> None:
-            super().write(b"" if data and self._has_no_body() else data)
-
-        def finalize_headers(self) -> None:
-            super().finalize_headers()
-            if self._has_no_body():
-                self.response_use_chunked = False
-            body = self.wsgi_input
-            if self.code != 101 and isinstance(body, Body) and body.ends_the_connection:
-                self.close_connection = True
-            if self.close_connection and self.code != 101:  # RFC 9112 9.6
-                headers: Any = self.response_headers
-                kept = [each for each in headers if each[0].lower() != b"connection"]
-                headers[:] = [*kept, (b"Connection", b"close")]
-
-        # A short answer is written together with its head: pywsgi makes two writes.
-
-        def _write_with_headers(self, data: bytes) -> None:
-            self.corked = answer = bytearray() if len(data) < SHORT else None
-            try:
-                super()._write_with_headers(data)  # type: ignore[misc]
-            finally:
-                self.corked = None
-            if answer is not None:
-                self._sendall(answer)
-
-        def _sendall(self, data: bytes | bytearray) -> None:
-            if self.corked is None:
-                super()._sendall(data)  # type: ignore[misc]
-            else:
-                self.corked += data
-
-        # -- logs --------------------------------------------------------------------------------
-
-        def log_request(self) -> None:
-            if logs:  # pywsgi would format the line even if it is not written
-                super().log_request()
-
-        def log_error(self, msg: str, *args: Any) -> None:
-            # pywsgi's errors here are caused by clients, and it quotes their requests with the
-            # session ids in them.
-            address = self.client_address[0] if self.client_address else None
-            tell(log, UNREADABLE, address=address)
-
-    return Handler
+    attributes = {"seconds": seconds, "logs": logs, "idle": _Idle(idle_bound)}
+    return type("Handler", (Handler,), attributes)

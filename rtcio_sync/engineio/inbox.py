@@ -116,7 +116,7 @@ class Inbox:
             item = None  # free it before its bytes are subtracted
             with server.gate:
                 self.inbox_bytes -= size
-                drained = self.full and self.inbox_bytes <= INBOX_BYTES // 2
+                drained = self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2
                 if drained:
                     self.full_until = server.heartbeat.now()
             if drained:

@@ -263,12 +263,14 @@ class Server(Tasks, Answers):
         self.sockets[sid] = socket
         self.holds(socket)
         try:
-            socket.send(Packet(packet.OPEN, self._opening(sid, transport)))
+            opening = Packet(packet.OPEN, self._opening(sid, transport))
+            if seat is None:
+                socket.send(opening)
             verdict = self._trigger_event("connect", sid, kept, run_async=False)
             if verdict is not None and verdict is not True:
                 raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
             if transport == "websocket":
-                return self._ride(socket, seat, headers, environ, start_response)
+                return self._ride(socket, seat, headers, environ, start_response, opening)
             socket.weight = weight(kept)
             socket.state = State.POLLING
             self.heartbeat.begin(socket)
@@ -284,7 +286,11 @@ class Server(Tasks, Answers):
 
     def _kept(self, environ: dict[str, Any]) -> dict[str, Any]:
         kept = slim(environ)
-        if sum(len(key) + len(each) for key, each in kept.items() if type(each) is str) > MOST_KEPT:
+        size = 0
+        for key, each in kept.items():
+            if type(each) is str:
+                size += len(key) + len(each)
+        if size > MOST_KEPT:
             self.counters.closed["headers"] += 1
             status = "431 REQUEST HEADER FIELDS TOO LARGE"
             raise Refused(status, 3, "Request header fields too large")
@@ -318,8 +324,12 @@ class Server(Tasks, Answers):
         headers: list[tuple[str, str]],
         environ: dict[str, Any],
         start_response: StartResponse,
+        opening: Packet | None = None,
     ) -> Iterable[bytes]:
-        """Takes a WebSocket over as ``socket``'s transport or probe."""
+        """Takes a WebSocket over as ``socket``'s transport or probe.
+
+        ``opening``: the OPEN packet of a new connection.
+        """
         if seat is None:
             if socket.state is State.OPENING:
                 self.heartbeat.begin(socket)
@@ -335,6 +345,8 @@ class Server(Tasks, Answers):
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
             wire.hold(APART)  # the 101 is sent: OPEN has to be read apart from it
+            if opening is not None:
+                wire.send(opening.frame())
         socket.open_wire(wire)
         return seat.leave()
 

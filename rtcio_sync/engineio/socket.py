@@ -200,7 +200,7 @@ class Socket(Polling, socket.Socket):
     def _ride(self, wire: Transport) -> None:
         # Sends what waited in the outbox first; afterwards `send` writes to the WebSocket.
         with self.server.gate:
-            while waiting := self._take():
+            while self.outbox and (waiting := self._take()):
                 for pkt in waiting:
                     wire.send(frame_of(pkt))
             self.state = State.WEBSOCKET

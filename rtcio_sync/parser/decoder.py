@@ -158,10 +158,12 @@ class Decoder:
     # -- each form -------------------------------------------------------------------------------
 
     def _usual(self, message: bytes) -> Decoded | None:
-        """The usual event of ``"/"``: short and without attachments; `None` for any other.
+        """The usual event of ``"/"``, short and without attachments, or CONNECT; `None` for others.
 
         The fast path of `_text`.
         """
+        if message == b"40":  # CONNECT without ``auth``
+            return Decoded(TextPacket(packet.CONNECT, namespace="/", binary=False), None, [], 2)
         start = message.find(b"[", 2, 22)  # after the id, if the client asks for an acknowledgement
         digits = message[2:start]
         if start < 0 or message[1] != _EVENT or not (start == 2 or digits.isdigit()):

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import orjson
-from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, EVENT, Packet
 
 from ..errors import ProtocolError
 from ..logs import plain
@@ -18,7 +18,7 @@ from ..protocol.envelope import filled, placeholders_fit
 from ..protocol.strict_json import integer, refuse_constant
 from .encoding import holes_of, pack, parted, write
 
-__all__ = ["FastJson", "TextPacket", "event_pieces", "packet_class", "parts_of"]
+__all__ = ["FastJson", "TextPacket", "connect_piece", "event_pieces", "packet_class", "parts_of"]
 
 #: Packets that may carry bytes, and what they are then.
 _BINARY = {EVENT: BINARY_EVENT, ACK: BINARY_ACK, BINARY_EVENT: BINARY_EVENT, BINARY_ACK: BINARY_ACK}
@@ -137,6 +137,15 @@ def event_pieces(
             return [f"{packet_type}{where}{'' if number is None else number}{text}"]
     made = kind(packet_type, namespace=namespace, data=arguments, id=number).encode()
     return made if isinstance(made, list) else [made]
+
+
+def connect_piece(kind: Any, namespace: str, data: dict[str, str]) -> str | bytes:
+    """The CONNECT packet that answers a client's, as a packet of the class ``kind``."""
+    if kind is TextPacket:
+        where = "" if namespace == "/" else f"{namespace},"
+        return f"{CONNECT}{where}{orjson.dumps(data).decode()}"
+    piece: str | bytes = kind(CONNECT, data=data, namespace=namespace).encode()
+    return piece
 
 
 def packet_class(chosen: Any, json_module: Any) -> Any:

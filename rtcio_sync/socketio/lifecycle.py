@@ -10,17 +10,20 @@ import logging
 from functools import reduce
 from typing import Any
 
+from engineio import packet as eio_packet
 from socketio import exceptions, packet
 
 from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage, ending
+from ..engineio.packet import Packet
 from ..engineio.socket import Socket as Link
 from ..errors import refusal
 from ..events import node_reason, upstream_reason
 from ..logs import tell
 from ..metrics import Counters
 from ..options import Limits
+from ..parser.packet import connect_piece
 from ..relay.relay import Relay
 from .dispatch import Dispatcher
 from .handling import Handling
@@ -166,10 +169,14 @@ class Lifecycle:
         data = {"sid": member.sid}
         if member.session is not None:
             data["pid"] = member.session.pid
-        pkt = self._upstream.packet_class(packet.CONNECT, data=data, namespace=member.namespace)
-        self._upstream._send_packet(member.eio_sid, pkt)
-        if member.link is not None:
-            member.link.apart()
+        kind, link = self._upstream.packet_class, member.link
+        if link is None:
+            pkt = kind(packet.CONNECT, data=data, namespace=member.namespace)
+            self._upstream._send_packet(member.eio_sid, pkt)
+            return
+        piece = connect_piece(kind, member.namespace, data)
+        link.send(Packet(eio_packet.MESSAGE, piece))
+        link.apart()
 
     def ask(self, member: Member, eio_sid: str, auth: Any, socket: Socket | None = None) -> Any:
         """Runs what may refuse a client: `None`, or what to answer it.

@@ -50,8 +50,9 @@ class Registry:
         """Whether clients may connect to it."""
         if not namespace.startswith("/"):
             return False
-        known: tuple[Any, ...] = (self.handlers, self.namespace_handlers, self.spaces)
-        if any(namespace in each for each in known):
+        if namespace in self.handlers or namespace in self.namespace_handlers:
+            return True
+        if namespace in self.spaces:
             return True
         return self.namespaces == "*" or namespace in self.namespaces
 

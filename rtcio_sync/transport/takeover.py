@@ -132,13 +132,16 @@ def find(environ: Mapping[str, Any]) -> Seat | None:
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
     pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
-    for frame in stack(sys._getframe()):
-        if frame.f_code is pywsgi:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        code = frame.f_code
+        if code is pywsgi:
             handler = frame.f_locals["self"]
             websocket = getattr(handler, "websocket", None)
             return _Pywsgi(handler) if websocket is None else _GeventWebSocket(handler, websocket)
-        if frame.f_code is gunicorn:
+        if code is gunicorn:
             return _Gunicorn(frame.f_locals)
+        frame = frame.f_back
     # The module exists only inside uWSGI.
     uwsgi = sys.modules.get("uwsgi")
     return _Uwsgi(uwsgi) if uwsgi is not None and "uwsgi.version" in environ else None

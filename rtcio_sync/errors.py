@@ -6,8 +6,12 @@
     ├── OptionError     a caller's mistake: an invalid option or argument
     ├── NotServing      the server cannot run this call: it has stopped, or its hub is blocked
     ├── DisconnectedError   `call` asked a client that has left (see `adapter.calls`)
+    ├── Refused         an HTTP request that the Engine.IO endpoint answers with an error
     └── ProtocolError   a peer's mistake: counted, its connection closed, no error in the log
-        └── LimitExceeded   a client is over a limit; only its request is refused
+        ├── LimitExceeded   a client is over a limit; only its request is refused
+        ├── OverBound       a packet holds more than `Limits` allow (see `parser.weight`)
+        ├── HandshakeError  an invalid opening handshake of a WebSocket
+        └── FrameError      a frame of a WebSocket that breaks RFC 6455
 
     ConnectionRefusedError   refuses a connection; outside of the tree, derived from the built-in
 
@@ -17,14 +21,18 @@ Exceptions carry facts; the sentence is made when they are shown.
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
     "ConnectionRefusedError",
+    "FrameError",
+    "HandshakeError",
     "LimitExceeded",
     "NotServing",
     "OptionError",
     "ProtocolError",
+    "Refused",
     "RtcioError",
     "refusal",
 ]
@@ -64,6 +72,41 @@ class LimitExceeded(ProtocolError):
     Raised in the app's handler, by the call that is over the limit (``socket.join``). When the
     handler does not catch it, it is counted as a drop and not logged as the handler's error.
     """
+
+
+class HandshakeError(ProtocolError):
+    """An invalid opening handshake: answer it with ``status`` and ``headers``.
+
+    ``status`` is a WSGI status line, "400 Bad Request" or "426 Upgrade Required". ``detail`` says
+    what is wrong.
+    """
+
+    def __init__(self, status: str, headers: list[tuple[str, str]], detail: str) -> None:
+        super().__init__("handshake", detail)
+        self.status = status
+        self.headers = headers
+        self.detail = detail
+
+
+class FrameError(ProtocolError):
+    """A peer broke RFC 6455: fail its connection (7.1.7) with the close code ``code``."""
+
+    def __init__(self, code: int, detail: str) -> None:
+        super().__init__("frame", detail)
+        self.code = code
+        self.detail = detail
+
+
+class Refused(RtcioError):
+    """A request that is answered with an error. The codes and messages are Engine.IO's."""
+
+    def __init__(
+        self, status: str, code: int, message: str, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = [("Content-Type", "application/json"), *headers]
+        self.body = {"code": code, "message": message}
 
 
 class ConnectionRefusedError(builtins.ConnectionRefusedError):

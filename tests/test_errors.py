@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
 import errno
+from pathlib import Path
 
 import pytest
 import socketio
 
-from rtcio_sync import ConnectionRefusedError, OptionError, ProtocolError, RtcioError
+from rtcio_sync import ConnectionRefusedError, OptionError, ProtocolError, RtcioError, errors
 from rtcio_sync.errors import refusal
 
 
@@ -17,6 +19,19 @@ def test_misuse_and_misbehaviour_are_told_apart() -> None:
     assert issubclass(ProtocolError, RtcioError)
     assert not issubclass(OptionError, ProtocolError)
     assert not issubclass(ProtocolError, OptionError)
+
+
+def test_every_error_of_the_package_has_its_place_in_one_tree() -> None:
+    source = Path(errors.__file__).parent
+    raised = set()
+    for path in source.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                bases = {ast.unparse(base) for base in node.bases}
+                if bases & {"Exception", "BaseException", "ValueError", "RuntimeError"}:
+                    raised.add(node.name)
+    # `_Slow` is `gevent.Timeout`'s, in one module, and reaches no caller.
+    assert raised == {"RtcioError", "OptionError", "ProtocolError", "NotServing", "_Slow"}
 
 
 def test_misuse_is_a_value_error_for_those_who_know_no_better() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import engineio
 
 from ..config.origins import same_site
+from ..errors import Refused
 from ..hub import interrupts
 from ..limits import Addresses, client_address
 from ..logs import about, plain
@@ -24,7 +25,7 @@ from ..metrics import Counters
 from ..options import Limits
 from ..transport.base import Gate
 from .heartbeat import Heartbeat
-from .requests import Refused, bad
+from .requests import bad
 from .seats import Seated, Seats
 from .socket import Socket
 

@@ -18,7 +18,8 @@ import gevent.selectors
 from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
-from ..protocol.handshake import HandshakeError, handshake
+from ..errors import HandshakeError, Refused
+from ..protocol.handshake import handshake
 from ..protocol.websocket import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
 from ..transport import takeover
 from ..transport.backlog import Backlog
@@ -26,7 +27,7 @@ from ..transport.base import Owner, RawSocket, StartResponse
 from ..transport.delivery import Deliveries, Session
 from ..transport.driver import UpstreamWire
 from .admission import Admission
-from .requests import Refused, closes_unsaid
+from .requests import closes_unsaid
 
 __all__ = ["Answers"]
 

@@ -19,7 +19,7 @@ from typing import Any
 import gevent
 from engineio import exceptions, packet
 
-from ..errors import ProtocolError
+from ..errors import ProtocolError, Refused
 from ..hub.turns import LAST
 from ..transport.backlog import COUNTED, ITEM
 from ..transport.base import Event
@@ -29,7 +29,7 @@ from .inbox import Inbox
 from .packet import AnyPacket, Packet, packet_cost, packet_size
 from .payload import packets_of, read_body
 from .ports import PollingEngine
-from .requests import Refused, bad
+from .requests import bad
 from .state import State
 
 __all__ = ["Polling"]

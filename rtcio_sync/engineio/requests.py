@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Iterable
 from typing import Any
+
+from ..errors import Refused
 
 __all__ = [
     "MOST_KEPT",
-    "Refused",
     "bad",
     "closes_unsaid",
     "query_of",
@@ -32,18 +32,6 @@ _NOT_KEPT = re.compile(
 MOST_KEPT = 32_768
 #: Fields of a query: socket.io-client sends five, an app may add its own.
 MOST_FIELDS = 100
-
-
-class Refused(Exception):
-    """A request that is answered with an error. The codes and messages are Engine.IO's."""
-
-    def __init__(
-        self, status: str, code: int, message: str, headers: Iterable[tuple[str, str]] = ()
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = [("Content-Type", "application/json"), *headers]
-        self.body = {"code": code, "message": message}
 
 
 def bad(code: int) -> Refused:

@@ -20,6 +20,7 @@ from typing import Any
 
 from engineio import exceptions, packet
 
+from ..errors import Refused
 from ..events import upstream_reason
 from ..hub.forked import serves
 from ..hub.thread import any_thread
@@ -35,7 +36,7 @@ from .answers import Answer, Answers
 from .heartbeat import Heartbeat
 from .packet import AnyPacket, Packet
 from .payload import jsonp_index
-from .requests import MOST_KEPT, Refused, bad, query_of, slim
+from .requests import MOST_KEPT, bad, query_of, slim
 from .seats import weight
 from .socket import APART, Socket
 from .state import State

@@ -20,6 +20,7 @@ from typing import Any
 import engineio
 from engineio.async_drivers import threading as threads
 
+from ..errors import Refused
 from ..hub import interrupts
 from ..hub.thread import HubThread, any_thread
 from ..hub.turns import LAST, Turns
@@ -27,7 +28,6 @@ from ..metrics import Counters
 from ..transport import thread_servers
 from ..transport.backlog import Backlog
 from ..transport.base import Gate
-from .requests import Refused
 
 __all__ = ["Tasks"]
 

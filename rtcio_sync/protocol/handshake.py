@@ -8,24 +8,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["HandshakeError", "handshake"]
+from ..errors import HandshakeError
+
+__all__ = ["handshake"]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _VERSION = "13"
-
-
-class HandshakeError(Exception):
-    """An invalid opening handshake: answer it with `status` and `headers`.
-
-    `status` is a WSGI status line, "400 Bad Request" or "426 Upgrade Required". `reason` says what
-    is wrong, for the body and the log.
-    """
-
-    def __init__(self, status: str, headers: list[tuple[str, str]], reason: str) -> None:
-        super().__init__(status, reason)
-        self.status = status
-        self.headers = headers
-        self.reason = reason
 
 
 def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:

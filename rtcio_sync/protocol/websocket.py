@@ -13,6 +13,8 @@ import codecs
 import struct
 from collections.abc import Callable
 
+from ..errors import FrameError
+
 apply_mask: Callable[[bytes, bytes], bytes]
 try:
     from websockets.speedups import apply_mask
@@ -49,15 +51,6 @@ _MAX_CONTROL = 125  # RFC 6455 5.5
 _OPCODES = frozenset({CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG})
 # RFC 6455 7.4.1 and the IANA registry: codes allowed in a close frame, below the private ranges.
 _CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014})
-
-
-class ProtocolError(Exception):
-    """The peer broke RFC 6455: fail the connection (7.1.7) with the close code `code`."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(code, reason)
-        self.code = code
-        self.reason = reason
 
 
 _pack16 = struct.Struct("!HH").pack
@@ -117,7 +110,7 @@ class Parser:
     `max_size`: bytes of payload of one message, all its fragments together. The declared length of
     a frame is checked before any of its payload is kept (1009).
 
-    After a ProtocolError, and after a CLOSE, ignore what the peer sends: do not feed it.
+    After a FrameError, and after a CLOSE, ignore what the peer sends: do not feed it.
     """
 
     __slots__ = ("_max_size", "_message", "_pos", "held")
@@ -142,7 +135,7 @@ class Parser:
         `(TEXT, payload)`, the payload being valid UTF-8, `(BINARY, payload)`, `(PING, payload)`,
         `(PONG, payload)`, or `(CLOSE, payload)` with a valid code and reason, or empty.
 
-        Raises ProtocolError with 1002, 1007 (text or a close reason that is not UTF-8) or 1009.
+        Raises FrameError with 1002, 1007 (text or a close reason that is not UTF-8) or 1009.
         """
         payload = self.text()
         if payload is not None:
@@ -155,7 +148,7 @@ class Parser:
         None otherwise, and for very long frames: `next` takes any frame. This is the fast path for
         the usual frame.
 
-        Raises ProtocolError with 1007.
+        Raises FrameError with 1007.
         """
         data, pos = self.held, self._pos
         have = len(data)
@@ -232,7 +225,7 @@ class Parser:
         if not first & _CONTROL:
             so_far = 0 if self._message is None else len(self._message.payload)
             if so_far + length > self._max_size:
-                raise ProtocolError(TOO_BIG, f"a message is over {self._max_size} bytes")
+                raise FrameError(TOO_BIG, f"a message is over {self._max_size} bytes")
         if start - pos > have:
             return None
         return first, start, length
@@ -240,21 +233,21 @@ class Parser:
     def _check_first(self, first: int, second: int) -> None:
         opcode = first & _OPCODE
         if first & _RSV:
-            raise ProtocolError(PROTOCOL_ERROR, "a reserved bit is set")  # 5.2
+            raise FrameError(PROTOCOL_ERROR, "a reserved bit is set")  # 5.2
         if opcode not in _OPCODES:
-            raise ProtocolError(PROTOCOL_ERROR, "an opcode is reserved")  # 5.2
+            raise FrameError(PROTOCOL_ERROR, "an opcode is reserved")  # 5.2
         if not second & _MASKED:
-            raise ProtocolError(PROTOCOL_ERROR, "a frame is not masked")  # 5.1
+            raise FrameError(PROTOCOL_ERROR, "a frame is not masked")  # 5.1
         if opcode & _CONTROL:
             if not first & _FIN:
-                raise ProtocolError(PROTOCOL_ERROR, "a control frame is fragmented")  # 5.5
+                raise FrameError(PROTOCOL_ERROR, "a control frame is fragmented")  # 5.5
             if second & _LENGTH > _MAX_CONTROL:
-                raise ProtocolError(PROTOCOL_ERROR, "a control frame is over 125 bytes")  # 5.5
+                raise FrameError(PROTOCOL_ERROR, "a control frame is over 125 bytes")  # 5.5
         elif opcode == CONTINUATION:
             if self._message is None:
-                raise ProtocolError(PROTOCOL_ERROR, "nothing to continue")  # 5.4
+                raise FrameError(PROTOCOL_ERROR, "nothing to continue")  # 5.4
         elif self._message is not None:
-            raise ProtocolError(PROTOCOL_ERROR, "a message begins within another")  # 5.4
+            raise FrameError(PROTOCOL_ERROR, "a message begins within another")  # 5.4
 
     def _whole(self, opcode: int, start: int, stop: int) -> tuple[int, bytes]:
         data = self.held
@@ -326,7 +319,7 @@ class _Message:
         try:
             self._checked += codecs.utf_8_decode(self.payload[self._checked :], "strict", ended)[1]
         except UnicodeDecodeError:
-            raise ProtocolError(INVALID_DATA, "text is not UTF-8") from None
+            raise FrameError(INVALID_DATA, "text is not UTF-8") from None
 
 
 def _is_utf8(payload: bytes) -> bool:
@@ -339,7 +332,7 @@ def _is_utf8(payload: bytes) -> bool:
 
 def _check_utf8(payload: bytes) -> None:
     if not _is_utf8(payload):
-        raise ProtocolError(INVALID_DATA, "text is not UTF-8")  # 8.1
+        raise FrameError(INVALID_DATA, "text is not UTF-8")  # 8.1
 
 
 def _check_close(payload: bytes) -> None:
@@ -347,8 +340,8 @@ def _check_close(payload: bytes) -> None:
         return
     code = close_code(payload)
     if len(payload) < 2:
-        raise ProtocolError(PROTOCOL_ERROR, "a close code is cut short")  # 5.5.1
+        raise FrameError(PROTOCOL_ERROR, "a close code is cut short")  # 5.5.1
     if not _is_utf8(payload[2:]):
-        raise ProtocolError(INVALID_DATA, "a close reason is not UTF-8")  # 8.1
+        raise FrameError(INVALID_DATA, "a close reason is not UTF-8")  # 8.1
     if code not in _CLOSE_CODES and not 3000 <= code <= 4999:
-        raise ProtocolError(PROTOCOL_ERROR, f"close code {code} must not be sent")  # 7.4
+        raise FrameError(PROTOCOL_ERROR, f"close code {code} must not be sent")  # 7.4

@@ -33,6 +33,7 @@ import gevent
 from gevent.event import Event
 from gevent.hub import Hub, get_hub
 
+from ..errors import FrameError
 from ..hub.ports import IoWatcher, Loop, Watcher
 from ..protocol.websocket import (
     BINARY,
@@ -42,7 +43,6 @@ from ..protocol.websocket import (
     PING,
     TOO_BIG,
     Parser,
-    ProtocolError,
     close_code,
     frame_close,
     frame_pong,
@@ -184,8 +184,8 @@ class Connection(Outgoing):
                     self._reader.start(self._readable)
                 if self._tls is not None:  # it may hold bytes that the kernel no longer has
                     self._readable()
-        except ProtocolError as error:
-            self._fail(error.code, error.reason)
+        except FrameError as error:
+            self._fail(error.code, error.detail)
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             self.broke(error)
 
@@ -206,8 +206,8 @@ class Connection(Outgoing):
                 self._parse()
             if self._tls is not None:
                 self._after_tls(self._tls)
-        except ProtocolError as error:
-            self._fail(error.code, error.reason)
+        except FrameError as error:
+            self._fail(error.code, error.detail)
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             self.broke(error)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from rtcio_sync.protocol.handshake import HandshakeError, handshake
+from rtcio_sync.errors import HandshakeError
+from rtcio_sync.protocol.handshake import handshake
 from tests.frames import ACCEPT, KEY
 
 

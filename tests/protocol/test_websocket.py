@@ -17,6 +17,7 @@ from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 from websockets.streams import StreamReader
 
+from rtcio_sync.errors import FrameError
 from rtcio_sync.protocol import websocket
 from rtcio_sync.protocol.websocket import (
     BINARY,
@@ -27,7 +28,6 @@ from rtcio_sync.protocol.websocket import (
     PONG,
     TEXT,
     Parser,
-    ProtocolError,
     close_code,
     frame_binary,
     frame_close,
@@ -54,7 +54,7 @@ def parsed(*chunks: bytes, max_size: int = LIMIT) -> list[tuple[int, bytes]]:
 
 
 def failure(*chunks: bytes, max_size: int = LIMIT) -> int:
-    with pytest.raises(ProtocolError) as caught:
+    with pytest.raises(FrameError) as caught:
         parsed(*chunks, max_size=max_size)
     return caught.value.code
 
@@ -283,7 +283,7 @@ def ours(chunks: list[bytes]) -> Outcome:
                 events.append(event)
                 if event[0] == CLOSE:
                     return events, None
-    except ProtocolError as error:
+    except FrameError as error:
         return events, error.code
     return events, None
 
@@ -419,7 +419,7 @@ def test_every_message_arrives_however_it_is_fragmented_and_the_stream_is_cut(
 def test_it_works_without_the_c_extension_of_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
     assert websocket.__spec__ is not None
-    spec = importlib.util.spec_from_file_location("pure", websocket.__spec__.origin)
+    spec = importlib.util.spec_from_file_location("rtcio_sync.protocol.pure", websocket.__spec__.origin)
     assert spec is not None and spec.loader is not None
     pure = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pure)

@@ -124,6 +124,7 @@ def test_a_client_that_does_not_read_is_sent_away_and_its_threads_end(end: End) 
         if end.wire.closed:
             break
     assert end.wire.overflowed
+    wait_until(lambda: end.owner.lost)
     assert end.owner.lost[0] == (None, True)
     end.thread.join(DEADLINE)
     assert not end.thread.is_alive()

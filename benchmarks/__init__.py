@@ -1,1 +1,1 @@
-"""The measured claims of the README, reproducible by one command: ``python -m benchmarks``."""
+"""Measures the figures of the README: ``python -m benchmarks``."""

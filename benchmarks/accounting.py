@@ -1,4 +1,4 @@
-"""What a server has used, read from /proc: CPU time and memory of a process with its children."""
+"""CPU time and memory of a process and its children, from /proc."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-SETTLED_NS = 400_000  # CPU within one look that still counts as idle (timers, pings)
+SETTLED_NS = 400_000  # CPU time between two readings that still counts as idle (timers, pings)
 LOOK_SECONDS = 0.02
 
 
@@ -18,15 +18,15 @@ def tree(pid: int) -> list[int]:
             for task in Path(f"/proc/{parent}/task").iterdir():
                 found.extend(int(child) for child in (task / "children").read_text().split())
         except FileNotFoundError:
-            continue  # it ended while we looked
+            continue  # it has just ended
     return found
 
 
 def cpu_ns(pid: int) -> int:
-    """Nanoseconds that all threads of the process tree have run, in user space and in the kernel.
+    """Nanoseconds that all threads of the process tree ran, in user space and in the kernel.
 
     From ``schedstat``, which is exact for a thread that sleeps; the utime and stime of ``stat`` are
-    the same time in ticks of 10 ms. So: look when the server has nothing to do.
+    the same time in ticks of 10 ms. So read it while the server is idle.
     """
     total = 0
     for process in tree(pid):
@@ -37,7 +37,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def memory_bytes(pid: int) -> int:
-    """The proportional set size of the process tree: its memory, with shared pages shared out."""
+    """The proportional set size of the process tree: each shared page counts in part."""
     total = 0
     for process in tree(pid):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
@@ -47,7 +47,7 @@ def memory_bytes(pid: int) -> int:
 
 
 def settle(pid: int, patience: float = 60.0) -> int:
-    """Waits until the server has been idle for three looks on end; returns its CPU time then."""
+    """Waits until the server is idle in three readings; returns its CPU time then."""
     deadline = time.monotonic() + patience
     before, calm = cpu_ns(pid), 0
     while calm < 3:
@@ -61,7 +61,7 @@ def settle(pid: int, patience: float = 60.0) -> int:
 
 
 def machine_seconds() -> tuple[float, float]:
-    """Processor seconds of the whole machine since it started: busy, and all."""
+    """CPU seconds of the whole machine since its start: busy, and all."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
     user, nice, system, idle, waiting, irq, softirq, stolen = (
         int(field) / os.sysconf("SC_CLK_TCK") for field in fields

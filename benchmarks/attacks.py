@@ -1,10 +1,10 @@
-"""Attacks on every server: what each costs it, and two who have nothing to do with it.
+"""Attacks on every server: what each attack costs the server and two bystanders.
 
-``python -m benchmarks --figures attacks``. Attackers and bystanders are those of the tests
-(`tests.integration`); here nothing is asserted, it is shown. Each attack has a fresh process of
-each server, which has read some large messages before. An attacker who gets no end is given one
-after `PATIENCE` seconds, and the cell says so. When it has gone, the server has `LEAVING` seconds
-to forget it; what it holds then, and did not before, is left.
+``python -m benchmarks --figures attacks``. The attackers and bystanders are those of the tests
+(`tests.integration`). Nothing is asserted here; the results are shown. Each attack has a new
+process of each server, which reads some large messages first. An attacker that the server does not
+end is stopped after `PATIENCE` seconds, and the cell says so. When the attacker has gone, the
+server has `LEAVING` seconds to forget it; what it then holds in addition counts as left.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from tests.integration.hostile import STAYS, Hostile
 SERVERS = ("listen", "gunicorn", "node", "plain-gw")
 NOBODY = "nobody"  # a row for comparison
 WATCHED = 2.0  # seconds that an attack is watched at least
-NOTICE = 3.0  # seconds that a server has to take notice of an attacker
-PUSHED = 20.0  # seconds that an attacker goes on sending what is not taken
+NOTICE = 3.0  # seconds that a server has to notice an attacker
+PUSHED = 20.0  # seconds that an attacker goes on to send data that the server does not take
 FLOOD = 12.0  # seconds that a flood of events lasts, unless it is stopped
 PATIENCE = 120.0  # seconds after which an attacker is stopped
-SILENCE = 50.0  # seconds after which a silent peer has been noticed by each of them
-LEAVING = 60.0  # seconds after the attacker's end in which all that is its must have gone
+SILENCE = 50.0  # seconds after which each server has noticed a silent peer
+LEAVING = 60.0  # seconds after the attacker's end in which the server has to forget it
 _MARKS = ("<!-- attacks -->", "<!-- /attacks -->")  # around the table of the guide
 WARM_UP = f'42["nothing","{"x" * 900_000}"]'
 
@@ -44,11 +44,11 @@ WARM_UP = f'42["nothing","{"x" * 900_000}"]'
 class Harm:
     """One cell of the table.
 
-    ``attacker``: what became of it. ``megabytes``: the rise of the resident set at its highest,
-    `None` where the process is gone. ``relayed``, ``lost``, ``p99_ms``, ``cut``: the bystanders'
-    messages. ``reached``: messages that came to them and that neither of them sent. ``log_bytes``:
-    what the server has written. ``left``: what it still holds when the attacker has gone, by name;
-    ``megabytes_after``: by how much its resident set is larger then.
+    ``attacker``: what happened to it. ``megabytes``: the highest growth of the resident set, `None`
+    if the process has ended. ``relayed``, ``lost``, ``p99_ms``, ``cut``: the bystanders' messages.
+    ``reached``: messages that they received and neither of them sent. ``log_bytes``: the size of
+    the server's log. ``left``: what it still holds when the attacker has gone, by name;
+    ``megabytes_after``: the growth of its resident set then.
     """
 
     attack: str
@@ -109,7 +109,7 @@ def attack_all(
     scratch: Path,
     say: Callable[[str], None],
 ) -> list[Harm]:
-    """Every attack on every server that can be compared, one after the other."""
+    """Runs every attack on every comparable server, one after the other."""
     scratch.mkdir(parents=True, exist_ok=True)
     found = []
     for attack in attacks:
@@ -159,7 +159,7 @@ def attack_one(contestant: Contestant, attack: str, scratch: Path) -> Harm:
 
 
 def _warm_up(port: int) -> None:
-    """What a process loads with its first messages, and its first requests on polling."""
+    """Makes a process load what it needs for its first messages and polling requests."""
     with suppress(AssertionError, OSError), Hostile(port) as warming_up:
         warming_up.join()
         for _ in range(3):
@@ -169,7 +169,7 @@ def _warm_up(port: int) -> None:
 
 
 def _held(server: Server) -> dict[str, int]:
-    """What a server holds beside whoever asks: by what it believes, and by its kernel."""
+    """What a server holds, by its own count and the kernel's, without the asking client."""
     with Hostile(server.port) as asking:
         asking.join()
         asking.say('4297["census"]')
@@ -180,7 +180,7 @@ def _held(server: Server) -> dict[str, int]:
 
 
 def _left_of(server: Server, before: dict[str, int]) -> dict[str, int]:
-    """How much more it holds than before, once it has had time to let go."""
+    """How much more it holds than before, after it had time to forget."""
     end = time.monotonic() + LEAVING
     more: dict[str, int] = {}
     while True:
@@ -197,7 +197,7 @@ def _left_of(server: Server, before: dict[str, int]) -> dict[str, int]:
 def _attack(
     attack: str, port: int, bystanders: Bystanders, core: int | None
 ) -> tuple[str, str, dict[str, Any]]:
-    """What became of the attacker, its sid, the bystanders' report from before it leaves."""
+    """What happened to the attacker, its sid, and the bystanders' report from before its end."""
     began = time.monotonic()
     if attack == NOBODY:
         time.sleep(WATCHED)
@@ -225,7 +225,7 @@ def _attack(
 def _attacker(
     told: Connection, attack: str, port: int, victims: list[str], core: int | None
 ) -> None:
-    """A process of its own, that takes no time from the bystanders; stays until it is killed."""
+    """A separate process with a lower priority than the bystanders; it runs until it is killed."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     os.nice(10)
@@ -241,7 +241,7 @@ def _attacker(
 
 
 class _Memory:
-    """Resident sets of a server's processes: what they have, and the highest since now."""
+    """Resident sets of a server's processes: now, and the highest value from now on."""
 
     def __init__(self, pid: int) -> None:
         self._before = {}
@@ -250,11 +250,11 @@ class _Memory:
             self._before[each] = self._read(each, "VmRSS:")
 
     def rise(self) -> float:
-        """Megabytes at the highest; of the processes that there were and still are."""
+        """The highest growth in megabytes, of the processes that existed and still exist."""
         return self._since("VmHWM:")
 
     def more(self) -> float:
-        """Megabytes more now."""
+        """The growth in megabytes now."""
         return self._since("VmRSS:")
 
     def _since(self, figure: str) -> float:
@@ -272,7 +272,7 @@ class _Memory:
 
 
 def table(harms: list[Harm], contestants: Iterable[Contestant]) -> str:
-    """A line per attack, a column per server."""
+    """A row for each attack, a column for each server."""
     cells = {(harm.attack, harm.server): harm for harm in harms}
     columns = [each for each in contestants if any(each.name == harm.server for harm in harms)]
     head = ["attack", *(each.title for each in columns)]
@@ -295,7 +295,7 @@ def notes(about: dict[str, object]) -> str:
 
 
 def write_into_guide(harms: list[Harm], contestants: Iterable[Contestant], page: Path) -> None:
-    """Puts the table, and its date, where the guide has the last one."""
+    """Replaces the table in the guide, and its date."""
     text = page.read_text()
     start, end = text.index(_MARKS[0]) + len(_MARKS[0]), text.index(_MARKS[1])
     text = f"{text[:start]}\n{table(harms, contestants)}\n{text[end:]}"

@@ -1,7 +1,7 @@
-"""The load's clients: bare sockets that have shaken hands, in one epoll.
+"""The load's clients: bare sockets after their handshakes, in one epoll.
 
-Opening is done in batches of blocking steps, which is all the concurrency a server needs to be
-busy; afterwards the sockets are non-blocking and belong to the loops in ``scenarios.py``.
+Sockets are opened in batches of blocking steps, which is enough to keep a server busy. Afterwards
+they are non-blocking and belong to the loops in ``scenarios.py``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ IP_BIND_ADDRESS_NO_PORT = 24  # socket has the name from Python 3.12 on
 
 
 class Void(Exception):
-    """A message that did not arrive, or another than was expected: the figure means nothing."""
+    """A message did not arrive or was not the expected one: the figure means nothing."""
 
 
 class Client:
@@ -32,8 +32,8 @@ class Client:
         self.socket = connection
         self.fd = connection.fileno()
         self.buffer = bytearray()
-        #: What came before the answer to CONNECT: Node sends what a session has missed there, and
-        #: socket.io-client keeps it until then.
+        #: Events from before the answer to CONNECT: Node sends a session's missed events there, and
+        #: socket.io-client keeps them until then.
         self.early: list[bytes] = []
         self.sid = ""
         self.pid = ""  # of connection state recovery, as is the offset
@@ -108,7 +108,7 @@ def _field(head: bytes, name: bytes) -> bytes:
 
 
 class Pool:
-    """Opens clients towards one server and keeps them alive. ``bare``: the floor, no protocol."""
+    """Opens clients of one server and keeps them alive. ``bare``: the floor, without a protocol."""
 
     def __init__(self, port: int, *, bare: bool) -> None:
         self.port = port
@@ -120,15 +120,15 @@ class Pool:
         self._opened = 0
 
     def open(self, count: int) -> list[Client]:
-        """So many clients on WebSocket, each with its Socket.IO session."""
+        """Opens ``count`` clients on WebSocket, each with its Socket.IO session."""
         return [client for group in self.open_groups(count, 1) for client in group]
 
     def open_groups(
         self, groups: int, size: int, *, join: bool = False, message_bytes: int = 1
     ) -> list[list[Client]]:
-        """Groups of clients. ``join``: each group enters a room of its own, ``room-<number>``.
+        """Opens groups of clients. ``join``: each group enters its own room, ``room-<number>``.
 
-        ``message_bytes``: of one message on the wire, which the floor must be told.
+        ``message_bytes``: the size of one message on the wire, which the floor has to know.
         """
         opened: list[Client] = []
         names: list[bytes] = []
@@ -159,7 +159,7 @@ class Pool:
         return clients
 
     def open_websockets(self, connects: list[bytes]) -> list[Client]:
-        """A client for each of these CONNECTs, not in the pool yet: more may have come with it."""
+        """A client for each CONNECT, not in the pool yet: it may have received more already."""
         clients = [self.dial() for _ in connects]
         request = wire.websocket_request(self.port)
         for client in clients:
@@ -175,7 +175,7 @@ class Pool:
         return clients
 
     def open_upgrading(self, count: int) -> list[Client]:
-        """Clients that begin on polling and upgrade, as a browser's do."""
+        """Opens clients that begin on polling and upgrade, as in a browser."""
         opened: list[Client] = []
         while len(opened) < count:
             clients = self._upgrade(min(BATCH, count - len(opened)))
@@ -185,9 +185,9 @@ class Pool:
         return opened
 
     def _upgrade(self, count: int) -> list[Client]:
-        """The CONNECT is posted, and a poll is open, while the WebSocket opens and probes.
+        """Posts the CONNECT and opens a poll while the WebSocket opens and probes.
 
-        The answer to the CONNECT comes on whichever of the two the server prefers.
+        The answer to the CONNECT comes on one of the two; the server chooses.
         """
         readers = [self.dial() for _ in range(count)]
         for reader in readers:
@@ -225,7 +225,7 @@ class Pool:
             client.expect(b"430[")
 
     def dial(self) -> Client:
-        """A TCP connection; its source address changes before that runs out of ports."""
+        """A TCP connection; the source address changes before its ports are used up."""
         connection = socket.socket()
         connection.settimeout(PATIENCE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -242,13 +242,13 @@ class Pool:
             self.epoll.register(client.fd, select.EPOLLIN)
 
     def serve(self, seconds: float) -> None:
-        """Answers what pings are there, or come within one wait of so many seconds."""
+        """Answers pings: those received already, or within one wait of ``seconds``."""
         for fd, _ in self.epoll.poll(seconds):
             for message in self.messages(fd):
                 raise Void(f"more came than was sent: {message[:80]!r}")
 
     def messages(self, fd: int, data: bytes | None = None) -> list[bytes]:
-        """The text messages that are there (read here, or read already), pings answered."""
+        """The text messages received so far; answers pings."""
         client = self.clients[fd]
         if data is None:
             data = client.socket.recv(65536)
@@ -279,7 +279,7 @@ class Pool:
         return not data
 
     def close(self, clients: Iterable[Client]) -> None:
-        """Away without a word, as after a cable was pulled and a reset came."""
+        """Closes TCP with a reset and without a close frame, as after a pulled cable."""
         for client in clients:
             self.epoll.unregister(client.fd)
             del self.clients[client.fd]
@@ -287,7 +287,7 @@ class Pool:
 
 
 def _sid(message: bytes) -> str:
-    """The sid in it; empty if it has none, as an answer to a poll that only ends it."""
+    """The sid in it; empty without one, as in a poll's answer that only ends the poll."""
     return _text(message, b"sid")
 
 

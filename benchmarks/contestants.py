@@ -1,4 +1,4 @@
-"""The servers that are measured, how each is started, and its process's life."""
+"""The measured servers: how each is started, and its process."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ START_SECONDS = 30.0
 class Contestant:
     """One column of the table. ``command`` has ``{port}`` in it; ``{python}`` is this Python.
 
-    ``skips`` names scenarios that make no sense for it, or that would take minutes; those in
-    ``once`` are so long that one round must do; only with ``doubles`` do twice as many leave, too.
-    ``offers``: what it has that some attacks need.
+    ``skips``: scenarios that make no sense for it, or would take minutes. ``once``: scenarios so
+    long that there is only one round. ``doubles``: whether twice as many clients leave, too.
+    ``offers``: the features that some attacks need.
     """
 
     name: str
@@ -110,9 +110,9 @@ CONTESTANTS = {
 
 
 class Server:
-    """A contestant's process, from when it answers until ``stop``; its output goes to ``log``.
+    """A contestant's process, from its first answer until ``stop``; its output goes to ``log``.
 
-    ``recovery``: with connection state recovery on, which all but one figure leave off.
+    ``recovery``: turns connection state recovery on; only one figure does.
     ``environ``: more variables of its environment; ``descriptors``: its limit of open files.
     """
 
@@ -174,7 +174,7 @@ class Server:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-12:])
 
     def stop(self) -> None:
-        """Without a farewell: thousands of open connections would make it a long one."""
+        """Kills the process: with thousands of connections a graceful stop would take long."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -197,7 +197,7 @@ def _free_port() -> int:
 
 
 def install_node_packages() -> None:
-    """``npm ci`` where that has not been done."""
+    """Runs ``npm ci`` if the packages are not installed."""
     if not (HERE / "node/node_modules/socket.io").is_dir():
         subprocess.run(
             ["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE / "node", check=True,

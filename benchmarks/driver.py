@@ -1,7 +1,7 @@
-"""The load: a process of its own that drives servers through one scenario, turn by turn.
+"""The load: a separate process that runs one scenario on the servers, turn by turn.
 
-``python -m benchmarks.driver`` reads one line of JSON and writes one: each server's figures, and
-why some have none.
+``python -m benchmarks.driver`` reads one line of JSON and writes one: the figures of each server,
+and why some are void.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def main() -> None:
 
 
 class Rota:
-    """Gives each server its turn before any has the next. A void one is out, with all its figures.
+    """Gives each server one turn after the other. A void server is out, with all its figures.
 
-    Who waits has its pings answered, between turns and within a long one.
+    The pings of a waiting server are answered, between turns and within a long one.
     """
 
     def __init__(

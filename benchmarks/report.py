@@ -61,7 +61,7 @@ def table(
     about: dict[str, object],
     voids: Iterable[str],
 ) -> str:
-    """A line per figure, a column per server: its median (times Node's / times the floor's)."""
+    """A row for each figure, a column for each server: median (times Node's / the floor's)."""
     columns = list(contestants)
     head = ["", "unit", *(contestant.title for contestant in columns)]
     body = [
@@ -87,7 +87,7 @@ def _cell(row: Row, server: str) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, none of them invented."""
+    """The number with three significant digits, if it has as many."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -104,7 +104,7 @@ def _figure(row: Row, results: Results) -> dict[str, object]:
 
 
 def about(results: Results | None = None, *, module: str = "benchmarks") -> dict[str, object]:
-    """When, how and on what this was measured."""
+    """The date, the options and the machine of the measurement."""
     facts: dict[str, object] = {
         "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "Command": " ".join([f"python -m {module}", *sys.argv[1:]]),

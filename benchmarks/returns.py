@@ -1,8 +1,8 @@
-"""Sessions that lose their connection all at once and come back: what each is sent and is owed.
+"""Sessions that lose their connection all at once and come back, with a check of each event.
 
-Each event says whom it is for and which one it is, so that one which reaches another session, or
-the right one twice, or out of order, or not at all, shows. Faults are counted, and `Void` tells how
-many sessions have met one: a server that mixes up one session of 5,000 gets no figure.
+Each event names its session and has a number, so that an event is noticed that reaches another
+session, or arrives twice, out of order or not at all. `Void` tells how many sessions had such a
+fault: one faulty session of 5,000 makes the server's figure void.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Event = list[Any]
 
 
 class Sessions:
-    """So many clients in rooms of four, and speakers who stay while these are away."""
+    """Clients in rooms of four, and speakers who stay while the clients are away."""
 
     def __init__(self, pool: Pool, count: int) -> None:
         self._pool = pool
@@ -41,7 +41,7 @@ class Sessions:
         return [client for room in self._rooms for client in room]
 
     def talk(self) -> None:
-        """Everybody relays to the next in its room, and says something to all in it."""
+        """Each client relays to the next in its room, and sends one event to all in it."""
         owed: dict[int, list[Event]] = {client.fd: [] for client in self.members}
         for number, room in enumerate(self._rooms):
             for place, client in enumerate(room):
@@ -56,11 +56,11 @@ class Sessions:
         self._hear(owed)
 
     def cut(self) -> None:
-        """All connections of the sessions end at once, without a word."""
+        """Closes all connections of the sessions at once, without a close frame."""
         self._pool.close(self.members)
 
     def speak(self) -> int:
-        """What the sessions miss; returns how much. Done when the server has dealt with it."""
+        """Sends what the sessions miss; returns how much, when the server has handled it."""
         for number, sids in enumerate(self._sids):
             speaker = self._speaker(number)
             for turn in range(MISSED):
@@ -72,7 +72,7 @@ class Sessions:
         return len(self._sids) * MISSED * (ROOM + 1)
 
     def come_back(self) -> None:
-        """All connect anew with their pid and offset, and read what they have missed."""
+        """All reconnect with their pid and offset, and read what they missed."""
         places = ((number, place) for number in range(len(self._rooms)) for place in range(ROOM))
         while batch := list(islice(places, BATCH)):
             before = [self._rooms[number][place] for number, place in batch]
@@ -90,7 +90,7 @@ class Sessions:
             raise Void(f"{count}: {self._faults[0]}")
 
     def greet(self) -> None:
-        """Each room is sent one event more, and that is all that comes: nothing came twice."""
+        """Sends one more event to each room and reads only that: nothing came twice."""
         said = ["say", _said("new")]
         for number in range(len(self._rooms)):
             self._say(self._speaker(number), number, said)
@@ -99,7 +99,7 @@ class Sessions:
         self._pool.serve(0)
 
     def leave(self) -> None:
-        """On purpose, so that the server keeps nothing of them."""
+        """All leave on purpose, so that the server keeps nothing of them."""
         for client in [*self.members, *self._speakers]:
             client.socket.send(wire.DISCONNECT)
         self._pool.close([*self.members, *self._speakers])
@@ -113,7 +113,7 @@ class Sessions:
         return self._speakers[number % len(self._speakers)]
 
     def _fence(self) -> None:
-        """Until the server has dealt with all that the speakers have sent."""
+        """Waits until the server has handled all that the speakers have sent."""
         for speaker in self._speakers:
             speaker.socket.settimeout(PATIENCE)
         self._pool.join(self._speakers, [b"there"] * len(self._speakers))
@@ -140,7 +140,7 @@ class Sessions:
             self._faults.append(f"{client.sid} caught up with {json.dumps(heard)[:300]}")
 
     def _hear(self, owed: dict[int, list[Event]]) -> None:
-        """Everybody's events, in any order, and no others."""
+        """Reads the events of all, in any order, and no others."""
         left = sum(map(len, owed.values()))
         heard = time.monotonic()
         while left:
@@ -167,7 +167,7 @@ def _said(what: object) -> Event:
 
 
 def _take(client: Client, message: bytes) -> Event:
-    """The event without its offset, which the client remembers."""
+    """The event without its offset; the client remembers the offset."""
     if not message.startswith(b"42"):
         raise Void(f"an unexpected {message[:120]!r}")
     event: Event

@@ -1,4 +1,4 @@
-"""What each figure is called and counted in, in the order of the table. Pure."""
+"""The rows of the table: the name and the unit of each figure, in order. Pure."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Row:
         return self.figure.partition("-")[0]
 
     def ratio(self, server: str, to: str) -> float | None:
-        """How many times the other's value; None where either is missing, or for itself."""
+        """The ratio to the other's value; None if one is missing, or for itself."""
         if server == to or server not in self.values or not self.values.get(to):
             return None
         return self.values[server] / self.values[to]
 
 
 def rows(medians: Medians) -> list[Row]:
-    """A row per figure, and what follows from two of them."""
+    """A row for each figure, and rows that follow from two figures."""
     found = []
     for figure, values in medians.items():
         title, unit = _describe(figure)
@@ -77,7 +77,7 @@ def _bytes(size: int) -> str:
 
 
 def _growth(medians: Medians) -> list[Row]:
-    """What twice the disconnects cost: 2 where the cost of one does not depend on the others."""
+    """The cost of twice as many disconnects: 2 if the cost of one does not depend on the rest."""
     counts = sorted(int(figure.split("-")[1]) for figure in medians if "disconnect" in figure)
     found = []
     for less in counts:

@@ -1,4 +1,4 @@
-"""Rounds: every scenario on every server, each round with fresh processes."""
+"""Rounds: every scenario on every server, each round with new processes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FIGURES = (*SCENARIOS, "limit")
 
 @dataclass
 class Results:
-    """Values by figure and server, one per turn; and which rounds were void, and why.
+    """Values by figure and server, one for each turn; and the void rounds with their reasons.
 
-    ``others``: the share of the machine that neither a server nor its load has used. Where it is
-    large, the figures are of a machine that was busy.
+    ``others``: the share of the machine's CPU that neither a server nor its load used. If it is
+    large, the machine was busy.
     """
 
     values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run measures."""
+    """The servers, figures and scale of one run."""
 
     contestants: tuple[Contestant, ...]
     figures: tuple[str, ...]
@@ -60,7 +60,7 @@ class Plan:
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Results:
-    """Runs the plan; ``say`` gets a line per step. Void rounds are recorded, the run goes on."""
+    """Runs the plan; ``say`` gets a line for each step. A void round does not end the run."""
     plan.scratch.mkdir(parents=True, exist_ok=True)
     results = Results()
     busy, whole = machine_seconds()
@@ -83,10 +83,10 @@ def _round(
     results: Results,
     say: Callable[[str], None],
 ) -> None:
-    """One race of all; but ``limit`` needs all descriptors for each, and ``idle`` can be alone.
+    """One round of all servers.
 
-    So for ``limit`` one server comes after the other, and for ``idle`` each has a load of its own:
-    all idle at the same time, once the last has its connections.
+    ``limit`` needs all descriptors for each server, so they run one after the other. For ``idle``
+    each server has its own load, and all idle at the same time, once the last has its connections.
     """
     if figure == "limit":
         for contestant in racing:
@@ -107,7 +107,7 @@ def _round(
 
 
 class _Race:
-    """Servers on one core and their load on another; on any core where the load mostly sleeps."""
+    """Runs servers on one core and the load on another; on any core if the load mostly sleeps."""
 
     def __init__(self, figure: str, racing: list[Contestant], plan: Plan) -> None:
         self.figure = figure
@@ -159,7 +159,7 @@ class _Race:
         self._stack.close()
 
     def await_ready(self) -> None:
-        """Until the load has opened what it opens, or has ended before."""
+        """Waits until the load has opened its connections, or has ended."""
         self._line = self._read()
 
     def go(self) -> None:

@@ -1,10 +1,8 @@
-"""What is measured: each scenario drives one server and yields its figures, a short turn a time.
+"""The scenarios: each drives one server and yields its figures, in short turns.
 
-The driver gives every server its turn before any has the next: what else the machine does, and
-how fast it is just then, hits all of them alike. A turn yields what it has measured, or nothing.
-
-A figure counts only if every message has arrived and was the one expected; otherwise `Void` is
-raised.
+The driver gives the servers their turns one after the other, so that other work on the machine
+affects all alike. A turn yields its measurement, or nothing. A figure counts only if every message
+arrived and was the expected one; otherwise `Void` is raised.
 """
 
 from __future__ import annotations
@@ -30,10 +28,9 @@ BREATH_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Scale:
-    """How much of everything.
+    """The size of each scenario.
 
-    ``cpu_seconds`` are the server's, so that a machine that does other things too measures longer
-    instead of less.
+    ``cpu_seconds`` are the server's, so that a busy machine measures longer instead of less.
     """
 
     turns: int = 3  # of each figure that is a rate
@@ -54,7 +51,7 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The server under load: where it listens, its process, whether it is the bare floor."""
+    """The server under load: its port, its process, whether it is the floor."""
 
     name: str
     port: int
@@ -68,7 +65,7 @@ class Subject:
         return self.pools[-1]
 
     def keep_alive(self) -> None:
-        """Answers the pings of a server that awaits its turn."""
+        """Answers the pings of a server that waits for its turn."""
         for pool in self.pools:
             pool.serve(0)
 
@@ -77,7 +74,7 @@ class Subject:
 
 
 def relay(subject: Subject, scale: Scale) -> Turns:
-    """Server CPU per relayed message, by size and by what is in flight (pairs x messages each)."""
+    """Server CPU per relayed message, by size and by the messages in flight (pairs x each)."""
     pool = subject.pool()
     Court(pool, RELAY_PAIRS, 300).play(20, 1, _spent(subject, scale.first_cpu_seconds))
     _leave(pool, subject)
@@ -93,7 +90,7 @@ def relay(subject: Subject, scale: Scale) -> Turns:
 def _costs(
     figure: str, subject: Subject, scale: Scale, pool: Pool, play: Callable[[Enough], int]
 ) -> Turns:
-    """Microseconds of server CPU per message, turn by turn after a warm-up."""
+    """Microseconds of server CPU per message, in turns after a warm-up."""
     play(_spent(subject, scale.warm_up_cpu_seconds))
     for _ in range(scale.turns):
         yield {}
@@ -105,7 +102,7 @@ def _costs(
 
 
 def _spent(subject: Subject, seconds: float) -> Enough:
-    """Asks whether the server has used so much CPU from now on."""
+    """Returns a function that tells whether the server has used so much CPU from now on."""
     until = cpu_ns(subject.pid) + seconds * 1e9
     breath = time.monotonic() + BREATH_SECONDS
 
@@ -128,7 +125,7 @@ def _leave(pool: Pool, subject: Subject) -> None:
 
 
 def latency(subject: Subject, scale: Scale) -> Turns:
-    """Microseconds from when a message was due to when it was read, at a steady rate."""
+    """Microseconds from when a message was due until it was read, at a steady rate."""
     pool = subject.pool()
     for rate in scale.latency_rates:
         pairs = open_pairs(pool, 100, 300)
@@ -168,7 +165,7 @@ def _talk(pool: Pool, size: int) -> Talk:
 
 
 def connect(subject: Subject, scale: Scale) -> Turns:
-    """Server CPU per connection, up to the Socket.IO CONNECT and on WebSocket at the end."""
+    """Server CPU per connection, until Socket.IO's CONNECT and the WebSocket are complete."""
     pool = subject.pool()
     ways = {"connect-websocket": pool.open, "connect-upgrade": pool.open_upgrading}
     for figure, way in ways.items():
@@ -195,7 +192,7 @@ def _still_there(pool: Pool, clients: list[Client]) -> None:
 
 
 def disconnect(subject: Subject, scale: Scale) -> Turns:
-    """Server CPU of so many disconnects from rooms of four, peer-left events included."""
+    """Server CPU of disconnects from rooms of four, with the peer-left events."""
     pool = subject.pool()
     _dissolve(pool, subject, scale.disconnects[0] // 5)  # warms up
     for count in scale.disconnects:
@@ -214,9 +211,9 @@ def _dissolve(pool: Pool, subject: Subject, count: int) -> int:
 
 
 def recovery(subject: Subject, scale: Scale) -> Turns:
-    """Server CPU of losing and regaining so many sessions at once, and memory at each stage.
+    """Server CPU of losing and recovering sessions all at once, and the memory at each stage.
 
-    What is emitted while they are away is counted by itself: that is neither.
+    The emits while they are away are counted separately.
     """
     pool = subject.pool()
     _part_and_meet(pool, subject, max(ROOM, scale.recoveries // 10), 0)  # warms up

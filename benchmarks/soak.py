@@ -1,14 +1,14 @@
-"""``python -m benchmarks.soak --minutes 60``: whether a server stays as it is.
+"""``python -m benchmarks.soak --minutes 60``: whether a server leaks under load and attacks.
 
 At a steady rate rooms of four meet, call each other and leave, two bystanders relay, and every
-second somebody attacks (`tests.integration.attacks`). Every few seconds the server's memory,
-greenlets and open descriptors are read. It ends with 1 unless each of these is, in the last quarter
-of the time, where it was in the second (`TOLERANCES`; from five minutes on), nobody has lost a
-message, and nothing is left of anybody at the end.
+second a new attacker comes (`tests.integration.attacks`). Every few seconds the server's memory,
+greenlets and open descriptors are read. It exits with 0 only if each of these is about the same in
+the last quarter of the time as in the second (`TOLERANCES`; from five minutes on), no message was
+lost, and the server holds nothing of any client at the end.
 
-Writes ``soak.json`` and ``soak.svg``, or ``soak-gunicorn-gevent.json`` and its picture. All of it
-takes some 10 % of a core. That the bystanders wait some 20 ms now and then is the looking itself:
-the server counts its greenlets among all its objects.
+Writes ``soak.json`` and ``soak.svg``, or ``soak-gunicorn-gevent.json`` and its picture. It takes
+some 10 % of a core. The bystanders wait some 20 ms now and then because of the measurement: the
+server looks through all its objects to count its greenlets.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ TOLD = re.compile(r"LOG ERROR|Traceback|Invalid request|ValueError: asked to|Typ
 
 @dataclass(frozen=True)
 class Sample:
-    """What the server is at one moment, and how the bystanders have fared since the last.
+    """The figures of the server at one moment, and the bystanders' since the last sample.
 
-    ``own_mb`` are the pages that are its own alone (RssAnon). Pss is no measure of growth: it falls
-    when another Python starts anywhere on the machine, and rises when that ends.
+    ``own_mb`` are its private pages (RssAnon). Pss does not measure growth: it falls when another
+    Python starts on the machine, and rises when that ends.
     """
 
     seconds: float
@@ -123,7 +123,7 @@ class Sample:
 
 
 def unsteady(samples: Sequence[Sample]) -> list[str]:
-    """What has grown, or been lost; empty if all is as it should be."""
+    """What has grown or was lost; empty if there is no fault."""
     quarter = len(samples) // QUARTERS
     found = []
     for figure, (share, least) in TOLERANCES.items():
@@ -141,14 +141,14 @@ def _lost(samples: Sequence[Sample]) -> list[str]:
 
 
 def faults_of(samples: Sequence[Sample], minutes: float) -> list[str]:
-    """What is wrong with a soak of so many minutes, by its samples."""
+    """The faults of a soak of so many minutes, from its samples."""
     if len(samples) < QUARTERS:
         return ["too short"]
     return unsteady(samples) if minutes >= JUDGED_FROM else _lost(samples)
 
 
 class Calls:
-    """Rooms that meet, call and leave; raises `Void` when a message is not the one expected."""
+    """Rooms that meet, call and leave; raises `Void` if a message is not the expected one."""
 
     def __init__(self, port: int) -> None:
         self.pool = Pool(port, bare=False)
@@ -199,7 +199,7 @@ class Calls:
 
 
 class Attackers:
-    """Somebody else every second, and what became of each."""
+    """A new attacker every second, and what happened to each."""
 
     def __init__(self, port: int, victims: Sequence[str], kinds: Sequence[Attack]) -> None:
         self.port = port
@@ -235,7 +235,7 @@ class Attackers:
 
 
 class Soak:
-    """One server, all who use it, and what is seen of it."""
+    """One server, its clients, and the samples."""
 
     def __init__(self, server: Running, stack: ExitStack, kinds: Sequence[Attack]) -> None:
         self.server = server
@@ -256,7 +256,7 @@ class Soak:
         return {"descriptors": descriptors, "greenlets": census["greenlets"]}
 
     def warm_up(self) -> None:
-        """What a process loads with its first clients: all the rooms, and two of every attacker."""
+        """Makes the process load what it needs, with all rooms and two of every attacker."""
         for _ in range(2 * len(self.attackers.kinds)):
             self.attackers.attack()
             self.calls.turn()
@@ -267,7 +267,7 @@ class Soak:
         self.bystanders.report()
 
     def run(self, seconds: float, every: float) -> Iterator[Sample]:
-        """A sample every so often, while everybody goes on."""
+        """Takes samples while the clients go on."""
         began = time.monotonic()
         self._cpu = (began, cpu_ns(self.pid))
         due: dict[Callable[[], None] | None, float] = {
@@ -286,7 +286,7 @@ class Soak:
                 task()
 
     def end(self) -> None:
-        """All leave; then nothing of them may be left."""
+        """Lets all clients leave; then the server may hold nothing of them."""
         self.calls.end()
         self.attackers.end()
         self.server.eventually("/stats", lambda stats: stats["connections"] == 2)
@@ -333,7 +333,7 @@ class Soak:
 
 
 def soak(minutes: float, way: str) -> dict[str, Any]:
-    """Runs it; ``faults`` of the result is empty if nothing has grown and nothing was lost."""
+    """Runs the soak; ``faults`` of the result is empty if nothing grew and nothing was lost."""
     seconds = minutes * 60
     samples: list[Sample] = []
     with ExitStack() as stack:

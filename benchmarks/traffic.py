@@ -1,10 +1,10 @@
-"""The loops that keep messages moving and check each of them: the load's share of a figure.
+"""The loops of the load: they send messages, receive them and check each.
 
-Every message that arrives is, byte for byte, the one expected, none is missing and none is too
-many; otherwise `Void` is raised. They do nothing but that: their cost is the load's, on its own
-core, but a slow load would change what the server sees. They never sleep while they measure: on a
-virtual machine waking another processor costs the one that sends more than the message does, and
-no server pays that for a client at the other end of a network.
+Every message has to be, byte for byte, the expected one; none may be missing and none may come
+twice. Otherwise `Void` is raised. The loops do nothing else: their cost is the load's, on its own
+core, but a slow load would change the server's work. They never sleep during a measurement: on a
+virtual machine, waking another core costs the sender more than the message, and a server does not
+pay this for a client at the other end of a network.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SAID = {"text": "x" * 256, "at": 1700000000000}
 
 
 class Court:
-    """Pairs that return as many messages as arrive; a pair retires at ``PER_SOCKET`` each."""
+    """Pairs that answer each message with one; a pair stops after ``PER_SOCKET`` each."""
 
     def __init__(self, pool: Pool, pairs: int, size: int) -> None:
         self.pool = pool
@@ -44,7 +44,7 @@ class Court:
                 self.links[client.fd] = link
 
     def play(self, pairs: int, window: int, enough: Enough) -> int:
-        """So many pairs with so many messages each in flight; returns how many arrived: all."""
+        """Runs pairs with messages in flight; returns how many arrived, which is all."""
         playing = [self._serve(window) for _ in range(pairs)]
         links, left, poll = self.links, self.left, self.pool.epoll.poll
         clock, flying, arrived = time.perf_counter, pairs * window, 0
@@ -93,14 +93,14 @@ class Court:
 
 
 def open_pairs(pool: Pool, count: int, size: int) -> list[list[Client]]:
-    """Pairs between which messages of that size can go."""
+    """Opens pairs of clients for messages of this size."""
     return pool.open_groups(count, 2, message_bytes=len(relayed(pool, None, None, size)[0]))
 
 
 def relayed(
     pool: Pool, client: Client | None, partner: Client | None, size: int
 ) -> tuple[bytes, bytes]:
-    """What the client sends towards its partner, and what it receives from there."""
+    """The frames that the client sends to its partner and receives from it."""
     if client is None or partner is None or pool.bare:
         frame = wire.client_frame(wire.envelope("-" * 20, "-" * 20, size))
         return frame, frame
@@ -110,7 +110,7 @@ def relayed(
 
 
 def _whole(pool: Pool, fd: int, data: bytes, expected: bytes) -> int:
-    """How many of the expected message these bytes complete, and nothing but them and pings."""
+    """The number of expected messages in these bytes, which may hold only these and pings."""
     client = pool.clients[fd]
     count, rest = divmod(len(data), len(expected))
     if not rest and count and not client.buffer and data == expected * count:
@@ -130,7 +130,7 @@ def _whole(pool: Pool, fd: int, data: bytes, expected: bytes) -> int:
 
 
 def paced(pool: Pool, pairs: list[list[Client]], rate: int, seconds: float) -> list[float]:
-    """Sends on time whatever comes back, so that a stalled server cannot slow its own clock."""
+    """Sends at fixed times, whatever comes back, so that a stalled server does not slow it."""
     frames, expected, due = [], {}, {}
     for source, target in pairs:
         frames.append((source.socket.send, relayed(pool, source, target, 300)[0], target.fd))
@@ -160,7 +160,7 @@ def paced(pool: Pool, pairs: list[list[Client]], rate: int, seconds: float) -> l
 
 
 class Talk:
-    """In each room the members speak in turn, each when all have heard the one before."""
+    """In each room the members speak in turn, each when all have received the event before."""
 
     def __init__(self, pool: Pool, rooms: list[list[Client]], first: int) -> None:
         self.pool = pool
@@ -177,7 +177,7 @@ class Talk:
             self.turns = [cycle([(c.socket.send, frame) for c in room]) for room in rooms]
 
     def hold(self, enough: Enough) -> int:
-        """Lets the rooms talk; returns how many times a message was received: always by all."""
+        """Lets the rooms talk; returns the number of messages received, each by all."""
         outstanding = [0] * len(self.turns)
         expected, poll, room_of, clients = (
             self.expected, self.pool.epoll.poll, self.room, self.pool.clients,
@@ -216,7 +216,7 @@ class Talk:
         return heard
 
     def _speak(self, room: int) -> int:
-        """How many will hear it; none when all have spoken ``PER_SOCKET`` times."""
+        """The number of recipients; 0 when all have spoken ``PER_SOCKET`` times."""
         for send, frame in self.turns[room]:
             send(frame)
             return self.listeners
@@ -224,7 +224,7 @@ class Talk:
 
 
 def wave(pool: Pool, rooms: list[list[Client]]) -> None:
-    """One member of each room leaves; the others must hear of it, and of nothing else."""
+    """One member of each room leaves; the others have to hear of it, and of nothing else."""
     expected: dict[int, bytes] = {}
     leaving = set()
     for room in rooms:

@@ -1,7 +1,7 @@
-"""What the load's clients put on the wire, made beforehand: frames, handshakes, envelopes. No I/O.
+"""Frames, handshakes and envelopes of the load's clients, made in advance. No I/O.
 
-Only what a benchmark needs of RFC 6455, Engine.IO 4 and Socket.IO 5, so that a client costs
-little more than its system calls. Nothing here is shared with the servers measured.
+It has only what a benchmark needs of RFC 6455, Engine.IO 4 and Socket.IO 5, so that a client costs
+little more than its system calls. It shares nothing with the measured servers.
 """
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ LEAVE = client_frame(GOING_AWAY, CLOSE)
 
 
 def websocket_request(port: int, sid: str | None = None) -> bytes:
-    """The opening handshake of a browser on the server's own page, but for compression.
+    """The opening handshake of a browser on the server's own page, but without compression.
 
-    That is not offered: all servers but one refuse it, and that one would be measured by its zlib.
+    All servers but one refuse compression, and the figures of that one would be the cost of zlib.
     """
     session = f"&sid={sid}" if sid else ""
     return (
@@ -109,7 +109,7 @@ def event(name: str, *arguments: object, acknowledgement: int | None = None) -> 
 
 
 def envelope(source: str, target: str, size: int) -> bytes:
-    """A relayed message of ``size`` bytes: a candidate if that is small, else a description."""
+    """A relayed message of ``size`` bytes: a candidate if it is small, else a description."""
     data = candidate if size < 1000 else description
     bare = len(event("#rtcio:message", {"source": source, "target": target, "data": data("")}))
     filler = "x" * (size - bare)

@@ -1,6 +1,6 @@
 // The rtc.io server of the original, on Node's socket.io with its default options: server.js PORT
 // The environment variable RECOVERY turns connection state recovery on; ATTACKED adds handlers that
-// do all that is wrong, as servers/misbehaving.py has them.
+// are faulty, as in servers/misbehaving.py.
 "use strict";
 
 const { createServer } = require("node:http");

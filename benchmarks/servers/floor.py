@@ -1,8 +1,8 @@
-"""The floor: the same bytes through bare sockets, one ``recv`` and one ``send`` a message.
+"""The floor: the same bytes through bare sockets, one ``recv`` and one ``send`` for each message.
 
-Nothing that relays one message at a time in one Python process can be cheaper. No protocol: the
-first bytes of a connection are the size of its messages and its group's name (``308 room-1``) and
-are answered with themselves; what follows goes to every other member. Groups leave whole.
+No relay of one message at a time in one Python process can be cheaper. It has no protocol: the
+first bytes of a connection are the size of its messages and the name of its group (``308 room-1``)
+and are sent back; all later bytes go to every other member. A group leaves as a whole.
 """
 
 import select

@@ -1,7 +1,7 @@
-"""What the attacked application does beside: on request, all that handlers of apps do wrong.
+"""Faulty handlers for the attacked application: on request, they do what apps' handlers do wrong.
 
-The same under every Python server on gevent; `../node/server.js` has it for Node. ``census`` tells
-what the server believes to hold.
+They are the same under every Python server on gevent; `../node/server.js` has them for Node.
+``census`` returns what the server holds by its own count.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plain python-socketio on gevent's pywsgi, with the relay written as its user would write it.
+"""Plain python-socketio on gevent's pywsgi, with the relay written as a user would write it.
 
 ``plain.py PORT gevent-websocket`` or ``plain.py PORT simple-websocket``. Variables of the
 environment: ``ATTACKED`` and ``REDIS`` as in `rtcio_app`.

@@ -1,4 +1,4 @@
-"""What the measured application does beside relaying, the same under every Python server.
+"""The handlers of the measured application, the same under every Python server.
 
 ``join`` enters a room and is acknowledged; ``say`` goes to the others in the room.
 """

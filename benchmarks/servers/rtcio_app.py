@@ -1,7 +1,7 @@
 """rtcio_sync with its default options: the application that gunicorn and ``listen()`` serve.
 
 Variables of the environment: ``RECOVERY`` turns connection state recovery on, ``ATTACKED`` adds
-handlers that do all that is wrong, ``LOBBY`` a lobby, ``REDIS`` (a URL) a Redis client manager.
+faulty handlers, ``LOBBY`` a lobby, ``REDIS`` (a URL) a Redis client manager.
 """
 
 from gevent import monkey

@@ -1,1 +1,1 @@
-"""Who is connected, who is in which room, and what those who lost their connection have missed."""
+"""Members and rooms of each namespace, sending to them, and sessions that outlive a connection."""

@@ -1,4 +1,4 @@
-"""Who waits for a client's acknowledgement in `Server.call`, and what it raises."""
+"""`Server.call`: waits for a client's acknowledgement."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["DisconnectedError", "Waiter"]
 class DisconnectedError(RtcioError, exceptions.TimeoutError):
     """`Server.call` asked a client that has left, or that left before it answered.
 
-    A kind of python-socketio's ``TimeoutError``: who catches that one catches this, only sooner.
-    Uncaught in a handler, it is counted as a drop and not logged as the handler's error.
+    A subclass of python-socketio's ``TimeoutError``, so code that catches that one catches this. A
+    handler that does not catch it ends; it is counted as a drop and not logged as an error.
     """
 
-    #: What it is counted under.
+    #: The label under which it is counted.
     reason = "client-left"
 
 
@@ -28,9 +28,9 @@ class Waiter:
     def __init__(self, event: Any) -> None:
         self.event = event
         self.answer: tuple[Any, ...] = ()
-        #: The sids that were asked.
+        #: The sids of the recipients.
         self.asked: list[str] = []
-        #: Whether the last of them has left.
+        #: Whether the last recipient has left.
         self.left = False
         self._lost = 0
 
@@ -39,7 +39,7 @@ class Waiter:
         self.event.set()
 
     def lose(self) -> None:
-        """One who was asked has left. # hub or greenlet"""
+        """A recipient has left. # hub or greenlet"""
         self._lost += 1
         if self._lost >= len(self.asked):
             self.left = True

@@ -1,4 +1,4 @@
-"""Counts the messages that go nowhere, and logs them at debug."""
+"""Counts dropped messages, and logs them at debug level."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DROPPED = "a message of %(rtcio_sid)s was dropped: %(rtcio_reason)s"
 class Drops:
     """The dropped messages of one server. # hub or greenlet
 
-    ``spawn`` runs a function beside the caller: the hub must not wait for a log handler's lock.
+    ``spawn`` runs a function in another greenlet: the hub must not wait for a log handler's lock.
     """
 
     def __init__(self, counters: Counters, spawn: Callable[..., Any]) -> None:
@@ -28,9 +28,9 @@ class Drops:
         self._spawn = spawn
 
     def __call__(self, reason: str, member: Member | None = None, **known: Any) -> None:
-        """Counts one under ``reason``.
+        """Counts one message under ``reason``.
 
-        ``member``: its sender; ``known``: what else there is to say of it (`logs.about`).
+        ``member``: its sender; ``known``: more fields for the log (`logs.about`).
         """
         self._counters.dropped[reason] += 1
         if log.isEnabledFor(logging.DEBUG):

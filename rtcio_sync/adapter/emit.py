@@ -1,4 +1,4 @@
-"""Sends events to sockets: one encoding for all recipients, and the callbacks that they answer.
+"""Sends events to sockets, with one encoding for all recipients, and keeps callbacks.
 
 Overridden of upstream's ``Manager``: ``emit`` and ``trigger_callback``. Used as they are:
 ``_generate_ack_id`` and the server's ``_send_eio_packet`` and ``_send_packet``.
@@ -29,7 +29,7 @@ __all__ = ["MAX_CALLBACKS", "RoomIndex", "arguments_of"]
 
 log = logging.getLogger(__name__)
 
-MAX_CALLBACKS = 10_000  # of one client, that wait for its answer; over it the oldest is forgotten
+MAX_CALLBACKS = 10_000  # callbacks that wait for one client; over it the oldest is forgotten
 
 
 class RoomIndex(Rooms):
@@ -46,9 +46,9 @@ class RoomIndex(Rooms):
         to: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Upstream's, with one encoding for all recipients on either transport.
+        """As upstream's, with one encoding for all recipients on both transports.
 
-        Whom ``to``, ``room`` and ``skip_sid`` name, `rooms` says.
+        For ``to``, ``room`` and ``skip_sid`` see `recipients`.
         """
         everybody = recipients(to, room)
         skip_sid = skipped(skip_sid)
@@ -71,9 +71,9 @@ class RoomIndex(Rooms):
             self._emit(event, arguments, namespace, those)
 
     def _forget_oldest(self, waiting: dict[int, Any]) -> None:
-        """A client does not acknowledge what it is asked: what it was asked first is given up."""
+        """Forgets the oldest callback of a client that does not acknowledge events."""
         for number, callback in waiting.items():
-            if number and not isinstance(callback, Waiter):  # 0: the counter; `call` has an end
+            if number and not isinstance(callback, Waiter):  # 0: the counter; `call` has a time-out
                 del waiting[number]
                 self.server.counters.dropped["unanswered"] += 1
                 break
@@ -87,9 +87,9 @@ class RoomIndex(Rooms):
         told: set[str],
         told_rooms: set[Any],
     ) -> set[str]:
-        """Emits to the rooms, without those who were ``told``; returns who is told by now.
+        """Emits to the rooms, except to sids in ``told``; returns ``told`` with the new ones.
 
-        ``told_rooms``: the rooms that they were told in.
+        ``told_rooms``: the rooms of the sids in ``told``.
         """
         everybody = self.sids_in(namespace, rooms)
         recipients = [sid for sid in everybody if sid not in told]
@@ -102,11 +102,11 @@ class RoomIndex(Rooms):
     def _emit(
         self, event: str, arguments: list[Any], namespace: str, recipients: list[str]
     ) -> None:
-        """One encoding for all; with recovery, one offset, and one frame in all their logs."""
+        """Encodes once for all; with recovery, all sessions keep one frame with one offset."""
         recovery = self.recovery
         if event == RtcioEvents.INIT_OFFER and len(arguments) == 2 and recovery.numbers:
-            # The rtc.io client takes the second argument for its options; there an offset would
-            # make both sides impolite, and two offers at once would never settle.
+            # The rtc.io client takes the second argument as options; an offset there would make
+            # both sides impolite, and a collision of two offers would never be resolved.
             arguments.append({"polite": True})
         encode = partial(self._numbered, namespace, arguments)
         recovery.send(encode, partial(self._send_to_all, namespace, recipients))
@@ -121,11 +121,11 @@ class RoomIndex(Rooms):
         pkts: list[Packet],
         stamp: Stamp | None = None,
     ) -> None:
-        """`hand_over` to each; most of them need nothing but the same frame.
+        """`hand_over` to each; most recipients get the same frame directly.
 
-        ``stamp``: under which sessions keep it.
+        ``stamp``: the stamp under which sessions keep the event.
         """
-        members = self.members.get(namespace, {})  # the last may go while it is sent to
+        members = self.members.get(namespace, {})  # the dict may vanish when the last member leaves
         frame = b"".join([pkt.frame() for pkt in pkts])
         kept = None if stamp is None else (*stamp, frame)
         for sid in recipients:
@@ -141,7 +141,7 @@ class RoomIndex(Rooms):
                 self.hand_over(member, pkts)
 
     def _sids_of(self, namespace: str, rooms: list[Any]) -> Any:
-        """The sids in ``rooms``, the rooms themselves among them, which may be sids."""
+        """The sids in ``rooms``, and the rooms themselves, because a room may be a sid."""
         known = self.rooms[namespace]
         inside = [known[each] for each in rooms if each in known]
         return set(rooms).union(*inside) if inside else rooms
@@ -151,7 +151,7 @@ class RoomIndex(Rooms):
         return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
 
     def send_to(self, member: Member, encode: Callable[[str | None], list[Packet]]) -> list[Packet]:
-        """Sends one event to one socket; its packets. ``encode`` makes them of its offset."""
+        """Sends one event to one socket; ``encode`` makes its packets from its offset."""
         if member.session is None:
             pkts = encode(None)
             self.hand_over(member, pkts)
@@ -169,7 +169,7 @@ class RoomIndex(Rooms):
     def send_ack(self, member: Member, number: int, answer: Any) -> None:
         """Sends the acknowledgement of an event: a tuple is several arguments, `None` is none.
 
-        Raises `TypeError` and `ValueError` for what cannot be sent.
+        Raises `TypeError` and `ValueError` for values that cannot be sent.
         """
         if isinstance(answer, tuple):
             arguments = list(answer)
@@ -187,7 +187,7 @@ class RoomIndex(Rooms):
         self.hand_over(member, pkts)
 
     def hand_over(self, member: Member, pkts: list[Packet]) -> None:
-        """Sends the packets of one event to one socket; behind its CONNECT if that is to come."""
+        """Sends the packets of one event to one socket, after its CONNECT packet."""
         link = member.link
         if member.held is not None:
             self._hold(member, member.held, pkts)
@@ -202,7 +202,7 @@ class RoomIndex(Rooms):
             link.send(pkts[0])
 
     def _hold(self, member: Member, held: list[list[Any]], pkts: list[Any]) -> None:
-        """They wait, and count as anything that waits for a client."""
+        """Keeps packets until CONNECT was sent; they count as data that waits for the client."""
         held.append(pkts)
         member.held_bytes += sum(map(packet_cost, pkts))
         link = member.link
@@ -213,15 +213,15 @@ class RoomIndex(Rooms):
             link.fail("slow-reader", "transport error")
 
     def release(self, member: Member) -> None:
-        """CONNECT went out: what waited for it follows."""
+        """Sends the packets that waited for the CONNECT packet."""
         held, member.held, member.held_bytes = member.held, None, 0
         for pkts in held or ():
             self.hand_over(member, pkts)
 
     def take_callback(self, sid: str, number: Any) -> Callable[..., Any] | None:
-        """The callback that an acknowledgement answers, once; `None`: there is none (any more)."""
+        """Removes and returns the callback of an acknowledgement; `None`: there is none."""
         waiting = self.callbacks.get(sid)
-        if not waiting or not number:  # 0 is where upstream keeps the counter
+        if not waiting or not number:  # upstream keeps the counter under 0
             return None
         callback: Callable[..., Any] | None = waiting.pop(number, None)
         return callback
@@ -234,9 +234,9 @@ class RoomIndex(Rooms):
             callback(*data)
 
     def nobody_answers(self, room: Any, namespace: str) -> bool:
-        """Whether all whom ``room`` names have left, or are away and hear nothing they can answer.
+        """Whether all sockets in ``room`` (a room or a list) have left or are away.
 
-        A list names several. One of another process may always answer.
+        A socket of another process may always answer.
         """
         found = [self.member(sid, namespace) for sid in self.sids_in(namespace, room)]
         return not any(
@@ -244,7 +244,7 @@ class RoomIndex(Rooms):
         )
 
     def forget(self, waiter: Waiter, room: Any) -> None:
-        """Whoever asked ``room`` waits no more."""
+        """Removes the callbacks of a `Waiter` that does not wait any more."""
         for sid in [*waiter.asked, *rooms_in(room)]:
             waiting = self.callbacks.get(sid, {})
             for number in [each for each, callback in waiting.items() if callback is waiter]:

@@ -10,9 +10,9 @@ __all__ = ["Member", "Stage", "ending"]
 
 
 class Stage(enum.Enum):
-    """Where a socket stands in its namespace."""
+    """The stage of a socket in its namespace."""
 
-    #: CONNECT has come, and is not answered yet.
+    #: CONNECT was received and is not answered yet.
     CONNECTING = enum.auto()
     CONNECTED = enum.auto()
     #: The connection is lost and the peers are told; ``disconnect`` handlers have not run. The
@@ -25,12 +25,12 @@ class Stage(enum.Enum):
     AWAY = enum.auto()
 
 
-#: The stages that may follow each.
+#: The stages that may follow each stage.
 NEXT: dict[Stage, frozenset[Stage]] = {
-    # `LEAVING`, `GONE`: refused, or put out by the app while it is asked.
+    # `LEAVING`, `GONE`: the app refused or disconnected it while it connected.
     Stage.CONNECTING: frozenset({Stage.CONNECTED, Stage.LEAVING, Stage.GONE}),
     Stage.CONNECTED: frozenset({Stage.LEAVING}),
-    # `CONNECTED`: its client was faster on a new connection than its handlers.
+    # `CONNECTED`: its client came back before its handlers had run.
     Stage.LEAVING: frozenset({Stage.GONE, Stage.CONNECTED}),
     Stage.GONE: frozenset({Stage.AWAY}),
     Stage.AWAY: frozenset({Stage.CONNECTED}),
@@ -51,46 +51,46 @@ class Member:
         self.eio_sid = eio_sid
         self.namespace = namespace
         self.stage = Stage.CONNECTING
-        #: Its place among the sockets and rooms of its namespace, in the order of their coming.
+        #: Its place among the sockets and rooms of its namespace, in the order of creation.
         self.number = 0
-        #: What its CONNECT packet carried.
+        #: The data of its CONNECT packet.
         self.auth: Any = None
-        #: The rooms it joined, its own left out, in that order; `None`: none.
+        #: The rooms that it joined, in that order, without its own; `None`: none.
         self.rooms: dict[Any, None] | None = None
-        #: The members of its namespace by sid, itself among them.
+        #: All members of its namespace by sid.
         self.peers: dict[str, Member] = {}
-        #: Its Engine.IO socket, once it has one of ours.
+        #: Its Engine.IO socket, if it is one of ours.
         self.link: Any = None
-        #: The `sockets.Socket` that the app sees, once it was asked for.
+        #: The `socketio.socket.Socket` that the app sees; made when the app first needs it.
         self.socket: Any = None
-        #: Packets that wait for CONNECT to go first; `None`: it went.
+        #: Packets that wait until CONNECT was sent; `None`: it was sent.
         self.held: list[list[Any]] | None = None
-        #: The memory that they take up.
+        #: The bytes of memory of these packets.
         self.held_bytes = 0
         #: Whether the ``connection`` handlers have returned.
         self.ready = False
-        #: Whether the default listeners are its own, whatever its namespace's are.
+        #: Whether it has the default listeners itself, even if its namespace does not.
         self.relays = False
-        #: Whether something of the app's has to see its relays first.
+        #: Whether handlers of the app have to see its relays first.
         self.observed = False
         #: How many of its relays wait in its connection's inbox.
         self.waiting = 0
-        #: Whether a relay may take the short way: what the lines above come to (`Relay.settle`).
+        #: Whether its relays may take the short way: follows from the above (`Relay.settle`).
         self.short = False
-        #: Whether it came back to this session, and how often.
+        #: Whether its client came back to this session, and how often.
         self.recovered = False
         self.returns = 0
         #: Its `recovery.Session`; `None`: it ends with its connection.
         self.session: Any = None
-        #: Whom a peer-left has reached already: the rooms and the sids; `None`: nobody.
+        #: The rooms and the sids that got its peer-left already; `None`: none.
         self.told: tuple[set[Any], set[str]] | None = None
         #: Whether it has left for good: only its own handlers still see its rooms.
         self.departed = False
 
     def enter(self, stage: Stage) -> bool:
-        """Moves the member to ``stage``; `False`: it cannot come there, or is there already.
+        """Changes the stage; `False`: the change is not allowed, or it is in ``stage`` already.
 
-        The one place where a stage changes. Two threads that may do it at once hold the gate.
+        The only place where a stage changes. Threads that may do it at once hold the gate.
         """
         if stage not in NEXT[self.stage]:
             return False
@@ -99,7 +99,7 @@ class Member:
 
     @property
     def present(self) -> bool:
-        """Whether it belongs to its namespace: connected, or lost and free to come back."""
+        """Whether it belongs to its namespace: connected, or lost and able to come back."""
         if self.departed:
             return False
         if self.stage is Stage.CONNECTED:
@@ -108,5 +108,5 @@ class Member:
         return session is not None and session.open and self.stage is not Stage.CONNECTING
 
 
-#: The socket whose ``disconnecting`` or ``disconnect`` handlers run here, and which of the two.
+#: The socket whose ``disconnecting`` or ``disconnect`` handlers run in this context, and the event.
 ending: ContextVar[tuple[Member, str] | None] = ContextVar("rtcio_ending", default=None)

@@ -1,9 +1,9 @@
-"""Rooms and recipients as callers give them: what names a room, and whom a call is for.
+"""Rooms and recipients in the arguments of calls.
 
-One rule holds for every call that takes recipients, on both idioms and over a pub/sub back end.
-Only what is absent or `None` means everybody. A list, tuple or set names any number of rooms, none
-included. Any other hashable value names one room, ``0`` and ``""`` too; a sid is the room of its
-socket alone.
+One rule holds for every call with recipients, in both idioms and over a pub/sub back end. Only
+`None`, or no argument, means everybody. A list, tuple or set names any number of rooms; an empty
+one names nobody. Any other hashable value names one room, ``0`` and ``""`` too. A sid names the
+room of its socket alone.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 from ..protocol.names import check_room
 
-#: What names several rooms.
+#: Types that name several rooms.
 _SEVERAL = (list, tuple, Set)
 
 __all__ = ["OrderedSet", "flat", "recipients", "rooms_in", "skipped"]
 
 
 def recipients(to: Any, room: Any = None) -> Any:
-    """What ``to`` and ``room`` mean together: `None` for everybody, one room, or a list of rooms.
+    """The meaning of ``to`` and ``room``: `None` for everybody, one room, or a list of rooms.
 
-    ``to`` wins unless it is `None`. Raises `OptionError` for what names no room.
+    ``to`` takes precedence unless it is `None`. Raises `OptionError` for an invalid room.
     """
     given = room if to is None else to
     if given is None or type(given) is str:
@@ -33,7 +33,7 @@ def recipients(to: Any, room: Any = None) -> Any:
 
 
 def rooms_in(given: Any) -> list[Any]:
-    """The rooms in ``given``, one or a list of them. Raises `OptionError` for what names none."""
+    """The rooms in ``given``, one or a list. Raises `OptionError` for an invalid room."""
     rooms = list(given) if isinstance(given, _SEVERAL) else [given]
     for each in rooms:
         if type(each) is not str:
@@ -42,7 +42,7 @@ def rooms_in(given: Any) -> list[Any]:
 
 
 def flat(given: Iterable[Any]) -> list[Any]:
-    """Rooms that were each given singly or in a list. Raises `OptionError` as `rooms_in`."""
+    """Rooms that are given one by one or in lists. Raises `OptionError` as `rooms_in`."""
     found: list[Any] = []
     for each in given:
         if type(each) is str:
@@ -53,7 +53,7 @@ def flat(given: Iterable[Any]) -> list[Any]:
 
 
 def skipped(given: Any) -> list[Any]:
-    """Whom to leave out: a room, a sid or a list of them; `None`, and an empty list: nobody."""
+    """The rooms or sids to leave out: one or a list; `None` and an empty list: none."""
     if given is None:
         return []
     if type(given) is str:
@@ -65,7 +65,7 @@ def skipped(given: Any) -> list[Any]:
 
 
 class OrderedSet(set[Any]):
-    """A `set` that is walked in the order in which it was filled: that of joining."""
+    """A `set` that iterates in the order of insertion, which is the order of joining."""
 
     __slots__ = ("_order",)
 
@@ -74,7 +74,7 @@ class OrderedSet(set[Any]):
         super().__init__(self._order)
 
     def __iter__(self) -> Iterator[Any]:
-        # It may have been changed since, by any of a set's own methods.
+        # Any method of `set` may have changed it since.
         kept = [each for each in dict.fromkeys(self._order) if each in self]
         return iter([*kept, *self.difference(self._order)])
 

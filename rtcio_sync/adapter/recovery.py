@@ -1,13 +1,13 @@
 """Connection state recovery: sessions that outlive their connection.
 
-socket.io-client 4.6 and later takes part once CONNECT is answered with a ``pid``: it remembers the
+socket.io-client 4.6 and later supports it when CONNECT is answered with a ``pid``: it remembers the
 last argument of each event, if that is a string, as its offset, and sends both when it comes back.
-So each event without an acknowledgement carries an offset as its last argument, and each session
-keeps the frames of those that its client may have missed.
+So each event without an acknowledgement has an offset as its last argument, and each session keeps
+the frames of the events that its client may have missed.
 
-A session is its `Member`, which stays in its rooms while the client is away, and a log. What went
-to many is in their logs as one object. Nothing here walks all sessions, and nothing blocks: all of
-it may be called from the hub.
+A session consists of its `Member`, which stays in its rooms while the client is away, and a log of
+frames. An event for many sessions is one object in all their logs. Nothing here loops over all
+sessions, and nothing blocks: the hub may call everything.
 """
 
 from __future__ import annotations
@@ -29,36 +29,36 @@ __all__ = ["Kept", "NoRecovery", "Recovery", "Session", "Stamp"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Sessions that may wait for their clients; over it the one that waits longest ends. Each has some
-#: 11 kB, events and what the app keeps left out.
+#: Sessions that may wait for their clients; over it the one that waits longest ends. Each takes
+#: some 11 kB, without events and the app's data.
 MOST_AWAY = 10_000
 
 MOST_AUTH = 1_000_000  # bytes up to which the memory of one ``auth`` is counted
 
-EVENT = 350  # bytes of memory that an event costs beside its frame: its tuple, its places
-PLACE = 80  # bytes that each further session pays for an event which others keep, too
+EVENT = 350  # bytes of memory of an event in addition to its frame
+PLACE = 80  # bytes of memory in each further session that keeps the same event
 
 TOTAL = "recovery-total"
 """The label under which is counted what went because all sessions together kept too much."""
 
-#: Losses after which a client comes back to its session; the others are meant. Node's list, but
-#: for a server that shuts down: the sessions go with it.
+#: Reasons after which a client may come back to its session; after others it left on purpose. As in
+#: Node, except for a server that shuts down, because its sessions end with it.
 _LOSSES = frozenset(
     {CLIENT_CLOSE, "forced close", "ping timeout", "transport close", "transport error"}
 )
 
-#: An offset: the mark of the process that made it, and the event's number.
+#: An offset: the mark of the process, and the event's number.
 _OFFSET = re.compile(r"(?P<mark>[A-Za-z0-9_-]{4})(?P<number>[0-9a-f]{1,15})")
 
 
 #: The number of an event, and when it was sent.
 Stamp = tuple[int, float]
-#: An event that was sent, or would have been: its stamp and its frame.
+#: An event that was sent, or that waits for the return: its stamp and its frame.
 Kept = tuple[int, float, bytes]
 
 
 class Session:
-    """What survives a connection: the member, and what its client may not have received."""
+    """What survives a connection: the member, and the events that its client may have missed."""
 
     __slots__ = (
         "_log", "_recovery", "_since", "_size", "_swept", "_trimmed", "away", "member", "open",
@@ -68,25 +68,26 @@ class Session:
     def __init__(self, recovery: Recovery, member: Member) -> None:
         self._recovery = recovery
         self.member = member
-        #: Known to the client alone.
+        #: The key to the session, which only the client knows.
         self.pid = secrets.token_urlsafe(18)
-        #: Until the client leaves on purpose, is put out, or stays away too long.
+        #: `False` when the client left on purpose, was disconnected, or stayed away too long.
         self.open = True
         #: Whether it waits for its client.
         self.away = False
-        #: The bytes of memory that it keeps of what its client sent, while it waits.
+        #: The bytes of memory of the data that its client sent, counted while it waits.
         self.weight = 0
-        #: The connection that is being let in to it, one at a time, and the last that asked to be.
+        #: `taken`: the connection being admitted. `wanted`: the newest that asked; older ones give
+        #: up.
         self.taken: Any = None
         self.wanted: Any = None
         self._log: deque[Kept] | None = None
         self._size = 0
-        self._trimmed = 0  # the highest number that is kept no more
-        self._since = recovery.now()  # when its client came, or came back
-        self._swept = False  # whether a look at what has grown old is due
+        self._trimmed = 0  # the highest number that was dropped
+        self._since = recovery.now()  # when its client connected, or came back
+        self._swept = False  # whether a sweep of old events is scheduled
 
     def keep(self, event: Kept) -> None:
-        """Notes an event as one that the client may not receive."""
+        """Keeps an event that the client may not receive."""
         if not self.open:
             return
         if self._log is None:
@@ -103,8 +104,8 @@ class Session:
         options = self._recovery.options
         oldest = now - options.max_disconnection_duration
         bound = options.max_recovery_bytes
-        # What a client missed while it was away is kept for as long as it may come back, and, once
-        # it has, as long again: what it was sent then may get lost like anything else.
+        # Missed events are kept as long as the client may come back, and as long again after its
+        # return, because the replayed events may get lost too.
         aged = self.member.stage is Stage.CONNECTED and self._since < oldest
         log = self._log
         while log and (self._size > bound or (aged and log[0][1] < oldest)):
@@ -118,12 +119,12 @@ class Session:
         self._recovery.release(event)
 
     def keeps(self, number: int) -> bool:
-        """Whether it keeps the event of that number, which it kept once."""
+        """Whether it still keeps the event with this number."""
         log = self._log
         return log is not None and len(log) > 0 and log[0][0] <= number
 
     def lose(self, number: int) -> bool:
-        """Lets go the event of that number if it is the oldest; whether it was."""
+        """Drops the event with this number if it is the oldest; returns whether it was."""
         log = self._log
         if not log or log[0][0] != number:
             return False
@@ -131,7 +132,7 @@ class Session:
         return True
 
     def _sweep(self) -> None:
-        """Lets go what has grown old though nothing new came."""
+        """Drops old events, also if no new event came."""
         now = self._recovery.now()
         with self._recovery.gate():
             self._trim(now)
@@ -141,14 +142,14 @@ class Session:
             self._recovery.later(max(1.0, self._log[0][1] + seconds - now), self._sweep)
 
     def missed(self, offset: Any) -> list[bytes] | None:
-        """The frames after ``offset``, in order; `None` when that can't be told (any more).
+        """The frames after ``offset``, in order; `None` if they are not all kept (any more).
 
-        ``offset`` is what the client sent: absent (`None`) while it had received nothing.
+        ``offset`` is the one that the client sent; `None` if it had received nothing.
         """
         after = self._recovery.number_of(offset)
         if after is None or after < self._trimmed:
             return None
-        # From the end: it costs what was missed, not what is kept.
+        # From the end: the cost depends on the missed events, not on the kept ones.
         found: list[bytes] = []
         for number, _, frame in reversed(self._log or ()):
             if number <= after:
@@ -158,13 +159,13 @@ class Session:
         return found
 
     def resumed(self) -> None:
-        """Its client is back."""
+        """The client has come back."""
         self._recovery.unload(self)
         self.away = False
         self._since = self._recovery.now()
 
     def close(self) -> None:
-        """Nobody comes back to it."""
+        """Ends the session."""
         self.open = False
         for event in self._log or ():
             self._recovery.release(event)
@@ -174,7 +175,7 @@ class Session:
 class Recovery:
     """The sessions of one server."""
 
-    #: Whether events carry an offset.
+    #: Whether events have an offset.
     numbers = True
 
     def __init__(
@@ -192,21 +193,21 @@ class Recovery:
         self.later = later
         self._end = end
         self._drop = drop
-        #: Guards what two threads must not do at once; `Session.keep` is called within it.
+        #: The lock for code that two threads must not run at once; hold it for `Session.keep`.
         self.gate = gate
         self._sessions: dict[str, Session] = {}
         self._holdings = Holdings(slot=PLACE)
-        # Every event that a session keeps, in the order of their numbers, and some that are gone.
+        # All events that a session keeps, in the order of their numbers, and some dropped ones.
         self._order: deque[tuple[int, Session]] = deque()
-        self._kept = 0  # how many of them are still there
-        self._waiting: deque[tuple[Session, int]] = deque()  # who waits, longest first; as above
-        self._load = 0  # what clients sent whose sessions wait
+        self._kept = 0  # how many of them are still kept
+        self._waiting: deque[tuple[Session, int]] = deque()  # longest first; as above
+        self._load = 0  # bytes of the data that clients of waiting sessions sent
         #: How many sessions wait for their client.
         self.away = 0
         #: The number of the last event.
         self.last = 0
-        #: Stands before the number in each offset. A client that got a fresh session keeps the
-        #: offset it had until the first event: that one may be of an earlier process.
+        #: The mark before the number in each offset. A client with a new session keeps its old
+        #: offset until the first event, and that may be from an earlier process.
         self.mark = secrets.token_urlsafe(3)
 
     # -- offsets ---------------------------------------------------------------------------------
@@ -217,18 +218,18 @@ class Recovery:
         return self.last
 
     def spelt(self, number: int) -> str:
-        """An offset as it stands on the wire: a string, as socket.io-client wants it."""
+        """An offset as on the wire: a string, as socket.io-client expects it."""
         return f"{self.mark}{number:x}"
 
     def number_of(self, offset: Any) -> int | None:
-        """The number in a client's offset; 0: it had received nothing; `None`: it is none."""
+        """The number in a client's offset; 0: it had received nothing; `None`: it is invalid."""
         if offset is None:
             return 0
         match = _OFFSET.fullmatch(offset) if isinstance(offset, str) else None
         if match is None:
             return None
         if match["mark"] != self.mark:
-            return 0  # from an earlier session of its, in another process
+            return 0  # from an earlier session, in another process
         number = int(match["number"], 16)
         return number if number <= self.last else None
 
@@ -236,9 +237,9 @@ class Recovery:
         """Sends one event under the next number: ``deliver(encode(offset), stamp)``.
 
         ``deliver`` keeps it under its stamp in the session of each recipient (`Session.keep`) and
-        hands it to the transport. All of it happens under the gate, so that events are kept and
-        sent in the order of their numbers. An app's own encoder may let others send meanwhile: the
-        event then gets a number after theirs.
+        hands it to the transport. All of this happens under the gate, so that events are kept and
+        sent in the order of their numbers. If other events are sent while an app's own encoder
+        runs, this event gets a number after theirs.
         """
         with self.gate():
             while True:
@@ -251,11 +252,11 @@ class Recovery:
 
     @property
     def bytes(self) -> int:
-        """What sessions take up in memory: their events, and of those that wait, what came."""
+        """Bytes of memory of the sessions: their events, and the client data of waiting ones."""
         return self._holdings.cost + self._load
 
     def hold(self, event: Kept, session: Session) -> None:
-        """A session keeps an event; `shrink` is to follow."""
+        """Counts an event that a session keeps; call `shrink` after it."""
         size = len(event[2])
         self._holdings.hold(event, size, size + EVENT)
         self._order.append((event[0], session))
@@ -264,13 +265,13 @@ class Recovery:
             self._order = deque(each for each in self._order if each[1].keeps(each[0]))
 
     def release(self, event: Kept) -> None:
-        """A session keeps it no longer."""
+        """Counts an event that a session does not keep any more."""
         size = len(event[2])
         self._holdings.release(event, size, size + EVENT)
         self._kept -= 1
 
     def shrink(self) -> None:
-        """Lets the oldest events go while all sessions keep too much."""
+        """Drops the oldest events while all sessions together keep too much."""
         bound = self.options.max_recovery_total
         while bound is not None and self.bytes > bound and self._order:
             number, session = self._order.popleft()
@@ -285,7 +286,7 @@ class Recovery:
         self._sessions[session.pid] = session
 
     def find(self, namespace: str, auth: Any) -> Session | None:
-        """The session that a client's CONNECT asks for; one that it may have, and no other."""
+        """The open session that a client's CONNECT names, if its ``pid`` is right."""
         pid = auth.get("pid") if isinstance(auth, dict) else None
         session = self._sessions.get(pid) if isinstance(pid, str) else None
         return session if session is not None and session.member.namespace == namespace else None
@@ -295,7 +296,7 @@ class Recovery:
         return member.session is not None and member.session.open and reason in _LOSSES
 
     def lost(self, member: Member) -> None:
-        """The connection is lost, and from now on the session waits for its client, for a while."""
+        """The connection is lost: the session waits for its client, for a limited time."""
         session: Session = member.session
         if not session.away:
             session.away = True
@@ -315,7 +316,7 @@ class Recovery:
                 self._waiting = deque(each for each in self._waiting if each[0].away)
 
     def _end_longest(self) -> None:
-        """The one that has waited longest waits no more."""
+        """Ends the session that has waited longest."""
         while self._waiting:
             session, returns = self._waiting.popleft()
             if session.away and session.member.returns == returns:
@@ -325,17 +326,17 @@ class Recovery:
                 return
 
     def unload(self, session: Session) -> None:
-        """What its client sent is not counted any longer."""
+        """Stops counting the data that the client sent."""
         self._load -= session.weight
         session.weight = 0
 
     def park(self, member: Member) -> None:
-        """The app has heard of the loss."""
+        """The app's handlers for the loss have run."""
         self.lost(member)
         member.enter(Stage.AWAY)
 
     def back(self, session: Session) -> None:
-        """The session waits no more."""
+        """The client is back: the session does not wait any more."""
         if session.away:
             self.unload(session)
             self.away -= 1
@@ -347,11 +348,11 @@ class Recovery:
             return
         if session.taken is None:
             self._end(member)
-        else:  # it is being let in, and may yet be lost on the way
+        else:  # it is being admitted, and may be lost again
             self.later(1, self._expire, session, returns)
 
     def close(self, member: Member) -> None:
-        """The session is over: nobody comes back to it."""
+        """Ends a session for good."""
         session: Session | None = member.session
         if session is not None:
             with self.gate():
@@ -361,7 +362,7 @@ class Recovery:
 
 
 class NoRecovery:
-    """A `Recovery` that is switched off: every session ends with its connection."""
+    """A `Recovery` that is turned off: every session ends with its connection."""
 
     options = RecoveryOptions()
     numbers = False
@@ -369,30 +370,30 @@ class NoRecovery:
     bytes = 0
 
     def send(self, encode: Callable[[str | None], T], deliver: Callable[[T, Stamp | None], R]) -> R:
-        """Sends one event as it is."""
+        """Sends one event without an offset."""
         return deliver(encode(None), None)
 
     def begin(self, member: Member) -> None:
-        """Gives no session."""
+        """Makes no session."""
 
     def find(self, namespace: str, auth: Any) -> Session | None:
-        """There is none."""
+        """Finds no session."""
         return None
 
     def may_return(self, member: Member, reason: str) -> bool:
         return False
 
     def lost(self, member: Member) -> None:
-        """Nothing waits for its client."""
+        """Does nothing: no session waits."""
 
     park = lost
 
     def close(self, member: Member) -> None:
-        """There is no session to close."""
+        """Does nothing: there is no session."""
 
 
 def _weight(member: Member) -> int:
-    """Bytes of memory that are kept of what a client sent, roughly."""
+    """Bytes of memory of the kept data that a client sent, roughly."""
     kept = list(member.rooms or ())
     if member.socket is not None:
         kept += member.socket.handshake.environ.values()

@@ -13,24 +13,24 @@ __all__ = ["RecoveryOptions"]
 
 @dataclass(frozen=True)
 class RecoveryOptions:
-    """``Server(connection_state_recovery={…})``; `True` stands for the defaults."""
+    """``Server(connection_state_recovery={…})``; `True` means the defaults."""
 
     #: Seconds that a session waits for its client.
     max_disconnection_duration: float = 120
-    #: Whether a client that comes back passes by ``use`` and python-socketio's ``connect``.
+    #: Whether a returning client skips ``use`` and python-socketio's ``connect`` handlers.
     skip_middlewares: bool = True
-    #: Bytes of events that one session keeps. Over it the oldest go, and a client that would need
-    #: them gets a fresh session.
+    #: Bytes of events that one session keeps. Over it the oldest are dropped, and a client that
+    #: would need them gets a new session.
     max_recovery_bytes: int = 1_000_000
-    #: Bytes of memory that the events of all sessions together may take up; what several keep
-    #: counts once. Over it the oldest go. Of them, half at most is for what clients that are away
-    #: have sent (headers, ``auth``, names of rooms): over it those longest away go. `None`: no
+    #: Bytes of memory of the events of all sessions; an event that several keep counts once. Over
+    #: it the oldest are dropped. At most half of it is for data that clients which are away have
+    #: sent (headers, ``auth``, names of rooms): over it the sessions longest away end. `None`: no
     #: bound.
     max_recovery_total: int | None = 64_000_000
 
     @classmethod
     def of(cls, given: Any) -> RecoveryOptions | None:
-        """`None` for "off"; raises `OptionError` for what cannot be meant."""
+        """The options; `None` if recovery is off. Raises `OptionError` for invalid values."""
         if given is None or given is False:
             return None
         if given is True:
@@ -55,6 +55,6 @@ class RecoveryOptions:
         return options
 
     def within(self, max_buffered_bytes: int | None) -> RecoveryOptions:
-        """The same, but no session keeps more than its client may be sent at once."""
+        """The same options, with the bound of a session at most the buffer of a connection."""
         bound = self.max_recovery_bytes
         return replace(self, max_recovery_bytes=min(bound, max_buffered_bytes or bound))

@@ -1,8 +1,8 @@
-"""Who is connected and in which rooms: python-socketio's managers, with an index by sid.
+"""Members and rooms of each namespace: python-socketio's manager, with an index by sid.
 
-Upstream walks all rooms of the server for ``rooms(sid)`` and for each disconnect, and a list of
-all pending sids for each packet. Here each sid has a `Member` that knows its rooms, so that all of
-it costs in proportion to that socket's own rooms.
+Upstream loops over all rooms of the server for ``rooms(sid)`` and for each disconnect, and over all
+pending sids for each packet. Here each sid has a `Member` that knows its rooms, so that the cost
+depends on that socket's rooms alone.
 
 Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManager`` and ``Manager``
 ``get_participants``, ``pre_connect``, ``connect``, ``is_pre_connected``, ``is_connected``,
@@ -28,7 +28,7 @@ from .recovery import NoRecovery, Recovery
 
 __all__ = ["Rooms"]
 
-DEPARTED_KEPT = 1000  # sids that left lately: for them `enter_room` is late, not a mistake
+DEPARTED_KEPT = 1000  # sids that left lately: for them `enter_room` is no error, only late
 
 
 class Rooms(Manager):
@@ -41,30 +41,30 @@ class Rooms(Manager):
         self.start_index()
 
     def start_index(self) -> None:
-        """Makes the index of a manager that nobody has connected to yet."""
+        """Makes the index of a manager without clients."""
         self.members: dict[str, dict[str, Member]] = {}
         self._by_eio_sid: dict[str, dict[str, Member]] = {}
         self._departed: dict[str, None] = {}
-        self._came = itertools.count()  # sockets and rooms, in the order of their coming
+        self._came = itertools.count()  # numbers for sockets and rooms, in the order of creation
         #: Called with a member and a room that it has left, for whatever reason. # hub or greenlet
         self.on_leave: list[Callable[[Member, Any], None]] = []
         #: The sessions that outlive their connection.
         self.recovery: Recovery | NoRecovery = NoRecovery()
-        #: Whether to encode an event is the app's own code, which must not run in the hub.
+        #: Whether encoding an event runs the app's code, which must not run in the hub.
         self.late = False
         #: The limits that hold in a namespace.
         self.limits_of: Callable[[str], Limits] = lambda namespace: Limits()
 
     def member(self, sid: Any, namespace: str) -> Member | None:
-        """The socket ``sid`` of this process, in whatever stage."""
+        """The member ``sid`` of this process, in any stage."""
         return self.members.get(namespace, {}).get(sid)
 
     def member_of(self, eio_sid: str, namespace: str) -> Member | None:
-        """The socket that a connection has in a namespace."""
+        """The member of a connection in a namespace."""
         return self._by_eio_sid.get(namespace, {}).get(eio_sid)
 
     def members_of(self, eio_sid: str) -> list[Member]:
-        """The sockets of one connection, in all its namespaces."""
+        """The members of one connection, in all its namespaces."""
         found = (by_eio_sid.get(eio_sid) for by_eio_sid in self._by_eio_sid.values())
         return [member for member in found if member is not None]
 
@@ -139,7 +139,7 @@ class Rooms(Manager):
                 del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
 
     def withdraw(self, member: Member) -> None:
-        """Takes one that has left out of what others see, once; it keeps the names of its rooms.
+        """Removes a member that has left from all rooms, once; it keeps the names of its rooms.
 
         # hub or greenlet
         """
@@ -150,7 +150,7 @@ class Rooms(Manager):
             rooms = list(member.rooms or ())
             for room in rooms:
                 self._drop(namespace, room, sid)
-            if self.on_leave and self.late:  # to emit is the app's code
+            if self.on_leave and self.late:  # emitting runs the app's code
                 self.server.eio.spawn(self._left_all, member, rooms)
             else:
                 self._left_all(member, rooms)
@@ -162,9 +162,9 @@ class Rooms(Manager):
             self._left(member, room)
 
     def end_calls(self, sid: str) -> None:
-        """Nobody waits any longer for an answer of a socket that was lost. # hub or greenlet
+        """Ends the calls that wait for an answer of a lost socket. # hub or greenlet
 
-        Callbacks stay while it may return: its client may still send what it had to answer.
+        Callbacks stay while it may return, because its client may still acknowledge events.
         """
         waiting = self.callbacks.get(sid, {})
         for number, callback in list(waiting.items()):
@@ -173,11 +173,11 @@ class Rooms(Manager):
                 callback.lose()
 
     def park(self, member: Member) -> None:
-        """Its connection is gone; it stays in its rooms."""
+        """Removes its connection; it stays in its rooms."""
         self._by_eio_sid[member.namespace].pop(member.eio_sid, None)
 
     def move(self, member: Member, eio_sid: str) -> None:
-        """It has another connection from now on."""
+        """Gives it another connection."""
         namespace, sid = member.namespace, member.sid
         self._by_eio_sid[namespace].pop(member.eio_sid, None)
         self._by_eio_sid[namespace][eio_sid] = member
@@ -189,11 +189,11 @@ class Rooms(Manager):
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
         if room is None:
-            return  # where everybody is
+            return  # the room of everybody
         member = self.member(sid, namespace)
         if member is None:
             if sid in self._departed:
-                return  # its handler ran on while it left
+                return  # it left while its handler ran
             raise ValueError("sid is not connected to requested namespace")
         if room == sid or (member.rooms and room in member.rooms):
             return
@@ -207,17 +207,17 @@ class Rooms(Manager):
                 rooms[room][sid] = member.eio_sid
         if member.rooms is None:
             member.rooms = {}
-        member.rooms[room] = None  # of one that has left: who is in it hears peer-left
+        member.rooms[room] = None  # also after it has left: the room then gets peer-left
 
     def may_enter(self, sid: str, namespace: str, room: Any) -> None:
-        """Raises `ProtocolError`, or `LimitExceeded`, for a room that a socket may not enter."""
+        """Raises `ProtocolError` or `LimitExceeded` for a room that a socket may not enter."""
         member = self.member(sid, namespace)
         if member is not None and room not in (member.rooms or ()):
             self._may_enter(member, room)
 
     def _may_enter(self, member: Member, room: Any) -> None:
-        # Apps join what their clients name: what may not be is the client's fault, not the app's.
-        # A sid of one that left lately: what is still on its way to it is for nobody else.
+        # Apps join rooms that clients name, so an invalid room is the client's fault, not the
+        # app's. A sid that left lately is refused too: messages to it are for nobody else.
         if self.is_sid_room(member.namespace, room) or room in self._departed:
             raise ProtocolError("sid-room", "this room is another socket's own, its sid")
         limits = self.limits_of(member.namespace)
@@ -270,7 +270,7 @@ class Rooms(Manager):
         return [sid, *(member.rooms or ())]
 
     def names_of_rooms(self, namespace: str) -> list[Any]:
-        """The rooms of a namespace, those of the sids among them, in the order of their coming."""
+        """The rooms of a namespace, those of the sids included, in the order of creation."""
         inside = self.members.get(namespace, {}).values()
         named = [(each.number, each.sid) for each in inside if not each.departed]
         rooms = self.rooms.get(namespace, {})
@@ -281,7 +281,7 @@ class Rooms(Manager):
         yield from self.sids_in(namespace, recipients(room)).items()
 
     def sids_in(self, namespace: str, rooms: Any) -> dict[str, str]:
-        """The sids in what `recipients` gives, and their connections; each once, as they joined."""
+        """The sids in the result of `recipients`, and their connections, each once, in order."""
         if type(rooms) is not str and isinstance(rooms, (list, tuple)):
             if len(rooms) == 1:
                 return self._inside(namespace, rooms[0])
@@ -306,5 +306,5 @@ class _Room(dict[str, str]):
 
     __slots__ = ("number",)
 
-    #: Its place among the sockets and rooms of its namespace.
+    #: Its place among the sockets and rooms of its namespace, in the order of creation.
     number: int

@@ -60,7 +60,7 @@ class Server(NodeApi):
     from any thread; it raises `NotServing` when the server has stopped or does not answer for 5 s.
     """
 
-    #: Upstream's list of the events that a catch-all handler does not see, and ours.
+    #: The events that a catch-all handler does not see: upstream's list, and ours.
     reserved_events = ["connect", "disconnect", "disconnecting"]  # noqa: RUF012
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -70,7 +70,7 @@ class Server(NodeApi):
         self.dispatcher.context = handler_context
         self.dispatcher.report = report
         self.path = "/" + self.options.path.strip("/")
-        #: The Flask app that it wraps; the first, if there are several; `None`: none.
+        #: The Flask app that it wraps, or the first of several; `None`: none.
         self.app: Any = None
         self._metrics: Any = None
         chosen = self.options
@@ -212,7 +212,7 @@ class Server(NodeApi):
 
     @property
     def recovery(self) -> Recovery | None:
-        """The sessions that outlive their connection; `None`: there are none."""
+        """The sessions that outlive their connection; `None`: recovery is off."""
         found = self.manager.recovery
         return found if isinstance(found, Recovery) else None
 
@@ -221,24 +221,24 @@ class Server(NodeApi):
     def init_app(self, app: Any) -> None:
         """Wraps a Flask app: its ``wsgi_app`` also serves the Socket.IO path from now on.
 
-        Handlers then run in contexts of that app. Several apps may share a server, and each app
-        has one: it is ``app.extensions["rtcio"]``. Raises `OptionError` when it is another.
+        Handlers then run in contexts of that app. Several apps may share a server; each app has one
+        server, ``app.extensions["rtcio"]``. Raises `OptionError` if the app has another one.
         """
         extension.init_app(self, app)
         if self.app is None:
             self.app = app
 
     def listen(self, port: int | str, host: str = "0.0.0.0", **options: Any) -> None:
-        """Serves until SIGTERM, SIGINT or `stop`; then closes every client so that it comes back.
+        """Serves until SIGTERM, SIGINT or `stop`; then ends each connection so that it comes back.
 
-        ``app``: the WSGI application that is served beside the Socket.IO path, by default the first
-        Flask app it wraps; one that leads to this server already is served as it is. ``port``: a
-        number, 0 for any free one. ``host``: a name or an address. ``ready(port)`` is called once
-        clients can connect. TLS: ``ssl_context``, ``(certfile, keyfile)`` or an `ssl.SSLContext`;
-        or ``certfile`` and ``keyfile`` (and ``ca_certs``, ``cert_reqs``, ``ciphers``). The other
-        ``options`` go to gevent's ``pywsgi.WSGIServer`` (``backlog``, ``spawn``, ``log``,
-        ``error_log``, ``handler_class``, ``environ``). Raises `OptionError` for an argument that
-        cannot be meant, and `OSError` when the address cannot be had.
+        ``app``: the WSGI application to serve beside the Socket.IO path; by default the first
+        wrapped Flask app. An application that already contains this server is served unchanged.
+        ``port``: a number, 0 for any free one. ``host``: a name or an address. ``ready(port)`` is
+        called once clients can connect. TLS: ``ssl_context``, ``(certfile, keyfile)`` or an
+        `ssl.SSLContext`; or ``certfile`` and ``keyfile`` (and ``ca_certs``, ``cert_reqs``,
+        ``ciphers``). The other ``options`` go to gevent's ``pywsgi.WSGIServer`` (``backlog``,
+        ``spawn``, ``log``, ``error_log``, ``handler_class``, ``environ``). Raises `OptionError` for
+        an invalid argument, and `OSError` if the address is not available.
         """
         threads = self.async_mode == "threading"
         asked = Listening.of(port, host, options, threads=threads)
@@ -250,13 +250,13 @@ class Server(NodeApi):
         listen(self.eio, self._stop, asked, application)
 
     def stop(self) -> None:
-        """Ends `listen`; from any greenlet or thread, and as often as one likes."""
+        """Ends `listen`. Any greenlet or thread may call it, any number of times."""
         self._stop.ask()
 
     def test_client(self, app: Any = None, namespace: str = "/", **options: Any) -> TestClient:
         """A connected client without sockets, for tests of an app's own handlers.
 
-        ``app``: the Flask app in whose contexts they run; `None`: the first one the server wraps.
+        ``app``: the Flask app in whose contexts handlers run; `None`: the first wrapped one.
         For ``options`` see `rtcio_sync.testing.TestClient`.
         """
         return TestClient(self, app if app is not None else self.app, namespace, **options)
@@ -274,12 +274,12 @@ class Server(NodeApi):
 
     @any_thread
     def stats(self) -> dict[str, Any]:
-        """What was counted since the start, and how many there are now; no names, no ids.
+        """Counters since the start, and current numbers; without names and ids.
 
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
-        ``recovery_bytes``, ``greenlets`` and ``hub_lag_seconds`` (the worst of the last 15 s) are
-        of this moment. The dicts ``disconnects_by_reason``, ``dropped`` and ``closed`` have a count
-        for each reason.
+        ``recovery_bytes``, ``greenlets`` and ``hub_lag_seconds`` (the maximum of the last 15 s) are
+        current numbers; the others count since the start. The dicts ``disconnects_by_reason``,
+        ``dropped`` and ``closed`` have a count for each reason.
         """
         count = self.counters
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
@@ -307,5 +307,5 @@ class Server(NodeApi):
 
     @any_thread(in_hub="spawn")
     def shutdown(self) -> None:
-        """Closes every client so that it comes back, lets handlers finish, and stops the clock."""
+        """Ends each connection so that its client comes back, waits for handlers, stops timers."""
         self._stop.drain()

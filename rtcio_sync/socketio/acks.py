@@ -1,4 +1,4 @@
-"""The acknowledgement of an event that its handler gives later, or not at all."""
+"""The acknowledgement of an event that its handler sends later, or never."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["UNWANTED", "Ack", "answering"]
 
 
 class Ack:
-    """Gives the acknowledgement that `Server.defer_ack` has taken over: ``ack(*answer)``.
+    """Sends the acknowledgement that `Server.defer_ack` has taken over: ``ack(*answer)``.
 
-    Called once, from any thread: what follows is ignored, as in Node, and so is what comes after
-    the client's connection has ended. Never called, the acknowledgement is withheld.
+    Any thread may call it, once. Further calls are ignored, as in Node, and so are calls after the
+    client's connection has ended. If it is never called, no acknowledgement is sent.
     """
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Ack:
 
     @property
     def wanted(self) -> bool:
-        """Whether the client asked for one; if not, calling this does nothing."""
+        """Whether the client asked for an acknowledgement; if not, a call does nothing."""
         return self._number is not None
 
     @any_thread
@@ -60,17 +60,17 @@ class Ack:
         member = self._member
         if member is None:
             return
-        # Its number means something on that one connection.
+        # The number of an acknowledgement is valid on one connection only.
         if member.stage is Stage.CONNECTED and member.returns == self._returns:
             self._send(member, self._number, answer)
 
 
 def _nowhere(member: Member, number: int, answer: Any) -> None:
-    """Nobody asked for it."""
+    """Sends nothing: the client did not ask for it."""
 
 
-#: Stands for the acknowledgement that a client did not ask for, as of most events.
+#: The `Ack` of an event for which the client asked no acknowledgement, as for most events.
 UNWANTED = Ack(HubThread(), _nowhere, None, None)
 
-#: The acknowledgement of the event that is being handled here.
+#: The acknowledgement of the event that is handled in this context.
 answering: ContextVar[Ack | None] = ContextVar("rtcio_answering", default=None)

@@ -1,4 +1,4 @@
-"""What a `Server` is made with: positional arguments, the options of upstream, its loggers."""
+"""The arguments of `Server`: positional ones, the options of upstream, and the loggers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _POSITIONS = (
 def named(
     args: tuple[Any, ...], options: dict[str, Any], is_app: Callable[[Any], bool]
 ) -> dict[str, Any]:
-    """``Server(app)``, as other Flask extensions are written, and python-socketio's positions."""
+    """Names positional arguments: ``Server(app)``, as in Flask extensions, or python-socketio's."""
     names = ("app",) if args and is_app(args[0]) else _POSITIONS
     if len(args) > len(names):
         raise OptionError("Server(): give options by their names, like Server(app=app)")

@@ -1,6 +1,6 @@
-"""Handlers: how one is called, with which arguments, in which context, and what its error becomes.
+"""Calls one handler of the app, with the arguments that it declares, and handles its exception.
 
-All of this runs in greenlets (or threads), never in the hub: it is the app's code.
+All of this runs in greenlets (or threads), never in the hub, because it runs the app's code.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from .signatures import arity, check_handler
 
 __all__ = ["NO_CONTEXT", "TESTED", "Callee", "Dispatcher", "first_answer", "raising", "report"]
 
-#: Documented: where an app's exceptions go when there is no `app.logger`.
+#: A documented name: an app's exceptions go to this logger when there is no `app.logger`.
 log = logging.getLogger("rtcio_sync.dispatch")
 
-#: The sid and the namespace of the socket that something is about; `None`: nobody knows.
+#: The sid and the namespace of a socket; `None` if unknown.
 Who = tuple[str, str] | None
 Context = Callable[[Any, str, str, str, tuple[Any, ...]], AbstractContextManager[Any]]
 
 #: The context of a handler that needs none.
 NO_CONTEXT = contextlib.nullcontext()
 
-#: In the environ of a test's client: the list of what its handlers have raised.
+#: A key in the environ of a test client: the list of its handlers' exceptions.
 TESTED = "rtcio.tested"
 
-#: Whether a handler's exception goes to whoever made it run: see `raising`.
+#: Whether a handler's exception is raised to the caller: see `raising`.
 _raising = ContextVar("rtcio_raising", default=False)
 
 
 @contextlib.contextmanager
 def raising() -> Iterator[None]:
-    """Within it, and in no other greenlet or thread, a handler's exception passes to the caller.
+    """Inside of it, in this greenlet or thread only, a handler's exception is raised to the caller.
 
-    For those who hand a server its messages themselves, as Flask-SocketIO's test client does: a
-    test wants to see what its handlers raise.
+    For callers that hand in messages themselves, as Flask-SocketIO's test client does: a test has
+    to see the exceptions of handlers.
     """
     before = _raising.set(True)
     try:
@@ -54,11 +54,11 @@ def raising() -> Iterator[None]:
 
 
 class Callee:
-    """A handler and what it declares, read once.
+    """A handler and its number of parameters, read once.
 
-    Raises `TypeError` for what can't be a handler: nothing callable, a class, a coroutine function
-    or a generator, a method that no object has bound, or a function with a keyword-only parameter
-    that has no default.
+    Raises `TypeError` for an object that cannot be a handler: not callable, a class, a coroutine
+    function or a generator, an unbound method, or a function with a keyword-only parameter without
+    a default.
     """
 
     __slots__ = ("fn", "least", "most", "takes_nothing")
@@ -67,12 +67,12 @@ class Callee:
         check_handler(fn)
         self.fn = fn
         self.least, self.most = arity(fn)
-        #: Whether it wraps, with parameters of its own and ``*args``, a function that has none.
+        #: Whether it is a wrapper with ``*args`` around a function without parameters.
         wrapped = getattr(fn, "__wrapped__", None)
         self.takes_nothing = self.most is None and wrapped is not None and arity(wrapped)[1] == 0
 
     def __call__(self, *args: Any) -> Any:
-        """Calls the handler with what it declares: the surplus is cut, what lacks is `None`."""
+        """Calls the handler: extra arguments are cut off, missing ones are `None`."""
         if self.most is not None and len(args) > self.most:
             args = args[: self.most]
         elif len(args) < self.least:
@@ -89,9 +89,9 @@ class Dispatcher:
 
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
-        #: Makes the context that a handler runs in: `(environ, sid, namespace, event, args)`.
+        #: Makes the context in which a handler runs: `(environ, sid, namespace, event, args)`.
         self.context: Context = _no_context
-        #: Logs the exception that is being handled: `(environ, event, who)`.
+        #: Logs the current exception: `(environ, event, who)`.
         self.report: Callable[[Any, str, Who], None] = report
         self._callees: dict[Any, Callee] = {}
 
@@ -105,13 +105,13 @@ class Dispatcher:
     def guarded(
         self, environ: Any, event: str, fn: Callable[..., Any], *args: Any, who: Who = None
     ) -> Any:
-        """Calls ``fn``; its exception is counted and logged, and the result is then `None`."""
+        """Calls ``fn``. An exception is counted and logged, and the result is `None`."""
         return first_answer(self.answers(environ, event, fn, *args, who=who))
 
     def answers(
         self, environ: Any, event: str, fn: Callable[..., Any], *args: Any, who: Who = None
     ) -> list[Any]:
-        """What ``fn`` returns, in a list; nothing in it when ``fn`` raises, as for `guarded`."""
+        """The result of ``fn`` in a list; an empty list if it raised, as for `guarded`."""
         try:
             return [fn(*args)]
         except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
@@ -119,15 +119,15 @@ class Dispatcher:
             return []
 
     def failed(self, error: BaseException, environ: Any, event: str, who: Who = None) -> None:
-        """Counts and logs ``error``, which is being handled; within `raising`, raises it.
+        """Counts and logs the current exception; inside of `raising`, raises it again.
 
-        It may be no `Exception`: for a client it makes no difference how a handler ended.
+        It may be any `BaseException`: for a client it makes no difference how a handler ended.
         """
         if _raising.get():
             raise
         if isinstance(error, (ProtocolError, DisconnectedError)):
-            # What the client asked of the handler is refused to the client, or a client left that
-            # the handler asked: no fault of the app's.
+            # The client's request was refused, or a client left that the handler called: not an
+            # error of the app.
             self.counters.dropped[error.reason] += 1
             sid, namespace = who or (None, None)
             known: dict[str, Any] = {"sid": sid, "namespace": namespace, "event": event}
@@ -142,7 +142,7 @@ class Dispatcher:
 
 
 def first_answer(answers: list[Any]) -> Any:
-    """The acknowledgement of an event that several handlers answered: the first not `None`."""
+    """The acknowledgement of an event with several handlers: the first result not `None`."""
     for answer in answers:
         if answer is not None:
             return answer
@@ -154,7 +154,7 @@ def _no_context(*_: Any) -> AbstractContextManager[Any]:
 
 
 def report(environ: Any, event: str, who: Who, log: logging.Logger = log) -> None:
-    """Logs the exception that is being handled: an app's, and so what it says is the app's."""
+    """Logs the current exception, with its text unchanged, because it is the app's."""
     sid, namespace = who or (None, None)
     fields = about(sid=sid, namespace=namespace, event=event)
     with harmless():

@@ -1,7 +1,7 @@
 """Runs the app's handlers: one guard and one context for each event. # greenlet
 
-Both idioms' handlers run for each event: python-socketio's ``fn(sid, …)`` first, then those that
-were registered on the `Socket`. An exception ends the handler that raised it, and nothing else.
+The handlers of both idioms run for each event: python-socketio's ``fn(sid, …)`` first, then those
+of the `Socket`. An exception ends only the handler that raised it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DROPPED = "an event of %(rtcio_sid)s was dropped by socket.use: '%(rtcio_event)
 
 
 class Handling:
-    """The app's handlers of one server, as they are called."""
+    """Runs the app's handlers of one server."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class Handling:
         self._counters = counters
         self.async_handlers = async_handlers
 
-    # -- who wants to see what: any thread -------------------------------------------------------
+    # -- which handlers have to run: any thread --------------------------------------------------
 
     def observe(self, member: Member) -> None:
-        """Sets whether something of the app's has to see this socket's relays first."""
+        """Sets whether handlers of the app have to see this socket's relays first."""
         member.observed = (
             (member.socket is not None and member.socket.handlers.observing)
             or self._registry.sees_relays(member.namespace)
@@ -76,7 +76,7 @@ class Handling:
         self._relay.settle(member)
 
     def observe_all(self) -> None:
-        """`observe` for each socket, after a handler of python-socketio's idiom was registered."""
+        """Calls `observe` for each socket, after a handler for all sockets was registered."""
         if isinstance(self._manager, RoomIndex):
             for inside in list(self._manager.members.values()):
                 for member in list(inside.values()):
@@ -88,7 +88,7 @@ class Handling:
         self.observe_all()
 
     def hears_of_end(self, member: Member) -> bool:
-        """Whether something of the app's runs when this socket leaves."""
+        """Whether code of the app runs when this socket leaves."""
         if member.socket is not None or self._manager.late or self._instrumented:
             return True
         if self._engine.handlers.get("disconnect") != self._upstream._handle_eio_disconnect:
@@ -99,7 +99,7 @@ class Handling:
 
     @property
     def spawns_events(self) -> bool:
-        """Whether each event runs in a greenlet of its own; test clients switch it off."""
+        """Whether each event runs in its own greenlet; test clients turn this off."""
         return self.async_handlers and self._upstream.async_handlers
 
     @property
@@ -108,7 +108,7 @@ class Handling:
 
     @cached_property
     def _is_plain(self) -> bool:
-        """Whether what ends a socket is ours or python-socketio's, and overridden by no app."""
+        """Whether the methods that end a socket are ours or python-socketio's, not an app's."""
         own: Any = type(self._upstream)
         ends = (own._trigger_event, own._handle_eio_disconnect, type(self._manager).disconnect)
         return all(each.__module__.startswith(("rtcio_sync.", "socketio.")) for each in ends)
@@ -118,9 +118,9 @@ class Handling:
     def guarded(
         self, member: Member, event: str, args: tuple[Any, ...], fn: Callable[..., Any], *given: Any
     ) -> Any:
-        """Calls ``fn(*given)`` in the context of one event of one socket: its result.
+        """Calls ``fn(*given)`` in the context of one event of one socket; returns its result.
 
-        `None` if it raised, which is counted and logged.
+        An exception is counted and logged, and the result is `None`.
         """
         environ = self._upstream.environ.get(member.eio_sid)
         sid, namespace = who = member.sid, member.namespace
@@ -158,7 +158,7 @@ class Handling:
     # -- an event --------------------------------------------------------------------------------
 
     def event(self, member: Member, number: int | None, data: list[Any]) -> None:
-        """Runs the handlers of one event; what they return acknowledges it.
+        """Runs the handlers of one event; their result is the acknowledgement.
 
         ``number``: the acknowledgement's id; `None`: the client asked for none. ``data``: the name
         of the event and its arguments.
@@ -189,9 +189,9 @@ class Handling:
     def _answers(
         self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False
     ) -> list[Any]:
-        """Runs both idioms' handlers of one event: what each returned that did not raise.
+        """Runs the handlers of both idioms; returns the results of those that did not raise.
 
-        ``passed``: the socket's middlewares have run already.
+        ``passed``: whether the socket's middlewares have run already.
         """
         socket: Socket | None = member.socket
         upstream, dispatcher = self._upstream, self._dispatcher
@@ -218,7 +218,7 @@ class Handling:
     def _on_socket(
         self, member: Member, socket: Socket, event: str, args: tuple[Any, ...], answers: list[Any]
     ) -> None:
-        """Runs the handlers that were registered on the socket, and adds what each returned."""
+        """Runs the handlers of the `Socket`, and adds their results to ``answers``."""
         listeners = socket.handlers.events.get(event)
         if not listeners:
             return
@@ -237,10 +237,10 @@ class Handling:
     def _passed(
         self, member: Member, socket: Socket, event: str, args: tuple[Any, ...]
     ) -> tuple[Any, ...] | None:
-        """The arguments as the socket's middlewares leave them; `None`: one dropped the event."""
+        """The arguments after the socket's middlewares; `None`: one dropped the event."""
         try:
             return socket.handlers.passed(event, args)
-        except BaseException as error:  # raising is how a middleware of the app's drops an event
+        except BaseException as error:  # a middleware raises to drop an event
             if not isinstance(error, Exception):
                 who = member.sid, member.namespace
                 self._dispatcher.failed(error, socket.handshake.environ, event, who)
@@ -252,7 +252,7 @@ class Handling:
     # -- a relay that the app wants to see -------------------------------------------------------
 
     def relay(self, member: Member, passage: Passage, args: tuple[Any, ...]) -> None:
-        """A relay on the ordinary way: the app's middlewares, the relay, the app's handlers.
+        """A relay on the full way: the app's middlewares, the relay, the app's handlers.
 
         ``args``: the arguments of the event.
         """
@@ -270,16 +270,16 @@ class Handling:
             if passed is None:
                 return
             if passed != before:
-                # Sent on as it is now, under the same rules; else with the characters it had.
+                # A changed relay is encoded again and checked again; otherwise its text is kept.
                 passage = Passage(passed[0] if passed else None, None, [])
             args = passed
         self._relay.forward(member, passage)
         self._answers(member, event, args, passed=True)
 
-    # -- an acknowledgement of the client's ------------------------------------------------------
+    # -- an acknowledgement of the client --------------------------------------------------------
 
     def acknowledged(
         self, member: Member, data: tuple[Any, ...], callback: Callable[..., Any], *given: Any
     ) -> None:
-        """Runs the callback of an event that the client has acknowledged with ``data``."""
+        """Runs the callback of an event that the client acknowledged with ``data``."""
         self.guarded(member, "ack", data, callback, *given)

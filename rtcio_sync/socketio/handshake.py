@@ -1,4 +1,4 @@
-"""What a client said when it connected."""
+"""The handshake of a client, as the app sees it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Handshake"]
 
 
 class Handshake:
-    """What the client said when it connected.
+    """The data that a client sent when it connected.
 
     ``auth``: the ``auth`` option of its socket.io-client, ``{}`` if it had none. ``headers``: by
     lower-case name. ``query``: the last value of each parameter. ``address``: the peer's address
-    as the WSGI server (or werkzeug's ProxyFix) tells it. ``environ``: the handshake's WSGI environ
-    without the server's own streams and sockets.
+    from the WSGI server (or werkzeug's ProxyFix). ``environ``: the handshake's WSGI environ without
+    the server's own streams and sockets.
     """
 
     __slots__ = ("auth", "environ")

@@ -1,4 +1,4 @@
-"""What waits in a connection's inbox until its turn comes (`engineio.inbox`)."""
+"""The items in a connection's inbox (`engineio.inbox`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Disconnect(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event for the app's handlers: the acknowledgement's id, or `None`; name and arguments."""
+    """An event for the app's handlers. ``number``: of the acknowledgement, or `None`."""
 
     namespace: str
     number: int | None
@@ -44,14 +44,14 @@ class Event(NamedTuple):
 
 
 class MaybeRelay(NamedTuple):
-    """An event that is a relay if its sender, who is not connected yet, will have the listeners."""
+    """An event that is a relay if its sender, not connected yet, will have the listeners."""
 
     namespace: str
     decoded: Decoded
 
 
 class Relay(NamedTuple):
-    """A relay that the app sees first, or that waits behind one; and the event's arguments."""
+    """A relay that the app sees first, or that waits for one, with the event's arguments."""
 
     member: Member
     passage: Passage
@@ -59,7 +59,7 @@ class Relay(NamedTuple):
 
 
 class Undecoded(NamedTuple):
-    """A message that the app's own code decodes, and the members whose relays wait for it."""
+    """A message that the app's own code decodes; the relays of ``held`` members wait for it."""
 
     message: bytes
     binary: bool
@@ -67,13 +67,13 @@ class Undecoded(NamedTuple):
 
 
 class Then(NamedTuple):
-    """Something of ours that is to happen behind all that came before."""
+    """Runs a function of ours after all earlier items."""
 
     do: Callable[[], Any]
 
 
 class Lost(NamedTuple):
-    """The connection is over."""
+    """The connection has ended."""
 
     reason: str
 

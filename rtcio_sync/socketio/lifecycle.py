@@ -98,13 +98,13 @@ class Lifecycle:
         member.auth = auth
         self.attach(member)
         self._recovery.begin(member)
-        # What is emitted to it from now on waits for its CONNECT packet to go first.
+        # Events for it wait from now on until its CONNECT packet was sent.
         member.held = []
         if always:
             self._accept(member)
         refused = self.ask(member, eio_sid, auth)
-        if member.stage is Stage.GONE:  # it was put out meanwhile, and told so
-            if not always:  # else `disconnect` removes it, after its handlers
+        if member.stage is Stage.GONE:  # the app disconnected it meanwhile, and it was told
+            if not always:  # otherwise `disconnect` removes it, after its handlers
                 self._remove(member)
         elif refused is not None:
             self._turn_away(member, refused)
@@ -112,10 +112,10 @@ class Lifecycle:
             if not always:
                 self._accept(member)
             if not self.welcome(member):
-                self._recovery.close(member)  # nothing of it has begun
+                self._recovery.close(member)  # the session has not begun
 
     def refuse_auth(self, eio_sid: str, namespace: str) -> None:
-        """Answers a CONNECT whose ``auth`` is more than may be kept."""
+        """Answers a CONNECT whose ``auth`` is over its bounds."""
         self.refuse(eio_sid, namespace, {"message": "Auth too large"}, "auth too large")
 
     def _too_many(self, eio_sid: str) -> bool:
@@ -126,19 +126,19 @@ class Lifecycle:
         return bound is not None and (link.root is not None) + len(link.members or ()) >= bound
 
     def refuse(self, eio_sid: str, namespace: str, why: Any, reason: str = _BY_THE_APP) -> None:
-        """Answers a CONNECT with CONNECT_ERROR; ``reason`` is what the log says.
+        """Answers a CONNECT with CONNECT_ERROR; ``reason`` is for the log.
 
-        The answer ``why`` may be confidential, so that it is not logged.
+        The answer ``why`` may be confidential, so it is not logged.
         """
         tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=reason)
         pkt = self._upstream.packet_class(packet.CONNECT_ERROR, data=why, namespace=namespace)
         self._upstream._send_packet(eio_sid, pkt)
 
     def attach(self, member: Member) -> None:
-        """Makes a member the socket of its connection."""
+        """Adds a member to its connection."""
         link = self._engine.sockets.get(member.eio_sid)
         if not isinstance(link, Link):
-            return  # one that has no connection: another package's test client
+            return  # it has no connection: another package's test client
         member.link = link
         if member.namespace == "/":
             link.root = member
@@ -165,7 +165,7 @@ class Lifecycle:
         self._manager.release(member)
 
     def send_connect(self, member: Member) -> None:
-        """Answers a CONNECT with the sid and, with recovery, what gives the session back."""
+        """Answers a CONNECT with the sid and, with recovery, the key to the session."""
         data = {"sid": member.sid}
         if member.session is not None:
             data["pid"] = member.session.pid
@@ -179,9 +179,9 @@ class Lifecycle:
         link.apart()
 
     def ask(self, member: Member, eio_sid: str, auth: Any, socket: Socket | None = None) -> Any:
-        """Runs what may refuse a client: `None`, or what to answer it.
+        """Runs middlewares and ``connect`` handlers; returns `None`, or the refusal.
 
-        ``socket``: what the middlewares get; `None`: the member's own.
+        ``socket``: the argument of the middlewares; `None`: the member's own.
         """
         environ = self._upstream.environ.get(eio_sid)
         space = self._registry.with_middlewares(member.namespace)
@@ -195,7 +195,7 @@ class Lifecycle:
                 for use in space.middlewares if space is not None else ():
                     use(given)
                     if member.stage is Stage.GONE:
-                        return None  # put out by it: nobody else is asked
+                        return None  # the middleware disconnected it: run no other
                 said = self._upstream._trigger_event(
                     "connect", member.namespace, member.sid, environ, auth or None
                 )
@@ -208,9 +208,9 @@ class Lifecycle:
         return REJECTED if said is False else None
 
     def kick(self, member: Member) -> None:
-        """Puts out a socket that is still being asked about: a refusal, sent at once. # greenlet
+        """Refuses, at once, a client whose middlewares or handlers still run. # greenlet
 
-        What the app is being asked goes on; the answer does not matter any more.
+        These go on, but their result does not matter any more.
         """
         member.enter(Stage.GONE)
         self._recovery.close(member)
@@ -218,7 +218,7 @@ class Lifecycle:
         self.refuse(member.eio_sid, member.namespace, REJECTED)
 
     def _worded(self, member: Member, environ: Any, why: Any) -> Any:
-        """``why``, unless it holds what cannot be sent: then that is logged, and less is said."""
+        """``why`` if it can be sent; otherwise logs the error and returns a general refusal."""
         kind, namespace = self._upstream.packet_class, member.namespace
         try:
             kind(packet.CONNECT_ERROR, data=why, namespace=namespace).encode()
@@ -236,12 +236,12 @@ class Lifecycle:
 
     def _turn_away(self, member: Member, why: Any) -> None:
         eio_sid, namespace = member.eio_sid, member.namespace
-        if member.stage is Stage.CONNECTED:  # always_connect: it was connected before the app said
+        if member.stage is Stage.CONNECTED:  # always_connect: connected before the answer
             self.leaving(member, "server namespace disconnect")
         self._manager.pre_disconnect(member.sid, namespace)
         if self._upstream.always_connect:
-            # Without the reason: DISCONNECT carries nothing (Socket.IO v5, "Disconnection from a
-            # namespace"), and socket.io-client takes one that does for a broken packet.
+            # Without the reason: DISCONNECT has no data (Socket.IO v5, "Disconnection from a
+            # namespace"), and for socket.io-client one with data is a broken packet.
             tell(log, _REFUSED, connection=eio_sid, namespace=namespace, reason=_BY_THE_APP)
             pkt = self._upstream.packet_class(packet.DISCONNECT, namespace=namespace)
             self._upstream._send_packet(eio_sid, pkt)
@@ -252,7 +252,7 @@ class Lifecycle:
     def welcome(self, member: Member) -> bool:
         """Runs the ``connection`` handlers; relays of the socket wait until they have returned.
 
-        `False`: its connection has ended already, and they did not run.
+        `False`: the connection has ended already, and the handlers did not run.
         """
         space = self._registry.with_greeters(member.namespace)
         gone = member.link is not None and member.link.closed
@@ -260,7 +260,7 @@ class Lifecycle:
             socket = socket_of(self._host, member)
             for handler in space.greeters:
                 if member.stage is Stage.GONE:
-                    break  # put out by the one before
+                    break  # the handler before disconnected it
                 both = space.name == "*" and handler.least > 1  # as python-socketio's get it
                 given = (member.namespace, socket) if both else (socket,)
                 self._handling.guarded(member, "connection", (), handler, *given)
@@ -271,9 +271,9 @@ class Lifecycle:
     # -- a connection is lost: hub or greenlet ---------------------------------------------------
 
     def leaving(self, member: Member, reason: str) -> None:
-        """The socket is lost: its peers hear of it now, and only its own handlers still see it.
+        """The socket is lost: sends peer-left now and hides it from all but its own handlers.
 
-        One that may come back stays in its rooms, and a relay target.
+        One that may come back stays in its rooms, and stays a relay target.
         """
         recovery = self._recovery
         may_return = recovery.may_return(member, reason)
@@ -292,13 +292,13 @@ class Lifecycle:
             if may_return:
                 recovery.lost(member)
         elif stage is Stage.CONNECTING:
-            # What is asked about it may never return.
+            # Its middlewares and handlers may never return.
             self._tell_peers(member)
             self._manager.withdraw(member)
         self._depart(member)
 
     def _tell_peers(self, member: Member) -> None:
-        if self._manager.late:  # to encode it is the app's code: not in the hub
+        if self._manager.late:  # encoding runs the app's code: not in the hub
             self._engine.spawn(self._relay.peer_left, member)
         else:
             self._relay.peer_left(member)
@@ -310,9 +310,9 @@ class Lifecycle:
     # -- disconnecting: greenlet -----------------------------------------------------------------
 
     def disconnect(self, member: Member, reason: str) -> None:
-        """Disconnects a socket: peer-left, the app's handlers, its rooms; whatever they raise.
+        """Disconnects a socket: peer-left, the app's handlers, its rooms, whatever handlers raise.
 
-        Once: a connection may end while the handlers of a disconnect by the server still run.
+        Runs once: a connection may end while the handlers of a disconnect by the server still run.
         """
         recovery = self._recovery
         self.leaving(member, reason)
@@ -321,7 +321,7 @@ class Lifecycle:
                 return
         told_to_wait = recovery.may_return(member, reason)
         try:
-            # A handler that still ran may have joined a room since its peers were told.
+            # A handler that still ran may have joined it to a room since.
             self._relay.peer_left(member)
             if self._handling.hears_of_end(member):
                 self._tell(member, "disconnecting", reason)
@@ -334,13 +334,13 @@ class Lifecycle:
                 self._park(member)
             else:
                 self._remove(member)
-                if told_to_wait:  # it was put out while its handlers ran
+                if told_to_wait:  # the app disconnected it while its handlers ran
                     self._session_over(member)
 
     def end(self, member: Member) -> None:
-        """One that is lost does not come back. # hub or greenlet
+        """Ends the session of a lost socket. # hub or greenlet
 
-        Its handlers have run, or still do, and then find its session over.
+        Its handlers have run, or still run.
         """
         self._recovery.close(member)
         if member.stage is Stage.AWAY:
@@ -357,7 +357,7 @@ class Lifecycle:
                 self._engine.spawn_in_turn(guarded, environ, "session end", callee)
 
     def _park(self, member: Member) -> None:
-        """The app has heard of the loss; the member stays for its client to come back to."""
+        """The handlers have run; the member stays, so that its client may come back."""
         self.detach(member)
         self._manager.park(member)
         self._recovery.park(member)
@@ -385,7 +385,7 @@ class Lifecycle:
         self.detach(member)
 
     def detach(self, member: Member) -> None:
-        """Takes a member off its connection, which may go on for other namespaces."""
+        """Removes a member from its connection, which may go on with other namespaces."""
         link = member.link
         if link is not None:
             if link.root is member:

@@ -1,10 +1,10 @@
-"""`add_default_listeners`: the relay and peer-left, for whoever has a Socket.IO server.
+"""`add_default_listeners`: the relay and peer-left, for any Socket.IO server.
 
-On a `rtcio_sync.Server` it switches on what is built in. On any other `socketio.Server` it hangs
-in before that server's own dispatch, which relays in order and leaves the app its handlers; one of
-the app's own for ``#rtcio:message`` is not asked any more, because it would relay a second time.
+On a `rtcio_sync.Server` it turns on the built-in listeners. On any other `socketio.Server` it runs
+before that server's own dispatch, so that relays stay in order. The app's handlers stay, except
+those for ``#rtcio:message``, which do not run any more because they would relay a second time.
 
-Replaced on such a server, on the instance alone: ``_handle_eio_message``,
+Replaced on such a server, on the instance only: ``_handle_eio_message``,
 ``_handle_eio_disconnect``, ``_handle_event``, and of its manager ``pre_disconnect`` and, with a
 pub/sub back end, ``_handle_emit``. Used as they are: ``_send_eio_packet``, and the manager's
 ``_publish``.
@@ -35,17 +35,17 @@ from .socket import Socket
 __all__ = ["add_default_listeners"]
 
 _LIMITS = Limits()
-#: What a relay's arguments, their array and the event's name may have.
+#: The bounds on the values and levels of a relay's arguments.
 DEPTH, VALUES = (_LIMITS.max_depth or 0) + 1, (_LIMITS.max_values or 0) + 2
 
 
 def add_default_listeners(target: Any, namespace: str | None = None) -> None:
     """Gives sockets the rtc.io listeners: the relay of ``#rtcio:message``, and peer-left.
 
-    ``target``: a `Socket` inside a ``connection`` handler (that socket alone), a `Namespace`, or a
+    ``target``: a `Socket` inside a ``connection`` handler (only that socket), a `Namespace`, or a
     server: a `Server`, any other `socketio.Server`, or a Flask-SocketIO extension after its
-    ``init_app``. ``namespace``: of a server; `None` is ``"/"``. A `Server` does it itself for
-    ``"/"``. Twice is once. Raises `TypeError` for anything else.
+    ``init_app``. ``namespace``: of a server; `None` is ``"/"``. A `Server` calls it itself for
+    ``"/"``. A second call changes nothing. Raises `TypeError` for anything else.
     """
     if isinstance(target, Socket):
         target.add_default_listeners()
@@ -67,7 +67,7 @@ def add_default_listeners(target: Any, namespace: str | None = None) -> None:
 
 
 class _Partial:
-    """A relay whose attachments are still to come; without an envelope, nobody will hear of it."""
+    """A relay whose attachments are missing; without an envelope it will be dropped."""
 
     __slots__ = ("attachments", "envelope", "missing", "size")
 
@@ -79,7 +79,7 @@ class _Partial:
 
 
 def _check(envelope: Envelope, text: str) -> None:
-    """Raises `ProtocolError` for a relay that holds more than `Limits` allows by default."""
+    """Raises `ProtocolError` for a relay over the default `Limits`."""
     check_attachments(envelope.attachments, _LIMITS.max_attachments)
     raw = text.encode()
     excess = weigh(raw[head_of(raw).start :], DEPTH, VALUES).excess
@@ -88,7 +88,7 @@ def _check(envelope: Envelope, text: str) -> None:
 
 
 class _Listeners:
-    """The default listeners of a server that is not ours. # greenlet or thread"""
+    """The default listeners of a server of another package. # greenlet or thread"""
 
     def __init__(self, server: Any) -> None:
         self.server = server
@@ -118,19 +118,19 @@ class _Listeners:
         return known
 
     def on_message(self, eio_sid: str, data: Any) -> None:
-        """Sees each message before the server: relays go no further."""
+        """Takes each message before the server; a relay does not reach the server."""
         partial = self._partial.get(eio_sid)
         if partial is not None:
             self._attach(eio_sid, partial, data)
             return
         try:
             envelope = read(data, check=_check) if isinstance(data, str) else None
-        except OverBound as error:  # its attachments are not to be taken for what follows
+        except OverBound as error:  # its attachments still have to be told from later messages
             if error.attachments:
                 self._await_attachments(eio_sid, None, error.attachments)
             return
         except ProtocolError:
-            return  # not JSON to its last character, or too many attachments: nobody hears of it
+            return  # not JSON to its last character, or too many attachments: drop it
         if envelope is None or envelope.namespace not in self.namespaces:
             self._message(eio_sid, data)
         elif envelope.attachments:
@@ -139,7 +139,7 @@ class _Listeners:
             self._relay(eio_sid, envelope, [])
 
     def _await_attachments(self, eio_sid: str, envelope: Envelope | None, missing: int) -> None:
-        if eio_sid in self.server.environ:  # what still comes of one that is gone is for nobody
+        if eio_sid in self.server.environ:  # ignore messages after the end of the connection
             self._partial[eio_sid] = _Partial(envelope, missing)
 
     def _attach(self, eio_sid: str, partial: _Partial, data: Any) -> None:
@@ -160,7 +160,7 @@ class _Listeners:
                 self._relay(eio_sid, partial.envelope, partial.attachments)
 
     def on_event(self, eio_sid: str, namespace: str | None, id: Any, data: list[Any]) -> None:
-        """Sees each decoded event: relays that are no text (msgpack)."""
+        """Takes each decoded event, for relays that are not text (msgpack)."""
         where = namespace or "/"
         if data and data[0] == RtcioEvents.MESSAGE and where in self.namespaces:
             if measure(data, DEPTH, VALUES).excess is None:
@@ -184,7 +184,7 @@ class _Listeners:
             self._publish(envelope, target, attachments)
 
     def _publish(self, envelope: Envelope, target: str, attachments: list[bytes]) -> None:
-        # The very message of `published.Published`: both kinds of server may share a channel.
+        # The same message as in `cluster.pubsub`: both kinds of server may share a channel.
         relay = {
             "event": RtcioEvents.MESSAGE,
             "namespace": envelope.namespace,
@@ -206,7 +206,7 @@ class _Listeners:
         )
 
     def on_published(self, message: dict[str, Any]) -> None:
-        """A relay that another process published."""
+        """Delivers a relay that another process published."""
         relay = message.get("rtcio_relay")
         if relay is None:
             self._emit(message)
@@ -214,7 +214,7 @@ class _Listeners:
         try:
             attachments = check_relay(relay, _LIMITS.max_attachments)
         except ProtocolError:
-            return  # somebody else's: no client of such a server has sent it
+            return  # not from a client of such a server
         if self.manager.is_connected(relay["target"], relay["namespace"]):
             self._deliver(relay["target"], relay["namespace"], None, relay["raw"], attachments)
 
@@ -229,12 +229,12 @@ class _Listeners:
             self.server._send_eio_packet(eio_sid, eio_packet.Packet(eio_packet.MESSAGE, piece))
 
     def on_lost(self, eio_sid: str, reason: str) -> None:
-        """The connection is over; what it had begun to send never comes."""
+        """The connection has ended; forgets what it had begun to send."""
         self._partial.pop(eio_sid, None)
         sids = {each: self.manager.sid_from_eio_sid(eio_sid, each) for each in self.namespaces}
         told = {(sid, each) for each, sid in sids.items() if sid is not None}
         try:
-            # All of them now: upstream leaves out the namespaces after one whose handler raises.
+            # All namespaces now: upstream skips those after one whose handler raises.
             for sid, namespace in told:
                 self._tell(sid, namespace)
             self._told |= told
@@ -243,7 +243,7 @@ class _Listeners:
             self._told -= told
 
     def on_leave(self, sid: str, namespace: str) -> Any:
-        """Runs before the app's ``disconnect`` handler, while the rooms are still there."""
+        """Sends peer-left before the app's ``disconnect`` handler, while the rooms still exist."""
         if namespace in self.namespaces and (sid, namespace) not in self._told:
             self._tell(sid, namespace)
         return self._pre_disconnect(sid, namespace)

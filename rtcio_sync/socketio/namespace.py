@@ -1,4 +1,4 @@
-"""`Namespace`: what `Server.of` gives to an app."""
+"""`Namespace`, the result of `Server.of`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
 class Namespace(socketio.Namespace):
-    """One namespace, from `Server.of`; subclassed, it is python-socketio's class of handlers."""
+    """One namespace, from `Server.of`. A subclass may have handlers, as in python-socketio."""
 
     def __init__(self, namespace: str | None = None) -> None:
         super().__init__(namespace_name(namespace, catch_all=True))
@@ -29,7 +29,7 @@ class Namespace(socketio.Namespace):
         self.middlewares: list[Callee] = []
 
     def share(self, other: Namespace) -> None:
-        """Has what is registered with either of two objects of one namespace count for both."""
+        """Shares the handlers and middlewares of two objects of the same namespace."""
         self.greeters += other.greeters
         self.middlewares += other.middlewares
         other.greeters, other.middlewares = self.greeters, self.middlewares
@@ -74,14 +74,14 @@ class Namespace(socketio.Namespace):
 
     @property
     def rooms(self) -> Rooms:
-        """The rooms and the sids in each, in the order of joining, the sids' own rooms included.
+        """The rooms and their sids, in the order of joining, with the own rooms of the sids.
 
         ``rooms(sid)`` is python-socketio's method.
         """
         return Rooms(self)
 
     def emit(self, event: str, *args: Any, **options: Any) -> None:
-        """Sends an event to all of the namespace.
+        """Sends an event to all sockets of the namespace.
 
         With python-socketio's keywords (``to``, ``room``, ``skip_sid``, ``namespace``,
         ``callback``, ``ignore_queue``, ``data``) it is python-socketio's method. Raises
@@ -121,7 +121,7 @@ class Namespace(socketio.Namespace):
 
 
 class Rooms(Mapping[Any, set[str]]):
-    """A namespace's rooms and the sids in each, a view; called, python-socketio's ``rooms``."""
+    """A view of a namespace's rooms and their sids; a call is python-socketio's ``rooms``."""
 
     def __init__(self, space: Namespace) -> None:
         self._space = space

@@ -1,4 +1,4 @@
-"""Socket.IO's own server API as Node has it: ``on("connection")``, ``of``, ``to`` and so on.
+"""Socket.IO's server API as in Node: ``on("connection")``, ``of``, ``to`` and so on.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``on`` and
 ``register_namespace``. Used as it is: ``Namespace._set_server``.
@@ -37,10 +37,11 @@ class NodeApi(PythonApi):
 
         ``"connection"``: ``fn(socket)``, for each client of the namespace; several may be
         registered. Any other event: python-socketio's handlers, ``fn(sid, …)``. A handler gets the
-        arguments it declares. ``namespace="*"``: of any namespace that has no handler of its own
-        for it; such a handler gets the namespace first, before the sid (after the event's name, in
-        a handler of ``"*"``). A ``"connection"`` handler gets ``(socket)`` there too, or
-        ``(namespace, socket)`` if it declares two. Raises `TypeError` for what can't be a handler.
+        arguments that it declares. ``namespace="*"``: for any namespace without a handler of its
+        own for the event; such a handler gets the namespace before the sid (and after the event's
+        name, in a handler of ``"*"``). A ``"connection"`` handler gets ``(socket)`` there too, or
+        ``(namespace, socket)`` if it declares two. Raises `TypeError` for an object that cannot be
+        a handler.
         """
         name = namespace_name(namespace, catch_all=True)
         check_event(event, "server")
@@ -58,11 +59,11 @@ class NodeApi(PythonApi):
         return register if handler is None else register(handler)
 
     def of(self, namespace: str, *, limits: Limits | None = None) -> Namespace:
-        """The namespace of that name; clients may connect to it from now on.
+        """The namespace with this name; clients may connect to it from now on.
 
-        ``limits``: its own; `Limits` says which a namespace may have, and what a connection in
-        several has. Given before clients come. `None`: the server's, or what was given before.
-        Raises `OptionError` for a name that is no string, and for ``"*"``.
+        ``limits``: its own limits; give them before clients connect. `Limits` describes which a
+        namespace may have, and the limits of a connection in several. `None`: the server's, or
+        those given before. Raises `OptionError` for a name that is not a string, and for ``"*"``.
         """
         name = namespace_name(namespace)
         if limits is not None:
@@ -81,9 +82,10 @@ class NodeApi(PythonApi):
         return known
 
     def register_namespace(self, namespace_handler: Any) -> None:
-        """Registers a class-based namespace, python-socketio's or ours; handlers it has stay.
+        """Registers a class-based namespace, python-socketio's or ours; other handlers stay.
 
-        Raises `ValueError` for anything else, and `TypeError` for a method that can't be a handler.
+        Raises `ValueError` for anything else, and `TypeError` for a method that cannot be a
+        handler.
         """
         if isinstance(namespace_handler, type) and issubclass(
             namespace_handler, socketio.Namespace

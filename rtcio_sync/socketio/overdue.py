@@ -1,7 +1,7 @@
-"""Which handlers run for long: a warning names each that does not return.
+"""Warns of handlers that run for long.
 
-Nothing is timed by itself: while any handler runs, one look at a time is due, when the oldest of
-them will have run for `PATIENCE`.
+Handlers have no timers of their own. While any handler runs, one look is scheduled, for the time
+when the oldest of them will have run for `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WARNING = (
 
 
 class Overdue:
-    """The handlers of one server that run now. # greenlet, but for `_look`"""
+    """The running handlers of one server. # greenlet, except `_look`"""
 
     def __init__(
         self,
@@ -41,12 +41,12 @@ class Overdue:
         self.later = later
         self.spawn = spawn
         self._numbers = itertools.count()
-        #: In the order in which they began.
+        #: Running handlers, in the order of their start.
         self._running: dict[int, tuple[float, str, tuple[str, str]]] = {}
         self._looks = False
 
     def begin(self, event: str, member: Member, now: float) -> int:
-        """A handler of a socket's begins; the number to `end` it with."""
+        """Notes that a handler starts; returns the number for `end`."""
         if member.link is None or not member.link.timed:
             return -1
         who = member.sid, member.namespace
@@ -58,7 +58,7 @@ class Overdue:
         return number
 
     def end(self, number: int) -> None:
-        """It returned."""
+        """Notes that the handler has ended."""
         self._running.pop(number, None)
 
     def _look(self) -> None:  # the clock's greenlet: must not block

@@ -1,7 +1,7 @@
-"""What the log says when more waits for clients than may: a line a minute, of the app's own events.
+"""Warns when the app's own events exceed a bound on waiting data, once a minute.
 
-A client that does not read is no news, and a peer that relays to it neither: they are counted. An
-app whose events are too large or too many is to hear of it.
+Clients that do not read, and peers that relay to them, are only counted. If the app's events are
+too large or too many, the app's developer has to know.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 _OURS = {RtcioEvents.MESSAGE, RtcioEvents.PEER_LEFT}
 
-_HEAD = 600  # bytes of a message in which its event's name begins
+_HEAD = 600  # bytes at the beginning of a message in which the event's name has to start
 
-#: An event in a packet of text: its attachments' number, its namespace, its id, its name.
+#: An event in a text packet: number of attachments, namespace, id, name.
 _TEXT = re.compile(rb'[25](?:\d+-)?(?:/[^,"\[]*,)?\d*\[("(?:[^"\\]|\\.)*")')
 
 #: The same in msgpack: "data", an array, and the head of a string.
@@ -40,7 +40,7 @@ _TOTAL = (
 
 
 def event_of(message: Any) -> str | None:
-    """The name of the event in a packet's data, or in its frame; `None` where it has none."""
+    """The name of the event in a packet's data, or in its frame; `None` if there is none."""
     if isinstance(message, str):
         message = message[:_HEAD].encode(errors="replace")
     if not isinstance(message, (bytes, bytearray)):
@@ -60,7 +60,7 @@ def event_of(message: Any) -> str | None:
 
 
 class Overflow:
-    """Warns, once a minute. ``spawn``: the hub must not wait for the lock of a log handler."""
+    """Warns once a minute. It uses ``spawn``, because the hub must not wait for a log handler."""
 
     def __init__(self, *, now: Callable[[], float], spawn: Callable[..., None]) -> None:
         self._now = now
@@ -69,13 +69,13 @@ class Overflow:
         self._totals = Seldom()
 
     def ceiling(self, message: Any, bound: int | None) -> None:
-        """A connection is over ``bound`` with this message. # hub or greenlet"""
+        """A connection exceeds ``bound`` with this message. # hub or greenlet"""
         event = event_of(message)
         if event is not None and event not in _OURS:
             self._warn(self._ceilings, _CEILING, plain(event), bound)
 
     def total(self, bound: int | None) -> None:
-        """All connections together are. # hub or greenlet"""
+        """All connections together exceed ``bound``. # hub or greenlet"""
         self._warn(self._totals, _TOTAL, bound)
 
     def _warn(self, seldom: Seldom, message: str, *known: Any) -> None:

@@ -16,7 +16,7 @@ __all__ = ["Clock", "Engine", "Host", "Observer", "Upstream"]
 
 
 class Clock(Protocol):
-    """The time, and what is to happen later."""
+    """The time, and calls at a later time."""
 
     @property
     def now(self) -> Callable[[], float]: ...
@@ -25,13 +25,13 @@ class Clock(Protocol):
 
 
 class Engine(Protocol):
-    """The Engine.IO server: its connections, and where code runs."""
+    """The Engine.IO server: its connections, and how tasks run."""
 
     async_mode: str
     hub_thread: HubThread
     #: Guards the few lines that two threads must not run at once.
     gate: AbstractContextManager[Any]
-    #: python-engineio's handlers: the Admin UI puts its own in their place.
+    #: python-engineio's handlers; the Admin UI replaces them.
     handlers: MutableMapping[str, Callable[..., Any]]
 
     @property
@@ -52,13 +52,13 @@ class Engine(Protocol):
 
 
 class Observer(Protocol):
-    """Who has to know that something was registered on a socket."""
+    """Learns that a handler was registered on a socket."""
 
     def observe(self, member: Member) -> None: ...
 
 
 class Host(Protocol):
-    """What the app's sockets and namespaces ask of their server: its calls and its parts."""
+    """What the app's sockets and namespaces need from their server: its methods and its parts."""
 
     dispatcher: Dispatcher
     environ: dict[str, Any]
@@ -91,7 +91,7 @@ class Host(Protocol):
 
 
 class Upstream(Protocol):
-    """python-socketio's server, whose registries and steps an app may replace.
+    """python-socketio's server, whose registries and methods an app may replace.
 
     Its private names are listed in `server_hooks` and asserted in ``tests/test_upstream.py``.
     """

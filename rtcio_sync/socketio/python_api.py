@@ -1,9 +1,10 @@
 """python-socketio's own API: ``emit``, ``call``, ``enter_room`` and so on, by sid.
 
-A namespace may be named without its slash; a room is one name. python-socketio checks neither.
+A namespace may be named without its slash, and a room is one name; python-socketio does not check
+this.
 
-Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``emit`` (to an
-empty list it goes to nobody), and what takes a namespace or a room. Used as it is:
+Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``emit`` (an empty
+list means nobody), and the methods that take a namespace or a room. Used as it is:
 ``_send_packet``.
 """
 
@@ -45,15 +46,15 @@ class PythonApi(ServerHooks):
     ) -> None:
         """Emits an event to the sockets in ``to``: a room, a sid, or a list of them.
 
-        ``to`` `None`, or left out: ``room``, which says the same; both `None`: everybody in the
-        namespace. An empty list: nobody. ``skip_sid``: whom to leave out, a sid, a room or a list
-        of them; `None`: nobody. ``data``: the argument; a tuple: several; `None`: none.
-        ``callback(*answer)`` runs for each client that acknowledges it; for one that does not, the
-        latest 10,000 are kept until it leaves. ``ignore_queue``: not in other processes. Raises
-        `OptionError` for what names no room, and `NotServing` as every call from another thread
-        does (`rtcio_sync.errors`).
+        ``room`` is another name for ``to``; if both are `None`, everybody in the namespace gets the
+        event. An empty list means nobody. ``skip_sid``: a sid, a room or a list of them to leave
+        out; `None`: none. ``data``: the argument; a tuple means several arguments, `None` means
+        none. ``callback(*answer)`` runs for each client that acknowledges the event; for a client
+        that does not, the latest 10,000 callbacks are kept until it leaves. ``ignore_queue``: do
+        not emit in other processes. Raises `OptionError` for an invalid room, and `NotServing` as
+        every call from another thread (`rtcio_sync.errors`).
         """
-        # `any_thread`, without its call: the way of most events. Before anything is served: here.
+        # As `any_thread`, without its call, for speed. Before the first request it runs here.
         if self._hub_thread.elsewhere() and self._hub_thread.serving:
             return self._hub_thread.run(
                 self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
@@ -77,29 +78,29 @@ class PythonApi(ServerHooks):
 
     @any_thread
     def enter_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
-        """Lets a client join a room.
+        """Joins a client to a room.
 
-        Raises `ValueError` for a sid that is unknown and for a room that is another client's own,
-        and `OptionError` for what is no room: several of them, `None`.
+        Raises `ValueError` for an unknown sid and for another client's own room, and `OptionError`
+        for an invalid room, such as several rooms or `None`.
         """
         check_room(room)
         super().enter_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
-        """Lets a client leave a room; no peer-left is sent. Raises `OptionError` for no room."""
+        """Takes a client out of a room, without peer-left. Raises `OptionError` as `enter_room`."""
         check_room(room)
         super().leave_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def close_room(self, room: Any, namespace: str | None = None) -> None:
-        """Lets all clients leave a room. Raises `ValueError` for a client's own and for none."""
+        """Takes all clients out of a room. Raises `ValueError` for a client's own room."""
         check_room(room)
         super().close_room(room, namespace=namespace_name(namespace))
 
     @any_thread
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
-        """The rooms that a client is in, its own (named by its sid) included."""
+        """The rooms of a client, its own (named by its sid) included."""
         found: list[Any] = super().rooms(sid, namespace=namespace_name(namespace))
         return found
 
@@ -115,11 +116,11 @@ class PythonApi(ServerHooks):
 
     @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Runs ``target(*args, **kwargs)`` in a greenlet (or thread) that it returns.
+        """Runs ``target(*args, **kwargs)`` in a greenlet (or thread), which it returns.
 
-        Another thread than the main one may start it before anything is served: it begins with the
-        first request or `listen` then, and `None` is returned. Raises `TypeError` for a coroutine
-        function, which nothing would await.
+        If another thread starts it before the first request, it returns `None`, and the task begins
+        with the first request or `listen`. Raises `TypeError` for a coroutine function, which
+        nothing would await.
         """
         check_plain(target)
         return super().start_background_task(target, *args, **kwargs)
@@ -127,10 +128,11 @@ class PythonApi(ServerHooks):
     def defer_ack(self) -> Ack:
         """Takes over the acknowledgement of the event whose handler calls it.
 
-        What the handlers return is then not sent. ``ack = server.defer_ack()``: ``ack(*answer)``
-        sends the acknowledgement, once, whenever that is, from any thread; never called, it is
-        withheld. ``ack.wanted`` tells whether the client asked for one. In both idioms; raises
-        `OptionError` anywhere else than in a handler of a client's event, before it returns.
+        The results of the handlers are then not sent. After ``ack = server.defer_ack()``,
+        ``ack(*answer)`` sends the acknowledgement, once, at any time, from any thread. If it is
+        never called, no acknowledgement is sent. ``ack.wanted``: whether the client asked for one.
+        It works in both idioms. Raises `OptionError` outside of a running handler of a client's
+        event.
         """
         ack = answering.get()
         if ack is None or ack.late:
@@ -156,11 +158,11 @@ class PythonApi(ServerHooks):
     ) -> Any:
         """Emits to one client and waits for its acknowledgement; works inside handlers.
 
-        ``to``: its sid; ``sid`` says the same. ``timeout`` is in seconds. Raises
-        `socketio.exceptions.TimeoutError` after it; `DisconnectedError`, a kind of it, as soon as
-        the client has left or lost its connection; `OptionError` (a `ValueError`) without a
-        recipient; and `NotServing` in the hub, where nothing may wait. Of a client of another
-        process nobody hears whether it has left: there the time-out is what ends the wait.
+        ``to``: its sid; ``sid`` is another name for it. ``timeout`` is in seconds. Raises
+        `socketio.exceptions.TimeoutError` after it; `DisconnectedError`, a subclass, as soon as the
+        client has left or lost its connection; `OptionError` (a `ValueError`) without a recipient;
+        and `NotServing` in the hub, where nothing may wait. This process does not know whether a
+        client of another process has left; there only the time-out ends the wait.
         """
         to = recipients(to, sid)
         if to is None or to == []:
@@ -192,10 +194,10 @@ class PythonApi(ServerHooks):
     def disconnect(
         self, sid: str, namespace: str | None = None, ignore_queue: bool = False
     ) -> None:
-        """Disconnects one client from a namespace; its connection stays for the others.
+        """Disconnects one client from a namespace; its connection stays for other namespaces.
 
-        One that is still being let in (in a ``connect`` handler, a middleware, or while one runs)
-        is refused: its client gets ``connect_error``.
+        A client whose ``connect`` handler or middleware still runs is refused: it gets
+        ``connect_error``.
         """
         namespace = namespace_name(namespace)
         member = self.manager.member(sid, namespace)
@@ -217,7 +219,7 @@ class PythonApi(ServerHooks):
 
     @any_thread
     def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
-        """The app's own data of one client; until its last ``disconnect`` handler has run.
+        """The app's data of one client, until its last ``disconnect`` handler has run.
 
         Raises `KeyError` for a client that is not connected to the namespace.
         """
@@ -227,12 +229,12 @@ class PythonApi(ServerHooks):
 
     @any_thread
     def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
-        """Replaces what `get_session` gives. Raises `KeyError` as it does."""
+        """Replaces the data of `get_session`. Raises `KeyError` as `get_session`."""
         name = namespace_name(namespace)
         self._kept(sid, name)[name] = session
 
     def _kept(self, sid: str, namespace: str) -> dict[str, Any]:
-        # By the member: the engine forgets a connection before its `disconnect` handlers run.
+        # From the member: the engine forgets a connection before its `disconnect` handlers run.
         member = self.manager.member(sid, namespace)
         if member is None:
             raise KeyError("Session not found")

@@ -1,9 +1,9 @@
-"""What a client sent, sorted: relays at once, acknowledgements at once, the rest into the inbox.
+"""Sorts the messages of clients: relays and acknowledgements at once, the rest into the inbox.
 
-The engine hands over each message that the relay's short way left (``# hub`` or greenlet). It is
-decoded at once, so that what cannot be read ends the connection at once, and so that a relay that
-is not plain need not wait for an app's handler. What an app has to see goes into the connection's
-inbox and is worked off there in order (``# greenlet``).
+The engine hands over each message that the relay's short way does not take (``# hub`` or greenlet).
+It is decoded at once, so that an unreadable message ends the connection at once, and so that a
+relay on the full way does not wait for an app's handler. Messages for the app go into the
+connection's inbox, and are handled there in order (``# greenlet``).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _UNREADABLE = "connection %(rtcio_connection)s sent what cannot be read: %(rtcio
 class Receiver:
     """Sorts the messages of a server's clients.
 
-    ``connect(eio_sid, namespace, auth)`` answers a CONNECT. ``late``: the app decodes messages with
-    code of its own, which never runs in the hub: a message is decoded when its turn comes.
+    ``connect(eio_sid, namespace, auth)`` answers a CONNECT. ``late``: the app's own code decodes
+    messages. It never runs in the hub, so a message is decoded when its turn in the inbox comes.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Receiver:
         link.fail("packet", "parse error", 1002)
 
     def _too_much(self, link: Socket, head: Head | None, label: str) -> None:
-        """A packet is over what `Limits` allows: it is counted, and the connection goes on."""
+        """Counts a packet that is over the `Limits`; the connection goes on."""
         namespace = "/" if head is None else head.namespace
         member = _member(link, namespace)
         known = {} if member is not None else {"connection": link.sid, "namespace": namespace}
@@ -140,7 +140,7 @@ class Receiver:
             link.enqueue(items.Disconnect(namespace), decoded.size)
 
     def acknowledged(self, link: Socket, namespace: str, id: int, data: list[Any]) -> None:
-        """An acknowledgement queues behind nothing: `call` may wait for it in a handler."""
+        """Handles an acknowledgement at once: `call` may wait for it in a handler."""
         member = _member(link, namespace)
         callback = self._manager.take_callback(member.sid, id) if member is not None else None
         if isinstance(callback, Waiter):
@@ -183,7 +183,7 @@ class Receiver:
             link.enqueue(item, decoded.size)
 
     def _hold_relays(self, link: Socket) -> list[Member]:
-        """A message of unknown content goes into the inbox: no relay may overtake it."""
+        """Lets relays wait for a message of unknown content that goes into the inbox."""
         held: list[Member] = self._manager.members_of(link.sid)
         for member in held:
             member.waiting += 1
@@ -198,13 +198,13 @@ class Receiver:
     # -- greenlet ------------------------------------------------------------------------------
 
     def work(self, link: Socket, item: items.Item) -> bool:
-        """Does one thing from the inbox; `True`: its greenlet was killed meanwhile."""
+        """Handles one item of the inbox; `True`: its greenlet was killed meanwhile."""
         try:
             self._do[type(item)](link, item)
-        except ProtocolError as error:  # read anew for the relay, which is stricter
+        except ProtocolError as error:  # the relay reads the text again, and is stricter
             self._refuse(link, error)
         except BaseException as error:
-            # What is the app's is guarded where it is called: this one is ours.
+            # The app's code is guarded where it is called, so this is an error of ours.
             with harmless():
                 log.exception("a message could not be handled", extra=about(connection=link.sid))
             link.fail("internal", "transport error", 1011)
@@ -243,7 +243,7 @@ class Receiver:
             self._let_relays_go([item.member])
 
     def _do_undecoded(self, link: Socket, item: items.Undecoded) -> None:
-        """Decodes now, and does at once what the inbox is for."""
+        """Decodes a message now, and handles it at once."""
         try:
             decoded = self.decoder.decode(link, item.message, item.binary)
             if decoded is not None:
@@ -273,12 +273,12 @@ class Receiver:
         item.do()
 
     def _do_lost(self, link: Socket, item: items.Lost) -> None:
-        # By the engine's registry: the Admin UI's instrumentation counts there.
+        # Through the engine's registry, because the Admin UI's instrumentation counts there.
         self._engine.handlers["disconnect"](link.sid, item.reason)
 
 
 def _member(link: Socket, namespace: str) -> Member | None:
-    """The socket that a connection has in a namespace."""
+    """The member of a connection in a namespace."""
     if namespace == "/":
         root: Member | None = link.root
         return root
@@ -291,7 +291,7 @@ def _unfit(pkt: Any) -> bool:
 
 
 def passage_of(decoded: Decoded) -> Passage:
-    """The envelope of a relayed event, with its own characters where the packet is text.
+    """The envelope of a relayed event, with its text if the packet is text.
 
     Raises `ProtocolError` for text that is not JSON to its last character.
     """

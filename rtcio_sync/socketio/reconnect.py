@@ -1,13 +1,12 @@
-"""A client that comes back to its session.
+"""Reconnects a client to its session.
 
-It waits until the old connection is worked off, runs the middlewares again if the app asks for it,
-moves the member to the new connection and replays the events that it missed.
+It waits until the inbox of the old connection is empty, runs the middlewares again if the app asks
+for it, moves the member to the new connection and replays the events that it missed.
 
-Whoever names a session takes it over, from one that is away as from a half-open connection, whose
-client is the same one. Two things go first: what had arrived on the old connection, its
-``disconnect`` handlers with it, and another connection that is being let in to the session just
-then. What is left to do after them happens in one step, so that an event is either replayed or
-sent anew, never both and never neither.
+A client that names a session takes it over, also from a half-open connection, which is its own old
+one. It waits for two things: the messages of the old connection, with its ``disconnect`` handlers,
+and another connection that is being admitted to the session. The rest happens in one step, so that
+each event is either replayed or sent, never both and never neither.
 
 All of it runs in the greenlet of the new connection's inbox.
 """
@@ -35,26 +34,26 @@ log = logging.getLogger(__name__)
 
 _BACK = "socket %(rtcio_sid)s has come back on connection %(rtcio_connection)s"
 
-#: Seconds that a client waits for what is left to do on its old connection. A handler that takes
-#: longer, or never returns, keeps the session it has, and its client gets a fresh one.
+#: Seconds that a client waits for the inbox of its old connection. If a handler takes longer, or
+#: never returns, the client gets a new session.
 PATIENCE = 5.0
-LOOK_AGAIN = 1.0  # seconds after which one that waits sees whether its own connection still lives
+LOOK_AGAIN = 1.0  # seconds after which a waiting client checks whether its connection is open
 
 
 class NoReconnect:
-    """A `Reconnect` of a server that keeps no sessions."""
+    """A `Reconnect` for a server without recovery."""
 
     def take(self, eio_sid: str, namespace: str, auth: Any) -> bool:
-        """Every CONNECT gets a fresh session."""
+        """Returns `False`: every CONNECT gets a new session."""
         return False
 
     def app_auth(self, auth: Any) -> Any:
-        """What the app gets to see of a client's ``auth``: all of it."""
+        """The part of a client's ``auth`` for the app: all of it."""
         return auth
 
 
 class Reconnect:
-    """Lets clients back in to their sessions."""
+    """Reconnects the clients of one server to their sessions."""
 
     def __init__(
         self,
@@ -74,25 +73,25 @@ class Reconnect:
         self._counters = counters
 
     def app_auth(self, auth: Any) -> Any:
-        """What the app gets to see of a client's ``auth``."""
+        """The part of a client's ``auth`` for the app."""
         return without_session(auth)
 
     def take(self, eio_sid: str, namespace: str, auth: Any) -> bool:
-        """Answers a CONNECT that names a session; `False`: it gets a fresh one."""
+        """Answers a CONNECT that names a session; `False`: the client gets a new session."""
         link = self._engine.sockets.get(eio_sid)
         session = self._recovery.find(namespace, auth)
         if session is None or not isinstance(link, Link):
             return False
         if self._manager.member_of(eio_sid, namespace) is not None:
             return False
-        # The newest connection is the one that the client uses: one that still waits gives way.
+        # The client uses its newest connection: an older one that still waits gives up.
         session.wanted = link
         until = self._until()
         while session.open:
             if session.wanted is not link:
                 link.close(abort=True, reason="transport close")
             if link.closed:
-                return True  # nobody is left to answer, and the session waits on
+                return True  # this connection has ended; the session goes on waiting
             before = session.taken or _in_the_way(session.member)
             if before is None:
                 return self._admit(session, link, auth)
@@ -104,7 +103,7 @@ class Reconnect:
         return now + PATIENCE
 
     def _after(self, link: Link, session: Session, until: float) -> None:
-        """Waits until all is done that is in a connection's inbox now, and gives up in the end."""
+        """Waits until all items that are now in a connection's inbox are handled, or gives up."""
         if self._engine.heartbeat.now() >= until:
             self._give_up(session.member)
             return
@@ -124,7 +123,7 @@ class Reconnect:
             if asked and not self._ask(member, link, auth, socket):
                 return True
             until = self._until()
-            # The app's code ran: the old connection may have been lost meanwhile, or anything.
+            # The app's code ran: meanwhile the old connection may have been lost, for example.
             while session.open and (asked or not link.closed):
                 with self._engine.gate:
                     before = _in_the_way(member)
@@ -143,7 +142,7 @@ class Reconnect:
             session.taken = None
 
     def _new_socket(self, member: Member, link: Link, auth: Any) -> Socket | None:
-        """What the app gets to see of the one who is back; `None`: it never asked to see it."""
+        """The `Socket` for the returning client; `None`: the app never used the old one."""
         before: Socket | None = member.socket
         if before is None:
             return None
@@ -153,7 +152,7 @@ class Reconnect:
         return made
 
     def _ask(self, member: Member, link: Link, auth: Any, socket: Socket | None) -> bool:
-        """Asks the app again; a refusal ends the session."""
+        """Runs middlewares and ``connect`` handlers again; a refusal ends the session."""
         before, member.recovered = member.recovered, True
         refused = self._lifecycle.ask(member, link.sid, without_session(auth), socket)
         if refused is None:
@@ -164,7 +163,7 @@ class Reconnect:
         return False
 
     def _give_up(self, member: Member) -> None:
-        """The session ends; a half-open connection that still had it goes the ordinary way."""
+        """Ends the session; a half-open connection that still has it is closed as usual."""
         self._recovery.close(member)
         if member.stage is Stage.CONNECTED:
             member.link.close(abort=True, reason="transport close")
@@ -172,13 +171,13 @@ class Reconnect:
             self._lifecycle.end(member)
 
     def _resume(self, session: Session, link: Link, offset: Any) -> bool:
-        """Moves the session to the new connection, which gets what it missed before all else."""
+        """Moves the session to the new connection and first sends the missed events."""
         member = session.member
         missed = session.missed(offset)
         if missed is None:
             self._give_up(member)
             return False
-        # Of one that is away the app has heard; what comes from it waits until it hears again.
+        # The app knows that it was away; its messages wait until the app knows that it is back.
         member.ready = member.ready and member.stage is Stage.CONNECTED
         self._move(member, link)
         session.resumed()
@@ -191,8 +190,8 @@ class Reconnect:
             before, member.socket = member.socket, socket
             self._counters.connects += 1
             if not self._lifecycle.welcome(member) and before is not None and socket is not None:
-                socket.handlers.ends = before.handlers.ends  # the app did not hear of this return
-        else:  # half-open: the app has heard of no loss, and hears of no return
+                socket.handlers.ends = before.handlers.ends  # the app does not know of this return
+        else:  # half-open: the app knows of no loss, and gets no event for the return
             if member.socket is not None and socket is not None:
                 member.socket.handshake = socket.handshake
             self._handling.observe(member)
@@ -212,12 +211,12 @@ class Reconnect:
         member.returns += 1
         self._counters.recoveries += 1
         if not old.joined:
-            old.close(abort=True, reason="transport close")  # nobody is in it: no one hears of it
+            old.close(abort=True, reason="transport close")  # it has no member: no event
         self._lifecycle.send_connect(member)
 
 
 def _in_the_way(member: Member) -> Link | None:
-    """The connection whose inbox has to be worked off before the member may have another."""
+    """The old connection, if its inbox has to be handled before the member may move."""
     link: Link | None = member.link
     if link is None:
         return None
@@ -228,7 +227,7 @@ _ENDING = (Stage.LEAVING, Stage.GONE)
 
 
 def without_session(auth: Any) -> Any:
-    """What the app gets to see of a client's ``auth``: all but the key to its session."""
+    """A client's ``auth`` without the key to its session."""
     if not isinstance(auth, dict) or not ("pid" in auth or "offset" in auth):
         return auth
     return {key: value for key, value in auth.items() if key not in ("pid", "offset")} or None

@@ -1,4 +1,4 @@
-"""What an app has registered on its server, by namespace."""
+"""The handlers, middlewares and limits that an app has registered, by namespace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Registry:
     """The handlers, namespaces and limits of one server.
 
     ``handlers`` and ``namespace_handlers`` are python-socketio's own registries. ``namespaces``:
-    those that clients may connect to without any handler; ``"*"``: all. ``limits``: the server's.
+    those that clients may join without a handler; ``"*"``: all. ``limits``: the server's.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Registry:
         self.namespace_handlers = namespace_handlers
         self.namespaces = namespaces
         self.limits = limits
-        #: What `Server.of` gave.
+        #: The namespaces that `Server.of` has made.
         self.spaces: dict[str, Namespace] = {}
-        #: The limits of the namespaces that have their own.
+        #: Limits of namespaces that have their own.
         self.own_limits: dict[str, Limits] = {}
 
     def limits_of(self, namespace: str) -> Limits:
-        """The limits that hold in a namespace: its own, or the server's."""
+        """The limits of a namespace: its own, or the server's."""
         return self.own_limits.get(namespace, self.limits)
 
     def all_limits(self) -> Iterator[Limits]:
@@ -47,7 +47,7 @@ class Registry:
         yield from self.own_limits.values()
 
     def knows(self, namespace: str) -> bool:
-        """Whether clients may connect to it."""
+        """Whether clients may connect to a namespace."""
         if not namespace.startswith("/"):
             return False
         if namespace in self.handlers or namespace in self.namespace_handlers:
@@ -57,7 +57,7 @@ class Registry:
         return self.namespaces == "*" or namespace in self.namespaces
 
     def with_middlewares(self, namespace: str) -> Namespace | None:
-        """Whose middlewares run in a namespace: its own, or those of ``"*"``."""
+        """The namespace whose middlewares run in a namespace: itself, or ``"*"``."""
         for name in (namespace, "*"):
             space = self.spaces.get(name)
             if space is not None and space.middlewares:
@@ -65,7 +65,7 @@ class Registry:
         return None
 
     def with_greeters(self, namespace: str) -> Namespace | None:
-        """Whose ``connection`` handlers run in a namespace: its own, or those of ``"*"``."""
+        """The namespace whose ``connection`` handlers run in a namespace: itself, or ``"*"``."""
         for name in (namespace, "*"):
             space = self.spaces.get(name)
             if space is not None and space.greeters:
@@ -73,7 +73,7 @@ class Registry:
         return None
 
     def sees_relays(self, namespace: str) -> bool:
-        """Whether a handler of python-socketio's idiom wants to see the relays of a namespace."""
+        """Whether a handler of python-socketio's idiom has to see the relays of a namespace."""
         for name in (namespace, "*"):
             handlers = self.handlers.get(name, ())
             if RtcioEvents.MESSAGE in handlers or "*" in handlers:

@@ -1,13 +1,13 @@
-"""The methods of `server.Server` that python-socketio and the engine call, not the app.
+"""The methods of `server.Server` that python-socketio and the engine call.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``_handle_connect``,
 ``_handle_disconnect``, ``_handle_event``, ``_handle_event_internal``, ``_handle_ack``,
-``_handle_eio_disconnect`` (order, no ghosts, arity), ``_handle_eio_message`` (for those who hand in
-messages themselves) and ``_trigger_event`` (signatures read once). Used as they are:
+``_handle_eio_disconnect`` (order, cleanup, arity), ``_handle_eio_message`` (for callers that hand
+in messages themselves) and ``_trigger_event`` (signatures read once). Used as they are:
 ``_get_event_handler``, ``_get_namespace_handler`` and ``_binary_packet``; by the modules that get a
 `ports.Upstream` also ``_send_packet``, ``_send_eio_packet`` and ``_handle_eio_connect``.
 
-All of it runs in greenlets, but where it says hub.
+All of it runs in greenlets, unless a comment says hub.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["ServerHooks"]
 
 
 class ServerHooks(socketio.Server):
-    """The handlers' side of a `Server`."""
+    """The methods of a `Server` for python-socketio and the engine."""
 
     options: Options
     dispatcher: Dispatcher
@@ -46,19 +46,19 @@ class ServerHooks(socketio.Server):
     # -- from the engine ---------------------------------------------------------------------------
 
     def _lost(self, link: Link, reason: str) -> None:
-        """A connection is over: peers hear of it now, handlers when their turn comes. # hub"""
+        """A connection has ended: sends peer-left now; handlers run in their turn. # hub"""
         members = self.manager.members_of(link.sid)
         for member in members:
             self.lifecycle.leaving(member, reason)
         direct = link.inbox is None and self.eio.async_mode != "threading"
         if direct and not any(map(self.handling.hears_of_end, members)):
-            self._handle_eio_disconnect(link.sid, reason)  # no code of the app's: no greenlet
+            self._handle_eio_disconnect(link.sid, reason)  # runs no code of the app
         else:
             link.enqueue(items.Lost(reason))
 
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
-        # The engine's messages go another way: whoever calls this hands one in himself, and gets
-        # what a handler raises.
+        # The engine does not call this: a caller hands in a message itself, and gets the exceptions
+        # of handlers.
         with raising():
             super()._handle_eio_message(eio_sid, data)
 
@@ -117,13 +117,13 @@ class ServerHooks(socketio.Server):
             self.handling.event(member, id, data)
 
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
-        """python-socketio's half of an event, each handler with the arguments it declares."""
+        """Runs python-socketio's handler of an event, with the arguments that it declares."""
         handler, fitted = self._get_event_handler(event, namespace, args)
         if handler:
             callee = self.dispatcher.callee(handler)
             if event == "disconnect" and callee.takes_nothing:
-                # Flask-SocketIO's wrapper hands the reason on to handlers that never knew one, and
-                # counts on python-socketio's second call, without it.
+                # Flask-SocketIO's wrapper passes the reason to handlers without this parameter, and
+                # relies on python-socketio's second call, without the reason.
                 fitted = fitted[:-1]
             return callee(*fitted)
         space, fitted = self._get_namespace_handler(namespace, args)

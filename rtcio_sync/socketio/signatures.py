@@ -1,4 +1,4 @@
-"""What a handler declares, and what can't be one: read when it is registered."""
+"""The parameters of handlers, and the objects that cannot be handlers, checked at registration."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def check_handler(fn: Any) -> None:
-    """Raises `TypeError`, with the fix, for what can't be a handler."""
+    """Raises `TypeError`, with the fix, for an object that cannot be a handler."""
     if isinstance(fn, classmethod):
         raise TypeError(
             f"{fn.__func__!r} is a classmethod that no class has bound yet: register it once its "
@@ -43,7 +43,7 @@ def check_handler(fn: Any) -> None:
 
 
 def check_plain(fn: Any) -> None:
-    """Raises `TypeError` for what makes a coroutine when it is called: nothing awaits it here."""
+    """Raises `TypeError` for a coroutine function, because nothing awaits it here."""
     code = _code_of(fn)
     if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
         raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
@@ -69,9 +69,9 @@ def _is_unbound(fn: Any) -> bool:
 
 
 def arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
-    """How many arguments ``fn`` needs, and takes at most; `None`: any number.
+    """The least and the most arguments of ``fn``; `None` as most: any number.
 
-    Raises `TypeError` for a keyword-only parameter that has no default.
+    Raises `TypeError` for a keyword-only parameter without a default.
     """
     try:
         parameters = parameters_of(fn)
@@ -94,8 +94,8 @@ def arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
 
 
 def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter]:
-    # `functools.wraps` makes a wrapper pass for what it wraps. One that takes anything hands it on,
-    # so that what it wraps declares; one with parameters of its own declares for itself.
+    # `functools.wraps` gives a wrapper the signature of the wrapped function. A wrapper of any
+    # arguments passes them on, so the parameters of the wrapped function count; otherwise its own.
     if inspect.ismethod(fn):
         parameters = parameters_of(fn.__func__)
         return parameters if _variadic(parameters[:1]) else parameters[1:]  # less `self`
@@ -125,8 +125,8 @@ def _variadic(parameters: list[inspect.Parameter]) -> bool:
 def method_of(space: Any, event: str) -> Any:
     """The method of a class-based namespace for ``event``; `None`: it has none.
 
-    An attribute that can't be called is data of the app's, and a property is not asked: its code
-    is not to run because a client chose its name.
+    An attribute that is not callable is data of the app. A property is not read: a client must not
+    run its code by choosing its name.
     """
     name = f"on_{event}"
     if isinstance(getattr(type(space), name, None), (property, functools.cached_property)):
@@ -136,9 +136,9 @@ def method_of(space: Any, event: str) -> Any:
 
 
 def handler_names(space: Any) -> list[str]:
-    """The events that a class-based namespace has methods for.
+    """The events for which a class-based namespace has methods.
 
-    Raises `TypeError` for a method that can't be a handler.
+    Raises `TypeError` for a method that cannot be a handler.
     """
     found = []
     for name in dir(space):
@@ -160,7 +160,7 @@ def handler_names(space: Any) -> list[str]:
 
 # -- a handler of server.on that takes its sid for the data ----------------------------------------
 
-#: What nobody names a sid. Longer names count by their words.
+#: Names that nobody gives to a sid. Longer names count by their words.
 _DATA_WORDS = (
     "data datas message messages msg payload text body json content contents room rooms roomid "
     "roomname name username nickname event arg value values val info params options settings obj "
@@ -170,14 +170,14 @@ _DATA_WORDS = (
     "update change delta track mid media response result"
 )
 _DATA = frozenset(_DATA_WORDS.split())
-#: The same, of handlers that get the sid for something else.
+#: The same for names of handlers that take the sid for other data.
 _ONLY_IN = {"disconnect": frozenset({"reason"}), "connect": frozenset({"environ", "auth"})}
-#: Annotations that no sid has.
+#: Annotations that a sid never has.
 _NOT_TEXT = ("dict", "list", "tuple", "int", "float", "bytes", "bool", "Dict", "List", "Mapping")
 
 
 def warn_of_missing_sid(event: str, fn: Any) -> None:
-    """Warns of a handler of ``server.on`` whose one parameter gets the sid and is no sid's name."""
+    """Warns of a handler of ``server.on`` whose only parameter is named like data, not a sid."""
     try:
         parameters = parameters_of(fn)
     except (TypeError, ValueError):
@@ -203,7 +203,7 @@ def warn_of_missing_sid(event: str, fn: Any) -> None:
 
 
 def warn_of_unheard(method: Any) -> None:
-    """Warns of ``on_connection``, by which python-socketio calls nothing."""
+    """Warns of ``on_connection``, a method that python-socketio never calls."""
     name = getattr(method, "__qualname__", "on_connection")
     warnings.warn(
         f"{name} is never called: write on_connect(self, sid, environ), or register a handler "
@@ -229,7 +229,7 @@ def _is_data(event: str, parameter: inspect.Parameter) -> bool:
 
 
 def _callers_level() -> int:
-    """How far up the stack the app's own line is, for `warnings.warn` in our caller."""
+    """The level of the app's own line on the stack, for `warnings.warn` in our caller."""
     level = 1
     frame = sys._getframe(1)
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(

@@ -1,4 +1,4 @@
-"""Socket.IO's own server API, sync: one `Socket`, and several at once."""
+"""Socket.IO's server API without async: one `Socket`, and `BroadcastOperator` for several."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Socket:
     def __init__(self, server: Host, member: Member, handshake: Handshake) -> None:
         self._server = server
         self._member = member
-        #: What was registered on it.
+        #: The handlers registered on it.
         self.handlers = SocketHandlers()
         #: The sid.
         self.id: str = member.sid
-        #: The app's own, for as long as the socket lives.
+        #: Data of the app, kept as long as the socket lives.
         self.data: dict[str, Any] = {}
-        #: What the client said when it connected.
+        #: The data that the client sent when it connected.
         self.handshake = handshake
 
     @property
@@ -46,10 +46,10 @@ class Socket:
     @property
     @any_thread
     def rooms(self) -> set[Any]:
-        """The rooms it is in, its own (named by its sid) first, in the order of joining.
+        """The rooms of the socket, its own (named by its sid) first, in the order of joining.
 
-        A copy, and empty once it has left: in a ``disconnecting`` handler they are all there, in a
-        ``disconnect`` handler none is, as in Node.
+        A copy. It is full in a ``disconnecting`` handler and empty in a ``disconnect`` handler, as
+        in Node.
         """
         if ending.get() == (self._member, "disconnect"):
             return OrderedSet()
@@ -57,23 +57,23 @@ class Socket:
 
     @property
     def may_return(self) -> bool:
-        """Whether its session waits for it: asked in a ``disconnect`` handler."""
+        """In a ``disconnect`` handler: whether the client may come back to its session."""
         session = self._member.session
         return session is not None and session.open and self._member.stage is not Stage.CONNECTED
 
     def on_session_end(self, handler: Fn) -> Fn:
-        """Registers ``handler()`` to run when a lost client did not come back to its session."""
+        """Registers ``handler()`` for the end of the session of a client that did not come back."""
         self.handlers.ends += (Callee(handler),)
         return handler
 
     @property
     def connected(self) -> bool:
-        """Whether it still is."""
+        """Whether the socket is connected."""
         return self._member.stage is Stage.CONNECTED
 
     @property
     def recovered(self) -> bool:
-        """Whether it came back to an earlier session."""
+        """Whether the client came back to an earlier session."""
         return self._member.recovered
 
     @property
@@ -86,16 +86,16 @@ class Socket:
     def on(self, event: str, handler: Fn | None = None) -> Any:
         """Registers a handler of an event: a decorator, or a call with ``handler``.
 
-        An event's handlers get the client's arguments; the first result that is not `None` is the
-        acknowledgement (to give it later, or not at all: `Server.defer_ack`). Those of
-        ``"disconnecting"`` (the rooms are still there) and ``"disconnect"`` get ``(reason)``, one
-        of `DisconnectReason`. Several handlers of one event run in the order they were registered.
-        Raises `TypeError` for what can't be a handler.
+        The handlers of an event get the client's arguments. The first result that is not `None` is
+        the acknowledgement (to send it later or never: `Server.defer_ack`). Handlers of
+        ``"disconnecting"`` (the rooms still exist) and ``"disconnect"`` get ``(reason)``, one of
+        `DisconnectReason`. Several handlers of one event run in the order of registration. Raises
+        `TypeError` for an object that cannot be a handler.
         """
         return self._register(event, handler, once=False)
 
     def once(self, event: str, handler: Fn | None = None) -> Any:
-        """Like `on`, for the next such event alone."""
+        """Like `on`, for the next such event only."""
         return self._register(event, handler, once=True)
 
     def _register(self, event: str, handler: Fn | None, *, once: bool) -> Any:
@@ -121,11 +121,11 @@ class Socket:
         return handler
 
     def use(self, fn: Fn) -> Fn:
-        """Registers ``fn(event, args)`` to run before each of its events; to drop one, raise.
+        """Registers ``fn(event, args)`` to run before each event; raise an exception to drop it.
 
-        ``args`` is the list of the event's arguments: what ``fn`` changes in it, or puts in their
-        place, is what the next middleware and the handlers get. A relayed message that was changed
-        is sent on as it is then, under the same rules.
+        ``args`` is the list of the event's arguments. ``fn`` may change it; the next middleware and
+        the handlers get the changed list. A changed relay is checked by the same rules and sent on
+        as changed.
         """
         self.handlers.uses += (Callee(fn),)
         self._observe()
@@ -135,7 +135,7 @@ class Socket:
         self._server.handling.observe(self._member)
 
     def add_default_listeners(self) -> None:
-        """Gives this socket alone the relay and peer-left, whatever its namespace has."""
+        """Gives this socket the relay and peer-left, even if its namespace does not have them."""
         self._member.relays = True
         self._observe()
 
@@ -145,8 +145,9 @@ class Socket:
     def emit(self, event: str, *args: Any, callback: Callable[..., Any] | None = None) -> None:
         """Sends an event to this client.
 
-        ``callback(*answer)`` runs when the client acknowledges it, with the arguments it declares.
-        Raises `OptionError` for a reserved event name, `TypeError` for what can't be a handler.
+        ``callback(*answer)`` runs when the client acknowledges it, with the arguments that it
+        declares. Raises `OptionError` for a reserved event name, `TypeError` for an invalid
+        callback.
         """
         check_name(event)
         self._server.manager.emit(
@@ -162,11 +163,11 @@ class Socket:
         self.emit("message", *args)
 
     def call(self, event: str, *args: Any, timeout: float = 60) -> Any:
-        """Sends an event and waits for the acknowledgement: its argument, a tuple of several.
+        """Sends an event and waits for its acknowledgement: returns one argument, or a tuple.
 
         ``timeout`` is in seconds. Raises `socketio.exceptions.TimeoutError` after it,
-        `DisconnectedError` (a kind of it) once the client has left, and `OptionError` for a
-        reserved event name. Works inside a handler of the same socket.
+        `DisconnectedError` (a subclass) once the client has left, and `OptionError` for a reserved
+        event name. Works inside a handler of the same socket.
         """
         check_name(event)
         return self._server.call(
@@ -175,7 +176,7 @@ class Socket:
 
     @any_thread(in_hub="spawn")
     def disconnect(self, close: bool = False) -> None:
-        """Disconnects it; ``close``: its connection too, with all other namespaces."""
+        """Disconnects the socket; ``close``: its connection too, with all other namespaces."""
         self._server.disconnect(self.id, namespace=self._member.namespace)
         if close:
             self._server.eio.disconnect(self._member.eio_sid)
@@ -183,29 +184,29 @@ class Socket:
     # -- towards others --------------------------------------------------------------------------
 
     def to(self, *rooms: Any) -> BroadcastOperator:
-        """The sockets in ``rooms``, this one left out; see `BroadcastOperator.to`."""
+        """The sockets in ``rooms`` except this one; see `BroadcastOperator.to`."""
         sockets = BroadcastOperator(self._server, self._member.namespace, None, (self.id,))
         return sockets.to(*rooms)
 
     in_ = to
 
     def except_(self, *rooms: Any) -> BroadcastOperator:
-        """All sockets but this one and those in ``rooms``."""
+        """All sockets except this one and those in ``rooms``."""
         return self.broadcast.except_(*rooms)
 
     @property
     def broadcast(self) -> BroadcastOperator:
-        """All sockets of the namespace but this one."""
+        """All sockets of the namespace except this one."""
         return BroadcastOperator(self._server, self._member.namespace, None, (self.id,))
 
     # -- rooms -----------------------------------------------------------------------------------
 
     @any_thread
     def join(self, *rooms: Any) -> None:
-        """Joins rooms, each given singly or in a list; nothing, once the client has left.
+        """Joins rooms, given one by one or in lists. Does nothing after the client has left.
 
-        Raises `ValueError` for a room that is another socket's own, and `OptionError` (one too)
-        for what cannot name a room.
+        Raises `ValueError` for another socket's own room, and `OptionError` (a `ValueError` too)
+        for an invalid room.
         """
         if self._server.manager.member(self.id, self._member.namespace) is self._member:
             for room in flat(rooms):
@@ -219,9 +220,9 @@ class Socket:
 
 
 class BroadcastOperator:
-    """Some sockets of one namespace: those in any of its rooms (all, before `to`), less some.
+    """Several sockets of one namespace: those in any of its rooms (without `to`: all), less some.
 
-    Immutable: each of ``to``, ``in_`` and ``except_`` returns a new one. A room may also be a sid.
+    Immutable: ``to``, ``in_`` and ``except_`` return a new one. A room may also be a sid.
     """
 
     __slots__ = ("_except", "_namespace", "_rooms", "_server")
@@ -239,10 +240,10 @@ class BroadcastOperator:
         self._except = excepted
 
     def to(self, *rooms: Any) -> BroadcastOperator:
-        """Adds rooms, each given singly or in a list. An empty list adds none: alone, it is nobody.
+        """Adds rooms, given one by one or in lists. An empty list alone means nobody.
 
-        `None` alone changes nothing: without rooms, they are all sockets of the namespace. Raises
-        `OptionError` without an argument, and for what cannot name a room.
+        `None` alone changes nothing: without rooms, all sockets of the namespace are meant. Raises
+        `OptionError` without an argument, and for an invalid room.
         """
         if not rooms:
             raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
@@ -254,9 +255,9 @@ class BroadcastOperator:
     in_ = to
 
     def except_(self, *rooms: Any) -> BroadcastOperator:
-        """Leaves out the sockets in ``rooms``, each given singly or in a list; without any, none.
+        """Leaves out the sockets in ``rooms``, given one by one or in lists.
 
-        Raises `OptionError` for what cannot name a room.
+        Raises `OptionError` for an invalid room.
         """
         out = flat(each for each in rooms if each is not None)
         return BroadcastOperator(self._server, self._namespace, self._rooms, (*self._except, *out))
@@ -279,13 +280,13 @@ class BroadcastOperator:
 
     @any_thread
     def fetch_sockets(self) -> list[Socket]:
-        """The sockets themselves, of this process."""
+        """The `Socket` objects, of this process."""
         connected = (each for each in self._members() if each.stage is Stage.CONNECTED)
         return [socket_of(self._server, member) for member in connected]
 
     @any_thread
     def sockets_join(self, *rooms: Any) -> None:
-        """Makes them join ``rooms``, each given singly or in a list."""
+        """Joins the sockets to ``rooms``, given one by one or in lists."""
         named = flat(rooms)
         for member in self._members():
             for room in named:
@@ -293,7 +294,7 @@ class BroadcastOperator:
 
     @any_thread
     def sockets_leave(self, *rooms: Any) -> None:
-        """Makes them leave ``rooms``, each given singly or in a list."""
+        """Takes the sockets out of ``rooms``, given one by one or in lists."""
         named = flat(rooms)
         for member in self._members():
             for room in named:
@@ -301,15 +302,15 @@ class BroadcastOperator:
 
     @any_thread(in_hub="spawn")
     def disconnect_sockets(self, close: bool = False) -> None:
-        """Disconnects them; ``close``: their connections too, with all other namespaces."""
+        """Disconnects the sockets; ``close``: their connections too, with all other namespaces."""
         for member in self._members(connecting=True):
             self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
             socket_of(self._server, member).disconnect(close)
 
     def _members(self, *, connecting: bool = False) -> list[Member]:
-        """Those that are away for a while included: what is done to them holds when they return.
+        """The members, also those that are away: a change to them holds when they return.
 
-        ``connecting``: those that are being let in, too.
+        ``connecting``: also those that are still connecting.
         """
         manager = self._server.manager
         inside = manager.sids_in(self._namespace, self._rooms)
@@ -324,7 +325,7 @@ class BroadcastOperator:
 
 
 def socket_of(server: Host, member: Member) -> Socket:
-    """The socket that the app sees for a member; made when it is first asked for."""
+    """The `Socket` of a member; made when the app first needs it."""
     known: Socket | None = member.socket
     if known is None:
         environ = server.environ.get(member.eio_sid)
@@ -333,7 +334,7 @@ def socket_of(server: Host, member: Member) -> Socket:
 
 
 def check_name(event: Any) -> None:
-    """Raises `OptionError` for what no app may emit."""
+    """Raises `OptionError` for a name that an app may not emit."""
     if not isinstance(event, str):
         raise OptionError(f"an event's name is a string, not {type(event).__name__}")
     if event in RESERVED_EVENTS:

@@ -1,4 +1,4 @@
-"""What an app has registered on one `Socket`."""
+"""The handlers that an app has registered on one `Socket`."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ __all__ = ["SocketHandlers"]
 class SocketHandlers:
     """The handlers of one socket, in the order in which they were registered. # greenlet
 
-    Tuples, and no lists: most sockets have none of most kinds, and an empty tuple costs nothing.
+    Tuples instead of lists: most sockets have no handlers of most kinds, and an empty tuple is
+    free.
     """
 
     __slots__ = ("any", "ends", "events", "uses")
 
     def __init__(self) -> None:
-        #: Of each event: the handlers, and whether each is for one event alone.
+        #: By event: the handlers, and whether each is for one event only.
         self.events: dict[str, tuple[tuple[Callee, bool], ...]] = {}
-        #: Of every event: they run before the others.
+        #: Handlers of every event; they run before the others.
         self.any: tuple[Callee, ...] = ()
         #: The middlewares.
         self.uses: tuple[Callee, ...] = ()
-        #: For the end of the session.
+        #: Handlers for the end of the session.
         self.ends: tuple[Callee, ...] = ()
 
     @property
     def observing(self) -> bool:
-        """Whether one of them wants to see the socket's relays."""
+        """Whether one of them has to see the socket's relays."""
         return bool(self.any or self.uses or self.events.get(RtcioEvents.MESSAGE))
 
     def add(self, event: str, callee: Callee, *, once: bool) -> None:
         self.events[event] = (*self.events.get(event, ()), (callee, once))
 
     def remove(self, event: str, fn: Any) -> None:
-        """Removes those that call ``fn``; `None`: all of the event."""
+        """Removes the handlers that call ``fn``; `None`: all of the event."""
         kept = () if fn is None else self.events.get(event, ())
         self.events[event] = tuple(each for each in kept if each[0].fn != fn)
 
     def passed(self, event: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Runs the middlewares: the arguments as they leave them. Raises what one raises."""
+        """Runs the middlewares and returns the changed arguments. Raises their exceptions."""
         given = list(args)
         for use in self.uses:
             use(event, given)
         return tuple(given)
 
     def forget_once(self, event: str) -> None:
-        """Removes the handlers that were registered for one such event alone."""
+        """Removes the handlers that were registered for one such event only."""
         found = self.events.get(event, ())
         self.events[event] = tuple(each for each in found if not each[1])
 

@@ -246,7 +246,8 @@ def test_sending_to_a_dead_peer_ends_quietly(
     assert one.owner.lost == [(None, False)]
     one.connection.send(frame_text(b"still?"))
     settle()
-    assert not caplog.records
+    # Servers of earlier tests may end meanwhile, and log what their handlers raise.
+    assert not [each for each in caplog.records if each.name.endswith("transport.websocket")]
 
 
 # --- the end --------------------------------------------------------------------------------------

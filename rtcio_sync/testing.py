@@ -13,7 +13,7 @@ import itertools
 import sys
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from socketio import packet
@@ -59,7 +59,7 @@ class _Link(Link):
         self.hear = hear
         self.ended = ended
 
-    def send_together(self, pkts: list[Any]) -> None:
+    def send_together(self, pkts: Sequence[Any]) -> None:
         for pkt in pkts:
             if not self.closed:
                 self.hear(pkt.data)

@@ -201,13 +201,13 @@ class RoomIndex(Rooms):
         else:
             link.send(pkts[0])
 
-    def _hold(self, member: Member, held: list[list[Any]], pkts: list[Any]) -> None:
+    def _hold(self, member: Member, held: list[list[Packet]], pkts: list[Packet]) -> None:
         """Keeps packets until CONNECT was sent; they count as data that waits for the client."""
         held.append(pkts)
         member.held_bytes += sum(map(packet_cost, pkts))
         link = member.link
         ceiling = link.limits.max_buffered_bytes if link is not None else None
-        if ceiling is not None and member.held_bytes > ceiling:
+        if link is not None and ceiling is not None and member.held_bytes > ceiling:
             member.held, member.held_bytes = [], 0
             self.server.eio.backlog.on_ceiling(pkts[0].data, ceiling)
             link.fail("slow-reader", "transport error")

@@ -6,6 +6,9 @@ import enum
 from contextvars import ContextVar
 from typing import Any
 
+from ..engineio.packet import Packet
+from ..engineio.socket import Socket as Link
+
 __all__ = ["Member", "Stage", "ending"]
 
 
@@ -60,11 +63,12 @@ class Member:
         #: All members of its namespace by sid.
         self.peers: dict[str, Member] = {}
         #: Its Engine.IO socket, if it is one of ours.
-        self.link: Any = None
-        #: The `socketio.socket.Socket` that the app sees; made when the app first needs it.
+        self.link: Link | None = None
+        #: The `socketio.socket.Socket` that the app sees; made when the app first needs it. Any, as
+        #: `session`: their classes stand above this module.
         self.socket: Any = None
         #: Packets that wait until CONNECT was sent; `None`: it was sent.
-        self.held: list[list[Any]] | None = None
+        self.held: list[list[Packet]] | None = None
         #: The bytes of memory of these packets.
         self.held_bytes = 0
         #: Whether the ``connection`` handlers have returned.

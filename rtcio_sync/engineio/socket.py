@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from engineio import packet, socket
@@ -113,7 +114,7 @@ class Socket(Polling, socket.Socket):
         else:
             self.send_together([pkt])
 
-    def send_together(self, pkts: list[AnyPacket]) -> None:
+    def send_together(self, pkts: Sequence[AnyPacket]) -> None:
         """Sends packets with nothing between them: an event and its attachments."""
         with self.server.gate:
             if self.riding is not None:

@@ -160,7 +160,7 @@ class Relay:
                     if source == member.sid:
                         target = member.peers[key]
                         if target.stage is CONNECTED:
-                            wire = target.link.riding
+                            wire = target.link.riding  # type: ignore[union-attr]  # in `_LEFT`
                             if wire is not None and target is not member:
                                 if target.session is None:
                                     wire.send(frame_text(message))
@@ -194,7 +194,7 @@ class Relay:
         def deliver(frame: bytes, stamp: Stamp | None) -> None:
             assert stamp is not None
             session.keep((*stamp, frame))
-            if target.stage is CONNECTED:
+            if target.stage is CONNECTED and target.link is not None:
                 target.link.send_frames([frame])
 
         self.manager.recovery.send(encode, deliver)

@@ -165,7 +165,7 @@ class Reconnect:
     def _give_up(self, member: Member) -> None:
         """Ends the session; a half-open connection that still has it is closed as usual."""
         self._recovery.close(member)
-        if member.stage is Stage.CONNECTED:
+        if member.stage is Stage.CONNECTED and member.link is not None:
             member.link.close(abort=True, reason="transport close")
         else:
             self._lifecycle.end(member)
@@ -197,8 +197,8 @@ class Reconnect:
             self._handling.observe(member)
 
     def _move(self, member: Member, link: Link) -> None:
-        old: Link = member.link
-        kept = old.session.get(member.namespace)
+        old = member.link
+        kept = None if old is None else old.session.get(member.namespace)
         self._lifecycle.detach(member)
         self._manager.move(member, link.sid)
         self._lifecycle.attach(member)
@@ -210,7 +210,7 @@ class Reconnect:
         member.recovered = True
         member.returns += 1
         self._counters.recoveries += 1
-        if not old.joined:
+        if old is not None and not old.joined:
             old.close(abort=True, reason="transport close")  # it has no member: no event
         self._lifecycle.send_connect(member)
 

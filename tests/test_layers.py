@@ -76,7 +76,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("cluster", ("channel", "subscriber", "pubsub")),
-    ("relay", ("relay",)),
+    ("relay", ("relay", "foreign")),
     (
         "socketio",
         (

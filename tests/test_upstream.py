@@ -67,7 +67,7 @@ LISTS: dict[str, tuple[type, ...]] = {
     "server": (socketio.Server,),
     "socketio.python_api": (socketio.Server,),
     "socketio.node_api": (socketio.Server, socketio.Namespace),
-    "socketio.listeners": (socketio.Server, socketio.Manager, socketio.PubSubManager),
+    "relay.foreign": (socketio.Server, socketio.Manager, socketio.PubSubManager),
     "flask.context": (),
     "testing": (werkzeug.test.Client,),
 }

@@ -10,7 +10,9 @@ from typing import Any
 
 import gevent
 import gevent.socket
+import pytest
 from gevent.event import AsyncResult
+from werkzeug.serving import BaseWSGIServer
 
 from rtcio_sync.engineio.server import Server as Engine
 from rtcio_sync.serving.listen import listen, signaling_only
@@ -118,6 +120,9 @@ def running_until_the_end() -> Iterator[Run]:
         started.append(Running(server, **options))
         return started[-1]
 
-    yield run
-    for each in started:
-        each.end()
+    with pytest.MonkeyPatch.context() as patch:
+        # A server on threads looks every half second whether it was stopped.
+        patch.setattr(BaseWSGIServer.serve_forever, "__defaults__", (0.02,))
+        yield run
+        for each in started:
+            each.end()

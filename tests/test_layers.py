@@ -284,11 +284,6 @@ HUB = {
 #: Private by their spelling alone: a named tuple's method, and Python's own.
 SPELT_PRIVATE = {"_replace", "_getframe"}
 
-#: Where another object's private names are still used: a list that only shrinks.
-PRIVATE_STILL = {
-    ("transport.takeover", "_chunked_input_error"),
-}
-
 
 def foreign_private_names(module: str) -> set[str]:
     """The private names that ``module`` uses of objects other than ``self``."""
@@ -305,7 +300,7 @@ def foreign_private_names(module: str) -> set[str]:
 def test_no_module_uses_another_objects_private_names(module: str) -> None:
     upstreams = {name for names in SIGNATURES.values() for name in names} | ALL_ATTRIBUTES
     used = foreign_private_names(module) - SPELT_PRIVATE - upstreams
-    assert used == {name for where, name in PRIVATE_STILL if where == module}
+    assert used == set()
 
 
 def test_few_modules_touch_the_hub() -> None:

@@ -1,7 +1,8 @@
-"""The names of python-engineio, python-socketio and Werkzeug that we override or use."""
+"""The names of python-engineio, python-socketio, gevent and Werkzeug that we override or use."""
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ import werkzeug.test
 from engineio.async_drivers import _websocket_wsgi
 from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers import threading as threads
+from gevent.pywsgi import Input
 
 #: Names of each class upstream: those that ours override and those that ours call.
 SIGNATURES: dict[type, dict[str, str]] = {
@@ -179,6 +181,9 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
     lambda: werkzeug.local.LocalProxy: "_get_current_object",
     lambda: threads: "_async",
     lambda: gevent_driver: "Thread",
+    lambda: Input(io.BytesIO(), 0): """
+        _chunked_input_error chunk_length chunked_input content_length position
+    """,
 }
 
 ALL_ATTRIBUTES = {name for names in ATTRIBUTES.values() for name in names.split()}

@@ -23,6 +23,9 @@ duplicate is safe there. (uWSGI's own WebSockets need a build with TLS, and do n
 from binary.)
 
 A server that stops neither waits for what is detached nor tells it: `stopping` does.
+
+Used of gevent's private names, asserted in ``tests/test_upstream.py``:
+``Input._chunked_input_error``, which keeps pywsgi from reading the rest of a body.
 """
 
 from __future__ import annotations

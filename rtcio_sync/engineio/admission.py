@@ -23,7 +23,7 @@ from ..limits import Addresses, client_address
 from ..logs import about, plain
 from ..metrics import Counters
 from ..options import Limits
-from ..transport.base import Gate
+from ..transport.base import Environ, Gate
 from .heartbeat import Heartbeat
 from .requests import bad
 from .seats import Seated, Seats
@@ -69,7 +69,7 @@ class Admission(engineio.Server):
 
     # -- origins ---------------------------------------------------------------------------------
 
-    def _origin_allowed(self, environ: dict[str, Any]) -> bool:
+    def _origin_allowed(self, environ: Environ) -> bool:
         # RFC 6455 10.2: browsers send the origin, and the server has to check it.
         origin = environ.get("HTTP_ORIGIN")
         if not origin or self.cors_allowed_origins == []:
@@ -79,7 +79,7 @@ class Admission(engineio.Server):
             self._warn_of_any_origin()
         return allowed is None or origin in allowed
 
-    def _check_origin(self, environ: dict[str, Any]) -> None:
+    def _check_origin(self, environ: Environ) -> None:
         """Raises `Refused` for a page that may not connect. The log and the answer say why."""
         if self._origin_allowed(environ):
             return
@@ -98,7 +98,7 @@ class Admission(engineio.Server):
         )
         raise refused
 
-    def _why_not(self, environ: dict[str, Any]) -> str:
+    def _why_not(self, environ: Environ) -> str:
         rule = self.cors_allowed_origins
         if callable(rule):
             return "the function cors_allowed_origins does not allow it"
@@ -120,7 +120,7 @@ class Admission(engineio.Server):
                 "that may, or go by a token instead of cookies"
             )
 
-    def _cors_allowed_origins(self, environ: dict[str, Any]) -> Any:
+    def _cors_allowed_origins(self, environ: Environ) -> Any:
         rule = self.cors_allowed_origins
         origin = environ.get("HTTP_ORIGIN", "")
         if rule is None:
@@ -214,7 +214,7 @@ class Admission(engineio.Server):
         if self.seats.taken >= self._capacity() + RESERVED_DESCRIPTORS // 2:
             raise self._full()
 
-    def _count_address(self, socket: Socket, environ: dict[str, Any]) -> None:
+    def _count_address(self, socket: Socket, environ: Environ) -> None:
         if not self.addresses.counting:
             return
         address = client_address(environ, 0)

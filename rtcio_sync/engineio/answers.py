@@ -23,7 +23,7 @@ from ..protocol.handshake import handshake
 from ..protocol.websocket import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
 from ..transport import takeover
 from ..transport.backlog import Backlog
-from ..transport.base import Owner, RawSocket, StartResponse
+from ..transport.base import Environ, Owner, RawSocket, StartResponse
 from ..transport.delivery import Deliveries, Session
 from ..transport.driver import UpstreamWire
 from .admission import Admission
@@ -37,7 +37,7 @@ COMPRESSED_AT_ONCE = 1 << 16  # bytes; it takes some milliseconds
 _CORK = getattr(socket, "TCP_CORK", None)
 
 
-Application = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 """A WSGI application."""
 
 
@@ -65,7 +65,7 @@ class Answers(Admission):
     _async: Any
 
     def _refusal(
-        self, refused: Refused, environ: dict[str, Any], start_response: StartResponse
+        self, refused: Refused, environ: Environ, start_response: StartResponse
     ) -> Answer | Iterable[bytes]:
         body = json.dumps(refused.body, separators=(",", ":")).encode()
         if environ.get("wsgi.websocket") is None:
@@ -80,7 +80,7 @@ class Answers(Admission):
 
     def _turn_away(
         self,
-        environ: dict[str, Any],
+        environ: Environ,
         start_response: StartResponse,
         headers: list[tuple[str, str]],
         message: bytes | None = None,
@@ -116,7 +116,7 @@ class Answers(Admission):
             backlog=self.backlog,
         )
 
-    def _handshake(self, environ: dict[str, Any]) -> list[tuple[str, str]]:
+    def _handshake(self, environ: Environ) -> list[tuple[str, str]]:
         try:
             return handshake(environ)
         except HandshakeError as error:
@@ -139,7 +139,7 @@ class Answers(Admission):
         return application
 
     def _write(
-        self, answer: Answer, environ: dict[str, Any], start_response: StartResponse
+        self, answer: Answer, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         body, headers = answer.body, answer.headers
         if self.http_compression and len(body) >= self.compression_threshold:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
 
 from ..errors import ProtocolError
+from ..transport.base import Environ
 from .requests import bad
 
 __all__ = ["from_base64", "jsonp_index", "packets_of", "read_body"]
@@ -20,7 +20,7 @@ SEPARATOR = b"\x1e"  # between two packets
 MOST_DIGITS = 15
 
 
-def read_body(environ: dict[str, Any], bound: int) -> bytes:
+def read_body(environ: Environ, bound: int) -> bytes:
     """Reads the body of a polling request, at most ``bound`` bytes and one more. # greenlet
 
     Raises `ProtocolError` for a body that is longer, whose length is no number or that ends early.

@@ -22,7 +22,7 @@ from engineio import exceptions, packet
 from ..errors import ProtocolError, Refused
 from ..hub.turns import LAST
 from ..transport.backlog import COUNTED, ITEM
-from ..transport.base import Event
+from ..transport.base import Environ, Event
 from ..transport.delivery import Delivery
 from ..transport.hangup import HangUp
 from .inbox import Inbox
@@ -271,7 +271,7 @@ class Polling(Inbox):
 
     # -- a POST ------------------------------------------------------------------------------------
 
-    def post(self, environ: dict[str, Any]) -> None:
+    def post(self, environ: Environ) -> None:
         """Takes all packets of a request. # greenlet
 
         Blocks while the client is over its rate or its inbox is full. Raises `Refused` and closes

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from typing import Any
 
 from ..errors import Refused
+from ..transport.base import Environ
 
 __all__ = [
     "MOST_KEPT",
@@ -61,7 +61,7 @@ def query_of(text: str) -> dict[str, list[str]]:
     return found
 
 
-def slim(environ: dict[str, Any]) -> dict[str, Any]:
+def slim(environ: Environ) -> Environ:
     """The part of an environ that handlers may need, without the server's buffers and sockets."""
     return {key: value for key, value in environ.items() if _kept[key]}
 
@@ -81,7 +81,7 @@ class _Kept(dict[str, bool]):
 _kept = _Kept()
 
 
-def closes_unsaid(environ: dict[str, Any], *, stopping: bool = False) -> bool:
+def closes_unsaid(environ: Environ, *, stopping: bool = False) -> bool:
     """Whether the connection ends after the answer, and the application has to announce it."""
     # RFC 9112 9.6: a server that is asked to close announces it. gevent's server closes and leaves
     # the header to the application; other servers forbid it there (PEP 3333, hop-by-hop headers).

@@ -30,7 +30,7 @@ from ..metrics import Counters
 from ..options import Limits
 from ..transport import takeover
 from ..transport.backlog import Backlog
-from ..transport.base import StartResponse
+from ..transport.base import Environ, StartResponse
 from ..transport.delivery import Deliveries
 from .answers import Answer, Answers
 from .heartbeat import Heartbeat
@@ -95,7 +95,7 @@ class Server(Tasks, Answers):
         #: Called in a forked child that has forgotten all clients.
         self.on_fork: Callable[[], None] | None = None
         #: Called once, with the environ of the first request.
-        self.on_first_request: Callable[[dict[str, Any]], None] | None = None
+        self.on_first_request: Callable[[Environ], None] | None = None
         self._use_mode(str(self.async_mode))
 
     def async_modes(self) -> list[str]:
@@ -178,9 +178,7 @@ class Server(Tasks, Answers):
 
     # -- requests: greenlet ----------------------------------------------------------------------
 
-    def handle_request(
-        self, environ: dict[str, Any], start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def handle_request(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The WSGI application of the Engine.IO endpoint."""
         try:
             self._suit_the_server(environ)
@@ -203,9 +201,7 @@ class Server(Tasks, Answers):
             return self._write(answer, environ, start_response)
         return answer
 
-    def _answer(
-        self, environ: dict[str, Any], start_response: StartResponse
-    ) -> Answer | Iterable[bytes]:
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Answer | Iterable[bytes]:
         self._check_origin(environ)
         method = environ["REQUEST_METHOD"]
         if method == "OPTIONS":
@@ -241,11 +237,7 @@ class Server(Tasks, Answers):
         raise bad(3)
 
     def _open(
-        self,
-        environ: dict[str, Any],
-        start_response: StartResponse,
-        transport: str,
-        jsonp: int | None,
+        self, environ: Environ, start_response: StartResponse, transport: str, jsonp: int | None
     ) -> Answer | Iterable[bytes]:
         """Engine.IO v4, "Handshake"."""
         if self.stopping or self.seats.taken >= self._capacity():
@@ -285,7 +277,7 @@ class Server(Tasks, Answers):
             socket.close(abort=True, reason="transport error")
             raise
 
-    def _kept(self, environ: dict[str, Any]) -> dict[str, Any]:
+    def _kept(self, environ: Environ) -> Environ:
         kept = slim(environ)
         size = 0
         for key, each in kept.items():
@@ -323,7 +315,7 @@ class Server(Tasks, Answers):
         socket: Socket,
         seat: takeover.Seat | None,
         headers: list[tuple[str, str]],
-        environ: dict[str, Any],
+        environ: Environ,
         start_response: StartResponse,
         opening: Packet | None = None,
     ) -> Iterable[bytes]:
@@ -359,7 +351,7 @@ class Server(Tasks, Answers):
         return []
 
     def _upgrade(
-        self, socket: Socket, environ: dict[str, Any], start_response: StartResponse
+        self, socket: Socket, environ: Environ, start_response: StartResponse
     ) -> Iterable[bytes]:
         if socket.closed or not self.allow_upgrades:
             raise bad(3)
@@ -371,7 +363,7 @@ class Server(Tasks, Answers):
         self._may_hold_more()
         return self._ride(socket, takeover.find(environ), headers, environ, start_response)
 
-    def _poll(self, socket: Socket, environ: dict[str, Any], jsonp: int | None) -> Answer:
+    def _poll(self, socket: Socket, environ: Environ, jsonp: int | None) -> Answer:
         self._may_hold_more()
         try:
             packets = socket.poll(lambda: takeover.line(environ))

@@ -27,7 +27,7 @@ from ..hub.turns import LAST, Turns
 from ..metrics import Counters
 from ..transport import thread_servers
 from ..transport.backlog import Backlog
-from ..transport.base import Gate
+from ..transport.base import Environ, Gate
 
 __all__ = ["Tasks"]
 
@@ -110,7 +110,7 @@ class Tasks(engineio.Server):
 
     # -- the WSGI server: greenlet or thread -------------------------------------------------------
 
-    def _suit_the_server(self, environ: dict[str, Any]) -> None:
+    def _suit_the_server(self, environ: Environ) -> None:
         """Changes to threads if the WSGI server runs on them; logs once what does not work then."""
         if self._suited is not None and self.async_mode == "threading":
             if not self._suited.parallel:

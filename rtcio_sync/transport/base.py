@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 __all__ = [
+    "Environ",
     "Event",
     "Gate",
     "Later",
@@ -26,6 +27,10 @@ __all__ = [
 Gate = AbstractContextManager[object, None]
 """Guards lines that two threads must not run at once. On gevent nothing switches inside of them,
 and the gate does nothing."""
+
+
+Environ = dict[str, Any]
+"""The environ of a WSGI request (PEP 3333)."""
 
 
 class Event(Protocol):

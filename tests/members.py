@@ -29,7 +29,7 @@ class Link:
         self.members: dict[str, Member] | None = None
         self.root: Member | None = None
         #: Its WebSocket; `None`: it polls.
-        self.riding: Any = None
+        self.transport: Any = None
 
     def send(self, pkt: Any) -> None:
         self.sent.append(pkt.data)
@@ -99,7 +99,7 @@ class FakeServer:
         """One whose CONNECT is not answered yet."""
         link = Link(self.limits)
         if not polling:
-            link.riding = SimpleNamespace(send=lambda frame: link.send_frames([frame]))
+            link.transport = SimpleNamespace(send=lambda frame: link.send_frames([frame]))
         sid = self.index.pre_connect(f"eio of {id(link)}", namespace)
         member = self.index.member(sid, namespace)
         assert member is not None

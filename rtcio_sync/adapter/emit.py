@@ -134,9 +134,10 @@ class RoomIndex(Rooms):
                 continue
             if kept is not None and member.session is not None:
                 member.session.keep(kept)
-            wire = member.link.riding if member.held is None and member.link is not None else None
-            if wire is not None:
-                wire.send(frame)
+            link = member.link
+            transport = link.transport if member.held is None and link is not None else None
+            if transport is not None:
+                transport.send(frame)
             else:
                 self.hand_over(member, pkts)
 
@@ -196,8 +197,8 @@ class RoomIndex(Rooms):
                 self.server._send_eio_packet(member.eio_sid, pkt)
         elif len(pkts) > 1:
             link.send_together(pkts)
-        elif link.riding is not None:
-            link.riding.send(pkts[0].frame())
+        elif link.transport is not None:
+            link.transport.send(pkts[0].frame())
         else:
             link.send(pkts[0])
 

@@ -25,7 +25,7 @@ from ..transport import takeover
 from ..transport.backlog import Backlog
 from ..transport.base import Environ, Owner, RawSocket, StartResponse
 from ..transport.delivery import Deliveries, Session
-from ..transport.driver import UpstreamWire
+from ..transport.driver import DriverWebSocket
 from .admission import Admission
 from .requests import closes_unsaid
 
@@ -87,26 +87,26 @@ class Answers(Admission):
         code: int = NORMAL,
     ) -> Iterable[bytes]:
         """Accepts a WebSocket, sends ``message`` and closes it."""
-        seat = takeover.find(environ)
-        if seat is None:
+        request = takeover.find(environ)
+        if request is None:
             return self._driver(self._close_upstream)(environ, start_response)
-        wire = seat.open(start_response, headers, None, max_size=4096, max_buffered=None)
+        websocket = request.open(start_response, headers, None, max_size=4096, max_buffered=None)
         if message is not None:
-            wire.send(frame_text(message))
-        wire.close(code)
-        return seat.leave()
+            websocket.send(frame_text(message))
+        websocket.close(code)
+        return request.leave()
 
     def _close_upstream(self, ws: Any) -> list[bytes]:
         """`_turn_away` for python-engineio's driver ``ws``; blocks until it is over. # greenlet"""
-        wire = self._driven(ws, None, self.limits.max_buffered_bytes)
-        wire.start()
-        wire.close()
-        wire.read()
+        websocket = self._driven(ws, None, self.limits.max_buffered_bytes)
+        websocket.start()
+        websocket.close()
+        websocket.read()
         return []
 
-    def _driven(self, ws: Any, owner: Owner | None, max_buffered: int | None) -> UpstreamWire:
+    def _driven(self, ws: Any, owner: Owner | None, max_buffered: int | None) -> DriverWebSocket:
         """The WebSocket of python-engineio's driver ``ws``."""
-        return UpstreamWire(
+        return DriverWebSocket(
             ws,
             owner,
             tasks=self,
@@ -122,12 +122,12 @@ class Answers(Admission):
         except HandshakeError as error:
             raise Refused(error.status, 3, "Bad request", error.headers) from error
 
-    def _driver(self, ride: Callable[[Any], list[bytes]]) -> Application:
+    def _driver(self, serve: Callable[[Any], list[bytes]]) -> Application:
         # If gevent-websocket is installed, python-engineio's gevent driver needs its server, and
         # fails under every other one.
         if self.async_mode == "gevent":
             application: Application = SimpleWebSocketWSGI(
-                ride,
+                serve,
                 self,
                 thread_class=gevent_driver.Thread,
                 event_class=gevent.event.Event,
@@ -135,7 +135,7 @@ class Answers(Admission):
                 max_message_size=self.max_http_buffer_size,
             )
         else:
-            application = self._async["websocket"](ride, self)
+            application = self._async["websocket"](serve, self)
         return application
 
     def _write(

@@ -33,7 +33,7 @@ class Inbox:
 
     # Attributes of the socket that this part uses.
     server: InboxEngine
-    wire: Transport | None
+    websocket: Transport | None
 
     def __init__(self, limits: Limits) -> None:
         self.inbox: deque[tuple[object, int]] | None = None
@@ -130,24 +130,24 @@ class Inbox:
     def _slow_down(self) -> None:
         """Pauses reading if the client is over a bound: TCP makes it wait, and nothing is lost."""
         seconds = self.pause_due()
-        if self.wire is not None and not self.closed:
+        if self.websocket is not None and not self.closed:
             if seconds:
                 self.server.heartbeat.later(seconds, self._go_on)
             if seconds or self.full:
-                self.wire.pause()
+                self.websocket.pause()
 
     def stand_back(self) -> None:
         """Pauses reading until the next turn of the loop, if this turn's time is used up. # hub"""
         server = self.server
-        if self.wire is not None and server.async_mode != "threading" and server.turns.over():
-            self.wire.pause()
+        if self.websocket is not None and server.async_mode != "threading" and server.turns.over():
+            self.websocket.pause()
             server.spawn(self._go_on)
 
     def _go_on(self) -> None:
         """Resumes reading, unless another reason to pause holds. # hub or greenlet"""
         slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()
-        if self.wire is not None and not slowed and not self.full:
-            self.wire.resume()
+        if self.websocket is not None and not slowed and not self.full:
+            self.websocket.resume()
 
     @property
     def full(self) -> bool:
@@ -181,8 +181,8 @@ class Inbox:
         if self.rate is not None and limits.events_per_second is not None:
             # The bucket stays as full as it was: to join and leave must not empty it.
             self.rate.change(limits.events_per_second, limits.burst)
-        if self.wire is not None:
-            self.wire.max_buffered = limits.max_buffered_bytes
+        if self.websocket is not None:
+            self.websocket.max_buffered = limits.max_buffered_bytes
 
 
 def _at_once(since: float) -> None:

@@ -159,8 +159,8 @@ class Server(Tasks, Answers):
         self.heartbeat.stop()
         descriptors = []
         for socket in list(self.sockets.values()):
-            if socket.wire is not None:
-                descriptors.append(socket.wire.fileno())
+            if socket.websocket is not None:
+                descriptors.append(socket.websocket.fileno())
             socket.leave_to_parent()
             self.forget(socket)
         return [each for each in descriptors if each >= 0]
@@ -242,11 +242,11 @@ class Server(Tasks, Answers):
         """Engine.IO v4, "Handshake"."""
         if self.stopping or self.seats.taken >= self._capacity():
             raise self._full()
-        seat = None
+        request = None
         headers: list[tuple[str, str]] = []
         if transport == "websocket":
             headers = self._handshake(environ)
-            seat = takeover.find(environ)
+            request = takeover.find(environ)
         kept = self._kept(environ)
         sid = self.generate_id()
         socket = Socket(self, sid)
@@ -257,13 +257,13 @@ class Server(Tasks, Answers):
         self.holds(socket)
         try:
             opening = Packet(packet.OPEN, self._opening(sid, transport))
-            if seat is None:
+            if request is None:
                 socket.send(opening)
             verdict = self._trigger_event("connect", sid, kept, run_async=False)
             if verdict is not None and verdict is not True:
                 raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
             if transport == "websocket":
-                return self._ride(socket, seat, headers, environ, start_response, opening)
+                return self._take_over(socket, request, headers, environ, start_response, opening)
             socket.weight = weight(kept)
             socket.state = State.POLLING
             self.heartbeat.begin(socket)
@@ -310,10 +310,10 @@ class Server(Tasks, Answers):
             and (self.async_mode == "gevent" or self._async["websocket"] is not None)
         )
 
-    def _ride(
+    def _take_over(
         self,
         socket: Socket,
-        seat: takeover.Seat | None,
+        request: takeover.WebSocketRequest | None,
         headers: list[tuple[str, str]],
         environ: Environ,
         start_response: StartResponse,
@@ -323,11 +323,11 @@ class Server(Tasks, Answers):
 
         ``opening``: the OPEN packet of a new connection.
         """
-        if seat is None:
+        if request is None:
             if socket.state is State.OPENING:
                 self.heartbeat.begin(socket)
-            return self._driver(partial(self._ride_driver, socket))(environ, start_response)
-        wire = seat.open(
+            return self._driver(partial(self._take_driver, socket))(environ, start_response)
+        websocket = request.open(
             start_response,
             headers,
             socket,
@@ -337,17 +337,17 @@ class Server(Tasks, Answers):
         )
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
-            wire.hold(APART)  # the 101 is sent: OPEN has to be read apart from it
+            websocket.hold(APART)  # the 101 is sent: OPEN has to be read apart from it
             if opening is not None:
-                wire.send(opening.frame())
-        socket.open_wire(wire)
-        return seat.leave()
+                websocket.send(opening.frame())
+        socket.open_websocket(websocket)
+        return request.leave()
 
-    def _ride_driver(self, socket: Socket, ws: Any) -> list[bytes]:
+    def _take_driver(self, socket: Socket, ws: Any) -> list[bytes]:
         """The same for python-engineio's driver ``ws``; blocks until it is over."""
-        wire = self._driven(ws, socket, socket.limits.max_buffered_bytes)
-        socket.open_wire(wire)
-        wire.read()
+        websocket = self._driven(ws, socket, socket.limits.max_buffered_bytes)
+        socket.open_websocket(websocket)
+        websocket.read()
         return []
 
     def _upgrade(
@@ -356,12 +356,13 @@ class Server(Tasks, Answers):
         if socket.closed or not self.allow_upgrades:
             raise bad(3)
         headers = self._handshake(environ)
-        if socket.state is not State.POLLING or socket.wire is not None:
+        if socket.state is not State.POLLING or socket.websocket is not None:
             # It has a WebSocket already (Engine.IO v4, "Upgrade"): the second is closed.
             self.counters.closed["second-websocket"] += 1
             return self._turn_away(environ, start_response, headers)
         self._may_hold_more()
-        return self._ride(socket, takeover.find(environ), headers, environ, start_response)
+        request = takeover.find(environ)
+        return self._take_over(socket, request, headers, environ, start_response)
 
     def _poll(self, socket: Socket, environ: Environ, jsonp: int | None) -> Answer:
         self._may_hold_more()

@@ -46,7 +46,7 @@ class Socket(Polling, socket.Socket):
     server: Engine
 
     #: Whether one of the descriptors that it holds is its WebSocket's.
-    wired = False
+    websocket_held = False
 
     # Does not call python-engineio's, which makes a queue and a session for each connection: an
     # idle WebSocket needs neither.
@@ -56,9 +56,9 @@ class Socket(Polling, socket.Socket):
         self.sid = sid
         self.state = State.OPENING
         #: Its WebSocket: the transport, or a probe that wants to be.
-        self.wire: Transport | None = None
+        self.websocket: Transport | None = None
         #: The same while it is the transport: since UPGRADE, or since it was opened as one.
-        self.riding: Transport | None = None
+        self.transport: Transport | None = None
         self.pinged_at: float | None = None
         #: The client's address, if connections are counted by address.
         self.address: str | None = None
@@ -109,16 +109,16 @@ class Socket(Polling, socket.Socket):
 
     def send(self, pkt: AnyPacket) -> None:
         """Sends one packet; does nothing if the socket is closed."""
-        if self.riding is not None:
-            self.riding.send(frame_of(pkt))
+        if self.transport is not None:
+            self.transport.send(frame_of(pkt))
         else:
             self.send_together([pkt])
 
     def send_together(self, pkts: Sequence[AnyPacket]) -> None:
         """Sends packets with nothing between them: an event and its attachments."""
         with self.server.gate:
-            if self.riding is not None:
-                self.riding.send(b"".join([frame_of(pkt) for pkt in pkts]))
+            if self.transport is not None:
+                self.transport.send(b"".join([frame_of(pkt) for pkt in pkts]))
             elif self.state is not State.CLOSED:
                 for pkt in pkts:
                     self._queue(pkt)
@@ -126,21 +126,21 @@ class Socket(Polling, socket.Socket):
     def send_frames(self, frames: list[bytes]) -> None:
         """Sends WebSocket frames that were made before: whole events with their attachments."""
         with self.server.gate:
-            if self.riding is not None:
-                self.riding.send(b"".join(frames))
+            if self.transport is not None:
+                self.transport.send(b"".join(frames))
             else:
                 for frame in frames:
                     self.send_together([packet_of(*each) for each in frames_of(frame)])
 
     def apart(self) -> None:
         """Has the client read what was sent apart from what follows. # hub or greenlet"""
-        if self.riding is not None:
-            self.riding.hold(APART)
+        if self.transport is not None:
+            self.transport.hold(APART)
 
     def held_back(self, since: float) -> bool:
         # The PING waits behind other packets; a client that takes those is alive.
-        wire = self.riding
-        queue = self if wire is None else wire
+        transport = self.transport
+        queue = self if transport is None else transport
         return super().held_back(since) or self.server.backlog.moves(queue)
 
     # -- from the client -------------------------------------------------------------------------
@@ -170,12 +170,12 @@ class Socket(Polling, socket.Socket):
     def message_received(self, payload: bytes, binary: bool) -> None:
         """Takes one WebSocket message. # hub"""
         self.allowance -= 1
-        if self.riding is not None:
+        if self.transport is not None:
             if binary or payload.startswith(b"4"):
                 self.server.arrive(self, payload, binary)
             else:
                 self.receive(payload, binary)
-        elif self.wire is not None and self.state is not State.CLOSED:
+        elif self.websocket is not None and self.state is not State.CLOSED:
             self._probe(b"" if binary else payload)
         if self.allowance < 0 or self.inbox_bytes > INBOX_BYTES:
             self._slow_down()
@@ -186,56 +186,57 @@ class Socket(Polling, socket.Socket):
 
     # -- the WebSocket ---------------------------------------------------------------------------
 
-    def open_wire(self, wire: Transport) -> None:
-        """Takes a WebSocket: as the transport, or as a probe if there is one. # greenlet"""
-        self.wire = wire
+    def open_websocket(self, websocket: Transport) -> None:
+        """Takes a WebSocket: as the transport, or as a probe of a polling client. # greenlet"""
+        self.websocket = websocket
         if self.state is not State.OPENING or not self.held:  # else the request has counted it
             self.server.holds(self)
-        self.wired = True
+        self.websocket_held = True
         if self.state is State.OPENING:
-            self._ride(wire)
+            self._switch_to(websocket)
         elif self.server.limits.handshake_timeout is not None:
-            self.server.heartbeat.later(self.server.limits.handshake_timeout, self._give_up, wire)
-        wire.start()
+            seconds = self.server.limits.handshake_timeout
+            self.server.heartbeat.later(seconds, self._give_up, websocket)
+        websocket.start()
 
-    def _ride(self, wire: Transport) -> None:
+    def _switch_to(self, websocket: Transport) -> None:
         # Sends what waited in the outbox first; afterwards `send` writes to the WebSocket.
         with self.server.gate:
             while self.outbox and (waiting := self._take()):
                 for pkt in waiting:
-                    wire.send(frame_of(pkt))
+                    websocket.send(frame_of(pkt))
             self.state = State.WEBSOCKET
-            self.riding = wire
+            self.transport = websocket
 
     def _probe(self, payload: bytes) -> None:
         """Engine.IO v4, "Upgrade": PING probe, PONG probe, UPGRADE. # hub"""
-        wire = self.wire
-        assert wire is not None
+        websocket = self.websocket
+        assert websocket is not None
         if self.state is State.POLLING and payload == b"2probe":
             self.state = State.UPGRADING
             self.probed_at = time.monotonic()
-            wire.send(frame_text(b"3probe"))
+            websocket.send(frame_text(b"3probe"))
             self._wake()
         elif self.state is State.UPGRADING and payload == b"5":
-            self._ride(wire)
+            self._switch_to(websocket)
             self._wake()
         else:
-            self._give_up(wire)
+            self._give_up(websocket)
 
-    def _give_up(self, wire: Transport) -> None:
-        if self.wire is wire and self.state in (State.POLLING, State.UPGRADING):
+    def _give_up(self, websocket: Transport) -> None:
+        if self.websocket is websocket and self.state in (State.POLLING, State.UPGRADING):
             self._probe_ended()
-            self._wire_ended()
-            wire.close(1002)
-            wire.disown()  # or its end would be taken for that of the next probe
+            self._websocket_ended()
+            websocket.close(1002)
+            websocket.disown()  # or its end would be taken for that of the next probe
 
-    def _wire_ended(self) -> None:
-        if self.wired:
-            self.wired = False
+    def _websocket_ended(self) -> None:
+        if self.websocket_held:
+            self.websocket_held = False
             self.server.rests(self)
 
     def _probe_ended(self) -> None:
-        self.wire = None
+        self.websocket = None
         if self.state is State.UPGRADING:
             self.state = State.POLLING
             self._wake()  # an open poll goes on waiting, without NOOPs
@@ -244,10 +245,10 @@ class Socket(Polling, socket.Socket):
         """The WebSocket has ended. # hub, once"""
         if self.state in (State.POLLING, State.UPGRADING):
             self._probe_ended()
-            self._wire_ended()
+            self._websocket_ended()
         elif self.state is State.CLOSED:
-            self._wire_ended()
-        elif self.wire is not None and self.wire.overflowed:
+            self._websocket_ended()
+        elif self.websocket is not None and self.websocket.overflowed:
             self.fail("slow-reader", "transport error")
         elif code == GOING_AWAY:
             self.close(abort=True, reason=PAGE_LEFT)
@@ -259,9 +260,9 @@ class Socket(Polling, socket.Socket):
     def leave_to_parent(self) -> None:
         """Marks it as closed in a forked child, and sends nothing: the client is the parent's."""
         self.state = State.CLOSED
-        self.riding = self.outbox = None
-        if self.wire is not None:
-            self.wire.disown()
+        self.transport = self.outbox = None
+        if self.websocket is not None:
+            self.websocket.disown()
 
     def send_on(self) -> None:
         """Closes the connection of a server that stops, so that the client reconnects.
@@ -297,17 +298,17 @@ class Socket(Polling, socket.Socket):
         was, self.state = self.state, State.CLOSED
         if was is State.CLOSED:
             return
-        self.riding = None
+        self.transport = None
         if self.address is not None:
             self.server.addresses.gone(self.address)
         if abort and self.outbox:
             # The client may never fetch it, and the session would be kept for it.
             self._drop_outbox()
-        wire = self.wire
-        if wire is not None:
+        websocket = self.websocket
+        if websocket is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:
-                wire.send(frame_text(b"1"))
-            wire.close(code)
+                websocket.send(frame_text(b"1"))
+            websocket.close(code)
         if was is not State.WEBSOCKET:
             self._last_word(None if abort else farewell)
         if not self.outbox or self.polling:

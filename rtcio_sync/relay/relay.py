@@ -160,10 +160,10 @@ class Relay:
                     if source == member.sid:
                         target = member.peers[key]
                         if target.stage is CONNECTED:
-                            wire = target.link.riding  # type: ignore[union-attr]  # in `_LEFT`
-                            if wire is not None and target is not member:
+                            transport = target.link.transport  # type: ignore[union-attr]  # in `_LEFT`
+                            if transport is not None and target is not member:
                                 if target.session is None:
-                                    wire.send(frame_text(message))
+                                    transport.send(frame_text(message))
                                 else:
                                     self._stamp(target, target.session, message)
                                 counters = self.counters

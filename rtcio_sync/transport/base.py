@@ -1,7 +1,7 @@
 """What a WebSocket offers to the engine, and what it asks of others: Protocols.
 
-A `Transport` has two implementations: `websocket.Connection`, which the hub drives, and
-`driver.UpstreamWire`, around a WebSocket of python-engineio's own drivers.
+A `Transport` has two implementations: `websocket.WebSocket`, which the hub drives, and
+`driver.DriverWebSocket`, around a WebSocket of python-engineio's own drivers.
 """
 
 from __future__ import annotations
@@ -116,15 +116,16 @@ class Queue(Protocol):
 class Owner(Protocol):
     """Whom a transport tells of messages and of its end.
 
-    `websocket.Connection` calls both in the hub, where neither may block nor switch greenlets;
-    `driver.UpstreamWire` calls them in the greenlet or thread that reads.
+    `websocket.WebSocket` calls both in the hub, where neither may block nor switch greenlets;
+    `driver.DriverWebSocket` calls them in the greenlet or thread that reads.
     """
 
     def message_received(self, payload: bytes, binary: bool) -> None:
         """A whole message. Text is valid UTF-8."""
 
     def connection_lost(self, code: int | None, error: bool) -> None:
-        """Nothing more will be received. Called exactly once, and last.
+        """Nothing more will be received. Called exactly once, and last; a `DriverWebSocket` that
+        gives a peer up may call it twice, from two tasks.
 
         `code` is that of the peer's close frame, else of ours, else None: TCP just ended. `error`
         means that the connection was failed: a broken protocol, a message too big, a callback that

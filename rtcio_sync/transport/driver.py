@@ -16,15 +16,15 @@ from .backlog import ITEM, Backlog
 from .base import Event, Later, Owner, Tasks
 from .outgoing import acknowledged, reset_at_close
 
-__all__ = ["UpstreamWire"]
+__all__ = ["DriverWebSocket"]
 
 CLOSE_TIMEOUT = 5.0  # seconds that closing a connection may take
 
 
-class UpstreamWire:
+class DriverWebSocket:
     """One WebSocket that python-engineio's driver ``ws`` reads and writes.
 
-    ``max_size``, ``max_buffered`` and ``backlog`` mean what they mean to a `websocket.Connection`.
+    ``max_size``, ``max_buffered`` and ``backlog`` mean what they mean to a `websocket.WebSocket`.
     ``later`` closes TCP if the peer does not send its close frame in time.
     """
 
@@ -71,7 +71,7 @@ class UpstreamWire:
         self._flowing.set()
 
     def send(self, frame: bytes) -> None:
-        """Queues one frame or several, within the same bounds as a `websocket.Connection`."""
+        """Queues one frame or several, within the same bounds as a `websocket.WebSocket`."""
         size = len(frame)
         with self._tasks.gate:
             if self.closed:  # the writer has ended, or ends after what is queued

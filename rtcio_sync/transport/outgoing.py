@@ -5,7 +5,7 @@ the turn does that for all sockets. While the kernel's buffer is full, a watcher
 Then the peer is *late*: what waits for it is counted in the server's `backlog` and written in
 pieces.
 
-`Outgoing` is the base class of `websocket.Connection`, which adds reading and the end.
+`Outgoing` is the base class of `websocket.WebSocket`, which adds reading and the end.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Outgoing:
         self.overflowed = False
         self._be_in_time()
 
-    # What `websocket.Connection` adds.
+    # What `websocket.WebSocket` adds.
 
     def _readable(self) -> None:
         raise NotImplementedError

@@ -46,15 +46,15 @@ from gevent.pywsgi import Input, WSGIHandler
 
 from .backlog import Backlog
 from .base import Owner, StartResponse
-from .websocket import Connection
+from .websocket import WebSocket
 
 _SWITCHING = "101 Switching Protocols"
 
 
-class Seat:
+class WebSocketRequest:
     """One WebSocket request, in the greenlet in which the server called the application.
 
-    Call `open` once, start the connection, and end the request with `return seat.leave()`.
+    Call `open` once, start the WebSocket, and end the request with `return request.leave()`.
     `headers_sent` is True if the server has accepted the handshake before it called the
     application: then no other status can be sent. Once open, `parked` is True if the request's
     greenlet has to stay as long as the connection (TLS, uWSGI).
@@ -62,7 +62,7 @@ class Seat:
 
     headers_sent = False
     parked = False
-    _connection: Connection
+    _opened: WebSocket
 
     def open(
         self,
@@ -73,10 +73,10 @@ class Seat:
         max_size: int,
         max_buffered: int | None,
         backlog: Backlog | None = None,
-    ) -> Connection:
-        """Answer the handshake with `headers` and take the socket. The connection is not started.
+    ) -> WebSocket:
+        """Answer the handshake with `headers` and take the socket. The WebSocket is not started.
 
-        `owner`: None for a connection that is to be closed at once.
+        `owner`: None for a WebSocket that is to be closed at once.
 
         Raises ConnectionResetError if the client has gone; the WSGI server expects it.
         """
@@ -94,7 +94,7 @@ class Seat:
             # reset by now, this fails, and the connection will notice.
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection = Connection(
+        self._opened = WebSocket(
             sock,
             owner,
             max_size=max_size,
@@ -102,15 +102,15 @@ class Seat:
             backlog=backlog,
             unread=unread,
         )
-        return self._connection
+        return self._opened
 
     def leave(self) -> list[bytes]:  # greenlet
         """End the request: gives what the application has to return. Blocks if `parked`."""
         if self.parked:
             try:
-                self._connection.when_lost().wait()
+                self._opened.when_lost().wait()
             finally:  # the server may kill this greenlet
-                self._connection.abort()
+                self._opened.abort()
         self._end()
         return []
 
@@ -127,8 +127,8 @@ class Seat:
         raise NotImplementedError
 
 
-def find(environ: Mapping[str, Any]) -> Seat | None:
-    """The seat of this request; None if this module does not know the server.
+def find(environ: Mapping[str, Any]) -> WebSocketRequest | None:
+    """This request as one for a WebSocket; None if this module does not know its server.
 
     Call it in the greenlet in which the server called the application.
     """
@@ -227,7 +227,7 @@ def _detach(sock: Any) -> _socket.socket:
     return _socket.socket(family, kind, proto, sock.detach())
 
 
-class _Pywsgi(Seat):
+class _Pywsgi(WebSocketRequest):
     def __init__(self, handler: Any) -> None:
         self._handler = handler
 
@@ -263,7 +263,7 @@ class _GeventWebSocket(_Pywsgi):
         self._websocket.closed = True
 
 
-class _Gunicorn(Seat):
+class _Gunicorn(WebSocketRequest):
     def __init__(self, request: Mapping[str, Any]) -> None:
         self._request = dict(request)  # the local variables of the worker's `handle_request`
         self._response = request["resp"]
@@ -296,7 +296,7 @@ class _Gunicorn(Seat):
             raise StopIteration
 
 
-class _Uwsgi(Seat):
+class _Uwsgi(WebSocketRequest):
     parked = True
 
     def __init__(self, uwsgi: Any) -> None:

@@ -73,7 +73,7 @@ class _State(IntEnum):
 _OPEN, _CLOSING, _LEAVING, _LINGERING, _CLOSED = _State  # as globals: one look-up instead of two
 
 
-class Connection(Outgoing):
+class WebSocket(Outgoing):
     """A WebSocket after its handshake.
 
     `sock`: the connection makes it non-blocking and closes it. A socket that has a method `pending`

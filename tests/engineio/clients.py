@@ -17,7 +17,7 @@ import gevent.socket
 from rtcio_sync.engineio.heartbeat import Heartbeat
 from rtcio_sync.engineio.server import Server
 from rtcio_sync.engineio.socket import Socket
-from rtcio_sync.transport.websocket import Connection
+from rtcio_sync.transport import websocket
 from tests.frames import masked
 from tests.timing import Clock, in_time
 from tests.wsgi import environ_of, request
@@ -106,7 +106,7 @@ class WebSocket(Client):
 
     def __init__(self, engine: Server, upgrading: Polling | None = None) -> None:
         self.engine = engine
-        self.sock, theirs = gevent.socket.socketpair()
+        self.sock, sock = gevent.socket.socketpair()
         if upgrading is None:
             self.eio_sid = engine.generate_id()
             link = engine.sockets[self.eio_sid] = Socket(engine, self.eio_sid)
@@ -114,8 +114,8 @@ class WebSocket(Client):
             engine._trigger_event("connect", self.eio_sid, environ, run_async=False)
         else:
             self.eio_sid, link = upgrading.eio_sid, upgrading.link
-        wire = Connection(
-            theirs,
+        theirs = websocket.WebSocket(
+            sock,
             link,
             max_size=engine.max_http_buffer_size,
             max_buffered=engine.limits.max_buffered_bytes,
@@ -123,7 +123,7 @@ class WebSocket(Client):
         )
         if upgrading is None:
             engine.heartbeat.begin(link)
-        link.open_wire(wire)
+        link.open_websocket(theirs)
 
     def send(self, *messages: str | bytes) -> None:
         """Sends messages."""

@@ -45,7 +45,7 @@ def test_a_probe_that_fails_leaves_the_client_on_polling(words: list[str]) -> No
     socket = WebSocket(server, polling)
     for word in words:
         socket.say(word)
-    until(lambda: polling.link.wire is None)
+    until(lambda: polling.link.websocket is None)
     assert polling.link.state is State.POLLING
     server.send(polling.eio_sid, "news")
     assert polling.poll() == (200, ["4news"])
@@ -60,7 +60,7 @@ def test_a_probe_that_closes_leaves_the_client_on_polling() -> None:
     socket.say("2probe")
     assert socket.frame() == (1, b"3probe")
     socket.close()
-    until(lambda: polling.link.wire is None)
+    until(lambda: polling.link.websocket is None)
     server.send(polling.eio_sid, "news")
     assert polling.poll() == (200, ["4news"])
 
@@ -74,7 +74,7 @@ def test_a_poll_that_waits_when_a_probe_fails_waits_on() -> None:
     socket.say("2probe")
     assert socket.frame() == (1, b"3probe")
     socket.close()
-    until(lambda: polling.link.wire is None)
+    until(lambda: polling.link.websocket is None)
     gevent.sleep(0.15)
     server.send(polling.eio_sid, "news")
     assert open_poll.get(timeout=DEADLINE) == (200, ["4news"])
@@ -86,6 +86,6 @@ def test_a_probe_that_says_nothing_is_given_up() -> None:
     polling = Polling(server)
     socket = WebSocket(server, polling)
     forward(4)
-    assert polling.link.wire is None
+    assert polling.link.websocket is None
     assert socket.frame()[0] == 8
     assert polling.link.state is State.POLLING

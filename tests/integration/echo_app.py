@@ -29,7 +29,7 @@ from gevent.pywsgi import WSGIServer
 from rtcio_sync.protocol.handshake import HandshakeError, handshake
 from rtcio_sync.protocol.websocket import GOING_AWAY, frame_binary, frame_text
 from rtcio_sync.transport import stopping, takeover
-from rtcio_sync.transport.websocket import Connection
+from rtcio_sync.transport.websocket import WebSocket
 
 #: Seconds a server that stops gives its connections: more than one takes that does not answer.
 DRAIN = 8.0
@@ -38,13 +38,13 @@ Start = Callable[..., Any]
 App = Callable[[dict[str, Any], Start], Iterable[bytes]]
 
 state: dict[str, Any] = {"opened": 0, "lost": [], "watching": False}
-connections: set[Connection] = set()
+connections: set[WebSocket] = set()
 
 
 class Echo:
     """Sends back what it receives. `raise` makes it raise, `flood N` sends N bytes."""
 
-    connection: Connection
+    connection: WebSocket
 
     def message_received(self, payload: bytes, binary: bool) -> None:
         if payload == b"raise":
@@ -76,7 +76,7 @@ def census() -> dict[str, int]:
     }
 
 
-def is_prompt(connection: Connection) -> bool:
+def is_prompt(connection: WebSocket) -> bool:
     """Whether TCP sends each frame at once, and does not wait for an acknowledgement."""
     with suppress(OSError):  # closed, which the owner is told in the next turn
         return bool(connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
@@ -84,8 +84,8 @@ def is_prompt(connection: Connection) -> bool:
 
 
 def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
-    seat = takeover.find(environ)
-    if seat is None:
+    request = takeover.find(environ)
+    if request is None:
         start_response("501 Not Implemented", [])
         return [b"unknown server"]
     if not state["watching"]:
@@ -98,7 +98,7 @@ def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]
     options = {key: int(value[0]) for key, value in parse_qs(environ["QUERY_STRING"]).items()}
     gevent.sleep(options.pop("sleep", 0))
     owner = Echo()
-    owner.connection = seat.open(
+    owner.connection = request.open(
         start_response,
         headers,
         owner,
@@ -108,7 +108,7 @@ def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]
     state["opened"] += 1
     connections.add(owner.connection)
     owner.connection.start()
-    return seat.leave()
+    return request.leave()
 
 
 def drain() -> None:

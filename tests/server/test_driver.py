@@ -29,7 +29,7 @@ class End(Driven):
 
     def _ride(self, ws: Any) -> list[bytes]:
         self.ready.set()
-        return self.eio._ride_driver(self.link, ws)
+        return self.eio._take_driver(self.link, ws)
 
 
 @pytest.fixture

@@ -191,8 +191,8 @@ def test_a_namespace_may_have_its_own_bound_for_slow_readers(kind: Any) -> None:
     assert one.link.limits.max_buffered_bytes == 1000
     assert other.link.limits.max_buffered_bytes == 64_000_000
     if kind is WebSocket:
-        assert one.link.wire.max_buffered == 1000
-        assert other.link.wire.max_buffered == 64_000_000
+        assert one.link.websocket.max_buffered == 1000
+        assert other.link.websocket.max_buffered == 64_000_000
     else:
         slow, patient = one.link, other.link
         for _ in range(4):

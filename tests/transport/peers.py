@@ -17,7 +17,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame
 from websockets.protocol import OPEN
 
-from rtcio_sync.transport.websocket import Connection
+from rtcio_sync.transport.websocket import WebSocket
 from tests.frames import masked, upgrade_request
 from tests.timing import DEADLINE, settle
 
@@ -26,7 +26,7 @@ class Owner:
     """Remembers what it is told; `on_message` may do something about it, in the hub."""
 
     def __init__(self) -> None:
-        self.connection: Connection
+        self.connection: WebSocket
         self.messages: list[bytes] = []
         self.binary: list[bool] = []
         self.lost: list[tuple[int | None, bool]] = []

@@ -15,7 +15,7 @@ from rtcio_sync.protocol.websocket import BINARY, frame_binary
 from rtcio_sync.transport import backlog as rules
 from rtcio_sync.transport import outgoing
 from rtcio_sync.transport.backlog import ITEM, Backlog
-from rtcio_sync.transport.websocket import Connection
+from rtcio_sync.transport.websocket import WebSocket
 from tests.timing import until
 from tests.transport.peers import Owner, Peer, handshaken
 
@@ -34,15 +34,15 @@ class House:
         self.ceiling = ceiling
         self.refused: list[Any] = []
         self.backlog.on_ceiling = lambda message, bound: self.refused.append(message)
-        self.pairs: list[tuple[Connection, Peer]] = []
+        self.pairs: list[tuple[WebSocket, Peer]] = []
 
-    def connect(self, *, tls: Any = None) -> tuple[Connection, Peer]:
+    def connect(self, *, tls: Any = None) -> tuple[WebSocket, Peer]:
         if tls is not None:
             ours, theirs = handshaken(tls, small=True)
         else:
             ours, theirs = tcp_pair()
         owner = Owner()
-        connection = owner.connection = Connection(
+        connection = owner.connection = WebSocket(
             ours, owner, max_size=100, max_buffered=self.ceiling, backlog=self.backlog
         )
         connection.start()
@@ -171,7 +171,7 @@ def test_over_the_total_the_slowest_goes_and_who_reads_gets_all() -> None:
 
 
 def test_a_connection_that_ends_while_its_peer_is_late_lets_go_of_all(house: House) -> None:
-    for end in (Connection.abort, Connection.close):
+    for end in (WebSocket.abort, WebSocket.close):
         connection, peer = house.connect()
         for _ in range(50):
             connection.send(frame_binary(bytes(10_000)))

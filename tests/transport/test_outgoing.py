@@ -10,7 +10,7 @@ import gevent.socket
 import pytest
 
 from rtcio_sync.protocol.websocket import frame_close, frame_text
-from rtcio_sync.transport.websocket import Connection
+from rtcio_sync.transport.websocket import WebSocket
 from tests.timing import in_time
 from tests.transport.peers import Owner, arrived
 
@@ -25,10 +25,10 @@ def owner() -> Owner:
 
 
 @pytest.fixture
-def ends(owner: Owner) -> Iterator[tuple[Connection, Any]]:
+def ends(owner: Owner) -> Iterator[tuple[WebSocket, Any]]:
     """A connection, and the socket at its other end."""
     ours, theirs = gevent.socket.socketpair()
-    connection = Connection(ours, owner, max_size=1000, max_buffered=1000)
+    connection = WebSocket(ours, owner, max_size=1000, max_buffered=1000)
     connection.start()
     yield connection, theirs
     connection.abort()
@@ -44,7 +44,7 @@ def received(peer: Any, size: int) -> bytes:
 
 
 def test_what_is_sent_before_a_hold_goes_out_and_what_is_sent_after_it_waits(
-    ends: tuple[Connection, Any],
+    ends: tuple[WebSocket, Any],
 ) -> None:
     connection, peer = ends
     connection.send(ONE)
@@ -56,7 +56,7 @@ def test_what_is_sent_before_a_hold_goes_out_and_what_is_sent_after_it_waits(
     assert connection.buffered == len(TWO + THREE)
 
 
-def test_when_a_hold_is_over_all_goes_out_in_order(ends: tuple[Connection, Any]) -> None:
+def test_when_a_hold_is_over_all_goes_out_in_order(ends: tuple[WebSocket, Any]) -> None:
     connection, peer = ends
     connection.send(ONE)
     connection.hold(0.01)
@@ -68,7 +68,7 @@ def test_when_a_hold_is_over_all_goes_out_in_order(ends: tuple[Connection, Any])
     assert arrived(peer) == ONE
 
 
-def test_a_hold_in_which_nothing_is_sent_leaves_no_trace(ends: tuple[Connection, Any]) -> None:
+def test_a_hold_in_which_nothing_is_sent_leaves_no_trace(ends: tuple[WebSocket, Any]) -> None:
     connection, peer = ends
     connection.hold(0.001)
     with in_time():
@@ -78,7 +78,7 @@ def test_a_hold_in_which_nothing_is_sent_leaves_no_trace(ends: tuple[Connection,
     assert arrived(peer) == ONE
 
 
-def test_a_second_hold_within_a_first_changes_nothing(ends: tuple[Connection, Any]) -> None:
+def test_a_second_hold_within_a_first_changes_nothing(ends: tuple[WebSocket, Any]) -> None:
     connection, peer = ends
     connection.hold(0.01)
     connection.send(ONE)
@@ -87,7 +87,7 @@ def test_a_second_hold_within_a_first_changes_nothing(ends: tuple[Connection, An
 
 
 def test_a_connection_that_closes_within_a_hold_loses_nothing(
-    ends: tuple[Connection, Any], owner: Owner
+    ends: tuple[WebSocket, Any], owner: Owner
 ) -> None:
     connection, peer = ends
     connection.hold(0.01)
@@ -97,7 +97,7 @@ def test_a_connection_that_closes_within_a_hold_loses_nothing(
 
 
 def test_a_connection_that_is_aborted_within_a_hold_is_over_at_once(
-    ends: tuple[Connection, Any], owner: Owner
+    ends: tuple[WebSocket, Any], owner: Owner
 ) -> None:
     connection, peer = ends
     connection.hold(0.001)
@@ -108,7 +108,7 @@ def test_a_connection_that_is_aborted_within_a_hold_is_over_at_once(
     assert owner.lost == [(None, False)]
 
 
-def test_a_hold_is_no_reason_to_give_a_peer_up_that_reads(ends: tuple[Connection, Any]) -> None:
+def test_a_hold_is_no_reason_to_give_a_peer_up_that_reads(ends: tuple[WebSocket, Any]) -> None:
     connection, peer = ends
     connection.hold(HOUR)
     frame = frame_text(b"4" * 400)

@@ -27,7 +27,7 @@ from rtcio_sync.protocol.websocket import (
     frame_text,
 )
 from rtcio_sync.transport import websocket as module
-from rtcio_sync.transport.websocket import Connection
+from rtcio_sync.transport.websocket import WebSocket
 from tests.frames import header, masked
 from tests.timing import DEADLINE, until
 from tests.transport.peers import Owner, Peer, handshaken, narrow, tcp
@@ -44,7 +44,7 @@ class Pair:
         self.fd = ours.fileno()
         start = options.pop("start", True)
         settings = {"max_size": 1 << 20, "max_buffered": None, **options}
-        self.connection = self.owner.connection = Connection(ours, self.owner, **settings)
+        self.connection = self.owner.connection = WebSocket(ours, self.owner, **settings)
         if start:
             self.connection.start()
 
@@ -181,7 +181,7 @@ def test_what_is_sent_in_one_turn_goes_out_in_one_piece() -> None:
     # Each send is a packet of its own on such a socket.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     owner = Owner()
-    connection = Connection(ours, owner, max_size=100, max_buffered=None)
+    connection = WebSocket(ours, owner, max_size=100, max_buffered=None)
     for text in (b"one", b"two", b"three"):
         connection.send(frame_text(text))
     assert connection.buffered == 5 + 5 + 7
@@ -533,7 +533,7 @@ def test_nothing_of_a_connection_is_left_behind() -> None:
         things = gc.get_objects()
         return (
             len(os.listdir("/proc/self/fd")),
-            sum(isinstance(thing, Connection) for thing in things),
+            sum(isinstance(thing, WebSocket) for thing in things),
             sum(isinstance(thing, Owner) for thing in things),
         )
 

@@ -1,4 +1,4 @@
-"""What a lobby does for each client: its handlers, and who has no seat any more.
+"""What a lobby does for each client: its handlers, and how its seats end.
 
 Each change is made under the lock, with the step that tells the room of it (`rooms`); the step runs
 without the lock.
@@ -114,7 +114,7 @@ class Events:
         self._run(appended)
 
     def left(self, member: Member, room: Any) -> None:
-        """Somebody is no longer in a Socket.IO room, whoever took it out. # hub or greenlet"""
+        """A socket has left a Socket.IO room, by itself or by the app. # hub or greenlet"""
         if member.namespace != self._namespace.name:
             return
         with self._lock:

@@ -135,7 +135,7 @@ class Lobby:
 
     @any_thread
     def stats(self) -> dict[str, int]:
-        """``{"rooms": …, "peers": …}``: rooms with somebody in them, and seats taken in all."""
+        """``{"rooms": …, "peers": …}``: rooms that have a peer, and seats taken in all rooms."""
         with self._lock:
             rooms, peers = self._seating.counts()
         return {"rooms": rooms, "peers": peers}

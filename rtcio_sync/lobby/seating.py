@@ -131,7 +131,7 @@ class Seating(Generic[H]):
         return room in self._secrets
 
     def counts(self) -> tuple[int, int]:
-        """Rooms with somebody in them, and seats taken in all."""
+        """How many rooms have a seat taken, and how many seats are taken in all."""
         return len(self._seats), sum(len(seats) for seats in self._seats.values())
 
 

@@ -66,11 +66,14 @@ class Parallel(Server):
     def __init__(self) -> None:
         super().__init__(async_mode="threading", async_handlers=True)
         self.tasks: list[threading.Thread] = []
+        start = self.eio.start_background_task
 
-    def start_background_task(self, target: Any, *args: Any, **kwargs: Any) -> Any:
-        task = super().start_background_task(target, *args, **kwargs)
-        self.tasks.append(task)
-        return task
+        def started(target: Any, *args: Any, **kwargs: Any) -> Any:
+            task = start(target, *args, **kwargs)
+            self.tasks.append(task)
+            return task
+
+        self.eio.start_background_task = started
 
     def finish(self, number: int = 0) -> None:
         """Wait for the handlers begun so far, from a ``number`` on."""

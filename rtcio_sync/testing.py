@@ -113,7 +113,8 @@ class TestClient:
         flask_test_client: Any = None,
         raise_exceptions: bool = True,
     ) -> None:
-        self.server = server
+        #: The server; Any, for its class stands above this module.
+        self.server: Any = server
         self.namespace = namespace_name(namespace)
         #: The error of a refused connection, `None` otherwise: what ``connect_error`` would get.
         self.error: Any = None

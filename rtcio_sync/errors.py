@@ -9,7 +9,7 @@
     ├── Refused         an HTTP request that the Engine.IO endpoint answers with an error
     └── ProtocolError   a peer's mistake: counted, its connection closed, no error in the log
         ├── LimitExceeded   a client is over a limit; only its request is refused
-        ├── OverBound       a packet holds more than `Limits` allow (see `parser.weight`)
+        ├── OverBound       a packet holds more than `Limits` allow (see `parser.bounds`)
         ├── HandshakeError  an invalid opening handshake of a WebSocket
         └── FrameError      a frame of a WebSocket that breaks RFC 6455
 

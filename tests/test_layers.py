@@ -22,10 +22,10 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 #: A module may import what stands before it.
 ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("", ("_version", "errors", "events", "limits", "metrics", "logs", "ice")),
-    ("protocol", ("names", "strict_json", "envelope", "handshake", "websocket", "http_head")),
+    ("protocol", ("names", "json_hooks", "envelope", "handshake", "websocket", "http_head")),
     ("config", ("origins", "names", "values")),
     ("", ("options",)),
-    ("parser", ("weight", "encoding", "packet", "decoder")),
+    ("parser", ("bounds", "encoding", "packet", "decoder")),
     ("hub", ("ports", "forked", "interrupts", "turns", "thread")),
     (
         "transport",
@@ -35,7 +35,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "outgoing",
             "websocket",
             "takeover",
-            "stopping",
+            "server_stop",
             "driver",
             "hangup",
             "delivery",
@@ -276,7 +276,7 @@ HUB = {
     "hub.thread",
     "hub.turns",
     "transport.hangup",
-    "transport.stopping",
+    "transport.server_stop",
     "transport.websocket",
 }
 

@@ -23,7 +23,7 @@ __all__ = ["INBOX_BYTES", "Inbox"]
 
 #: Bytes of a client's messages that may wait for an app's handlers. Over it, nothing more is read
 #: from the client until half of them are done. Nothing is lost: TCP makes the client wait. The
-#: memory that the values of a decoded message take counts too (`parser.weight.VALUE_BYTES`).
+#: memory that the values of a decoded message take counts too (`parser.bounds.VALUE_BYTES`).
 INBOX_BYTES = 1_000_000
 ITEM_BYTES = 500  # of memory that a message takes beside its own bytes while it waits
 

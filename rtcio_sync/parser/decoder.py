@@ -2,7 +2,7 @@
 attachments.
 
 The time and memory of decoding depend on the number of values, so a message over `Limits` is
-refused before it is decoded (`weight`). A message that cannot be read raises `ProtocolError`.
+refused before it is decoded (`bounds`). A message that cannot be read raises `ProtocolError`.
 Nothing here blocks. With the app's own JSON module or packet class it is called in greenlets only.
 """
 
@@ -20,8 +20,7 @@ from ..events import RtcioEvents
 from ..limits import announced_attachments, check_attachments
 from ..options import Limits
 from ..protocol.envelope import placeholders_fit
-from .packet import FastJson, TextPacket
-from .weight import (
+from .bounds import (
     PACKED_HEAD,
     SURE,
     VALUE_BYTES,
@@ -34,6 +33,7 @@ from .weight import (
     unpack,
     weigh,
 )
+from .packet import FastJson, TextPacket
 
 __all__ = ["ACKS", "EVENTS", "Decoded", "Decoder"]
 

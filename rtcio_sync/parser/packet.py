@@ -15,7 +15,7 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, EVENT, Packe
 from ..errors import ProtocolError
 from ..logs import plain
 from ..protocol.envelope import filled, placeholders_fit
-from ..protocol.strict_json import integer, refuse_constant
+from ..protocol.json_hooks import integer, refuse_constant
 from .encoding import holes_of, pack, parted, write
 
 __all__ = ["FastJson", "TextPacket", "connect_piece", "event_pieces", "packet_class", "parts_of"]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
 from ..events import RtcioEvents
-from .strict_json import refuse_constant
+from .json_hooks import refuse_constant
 
 __all__ = ["Drop", "Envelope", "filled", "head", "judge", "named_in", "placeholders_fit", "read"]
 

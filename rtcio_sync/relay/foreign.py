@@ -24,7 +24,7 @@ from ..errors import ProtocolError
 from ..events import RtcioEvents
 from ..limits import check_attachments
 from ..options import Limits
-from ..parser.weight import OverBound, head_of, measure, weigh
+from ..parser.bounds import OverBound, head_of, measure, weigh
 from ..protocol.envelope import Envelope, head, judge, placeholders_fit, read
 
 __all__ = ["ForeignListeners"]

@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 
 from ..hub.thread import any_thread
-from ..transport import stopping
+from ..transport import server_stop
 from .ports import Event, Stoppable
 from .warnings import warn_if_unpatched
 
@@ -58,9 +58,9 @@ class Stop:
         if self._engine.async_mode == "gevent":
             if self._asked is None:  # else `listen` has warned
                 warn_if_unpatched()
-            stopping.watch_stop(environ, self.drain, patience=self._drain_seconds + 1)
+            server_stop.watch_stop(environ, self.drain, patience=self._drain_seconds + 1)
         elif self._engine.async_mode == "threading":
-            stopping.watch_worker_on_threads(self.drain)
+            server_stop.watch_worker_on_threads(self.drain)
 
     def drain(self) -> None:
         """Closes every client so that it reconnects, and lets handlers finish. # greenlet

@@ -25,8 +25,8 @@ from ..events import RESERVED_EVENTS, RtcioEvents
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..options import Limits
+from ..parser.bounds import Head
 from ..parser.decoder import ACKS, AUTH, EVENTS, Decoded, Decoder, Form
-from ..parser.weight import Head
 from ..protocol.envelope import Drop, read
 from ..relay.relay import Passage, Relay
 from . import items

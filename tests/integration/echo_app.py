@@ -26,9 +26,10 @@ if __name__ == "__main__":
 import gevent
 from gevent.pywsgi import WSGIServer
 
-from rtcio_sync.protocol.handshake import HandshakeError, handshake
+from rtcio_sync.errors import HandshakeError
+from rtcio_sync.protocol.handshake import handshake
 from rtcio_sync.protocol.websocket import GOING_AWAY, frame_binary, frame_text
-from rtcio_sync.transport import stopping, takeover
+from rtcio_sync.transport import server_stop, takeover
 from rtcio_sync.transport.websocket import WebSocket
 
 #: Seconds a server that stops gives its connections: more than one takes that does not answer.
@@ -89,7 +90,7 @@ def websocket(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]
         start_response("501 Not Implemented", [])
         return [b"unknown server"]
     if not state["watching"]:
-        state["watching"] = stopping.watch_stop(environ, drain, patience=DRAIN)
+        state["watching"] = server_stop.watch_stop(environ, drain, patience=DRAIN)
     try:
         headers = handshake(environ)
     except HandshakeError as error:

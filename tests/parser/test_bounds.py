@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync import ProtocolError
-from rtcio_sync.parser.weight import Weight, head_of, measure, packed_head, unpack, weigh
+from rtcio_sync.parser.bounds import Weight, head_of, measure, packed_head, unpack, weigh
 from tests.json_strategies import spelt, values
 
 #: Seconds of CPU that a look at 1 MB may take: twice what it has to keep to, for busy machines.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
 from gevent.queue import Queue
+from socketio import Server as PlainServer
 from socketio.pubsub_manager import PubSubManager
 
 
@@ -56,3 +57,19 @@ class BusManager(PubSubManager):
         self.listener = gevent.getcurrent()
         while True:
             yield self.queue.get()
+
+
+class PlainProcess:
+    """A process of python-socketio's own server, with one client, and what that client is sent."""
+
+    def __init__(self, bus: Bus, prepare: Callable[[Any], Any] = lambda server: None) -> None:
+        self.server: Any = PlainServer(async_mode="gevent", client_manager=bus.manager())
+        prepare(self.server)
+        self.server.manager.initialize()
+        self.sid: str = self.server.manager.connect("eio", "/")
+        self.heard: list[Any] = []
+        self.server._send_eio_packet = lambda eio_sid, packet: self.heard.append(packet.data)
+
+    def says(self, packet: str) -> None:
+        """What its client sends."""
+        self.server._handle_eio_message("eio", packet)

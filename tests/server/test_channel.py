@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from rtcio_sync import Server, add_default_listeners
 from rtcio_sync.cluster import pubsub as published
-from tests.bus import Bus
+from tests.bus import Bus, PlainProcess
 from tests.channel_messages import JUNK, crossing, relay
 from tests.clients import Polling
 from tests.timing import settle, until
@@ -115,16 +115,12 @@ def test_a_back_end_that_fails_is_listened_to_again(
 
 @pytest.mark.parametrize("name", [each for each in JUNK if each.startswith("a relay")])
 def test_a_relay_that_is_junk_reaches_nobody_of_somebody_elses_server(bus: Bus, name: str) -> None:
-    plain = socketio.Server(async_mode="gevent", client_manager=bus.manager())
-    add_default_listeners(plain)
-    plain.manager.initialize()
-    sid = plain.manager.connect("eio", "/")
-    heard: list[str] = []
-    plain._send_eio_packet = lambda eio_sid, packet: heard.append(packet.data)
-    listeners = plain.rtcio_listeners
-    listeners.on_published(json.loads(crossing(JUNK[name], sid, plain.manager.host_id)))
-    listeners.on_published(json.loads(crossing(relay(), sid, plain.manager.host_id)))
-    assert heard == [f'2["#rtcio:message",{{"source":"x","target":"{sid}","data":1}}]']
+    plain = PlainProcess(bus, add_default_listeners)
+    sid, host_id = plain.sid, plain.server.manager.host_id
+    listeners = plain.server.rtcio_listeners
+    listeners.on_published(json.loads(crossing(JUNK[name], sid, host_id)))
+    listeners.on_published(json.loads(crossing(relay(), sid, host_id)))
+    assert plain.heard == [f'2["#rtcio:message",{{"source":"x","target":"{sid}","data":1}}]']
 
 
 # -- what is said arrives as it was said -----------------------------------------------------------
@@ -251,17 +247,13 @@ def test_a_program_of_python_socketios_is_understood(bus: Bus, data: Any) -> Non
 
 
 def test_a_plain_server_on_the_channel_understands_what_ours_publishes(bus: Bus) -> None:
-    plain = socketio.Server(async_mode="gevent", client_manager=bus.manager())
-    plain.manager.initialize()
-    plain.manager.connect("eio", "/")
-    heard: list[str] = []
-    plain._send_eio_packet = lambda eio_sid, packet: heard.append(packet.data)
+    plain = PlainProcess(bus)
     server = Server(client_manager=bus.manager())
     Polling(server).join()
     for arguments in [(), (1,), ([1, 2],), (1, [2]), (None, 1), (b"x",)]:
         server.of("/").emit("news", *arguments)
-    until(lambda: len(heard) == 7)
-    assert heard == [
+    until(lambda: len(plain.heard) == 7)
+    assert plain.heard == [
         '2["news"]', '2["news",1]', '2["news",[1,2]]', '2["news",1,[2]]', '2["news",null,1]',
         '51-["news",{"_placeholder":true,"num":0}]', b"x",
     ]  # fmt: skip

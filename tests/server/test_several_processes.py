@@ -6,14 +6,13 @@ from typing import Any
 
 import gevent
 import pytest
-import socketio
 from gevent.event import Event
 
 from rtcio_sync import Server, add_default_listeners
 from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.cluster import pubsub as published
 from rtcio_sync.cluster.pubsub import graft
-from tests.bus import Bus, BusManager
+from tests.bus import Bus, BusManager, PlainProcess
 from tests.clients import Polling
 from tests.timing import settle, until
 
@@ -163,34 +162,25 @@ def test_a_program_without_clients_can_emit(bus: Bus) -> None:
 
 
 def test_a_plain_server_on_the_channel_hears_nothing_of_relays(bus: Bus) -> None:
-    plain = socketio.Server(async_mode="gevent", client_manager=bus.manager())
-    plain.manager.initialize()
-    sid = plain.manager.connect("eio", "/")
-    emitted: list[Any] = []
-    plain._send_eio_packet = lambda eio_sid, packet: emitted.append(packet)
+    plain = PlainProcess(bus)
     server = Server(client_manager=bus.manager())
     a = Polling(server).join()
-    a.relay(sid, 1)
-    server.emit("everybody", to=sid)
-    until(lambda: emitted)
-    assert [packet.data for packet in emitted] == ['2["everybody"]']
+    a.relay(plain.sid, 1)
+    server.emit("everybody", to=plain.sid)
+    until(lambda: plain.heard)
+    assert plain.heard == ['2["everybody"]']
 
 
 def test_a_plain_server_with_the_listeners_shares_the_channel(bus: Bus) -> None:
-    plain = socketio.Server(async_mode="gevent", client_manager=bus.manager())
-    add_default_listeners(plain)
-    plain.manager.initialize()
-    sid = plain.manager.connect("eio", "/")
-    heard: list[str] = []
-    plain._send_eio_packet = lambda eio_sid, packet: heard.append(packet.data)
+    plain = PlainProcess(bus, add_default_listeners)
     server = Server(client_manager=bus.manager())
     a = Polling(server).join()
-    a.relay(sid, "there")
-    until(lambda: heard)
-    envelope = f'{{"source":"{sid}","target":"{a.sid}","data":"and back"}}'
-    plain._handle_eio_message("eio", f'2["#rtcio:message",{envelope}]')
+    a.relay(plain.sid, "there")
+    until(lambda: plain.heard)
+    assert plain.heard[0].endswith('"there"}]')
+    envelope = f'{{"source":"{plain.sid}","target":"{a.sid}","data":"and back"}}'
+    plain.says(f'2["#rtcio:message",{envelope}]')
     assert a.next() == f'2["#rtcio:message",{envelope}]'
-    assert heard[0].endswith('"there"}]')
 
 
 def test_a_message_that_cannot_be_published_is_logged_and_the_next_one_goes(

@@ -13,7 +13,11 @@ from textwrap import dedent
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), ROOT / "examples/README.md"]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted(ROOT.glob("docs/*.md")),
+    *(ROOT / name for name in ("examples/README.md", "benchmarks/README.md")),
+]
 HARNESS = Path(__file__).parent / "snippet.py"
 
 
@@ -86,10 +90,29 @@ def test_javascript_parses(block: Block, tmp_path: Path) -> None:
 @pytest.mark.parametrize("block", OF["mermaid"], ids=str)
 def test_diagrams_are_of_the_plain_kind(block: Block) -> None:
     """Every line is one of the few forms that these pages use, and names whom it introduced."""
-    first, *lines = block.text.splitlines()
-    assert first == "sequenceDiagram"
+    first, *lines = map(str.strip, block.text.splitlines())
+    check = {"sequenceDiagram": check_sequence, "flowchart TD": check_flowchart}[first]
+    check(lines)
+
+
+def check_flowchart(lines: list[str]) -> None:
     known: set[str] = set()
-    for line in map(str.strip, lines):
+    for line in lines:
+        box = re.fullmatch(r'(?:subgraph )?(\w+)\["[^"]+"\]', line)
+        arrow = re.fullmatch(r'(\w+) -->(?:\|\w+\|)? (\w+)(\["[^"]+"\])?', line)
+        if box:
+            known.add(box[1])
+        elif arrow:
+            if arrow[3]:
+                known.add(arrow[2])
+            assert {arrow[1], arrow[2]} <= known, line
+        else:
+            assert line == "end", line
+
+
+def check_sequence(lines: list[str]) -> None:
+    known: set[str] = set()
+    for line in lines:
         participant = re.fullmatch(r"participant (\w+)( as .+)?", line)
         said = re.fullmatch(r"(\w+)--?(?:>>|x)(\w+): .+", line)
         said = said or re.fullmatch(r"Note over (\w+)(?:,(\w+))?: .+", line)

@@ -210,7 +210,7 @@ def test_a_folder_says_what_it_is_for_and_holds_nothing_else() -> None:
 
 
 def test_the_page_for_contributors_names_every_module_where_it_stands() -> None:
-    _, _, house = PAGE.read_text().partition("\n## The house\n")
+    _, _, house = PAGE.read_text().partition("\n## The modules\n")
     floors = house.partition("\n## ")[0].split("\n### ")[1:]
     named = []
     for floor in floors:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import rtcio_sync
+from tests.docs.pages import ROOT
 
-ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
 FOLDERS = ("rtcio_sync", "tests", "docs", "examples", "benchmarks", "scripts", r"\.ci")

@@ -6,50 +6,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
-    *sorted(ROOT.glob("docs/*.md")),
-    *(ROOT / name for name in ("examples/README.md", "benchmarks/README.md")),
-]
+from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
+
 HARNESS = Path(__file__).parent / "snippet.py"
 
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block of a page."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-
-def blocks(page: Path) -> list[Block]:
-    found, language, start, lines = [], None, 0, []
-    for number, line in enumerate(page.read_text().splitlines(), 1):
-        fence = re.match(r" *```(\S*)", line)
-        if fence and language is None:
-            language, start, lines = fence[1], number, []
-        elif fence:
-            found.append(Block(page, start, str(language), dedent("\n".join(lines) + "\n")))
-            language = None
-        elif language is not None:
-            lines.append(line)
-    assert language is None, f"{page}: the block of line {start} has no end"
-    return found
-
-
-BLOCKS = [block for page in PAGES for block in blocks(page)]
 OF = {
     language: [block for block in BLOCKS if block.language == language]
     for language in ("python", "js", "mermaid")

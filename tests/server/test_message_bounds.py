@@ -50,9 +50,9 @@ TOO_MUCH: dict[str, tuple[Any, str]] = {
     "500 levels": (nested(500), "too-deep"),
     "more levels than any decoder follows": (None, "too-deep"),
     "numbers": ([0] * 100_001, "too-many-values"),
-    "lists": ([[]] * 300_000, "too-many-values"),
-    "objects": ([{}] * 300_000, "too-many-values"),
-    "strings": ([""] * 300_000, "too-many-values"),
+    "lists": ([[]] * 110_000, "too-many-values"),
+    "objects": ([{}] * 110_000, "too-many-values"),
+    "strings": ([""] * 110_000, "too-many-values"),
 }
 
 ENOUGH: dict[str, Any] = {

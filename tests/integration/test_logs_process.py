@@ -233,28 +233,28 @@ def test_nothing_is_above_info_but_what_the_app_raised_and_refused(scene: Scene)
 
 
 def test_what_happened_can_be_found_by_its_fields(scene: Scene) -> None:
-    assert scene.of("engine", address="127.0.0.1", transport="websocket")
-    (refused,) = scene.of("engine", address=r"198.51.100.7\x85 line", reason="Forbidden")
+    assert scene.of("engineio.server", address="127.0.0.1", transport="websocket")
+    (refused,) = scene.of("engineio.server", address=r"198.51.100.7\x85 line", reason="Forbidden")
     assert refused["rtcio_origin"].startswith(r"https://evil.example/\x85xx")
-    assert scene.of("engine", reason="Session ID unknown")
-    joined = scene.of("sessions", namespace="/")
+    assert scene.of("engineio.server", reason="Session ID unknown")
+    joined = scene.of("socketio.lifecycle", namespace="/")
     for each in joined:
         assert re.fullmatch(r"[\w-]{6}\.\.\.", each["rtcio_sid"])
     assert {"transport close", "parse error"} <= {each.get("rtcio_reason") for each in joined}
-    assert scene.of("sessions", namespace=r"/nowhere\nFORGED \x1b[31m\x85\u2028\u202e line")
-    assert scene.of("sessions", namespace="/refusing", reason="refused by the app")
-    (back,) = scene.of("returning")
+    assert scene.of("socketio.lifecycle", namespace=r"/nowhere\nFORGED \x1b[31m\x85\u2028\u202e line")
+    assert scene.of("socketio.lifecycle", namespace="/refusing", reason="refused by the app")
+    (back,) = scene.of("socketio.reconnect")
     assert back["rtcio_sid"] and back["rtcio_connection"]
     for reason in ("forged-source", "bad-target", "unknown-target", "reserved-event"):
-        assert all(each["rtcio_sid"] for each in scene.of("relay", reason=reason)), reason
-        assert scene.of("relay", reason=reason), reason
-    assert scene.of("relay", reason="reserved-event", event="<dict>")
-    assert scene.of("relay", reason="reserved-event", event="disconnect")
-    assert scene.of("relay", reason="not-connected", event="event")
+        assert all(each["rtcio_sid"] for each in scene.of("adapter.drops", reason=reason)), reason
+        assert scene.of("adapter.drops", reason=reason), reason
+    assert scene.of("adapter.drops", reason="reserved-event", event="<dict>")
+    assert scene.of("adapter.drops", reason="reserved-event", event="disconnect")
+    assert scene.of("adapter.drops", reason="not-connected", event="event")
     assert scene.of("dispatch", event="enter", reason="room-name", namespace="/")
-    assert scene.of("inbound", reason="undecodable")
-    assert scene.of("engine_socket", reason="packet")
-    for each in scene.of("handling"):
+    assert scene.of("socketio.receive", reason="undecodable")
+    assert scene.of("engineio.socket", reason="packet")
+    for each in scene.of("socketio.handling"):
         assert each["rtcio_event"].startswith(r"unwanted\nFORGED")
-    assert scene.of("handling")
-    assert scene.of("socketio"), "upstream's own"
+    assert scene.of("socketio.handling")
+    assert scene.of("upstream.socketio"), "upstream's own"

@@ -237,3 +237,22 @@ def test_a_soak_of_seconds_stays_as_it_is_and_is_plotted(tmp_path: Path) -> None
     plot = ElementTree.parse(tmp_path / "soak.svg")
     polylines = plot.findall(".//{http://www.w3.org/2000/svg}polyline")
     assert [len(each.attrib["points"].split()) for each in polylines] == [len(samples)] * 6
+
+
+def test_a_message_takes_no_more_calls_than_the_page_for_contributors_says() -> None:
+    page = (ROOT / "docs/internals.md").read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.calls"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=100,
+        check=True,
+    )
+    row = re.compile(r"^\| ([a-z][^|]*) \| ([0-9.]+) \| ([0-9]+) \|$", re.M)
+    counted = {name: float(calls) for name, calls, _ in row.findall(done.stdout)}
+    said = {name: float(calls) for name, calls, _ in row.findall(page)}
+    assert len(counted) == 5 and counted.keys() <= said.keys()
+    # The clock's task runs meanwhile, more often on a busy machine.
+    over = {name: calls for name, calls in counted.items() if calls > said[name] + 3}
+    assert over == {}

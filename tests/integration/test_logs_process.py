@@ -241,7 +241,8 @@ def test_what_happened_can_be_found_by_its_fields(scene: Scene) -> None:
     for each in joined:
         assert re.fullmatch(r"[\w-]{6}\.\.\.", each["rtcio_sid"])
     assert {"transport close", "parse error"} <= {each.get("rtcio_reason") for each in joined}
-    assert scene.of("socketio.lifecycle", namespace=r"/nowhere\nFORGED \x1b[31m\x85\u2028\u202e line")
+    forged = r"/nowhere\nFORGED \x1b[31m\x85\u2028\u202e line"
+    assert scene.of("socketio.lifecycle", namespace=forged)
     assert scene.of("socketio.lifecycle", namespace="/refusing", reason="refused by the app")
     (back,) = scene.of("socketio.reconnect")
     assert back["rtcio_sid"] and back["rtcio_connection"]

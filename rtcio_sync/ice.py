@@ -157,18 +157,18 @@ def _parts(item: str, kind: str) -> tuple[str, str, str | None]:
     match = _SERVER.fullmatch(item)
     if match is None:
         raise OptionError(
-            f"{item!r} is no {kind.upper()} server: write it like {example}"
+            f"{item!r} is not a {kind.upper()} server: write it like {example}"
             " (no //; an IPv6 address in brackets)"
         )
     scheme = (match["scheme"] or kind).lower()
     if scheme.rstrip("s") != kind:
-        raise OptionError(f"{item!r} is no {kind.upper()} server: {scheme}: is for the other list")
+        raise OptionError(f"{item!r} is not a {kind.upper()} server: move it to the other list")
     host, port = match["host"], match["port"]
     if host.startswith("["):
         try:
             ipaddress.IPv6Address(host[1:-1])
         except ValueError:
-            raise OptionError(f"{item!r} holds no IPv6 address between its brackets") from None
+            raise OptionError(f"{item!r} has no valid IPv6 address in its brackets") from None
     if port is not None and not 0 < int(port) < 65536:
         raise OptionError(f"{item!r} has a port outside 1 to 65535")
     where = host if port is None else f"{host}:{port}"

@@ -312,15 +312,15 @@ def transports_of(options: Options) -> list[str]:
 def _check_contradictions(options: Options) -> None:
     given = options.given
     if "allow_upgrades" in given and options.allow_upgrades and len(transports_of(options)) == 1:
-        raise OptionError("allow_upgrades=True needs both transports, and transports names one")
+        raise OptionError("allow_upgrades=True needs both transports, but transports names one")
     if "cors_credentials" in given and options.cors_credentials:
         origins = options.cors_allowed_origins
         if isinstance(origins, (list, tuple)) and not origins:
-            raise OptionError("cors_credentials=True says nothing while cors_allowed_origins=[]")
+            raise OptionError("cors_credentials=True has no effect with cors_allowed_origins=[]")
     if not options.http_compression and "compression_threshold" in given:
-        raise OptionError("compression_threshold says nothing while http_compression=False")
+        raise OptionError("compression_threshold has no effect with http_compression=False")
     if options.json is not None and options.serializer == "msgpack":
-        raise OptionError("json says nothing while serializer='msgpack'; drop one of the two")
+        raise OptionError("json has no effect with serializer='msgpack'; remove one of the two")
     if getattr(options.client_manager, "write_only", False) is True:
         raise OptionError("client_manager: a server has to listen too; leave out write_only=True")
 

@@ -18,18 +18,18 @@ _GAUGES = {
     "connected": ("sockets", "Sockets that are in a namespace."),
     "away": ("sockets_away", "Sockets that lost their connection and may come back."),
     "connections": ("connections", "Open Engine.IO connections."),
-    "rooms": ("rooms", "Rooms with somebody in them, the sockets' own left out."),
-    "send_buffer_bytes": ("send_buffer_bytes", "Memory of what waits for clients to read it."),
+    "rooms": ("rooms", "Rooms with members, without the sockets' own rooms."),
+    "send_buffer_bytes": ("send_buffer_bytes", "Memory of the data that waits for clients."),
     "recovery_bytes": ("recovery_bytes", "Memory of the events that sessions keep for a return."),
-    "hub_lag_seconds": ("hub_lag_seconds", "The worst lateness of the event loop lately."),
-    "greenlets": ("greenlets", "Greenlets that work off what clients sent."),
+    "hub_lag_seconds": ("hub_lag_seconds", "The longest recent delay of the event loop."),
+    "greenlets": ("greenlets", "Greenlets that handle messages of clients."),
 }
 _COUNTERS = {
     "connects": ("connects", "Sockets that joined a namespace."),
     "recoveries": ("recoveries", "Sockets that came back to their session."),
     "relayed": ("relayed_messages", "Envelopes relayed."),
     "relayed_bytes": ("relayed_bytes", "Bytes of the envelopes relayed."),
-    "handlers": ("handler_events", "Events that the app's handlers ran for."),
+    "handlers": ("handler_events", "Events with handlers of the app."),
     "handler_seconds": ("handler_seconds", "Seconds that the app's handlers took."),
     "handler_errors": ("handler_errors", "Exceptions that the app's handlers raised."),
 }

@@ -64,8 +64,8 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 @click.command(
     name="rtcio-sync",
     help="Start a signaling server for rtc.io clients: rooms, passwords, presence and media state "
-    "on every address of this machine, or, with --app, an app of your own. Each option may be set "
-    "by the environment variable beside it.",
+    "on every address of this machine, or, with --app, an app of your own. The environment "
+    "variable beside an option sets it too.",
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
@@ -78,14 +78,14 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     envvar="PORT",
     default=3001,
     type=click.IntRange(0, 65535),
-    help="0: a free one.",
+    help="Port to listen on; 0 for any free one.",
 )
 @_option(
     "--allowed-origins",
     envvar="ALLOWED_ORIGINS",
     metavar="ORIGIN,...",
     callback=read_origins,
-    help="Origins whose pages may connect, commas between them, * for any. By default any; with "
+    help="Origins whose pages may connect, separated by commas; * for any. By default any; with "
     "--app the app's own.",
 )
 @_option(
@@ -94,7 +94,7 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     metavar="HOST,...",
     multiple=True,
     callback=_split,
-    help="STUN servers that clients are told, as host[:port].",
+    help="STUN servers for clients, as host[:port].",
 )
 @_option(
     "--turn-host",
@@ -107,13 +107,14 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 @_option(
     "--turn-secret",
     envvar="TURN_SECRET",
-    help="The TURN servers' static-auth-secret. Prefer the variable: a command line is public.",
+    help="The TURN servers' static-auth-secret. Prefer the variable: other users of this machine "
+    "can read a command line.",
 )
 @_option(
     "--turn-ttl",
     envvar="TURN_TTL",
     type=click.IntRange(1),
-    help="Seconds that TURN credentials last; 600 by default.",
+    help="Seconds for which TURN credentials are valid; 600 by default.",
 )
 @_option(
     "--max-peers",
@@ -131,14 +132,14 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     "--drain-seconds",
     envvar="DRAIN_SECONDS",
     type=click.FloatRange(0),
-    help="Seconds that running handlers get to end at a stop; 1 by default.",
+    help="Seconds for running handlers to end when the server stops; 1 by default.",
 )
 @_option(
     "--app",
     "target",
     envvar="RTCIO_APP",
     metavar="MODULE:ATTR",
-    help="Serve this instead: a Flask app or a Server, or module:create_app() to make one.",
+    help="Serve this app instead: a Flask app or a Server, or module:create_app() to make one.",
 )
 @click.version_option(__version__, prog_name="rtcio-sync")
 def command(host: str, port: int, log_level: str, target: str | None, **options: Any) -> None:

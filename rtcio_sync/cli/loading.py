@@ -40,7 +40,9 @@ def load(target: str) -> tuple[Server | None, Flask | None]:
 
 def _module(name: str) -> Any:
     if not all(part.isidentifier() for part in name.split(".")):
-        raise OptionError(f"--app: {name!r} is no module's name; write it like package.module")
+        raise OptionError(
+            f"--app: {name!r} is not the name of a module; write it like package.module"
+        )
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -59,7 +61,7 @@ def _evaluate(module: Any, expression: str, target: str) -> Any:
         kwargs = {_keyword(k): ast.literal_eval(k.value) for k in call.keywords} if call else {}
     except (SyntaxError, ValueError):
         raise OptionError(
-            f"--app {target}: after the colon goes a name, or a call with plain values"
+            f"--app {target}: after the colon write a name, or a call with plain values"
         ) from None
     found = module
     for name in names:

@@ -89,14 +89,14 @@ def _public(options: dict[str, Any]) -> Served:
 
 def _own_app(target: str, options: dict[str, Any]) -> Served:
     for name in _PUBLIC_ONLY:
-        _refuse_given(name, "is the public server's, and --app serves another")
+        _refuse_given(name, "is for the public server, which --app replaces")
     server, app = load(target)
     if server is None:
         options = {**options, "cors_allowed_origins": options["allowed_origins"]}
         server = Server(app=app, **_given(options, "cors_allowed_origins", "drain_seconds"))
     else:
         for name in ("allowed_origins", "drain_seconds"):
-            _refuse_given(name, f"is for a Server made here, and {target} brings its own")
+            _refuse_given(name, f"is an option of Server, and {target} has made its own")
     return Served(server, app, [f"app: {target}"])
 
 

@@ -115,9 +115,9 @@ class Admission(engineio.Server):
         if not self._warned_of_origins:
             self._warned_of_origins = True
             log.warning(
-                "cors_allowed_origins='*' and a request with cookies: the page of any site may "
-                "connect in the name of whoever is logged in here and visits it; name the origins "
-                "that may, or go by a token instead of cookies"
+                "cors_allowed_origins='*' and a request with cookies: pages of any site may "
+                "connect in the name of your logged-in users; name the origins that may connect, "
+                "or authenticate with a token instead of cookies"
             )
 
     def _cors_allowed_origins(self, environ: Environ) -> Any:

@@ -96,7 +96,7 @@ class Tasks(engineio.Server):
         It is a kill, or a time-out that a handler did not cancel, and was meant for the app's code.
         """
         self.counters.handler_errors += 1
-        log.exception("raised into a greenlet that waits for its turn")
+        log.exception("an exception was raised in a greenlet that waits for its turn")
         interrupts.heed(error)
 
     def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None:

@@ -36,13 +36,13 @@ _get_ident = cast("Callable[[], int]", get_original("_thread", "get_ident"))
 _new_lock = cast("Callable[[], Any]", get_original("_thread", "allocate_lock"))
 
 _STOPPED = (
-    "the server has stopped, and no other thread can call it any more: end your threads before "
-    "stop(), or handle this error as the end"
+    "the server has stopped, so other threads cannot call it any more: end your threads before "
+    "stop(), or handle this error"
 )
 _NO_ANSWER = (
     f"the thread that serves did not answer within {ANSWER_WITHIN:g} s: a handler computes without "
-    "a pause, or blocks without gevent. Call monkey.patch_all() before all imports, and let "
-    "gevent.get_hub().threadpool do what computes long"
+    "a pause, or blocks without gevent. Call monkey.patch_all() before all imports, and run long "
+    "computations in gevent.get_hub().threadpool"
 )
 
 

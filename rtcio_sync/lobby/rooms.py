@@ -68,7 +68,7 @@ class LobbyRooms:
             try:
                 step()
             except BaseException as error:  # a failed emit must not stop the steps after it
-                log.exception("a room could not be told everything")
+                log.exception("an event could not be sent to the peers of a room")
                 interrupts.heed(error)
             finally:
                 with self._lock:

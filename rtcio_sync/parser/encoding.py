@@ -35,8 +35,8 @@ _FIX = (
 )
 _PACKABLE = 511  # levels that msgpack packs
 _TOO_DEEP = (
-    "the data refers to itself or has more levels than can be sent: make it flatter; what clients "
-    "send stays below that with Limits(max_depth=64)"
+    "the data refers to itself or has more levels than can be sent: make it flatter; "
+    "Limits(max_depth=64) keeps the data of clients below that"
 )
 
 
@@ -190,9 +190,7 @@ class _Plain:
 
     def _binary(self, value: Any) -> Any:
         if self.holes is None:
-            raise self._cannot(
-                value, "is binary, which events and acknowledgements alone can carry"
-            )
+            raise self._cannot(value, "is binary, which only events and acknowledgements can carry")
         return _hole(value, self.holes)
 
     def _key(self, key: Any) -> Any:
@@ -279,7 +277,7 @@ class _Packable(_Plain):
             try:
                 value.encode()
             except UnicodeEncodeError:
-                raise self._cannot(value, "is no Unicode text: it holds a lone surrogate") from None
+                raise self._cannot(value, "is not valid Unicode: it has a lone surrogate") from None
         return super()._scalar(value)
 
     def _binary(self, value: Any) -> Any:

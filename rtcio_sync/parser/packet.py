@@ -79,7 +79,7 @@ class TextPacket(Packet):
             return write(self.data, holes if carries else None)
         data, found = holes_of(self.data)
         if found and not carries:
-            raise TypeError("it holds bytes, which events and acknowledgements alone can carry")
+            raise TypeError("it has bytes, which only events and acknowledgements can carry")
         holes += found
         try:
             return str(self.json.dumps(data, separators=(",", ":")))

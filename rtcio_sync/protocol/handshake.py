@@ -31,7 +31,7 @@ def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "upgrade" not in _tokens(environ.get("HTTP_CONNECTION", "")):
         raise _bad("the Connection header does not name upgrade")
     if environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
-        raise _bad("a handshake has no body")
+        raise _bad("the handshake has a body")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION", "").strip() != _VERSION:
         raise HandshakeError(
             "426 Upgrade Required",

@@ -50,7 +50,7 @@ class Head:
             if known not in self._values:
                 self._values[known] = value.strip(" \t")
             elif known in ("content-length", "transfer-encoding"):
-                raise ValueError("a field that says where the request ends is there twice")
+                raise ValueError("a field about the length of the request is repeated")
         self._refuse_ambiguity(version)
 
     def _refuse_ambiguity(self, version: str | None) -> None:
@@ -67,7 +67,7 @@ class Head:
         else:
             fits = length is None or _LENGTH.fullmatch(length) is not None
         if not fits:
-            raise ValueError("two could read this request as of different lengths")
+            raise ValueError("the length of this request is ambiguous")
 
     @property
     def headers(self) -> list[str]:
@@ -104,7 +104,7 @@ def _text(fp: Any) -> str:
         line: bytes = fp.readline(left + 1)
         left -= len(line)
         if left < 0 or not line:
-            raise ValueError("too many bytes of header fields, or an end in the middle of them")
+            raise ValueError("the header fields are too long, or incomplete")
         if line == b"\r\n" or line == b"\n":
             break
         if len(lines) == HEAD_LINES - 1:

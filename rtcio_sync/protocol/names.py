@@ -25,8 +25,8 @@ def namespace_name(given: Any, *, catch_all: bool = False) -> str:
         if catch_all:
             return given
         raise OptionError(
-            "'*' is not one namespace: name one here; handlers of any namespace are registered with"
-            " server.on(event, namespace='*'), and Server(namespaces='*') lets clients into any"
+            "'*' is not one namespace: name one here; to register handlers of any namespace write "
+            "server.on(event, namespace='*'), and Server(namespaces='*') to allow clients in any"
         )
     if isinstance(given, re.Pattern) or callable(given):
         raise OptionError(
@@ -72,15 +72,15 @@ def check_room(room: Any) -> None:
         return
     if isinstance(room, (list, tuple, Set, Iterator)):
         raise OptionError(
-            f"a room is one name, and this is a {type(room).__name__}: call it once for each room, "
-            "or write socket.join('a', 'b') or socket.leave('a', 'b'); recipients are one room, or "
-            "one list of rooms"
+            f"a room is one name, not a {type(room).__name__}: make a call for each room, or write "
+            "socket.join('a', 'b') or socket.leave('a', 'b'); recipients may be one room, or one "
+            "list of rooms"
         )
     if room is None or not _is_hashable(room):
         kind = "None" if room is None else f"a {type(room).__name__}"
         raise OptionError(
-            f"a room is one name, a string as a rule, and {kind} is none: check what the client "
-            "sent before you use it"
+            f"a room is one name, usually a string, not {kind}: check what the client sent before "
+            "you use it"
         )
 
 

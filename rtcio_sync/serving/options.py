@@ -89,7 +89,7 @@ def _host(host: Any) -> str:
         raise OptionError(f"host={host!r:.100}: {fix}")
     plain = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if plain.count(":") == 1:
-        raise OptionError(f"host={host!r}: {fix}; the port is an argument of its own")
+        raise OptionError(f"host={host!r}: {fix}; the port is a separate argument")
     return plain
 
 
@@ -114,7 +114,7 @@ def _tls(given: Mapping[str, Any], kind: type[ssl.SSLContext]) -> Any:
             raise OptionError(f"{next(iter(given))}: TLS needs certfile, too")
         return _made(given, kind)
     if len(given) > 1:
-        raise OptionError("ssl_context has all of TLS in it: leave out keyfile, certfile and so on")
+        raise OptionError("ssl_context has all TLS settings: leave out keyfile, certfile and so on")
     if context == "adhoc":
         context = _adhoc()
     elif isinstance(context, (tuple, list)) and len(context) == 2:
@@ -150,8 +150,8 @@ def _made(given: Mapping[str, Any], kind: type[ssl.SSLContext]) -> ssl.SSLContex
         if isinstance(error, OptionError):
             raise
         raise OptionError(
-            f"certfile={cert!r}, keyfile={key!r}: they are no certificate and its key in PEM, or "
-            f"do not belong together, or may not be read ({error})"
+            f"certfile={cert!r}, keyfile={key!r}: not a certificate and its key in PEM, or they do "
+            f"not match, or cannot be read ({error})"
         ) from error
     return context
 

@@ -18,7 +18,7 @@ def warn_if_unpatched() -> None:
     """Warns of a process whose blocking calls would stop every connection."""
     if not monkey.is_module_patched("socket"):
         log.warning(
-            "this process is not monkey-patched, so that one blocking call stops every client: "
+            "this process is not monkey-patched, so one blocking call stops every client: "
             "begin the main module with `from gevent import monkey` and `monkey.patch_all()`, or "
             "run it under `gunicorn -k gevent`, which does it"
         )

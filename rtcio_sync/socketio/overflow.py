@@ -30,11 +30,11 @@ _TEXT = re.compile(rb'[25](?:\d+-)?(?:/[^,"\[]*,)?\d*\[("(?:[^"\\]|\\.)*")')
 _MSGPACK = re.compile(rb"\xa4data(?:[\x91-\x9f]|\xdc..)(?:([\xa0-\xbf])|\xd9(.))", re.DOTALL)
 
 _CEILING = (
-    "an event %r is more than its client takes: over %s bytes wait, and the connection is closed. "
+    "the event %r is more than its client reads: over %s bytes wait, so the connection is closed. "
     "Send less at once, or raise Limits(max_buffered_bytes)%s"
 )
 _TOTAL = (
-    "over %s bytes wait for all clients together, and the slowest are closed. Send less at once, "
+    "over %s bytes wait for all clients together, so the slowest are closed. Send less at once, "
     "or raise max_buffered_total%s"
 )
 

@@ -169,7 +169,7 @@ class PythonApi(ServerHooks):
             raise OptionError("Cannot use call() to broadcast: give the sid of a client as to=")
         namespace = namespace_name(namespace)
         if self.manager.nobody_answers(to, namespace):
-            raise DisconnectedError(f"{event!r} has nobody to answer it: the client has left")
+            raise DisconnectedError(f"nobody can answer {event!r}: the client has left")
         waiter = Waiter(self.eio.create_event())
         try:
             self.emit(

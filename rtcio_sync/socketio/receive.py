@@ -38,7 +38,7 @@ __all__ = ["Receiver"]
 
 log = logging.getLogger(__name__)
 
-_UNREADABLE = "connection %(rtcio_connection)s sent what cannot be read: %(rtcio_reason)s"
+_UNREADABLE = "connection %(rtcio_connection)s sent an unreadable message: %(rtcio_reason)s"
 
 
 class Receiver:

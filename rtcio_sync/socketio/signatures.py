@@ -25,8 +25,8 @@ def check_handler(fn: Any) -> None:
     """Raises `TypeError`, with the fix, for an object that cannot be a handler."""
     if isinstance(fn, classmethod):
         raise TypeError(
-            f"{fn.__func__!r} is a classmethod that no class has bound yet: register it once its "
-            "class is made, as Class.method"
+            f"{fn.__func__!r} is an unbound classmethod: register it after its class is made, as "
+            "Class.method"
         )
     if not callable(fn):
         raise TypeError(f"a handler has to be callable, not {type(fn).__name__}")
@@ -34,11 +34,11 @@ def check_handler(fn: Any) -> None:
         raise TypeError(f"{fn!r} is a class: give a function, or a method of an object of it")
     check_plain(fn)
     if inspect.isgeneratorfunction(_code_of(fn)):
-        raise TypeError(f"{fn!r} has a `yield` in it, so that nothing of it would run; return")
+        raise TypeError(f"{fn!r} has a `yield`, so none of it would run; use return")
     if inspect.isfunction(fn) and _is_unbound(fn):
         raise TypeError(
-            f"{fn.__qualname__} is a method that no object has bound: register it once there is "
-            "one, as in server.on(event, chat.method), or make its class a rtcio_sync.Namespace"
+            f"{fn.__qualname__} is an unbound method: register the method of an object, as in "
+            "server.on(event, chat.method), or make its class a rtcio_sync.Namespace"
         )
 
 
@@ -87,7 +87,7 @@ def arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
             unbounded = True
         elif each.kind is each.KEYWORD_ONLY and each.default is each.empty:
             raise TypeError(
-                f"{fn!r}: nothing can fill the keyword-only parameter {each.name!r}; "
+                f"{fn!r}: no argument can fill the keyword-only parameter {each.name!r}; "
                 "give it a default or make it positional"
             )
     return least, None if unbounded else most
@@ -151,8 +151,8 @@ def handler_names(space: Any) -> list[str]:
             first = list(inspect.signature(function, follow_wrapped=False).parameters)[:1]
             if first and first[0] in ("sid", "namespace", "environ", "data"):
                 raise TypeError(
-                    f"{function.__qualname__}: its first parameter is {first[0]!r}, where a method "
-                    "has self; write it in front"
+                    f"{function.__qualname__}: its first parameter is {first[0]!r}, but a method "
+                    "needs self before it"
                 )
         found.append(name[3:])
     return found

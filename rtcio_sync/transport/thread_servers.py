@@ -42,7 +42,7 @@ class ThreadServer:
         if not self.websockets:
             missing.append("WebSockets do not work (clients stay on polling)")
         if self.pooled:
-            missing.append("each client holds one of its threads, so that more wait")
+            missing.append("each client holds one of its threads, so further clients wait")
         return f"under {self.name} {', and '.join(missing)}; {_INSTEAD}" if missing else None
 
 

@@ -325,7 +325,7 @@ class WebSocket(Outgoing):
     def broke(self, error: BaseException, *, writing: bool = False) -> None:
         """A callback raised: keep it from the loop, and log it where a log handler may block."""
         if isinstance(error, Exception):
-            gevent.spawn(logger.error, "A connection is failed", exc_info=error)
+            gevent.spawn(logger.error, "A connection failed", exc_info=error)
         else:  # KeyboardInterrupt, SystemExit: gevent raises them in the main greenlet
             get_hub().handle_error(self, type(error), error, error.__traceback__)
         if writing:  # a signal may have interrupted between a send and its bookkeeping
@@ -365,7 +365,7 @@ def _tell(owner: Owner, code: int | None, error: bool) -> None:
     try:
         owner.connection_lost(code, error)
     except Exception as raised:  # noqa: BLE001 - nothing may be raised into the loop
-        gevent.spawn(logger.error, "The end of a connection went wrong", exc_info=raised)
+        gevent.spawn(logger.error, "Closing a connection failed", exc_info=raised)
 
 
 def _turn_of(hub: Hub) -> Turn:

@@ -33,14 +33,14 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--log-level", "loud"], "--log-level"),
         (["--turn-host", "turn.example.com"], "--turn-host needs --turn-secret (or TURN_SECRET)"),
         (["--turn-secret", "north"], "--turn-secret needs --turn-host (or TURN_HOSTS)"),
-        (["--turn-secret", "north", "--turn-host", "turn://t.example"], "no TURN server"),
-        (["--stun", "s.example/path"], "no STUN server"),
+        (["--turn-secret", "north", "--turn-host", "turn://t.example"], "not a TURN server"),
+        (["--stun", "s.example/path"], "not a STUN server"),
         (["--unknown"], "--unknown"),
         (["surplus"], "surplus"),
         (["--app", "app"], "write module:attribute"),
         (["--app", "app:"], "write module:attribute"),
-        (["--app", "app:app", "--max-peers", "4"], "--max-peers is the public server's"),
-        (["--app", "app:app", "--stun", "s.example"], "--stun is the public server's"),
+        (["--app", "app:app", "--max-peers", "4"], "--max-peers is for the public server"),
+        (["--app", "app:app", "--stun", "s.example"], "--stun is for the public server"),
     ],
 )
 def test_an_invalid_option_is_one_line_and_exit_code_2(
@@ -111,4 +111,4 @@ def test_an_app_that_brings_its_server_brings_its_options(
     module: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["--app", f"{module}:wrapped", option]) == 2
-    assert "brings its own" in one_line(capsys)
+    assert "has made its own" in one_line(capsys)

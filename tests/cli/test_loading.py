@@ -54,7 +54,7 @@ def test_a_module_that_is_not_there_is_refused(module: str) -> None:
         load(f"{module}_not_there:app")
     with pytest.raises(OptionError, match="no module"):
         load(f"{module}.py:app")
-    with pytest.raises(OptionError, match="is no module's name"):
+    with pytest.raises(OptionError, match="is not the name of a module"):
         load(f"./{module}:app")
 
 

@@ -68,7 +68,7 @@ def test_a_room_is_any_one_hashable_name(room: Any) -> None:
 
 @pytest.mark.parametrize("room", [["a"], ("a",), {"a"}, frozenset("a"), iter("a")], ids=range(5))
 def test_several_rooms_are_no_room_and_the_fix_is_named(room: Any) -> None:
-    with pytest.raises(OptionError, match="call it once for each room"):
+    with pytest.raises(OptionError, match="make a call for each room"):
         check_room(room)
 
 

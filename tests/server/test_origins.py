@@ -65,7 +65,7 @@ def test_any_origin_with_cookies_is_warned_of_once(caplog: pytest.LogCaptureFixt
     for _ in range(3):
         status(server, "polling", {"Origin": "https://evil.example", "Cookie": "session=1"})
     (warning,) = warnings_of(caplog)
-    assert "any site may connect in the name of whoever is logged in" in warning
+    assert "any site may connect in the name of your logged-in users" in warning
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "port an app": ({"port": flask.Flask("x")}, re.escape("listen(port, app=app)")),
     "host None": ({"host": None}, "host=None: give a name or an address"),
     "host empty": ({"host": ""}, "give a name or an address"),
-    "host with port": ({"host": "localhost:3001"}, "port is an argument of its own"),
+    "host with port": ({"host": "localhost:3001"}, "port is a separate argument"),
     "host a URL": ({"host": "http://localhost"}, "give a name or an address"),
     "host bytes": ({"host": b"localhost"}, "give a name or an address"),
     "app text": ({"app": "app:app"}, "the WSGI application itself"),
@@ -102,7 +102,7 @@ def test_without_tls_there_is_no_context() -> None:
 def test_files_that_are_no_certificate_are_refused(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
-    with pytest.raises(OptionError, match="no certificate and its key in PEM"):
+    with pytest.raises(OptionError, match="not a certificate and its key in PEM"):
         asked(certfile=str(wrong), keyfile=str(wrong))
 
 

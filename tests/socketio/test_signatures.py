@@ -48,9 +48,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a partial of a partial": (functools.partial(functools.partial(coroutine)), "plain `def`"),
     "a static coroutine function": (staticmethod(coroutine), "plain `def`"),
     "an async generator": (generator_of_coroutines, "plain `def`"),
-    "a generator": (generator, "has a `yield` in it"),
-    "an unbound method": (Chat.join, "Chat.join is a method that no object has bound"),
-    "a classmethod without a class": (classmethod(coroutine), "register it once its class is made"),
+    "a generator": (generator, "has a `yield`"),
+    "an unbound method": (Chat.join, "Chat.join is an unbound method"),
+    "a classmethod without a class": (classmethod(coroutine), "after its class is made"),
     "a class": (Chat, "is a class: give a function"),
     "text": ("join", "has to be callable, not str"),
     "a number": (3, "has to be callable, not int"),
@@ -92,7 +92,7 @@ def test_what_cannot_be_a_handler_is_refused_when_it_is_registered(
 
 def test_a_method_registered_in_the_body_of_its_class_is_refused() -> None:
     server = Server()
-    with pytest.raises(TypeError, match="is a method that no object has bound"):
+    with pytest.raises(TypeError, match="is an unbound method"):
 
         class Rooms:
             @server.on("join")
@@ -205,7 +205,7 @@ def test_a_method_that_cannot_be_a_handler_is_found_at_registration(base: Any) -
 
     for method, message in (
         (asynchronous, "plain `def`"),
-        (selfless, "a method has self"),
+        (selfless, "a method needs self"),
         (yielding, "`yield`"),
         (Async(), "plain `def`"),
         (Chat, "is a class"),

@@ -126,7 +126,8 @@ class RoomIndex(Rooms):
         ``stamp``: the stamp under which sessions keep the event.
         """
         members = self.members.get(namespace, {})  # the dict may vanish when the last member leaves
-        frame = b"".join([pkt.frame() for pkt in pkts])
+        # Made when the first needs it: for polling clients alone, a large one is not made.
+        frame = b"" if stamp is None else _frame(pkts)
         kept = None if stamp is None else (*stamp, frame)
         for sid in recipients:
             member = members.get(sid)
@@ -137,6 +138,7 @@ class RoomIndex(Rooms):
             link = member.link
             transport = link.transport if member.held is None and link is not None else None
             if transport is not None:
+                frame = frame or _frame(pkts)
                 transport.send(frame)
             else:
                 self.hand_over(member, pkts)
@@ -163,7 +165,7 @@ class RoomIndex(Rooms):
         self, member: Member, pkts: list[Packet], stamp: Stamp | None
     ) -> list[Packet]:
         if stamp is not None:
-            member.session.keep((*stamp, b"".join([pkt.frame() for pkt in pkts])))
+            member.session.keep((*stamp, _frame(pkts)))
         self.hand_over(member, pkts)
         return pkts
 
@@ -257,6 +259,11 @@ class RoomIndex(Rooms):
         ``done`` is called once it is published.
         """
         return False
+
+
+def _frame(pkts: list[Packet]) -> bytes:
+    """The packets of one event as one piece of bytes: the frames of it and its attachments."""
+    return pkts[0].frame() if len(pkts) == 1 else b"".join([pkt.frame() for pkt in pkts])
 
 
 def arguments_of(data: Any) -> list[Any]:

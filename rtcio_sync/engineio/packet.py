@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from engineio import packet
 
-from ..protocol.websocket import frame_binary, frame_text
+from ..protocol.websocket import frame_binary, frame_text, frame_typed
 
 __all__ = ["AnyPacket", "Packet", "frame_of", "packet_cost", "packet_of", "packet_size", "size_of"]
 
@@ -22,6 +22,10 @@ class AnyPacket(Protocol):
 
     def encode(self, b64: bool = False) -> Any:
         """The packet as text, or as bytes; ``b64``: always as text."""
+
+
+#: The first byte of a packet of each type.
+_DIGITS = tuple(str(kind).encode() for kind in range(7))
 
 
 class Packet(packet.Packet):
@@ -45,9 +49,15 @@ class Packet(packet.Packet):
         frame: bytes | None = self.__dict__.get("_frame")
         if frame is None:
             # The text is not kept beside the frame: packets that wait take less memory.
-            text = super().encode() if self.encode_cache is None else self.encode_cache
             self.encode_cache = None
-            frame = frame_text(text.encode()) if isinstance(text, str) else frame_binary(text)
+            data = self.data
+            if type(data) is str:
+                frame = frame_typed(_DIGITS[self.packet_type], data.encode())
+            elif self.binary:
+                frame = frame_binary(data)
+            else:
+                frame = frame_text(super().encode().encode())
+                self.encode_cache = None
             self._frame = frame
         return frame
 

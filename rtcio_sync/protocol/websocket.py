@@ -69,6 +69,16 @@ def frame_text(payload: bytes) -> bytes:
     return _pack64(0x817F, length) + payload
 
 
+def frame_typed(digit: bytes, payload: bytes) -> bytes:
+    """`frame_text` of ``digit`` and ``payload`` together, with one copy of a large payload."""
+    length = len(payload) + 1
+    if length < 126:
+        return _SHORT_TEXT[length] + digit + payload
+    if length < 65536:
+        return _pack16(0x817E, length) + digit + payload
+    return b"".join((_pack64(0x817F, length), digit, payload))
+
+
 def frame_binary(payload: bytes) -> bytes:
     """An unmasked, final binary frame."""
     length = len(payload)

@@ -83,11 +83,18 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "STALL", 0.3)
 
 
+@pytest.fixture
+def patient(soon: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that reads is not given up, however busy the machine is."""
+    monkeypatch.setattr(rules, "STALL", 3600)
+
+
 def empty(house: House) -> bool:
     holdings = house.backlog.holdings
     return (holdings.size, holdings.cost, holdings._held) == (0, 0, {})
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     ("size", "count"), [(20 * MB, 1), (3 * MB, 7), (100_000, 200), (300, 30_000), (0, 10_000)]
 )
@@ -143,6 +150,7 @@ def test_many_small_frames_reach_the_ceiling_by_what_they_cost(house: House) -> 
     assert sent * ITEM < 15 * MB, "3 bytes each on the wire"
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_frame_for_many_late_peers_counts_once_and_is_not_copied(house: House) -> None:
     frame = frame_binary(bytes(5 * MB))
     peers = [house.connect() for _ in range(20)]
@@ -170,10 +178,8 @@ def test_over_the_total_the_slowest_goes_and_who_reads_gets_all() -> None:
         house.close()
 
 
-def test_a_connection_that_ends_while_its_peer_is_late_lets_go_of_all(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rules, "STALL", 3600)  # it is not given up, however busy the machine is
+@pytest.mark.usefixtures("patient")
+def test_a_connection_that_ends_while_its_peer_is_late_lets_go_of_all(house: House) -> None:
     for end in (WebSocket.abort, WebSocket.close):
         connection, peer = house.connect()
         for _ in range(50):
@@ -185,8 +191,9 @@ def test_a_connection_that_ends_while_its_peer_is_late_lets_go_of_all(
         until(lambda: empty(house))
 
 
+@pytest.mark.usefixtures("patient")
 def test_over_tls_who_reads_gets_all_and_who_does_not_is_given_up(
-    house: House, contexts: tuple[Any, Any]
+    house: House, contexts: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection, peer = house.connect(tls=contexts)
     sending = [bytes((number,)) * 300_000 for number in range(20)]
@@ -195,6 +202,7 @@ def test_over_tls_who_reads_gets_all_and_who_does_not_is_given_up(
     for payload in sending:
         assert peer.frame() == (BINARY, payload)
     until(lambda: empty(house))
+    monkeypatch.setattr(rules, "STALL", 0.3)
     connection.send(frame_binary(bytes(5 * MB)))
     until(lambda: connection.overflowed)
     assert empty(house)

@@ -1,5 +1,6 @@
-# `make help` lists the targets. `make run`: a signaling server on port 3001. `make test`: everything
-# that must hold. Both need Python 3.10 or newer and Node with npm; what else they lack, they install.
+# `make help` lists the targets. `make run` starts a signaling server on port 3001. `make test` runs
+# all tests and checks. Both need Python 3.10 or newer, the tests also Node with npm. They install
+# the rest.
 
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.10; do \
 	command -v $$each >/dev/null && $$each -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
@@ -21,8 +22,8 @@ help:  ## this list
 run: $(VENV)/.run  ## a signaling server on port 3001
 	$(BIN)/rtcio-sync
 
-# With fixed seeds, and nothing is run again that has failed.
-test: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system lint check-types  ## everything that must hold; some ten minutes
+# With fixed seeds. A failed test is not repeated.
+test: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system lint check-types  ## all tests, lint and types; some ten minutes
 	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## ruff: its rules, and the format of the package
@@ -33,11 +34,11 @@ check-types: $(VENV)/.dev  ## mypy, strict
 	$(BIN)/mypy --strict rtcio_sync
 
 # Needs Python and what pip installs; no Node, Redis, nginx or Chromium.
-unit: $(VENV)/.dev  ## the tests but those that start programs or take long; one folder: make unit ONLY=engineio
+unit: $(VENV)/.dev  ## the tests that are quick and need Python alone; one folder: make unit ONLY=engineio
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(if $(ONLY),tests/$(ONLY),$(UNIT))
 
-# What pip cannot install. A tool that is there already is left alone.
-system:  ## what pip cannot install: Redis, Chromium, nginx
+# Programs that pip cannot install. Installed ones stay unchanged.
+system:  ## install Redis, Chromium and nginx, if missing
 	@./scripts/system-packages
 
 $(VENV)/bin/python:
@@ -65,26 +66,27 @@ $(NODE_BENCH): benchmarks/node/package.json benchmarks/node/package-lock.json
 bench: $(VENV)/.dev $(NODE_BENCH)  ## what it costs, beside others; a quarter of an hour
 	$(BIN)/python -m benchmarks
 
-# What takes too long for each change, on two cores: the tests on each Python that is here (a quarter
-# of an hour each), three times beside four busy loops with SIGINT ignored (half an hour each), with
-# another seed each time; the soaks (MINUTES each); the fuzzer (SECONDS); Autobahn (ten minutes).
+# Runs that take too long for each change (times on two cores): the tests on each installed Python
+# (a quarter of an hour each); the tests three times beside four busy loops with SIGINT ignored (half
+# an hour each), each time with another seed; the soaks (MINUTES each); the fuzzer (SECONDS); Autobahn
+# (ten minutes).
 long: versions loaded soak fuzz autobahn  ## the tests' long forms; some six hours
 
-# Chance begins elsewhere each time; pytest prints where, and `SEED=…` says where.
+# Another seed each time. pytest prints it, and `SEED=…` sets it.
 SEED ?= $(shell date +%s)
 
 PYTHONS ?= 3.10 3.11 3.12 3.13
 versions: $(CLIENTS) $(NODE_BENCH) system  ## the tests on each Python of PYTHONS, of pyenv or the PATH
 	@for version in $(PYTHONS); do ./scripts/on-python $$version || exit; done
 
-# A failure would be of a test that goes by the clock, or inherits what it should not.
+# It finds tests that depend on the clock, or on what they inherit from the shell.
 TIMES ?= 3
 loaded: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) system  ## the tests TIMES times, on a busy machine
 	./scripts/under-load $(TIMES) $(BIN)/python -m pytest -q -n 3 --dist loadscope \
 		--no-loadscope-reorder --hypothesis-seed=$(SEED)
 
 MINUTES ?= 60
-soak: $(VENV)/.dev  ## whether servers stay as they are in MINUTES of calls and attacks, one way at a time
+soak: $(VENV)/.dev  ## whether servers leak in MINUTES of calls and attacks, one way to run at a time
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES)
 	$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --way gunicorn-gevent
 
@@ -96,5 +98,5 @@ fuzz: $(VENV)/.dev  ## strange bytes against real servers, for SECONDS
 autobahn: $(VENV)/.dev  ## Autobahn's cases of RFC 6455; ten minutes
 	$(BIN)/python tests/conformance/autobahn/run.py
 
-clean:  ## without anything that was installed here
+clean:  ## remove everything that was installed here
 	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules

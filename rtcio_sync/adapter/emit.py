@@ -232,7 +232,7 @@ class RoomIndex(Rooms):
     def trigger_callback(self, sid: str, id: Any, data: Iterable[Any]) -> None:
         callback = self.take_callback(sid, id)
         if callback is None:
-            tell(log, "%(rtcio_sid)s acknowledged what nobody waits for", sid=sid)
+            tell(log, "%(rtcio_sid)s acknowledged an event without a callback", sid=sid)
         else:
             callback(*data)
 

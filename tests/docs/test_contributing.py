@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import rtcio_sync
 from tests.docs.pages import ROOT
@@ -34,6 +36,13 @@ def test_the_folders_that_unit_is_shown_with_exist() -> None:
     named = re.findall(r"ONLY=(\S+)", TEXT)
     assert named
     assert [each for each in named if not (ROOT / "tests" / each).exists()] == []
+
+
+def test_the_integration_test_that_it_shows_selects_tests() -> None:
+    (arguments,) = re.findall(r"-m pytest (-q tests/integration/\S+ -k \S+)", TEXT)
+    command = [sys.executable, "-m", "pytest", "--collect-only", *arguments.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_what_a_step_names_is_in_the_file_of_that_step() -> None:

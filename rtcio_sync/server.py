@@ -105,7 +105,7 @@ class Server(NodeApi):
         """Makes the parts, each with what it needs of the others. ``late``: see `Receiver`."""
         chosen, eio, manager = self.options, self.eio, self.manager
         self.registry = Registry(
-            self.handlers, self.namespace_handlers, self.namespaces, chosen.limits
+            self.handlers, self.namespace_handlers, lambda: self.namespaces, chosen.limits
         )
         recovery = self._make_recovery()
         manager.json = self.packet_class.json
@@ -153,6 +153,7 @@ class Server(NodeApi):
             handling=self.handling,
             lifecycle=self.lifecycle,
             connect=self._handle_connect,
+            spawn_event=self.start_background_task,
             packet_class=self.packet_class,
             limits_of=self.registry.limits_of,
             max_size=chosen.max_http_buffer_size,
@@ -240,7 +241,7 @@ class Server(NodeApi):
         ``spawn``, ``log``, ``error_log``, ``handler_class``, ``environ``). Raises `OptionError` for
         an invalid argument, and `OSError` if the address is not available.
         """
-        threads = self.async_mode == "threading"
+        threads = self.eio.async_mode == "threading"
         asked = Listening.of(port, host, options, threads=threads)
         app = asked.app if asked.app is not None else self.app
         if app is None:

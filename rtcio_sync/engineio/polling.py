@@ -302,10 +302,11 @@ class Polling(Inbox):
             self.fail("incomplete", "transport error")
             raise bad(3) from None
         except (ProtocolError, ValueError) as error:
-            too_long = isinstance(error, ProtocolError) and error.reason == "too-long"
-            self.fail("too-long" if too_long else "packet", "parse error")
-            if too_long:
+            if isinstance(error, ProtocolError) and error.reason == "too-long":
+                # Behind this answer, so that the client hears why before its poll is answered 400.
+                self.server.spawn(self.fail, "too-long", "parse error")
                 raise Refused("413 PAYLOAD TOO LARGE", 3, "Payload too large") from None
+            self.fail("packet", "parse error")
             raise bad(3) from None
         finally:
             self.posting = False

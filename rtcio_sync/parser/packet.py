@@ -144,7 +144,8 @@ def connect_piece(kind: Any, namespace: str, data: dict[str, str]) -> str | byte
     if kind is TextPacket:
         where = "" if namespace == "/" else f"{namespace},"
         return f"{CONNECT}{where}{orjson.dumps(data).decode()}"
-    piece: str | bytes = kind(CONNECT, data=data, namespace=namespace).encode()
+    made = kind(CONNECT, data=data, namespace=namespace).encode()
+    piece: str | bytes = made[0] if isinstance(made, list) else made
     return piece
 
 

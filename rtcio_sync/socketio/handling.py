@@ -170,21 +170,21 @@ class Handling:
             ack = Ack(self._engine.hub_thread, self._manager.send_ack, member, number)
         token = answering.set(ack)
         try:
-            self.guarded(member, event, args, self._event, member, event, args, ack, number)
+            answers = self.guarded(member, event, args, self._answers, member, event, args)
         finally:
             answering.reset(token)
             ack.late = number is not None
-
-    def _event(
-        self, member: Member, event: str, args: tuple[Any, ...], ack: Ack, number: int | None
-    ) -> None:
-        answers = self._answers(member, event, args)
         if answers and number is not None and not ack.taken:
+            found = None
             for answer in answers:  # the first that is not `None`
                 if answer is not None:
-                    self._manager.send_ack(member, number, answer)
-                    return
-            self._manager.send_ack(member, number, None)
+                    found = answer
+                    break
+            try:
+                self._manager.send_ack(member, number, found)
+            except BaseException as error:  # noqa: BLE001  (a result that cannot be encoded)
+                environ = self._upstream.environ.get(member.eio_sid)
+                self._dispatcher.failed(error, environ, event, (member.sid, member.namespace))
 
     def _answers(
         self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False
@@ -275,11 +275,3 @@ class Handling:
             args = passed
         self._relay.forward(member, passage)
         self._answers(member, event, args, passed=True)
-
-    # -- an acknowledgement of the client --------------------------------------------------------
-
-    def acknowledged(
-        self, member: Member, data: tuple[Any, ...], callback: Callable[..., Any], *given: Any
-    ) -> None:
-        """Runs the callback of an event that the client acknowledged with ``data``."""
-        self.guarded(member, "ack", data, callback, *given)

@@ -170,7 +170,7 @@ class Lifecycle:
         if member.session is not None:
             data["pid"] = member.session.pid
         kind, link = self._upstream.packet_class, member.link
-        if link is None:
+        if link is None or link.sid != member.eio_sid:  # of another package, or closed by now
             pkt = kind(packet.CONNECT, data=data, namespace=member.namespace)
             self._upstream._send_packet(member.eio_sid, pkt)
             return
@@ -192,7 +192,7 @@ class Lifecycle:
                 environ, member.sid, member.namespace, "connect", (environ, auth)
             ):
                 given = (socket or socket_of(self._host, member)) if space or greeted else None
-                for use in space.middlewares if space is not None else ():
+                for use in space.rtcio_middlewares if space is not None else ():
                     use(given)
                     if member.stage is Stage.GONE:
                         return None  # the middleware disconnected it: run no other
@@ -258,7 +258,7 @@ class Lifecycle:
         gone = member.link is not None and member.link.closed
         if space is not None and not gone:
             socket = socket_of(self._host, member)
-            for handler in space.greeters:
+            for handler in space.rtcio_greeters:
                 if member.stage is Stage.GONE:
                     break  # the handler before disconnected it
                 both = space.name == "*" and handler.least > 1  # as python-socketio's get it

@@ -25,14 +25,14 @@ class Namespace(socketio.Namespace):
     def __init__(self, namespace: str | None = None) -> None:
         super().__init__(namespace_name(namespace, catch_all=True))
         #: Its ``connection`` handlers, and the middlewares that run before them.
-        self.greeters: list[Callee] = []
-        self.middlewares: list[Callee] = []
+        self.rtcio_greeters: list[Callee] = []
+        self.rtcio_middlewares: list[Callee] = []
 
-    def share(self, other: Namespace) -> None:
+    def rtcio_share(self, other: Namespace) -> None:
         """Shares the handlers and middlewares of two objects of the same namespace."""
-        self.greeters += other.greeters
-        self.middlewares += other.middlewares
-        other.greeters, other.middlewares = self.greeters, self.middlewares
+        self.rtcio_greeters += other.rtcio_greeters
+        self.rtcio_middlewares += other.rtcio_middlewares
+        other.rtcio_greeters, other.rtcio_middlewares = self.rtcio_greeters, self.rtcio_middlewares
 
     @property
     def name(self) -> str:
@@ -53,7 +53,7 @@ class Namespace(socketio.Namespace):
             )
 
         def register(fn: Fn) -> Fn:
-            self.greeters.append(Callee(fn))
+            self.rtcio_greeters.append(Callee(fn))
             return fn
 
         return register if handler is None else register(handler)
@@ -64,7 +64,7 @@ class Namespace(socketio.Namespace):
         To refuse the client, raise `ConnectionRefusedError`; any other exception refuses it too,
         with a general message, and is logged.
         """
-        self.middlewares.append(Callee(fn))
+        self.rtcio_middlewares.append(Callee(fn))
         return fn
 
     @property

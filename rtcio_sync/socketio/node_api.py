@@ -106,7 +106,7 @@ class NodeApi(PythonApi):
         if isinstance(namespace_handler, Namespace):
             known = self.registry.spaces.get(namespace_handler.name)
             if known is not None and known is not namespace_handler:
-                known.share(namespace_handler)
+                known.rtcio_share(namespace_handler)
             self.registry.spaces[namespace_handler.name] = namespace_handler
         self.handling.observe_all()
 

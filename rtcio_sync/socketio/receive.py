@@ -58,6 +58,7 @@ class Receiver:
         handling: Handling,
         lifecycle: Lifecycle,
         connect: Callable[[str, str, Any], None],
+        spawn_event: Callable[..., Any],
         packet_class: Any,
         limits_of: Callable[[str], Limits],
         max_size: int,
@@ -70,6 +71,7 @@ class Receiver:
         self._handling = handling
         self._lifecycle = lifecycle
         self._connect = connect
+        self._spawn_event = spawn_event
         self.late = late
         self.decoder = Decoder(
             packet_class, limits_of=limits_of, max_size=max_size, refuse=self._too_much
@@ -120,7 +122,7 @@ class Receiver:
     def _too_much(self, link: Socket, head: Head | None, label: str) -> None:
         """Counts a packet that is over the `Limits`; the connection goes on."""
         namespace = "/" if head is None else head.namespace
-        member = _member(link, namespace)
+        member = self._member(link, namespace)
         known = {} if member is not None else {"connection": link.sid, "namespace": namespace}
         self._drop(label, member, **known)
         if label == AUTH:
@@ -134,14 +136,14 @@ class Receiver:
         elif kind == packet.CONNECT:
             link.enqueue(items.Connect(namespace, pkt.data), decoded.size)
         else:
-            member = _member(link, namespace)
+            member = self._member(link, namespace)
             if member is not None:
                 self._lifecycle.leaving(member, "client namespace disconnect")
             link.enqueue(items.Disconnect(namespace), decoded.size)
 
     def acknowledged(self, link: Socket, namespace: str, id: int, data: list[Any]) -> None:
         """Handles an acknowledgement at once: `call` may wait for it in a handler."""
-        member = _member(link, namespace)
+        member = self._member(link, namespace)
         callback = self._manager.take_callback(member.sid, id) if member is not None else None
         if isinstance(callback, Waiter):
             callback(*data)
@@ -151,7 +153,9 @@ class Receiver:
     def _event(self, link: Socket, namespace: str, decoded: Decoded) -> None:
         data = decoded.packet.data
         name = data[0] if data else None
-        member: Member | None = link.root if namespace == "/" else _member(link, namespace)
+        member: Member | None = link.root if namespace == "/" else None
+        if member is None:
+            member = self._member(link, namespace)
         if not isinstance(name, str) or name in RESERVED_EVENTS:
             self._drop_event(Drop.RESERVED_EVENT, link, namespace, name, member)
         elif member is None and link.inbox is None:
@@ -162,6 +166,16 @@ class Receiver:
             link.enqueue(items.MaybeRelay(namespace, decoded), decoded.size)
         else:
             self._relayed(link, member, decoded)
+
+    def _member(self, link: Socket, namespace: str) -> Member | None:
+        """The socket that a connection has in a namespace."""
+        found: Member | None
+        if namespace == "/":
+            found = link.root
+        else:
+            found = link.members.get(namespace) if link.members else None
+        # A connection that ended before its CONNECT was handled has no member of its own.
+        return found or self._manager.member_of(link.sid, namespace)
 
     def _drop_event(
         self, reason: str, link: Socket, namespace: str, event: Any, member: Member | None = None
@@ -213,16 +227,23 @@ class Receiver:
 
     def _do_event(self, link: Socket, item: items.Event) -> None:
         namespace = item.namespace
-        member: Member | None = link.root if namespace == "/" else _member(link, namespace)
+        member: Member | None = link.root if namespace == "/" else None
+        if member is None:
+            member = self._member(link, namespace)
         if member is None:
             self._drop_event(Drop.NOT_CONNECTED, link, namespace, item.data[0])
         elif self._handling.async_handlers and self._handling.spawns_events:
-            self._engine.spawn(link.beside, self._handling.event, member, item.number, item.data)
+            self._spawn_event(link.beside, self._event_aside, member, item.number, item.data)
         else:
             self._handling.event(member, item.number, item.data)
 
+    def _event_aside(self, member: Member, number: int | None, data: list[Any]) -> None:
+        """Runs an event in a greenlet of its own, unless its socket has left meanwhile."""
+        if self._manager.member(member.sid, member.namespace) is member:
+            self._handling.event(member, number, data)
+
     def _do_maybe_relay(self, link: Socket, item: items.MaybeRelay) -> None:
-        member, pkt = _member(link, item.namespace), item.decoded.packet
+        member, pkt = self._member(link, item.namespace), item.decoded.packet
         if member is not None and self._relay.serves(member):
             self._handling.relay(member, passage_of(item.decoded), tuple(pkt.data[1:]))
         else:
@@ -232,7 +253,7 @@ class Receiver:
         self._connect(link.sid, item.namespace, item.auth)
 
     def _do_disconnect(self, link: Socket, item: items.Disconnect) -> None:
-        member = _member(link, item.namespace)
+        member = self._member(link, item.namespace)
         if member is not None:
             self._lifecycle.disconnect(member, "client namespace disconnect")
 
@@ -275,14 +296,6 @@ class Receiver:
     def _do_lost(self, link: Socket, item: items.Lost) -> None:
         # Through the engine's registry, because the Admin UI's instrumentation counts there.
         self._engine.handlers["disconnect"](link.sid, item.reason)
-
-
-def _member(link: Socket, namespace: str) -> Member | None:
-    """The member of a connection in a namespace."""
-    if namespace == "/":
-        root: Member | None = link.root
-        return root
-    return link.members.get(namespace) if link.members else None
 
 
 def _unfit(pkt: Any) -> bool:

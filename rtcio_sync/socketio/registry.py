@@ -18,20 +18,20 @@ __all__ = ["Registry"]
 class Registry:
     """The handlers, namespaces and limits of one server.
 
-    ``handlers`` and ``namespace_handlers`` are python-socketio's own registries. ``namespaces``:
-    those that clients may join without a handler; ``"*"``: all. ``limits``: the server's.
+    ``handlers`` and ``namespace_handlers`` are python-socketio's own registries. ``namespaces``
+    gives those that clients may join without a handler; ``"*"``: all. ``limits``: the server's.
     """
 
     def __init__(
         self,
         handlers: dict[str, dict[str, Callable[..., Any]]],
         namespace_handlers: dict[str, Any],
-        namespaces: Any,
+        namespaces: Callable[[], Any],
         limits: Limits,
     ) -> None:
         self.handlers = handlers
         self.namespace_handlers = namespace_handlers
-        self.namespaces = namespaces
+        self._namespaces = namespaces
         self.limits = limits
         #: The namespaces that `Server.of` has made.
         self.spaces: dict[str, Namespace] = {}
@@ -54,13 +54,14 @@ class Registry:
             return True
         if namespace in self.spaces:
             return True
-        return self.namespaces == "*" or namespace in self.namespaces
+        allowed = self._namespaces()
+        return allowed == "*" or namespace in allowed
 
     def with_middlewares(self, namespace: str) -> Namespace | None:
         """The namespace whose middlewares run in a namespace: itself, or ``"*"``."""
         for name in (namespace, "*"):
             space = self.spaces.get(name)
-            if space is not None and space.middlewares:
+            if space is not None and space.rtcio_middlewares:
                 return space
         return None
 
@@ -68,7 +69,7 @@ class Registry:
         """The namespace whose ``connection`` handlers run in a namespace: itself, or ``"*"``."""
         for name in (namespace, "*"):
             space = self.spaces.get(name)
-            if space is not None and space.greeters:
+            if space is not None and space.rtcio_greeters:
                 return space
         return None
 

@@ -63,7 +63,7 @@ class Socket:
 
     def on_session_end(self, handler: Fn) -> Fn:
         """Registers ``handler()`` for the end of the session of a client that did not come back."""
-        self.handlers.ends += (Callee(handler),)
+        self.handlers.ends.append(Callee(handler))
         return handler
 
     @property

@@ -27,7 +27,7 @@ class SocketHandlers:
         #: The middlewares.
         self.uses: tuple[Callee, ...] = ()
         #: Handlers for the end of the session.
-        self.ends: tuple[Callee, ...] = ()
+        self.ends: list[Callee] = []
 
     @property
     def observing(self) -> bool:

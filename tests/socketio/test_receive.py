@@ -653,3 +653,36 @@ def test_a_relay_that_waited_and_cannot_be_read_anew_is_the_clients_fault(
     until(lambda: server.counters.closed)
     assert dict(server.counters.closed) == {"packet": 1}
     assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+# -- a socket that has left, or whose connection has -----------------------------------------------
+
+
+def test_an_event_in_a_greenlet_of_its_own_is_not_run_for_a_socket_that_has_left() -> None:
+    heard: list[str] = []
+    server = Server(async_handlers=True)
+    server.on("x", lambda sid: heard.append("x"))
+    server.on("disconnect", lambda sid, reason: heard.append("disconnect"))
+    a = Polling(server).join()
+    a.send('2["x"]', '2["x"]', "1")
+    until(lambda: "disconnect" in heard)
+    settle()
+    assert heard == ["disconnect"]
+
+
+def test_what_came_before_the_end_of_a_connection_is_handled_though_connect_was_slow() -> None:
+    heard: list[Any] = []
+    release = Event()
+    server = Server(namespaces="*")
+    server.on("connect", lambda sid, environ: release.wait(10) and None, namespace="/slow")
+    server.on("connect", lambda sid, environ: heard.append("connect") or None)
+    server.on("x", lambda sid: heard.append("x"))
+    server.on("disconnect", lambda sid, reason: heard.append(reason))
+    a = WebSocket(server)
+    a.send("0/slow,", "0", '2["x"]', "1")
+    until(lambda: server.manager.members.get("/slow"))
+    a.close()
+    until(lambda: not server.eio.sockets)
+    release.set()
+    until(lambda: len(heard) == 3)
+    assert heard == ["connect", "x", "client disconnect"]

@@ -38,6 +38,8 @@ WATCH_AFTER = 0.1  # seconds after which a poll's TCP connection is watched: mos
 
 NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
 
+TELL_WHY = 0.1  # seconds between the answer to a POST and the end of its session
+
 FULL_DELAY = 0.05  # seconds between two checks of an inbox that is full
 
 #: Bytes of packets in one answer to a poll; the rest waits for the next poll. For a moment an
@@ -303,8 +305,8 @@ class Polling(Inbox):
             raise bad(3) from None
         except (ProtocolError, ValueError) as error:
             if isinstance(error, ProtocolError) and error.reason == "too-long":
-                # Behind this answer, so that the client hears why before its poll is answered 400.
-                self.server.spawn(self.fail, "too-long", "parse error")
+                # Later: the client has to hear why before its open poll is answered 400.
+                self.server.heartbeat.later(TELL_WHY, self.fail, "too-long", "parse error")
                 raise Refused("413 PAYLOAD TOO LARGE", 3, "Payload too large") from None
             self.fail("packet", "parse error")
             raise bad(3) from None

@@ -65,8 +65,12 @@ class Rooms(Manager):
 
     def members_of(self, eio_sid: str) -> list[Member]:
         """The members of one connection, in all its namespaces."""
-        found = (by_eio_sid.get(eio_sid) for by_eio_sid in self._by_eio_sid.values())
-        return [member for member in found if member is not None]
+        found = []
+        for by_eio_sid in list(self._by_eio_sid.values()):
+            member = by_eio_sid.get(eio_sid)
+            if member is not None:
+                found.append(member)
+        return found
 
     # -- connecting and leaving ----------------------------------------------------------------
 
@@ -154,8 +158,9 @@ class Rooms(Manager):
                 self.server.eio.spawn(self._left_all, member, rooms)
             else:
                 self._left_all(member, rooms)
-        self.end_calls(sid)
-        self.callbacks.pop(sid, None)
+        if sid in self.callbacks:
+            self.end_calls(sid)
+            self.callbacks.pop(sid, None)
 
     def _left_all(self, member: Member, rooms: list[Any]) -> None:
         for room in rooms:

@@ -275,9 +275,9 @@ class Lifecycle:
 
         One that may come back stays in its rooms, and stays a relay target.
         """
-        recovery = self._recovery
-        may_return = recovery.may_return(member, reason)
-        if not may_return:
+        recovery, session = self._recovery, member.session
+        may_return = session is not None and recovery.may_return(member, reason)
+        if session is not None and not may_return:
             recovery.close(member)
         with self._engine.gate:  # two threads may notice it at once
             stage = member.stage
@@ -288,7 +288,8 @@ class Lifecycle:
             self._counters.reasons[node_reason(reason)] += 1
             self._relay.settle(member)
             self._tell_peers(member)
-            self._manager.end_calls(member.sid)
+            if member.sid in self._manager.callbacks:
+                self._manager.end_calls(member.sid)
             if may_return:
                 recovery.lost(member)
         elif stage is Stage.CONNECTING:
@@ -304,6 +305,8 @@ class Lifecycle:
             self._relay.peer_left(member)
 
     def _depart(self, member: Member) -> None:
+        if member.departed:
+            return
         if member.stage in (Stage.LEAVING, Stage.GONE) and not member.present:
             self._manager.withdraw(member)
 
@@ -319,7 +322,8 @@ class Lifecycle:
         with self._engine.gate:
             if not member.enter(Stage.GONE):
                 return
-        told_to_wait = recovery.may_return(member, reason)
+        recovers = member.session is not None
+        told_to_wait = recovers and recovery.may_return(member, reason)
         try:
             # A handler that still ran may have joined it to a room since.
             self._relay.peer_left(member)
@@ -330,7 +334,7 @@ class Lifecycle:
             self._relay.peer_left(member)
             spawn, sid, said = self._engine.spawn, member.sid, node_reason(reason)
             tell(log, _LEFT, spawn=spawn, sid=sid, namespace=member.namespace, reason=said)
-            if recovery.may_return(member, reason):
+            if recovers and recovery.may_return(member, reason):
                 self._park(member)
             else:
                 self._remove(member)
@@ -379,7 +383,8 @@ class Lifecycle:
             guarded(member, event, (reason,), socket.handlers.end, *given, (sid, namespace))
 
     def _remove(self, member: Member) -> None:
-        self._recovery.close(member)
+        if member.session is not None:
+            self._recovery.close(member)
         self._manager.disconnect(member.sid, member.namespace, ignore_queue=True)
         self._upstream._binary_packet.pop(member.eio_sid, None)
         self.detach(member)

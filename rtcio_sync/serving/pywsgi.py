@@ -171,7 +171,8 @@ class Handler(pywsgi.WSGIHandler):
         try:
             with gevent.Timeout(self.seconds, _Slow):
                 return super().read_request(raw_requestline)
-        except _Slow:
+        # pywsgi looks for the minor version of "HTTP/1", which has none.
+        except (_Slow, IndexError):
             return False
 
     def _headers(self) -> Any:

@@ -364,7 +364,6 @@ class Recovery:
 class NoRecovery:
     """A `Recovery` that is turned off: every session ends with its connection."""
 
-    options = RecoveryOptions()
     numbers = False
     away = 0
     bytes = 0
@@ -375,10 +374,6 @@ class NoRecovery:
 
     def begin(self, member: Member) -> None:
         """Makes no session."""
-
-    def find(self, namespace: str, auth: Any) -> Session | None:
-        """Finds no session."""
-        return None
 
     def may_return(self, member: Member, reason: str) -> bool:
         return False

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from ..errors import OptionError
-from ..flask.extension import Flask
+from ..flask.extension import EXTENSION, Flask
 from ..server import Server
 
 __all__ = ["load"]
@@ -31,7 +31,7 @@ def load(target: str) -> tuple[Server | None, Flask | None]:
     if isinstance(found, Server):
         return found, None
     if isinstance(found, Flask):
-        return found.extensions.get("rtcio"), found
+        return found.extensions.get(EXTENSION), found
     made = " (a factory is called: module:create_app())" if callable(found) else ""
     raise OptionError(
         f"--app {target} is a {type(found).__name__}, neither a Flask app nor a Server{made}"

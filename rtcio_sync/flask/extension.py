@@ -22,6 +22,7 @@ from .ports import Signaling
 
 __all__ = ["EXTENSION", "Flask", "init_app", "is_app", "with_signaling"]
 
+#: The key of an app's server in ``app.extensions``.
 EXTENSION = "rtcio"
 MOST_LAYERS = 50  # of middlewares, and of what else they hold, that are looked through
 

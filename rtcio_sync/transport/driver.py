@@ -15,10 +15,9 @@ from typing import Any
 from .backlog import ITEM, Backlog
 from .base import Event, Later, Owner, Tasks
 from .outgoing import acknowledged, reset_at_close
+from .websocket import CLOSE_TIMEOUT
 
 __all__ = ["DriverWebSocket"]
-
-CLOSE_TIMEOUT = 5.0  # seconds that closing a connection may take
 
 
 class DriverWebSocket:

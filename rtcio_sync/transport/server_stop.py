@@ -93,6 +93,10 @@ def _servers(worker: Any) -> list[Any]:
     return []
 
 
+def _ignore(number: int, frame: object) -> None:
+    """Does nothing with a signal."""
+
+
 def _heed_no_more_signals() -> None:
     """Ignores further signals, since the process is exiting. # greenlet
 
@@ -100,7 +104,8 @@ def _heed_no_more_signals() -> None:
     while the interpreter shuts down, and gevent would print a traceback.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
+        # Not SIG_IGN: a program that the app's own hook starts would inherit that.
+        signal.signal(number, _ignore)
     for _ in range(2):  # signals that came before: a callback of the loop, and its greenlet
         with suppress(SystemExit, KeyboardInterrupt):
             gevent.sleep(0)

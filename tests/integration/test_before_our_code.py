@@ -61,6 +61,19 @@ def answers(server: Running, request: bytes, first: float = 10) -> tuple[list[in
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", got)], closed
 
 
+@pytest.mark.parametrize("version", ["HTTP/1", "HTTP/", "HTTP/1.", "HTTP/a.b", "HTTP/-1.0", "HTTP"])
+def test_a_version_that_is_none_is_answered_400_and_not_with_a_traceback(
+    target: Target, version: str
+) -> None:
+    # gevent's pywsgi raised an IndexError for the first: it looks for a minor version.
+    with target.unharmed(allowed=REFUSED):
+        request = f"GET /health {version}\r\nHost: x\r\n\r\n".encode()
+        with socket.create_connection(("127.0.0.1", target.port)) as sock:
+            sock.settimeout(10)
+            sock.sendall(request)
+            assert sock.recv(4096).startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+
+
 # -- slow -----------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from flask_sqlalchemy import SQLAlchemy
 from gevent.event import Event
 from sqlalchemy.orm import Mapped, mapped_column
 
-from rtcio_sync import ConnectionRefusedError, Server
+from rtcio_sync import ConnectionRefusedError, RtcioError, Server
 from tests.clients import Polling
 from tests.timing import DEADLINE, settle, until
 from tests.wsgi import environ_of, request
@@ -381,6 +381,21 @@ def test_teardown_runs_after_every_handler() -> None:
     torn.clear()
     client.emit("chat")
     assert torn == ["handler", "request", "app"]
+
+
+def test_an_event_is_acknowledged_when_its_context_has_been_left() -> None:
+    app = new_app()
+    server = Server(app=app)
+    server.on("chat", lambda sid: "handled")
+    client = server.test_client(raise_exceptions=False)
+    assert client.call("chat") == "handled"
+
+    @app.teardown_request
+    def commit(error: Any) -> None:
+        raise RuntimeError("what the handler wrote could not be committed")
+
+    with pytest.raises(RtcioError, match="nobody acknowledged"):
+        client.call("chat")
 
 
 # -- errors ----------------------------------------------------------------------------------------

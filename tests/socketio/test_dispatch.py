@@ -332,3 +332,16 @@ def test_what_is_a_clients_doing_is_a_counted_drop_wherever_a_handler_ends_by_it
     assert stats["dropped"] == {label: 1}
     assert stats["handler_errors"] == 0
     assert [each for each in caplog.records if each.levelno > logging.DEBUG] == []
+
+
+def test_a_namespace_class_may_have_attributes_of_any_usual_name() -> None:
+    class Chat(Namespace):
+        middlewares = ("the app's own",)
+        greeters = share = handlers = None
+
+        def on_ask(self, sid: str) -> str:
+            return "answered"
+
+    server = Server()
+    server.register_namespace(Chat("/"))
+    assert server.test_client().call("ask") == "answered"

@@ -658,12 +658,19 @@ def test_a_relay_that_waited_and_cannot_be_read_anew_is_the_clients_fault(
 # -- a socket that has left, or whose connection has -----------------------------------------------
 
 
-def test_an_event_in_a_greenlet_of_its_own_is_not_run_for_a_socket_that_has_left() -> None:
+@pytest.mark.parametrize("client", [Polling, WebSocket])
+@pytest.mark.parametrize("idiom", ["server.on", "socket.on"])
+def test_an_event_in_a_greenlet_of_its_own_is_not_run_for_a_socket_that_has_left(
+    client: Callable[[Server], Any], idiom: str
+) -> None:
     heard: list[str] = []
     server = Server(async_handlers=True)
-    server.on("x", lambda sid: heard.append("x"))
     server.on("disconnect", lambda sid, reason: heard.append("disconnect"))
-    a = Polling(server).join()
+    if idiom == "server.on":
+        server.on("x", lambda sid: heard.append("x"))
+    else:
+        server.on("connection", lambda socket: socket.on("x", lambda: heard.append("x")))
+    a = client(server).join()
     a.send('2["x"]', '2["x"]', "1")
     until(lambda: "disconnect" in heard)
     settle()

@@ -207,7 +207,9 @@ class Client:
 
     def answers(self, event: str, *args: Any) -> None:
         """Acknowledge each `event` from now on, where an acknowledgement is asked for."""
+        before = len(self._of("answers", event=event))
         self._driver.command("answer", self.name, event=event, args=args)
+        self.wait("answers", count=before + 1, event=event)
 
     def connect(self) -> None:
         self._driver.command("connect", self.name)

@@ -131,6 +131,7 @@ const commands = {
   },
   answer({ event, args }, entry) {
     entry.answers.set(event, args.map((value) => fromJson(value)));
+    report({ socket: entry.name, type: "answers", event });
   },
   connect(_command, entry) {
     entry.socket.connect();

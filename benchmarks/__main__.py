@@ -10,16 +10,19 @@ import sys
 from pathlib import Path
 
 from benchmarks import attacks
-from benchmarks.contestants import CONTESTANTS, HERE, install_node_packages
+from benchmarks.comparing import comparison
+from benchmarks.contestants import CONTESTANTS, HERE, Contestant, before, install_node_packages
 from benchmarks.report import about, write
 from benchmarks.run import FIGURES, Plan, run
-from benchmarks.scenarios import Scale
+from benchmarks.subject import Scale
 
 ATTACKS = "attacks"
 QUICK = Scale(
-    turns=2,
+    turns=4,
     cpu_seconds=0.06,
     latency_seconds=0.2,
+    warm_lives=1000,
+    lives=150,
     connects=60,
     disconnects=(1000, 2000),
     recoveries=1000,
@@ -33,29 +36,42 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end with us
     scale = dataclasses.replace(QUICK if options.quick else Scale(), **json.loads(options.scale))
     figures = tuple(options.figures or _all_figures(options.quick))
+    output = options.output or HERE / ("results/tmp/against" if options.against else "results")
     plan = Plan(
-        contestants=tuple(CONTESTANTS[name] for name in options.servers),
+        contestants=_contestants(options),
         figures=tuple(figure for figure in figures if figure != ATTACKS),
         rounds=options.rounds or (1 if options.quick else 3),
         scale=scale,
-        scratch=options.output / "tmp",
+        scratch=output / "tmp",
     )
     if "node" in options.servers:
         install_node_packages()
     voids = False
     if plan.figures:
         results = run(plan, _say)
-        print(write(results, plan, options.output))
+        print(write(results, plan, output))
+        if options.against:
+            print(comparison(results.values, plan.contestants))
         voids = bool(results.voids)
     if ATTACKS in figures:
         rows = options.attacks or (attacks.NOBODY, *attacks.ATTACKS)
         harms = attacks.attack_all(plan.contestants, rows, plan.scratch, _say)
-        print(attacks.write(harms, plan.contestants, about(), options.output))
-        if options.output == HERE / "results" and not options.attacks:
+        print(attacks.write(harms, plan.contestants, about(), output))
+        if output == HERE / "results" and not options.attacks:
             attacks.write_into_guide(harms, plan.contestants, HERE.parent / "docs/security.md")
     elif not options.figures:
         _say(f"not measured: {ATTACKS}, which takes some 50 minutes (--figures {ATTACKS})")
     return 1 if voids else 0
+
+
+def _contestants(options: argparse.Namespace) -> tuple[Contestant, ...]:
+    """The chosen ones; each of ours followed by the one that it is compared with."""
+    found = []
+    for contestant in (CONTESTANTS[name] for name in options.servers):
+        found.append(contestant)
+        if options.against and contestant.ours:
+            found.append(before(contestant, options.against))
+    return tuple(found)
 
 
 def _say(line: str) -> None:
@@ -77,9 +93,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a rough look within two minutes")
     parser.add_argument("--attacks", nargs="+", choices=(attacks.NOBODY, *attacks.ATTACKS),
                         metavar="ATTACK", help="rows of that; all when not given")  # fmt: skip
-    parser.add_argument("--output", type=Path, default=HERE / "results", help="a directory")
+    parser.add_argument("--against", type=_tree, metavar="TREE",
+                        help="another source tree: each server of ours runs from both")  # fmt: skip
+    parser.add_argument("--output", type=Path, help="a directory; benchmarks/results, or one "
+                        "in its tmp/ with --against")  # fmt: skip
     parser.add_argument("--scale", default="{}", help="fields of scenarios.Scale to change, JSON")
     return parser
+
+
+def _tree(path: str) -> Path:
+    tree = Path(path).resolve()
+    if not (tree / "benchmarks/servers").is_dir() or not (tree / "rtcio_sync").is_dir():
+        raise argparse.ArgumentTypeError(f"{tree} is no source tree of rtcio_sync")
+    return tree
 
 
 if __name__ == "__main__":

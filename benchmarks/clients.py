@@ -64,6 +64,25 @@ class Client:
             raise Void(f"{message[:80]!r} instead of {beginning!r}")
         return message
 
+    def leave(self) -> None:
+        """Closes as a browser's tab does, and waits until the server has closed, too; blocks."""
+        self.socket.sendall(wire.LEAVE)
+        while not self.closed():
+            data = self.socket.recv(65536)
+            if not data:
+                break
+            self.buffer += data
+        self.socket.close()
+
+    def closed(self) -> bool:
+        """Whether a close frame has come; nothing but pings may have come before it."""
+        while frame := wire.take_frame(self.buffer):
+            if frame[0] == wire.FIN | wire.CLOSE:
+                return True
+            if frame[1] not in (b"2", wire.NOOP):
+                raise Void(f"an unexpected {frame[1][:80]!r}")
+        return False
+
     def response(self) -> tuple[bytes, bytes]:
         """The head and the body of an HTTP response; blocks. 101 has no body."""
         while (end := self.buffer.find(b"\r\n\r\n")) < 0:
@@ -178,16 +197,17 @@ class Pool:
         """Opens clients that begin on polling and upgrade, as in a browser."""
         opened: list[Client] = []
         while len(opened) < count:
-            clients = self._upgrade(min(BATCH, count - len(opened)))
+            clients = self.open_upgraded(min(BATCH, count - len(opened)))
             self.adopt(clients)
             opened += clients
             self.serve(0)
         return opened
 
-    def _upgrade(self, count: int) -> list[Client]:
-        """Posts the CONNECT and opens a poll while the WebSocket opens and probes.
+    def open_upgraded(self, count: int) -> list[Client]:
+        """Clients that have upgraded at the same time, not in the pool yet.
 
-        The answer to the CONNECT comes on one of the two; the server chooses.
+        Each posts its CONNECT and opens a poll while the WebSocket opens and probes. The answer to
+        the CONNECT comes on one of the two; the server chooses.
         """
         readers = [self.dial() for _ in range(count)]
         for reader in readers:
@@ -271,12 +291,7 @@ class Pool:
         client = self.clients[fd]
         data = client.socket.recv(65536)
         client.buffer += data
-        while frame := wire.take_frame(client.buffer):
-            if frame[0] == wire.FIN | wire.CLOSE:
-                return True
-            if frame[1] != b"2":
-                raise Void(f"an unexpected {frame[1][:80]!r}")
-        return not data
+        return client.closed() or not data
 
     def close(self, clients: Iterable[Client]) -> None:
         """Closes TCP with a reset and without a close frame, as after a pulled cable."""

@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
+BEFORE = "-before"
 START_SECONDS = 30.0
 
 
@@ -24,6 +25,7 @@ START_SECONDS = 30.0
 class Contestant:
     """One column of the table. ``command`` has ``{port}`` in it; ``{python}`` is this Python.
 
+    ``tree``: the source tree that it runs from.
     ``skips``: scenarios that make no sense for it, or would take minutes. ``once``: scenarios so
     long that there is only one round. ``doubles``: whether twice as many clients leave, too.
     ``offers``: the features that some attacks need.
@@ -32,6 +34,7 @@ class Contestant:
     name: str
     title: str
     command: tuple[str, ...]
+    tree: Path = HERE.parent
     ours: bool = False
     bare: bool = False
     doubles: bool = False
@@ -103,10 +106,20 @@ CONTESTANTS = {
             "floor (bare sockets)",
             _module("floor"),
             bare=True,
-            skips=frozenset({"connect", "disconnect", "recovery"}),
+            skips=frozenset({"connect", "cold", "disconnect", "recovery"}),
         ),
     )
 }
+
+
+def before(contestant: Contestant, tree: Path) -> Contestant:
+    """The same server out of another source tree: its package and its ``benchmarks/servers``."""
+    return replace(
+        contestant,
+        name=f"{contestant.name}{BEFORE}",
+        title=f"{contestant.title}, {tree.name}",
+        tree=tree.resolve(),
+    )
 
 
 class Server:
@@ -135,8 +148,13 @@ class Server:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 command,
-                cwd=HERE.parent,
-                env={**os.environ, "RECOVERY": "on" if recovery else "", **(environ or {})},
+                cwd=contestant.tree,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(contestant.tree),
+                    "RECOVERY": "on" if recovery else "",
+                    **(environ or {}),
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -16,7 +16,8 @@ from dataclasses import replace
 from functools import partial
 
 from benchmarks.clients import Void
-from benchmarks.scenarios import SCENARIOS, Scale, Subject, Turns
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.subject import Scale, Subject, Turns
 
 Samples = dict[str, dict[str, list[float]]]
 

@@ -32,12 +32,12 @@ def rows(medians: Medians) -> list[Row]:
     """A row for each figure, and rows that follow from two figures."""
     found = []
     for figure, values in medians.items():
-        title, unit = _describe(figure)
+        title, unit = describe(figure)
         found.append(Row(figure, title, unit, values))
     return found + _growth(medians)
 
 
-def _describe(figure: str) -> tuple[str, str]:
+def describe(figure: str) -> tuple[str, str]:
     scenario, *rest = figure.split("-")
     if scenario == "relay":
         pairs, window = rest[1].split("x")
@@ -47,9 +47,10 @@ def _describe(figure: str) -> tuple[str, str]:
         return f"relay latency at {int(rest[0]):,}/s, {rest[1]}", "µs"
     if scenario == "fanout":
         return f"fan-out to a room of {rest[0]}, per recipient", "µs CPU"
-    if scenario == "connect":
+    if scenario in ("connect", "cold"):
         how = "WebSocket" if rest[0] == "websocket" else "polling, then upgrade"
-        return f"connect, {how}", "µs CPU"
+        what = "connect, join, close" if scenario == "connect" else "connect to a cold server"
+        return f"{what}; {how}", "µs CPU"
     if scenario == "disconnect":
         return f"{int(rest[0]):,} disconnects from rooms of 4", "ms CPU"
     if scenario == "recovery":

@@ -18,7 +18,8 @@ from typing import Any
 
 from benchmarks.accounting import cpu_ns, machine_seconds
 from benchmarks.contestants import HERE, Contestant, Server
-from benchmarks.scenarios import SCENARIOS, Scale
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.subject import Scale
 
 DESCRIPTOR_RESERVE = 1000
 FIGURES = (*SCENARIOS, "limit")

@@ -9,65 +9,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 
 from benchmarks import wire
 from benchmarks.accounting import cpu_ns, memory_bytes, settle
-from benchmarks.clients import PATIENCE, Client, Pool, Void
+from benchmarks.clients import Pool, Void
+from benchmarks.connecting import cold, connect
 from benchmarks.returns import ROOM, Sessions
+from benchmarks.subject import Figures, Scale, Subject, Turns, leave, spent
 from benchmarks.traffic import SAID, Court, Enough, Talk, open_pairs, paced, wave
 
-Figures = dict[str, float]
-Turns = Iterator[Figures]
 RELAY_PAIRS = 120  # enough for all that a figure sends
 FANOUT_ROOMS_AT_ONCE = 8
-BREATH_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The size of each scenario.
-
-    ``cpu_seconds`` are the server's, so that a busy machine measures longer instead of less.
-    """
-
-    turns: int = 3  # of each figure that is a rate
-    first_cpu_seconds: float = 1.0  # before the first figure: compilers watch before they compile
-    warm_up_cpu_seconds: float = 0.2
-    cpu_seconds: float = 0.1
-    relay_sizes: tuple[int, ...] = (300, 4096)
-    relay_in_flight: tuple[tuple[int, int], ...] = ((20, 1), (1, 20), (1, 1))
-    latency_seconds: float = 0.3
-    latency_rates: tuple[int, ...] = (1000, 5000)
-    fanout_rooms: tuple[int, ...] = (4, 8, 50)
-    connects: int = 150
-    disconnects: tuple[int, ...] = (5000, 10000)
-    recoveries: int = 5000
-    memory: tuple[int, ...] = (2000, 5000)
-    idle_seconds: float = 25.0
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """The server under load: its port, its process, whether it is the floor."""
-
-    name: str
-    port: int
-    pid: int
-    bare: bool
-    breathe: Callable[[], None] = lambda: None  # called now and then in a turn that takes long
-    pools: list[Pool] = field(default_factory=list)
-
-    def pool(self) -> Pool:
-        self.pools.append(Pool(self.port, bare=self.bare))
-        return self.pools[-1]
-
-    def keep_alive(self) -> None:
-        """Answers the pings of a server that waits for its turn."""
-        for pool in self.pools:
-            pool.serve(0)
 
 
 # -- relay ----------------------------------------------------------------------------------------
@@ -76,49 +30,29 @@ class Subject:
 def relay(subject: Subject, scale: Scale) -> Turns:
     """Server CPU per relayed message, by size and by the messages in flight (pairs x each)."""
     pool = subject.pool()
-    Court(pool, RELAY_PAIRS, 300).play(20, 1, _spent(subject, scale.first_cpu_seconds))
-    _leave(pool, subject)
+    Court(pool, RELAY_PAIRS, 300).play(20, 1, spent(subject, scale.first_cpu_seconds))
+    leave(pool, subject)
     yield {}
     for pairs, window in scale.relay_in_flight:
         for size in scale.relay_sizes:
             court = Court(pool, RELAY_PAIRS, size)
             play = partial(court.play, pairs, window)
             yield from _costs(f"relay-{size}-{pairs}x{window}", subject, scale, pool, play)
-            _leave(pool, subject)
+            leave(pool, subject)
 
 
 def _costs(
     figure: str, subject: Subject, scale: Scale, pool: Pool, play: Callable[[Enough], int]
 ) -> Turns:
     """Microseconds of server CPU per message, in turns after a warm-up."""
-    play(_spent(subject, scale.warm_up_cpu_seconds))
+    play(spent(subject, scale.warm_up_cpu_seconds))
     for _ in range(scale.turns):
         yield {}
         before = settle(subject.pid)
-        messages = play(_spent(subject, scale.cpu_seconds))
-        spent = settle(subject.pid) - before
+        messages = play(spent(subject, scale.cpu_seconds))
+        cost = settle(subject.pid) - before
         pool.serve(0)  # more than was sent would be here by now
-        yield {figure: spent / 1000 / messages}
-
-
-def _spent(subject: Subject, seconds: float) -> Enough:
-    """Returns a function that tells whether the server has used so much CPU from now on."""
-    until = cpu_ns(subject.pid) + seconds * 1e9
-    breath = time.monotonic() + BREATH_SECONDS
-
-    def enough() -> bool:
-        nonlocal breath
-        if time.monotonic() > breath:
-            subject.breathe()
-            breath = time.monotonic() + BREATH_SECONDS
-        return cpu_ns(subject.pid) >= until
-
-    return enough
-
-
-def _leave(pool: Pool, subject: Subject) -> None:
-    pool.close(list(pool.clients.values()))
-    settle(subject.pid)
+        yield {figure: cost / 1000 / messages}
 
 
 # -- latency --------------------------------------------------------------------------------------
@@ -137,7 +71,7 @@ def latency(subject: Subject, scale: Scale) -> Turns:
                 f"latency-{rate}-p50": taken[len(taken) // 2] * 1e6,
                 f"latency-{rate}-p99": taken[len(taken) * 99 // 100] * 1e6,
             }
-        _leave(pool, subject)
+        leave(pool, subject)
 
 
 # -- fan-out --------------------------------------------------------------------------------------
@@ -146,46 +80,19 @@ def latency(subject: Subject, scale: Scale) -> Turns:
 def fanout(subject: Subject, scale: Scale) -> Turns:
     """Server CPU per recipient of an application's event to a room of each size."""
     pool = subject.pool()
-    _talk(pool, scale.fanout_rooms[0]).hold(_spent(subject, scale.first_cpu_seconds))
-    _leave(pool, subject)
+    _talk(pool, scale.fanout_rooms[0]).hold(spent(subject, scale.first_cpu_seconds))
+    leave(pool, subject)
     yield {}
     for size in scale.fanout_rooms:
         talk = _talk(pool, size)
         yield from _costs(f"fanout-{size}", subject, scale, pool, talk.hold)
-        _leave(pool, subject)
+        leave(pool, subject)
 
 
 def _talk(pool: Pool, size: int) -> Talk:
     first, length = pool.groups, len(wire.client_frame(wire.event("say", SAID)))
     rooms = pool.open_groups(FANOUT_ROOMS_AT_ONCE, size, join=True, message_bytes=length)
     return Talk(pool, rooms, first)
-
-
-# -- connect --------------------------------------------------------------------------------------
-
-
-def connect(subject: Subject, scale: Scale) -> Turns:
-    """Server CPU per connection, until Socket.IO's CONNECT and the WebSocket are complete."""
-    pool = subject.pool()
-    ways = {"connect-websocket": pool.open, "connect-upgrade": pool.open_upgrading}
-    for figure, way in ways.items():
-        way(2 * scale.connects)  # warms up
-        for _ in range(scale.turns):
-            _leave(pool, subject)
-            yield {}
-            before = settle(subject.pid)
-            clients = way(scale.connects)
-            spent = settle(subject.pid) - before
-            _still_there(pool, clients)
-            yield {figure: spent / 1000 / scale.connects}
-        _leave(pool, subject)
-
-
-def _still_there(pool: Pool, clients: list[Client]) -> None:
-    """A connection is real if an event is acknowledged over its WebSocket."""
-    for client in clients:
-        client.socket.settimeout(PATIENCE)
-    pool.join(clients, [b"there"] * len(clients))
 
 
 # -- disconnect -----------------------------------------------------------------------------------
@@ -260,7 +167,7 @@ def idle(subject: Subject, scale: Scale) -> Turns:
     pool = subject.pool()
     pool.open(100)
     pool.serve(0)
-    _leave(pool, subject)
+    leave(pool, subject)
     empty = memory_bytes(subject.pid)
     for count in scale.memory:
         pool.open(count - len(pool.clients))
@@ -298,5 +205,5 @@ def _await_go(pool: Pool) -> None:
 
 SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {
     function.__name__: function
-    for function in (relay, latency, fanout, connect, disconnect, recovery, idle)
+    for function in (connect, cold, relay, latency, fanout, disconnect, recovery, idle)
 }

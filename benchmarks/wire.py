@@ -19,6 +19,11 @@ CHROME = (
     "Accept-Language: en-US,en;q=0.9\r\n"
     "Accept-Encoding: gzip, deflate, br, zstd\r\n"
 )
+CHROME_FETCH = (
+    'sec-ch-ua: "Chromium";v="131", "Not_A Brand";v="24"\r\n'
+    'sec-ch-ua-mobile: ?0\r\nsec-ch-ua-platform: "Linux"\r\n'
+    "Sec-Fetch-Site: same-origin\r\nSec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\n"
+)
 
 
 def header(first: int, length: int, masked: int) -> bytes:
@@ -67,9 +72,10 @@ LEAVE = client_frame(GOING_AWAY, CLOSE)
 
 
 def websocket_request(port: int, sid: str | None = None) -> bytes:
-    """The opening handshake of a browser on the server's own page, but without compression.
+    """The opening handshake of a browser on the server's own page. It offers compression.
 
-    All servers but one refuse compression, and the figures of that one would be the cost of zlib.
+    All servers refuse it, by default or because the contestant's program says so: else the figures
+    would be the cost of zlib.
     """
     session = f"&sid={sid}" if sid else ""
     return (
@@ -77,7 +83,8 @@ def websocket_request(port: int, sid: str | None = None) -> bytes:
         f"Host: 127.0.0.1:{port}\r\n"
         "Connection: Upgrade\r\nPragma: no-cache\r\nCache-Control: no-cache\r\n"
         f"{CHROME}Upgrade: websocket\r\nOrigin: http://127.0.0.1:{port}\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
     ).encode()
 
 
@@ -93,7 +100,7 @@ def polling_request(port: int, sid: str | None = None, body: bytes | None = None
     return (
         f"{'GET' if body is None else 'POST'} /socket.io/?EIO=4&transport=polling&t=x{session} "
         f"HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: keep-alive\r\n{about_body}"
-        f"{CHROME}Accept: */*\r\nReferer: http://127.0.0.1:{port}/\r\n\r\n"
+        f"{CHROME}{CHROME_FETCH}Accept: */*\r\nReferer: http://127.0.0.1:{port}/\r\n\r\n"
     ).encode() + (body or b"")
 
 

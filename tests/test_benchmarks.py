@@ -8,6 +8,8 @@ import json
 import pytest
 
 from benchmarks import soak, wire
+from benchmarks.comparing import comparison
+from benchmarks.contestants import CONTESTANTS
 from benchmarks.rows import Row, rows
 
 STEADY = soak.Sample(0.0, 70.0, 60.0, 55.0, 2, 48, 42, 11, 1000, 20.0, 5.0, 0)
@@ -82,3 +84,19 @@ def test_twice_the_disconnects_are_shown_in_terms_of_once() -> None:
     found = rows({"disconnect-50": {"listen": 10.0, "node": 1.0}, "disconnect-100": {"listen": 20}})
     assert found[-1].values == {"listen": 2.0}
     assert found[-1].title == "100 disconnects in terms of 50"
+
+
+def test_two_trees_are_compared_turn_by_turn() -> None:
+    slower_and_slower = {"listen-before": [10.0, 20.0, 40.0], "listen": [11.0, 22.0, 44.0]}
+    values = {"connect-websocket": {**slower_and_slower, "node": [1.0, 1.0, 1.0]}}
+    *_, line = comparison(values, CONTESTANTS.values()).splitlines()
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [
+        *("connect, join, close; WebSocket", "listen", "µs CPU"),
+        *("20", "22", "**1.100**", "1.100 to 1.100"),
+    ]
+
+
+def test_a_server_without_a_figure_from_both_trees_is_not_compared() -> None:
+    for servers in ({"listen": [1.0]}, {"listen": [1.0], "listen-before": [1.0, 1.0]}):
+        assert comparison({"relay-300-1x1": servers}, CONTESTANTS.values()).count("\n") == 1

@@ -16,6 +16,17 @@ if WEBSOCKETS == "simple-websocket":
     # python-engineio takes simple-websocket only where gevent-websocket cannot be imported.
     sys.modules["geventwebsocket"] = None  # type: ignore[assignment]
 
+    import simple_websocket.ws
+    from wsproto.extensions import PerMessageDeflate
+
+    class Refused(PerMessageDeflate):
+        """Browsers offer compression, and the figures would be the cost of zlib."""
+
+        def accept(self, offer: str) -> None:
+            return None
+
+    simple_websocket.ws.PerMessageDeflate = Refused  # type: ignore[misc]
+
 import socketio  # noqa: E402
 from gevent import pywsgi  # noqa: E402
 

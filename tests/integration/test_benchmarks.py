@@ -16,7 +16,7 @@ import pytest
 from benchmarks import clients, scenarios, soak, traffic
 from benchmarks.contestants import Contestant, Server
 from benchmarks.driver import Rota
-from benchmarks.scenarios import Scale, Subject
+from benchmarks.subject import Scale, Subject
 
 # Each starts several servers, one after the other.
 pytestmark = pytest.mark.timeout(400)
@@ -118,6 +118,35 @@ def test_the_command_measures_two_servers_and_writes_table_json_and_plot(tmp_pat
 
     plot = ElementTree.parse(tmp_path / "relay.svg")
     assert len(plot.findall(".//{http://www.w3.org/2000/svg}rect")) == 4
+
+
+def test_a_connection_costs_the_same_from_two_trees_of_the_same_source(tmp_path: Path) -> None:
+    scale = {"warm_lives": 40, "lives": 20, "turns": 2}
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "connect", "--rounds", "1"),
+        *("--servers", "listen", "node", "--against", str(ROOT), "--scale", json.dumps(scale)),
+    ]
+    done = finished(command, tmp_path)
+    comparison = done.stdout.partition("| figure | server | unit | before | now |")[2]
+    for way in ("WebSocket", "polling, then upgrade"):
+        row = rf"^\| connect, join, close; {way} \| listen \| µs CPU \|.*\*\*([0-9.]+)\*\*"
+        (ratio,) = re.findall(row, comparison, re.M)
+        assert 0.1 < float(ratio) < 10.0
+    figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
+    assert [figure["figure"] for figure in figures] == ["connect-websocket", "connect-upgrade"]
+    for figure in figures:
+        assert {name: len(turns) for name, turns in figure["turns"].items()} == {
+            "listen": 2, "listen-before": 2, "node": 2
+        }  # fmt: skip
+
+
+def test_a_tree_to_compare_with_must_be_one_of_this_project(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--against", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"{tmp_path} is no source tree of rtcio_sync" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 Engine.IO v4, "Heartbeat": the server sends PING every interval and expects PONG within the
 time-out. The intervals are equal for all connections, so each queue below stays in order of time.
+
+PINGs that are due within a moment are one *batch*: the process wakes once for all of them, an idle
+connection takes a place in a list, and a PING allocates nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import Any
 
 from ..metrics import Lag
 from ..transport.base import Event
-from .packet import AnyPacket
+from .packet import AnyPacket, frame_of
 from .ports import Pinged, PingEngine
 
 __all__ = ["Heartbeat"]
@@ -25,8 +28,19 @@ __all__ = ["Heartbeat"]
 log = logging.getLogger(__name__)
 
 LAG_EVERY = 0.5  # seconds between two measurements of the event loop's delay
-TOGETHER = 0.1  # seconds by which a PING may be early, to be sent together with others
+TOGETHER = 0.5  # seconds by which a PING may be early, to be sent together with others
+AT_ONCE = 32  # PINGs that are sent in one turn of the loop: about a quarter of a millisecond
 LATENESS = 0.05  # seconds by which a timer is late in a process that is not overloaded
+
+
+class _Batch:
+    """Connections that are pinged together, when the first of them is due."""
+
+    __slots__ = ("due", "sockets")
+
+    def __init__(self, due: float, first: Pinged) -> None:
+        self.due = due
+        self.sockets = [first]
 
 
 class Heartbeat:
@@ -38,9 +52,13 @@ class Heartbeat:
         self.server = server
         self.ping = ping
         self.now = now
-        self._pings: deque[tuple[float, Pinged]] = deque()
-        self._pongs: deque[tuple[float, Pinged, float]] = deque()
-        self._joins: deque[tuple[float, str]] = deque()
+        self._frame = frame_of(ping)
+        self._together = min(TOGETHER, server.ping_every / 20)
+        self._pings: deque[_Batch] = deque()
+        #: Connections that were pinged together: when their PONGs are late, and the PING's time.
+        self._pongs: deque[tuple[float, list[Pinged], float]] = deque()
+        #: Ids of connections that have perhaps joined no namespace, in the order of their opening.
+        self._joins: deque[str] = deque()
         self._later: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._alarm: Event | None = None
@@ -53,10 +71,8 @@ class Heartbeat:
     def begin(self, socket: Pinged) -> None:
         """A connection is open: sends its PINGs, and closes it if it joins no namespace in time."""
         now = socket.begun_at = self.now()
-        limit = self.server.limits.connect_timeout
-        if limit is not None:
-            self._joins.append((now + limit, socket.sid))
-            self._start(now + limit)
+        if self.server.limits.connect_timeout is not None:
+            self._joins.append(socket.sid)
         self._ping_later(socket, now)
 
     def answered(self, socket: Pinged) -> None:
@@ -67,7 +83,12 @@ class Heartbeat:
 
     def _ping_later(self, socket: Pinged, now: float) -> None:
         due = now + self.server.ping_every
-        self._pings.append((due, socket))
+        with self.server.gate:  # or the task could take the batch away meanwhile
+            batch = self._pings[-1] if self._pings else None
+            if batch is not None and due <= batch.due + self._together:
+                batch.sockets.append(socket)
+                return
+            self._pings.append(_Batch(due, socket))
         self._start(due)
 
     def overdue(self, socket: Pinged) -> bool:
@@ -116,7 +137,7 @@ class Heartbeat:
             alarm.clear()
 
     def _wait(self, alarm: Event, due: float) -> None:
-        # Wakes at least twice a second, to measure how late the event loop is.
+        # Wakes at least twice a second, to measure how late the event loop is, and for joins.
         now = self.now()
         seconds = max(0.0, min(due - now, LAG_EVERY))
         if not alarm.wait(seconds):
@@ -128,34 +149,63 @@ class Heartbeat:
         return self._lag.worst(self.now())
 
     def _next(self) -> float:
-        queues: tuple[Any, ...] = (self._pings, self._pongs, self._joins, self._later)
-        return min((queue[0][0] for queue in queues if queue), default=math.inf)
+        """When something is due next. For joins, the looks of `_wait` are often enough."""
+        return min(
+            self._pings[0].due if self._pings else math.inf,
+            self._pongs[0][0] if self._pongs else math.inf,
+            self._later[0][0] if self._later else math.inf,
+        )
 
     def _beat(self, now: float) -> None:
         while self._later and self._later[0][0] <= now:
             _, _, do, args = heapq.heappop(self._later)
             do(*args)
-        # Also sends the PINGs that are due soon: one turn of the loop instead of one for each.
-        soon = now + min(TOGETHER, self.server.ping_every / 50)
-        while self._pings and self._pings[0][0] <= soon:
-            due, socket = self._pings.popleft()
-            if not socket.closed:
-                # The time-out counts from when the PING was due, so that a timer's small delay does
-                # not prolong it. After a long delay it counts from now: the client gets all of it.
-                socket.pinged_at = pinged_at = due if now - due < LATENESS else now
-                socket.send(self.ping)
-                self._pongs.append((pinged_at + self.server.ping_timeout, socket, pinged_at))
+        while self._pings and self._pings[0].due <= now:
+            with self.server.gate:
+                batch = self._pings.popleft()
+            self._ping(batch, now)
         while self._pongs and self._pongs[0][0] <= now:
-            _, socket, pinged_at = self._pongs.popleft()
-            if socket.pinged_at != pinged_at or not self.server.gives_up:
-                continue
+            _, sockets, pinged_at = self._pongs.popleft()
+            if self.server.gives_up:
+                silent = [each for each in sockets if each.pinged_at == pinged_at]
+                self._give_up(silent, pinged_at, now)
+        limit = self.server.limits.connect_timeout
+        while self._joins and limit is not None:
+            late = self.server.sockets.get(self._joins[0])
+            if late is not None and late.begun_at + limit > now:
+                break
+            self._joins.popleft()
+            if late is not None and not late.closed and not late.joined:
+                late.fail("connect-timeout", "forced close")
+
+    def _ping(self, batch: _Batch, now: float) -> None:
+        # The time-out counts from when the PING was due, so that a timer's small delay does not
+        # prolong it. After a long delay it counts from now: the client gets all of it.
+        pinged_at = batch.due if now - batch.due < LATENESS else now
+        self._pongs.append((pinged_at + self.server.ping_timeout, batch.sockets, pinged_at))
+        for number, socket in enumerate(batch.sockets, 1):
+            if number % AT_ONCE == 0:
+                self.server.sleep(0)  # others have their turn
+            try:
+                transport = socket.transport
+                if transport is not None:
+                    socket.pinged_at = pinged_at
+                    transport.send_now(self._frame)
+                elif not socket.closed:
+                    socket.pinged_at = pinged_at
+                    socket.send(self.ping)
+            except Exception:  # an error of one connection must not stop the others' PINGs
+                log.exception("a connection's ping failed")
+
+    def _give_up(self, silent: list[Pinged], pinged_at: float, now: float) -> None:
+        """Closes connections whose PONG is late."""
+        held_back = []
+        for socket in silent:
             if socket.held_back(pinged_at):
                 # Reading from it is paused, and its PONG may wait to be read.
                 socket.pinged_at = now
-                self._pongs.append((now + self.server.ping_timeout, socket, now))
+                held_back.append(socket)
             else:
                 socket.fail("ping-timeout", "ping timeout")
-        while self._joins and self._joins[0][0] <= now:
-            late = self.server.sockets.get(self._joins.popleft()[1])
-            if late is not None and not late.closed and not late.joined:
-                late.fail("connect-timeout", "forced close")
+        if held_back:
+            self._pongs.append((now + self.server.ping_timeout, held_back, now))

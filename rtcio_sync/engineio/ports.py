@@ -14,7 +14,7 @@ from ..limits import Addresses
 from ..metrics import Counters
 from ..options import Limits
 from ..transport.backlog import Backlog
-from ..transport.base import Later, Tasks
+from ..transport.base import Later, Tasks, Transport
 from .packet import AnyPacket
 from .seats import Seated
 
@@ -41,6 +41,10 @@ class Pinged(Protocol):
     begun_at: float
     #: When the PING was sent whose PONG has not come; `None`: there is none.
     pinged_at: float | None
+
+    @property
+    def transport(self) -> Transport | None:
+        """Its WebSocket; `None`: it is closed, or on polling."""
 
     @property
     def closed(self) -> bool:
@@ -83,6 +87,9 @@ class PingEngine(Tasks, Protocol):
     @property
     def sockets(self) -> Mapping[str, Pinged]:
         """All connections, by their id."""
+
+    def sleep(self, seconds: float) -> None:
+        """Blocks the caller."""
 
 
 class InboxEngine(Tasks, Protocol):

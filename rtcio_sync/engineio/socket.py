@@ -173,6 +173,8 @@ class Socket(Polling, socket.Socket):
         if self.transport is not None:
             if binary or payload.startswith(b"4"):
                 self.server.arrive(self, payload, binary)
+            elif payload == b"3":  # PONG, as `receive` takes it
+                self.server.heartbeat.answered(self)
             else:
                 self.receive(payload, binary)
         elif self.websocket is not None and self.state is not State.CLOSED:

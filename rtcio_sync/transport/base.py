@@ -149,6 +149,9 @@ class Transport(Queue, Protocol):
     def send(self, frame: bytes) -> None:
         """Send one encoded frame or several. Never blocks; ignored once it is closed."""
 
+    def send_now(self, frame: bytes) -> None:
+        """`send` for many peers in a loop: does not wait for the end of the turn, if it can."""
+
     def hold(self, seconds: float) -> None:
         """Have what is sent from now on read apart from what was sent before, if it can.
 

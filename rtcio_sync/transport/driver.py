@@ -86,6 +86,8 @@ class DriverWebSocket:
             self._alarm.set()
             self._backlog.check()
 
+    send_now = send
+
     def waits(self) -> int:
         """Bytes of memory that wait for the peer."""
         return self.buffered + ITEM * len(self._frames)

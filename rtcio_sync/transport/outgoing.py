@@ -137,6 +137,21 @@ class Outgoing:
                     self._hold(frame)
                     self._judge([frame])
 
+    def send_now(self, frame: bytes) -> None:
+        """`send`, but at once if nothing waits: for a frame to many peers, such as a PING.
+
+        The end of the turn would have to find each peer once more.
+        """
+        if self._out is None and not self.closed:
+            try:
+                sent = self._sock.send(frame)
+            except OSError as error:
+                sent = self._write_failed(error)
+            if sent == len(frame):
+                return
+            frame = frame[sent:]
+        self.send(frame)
+
     def flush(self) -> None:
         """Write what is collected, as the end of the turn does. Never blocks."""
         out = self._out

@@ -39,6 +39,7 @@ from ..protocol.websocket import (
     BINARY,
     CLOSE,
     INTERNAL_ERROR,
+    LONE,
     NORMAL,
     PING,
     TOO_BIG,
@@ -202,8 +203,12 @@ class WebSocket(Outgoing):
             if not self._flowing:  # bound what we discard from a peer that keeps sending
                 self._discard(data)
             if self._state is not _LINGERING:
-                self._parser.feed(data)
-                self._parse()
+                payload = self._parser.lone(data) if len(data) == LONE else None
+                if payload is None:
+                    self._parser.feed(data)
+                    self._parse()
+                elif self._flowing and self._owner is not None:
+                    self._owner.message_received(payload, False)
             if self._tls is not None:
                 self._after_tls(self._tls)
         except FrameError as error:

@@ -23,6 +23,7 @@ from rtcio_sync.protocol.websocket import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    LONE,
     NO_STATUS,
     PING,
     PONG,
@@ -116,6 +117,45 @@ def test_a_message_of_each_kind_is_read() -> None:
         (TEXT, b""),
         (CLOSE, b"\x03\xe8bye"),
     ]
+
+
+@pytest.mark.parametrize("character", [*b"01234567", 0, 127])
+def test_a_text_message_of_one_character_is_read_at_once(character: int) -> None:
+    payload = bytes((character,))
+    for mask in (b"\x17\xa4\x02\xff", b"\0\0\0\0"):
+        frame = masked(TEXT, payload, mask=mask)
+        assert len(frame) == LONE
+        assert Parser(LIMIT).lone(frame) == payload
+        assert parsed(frame) == [(TEXT, payload)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        masked(BINARY, b"3"),
+        masked(TEXT, b"3", fin=False),
+        masked(TEXT, b"3", rsv=4),
+        masked(PING, b"3"),
+        masked(TEXT, b"\xe9"),
+        masked(TEXT) + b"\x81",
+        b"\x81\x05hello",
+        masked(TEXT, b"long")[:LONE],
+    ],
+    ids=repr,
+)
+def test_seven_other_bytes_are_not_taken_for_a_message_of_one_character(data: bytes) -> None:
+    assert len(data) == LONE
+    assert Parser(LIMIT).lone(data) is None
+
+
+def test_one_character_that_comes_within_another_message_is_not_read_at_once() -> None:
+    frame = masked(TEXT, b"3")
+    behind_a_part = Parser(LIMIT)
+    behind_a_part.feed(b"\x81")
+    within_fragments = Parser(LIMIT)
+    within_fragments.feed(masked(TEXT, b"a", fin=False))
+    assert within_fragments.next() is None
+    assert behind_a_part.lone(frame) is within_fragments.lone(frame) is None
 
 
 def test_fragments_are_one_message_and_control_frames_may_come_between() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rtcio_sync.protocol.websocket import frame_close, frame_text
 from rtcio_sync.transport.websocket import WebSocket
-from tests.timing import in_time
+from tests.timing import in_time, until
 from tests.transport.peers import Owner, arrived
 
 HOUR = 3600.0
@@ -116,3 +116,55 @@ def test_a_hold_is_no_reason_to_give_a_peer_up_that_reads(ends: tuple[WebSocket,
         connection.send(frame)
     assert received(peer, 3 * len(frame)) == 3 * frame
     assert not connection.closed
+
+
+# -- a frame to many peers -------------------------------------------------------------------------
+
+
+def test_what_is_sent_now_does_not_wait_for_the_end_of_the_turn(
+    ends: tuple[WebSocket, Any],
+) -> None:
+    connection, peer = ends
+    connection.send_now(ONE)
+    peer.setblocking(False)
+    assert peer.recv(100) == ONE
+    assert connection.buffered == 0
+
+
+def test_what_is_sent_now_overtakes_nothing(ends: tuple[WebSocket, Any]) -> None:
+    connection, peer = ends
+    connection.send(ONE)
+    connection.send_now(TWO)
+    connection.hold(0.01)
+    connection.send_now(THREE)
+    assert received(peer, len(ONE + TWO + THREE)) == ONE + TWO + THREE
+
+
+def test_what_is_sent_now_to_a_peer_that_does_not_read_waits_and_is_bounded(
+    ends: tuple[WebSocket, Any], owner: Owner
+) -> None:
+    connection, peer = ends
+    connection.max_buffered = 100_000
+    sent = 0
+    while not connection.buffered:
+        connection.send_now(ONE)
+        sent += 1
+        gevent.sleep(0)
+    connection.send_now(TWO)
+    assert received(peer, sent * len(ONE) + len(TWO)) == sent * ONE + TWO
+    while not connection.closed:
+        connection.send_now(ONE)
+        gevent.sleep(0)
+    until(lambda: owner.lost == [(None, True)])
+    assert connection.overflowed
+
+
+def test_what_is_sent_now_to_a_peer_that_has_gone_ends_the_connection(
+    ends: tuple[WebSocket, Any], owner: Owner
+) -> None:
+    connection, peer = ends
+    peer.close()
+    connection.send_now(ONE)
+    connection.send_now(TWO)
+    until(lambda: len(owner.lost) == 1)
+    assert connection.closed

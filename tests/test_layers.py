@@ -26,7 +26,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("config", ("origins", "names", "values")),
     ("", ("options",)),
     ("parser", ("bounds", "encoding", "packet", "decoder")),
-    ("hub", ("ports", "forked", "interrupts", "turns", "thread")),
+    ("hub", ("ports", "forked", "interrupts", "turns", "pool", "thread")),
     (
         "transport",
         (
@@ -273,6 +273,7 @@ def test_a_foreign_package_has_one_door(foreign: str, home: set[str]) -> None:
 
 #: Who may touch the hub itself.
 HUB = {
+    "hub.pool",
     "hub.thread",
     "hub.turns",
     "transport.hangup",

@@ -1,1 +1,1 @@
-"""The thread that runs the gevent hub: calls from other threads, turns of handlers, forks."""
+"""The thread that runs the gevent hub: calls from other threads, its greenlets, turns, forks."""

@@ -43,3 +43,6 @@ class Loop(Protocol):
 
     def run_callback(self, func: Callable[..., object], *args: object) -> object:
         """Calls ``func(*args)`` in the hub, at the end of the loop's turn."""
+
+    def run_callback_threadsafe(self, func: Callable[..., object], *args: object) -> object:
+        """The same from another thread, and it wakes the loop."""

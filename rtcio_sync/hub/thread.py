@@ -22,6 +22,7 @@ from gevent.hub import Hub, get_hub
 from gevent.monkey import get_original
 
 from ..errors import NotServing
+from .pool import Pool
 
 __all__ = ["ANSWER_WITHIN", "HubThread", "any_thread"]
 
@@ -60,6 +61,7 @@ class HubThread:
         # Of the thread that made the server: under gunicorn it runs before anything is served.
         self._makers_hub: Any = get_hub_if_exists()
         self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._pool = Pool()
         #: Whether the server runs on threads: then each call runs where it is made.
         self.threaded = False
         #: Whether the server has stopped.
@@ -94,29 +96,35 @@ class HubThread:
             return
         if self._hub is not None and not self.ended and not anew:
             return
+        self._pool.close()
+        self._pool = Pool()
         self._ident, self._hub, self.ended = _get_ident(), get_hub(), False
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:  # hub or greenlet
         while self._waiting:
             target, args = self._waiting.pop(0)
-            gevent.spawn(target, *args)
+            self._pool.spawn(target, *args)
 
     def end(self) -> None:
         """The server has stopped. # greenlet"""
         self.ended = True
+        self._pool.close()
 
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
-        """Runs ``target(*args)`` in a greenlet of the hub's thread; from any thread."""
+        """Runs ``target(*args)`` in a greenlet of the hub's thread; from any thread.
+
+        The greenlet is one of a pool (`pool`), so that a short task is cheap.
+        """
         if self._ident == _get_ident():
-            gevent.spawn(target, *args)
+            self._pool.spawn(target, *args)
         elif self._hub is None:
             self._waiting.append((target, args))
             hub = self._hub or self._makers_hub  # a thread may have begun to serve just now
             if hub is not None:
                 hub.loop.run_callback_threadsafe(self._begin_waiting)
         else:
-            self._hub.loop.run_callback_threadsafe(gevent.spawn, target, *args)
+            self._hub.loop.run_callback_threadsafe(self._pool.run, target, *args)
 
     def run(self, fn: Callable[..., R], *args: Any, **options: Any) -> R:
         """Runs a call from another thread: returns its result, or raises its exception.

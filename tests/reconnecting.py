@@ -22,6 +22,9 @@ from tests.timing import in_time, settle, until
 #: Seconds that a session waits where a test waits for its end.
 SHORT = 0.05
 
+#: The same where a client comes back in them, also on a machine with other work to do.
+ENOUGH = 2.0
+
 
 class Phone(TestClient):
     """Does what socket.io-client does when its connection fails and when it reconnects."""

@@ -9,6 +9,7 @@ import gevent
 import pytest
 
 from rtcio_sync import ConnectionRefusedError, RtcioError, Server, TestClient
+from tests.timing import DEADLINE
 
 
 def test_a_client_is_connected_when_it_is_there() -> None:
@@ -184,10 +185,10 @@ def test_the_servers_questions_are_answered_in_their_order_and_at_once() -> None
 def test_the_servers_call_is_answered_from_another_greenlet() -> None:
     server = Server()
     client = server.test_client()
-    asking = gevent.spawn(server.call, "q", to=client.sid, timeout=10)
+    asking = gevent.spawn(server.call, "q", to=client.sid, timeout=DEADLINE)
     gevent.sleep(0)
     client.acknowledge("q", 42)
-    assert asking.get(timeout=10) == 42
+    assert asking.get(timeout=DEADLINE) == 42
 
 
 def test_bytes_travel_both_ways() -> None:

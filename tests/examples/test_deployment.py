@@ -40,21 +40,20 @@ def relay_in_a_ring(clients: list[Client]) -> None:
 
 
 @contextmanager
-def gunicorn(app: str, folder: Path, allowed: str = "") -> Iterator[Running]:
-    command = [str(BIN / "gunicorn"), "-c", str(EXAMPLES / "gunicorn.conf.py"), app]
+def gunicorn(app: str, folder: Path, allowed: str = "", *options: str) -> Iterator[Running]:
+    command = [str(BIN / "gunicorn"), "-c", str(EXAMPLES / "gunicorn.conf.py"), *options, app]
     with program(command, cwd=folder, allowed=allowed) as server:
         yield server
 
 
 def test_gunicorn_conf(node: Driver) -> None:
-    with gunicorn("turn_credentials:app", EXAMPLES) as server:
+    # More patience than the file has, to tell that none was needed.
+    with gunicorn("turn_credentials:app", EXAMPLES, "", "--graceful-timeout", "90") as server:
         assert "Using worker: gevent" in server.log()
         clients = [node.connect(server.url, transports=each) for each in TRANSPORTS]
         relay_in_a_ring(clients)
-        began = time.monotonic()
-        assert server.terminate() == 0
-        # Well before graceful_timeout is over, although there are open connections.
-        assert time.monotonic() - began < 5
+        # Before graceful_timeout is over, although there are open connections.
+        assert server.terminate(timeout=60) == 0
         for client in clients:
             # They would come back. A poll that ends with the server is an error to its client.
             reason = client.wait("disconnect")["reason"]

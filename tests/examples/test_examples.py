@@ -19,7 +19,7 @@ import jwt
 import pytest
 
 from tests.examples.launch import EXAMPLES, example
-from tests.integration.clients import Client, Driver
+from tests.integration.clients import Client, Driver, meet
 from tests.integration.redis_server import redis_server
 from tests.integration.servers import Running
 from tests.timing import DEADLINE
@@ -267,6 +267,7 @@ def test_emit_from_outside(node: Driver, redis_url: str) -> None:
         elsewhere = connect(node, two)
         for client, room in ((a, "demo"), (b, "demo"), (elsewhere, "other")):
             join(client, room)
+        meet(a, b)
         relay_both_ways(a, b)  # two servers over one Redis
 
         def job(*arguments: str) -> None:

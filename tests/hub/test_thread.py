@@ -14,6 +14,7 @@ from rtcio_sync.errors import NotServing
 from rtcio_sync.hub import thread as hub_thread
 from rtcio_sync.hub.thread import HubThread
 from tests.foreign_threads import Outcome, in_real_thread, start_new_thread
+from tests.timing import DEADLINE
 
 get_ident = get_original("_thread", "get_ident")
 
@@ -138,7 +139,7 @@ def test_what_is_spawned_before_anything_is_served_runs_in_a_makers_hub_that_run
     thread = HubThread()
     ran = gevent.event.AsyncResult()
     elsewhere(thread.spawn, lambda: ran.set(get_ident()))
-    assert ran.get(timeout=5) == get_ident()
+    assert ran.get(timeout=DEADLINE) == get_ident()
     assert not thread.serving
 
 
@@ -147,7 +148,7 @@ def test_what_is_spawned_from_another_thread_runs_in_the_hubs(
 ) -> None:
     ran = gevent.event.AsyncResult()
     elsewhere(thread.spawn, lambda: ran.set(get_ident()))
-    assert ran.get(timeout=5) == get_ident()
+    assert ran.get(timeout=DEADLINE) == get_ident()
 
 
 def test_the_first_thread_that_serves_stays_it_but_for_listen() -> None:

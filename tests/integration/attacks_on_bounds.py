@@ -208,7 +208,7 @@ def polling_tab_closed(scene: Scene) -> Fate:
     witness.sock.settimeout(scene.silence)
     witness.until('42["#rtcio:peer-left"')
     took = time.monotonic() - began
-    return Fate("gone at once") if took < 1 else Fate(f"gone after {took:.0f} s")
+    return Fate("gone at once") if took < scene.notice / 2 else Fate(f"gone after {took:.0f} s")
 
 
 # -- over HTTP ------------------------------------------------------------------------------------

@@ -51,6 +51,13 @@ class Endpoint(NamedTuple):
         finally:
             connection.close()
 
+    def passed(self) -> None:
+        """Returns once the server has read what was sent to it before, on whatever connection.
+
+        One process on gevent accepts connections, and begins with their requests, in their order.
+        """
+        assert self.request("GET", "EIO=4&transport=none").status == 400
+
     def websocket(self, query: str = "EIO=4&transport=websocket") -> ClientConnection:
         """A WebSocket, the handshake packet of Engine.IO still to be received."""
         return connect(
@@ -100,6 +107,10 @@ class Session:
     def poll(self) -> Answer:
         return self.endpoint.request("GET", self.query)
 
+    def waiting_poll(self) -> WaitingPoll:
+        """A poll that the server has begun to answer."""
+        return WaitingPoll(self.endpoint, f"{self.endpoint.path}?{self.query}")
+
     def post(self, body: bytes | str) -> Answer:
         return self.endpoint.request("POST", self.query, body, Content_Type="text/plain")
 
@@ -114,6 +125,19 @@ class Session:
         assert websocket.recv(DEADLINE) == "3probe"
         websocket.send("5")
         return websocket
+
+
+class WaitingPoll:
+    """A request on a connection of its own, that has reached the application."""
+
+    def __init__(self, endpoint: Endpoint, path: str) -> None:
+        self._sock = socket.create_connection(("127.0.0.1", endpoint.port), DEADLINE)
+        self._sock.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        endpoint.passed()
+
+    def result(self) -> Answer:
+        with self._sock:
+            return read_answer(self._sock)
 
 
 def until_closed(websocket: ClientConnection) -> tuple[list[str | bytes], int]:

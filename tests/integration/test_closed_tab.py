@@ -24,7 +24,7 @@ from tests.timing import DEADLINE
 #: Seconds after which a client is gone without a word from its connection: never, in these tests.
 PINGS = {"ping_interval": 120, "ping_timeout": 120}
 #: Seconds; far less than that. Node takes milliseconds.
-SOON = 5
+SOON = DEADLINE
 
 WAYS = [
     "listen",
@@ -41,6 +41,20 @@ def server(request: pytest.FixtureRequest) -> Iterator[Running]:
         yield server
 
 
+def passed(port: int, context: ssl.SSLContext | None = None) -> None:
+    """Returns once what was sent there before has been read, on whatever connection.
+
+    These servers accept connections, and begin with their requests, in their order; and a second
+    time, for what takes several turns: a handshake, a way through a proxy.
+    """
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port), DEADLINE) as plain:
+            sock = context.wrap_socket(plain) if context else plain
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            while sock.recv(65536):
+                pass
+
+
 class Tab:
     """A polling client in a room, with a connection of its own for its polls."""
 
@@ -50,6 +64,8 @@ class Tab:
         self.session.join(auth={"rooms": ["kitchen"]})
         self.sid = self.session.sid
         self.sock = sock or socket.create_connection(("127.0.0.1", server.port), DEADLINE)
+        #: Where the connection leads: to the server, or a proxy.
+        self.port: int = self.sock.getpeername()[1]
 
     @property
     def request(self) -> bytes:
@@ -60,7 +76,7 @@ class Tab:
     def poll(self, behind: bytes = b"") -> None:
         """Opens a poll that waits, with more behind it on the same connection."""
         self.sock.sendall(self.request + behind)
-        time.sleep(0.3)  # until it waits: nothing tells
+        passed(self.port)
 
     def hear(self, last: bytes) -> bytes:
         """What comes on the connection of its polls, until that is at the end."""
@@ -179,7 +195,7 @@ def test_over_tls_a_closed_tab_is_noticed_too(node: Driver, tmp_path: Path, way:
         assert ask("POST", sid, "40" + json.dumps(auth)) == "ok"
         gone = json.loads(ask("GET", sid)[2:])["sid"]
         leaving.request("GET", f"/socket.io/?EIO=4&transport=polling{sid}")
-        time.sleep(0.3)  # until it waits: nothing tells
+        passed(server.port, context)
         leaving.close()
         heard = peer.wait("event", event="#rtcio:peer-left", timeout=SOON)
         assert heard["args"] == [{"id": gone}]

@@ -150,11 +150,12 @@ def test_the_session_of_a_route_is_readable_in_a_handler(
 def test_the_python_client_and_the_node_client_reach_each_other(node: Driver, way: str) -> None:
     # Short pings: on polling, python-socketio's client now and then leaves without a word, when it
     # is told to while it still sends something else.
-    with running(way, ping_interval=1, ping_timeout=4) as server:
+    with running(way, ping_interval=1, ping_timeout=12) as server:
         b = node.connect(server.url, transports=["websocket"], auth={"rooms": ["kitchen"]})
         for count, transport in enumerate(["websocket", "polling"], start=1):
             with socketio.SimpleClient() as a:
-                a.connect(server.url, transports=[transport], auth={"rooms": ["kitchen"]})
+                auth = {"rooms": ["kitchen"]}
+                a.connect(server.url, transports=[transport], auth=auth, wait_timeout=DEADLINE)
                 gone = a.sid
                 data = {"description": {"sdp": "v=0"}, "blob": transport.encode()}
                 a.emit("#rtcio:message", {"source": a.sid, "target": b.id, "data": data})

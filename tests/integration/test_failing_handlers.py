@@ -44,7 +44,7 @@ def test_who_leaves_while_its_handler_hangs_is_gone(server: Running, node: Drive
 def test_a_burst_that_computes_does_not_hold_the_others(
     server: Running, node: Driver, transport: str
 ) -> None:
-    many = 300
+    many = 900
     attacker = node.connect(server.url, transports=[transport])
     bystander = node.connect(server.url, transports=["websocket"])
     attacker.burst("compute", SEQ, count=many)

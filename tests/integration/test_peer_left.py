@@ -11,7 +11,7 @@ from tests.integration.clients import Client, Driver
 from tests.integration.servers import Running, complaints, running
 
 #: Seconds; short, so that a half-open connection is noticed soon.
-PINGS = {"ping_interval": 1, "ping_timeout": 4}
+PINGS = {"ping_interval": 1, "ping_timeout": 12}
 TWO_ROOMS = {"rooms": ["kitchen", "cellar"]}
 
 

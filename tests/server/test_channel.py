@@ -21,7 +21,7 @@ from rtcio_sync.cluster import pubsub as published
 from tests.bus import Bus, PlainProcess
 from tests.channel_messages import JUNK, crossing, relay
 from tests.clients import Polling
-from tests.timing import settle, until
+from tests.timing import DEADLINE, settle, until
 
 
 class Absent(enum.Enum):
@@ -288,9 +288,9 @@ def test_an_answer_crosses_as_it_was_given(
     Polling(here).join()
     client = Polling(there).join()
     settle()
-    asking = gevent.spawn(here.call, "question", to=client.sid, timeout=10)
+    asking = gevent.spawn(here.call, "question", to=client.sid, timeout=DEADLINE)
     answer(client, *given, attachments=attachments)
-    assert asking.get(timeout=10) == result
+    assert asking.get(timeout=DEADLINE) == result
 
 
 def test_a_callback_may_be_asked_of_several_in_several_processes(

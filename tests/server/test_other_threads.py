@@ -13,6 +13,7 @@ from rtcio_sync import Lobby, Server
 from rtcio_sync.errors import RtcioError
 from tests.bus import Bus, BusManager
 from tests.foreign_threads import in_real_thread
+from tests.timing import DEADLINE
 
 get_ident = get_original("_thread", "get_ident")
 
@@ -78,7 +79,7 @@ def test_call_in_the_hub_raises_and_names_the_fix(server: Server) -> None:
             raised.set(error)
 
     gevent.get_hub().loop.run_callback(in_hub)
-    assert "gevent.spawn(call" in str(raised.get(timeout=5))
+    assert "gevent.spawn(call" in str(raised.get(timeout=DEADLINE))
 
 
 def test_disconnect_in_the_hub_runs_its_handlers_in_a_greenlet(server: Server) -> None:
@@ -91,7 +92,7 @@ def test_disconnect_in_the_hub_runs_its_handlers_in_a_greenlet(server: Server) -
 
     client = server.test_client()
     gevent.get_hub().loop.run_callback(server.disconnect, client.sid)
-    assert ran_in.get(timeout=5) is not gevent.get_hub()
+    assert ran_in.get(timeout=DEADLINE) is not gevent.get_hub()
 
 
 def test_stop_twice_or_without_listen_is_no_mistake(server: Server) -> None:

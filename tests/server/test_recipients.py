@@ -13,7 +13,7 @@ from rtcio_sync import Namespace, OptionError, Server, Socket, TestClient
 from rtcio_sync.adapter.recipients import OrderedSet
 from tests.bus import Bus
 from tests.clients import Polling
-from tests.timing import settle, until
+from tests.timing import DEADLINE, settle, until
 
 #: Client 0 is in the room 0, client 1 in "", client 2 in "tea", client 3 in none.
 ROOMS: tuple[Any, ...] = (0, "", "tea")
@@ -223,10 +223,10 @@ def test_nobody_cannot_be_called(name: str, nobody: Any) -> None:
 def test_a_call_goes_to_to_before_sid() -> None:
     server = Server()
     a, b = Polling(server).join(), Polling(server).join()
-    asking = gevent.spawn(server.call, "question", to=[a.sid], sid=b.sid, timeout=10)
+    asking = gevent.spawn(server.call, "question", to=[a.sid], sid=b.sid, timeout=DEADLINE)
     number = a.next()[1:].partition("[")[0]
     a.send(f"3{number}[42]")
-    assert asking.get(timeout=10) == 42
+    assert asking.get(timeout=DEADLINE) == 42
     assert b.events() == []
 
 

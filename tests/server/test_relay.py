@@ -19,7 +19,7 @@ from rtcio_sync.protocol.envelope import Drop
 from rtcio_sync.relay.relay import SMALL
 from tests.clients import TRANSPORTS, Client, Polling
 from tests.json_strategies import WHITE, spelt, values
-from tests.timing import settle, until
+from tests.timing import DEADLINE, settle, until
 
 #: How a client may write its message, and whether that is the short way.
 FORMS: dict[str, tuple[str, bool]] = {
@@ -274,7 +274,7 @@ def test_a_socket_that_is_coming_or_going_is_no_target(stage: Stage, form: str) 
 def test_a_socket_whose_peers_have_heard_that_it_left_sends_nothing() -> None:
     server = Server()
     release = gevent.event.Event()
-    server.on("block", lambda sid: release.wait(10))
+    server.on("block", lambda sid: release.wait(DEADLINE))
     a, b = Polling(server).join(), Polling(server).join()
     a.emit("block")
     a.send("1", event_of(a.sid, b.sid))

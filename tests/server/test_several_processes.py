@@ -14,7 +14,7 @@ from rtcio_sync.cluster import pubsub as published
 from rtcio_sync.cluster.pubsub import graft
 from tests.bus import Bus, BusManager, PlainProcess
 from tests.clients import Polling
-from tests.timing import settle, until
+from tests.timing import DEADLINE, settle, until
 
 
 def test_a_grafted_manager_is_still_what_it_was() -> None:
@@ -136,7 +136,7 @@ def test_no_handler_holds_up_what_crosses(pair: tuple[Server, Server], held_up_b
         there.emit("question", to=a.sid, callback=block)
         number = a.next()[1:].partition("[")[0]
         a.send(f"3{number}[]")
-    assert started.wait(10)
+    assert started.wait(DEADLINE)
     a.relay(b.sid, "meanwhile")
     assert b.next().endswith('"meanwhile"}]')
     release.set()
@@ -146,12 +146,12 @@ def test_a_client_of_another_process_can_be_asked(pair: tuple[Server, Server]) -
     here, there = pair
     Polling(here).join()  # whoever listens has had a client
     b = Polling(there).join()
-    asking = gevent.spawn(here.call, "question", "why?", to=b.sid, timeout=10)
+    asking = gevent.spawn(here.call, "question", "why?", to=b.sid, timeout=DEADLINE)
     asked = b.next()
     number, _, arguments = asked[1:].partition("[")
     assert arguments == '"question","why?"]'
     b.send(f"3{number}[42]")
-    assert asking.get(timeout=10) == 42
+    assert asking.get(timeout=DEADLINE) == 42
 
 
 def test_a_program_without_clients_can_emit(bus: Bus) -> None:

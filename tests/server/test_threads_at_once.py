@@ -18,6 +18,7 @@ from rtcio_sync import Server
 from rtcio_sync.engineio.packet import Packet
 from rtcio_sync.hub.thread import HubThread
 from tests.clients import Client, Polling, still_held
+from tests.timing import DEADLINE
 
 MOMENT = 0.3  # seconds: that the second thread gets, if nothing keeps it out
 
@@ -37,7 +38,7 @@ class Second:
 
     def ends(self) -> None:
         assert self.thread is not None, "it never came"
-        self.thread.join(10)
+        self.thread.join(DEADLINE)
         assert not self.thread.is_alive()
 
 
@@ -186,16 +187,16 @@ def test_what_another_thread_spawns_as_the_server_begins_to_serve_runs() -> None
     class Waiting(list[Any]):
         def append(self, item: Any) -> None:
             asked.set()
-            assert bound.wait(10)
+            assert bound.wait(DEADLINE)
             super().append(item)
 
     thread._waiting = Waiting()
     other = threading.Thread(target=thread.spawn, args=(ran.set,), daemon=True)
     other.start()
-    assert asked.wait(10)
+    assert asked.wait(DEADLINE)
     thread.bind()
     bound.set()
-    other.join(10)
-    with gevent.Timeout(10):
+    other.join(DEADLINE)
+    with gevent.Timeout(DEADLINE):
         while not ran.is_set():
             gevent.sleep(0.001)

@@ -14,7 +14,7 @@ from gevent.event import Event
 
 from rtcio_sync import Server
 from tests.clients import Client, Polling, WebSocket, event, joined, say
-from tests.timing import settle, until
+from tests.timing import DEADLINE, settle, until
 from tests.values import HOLE
 from tests.wsgi import environ_of, request
 
@@ -56,7 +56,7 @@ def _traced() -> int:
 
 
 def blocking(server: Server, release: Event) -> None:
-    server.on("block", lambda sid: release.wait(30))
+    server.on("block", lambda sid: release.wait(2 * DEADLINE))
     server.on("take", lambda sid, *data: None)
 
 
@@ -96,14 +96,14 @@ def test_what_waits_for_a_handler_is_counted_as_it_is_in_memory(
 def test_nothing_of_it_is_lost(release: Event) -> None:
     server = Server()
     heard: list[int] = []
-    server.on("block", lambda sid: release.wait(30))
+    server.on("block", lambda sid: release.wait(2 * DEADLINE))
     server.on("take", lambda sid, data: heard.append(len(data)))
     client = Polling(server).join()
     client.emit("block")
     post = gevent.spawn(client.send, *small_and_rich(200))
     until(lambda: client.link.full)
     release.set()
-    post.get(timeout=10)
+    post.get(timeout=DEADLINE)
     until(lambda: len(heard) == 200)
 
 

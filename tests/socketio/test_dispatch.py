@@ -17,6 +17,7 @@ from rtcio_sync import DisconnectedError, Namespace, Server
 from rtcio_sync.errors import LimitExceeded, ProtocolError
 from rtcio_sync.metrics import Counters
 from rtcio_sync.socketio.dispatch import Callee, Dispatcher, first_answer, raising
+from tests.timing import DEADLINE
 
 
 def told(*args: Any) -> tuple[Any, ...]:
@@ -291,7 +292,7 @@ def test_whoever_hands_a_message_in_himself_sees_the_error() -> None:
 def test_another_greenlet_is_guarded_all_the_same() -> None:
     dispatcher = Dispatcher(Counters())
     with raising():
-        gevent.spawn(dispatcher.guarded, None, "chat", lambda: 1 / 0).get(timeout=10)
+        gevent.spawn(dispatcher.guarded, None, "chat", lambda: 1 / 0).get(timeout=DEADLINE)
     assert dispatcher.counters.handler_errors == 1
 
 

@@ -681,7 +681,7 @@ def test_what_came_before_the_end_of_a_connection_is_handled_though_connect_was_
     heard: list[Any] = []
     release = Event()
     server = Server(namespaces="*")
-    server.on("connect", lambda sid, environ: release.wait(10) and None, namespace="/slow")
+    server.on("connect", lambda sid, environ: release.wait(DEADLINE) and None, namespace="/slow")
     server.on("connect", lambda sid, environ: heard.append("connect") or None)
     server.on("x", lambda sid: heard.append("x"))
     server.on("disconnect", lambda sid, reason: heard.append(reason))

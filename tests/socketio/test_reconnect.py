@@ -16,6 +16,7 @@ from rtcio_sync.transport.driver import frames_of
 from tests.clients import Polling
 from tests.frames import masked
 from tests.reconnecting import (
+    ENOUGH,
     SHORT,
     Line,
     Phone,
@@ -889,7 +890,7 @@ def test_nothing_looks_at_all_sessions() -> None:
 
         __iter__ = keys = values = items = copy = _refuse
 
-    server = new_server(recovery={"max_disconnection_duration": SHORT})
+    server = new_server(recovery={"max_disconnection_duration": ENOUGH})
     assert server.recovery is not None
     everybody = server.recovery._sessions
     server.recovery._sessions = Named(everybody)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rtcio_sync import Server
 from rtcio_sync.adapter.member import Stage
 from tests.clients import Polling
-from tests.reconnecting import SHORT, Line, asking, end_all, in_room, leftovers, new_server
+from tests.reconnecting import ENOUGH, Line, asking, end_all, in_room, leftovers, new_server
 from tests.timing import DEADLINE, settle, until
 
 
@@ -174,16 +174,18 @@ def test_a_second_return_while_the_app_is_asked_about_the_first(
 
 
 def test_the_time_may_run_out_while_the_app_is_asked() -> None:
-    server = new_server(recovery={"skip_middlewares": False, "max_disconnection_duration": SHORT})
+    recovery = {"skip_middlewares": False, "max_disconnection_duration": ENOUGH}
+    server = new_server(recovery=recovery)
     slow, line, again = asked_at_return(server)
-    gevent.sleep(2 * SHORT)
+    gevent.sleep(1.1 * ENOUGH)
     slow.release("connect")
     again.connected()
     assert again.sid == line.sid
 
 
 def test_a_session_that_was_being_let_in_and_lost_again_still_ends_in_time() -> None:
-    server = new_server(recovery={"skip_middlewares": False, "max_disconnection_duration": SHORT})
+    recovery = {"skip_middlewares": False, "max_disconnection_duration": ENOUGH}
+    server = new_server(recovery=recovery)
     slow = Slow(server)
     line = Line(server).connected()
     slow.hold("connect")
@@ -195,7 +197,7 @@ def test_a_session_that_was_being_let_in_and_lost_again_still_ends_in_time() -> 
     again = Line(server, line.key())
     assert slow.reached["connect"].wait(DEADLINE)
     again.close()
-    gevent.sleep(2 * SHORT)
+    gevent.sleep(1.1 * ENOUGH)
     slow.release("connect")
     until(lambda: leftovers(server) == {})
     assert ended == ["session end"]

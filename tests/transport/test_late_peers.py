@@ -16,7 +16,7 @@ from rtcio_sync.transport import backlog as rules
 from rtcio_sync.transport import outgoing
 from rtcio_sync.transport.backlog import ITEM, Backlog
 from rtcio_sync.transport.websocket import WebSocket
-from tests.timing import until
+from tests.timing import DEADLINE, until
 from tests.transport.peers import Owner, Peer, handshaken
 
 MB = 1_000_000
@@ -161,6 +161,7 @@ def test_a_frame_for_many_late_peers_counts_once_and_is_not_copied(house: House)
     assert all(connection._rest.obj is frame for connection, _ in peers)  # type: ignore[union-attr]
 
 
+@pytest.mark.usefixtures("patient")
 def test_over_the_total_the_slowest_goes_and_who_reads_gets_all() -> None:
     house = House(total=10 * MB)
     try:
@@ -172,7 +173,7 @@ def test_over_the_total_the_slowest_goes_and_who_reads_gets_all() -> None:
         for _ in range(19):
             keen.send(frame_binary(bytes(MB // 2)))
         until(lambda: deaf.overflowed)
-        assert reading.get(timeout=20) == [BINARY] * 19
+        assert reading.get(timeout=DEADLINE) == [BINARY] * 19
         assert not keen.overflowed
     finally:
         house.close()

@@ -52,10 +52,21 @@ def text(number: int, size: int) -> str:
     return f"{number:08}" + "x" * (size - 8)
 
 
+#: The bytes that waited for all clients after each "give".
+waited: list[int] = []
+
+
+@app.get("/waited")
+def what_waited() -> Any:
+    return flask.jsonify(waited)
+
+
 @server.on("give")
 def give(sid: str, size: int, count: int = 1) -> None:
     for number in range(count):
         server.emit("given", text(number, size), to=sid)
+    server.sleep(0.1)  # what was sent is counted at the end of its turn
+    waited.append(server.stats()["send_buffer_bytes"])
 
 
 @server.on("join")

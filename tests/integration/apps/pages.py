@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
@@ -11,6 +12,12 @@ import flask
 def add_pages(app: flask.Flask, server: Any) -> threading.Event:
     """Adds them; the event that handlers wait for between ``/hold`` and ``/release``."""
     released = threading.Event()
+    if stall := os.environ.get("RTCIO_TEST_STALL"):
+        from rtcio_sync.transport import backlog
+
+        # Seconds that a client may read nothing of much: 5 are too few on a machine with other
+        # work to do, where the test is about one that stays.
+        backlog.STALL = float(stall)
 
     @app.get("/health")
     def health() -> str:

@@ -56,9 +56,14 @@ def main(arguments: list[str]) -> int:
     if ATTACKS in figures:
         rows = options.attacks or (attacks.NOBODY, *attacks.ATTACKS)
         harms = attacks.attack_all(plan.contestants, rows, plan.scratch, _say)
-        print(attacks.write(harms, plan.contestants, about(), output))
-        if output == HERE / "results" and not options.attacks:
-            attacks.write_into_guide(harms, plan.contestants, HERE.parent / "docs/security.md")
+        contestants, described = plan.contestants, about()
+        if options.attacks:
+            contestants = tuple(CONTESTANTS.values())
+            harms = attacks.with_earlier(harms, output)
+            described = attacks.about_with_earlier(described, output)
+        print(attacks.write(harms, contestants, described, output))
+        if output == HERE / "results":
+            attacks.write_into_guide(harms, contestants, HERE.parent / "docs/security.md")
     elif not options.figures:
         _say(f"not measured: {ATTACKS}, which takes some 50 minutes (--figures {ATTACKS})")
     return 1 if voids else 0
@@ -92,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, help="medians are of so many; 3, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="a rough look within two minutes")
     parser.add_argument("--attacks", nargs="+", choices=(attacks.NOBODY, *attacks.ATTACKS),
-                        metavar="ATTACK", help="rows of that; all when not given")  # fmt: skip
+                        metavar="ATTACK", help="rows of that, which replace an earlier run's; "
+                             "all when not given")  # fmt: skip
     parser.add_argument("--against", type=_tree, metavar="TREE",
                         help="another source tree: each server of ours runs from both")  # fmt: skip
     parser.add_argument("--output", type=Path, help="a directory; benchmarks/results, or one "

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,6 +26,7 @@ from benchmarks.contestants import Contestant, Server
 from tests.integration.attacks import ATTACKS, Scene
 from tests.integration.bystanders import Bystanders
 from tests.integration.hostile import STAYS, Hostile
+from tests.integration.redis_server import redis_server
 
 SERVERS = ("listen", "gunicorn", "node", "plain-gw")
 NOBODY = "nobody"  # a row for comparison
@@ -127,7 +128,12 @@ def attack_one(contestant: Contestant, attack: str, scratch: Path) -> Harm:
     environ = {"ATTACKED": "on", **{need.upper(): "on" for need in _needs(attack)}}
     descriptors = None if attack == NOBODY else ATTACKS[attack].descriptors
     log = scratch / f"{contestant.name}.log"
-    with Server(contestant, log, server_core, environ=environ, descriptors=descriptors) as server:
+    with ExitStack() as stack:
+        if "REDIS" in environ:
+            environ["REDIS"] = stack.enter_context(redis_server())
+        server = stack.enter_context(
+            Server(contestant, log, server_core, environ=environ, descriptors=descriptors)
+        )
         bystanders = Bystanders(server.port, core=load_core)
         try:
             _warm_up(server.port)
@@ -135,7 +141,9 @@ def attack_one(contestant: Contestant, attack: str, scratch: Path) -> Harm:
             logged = log.stat().st_size
             bystanders.report()
             memory = _Memory(server.pid)
-            attacker, sid, report = _attack(attack, server.port, bystanders, load_core)
+            attacker, sid, report = _attack(
+                attack, server.port, bystanders, load_core, environ.get("REDIS")
+            )
             rise = memory.rise() if server.process.poll() is None else None
             left = _left_of(server, before)
             # Who was in their room and has left is said to have.
@@ -164,7 +172,7 @@ def _warm_up(port: int) -> None:
         warming_up.join()
         for _ in range(3):
             warming_up.say(WARM_UP)
-        warming_up.say('4299["join","lair"]')
+        warming_up.say('42["say","lair",1]', '4299["join","lair"]')
         warming_up.until("4399[")
 
 
@@ -195,7 +203,7 @@ def _left_of(server: Server, before: dict[str, int]) -> dict[str, int]:
 
 
 def _attack(
-    attack: str, port: int, bystanders: Bystanders, core: int | None
+    attack: str, port: int, bystanders: Bystanders, core: int | None, redis: str | None
 ) -> tuple[str, str, dict[str, Any]]:
     """What happened to the attacker, its sid, and the bystanders' report from before its end."""
     began = time.monotonic()
@@ -205,7 +213,7 @@ def _attack(
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(
-        target=_attacker, args=(theirs, attack, port, bystanders.sids, core), daemon=True
+        target=_attacker, args=(theirs, attack, port, bystanders.sids, core, redis), daemon=True
     )
     process.start()
     theirs.close()
@@ -223,14 +231,19 @@ def _attack(
 
 
 def _attacker(
-    told: Connection, attack: str, port: int, victims: list[str], core: int | None
+    told: Connection,
+    attack: str,
+    port: int,
+    victims: list[str],
+    core: int | None,
+    redis: str | None,
 ) -> None:
     """A separate process with a lower priority than the bystanders; it runs until it is killed."""
     if core is not None:
         os.sched_setaffinity(0, {core})
     os.nice(10)
     with Scene(
-        port, victims, notice=NOTICE, patience=PUSHED, flood=FLOOD, silence=SILENCE
+        port, victims, notice=NOTICE, patience=PUSHED, flood=FLOOD, silence=SILENCE, redis=redis
     ) as scene:
         try:
             ended = str(ATTACKS[attack].run(scene))
@@ -269,6 +282,27 @@ class _Memory:
             if line.startswith(figure):
                 return int(line.split()[1]) * 1024
         raise FileNotFoundError(figure)
+
+
+def with_earlier(harms: list[Harm], output: Path) -> list[Harm]:
+    """These cells among those that an earlier run has written, in the order of the table."""
+    path = output / "attacks.json"
+    earlier = json.loads(path.read_text())["cells"] if path.exists() else []
+    cells = {(each.attack, each.server): each for each in (*(Harm(**it) for it in earlier), *harms)}
+    order = [NOBODY, *ATTACKS]
+    return sorted(
+        (each for each in cells.values() if each.attack in order),
+        key=lambda each: (order.index(each.attack), SERVERS.index(each.server)),
+    )
+
+
+def about_with_earlier(about: dict[str, object], output: Path) -> dict[str, object]:
+    """The earlier run's description, and when and how some rows were replaced."""
+    path = output / "attacks.json"
+    if not path.exists():
+        return about
+    earlier: dict[str, object] = json.loads(path.read_text())["about"]
+    return earlier | {"Rows replaced": f"{about['Date']}, {about['Command']}"}
 
 
 def table(harms: list[Harm], contestants: Iterable[Contestant]) -> str:

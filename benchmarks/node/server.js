@@ -1,6 +1,7 @@
 // The rtc.io server of the original, on Node's socket.io with its default options: server.js PORT
 // The environment variable RECOVERY turns connection state recovery on; ATTACKED adds handlers that
-// are faulty, as in servers/misbehaving.py.
+// are faulty, as in servers/misbehaving.py; REDIS (a URL) an adapter; MSGPACK a second server at
+// /packed, which speaks it.
 "use strict";
 
 const { createServer } = require("node:http");
@@ -11,9 +12,21 @@ const io = new Server(http, process.env.RECOVERY ? {
   connectionStateRecovery: { maxDisconnectionDuration: 120_000, skipMiddlewares: true },
 } : {});
 
-io.on("connection", (socket) => {
+if (process.env.REDIS) {
+  const { createClient } = require("redis");
+  const { createAdapter } = require("@socket.io/redis-adapter");
+  const [publishing, listening] = [0, 1].map(() => createClient({ url: process.env.REDIS }));
+  for (const client of [publishing, listening]) client.connect();
+  io.adapter(createAdapter(publishing, listening));
+}
+
+const beside = process.env.MSGPACK
+  ? [new Server(http, { path: "/packed", parser: require("socket.io-msgpack-parser") })]
+  : [];
+
+for (const server of [io, ...beside]) server.on("connection", (socket) => {
   socket.on("#rtcio:message", (payload) => {
-    io.to(payload.target).emit("#rtcio:message", payload);
+    server.to(payload.target).emit("#rtcio:message", payload);
   });
   socket.on("disconnecting", () => {
     for (const room of socket.rooms) {
@@ -30,6 +43,8 @@ io.on("connection", (socket) => {
     socket.to(room).emit("say", payload);
   });
 });
+
+const sum = (count) => [io, ...beside].map(count).reduce((a, b) => a + b);
 
 if (process.env.ATTACKED) {
   io.use((socket, next) => {
@@ -54,9 +69,9 @@ if (process.env.ATTACKED) {
       }
     });
     socket.on("census", (answer) => answer({
-      connections: io.engine.clientsCount,
-      connected: io.sockets.sockets.size,
-      rooms: io.sockets.adapter.rooms.size,
+      connections: sum((server) => server.engine.clientsCount),
+      connected: sum((server) => server.sockets.sockets.size),
+      rooms: sum((server) => server.sockets.adapter.rooms.size),
     }));
   });
 }

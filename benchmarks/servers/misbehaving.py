@@ -30,7 +30,9 @@ ENDS = {
 }
 
 
-def add_misbehaving(server: socketio.Server) -> None:
+def add_misbehaving(server: socketio.Server, *beside: socketio.Server) -> None:
+    """Adds them to a server; its census counts the clients of those beside it, too."""
+
     @server.on("connect")
     def connect(sid: str, environ: dict[str, Any], auth: Any = None) -> None:
         if isinstance(auth, dict) and auth.get("kick"):
@@ -65,12 +67,17 @@ def add_misbehaving(server: socketio.Server) -> None:
 
     @server.on("census")
     def census(sid: str) -> dict[str, int]:
-        if hasattr(server, "stats"):
-            stats = server.stats()
-            names = ("connections", "connected", "rooms")
-            return {name: stats[name] for name in names}
-        return {
-            "connections": len(server.eio.sockets),
-            "connected": sum(1 for _ in server.manager.get_participants("/", None)),
-            "rooms": len(server.manager.rooms.get("/", ())),
-        }
+        found = [_census(each) for each in (server, *beside)]
+        return {name: sum(each[name] for each in found) for name in found[0]}
+
+
+def _census(server: socketio.Server) -> dict[str, int]:
+    if hasattr(server, "stats"):
+        stats = server.stats()
+        names = ("connections", "connected", "rooms")
+        return {name: stats[name] for name in names}
+    return {
+        "connections": len(server.eio.sockets),
+        "connected": sum(1 for _ in server.manager.get_participants("/", None)),
+        "rooms": len(server.manager.rooms.get("/", ())),
+    }

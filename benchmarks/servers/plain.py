@@ -1,7 +1,7 @@
 """Plain python-socketio on gevent's pywsgi, with the relay written as a user would write it.
 
 ``plain.py PORT gevent-websocket`` or ``plain.py PORT simple-websocket``. Variables of the
-environment: ``ATTACKED`` and ``REDIS`` as in `rtcio_app`.
+environment: ``ATTACKED``, ``MSGPACK`` and ``REDIS`` as in `rtcio_app`.
 """
 
 from gevent import monkey
@@ -37,10 +37,13 @@ server = socketio.Server(
     async_mode="gevent", client_manager=socketio.RedisManager(redis) if redis else None
 )
 add_handlers(server)
+beside = []
+if os.environ.get("MSGPACK"):
+    beside.append(socketio.Server(async_mode="gevent", serializer="msgpack"))
 if os.environ.get("ATTACKED"):
     from benchmarks.servers.misbehaving import add_misbehaving
 
-    add_misbehaving(server)
+    add_misbehaving(server, *beside)
 
 
 @server.on("#rtcio:message")
@@ -57,6 +60,9 @@ def disconnect(sid: str, reason: str) -> None:
 
 def serve() -> None:
     application = socketio.WSGIApp(server)
+    for packed in beside:
+        add_handlers(packed)
+        application = socketio.WSGIApp(packed, application, socketio_path="packed")
     if WEBSOCKETS == "simple-websocket":
         pywsgi.WSGIServer(("127.0.0.1", PORT), application, log=None).serve_forever()
     else:

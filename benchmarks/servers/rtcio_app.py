@@ -1,7 +1,8 @@
 """rtcio_sync with its default options: the application that gunicorn and ``listen()`` serve.
 
 Variables of the environment: ``RECOVERY`` turns connection state recovery on, ``ATTACKED`` adds
-faulty handlers, ``LOBBY`` a lobby, ``REDIS`` (a URL) a Redis client manager.
+faulty handlers, ``LOBBY`` a lobby, ``REDIS`` (a URL) a Redis client manager, ``MSGPACK`` a second
+server at ``/packed``, which speaks it.
 """
 
 from gevent import monkey
@@ -21,12 +22,16 @@ server = Server(
     client_manager=socketio.RedisManager(redis) if redis else None,
 )
 add_handlers(server)
+beside = [Server(serializer="msgpack")] if os.environ.get("MSGPACK") else []
 if os.environ.get("ATTACKED"):
     from benchmarks.servers.misbehaving import add_misbehaving
 
-    add_misbehaving(server)
+    add_misbehaving(server, *beside)
 if os.environ.get("LOBBY"):
     from rtcio_sync import Lobby
 
     lobby = Lobby(server)
 application = socketio.WSGIApp(server)
+for packed in beside:
+    add_handlers(packed)
+    application = socketio.WSGIApp(packed, application, socketio_path="packed")

@@ -17,8 +17,10 @@ from itertools import repeat
 from types import SimpleNamespace
 
 from tests.frames import masked, upgrade_request
+from tests.integration import attacks_in_msgpack as packed
 from tests.integration import attacks_on_bounds as bounds
 from tests.integration import attacks_on_handlers as handlers
+from tests.integration import attacks_over_redis as channel
 from tests.integration.bystanders import HALL
 from tests.integration.hostile import PATH, STAYS, Fate, announced
 from tests.integration.raw import RawPolling
@@ -207,7 +209,7 @@ def events_without_end(scene: Scene) -> Fate:
 
 @dataclass(frozen=True)
 class Attack:
-    """``needs``: what a server must have for it, of "recovery", "lobby" and "redis".
+    """``needs``: what a server must have for it, of "recovery", "lobby", "msgpack" and "redis".
 
     ``descriptors``: the limit of open files that its server has.
     """
@@ -230,7 +232,22 @@ ATTACKS = {
         Attack("2,000 placeholders of one attachment, forwarded", bounds.one_attachment_many_times),
         Attack("20 CONNECTs with 950 kB of `[],` as `auth`", bounds.auth_of_many_lists),
         Attack("20 events of 950 kB of `[],`", bounds.event_of_many_lists),
+        Attack(
+            "10 CONNECTs in msgpack with 950 kB of lists as `auth`",
+            packed.connects_of_lists_in_msgpack,
+            frozenset({"msgpack"}),
+        ),
+        Attack(
+            "20 events in msgpack of 950 kB of lists",
+            packed.events_of_lists_in_msgpack,
+            frozenset({"msgpack"}),
+        ),
         Attack("JSON 500 levels deep, forwarded 100 times", bounds.deep_json_forwarded),
+        Attack(
+            "msgpack 600 levels deep, forwarded 100 times",
+            packed.deep_msgpack_forwarded,
+            frozenset({"msgpack"}),
+        ),
         Attack("JSON 100,000 levels deep, to be relayed", deep_json),
         Attack("16,000 packets in a poll", poll_of_16_000_packets),
         Attack("10 forms of JSONP with 316,000 fields", bounds.jsonp_of_many_fields),
@@ -250,6 +267,7 @@ ATTACKS = {
             "800 lost, 0.9 MB to each, with recovery", bounds.away_sessions, frozenset({"recovery"})
         ),
         Attack("5,000 connections silent after their 101", silent_connections),
+        Attack("junk on the Redis channel", channel.junk_on_the_channel, frozenset({"redis"})),
         Attack("handlers that raise BaseExceptions", handlers.handlers_that_raise),
         Attack("1,000 events whose handler computes 5 ms", handlers.burst_of_handlers),
         Attack("20 leave whose handlers never return", handlers.handlers_that_never_return),

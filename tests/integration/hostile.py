@@ -38,18 +38,24 @@ STAYS = Fate("stays")
 class Hostile:
     """One connection. ``window``: bytes of its receive buffer, for one that does not read.
 
-    ``more``: further header lines of its handshake.
+    ``path``: that of the endpoint, and ``more``: further header lines, of its handshake.
     """
 
     def __init__(
-        self, port: int, *, sid: str | None = None, window: int | None = None, more: str = ""
+        self,
+        port: int,
+        *,
+        sid: str | None = None,
+        window: int | None = None,
+        path: str = PATH,
+        more: str = "",
     ) -> None:
         self.sock = socket.socket()
         if window is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
         self.sock.settimeout(DEADLINE)
         self.sock.connect(("127.0.0.1", port))
-        self.sock.sendall(upgrade_request(PATH + (f"&sid={sid}" if sid else ""), more))
+        self.sock.sendall(upgrade_request(path + (f"&sid={sid}" if sid else ""), more))
         self._read = b""
         while b"\r\n\r\n" not in self._read:
             more = self.sock.recv(4096)

@@ -89,7 +89,8 @@ class Target:
         """What the server believes to hold, and its descriptors."""
         stats = self.server.get_json("/stats")
         held = {name: stats[name] for name in ("connections", "connected", "rooms")}
-        return {**held, "descriptors": self.server.get_json("/census")["descriptors"]}
+        census = self.server.get_json("/census")
+        return {**held, "descriptors": census["descriptors"], "packed": census["packed"]}
 
     def scene(self, **options: Any) -> Scene:
         """For one of `attacks`."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tests.integration import attacks_in_msgpack as packed
 from tests.integration import attacks_on_bounds as attacks
+from tests.integration import attacks_over_redis as channel
 from tests.integration.hostile import STAYS, Fate
+from tests.integration.redis_server import redis_server
 from tests.integration.scene import MB
 from tests.integration.target import BOUND, WAYS, Target, target_of
 
@@ -33,6 +36,29 @@ def test_an_event_of_very_many_values_is_dropped(target: Target) -> None:
 def test_json_of_500_levels_is_not_taken_and_then_not_sent_on(target: Target) -> None:
     with target.unharmed(), target.forgotten(), target.scene() as scene:
         assert attacks.deep_json_forwarded(scene) is STAYS
+
+
+def dropped_in_msgpack(target: Target) -> int:
+    return int(target.server.get_json("/census")["packed_dropped"])
+
+
+def test_what_a_connect_in_msgpack_may_have_kept_is_bounded_as_memory(target: Target) -> None:
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert packed.connects_of_lists_in_msgpack(scene) == Fate("refused")
+
+
+def test_an_event_of_very_many_values_in_msgpack_is_dropped(target: Target) -> None:
+    before = dropped_in_msgpack(target)
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert packed.events_of_lists_in_msgpack(scene, 20) is STAYS
+        assert dropped_in_msgpack(target) == before + 20
+
+
+def test_msgpack_of_600_levels_is_not_taken_and_then_not_sent_on(target: Target) -> None:
+    before = dropped_in_msgpack(target)
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert packed.deep_msgpack_forwarded(scene, number=100) is STAYS
+        assert dropped_in_msgpack(target) == before + 100
 
 
 def test_a_form_of_very_many_fields_costs_no_more_than_its_bytes(target: Target) -> None:
@@ -64,6 +90,24 @@ def test_a_refused_request_is_not_held_open_for_a_body_that_never_comes() -> Non
         assert attacks.bodies_that_never_come(scene) == Fate("closed")
 
 
+# -- from elsewhere --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_junk_on_the_redis_channel_keeps_nothing_of_others_back(way: str) -> None:
+    with (
+        redis_server() as url,
+        # One warning: that somebody publishes what cannot be read.
+        target_of(way, clean_log=False, environ={"RTCIO_TEST_REDIS": url}) as target,
+    ):
+        with target.scene(redis=url) as scene:  # it connects to Redis when it first publishes
+            assert channel.junk_on_the_channel(scene, 1) is STAYS
+        dropped = target.counts("dropped")
+        with target.forgotten(), target.unharmed(), target.scene(redis=url) as scene:
+            assert channel.junk_on_the_channel(scene) is STAYS
+        assert dropped("channel") == 20 * len(channel.JUNK)
+
+
 # -- on the way out -------------------------------------------------------------------------------
 
 
@@ -84,10 +128,10 @@ def test_who_makes_no_progress_is_closed(target: Target) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_a_polling_answer_that_is_not_read_ends_with_its_session(way: str) -> None:
     with (
-        target_of(way, ping_interval=1, ping_timeout=1) as target,
+        target_of(way, ping_interval=1, ping_timeout=9) as target,
         target.unharmed(bound=2 * BOUND),
         target.forgotten(),
-        target.scene(silence=6) as scene,
+        target.scene(silence=14) as scene,
     ):
         assert attacks.polling_answers_nobody_reads(scene) == Fate("closed")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 import redis
 import socketio
 
+from tests.integration.attacks_over_redis import JUNK
 from tests.integration.clients import SEQ, Driver, meet
 from tests.integration.line import Line
 from tests.integration.redis_server import redis_server
@@ -151,19 +151,6 @@ def test_words_cross_as_they_were_said(pair: list, words: Any) -> None:
     a.emit("say", "kitchen", words)
     # python-socketio's `None` is no argument at all.
     assert b.wait_for("said") == ([] if words is None else [words])
-
-
-JUNK = [
-    b"5",
-    b'["method"]',
-    b"\xff\xfe",
-    b"[" * 100_000,
-    pickle.dumps({"method": "emit"}),
-    b'{"method": "disconnect", "sid": ["a"], "namespace": "/"}',
-    b'{"method": "emit"}',
-    b'{"method": "emit", "event": "x", "rtcio_relay": {"target": []}}',
-    b'{"method": "close_room", "room": {}}',
-]
 
 
 def test_junk_on_the_channel_ends_nothing_and_is_warned_of_once(node: Driver) -> None:

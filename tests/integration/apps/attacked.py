@@ -1,7 +1,8 @@
 """The app of `test_attacks.py` and of the fuzzer: handlers, some of them bad, and what it costs.
 
 `RTCIO_TEST_OPTIONS` (JSON) holds the options of its ``Server``; with ``lobby`` among them it has a
-lobby instead of a ``join-room`` of its own.
+lobby instead of a ``join-room`` of its own. `RTCIO_TEST_REDIS` (a URL) gives it a client manager. A
+second server beside it speaks MessagePack, at ``/packed``.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import Any
 
 import flask
 import gevent
+import socketio
 from pages import add_pages
 
 from benchmarks.servers.misbehaving import add_misbehaving
+from benchmarks.servers.room_app import add_handlers
 from rtcio_sync import Limits, Lobby, Server
 
 logging.basicConfig(
@@ -31,8 +34,14 @@ if options.get("limits"):
     options["limits"] = Limits(**options["limits"])
 
 has_lobby = options.pop("lobby", False)
+if redis := os.environ.get("RTCIO_TEST_REDIS"):
+    options["client_manager"] = socketio.RedisManager(redis)
 app = flask.Flask(__name__)
 server = Server(app=app, **{"cors_allowed_origins": "*", "namespaces": "*", **options})
+packed = Server(cors_allowed_origins="*", serializer="msgpack")
+app.wsgi_app = socketio.WSGIApp(  # type: ignore[method-assign]
+    packed, app.wsgi_app, socketio_path="packed"
+)
 released = add_pages(app, server)
 counted: defaultdict[str, list[int]] = defaultdict(list)
 
@@ -46,6 +55,8 @@ def census() -> Any:
         greenlets=living,
         threads=threading.active_count(),
         descriptors=len(os.listdir("/proc/self/fd")),
+        packed=len(packed.eio.sockets),
+        packed_dropped=sum(packed.stats()["dropped"].values()),
     )
 
 
@@ -76,6 +87,7 @@ else:
 
 
 add_misbehaving(server)
+add_handlers(packed)
 
 
 @server.on("block")

@@ -248,7 +248,7 @@ class Server(NodeApi):
             application = signaling_only(self.path, self.handle_request)
         else:
             application = extension.with_signaling(self, app)
-        listen(self.eio, self._stop, asked, application)
+        listen(self.eio, self._stop, asked, application, f"{self.path}/")
 
     def stop(self) -> None:
         """Ends `listen`. Any greenlet or thread may call it, any number of times."""

@@ -24,6 +24,7 @@ __all__ = [
 _NOT_KEPT = re.compile(
     r"wsgi\.(?!url_scheme|version|multi|run_once)|gunicorn\.|werkzeug\.(?:socket|server)|eventlet\."
     r"|HTTP_SEC_WEBSOCKET|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
+    r"|rtcio_sync\."
 )
 
 

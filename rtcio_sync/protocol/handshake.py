@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +14,7 @@ __all__ = ["handshake"]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _VERSION = "13"
+_is_key = re.compile(r"[A-Za-z0-9+/]{22}==").fullmatch  # the base64 of 16 bytes
 
 
 def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -26,9 +27,10 @@ def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
         raise _bad("the method is not GET")
     if not _can_upgrade(environ.get("SERVER_PROTOCOL", "")):
         raise _bad("only HTTP/1.1 can be upgraded")
-    if "websocket" not in _tokens(environ.get("HTTP_UPGRADE", "")):
+    upgrade, connection = environ.get("HTTP_UPGRADE", ""), environ.get("HTTP_CONNECTION", "")
+    if upgrade != "websocket" and "websocket" not in _tokens(upgrade):
         raise _bad("the Upgrade header does not name websocket")
-    if "upgrade" not in _tokens(environ.get("HTTP_CONNECTION", "")):
+    if connection != "Upgrade" and "upgrade" not in _tokens(connection):
         raise _bad("the Connection header does not name upgrade")
     if environ.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in environ:
         raise _bad("the handshake has a body")
@@ -39,13 +41,10 @@ def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"Sec-WebSocket-Version is not {_VERSION}",
         )
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()
-    try:
-        nonce = base64.b64decode(key, validate=True)
-    except (binascii.Error, ValueError):
-        nonce = b""
-    if len(nonce) != 16:
+    if _is_key(key) is None:
         raise _bad("Sec-WebSocket-Key is not the base64 of 16 bytes")
-    accept = base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID).digest())
+    digest = hashlib.sha1(key.encode("ascii") + _GUID).digest()
+    accept = binascii.b2a_base64(digest, newline=False)
     return [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
@@ -59,6 +58,8 @@ def _bad(reason: str) -> HandshakeError:
 
 def _can_upgrade(protocol: str) -> bool:
     # HTTP/2 has no Upgrade header (RFC 9113 8.2.2), HTTP/1.0 ignores it (RFC 9110 7.8).
+    if protocol == "HTTP/1.1":
+        return True
     major, _, minor = protocol.partition(".")
     return major == "HTTP/1" and minor.isdecimal() and int(minor) >= 1
 

@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import gevent
 from gevent.event import Event
 
 from ..hub.forked import serves
+from .idle import Idle
 from .options import Listening
 from .ports import Application, Engine
 from .pywsgi import HttpServer, handler
@@ -21,14 +23,23 @@ __all__ = ["listen", "signaling_only"]
 log = logging.getLogger(__name__)
 
 
-def listen(engine: Engine, stop: Stop, asked: Listening, application: Application) -> None:
-    """Serves ``application`` until a signal or `Server.stop`. # greenlet, the main one"""
+def listen(
+    engine: Engine,
+    stop: Stop,
+    asked: Listening,
+    application: Application,
+    path: str | None = None,
+) -> None:
+    """Serves ``application`` until a signal or `Server.stop`. # greenlet, the main one
+
+    ``path``: of the Engine.IO endpoint, with the slash at its end; `None`: no request is special.
+    """
     ready = asked.ready or _log_port
     engine.hub_thread.bind(anew=True)
     if engine.async_mode == "threading":
         listen_on_threads(stop, asked, application, ready)
     else:
-        _listen_on_gevent(engine, stop, asked, application, ready)
+        _listen_on_gevent(engine, stop, asked, application, path, ready)
 
 
 def _listen_on_gevent(
@@ -36,10 +47,11 @@ def _listen_on_gevent(
     stop: Stop,
     asked: Listening,
     application: Application,
+    path: str | None,
     ready: Callable[[int], Any],
 ) -> None:
     warn_if_unpatched()
-    http = _http_server(engine, asked, application)
+    http = _http_server(engine, asked, application, path)
     event = Event()
     stop.listens(event)
     restore = on_signals(event.set)
@@ -57,15 +69,22 @@ def _listen_on_gevent(
         http.close()
 
 
-def _http_server(engine: Engine, asked: Listening, application: Application) -> HttpServer:
+def _http_server(
+    engine: Engine, asked: Listening, application: Application, path: str | None
+) -> HttpServer:
     options = {"log": None, "error_log": logging.getLogger("rtcio_sync.wsgi"), **asked.pywsgi}
     if asked.tls is not None:
         options["ssl_context"] = asked.tls
     patience = engine.limits.handshake_timeout
+    idle = Idle(engine.idle_bound, patience)
     logs = options["log"] is not None
-    options.setdefault("handler_class", handler(patience, engine.idle_bound, logs=logs))
+    # An app that wants its own handlers, pool or log gets all requests from pywsgi.
+    plain = asked.tls is None and not logs and not {"handler_class", "spawn"} & options.keys()
+    options.setdefault("handler_class", handler(patience, idle, logs=logs))
     http = HttpServer((asked.host, asked.port), application, **options)
-    http.patience = patience
+    http.patience, http.idle = patience, idle
+    if plain and path is not None:
+        http.answer_directly(path, gevent.spawn)
     return http
 
 

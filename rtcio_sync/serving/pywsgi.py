@@ -7,19 +7,25 @@ bounded part is read.
 
 from __future__ import annotations
 
+import _socket
+import io
 import logging
+import re
 import socket
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import gevent
 from gevent import pywsgi
+from gevent.socket import socket as GeventSocket
 
 from ..logs import tell
 from ..protocol.http_head import Head
+from .http import Connection
+from .idle import KEEP_ALIVE, Idle
+from .response import Response
 
 __all__ = ["UNREADABLE", "Handler", "HttpServer", "handler"]
 
@@ -28,14 +34,11 @@ log = logging.getLogger(__name__)
 UNREADABLE = "a request of %(rtcio_address)s could not be read"
 
 SHORT = 16384  # bytes of an answer that is copied, to be written together with its head
-KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
 
 # The rest of a body that no application has read, once the answer is sent.
 KEPT = 65536  # bytes that are read, so that the connection can be used for the next request
 LINGER = 16_000_000  # bytes that are discarded before the end, so that a client reads the answer
 GRACE = 0.5  # seconds for that, at least; else the rest of the time for the request
-
-IDLE_AT_LEAST = 64  # HTTP connections that may wait for a request, however full the server is
 
 
 class _Slow(Exception):
@@ -46,6 +49,72 @@ class HttpServer(pywsgi.WSGIServer):
     """``patience``: seconds that a client may take for the TLS handshake; `None`: no limit."""
 
     patience: float | None = None
+    #: The connections that wait for a request.
+    idle: Idle
+    #: How requests begin that `http.Connection` answers; empty: pywsgi answers all.
+    beginnings: tuple[bytes, ...] = ()
+    first_line: re.Pattern[str]
+
+    def answer_directly(self, path: str, spawn: Callable[..., Any]) -> None:
+        """Has requests to ``path`` answered by `http.Connection`. ``spawn`` makes greenlets."""
+        self.beginnings = tuple(f"{method} {path}?".encode() for method in ("GET", "POST"))
+        self.first_line = re.compile(rf"(GET|POST) ({re.escape(path)})\?([!-~]*) HTTP/1\.1")
+        self._spawn_request = spawn
+
+    # -- accepting: hub ----------------------------------------------------------------------------
+
+    def init_socket(self) -> None:
+        super().init_socket()
+        if self.socket.family in (socket.AF_INET, socket.AF_INET6):
+            # Connections inherit it: Nagle's algorithm would delay messages.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def do_read(self) -> Any:
+        if not self.beginnings:
+            return super().do_read()
+        listener: Any = self.socket
+        try:
+            fd, address = listener._accept()
+        except BlockingIOError:
+            return None
+        sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
+        sock.setblocking(False)
+        return Connection(self, sock, address), None
+
+    def do_handle(self, *args: Any) -> None:
+        first = args[0]
+        if isinstance(first, Connection):
+            first.begin()
+        else:
+            super().do_handle(*args)
+
+    def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
+        """Serves a connection of which ``data`` was read. # hub"""
+        family, kind, proto = sock.family, sock.type, sock.proto
+        known = GeventSocket(family, kind, proto, fileno=sock.detach())
+        self.do_handle(known, address, data)
+
+    def handle(self, sock: Any, address: Any, data: bytes = b"") -> None:
+        given: Any = io.BufferedReader(_Reread(sock, data)) if data else None
+        made: Any = self.handler_class
+        made(sock, address, self, given).handle()
+
+    # -- what `http.Connection` asks: hub, then greenlet -------------------------------------------
+
+    def serve(self, connection: Connection, response: Response, environ: Any) -> None:
+        self._spawn_request(connection.answer, response, environ)
+
+    def failed(self, environ: dict[str, Any], error: BaseException) -> None:
+        """Reports an exception, as pywsgi does."""
+        if not isinstance(error, gevent.GreenletExit):
+            context = self.secure_environ_class(environ)
+            self.loop.handle_error(context, type(error), error, error.__traceback__)
+
+    def close(self) -> None:
+        super().close()
+        self.idle.stop()
+
+    # -- TLS ---------------------------------------------------------------------------------------
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         try:
@@ -59,6 +128,22 @@ class HttpServer(pywsgi.WSGIServer):
             self.handle(secure, address)
         finally:
             secure.close()
+
+
+class _Reread(socket.SocketIO):
+    """A socket to read from, of which ``data`` was read already."""
+
+    def __init__(self, sock: Any, data: bytes) -> None:
+        super().__init__(sock, "r")
+        self._data = memoryview(data)
+
+    def readinto(self, buffer: Any) -> int | None:
+        if not self._data:
+            return super().readinto(buffer)
+        size = min(len(buffer), len(self._data))
+        buffer[:size] = self._data[:size]
+        self._data = self._data[size:]
+        return size
 
 
 class Body(pywsgi.Input):
@@ -116,26 +201,6 @@ class Body(pywsgi.Input):
         return self.unread == 0
 
 
-class _Idle:
-    """The connections that wait for a request: over a bound, the oldest is closed."""
-
-    def __init__(self, bound: Callable[[], int]) -> None:
-        self._bound = bound
-        self._handlers: OrderedDict[Handler, None] = OrderedDict()
-
-    def add(self, handler: Handler) -> None:
-        self._handlers[handler] = None
-        if len(self._handlers) <= IDLE_AT_LEAST:
-            return
-        while len(self._handlers) > self._bound():
-            oldest, _ = self._handlers.popitem(last=False)
-            with suppress(OSError):
-                oldest.socket.shutdown(socket.SHUT_RDWR)  # which ends the greenlet that reads it
-
-    def discard(self, handler: Handler) -> None:
-        self._handlers.pop(handler, None)
-
-
 class Handler(pywsgi.WSGIHandler):
     """One HTTP connection; `handler` makes the class for a server."""
 
@@ -144,7 +209,7 @@ class Handler(pywsgi.WSGIHandler):
     #: Whether requests are logged.
     logs = False
     #: The server's connections that wait for a request.
-    idle: _Idle
+    idle: Idle
 
     asked = False
     corked: bytearray | None = None
@@ -264,11 +329,10 @@ class Handler(pywsgi.WSGIHandler):
         tell(log, UNREADABLE, address=address)
 
 
-def handler(seconds: float | None, idle_bound: Callable[[], int], *, logs: bool) -> type[Handler]:
+def handler(seconds: float | None, idle: Idle, *, logs: bool) -> type[Handler]:
     """A handler class for pywsgi. A client has ``seconds`` for a request; `None`: no limit.
 
-    ``idle_bound``: how many connections may wait for a request at the moment. ``logs``: whether
-    requests are logged.
+    ``idle``: the connections that wait for a request. ``logs``: whether requests are logged.
     """
-    attributes = {"seconds": seconds, "logs": logs, "idle": _Idle(idle_bound)}
+    attributes = {"seconds": seconds, "logs": logs, "idle": idle}
     return type("Handler", (Handler,), attributes)

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 __all__ = [
+    "CONNECTION",
     "Environ",
     "Event",
     "Gate",
@@ -18,6 +19,7 @@ __all__ = [
     "Owner",
     "Queue",
     "RawSocket",
+    "Served",
     "StartResponse",
     "Tasks",
     "TlsSocket",
@@ -31,6 +33,21 @@ and the gate does nothing."""
 
 Environ = dict[str, Any]
 """The environ of a WSGI request (PEP 3333)."""
+
+
+CONNECTION = "rtcio_sync.connection"
+"""The key of a `Served` in an environ of `Server.listen`."""
+
+
+class Served(Protocol):
+    """A request of `Server.listen`, whose TCP connection is known."""
+
+    @property
+    def socket(self) -> Any:
+        """The socket, not to be read or closed."""
+
+    def websocket_request(self) -> Any:
+        """The request as a `takeover.WebSocketRequest`."""
 
 
 class Event(Protocol):

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ..metrics import Counters
 from . import takeover
 from .backlog import COUNTED, EVERY, LARGE, Backlog, Pace
-from .base import Later
+from .base import CONNECTION, Later, Served
 from .outgoing import acknowledged, reset_at_close
 
 __all__ = ["Deliveries", "Delivery"]
@@ -53,8 +53,13 @@ class Delivery:
         #: Whether it was cut. If the server's socket is unknown, it may still be sent.
         self.given_up = False
         self.greenlet = takeover.current()
+        served: Served | None = environ.get(CONNECTION)
         #: The socket that it is written to; `None`: not looked up yet, or unknown.
-        self.sock: Any = environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
+        self.sock: Any = (
+            served.socket
+            if served is not None
+            else environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
+        )
         self._before: int | None = None
         #: Whether the server has handed all of it to the kernel, which may still hold some.
         self.written = False

@@ -13,6 +13,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
 from typing import cast
 
@@ -41,7 +42,7 @@ class Turn:
         waiting, self.waiting = self.waiting, []
         for connection in waiting:
             try:
-                if connection.held is None:
+                if not connection.holds:
                     connection.flush()
             except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
                 connection.broke(error, writing=True)
@@ -53,13 +54,15 @@ class Outgoing:
     `buffered`: bytes that wait. `max_buffered`: bytes of memory that they may take, None for no
     limit; over it the connection is aborted, and `overflowed` is True. `backlog`: counts what waits
     for all connections, and closes those that make no progress; None for none. `closed`: nothing
-    more will be sent. `held`: the timer that ends a `hold`; None: nothing is held back.
+    more will be sent.
     """
 
     __slots__ = (
+        "_apart",
         "_backlog",
         "_bound",
         "_error",
+        "_held",
         "_out",
         "_passed",
         "_pong",
@@ -70,7 +73,6 @@ class Outgoing:
         "_writer",
         "buffered",
         "closed",
-        "held",
         "max_buffered",
         "overflowed",
     )
@@ -91,7 +93,8 @@ class Outgoing:
         self._passed = 0  # bytes that the kernel has taken while the peer was late
         self._pong: bytes | None = None
         self._error = False
-        self.held: Watcher | None = None
+        self._apart = 0.0  # until when what is sent is held back (`time.monotonic`); 0.0: it is not
+        self._held: Watcher | None = None  # the timer for what is held back; None: nothing is
         self.buffered = 0
         self.max_buffered = max_buffered
         self.closed = False
@@ -124,6 +127,8 @@ class Outgoing:
         self.buffered += len(frame)
         if self._out is None:
             self._out = [frame]
+            if self._apart and self._hold_back():
+                return
             turn = self._turn
             if not turn.waiting:
                 turn.loop.run_callback(turn.end)
@@ -191,20 +196,35 @@ class Outgoing:
         late.
         """
         self.flush()
-        if self._out is None and self.held is None and not self.closed:
-            self._out = []
-            self.held = self._turn.loop.timer(seconds)
-            self.held.start(self._let_go)
+        if self._out is None and not self.closed and self.held is None:
+            self._apart = time.monotonic() + seconds
+
+    @property
+    def holds(self) -> bool:
+        """Whether something waits for the end of a `hold`."""
+        return self._held is not None
+
+    @property
+    def held(self) -> float | None:
+        """Until when what is sent is held back (`time.monotonic`); None: it is not."""
+        return self._apart if self._held is not None or self._apart > time.monotonic() else None
+
+    def _hold_back(self) -> bool:
+        """Whether the first frame after a `hold` has to wait; most are sent long after its end."""
+        left = self._apart - time.monotonic()
+        if left <= 0:
+            self._apart = 0.0
+            return False
+        self._held = self._turn.loop.timer(left)
+        self._held.start(self._let_go)
+        return True
 
     def _let_go(self) -> None:  # hub
         try:
-            held, self.held = self.held, None
+            held, self._held, self._apart = self._held, None, 0.0
             if held is not None:
                 held.close()
-            if self._out or self.closed:
-                self.flush()
-            elif self._rest is None:
-                self._out = None
+            self.flush()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             self.broke(error, writing=True)
 

@@ -11,8 +11,9 @@
 | uWSGI (`--gevent`)                      | `uwsgi.connection_fd()`    | through               |
 |                                         |                            | `start_response`      |
 
-Those objects are found on the stack, among the callers of the application: an environ does not hold
-all of them, and middlewares copy it and wrap `start_response`.
+`Server.listen` puts an object of its own into the environ of a request (`base.CONNECTION`). The
+others' objects are found on the stack, among the callers of the application: an environ does not
+hold all of them, and middlewares copy it and wrap `start_response`.
 
 A plain socket is *detached* from the server's socket object: when the request ends, the server can
 neither read nor close it, and the request's greenlet ends at once. (Duplicating the descriptor is
@@ -45,7 +46,7 @@ import gevent
 from gevent.pywsgi import Input, WSGIHandler
 
 from .backlog import Backlog
-from .base import Owner, StartResponse
+from .base import CONNECTION, Owner, Served, StartResponse
 from .websocket import WebSocket
 
 _SWITCHING = "101 Switching Protocols"
@@ -84,6 +85,19 @@ class WebSocketRequest:
             self._accept(start_response, headers)
         except OSError as error:  # TLS has errors of its own for this, which servers log
             raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
+        self._opened = self._made(
+            owner, max_size=max_size, max_buffered=max_buffered, backlog=backlog
+        )
+        return self._opened
+
+    def _made(
+        self,
+        owner: Owner | None,
+        *,
+        max_size: int,
+        max_buffered: int | None,
+        backlog: Backlog | None,
+    ) -> WebSocket:
         sock = self._socket()
         unread = self._unread(sock)
         self.parked = self.parked or hasattr(sock, "pending")
@@ -94,7 +108,7 @@ class WebSocketRequest:
             # reset by now, this fails, and the connection will notice.
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._opened = WebSocket(
+        return WebSocket(
             sock,
             owner,
             max_size=max_size,
@@ -102,7 +116,6 @@ class WebSocketRequest:
             backlog=backlog,
             unread=unread,
         )
-        return self._opened
 
     def leave(self) -> list[bytes]:  # greenlet
         """End the request: gives what the application has to return. Blocks if `parked`."""
@@ -132,6 +145,10 @@ def find(environ: Mapping[str, Any]) -> WebSocketRequest | None:
 
     Call it in the greenlet in which the server called the application.
     """
+    served: Served | None = environ.get(CONNECTION)
+    if served is not None:
+        found: WebSocketRequest = served.websocket_request()
+        return found
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
     pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
@@ -155,6 +172,9 @@ def line(environ: Mapping[str, Any]) -> Any:
 
     Call it where `find` may be called.
     """
+    served: Served | None = environ.get(CONNECTION)
+    if served is not None:
+        return served.socket
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
     return _line(sys._getframe())

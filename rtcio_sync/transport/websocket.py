@@ -81,7 +81,8 @@ class WebSocket(Outgoing):
     speaks TLS. `max_size`: bytes of one message. `max_buffered`: bytes that may wait for the peer,
     None for no limit; over it the connection is aborted, and `overflowed` is True. `backlog`:
     counts what waits for all connections, None for none. `unread`: bytes of the peer's frames that
-    the server has read already.
+    the server has read already. `reader`: a watcher of `sock` that was stopped, if there is one;
+    then `sock` is non-blocking.
 
     `buffered`: bytes waiting for the peer. `closed`: nothing more will be sent.
 
@@ -109,14 +110,16 @@ class WebSocket(Outgoing):
         max_buffered: int | None,
         backlog: Backlog | None = None,
         unread: bytes = b"",
+        reader: IoWatcher | None = None,
     ) -> None:
-        sock.settimeout(0.0)
+        if reader is None:
+            sock.settimeout(0.0)
         super().__init__(sock, _turn_of(get_hub()), max_buffered, backlog)
         self._owner = owner
         self._parser = Parser(max_size)
         if unread:
             self._parser.feed(unread)
-        self._reader: IoWatcher | None = None
+        self._reader = reader
         self._timer: Watcher | None = None
         self._state = _OPEN
         self._flowing = False  # OPEN, started and not paused: messages may be handed on

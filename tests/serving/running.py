@@ -38,7 +38,7 @@ class Bare:
         threads = self.async_mode == "threading"
         asked = Listening.of(port, host, options, threads=threads)
         served = application or signaling_only("/socket.io", self.engine.handle_request)
-        listen(self.engine, self.ending, asked, served)
+        listen(self.engine, self.ending, asked, served, "/socket.io/")
 
     def stop(self) -> None:
         self.ending.ask()

@@ -1,0 +1,294 @@
+"""HTTP/1.1 for the Socket.IO path: the hub reads each request, a greenlet answers it.
+
+A connection costs no greenlet while it waits. What is no plain request to that path is handed over,
+with what was read of it, to pywsgi (`pywsgi`): other paths, other methods, chunked or large bodies,
+"Expect", malformed heads.
+"""
+
+from __future__ import annotations
+
+import _socket  # the bare class: gevent's holds two watchers
+import errno
+import io
+import re
+from contextlib import suppress
+from typing import Any, Protocol
+
+from gevent.hub import get_hub
+
+from ..hub.ports import IoWatcher
+from ..protocol.http_request import environ_of
+from ..transport.base import CONNECTION, Environ
+from ..transport.outgoing import READ, WRITE
+from .idle import Idle
+from .ports import Application
+from .response import Response
+
+__all__ = ["Connection", "Entrance"]
+
+CHUNK = 16384  # bytes that are read at a time
+HEAD = 65536  # bytes of a head; a longer one is handed over
+BODY = 65536  # bytes of a body; a longer one is handed over
+READS = 16  # reads of one request; one in more pieces is handed over
+
+_GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
+
+
+class Entrance(Protocol):
+    """The server whose connections these are."""
+
+    #: The WSGI application.
+    application: Application
+    #: How requests to the path begin: "GET /path/?" and so on.
+    beginnings: tuple[bytes, ...]
+    #: Matches the first line of a request to the path: method, path and query.
+    first_line: re.Pattern[str]
+    idle: Idle
+
+    @property
+    def loop(self) -> Any:
+        """A `hub.ports.Loop`."""
+
+    def get_environ(self) -> Environ:
+        """What the environs of all requests have in common."""
+
+    def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
+        """Has pywsgi serve a connection of which ``data`` was read. # hub"""
+
+    def serve(self, connection: Connection, response: Response, environ: Environ) -> None:
+        """Calls ``connection.answer(response, environ)`` in a greenlet. # hub"""
+
+    def failed(self, environ: Environ, error: BaseException) -> None:
+        """Reports an exception of the application. # greenlet"""
+
+
+class Body(io.BytesIO):
+    """The body of a request: it was read with the head."""
+
+    #: Nothing of it is left on the connection: see `takeover.leave_body`.
+    bounded = True
+
+
+class Connection:
+    """One TCP connection. `begin` reads its first request."""
+
+    __slots__ = ("_data", "_entrance", "_reader", "_reads", "address", "asked", "since", "socket",
+                 "taken")  # fmt: skip
+
+    def __init__(self, entrance: Entrance, sock: _socket.socket, address: Any) -> None:
+        self.socket: Any = sock
+        self.address = address
+        self.since = 0.0
+        #: Whether it has become a WebSocket, or is closed.
+        self.taken = False
+        #: Whether a request has come before.
+        self.asked = False
+        self._entrance = entrance
+        self._reader: IoWatcher | None = entrance.loop.io(sock.fileno(), READ)
+        self._data = b""
+        self._reads = 0
+
+    # -- reading: hub ------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Waits for the first request; most clients have sent it by now. # hub"""
+        self._entrance.idle.add(self)
+        self._entrance.idle.expect(self)
+        self._readable()
+
+    def _readable(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self.close()
+            self._entrance.failed({}, error)
+
+    def _read(self) -> None:
+        try:
+            data = self.socket.recv(CHUNK)
+        except BlockingIOError:
+            self._wait()
+            return
+        except OSError:
+            self.close()
+            return
+        if not data:
+            self._ended()
+            return
+        self._reads += 1
+        if self._data:
+            self._data += data
+        else:
+            if self._reads == 1 and self.asked:  # a further request begins
+                self._entrance.idle.forget(self)
+                self._entrance.idle.expect(self)
+            self._data = data
+        self._look()
+
+    def _wait(self) -> None:
+        if self._reader is not None and not self._reader.active:
+            self._reader.start(self._readable)
+
+    def _ended(self) -> None:
+        if self._data:  # the application has to hear of a request that ended half-way
+            self._hand_over()
+        else:
+            self.close()
+
+    def _look(self) -> None:
+        """Begins to answer the request, if all of it is here."""
+        data, entrance = self._data, self._entrance
+        if not data.startswith(entrance.beginnings):
+            if any(each.startswith(data) for each in entrance.beginnings) and self._reads < READS:
+                self._wait()
+            else:
+                self._hand_over()
+            return
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) > HEAD or self._reads >= READS:
+                self._hand_over()
+            else:
+                self._wait()
+            return
+        environ = self._environ(data[:end].decode("latin-1"))
+        if environ is None:
+            self._hand_over()
+            return
+        begin = end + 4
+        end = begin + int(environ.get("CONTENT_LENGTH") or 0)
+        if len(data) < end:
+            if end - begin > BODY or self._reads >= READS:
+                self._hand_over()
+            else:
+                self._wait()
+            return
+        environ["wsgi.input"] = Body(data[begin:end])
+        self._data, self._reads, self.asked = data[end:], 0, True
+        if self._reader is not None and self._reader.active:
+            self._reader.stop()
+        entrance.idle.discard(self)
+        entrance.idle.forget(self)
+        response = Response(self, closes=environ.get("HTTP_CONNECTION", "").lower() == "close")
+        environ[CONNECTION] = response
+        entrance.serve(self, response, environ)
+
+    def _environ(self, head: str) -> Environ | None:
+        first, _, fields = head.partition("\r\n")
+        line = self._entrance.first_line.fullmatch(first)
+        if line is None:
+            return None
+        found = environ_of(fields)
+        if found is None:
+            return None
+        environ = self._entrance.get_environ()
+        environ.update(found)
+        method, path, query = line.groups()
+        environ["REQUEST_METHOD"] = method
+        environ["SCRIPT_NAME"] = ""
+        environ["PATH_INFO"] = path
+        environ["QUERY_STRING"] = query
+        environ["SERVER_PROTOCOL"] = "HTTP/1.1"
+        address = self.address
+        if isinstance(address, tuple):
+            environ["REMOTE_ADDR"] = str(address[0])
+            environ["REMOTE_PORT"] = str(address[1])
+        environ["wsgi.input_terminated"] = True
+        return environ
+
+    def _hand_over(self) -> None:
+        self._leave()
+        self.taken = True
+        self._entrance.hand_over(self.socket, self.address, self._data)
+
+    # -- answering: greenlet -----------------------------------------------------------------------
+
+    def answer(self, response: Response, environ: Environ) -> None:
+        """Calls the application and sends its answer. # greenlet"""
+        try:
+            response.run(self._entrance.application, environ)
+        except BaseException as error:  # noqa: BLE001 - it ends with the request
+            gone = isinstance(error, OSError) and error.args[:1] and error.args[0] in _GONE
+            if not gone:
+                self._entrance.failed(environ, error)
+            response.fail()
+        if not self.taken:
+            if response.closes:
+                self._discard_and_close()
+            else:
+                self._next()
+
+    def _next(self) -> None:
+        """Waits for the next request."""
+        entrance = self._entrance
+        entrance.idle.add(self)
+        entrance.idle.expect(self, kept=not self._data)
+        if self._data:  # it has come already
+            entrance.loop.run_callback(self._again)
+        else:
+            self._wait()
+
+    def _again(self) -> None:  # hub
+        try:
+            if not self.taken:
+                self._reads = 1
+                self._look()
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            self.close()
+            self._entrance.failed({}, error)
+
+    def write(self, data: bytes) -> None:
+        """Sends all of it; blocks while the client does not read. # greenlet"""
+        sock = self.socket
+        try:
+            sent = sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return
+        rest = memoryview(data)[sent:]
+        watcher: Any = self._entrance.loop.io(sock.fileno(), WRITE)
+        hub: Any = get_hub()
+        try:
+            while rest:
+                hub.wait(watcher)
+                try:
+                    rest = rest[sock.send(rest) :]
+                except BlockingIOError:
+                    continue
+        finally:
+            watcher.close()
+
+    # -- the end: hub or greenlet ------------------------------------------------------------------
+
+    def too_late(self) -> None:
+        """The client did not send a request in time. # hub"""
+        if self._data.startswith(self._entrance.beginnings):
+            self._hand_over()  # it gets some more seconds there, and then an answer
+        else:
+            self.close()
+
+    def _leave(self) -> None:
+        self._entrance.idle.discard(self)
+        self._entrance.idle.forget(self)
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.stop()
+            reader.close()
+
+    def _discard_and_close(self) -> None:
+        with suppress(OSError):
+            self.socket.recv(CHUNK)  # or the client could get a reset instead of the answer
+        self.close()
+
+    def close(self) -> None:
+        """Closes TCP."""
+        self._leave()
+        self.taken = True
+        self.socket.close()
+
+    def take(self) -> tuple[_socket.socket, IoWatcher | None, bytes]:
+        """Gives the socket away, its watcher, which is stopped, and the bytes that were read."""
+        reader, self._reader = self._reader, None
+        self.taken = True
+        return self.socket, reader, self._data

@@ -1,0 +1,109 @@
+"""The HTTP connections that wait for a request: how many may wait, and for how long."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from gevent.hub import get_hub
+
+from ..hub.ports import Watcher
+
+__all__ = ["IDLE_AT_LEAST", "KEEP_ALIVE", "Idle"]
+
+KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
+IDLE_AT_LEAST = 64  # HTTP connections that may wait for a request, however full the server is
+LOOK_EVERY = 0.5  # seconds between two checks of the deadlines
+
+
+class Waiting(Protocol):
+    """A connection that waits for a request."""
+
+    socket: socket.socket
+
+
+class Timed(Protocol):
+    """One whose deadline is watched here."""
+
+    #: When it began to wait: `time.monotonic`.
+    since: float
+
+    def too_late(self) -> None:
+        """Its time is over; it has been removed. # hub"""
+
+
+class Idle:
+    """The connections that wait: over a bound, the one that waits longest is closed.
+
+    ``bound``: how many may wait at the moment. ``seconds``: how long a new connection may take to
+    send a request; `None`: there are no deadlines.
+    """
+
+    def __init__(self, bound: Callable[[], int], seconds: float | None) -> None:
+        self._bound = bound
+        self._seconds = seconds
+        self._waiting: OrderedDict[Waiting, None] = OrderedDict()
+        #: Those with a deadline: of a request, and of the next request on an idle connection.
+        self._new: OrderedDict[Timed, None] = OrderedDict()
+        self._kept: OrderedDict[Timed, None] = OrderedDict()
+        self._timer: Watcher | None = None
+
+    def add(self, connection: Waiting) -> None:
+        """It waits from now on. # hub or greenlet"""
+        self._waiting[connection] = None
+        if len(self._waiting) <= IDLE_AT_LEAST:
+            return
+        while len(self._waiting) > self._bound():
+            oldest, _ = self._waiting.popitem(last=False)
+            with suppress(OSError):
+                oldest.socket.shutdown(socket.SHUT_RDWR)  # its reader then reads the end
+
+    def discard(self, connection: Waiting) -> None:
+        """It waits no longer. # hub or greenlet"""
+        self._waiting.pop(connection, None)
+
+    # -- deadlines: hub or greenlet ----------------------------------------------------------------
+
+    def expect(self, connection: Timed, *, kept: bool = False) -> None:
+        """It has ``seconds`` for a request; `KEEP_ALIVE` to begin one if it is ``kept``."""
+        if self._seconds is None:
+            return
+        connection.since = time.monotonic()
+        (self._kept if kept else self._new)[connection] = None
+        if self._timer is None:
+            self._timer = get_hub().loop.timer(LOOK_EVERY)
+            self._timer.start(self._look)
+
+    def forget(self, connection: Timed) -> None:
+        """It has no deadline any more."""
+        for queue in (self._new, self._kept):
+            queue.pop(connection, None)
+
+    def _look(self) -> None:  # hub
+        timer, self._timer = self._timer, None
+        now = time.monotonic()
+        for queue, seconds in ((self._new, self._seconds or 0), (self._kept, KEEP_ALIVE)):
+            while queue and (first := next(iter(queue))).since + seconds <= now:
+                del queue[first]
+                first.too_late()
+        if timer is None:
+            return
+        if self._new or self._kept:
+            self._timer = timer
+            timer.start(self._look)
+        else:
+            timer.close()
+
+    def stop(self) -> None:
+        """Closes what waits with a deadline. # greenlet"""
+        for queue in (self._new, self._kept):
+            while queue:
+                queue.popitem()[0].too_late()
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.stop()
+            timer.close()

@@ -22,7 +22,7 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 #: A module may import what stands before it.
 ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("", ("_version", "errors", "events", "limits", "metrics", "logs", "ice")),
-    ("protocol", ("names", "json_hooks", "envelope", "handshake", "websocket", "http_head")),
+    ("protocol", ("names", "json_hooks", "envelope", "handshake", "websocket", "http_head", "http_request")),
     ("config", ("origins", "names", "values")),
     ("", ("options",)),
     ("parser", ("bounds", "encoding", "packet", "decoder")),
@@ -104,7 +104,21 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("flask", ("ports", "context", "extension", "commands")),
-    ("serving", ("ports", "options", "pywsgi", "warnings", "stop", "threads", "listen")),
+    (
+        "serving",
+        (
+            "ports",
+            "options",
+            "idle",
+            "response",
+            "http",
+            "pywsgi",
+            "warnings",
+            "stop",
+            "threads",
+            "listen",
+        ),
+    ),
     ("", ("prometheus", "testing", "server")),
     ("lobby", ("ports", "seating", "rooms", "joining", "events", "lobby")),
     ("cli", ("origins", "loading", "public", "serve", "command")),

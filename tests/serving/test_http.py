@@ -1,0 +1,328 @@
+"""Requests to the Socket.IO path under `listen`, however they arrive: over real TCP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+
+from rtcio_sync.engineio.server import Server as Engine
+from rtcio_sync.options import Limits
+from rtcio_sync.serving import http as direct
+from rtcio_sync.serving.idle import Idle
+from tests.serving.running import Bare, Run
+from tests.timing import in_time
+
+PATH = "/socket.io/"
+OPEN = f"GET {PATH}?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n"
+ELSEWHERE = "GET /elsewhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Peer:
+    """A TCP connection to a server that listens in this process."""
+
+    def __init__(self, port: int) -> None:
+        with in_time():
+            self.sock: Any = gevent.socket.create_connection(("127.0.0.1", port))
+        self.rest = b""
+
+    def send(self, *pieces: str | bytes) -> None:
+        for piece in pieces:
+            self.sock.sendall(piece.encode() if isinstance(piece, str) else piece)
+            gevent.sleep(0.001)
+
+    def answer(self) -> tuple[int, dict[str, str], str]:
+        """The next answer: its status, its header fields and its body."""
+        with in_time():
+            while b"\r\n\r\n" not in self.rest:
+                self._more()
+            head, _, self.rest = self.rest.partition(b"\r\n\r\n")
+            first, *lines = head.decode().split("\r\n")
+            fields = {
+                name.lower(): value for name, _, value in (each.partition(": ") for each in lines)
+            }
+            size = int(fields.get("content-length", 0))
+            while len(self.rest) < size:
+                self._more()
+        body, self.rest = self.rest[:size], self.rest[size:]
+        return int(first.split()[1]), fields, body.decode()
+
+    def _more(self) -> None:
+        more = self.sock.recv(65536)
+        assert more, "the connection was closed"
+        self.rest += more
+
+    def is_closed(self) -> bool:
+        """Waits until the server has closed the connection; whether nothing came before."""
+        with in_time():
+            return not self.rest and self.sock.recv(65536) == b""
+
+
+def served(run: Run, application: Callable[..., Iterable[bytes]]) -> Peer:
+    return Peer(run(Bare(), application=application).port)
+
+
+def text(status: str, body: str, **fields: str) -> Callable[..., Iterable[bytes]]:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        length = [("Content-Length", str(len(body)))] if "length" not in fields else []
+        start_response(status, [*length, ("X-Way", environ["SERVER_PROTOCOL"])])
+        return [body.encode()]
+
+    return application
+
+
+# -- how a request arrives -------------------------------------------------------------------------
+
+
+def test_a_request_in_pieces_is_answered(run: Run) -> None:
+    peer = Peer(run(Bare()).port)
+    peer.send(OPEN[:3], OPEN[3:20], OPEN[20:-3], OPEN[-3:])
+    status, _, body = peer.answer()
+    assert (status, body[:2]) == (200, "0{")
+
+
+def test_a_request_byte_by_byte_is_answered(run: Run) -> None:
+    peer = Peer(run(Bare()).port)
+    peer.send(*OPEN)
+    assert peer.answer()[0] == 200
+
+
+def test_requests_follow_each_other_on_one_connection_to_any_path(run: Run) -> None:
+    peer = Peer(run(Bare()).port)
+    for _ in range(2):
+        peer.send(OPEN)
+        assert peer.answer()[0] == 200
+    peer.send(ELSEWHERE)
+    assert peer.answer()[0] == 404
+    peer.send(OPEN)
+    assert peer.answer()[0] == 200
+
+
+def test_requests_that_come_at_once_are_answered_in_order(run: Run) -> None:
+    peer = Peer(run(Bare()).port)
+    peer.send(OPEN + OPEN + ELSEWHERE + OPEN)
+    assert [peer.answer()[0] for _ in range(4)] == [200, 200, 404, 200]
+
+
+@pytest.mark.parametrize("size", [1, direct.BODY, direct.BODY + 1, 300_000])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_body_of_any_length_reaches_the_application(run: Run, size: int, whole: bool) -> None:
+    taken: list[bytes] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        taken.append(environ["wsgi.input"].read())
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    peer = served(run, application)
+    head = f"POST {PATH}?sid=x HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+    body = bytes(index % 251 for index in range(size))
+    if whole:
+        peer.send(head.encode() + body)
+    else:
+        peer.send(head, body[: size // 2], body[size // 2 :])
+    assert peer.answer()[0] == 200
+    assert taken == [body]
+    peer.send(ELSEWHERE)
+    assert peer.answer()[0] == 200
+
+
+def test_what_is_no_plain_request_is_answered_by_pywsgi(run: Run) -> None:
+    port = run(Bare()).port
+    for request, status in (
+        (OPEN.replace("HTTP/1.1", "HTTP/1.0"), 200),
+        (OPEN.replace("Host: localhost", "Host localhost"), 400),
+        (OPEN.replace("GET", "OPTIONS"), 200),
+        (OPEN.replace("GET", "BREW"), 400),
+        (OPEN.replace("\r\n\r\n", "\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), 400),
+    ):
+        peer = Peer(port)
+        peer.send(request)
+        assert peer.answer()[0] == status, request
+
+
+def test_the_environ_is_as_pywsgi_makes_it(run: Run) -> None:
+    seen: list[dict[str, Any]] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen.append(environ)
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    port = run(Bare(), application=application).port
+    lines = ("Host: h", "Cookie: a=1", "Cookie: b=2", "X-A: 1", "x-a: 2", "Content-Type: t/x")
+    fields = "".join(f"{line}\r\n" for line in (*lines, "X_B: 3"))
+    for more in ("", "Expect: 100-continue\r\n"):  # pywsgi takes the second
+        peer = Peer(port)
+        peer.send(f"GET {PATH}?a=%20b HTTP/1.1\r\n{fields}{more}\r\n")
+        while peer.answer()[0] != 200:
+            pass
+    ours, theirs = seen
+    leave = {"wsgi.input", "rtcio_sync.connection", "HTTP_EXPECT", "REMOTE_PORT", "wsgi.errors"}
+    assert {key: value for key, value in ours.items() if key not in leave} == {
+        key: value for key, value in theirs.items() if key not in leave
+    }
+    assert type(ours) is type(theirs)
+
+
+# -- deadlines -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("begun", ["", "G", OPEN[:20], OPEN[:-4]])
+def test_a_client_that_is_slow_with_a_request_is_let_go(run: Run, begun: str) -> None:
+    limits = Limits(handshake_timeout=0.1, connect_timeout=None)
+    peer = Peer(run(Bare(limits=limits)).port)
+    peer.send(begun)
+    with in_time():
+        assert peer.sock.recv(100)[:12] in (b"", b"HTTP/1.1 400")
+
+
+def test_an_idle_connection_is_closed_after_its_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtcio_sync.serving.idle.KEEP_ALIVE", 0.1)
+    peer = Peer(run(Bare()).port)
+    peer.send(OPEN)
+    assert peer.answer()[0] == 200
+    assert peer.is_closed()
+
+
+def test_over_the_bound_the_connection_that_waits_longest_is_closed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtcio_sync.serving.idle.IDLE_AT_LEAST", 2)
+    monkeypatch.setattr(Engine, "idle_bound", lambda self: 2)
+    port = run(Bare()).port
+    first, *others = [Peer(port) for _ in range(3)]
+    assert first.is_closed()
+    for peer in others:
+        peer.send(OPEN)
+        assert peer.answer()[0] == 200
+
+
+def test_the_end_of_the_server_closes_what_waits(run: Run) -> None:
+    running = run(Bare())
+    new, kept = Peer(running.port), Peer(running.port)
+    kept.send(OPEN)
+    assert kept.answer()[0] == 200
+    running.end()
+    assert new.is_closed() and kept.is_closed()
+
+
+def test_a_connection_that_was_forgotten_has_no_deadline() -> None:
+    class Timed:
+        since = 0.0
+
+        def too_late(self) -> None:
+            raise AssertionError("it was forgotten")
+
+    idle, connection = Idle(lambda: 10, 0.0), Timed()
+    idle.expect(connection)
+    idle.forget(connection)
+    idle.expect(connection, kept=True)
+    idle.forget(connection)
+    idle.stop()
+
+
+# -- the server's half of WSGI ---------------------------------------------------------------------
+
+
+def test_an_application_that_raises_is_answered_500_and_reported(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        raise RuntimeError("of the app's")
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    status, fields, _ = peer.answer()
+    assert status == 500 and fields["connection"] == "close"
+    assert peer.is_closed()
+    assert "of the app's" in capsys.readouterr().err
+
+
+def test_an_answer_without_a_length_ends_with_the_connection(run: Run) -> None:
+    peer = served(run, text("200 OK", "some words", length="unknown"))
+    peer.send(OPEN)
+    status, fields, _ = peer.answer()
+    assert status == 200 and fields["connection"] == "close"
+    with in_time():
+        while more := peer.sock.recv(100):
+            peer.rest += more
+    assert peer.rest == b"some words"
+
+
+def test_a_body_shorter_than_its_length_ends_the_connection(run: Run) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "100")])
+        return [b"short"]
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    with in_time():
+        while more := peer.sock.recv(100):
+            peer.rest += more
+    assert peer.rest.endswith(b"short")
+
+
+@pytest.mark.parametrize("value", ["a\r\nX-Forged: 1", "a\nb", "a\rb"])
+def test_a_field_cannot_contain_the_end_of_a_line(
+    run: Run, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("X-Name", value), ("Content-Length", "0")])
+        return []
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    status, fields, _ = peer.answer()
+    assert status == 500 and "x-forged" not in fields
+    assert "ValueError" in capsys.readouterr().err
+
+
+def test_pieces_of_a_body_are_sent_in_order_and_the_iterable_is_closed(run: Run) -> None:
+    closed: list[bool] = []
+
+    class Pieces:
+        def __iter__(self) -> Iterator[bytes]:
+            for number in range(50):
+                yield f"{number:02}".encode() * 5000
+                gevent.sleep(0)
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", str(50 * 10_000))])
+        return Pieces()
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    body = peer.answer()[2]
+    assert body == "".join(f"{number:02}" * 5000 for number in range(50))
+    assert closed == [True]
+
+
+def test_an_answer_may_be_begun_anew_before_it_is_sent(run: Run) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "3")])
+        try:
+            raise RuntimeError
+        except RuntimeError as error:
+            start_response("409 Conflict", [("Content-Length", "0")], (type(error), error, None))
+        return []
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    assert peer.answer()[0] == 409
+
+
+def test_a_client_that_wants_the_connection_closed_gets_that(run: Run) -> None:
+    peer = Peer(run(Bare()).port)
+    peer.send(OPEN.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
+    status, fields, _ = peer.answer()
+    assert status == 200 and fields["connection"] == "close"
+    assert peer.is_closed()

@@ -22,7 +22,18 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 #: A module may import what stands before it.
 ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("", ("_version", "errors", "events", "limits", "metrics", "logs", "ice")),
-    ("protocol", ("names", "json_hooks", "envelope", "handshake", "websocket", "http_head", "http_request")),
+    (
+        "protocol",
+        (
+            "names",
+            "json_hooks",
+            "envelope",
+            "handshake",
+            "websocket",
+            "http_head",
+            "http_request",
+        ),
+    ),
     ("config", ("origins", "names", "values")),
     ("", ("options",)),
     ("parser", ("bounds", "encoding", "packet", "decoder")),
@@ -290,6 +301,8 @@ HUB = {
     "hub.pool",
     "hub.thread",
     "hub.turns",
+    "serving.http",
+    "serving.idle",
     "transport.hangup",
     "transport.server_stop",
     "transport.websocket",

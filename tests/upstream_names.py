@@ -10,6 +10,7 @@ from typing import Any
 import engineio
 import engineio.packet
 import engineio.socket
+import gevent.socket
 import socketio
 import socketio.packet
 import werkzeug.local
@@ -181,6 +182,7 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
     lambda: werkzeug.local.LocalProxy: "_get_current_object",
     lambda: threads: "_async",
     lambda: gevent_driver: "Thread",
+    lambda: gevent.socket.socket: "_accept",
     lambda: Input(io.BytesIO(), 0): """
         _chunked_input_error chunk_length chunked_input content_length position
     """,

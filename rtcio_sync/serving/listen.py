@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import gevent
 from gevent.event import Event
 
 from ..hub.forked import serves
@@ -84,7 +83,7 @@ def _http_server(
     http = HttpServer((asked.host, asked.port), application, **options)
     http.patience, http.idle = patience, idle
     if plain and path is not None:
-        http.answer_directly(path, gevent.spawn)
+        http.answer_directly(path, engine.hub_thread.spawn)
     return http
 
 

@@ -3,6 +3,11 @@
 A head that a proxy in front might read in another way is refused (`protocol.http_head`). A client
 has `handshake_timeout` seconds for a request. Of a body that no application has read, only a
 bounded part is read.
+
+Requests to the Socket.IO path do not come here, unless they need care: `http`.
+
+Used of gevent's private names, asserted in ``tests/test_upstream.py``: ``socket._accept``, which
+does not wait.
 """
 
 from __future__ import annotations

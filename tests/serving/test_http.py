@@ -13,6 +13,7 @@ from rtcio_sync.engineio.server import Server as Engine
 from rtcio_sync.options import Limits
 from rtcio_sync.serving import http as direct
 from rtcio_sync.serving.idle import Idle
+from rtcio_sync.transport.base import CONNECTION
 from tests.serving.running import Bare, Run
 from tests.timing import in_time
 
@@ -161,7 +162,7 @@ def test_the_environ_is_as_pywsgi_makes_it(run: Run) -> None:
         while peer.answer()[0] != 200:
             pass
     ours, theirs = seen
-    leave = {"wsgi.input", "rtcio_sync.connection", "HTTP_EXPECT", "REMOTE_PORT", "wsgi.errors"}
+    leave = {"wsgi.input", CONNECTION, "HTTP_EXPECT", "REMOTE_PORT", "wsgi.errors"}
     assert {key: value for key, value in ours.items() if key not in leave} == {
         key: value for key, value in theirs.items() if key not in leave
     }

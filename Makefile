@@ -63,6 +63,7 @@ $(NODE_BENCH): benchmarks/node/package.json benchmarks/node/package-lock.json
 	cd $(dir $<) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# The ASGI servers get an environment of their own, benchmarks/.venv.
 bench: $(VENV)/.dev $(NODE_BENCH)  ## what it costs, beside others; a quarter of an hour
 	$(BIN)/python -m benchmarks
 
@@ -99,4 +100,4 @@ autobahn: $(VENV)/.dev  ## Autobahn's cases of RFC 6455; ten minutes
 	$(BIN)/python tests/conformance/autobahn/run.py
 
 clean:  ## remove everything that was installed here
-	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules
+	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules benchmarks/.venv

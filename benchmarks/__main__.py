@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks import attacks
 from benchmarks.comparing import comparison
-from benchmarks.contestants import CONTESTANTS, HERE, Contestant, before, install_node_packages
+from benchmarks.contestants import CONTESTANTS, HERE, Contestant, before
+from benchmarks.installing import install
 from benchmarks.report import about, write
 from benchmarks.run import FIGURES, Plan, run
 from benchmarks.subject import Scale
@@ -23,6 +24,8 @@ QUICK = Scale(
     latency_seconds=0.2,
     warm_lives=1000,
     lives=150,
+    warm_rooms=20,
+    rooms=5,
     connects=60,
     disconnects=(1000, 2000),
     recoveries=1000,
@@ -44,8 +47,7 @@ def main(arguments: list[str]) -> int:
         scale=scale,
         scratch=output / "tmp",
     )
-    if "node" in options.servers:
-        install_node_packages()
+    install(plan.contestants, plan.figures)
     voids = False
     if plan.figures:
         results = run(plan, _say)

@@ -17,6 +17,10 @@ from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
+NODE_PACKAGES = HERE / "node/node_modules"
+BUN = NODE_PACKAGES / ".bin/bun"
+PEERS = HERE / ".venv/bin/python"  # of the ASGI contestants
+REQUIREMENTS = HERE / "servers/requirements.txt"
 BEFORE = "-before"
 START_SECONDS = 30.0
 
@@ -48,6 +52,11 @@ def _gunicorn(worker: str) -> tuple[str, ...]:
         *("{python}", "-m", "gunicorn", "-w", "1", "-k", worker, "-b", "127.0.0.1:{port}"),
         "benchmarks.servers.rtcio_app:application",
     )
+
+
+def _asgi(*command: str) -> tuple[str, ...]:
+    where = ("--host", "127.0.0.1", "--port", "{port}")
+    return (str(PEERS), "-m", *command, *where, "benchmarks.servers.asgi_app:application")
 
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
@@ -87,6 +96,29 @@ CONTESTANTS = {
             offers=frozenset({"recovery", "msgpack", "redis"}),
         ),
         Contestant(
+            "bun",
+            "Bun, @socket.io/bun-engine",
+            (str(BUN), str(HERE / "node/bun.mjs"), "{port}"),
+            skips=frozenset({"recovery", "limit"}),
+        ),
+        Contestant(
+            "uvicorn",
+            "python-socketio, uvicorn",
+            _asgi(
+                *("uvicorn", "--no-access-log", "--log-level", "warning"),
+                *("--loop", "uvloop", "--http", "httptools", "--ws-per-message-deflate", "false"),
+            ),
+            skips=frozenset({"recovery", "limit"}),
+            once=frozenset({"disconnect"}),
+        ),
+        Contestant(
+            "granian",
+            "python-socketio, Granian",
+            _asgi("granian", "--interface", "asgi", "--loop", "uvloop", "--log-level", "warning"),
+            skips=frozenset({"recovery", "limit"}),
+            once=frozenset({"disconnect"}),
+        ),
+        Contestant(
             "plain-gw",
             "python-socketio, gevent-websocket",
             _module("plain", "gevent-websocket"),
@@ -106,7 +138,7 @@ CONTESTANTS = {
             "floor (bare sockets)",
             _module("floor"),
             bare=True,
-            skips=frozenset({"connect", "cold", "disconnect", "recovery"}),
+            skips=frozenset({"call", "connect", "cold", "disconnect", "recovery"}),
         ),
     )
 }
@@ -212,12 +244,3 @@ def _free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def install_node_packages() -> None:
-    """Runs ``npm ci`` if the packages are not installed."""
-    if not (HERE / "node/node_modules/socket.io").is_dir():
-        subprocess.run(
-            ["npm", "ci", "--no-audit", "--no-fund"], cwd=HERE / "node", check=True,
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip

@@ -33,7 +33,8 @@ def main() -> None:
         subjects.append((Subject(**entry), scale))
     rota = Rota(SCENARIOS[task["scenario"]], subjects)
     rota.run()
-    answer = {"samples": rota.samples, "voids": rota.voids, "cpu_ns": time.process_time_ns()}
+    own_seconds = sum(os.times()[:4])  # and those of the processes that it has waited for
+    answer = {"samples": rota.samples, "voids": rota.voids, "cpu_seconds": own_seconds}
     print(json.dumps(answer), flush=True)
     os._exit(0)  # closing thousands of sockets one by one is nobody's figure
 

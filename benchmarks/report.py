@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from benchmarks.contestants import HERE, Contestant
+from benchmarks.contestants import NODE_PACKAGES, PEERS, REQUIREMENTS, Contestant
 from benchmarks.plots import bars
 from benchmarks.rows import FLOOR, NODE, Row, rows
 from benchmarks.run import Plan, Results
@@ -23,6 +23,7 @@ PACKAGES = (
     *("gunicorn", "simple-websocket"),
 )
 PLOTS = {
+    "call": "Server CPU of one participant's call",
     "relay": "Server CPU per relayed message",
     "latency": "Relay latency",
     "fanout": "Server CPU per recipient of a room event",
@@ -131,9 +132,15 @@ def _versions() -> list[str]:
             found.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             continue
-    manifest = HERE / "node/node_modules/socket.io/package.json"
-    if manifest.exists():
+    if NODE_PACKAGES.is_dir():
         node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
         found.append(f"Node {node.stdout.strip()}")
-        found.append(f"socket.io {json.loads(manifest.read_text())['version']}")
+    for package in ("socket.io", "socket.io-client", "bun", "@socket.io/bun-engine"):
+        manifest = NODE_PACKAGES / package / "package.json"
+        if manifest.exists():
+            found.append(f"{package} {json.loads(manifest.read_text())['version']}")
+    if PEERS.exists():
+        lines = REQUIREMENTS.read_text().splitlines()
+        asgi = (line.replace("==", " ") for line in lines if not line.startswith("#"))
+        found.append(f"the ASGI servers with {', '.join(asgi)}")
     return found

@@ -47,6 +47,9 @@ def describe(figure: str) -> tuple[str, str]:
         return f"relay latency at {int(rest[0]):,}/s, {rest[1]}", "µs"
     if scenario == "fanout":
         return f"fan-out to a room of {rest[0]}, per recipient", "µs CPU"
+    if scenario == "call":
+        how = "default transports" if rest[0] == "default" else "WebSocket alone"
+        return f"a participant's call; {how}", "µs CPU"
     if scenario in ("connect", "cold"):
         how = "WebSocket" if rest[0] == "websocket" else "polling, then upgrade"
         what = "connect, join, close" if scenario == "connect" else "connect to a cold server"

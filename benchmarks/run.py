@@ -171,9 +171,9 @@ class _Race:
     def report(self, results: Results, say: Callable[[str], None]) -> None:
         line = self._line or self._read()
         lost = dict.fromkeys((s.contestant.name for s in self.servers), "the load broke down")
-        broken = {"samples": {}, "voids": lost, "cpu_ns": 0}
+        broken = {"samples": {}, "voids": lost, "cpu_seconds": 0.0}
         answer: dict[str, Any] = json.loads(line) if line else broken
-        results.own_seconds += answer["cpu_ns"] / 1e9
+        results.own_seconds += answer["cpu_seconds"]
         for name, samples in answer["samples"].items():
             results.add(name, samples)
             shown = (f"{key} {statistics.median(values):.4g}" for key, values in samples.items())

@@ -16,6 +16,7 @@ from benchmarks import wire
 from benchmarks.accounting import cpu_ns, memory_bytes, settle
 from benchmarks.clients import Pool, Void
 from benchmarks.connecting import cold, connect
+from benchmarks.participants import call
 from benchmarks.returns import ROOM, Sessions
 from benchmarks.subject import Figures, Scale, Subject, Turns, leave, spent
 from benchmarks.traffic import SAID, Court, Enough, Talk, open_pairs, paced, wave
@@ -205,5 +206,5 @@ def _await_go(pool: Pool) -> None:
 
 SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {
     function.__name__: function
-    for function in (connect, cold, relay, latency, fanout, disconnect, recovery, idle)
+    for function in (call, connect, cold, relay, latency, fanout, disconnect, recovery, idle)
 }

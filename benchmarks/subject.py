@@ -27,12 +27,14 @@ class Scale:
     warm_up_cpu_seconds: float = 0.2
     cpu_seconds: float = 0.1
     relay_sizes: tuple[int, ...] = (300, 4096)
-    relay_in_flight: tuple[tuple[int, int], ...] = ((20, 1), (1, 20), (1, 1))
+    relay_in_flight: tuple[tuple[int, int], ...] = ((20, 1), (20, 20), (1, 20), (1, 1))
     latency_seconds: float = 0.3
     latency_rates: tuple[int, ...] = (1000, 5000)
     fanout_rooms: tuple[int, ...] = (4, 8, 50)
     warm_lives: int = 3000  # connections that a warm server has had
     lives: int = 300
+    warm_rooms: int = 80
+    rooms: int = 15
     connects: int = 150
     disconnects: tuple[int, ...] = (5000, 10000)
     recoveries: int = 5000

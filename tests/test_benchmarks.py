@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from benchmarks import soak, wire
+from benchmarks import installing, soak, wire
 from benchmarks.comparing import comparison
 from benchmarks.contestants import CONTESTANTS
 from benchmarks.rows import Row, rows
@@ -100,3 +101,30 @@ def test_two_trees_are_compared_turn_by_turn() -> None:
 def test_a_server_without_a_figure_from_both_trees_is_not_compared() -> None:
     for servers in ({"listen": [1.0]}, {"listen": [1.0], "listen-before": [1.0, 1.0]}):
         assert comparison({"relay-300-1x1": servers}, CONTESTANTS.values()).count("\n") == 1
+
+
+def test_only_what_the_chosen_servers_and_figures_need_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(installing, "_run", lambda *command, **_: ran.append(str(command[0])))
+    monkeypatch.setattr(installing, "NODE_PACKAGES", tmp_path)
+    ours, node, uvicorn = (CONTESTANTS[name] for name in ("listen", "node", "uvicorn"))
+    installing.install([ours], ["relay"])
+    assert ran == []
+    installing.install([ours], ["call"])
+    installing.install([node], ["relay"])
+    assert ran == ["npm", "npm"]
+    for package in ("socket.io", "socket.io-client"):
+        (tmp_path / package).mkdir()
+    installing.install([ours, node], ["call"])
+    assert len(ran) == 2
+
+    peers = tmp_path / "bin/python"
+    peers.parent.mkdir()
+    monkeypatch.setattr(installing, "PEERS", peers)
+    asgi = dataclasses.replace(uvicorn, command=(str(peers), *uvicorn.command[1:]))
+    installing.install([asgi], ["relay"])
+    assert ran[2:] == [installing.sys.executable, str(peers)]
+    installing.install([asgi], ["relay"])
+    assert len(ran) == 4

@@ -6,6 +6,7 @@
 
 const { createServer } = require("node:http");
 const { Server } = require("socket.io");
+const { addHandlers } = require("./handlers.js");
 
 const http = createServer();
 const io = new Server(http, process.env.RECOVERY ? {
@@ -24,25 +25,7 @@ const beside = process.env.MSGPACK
   ? [new Server(http, { path: "/packed", parser: require("socket.io-msgpack-parser") })]
   : [];
 
-for (const server of [io, ...beside]) server.on("connection", (socket) => {
-  socket.on("#rtcio:message", (payload) => {
-    server.to(payload.target).emit("#rtcio:message", payload);
-  });
-  socket.on("disconnecting", () => {
-    for (const room of socket.rooms) {
-      if (room !== socket.id) {
-        socket.to(room).emit("#rtcio:peer-left", { id: socket.id });
-      }
-    }
-  });
-  socket.on("join", (room, joined) => {
-    socket.join(room);
-    joined();
-  });
-  socket.on("say", (room, payload) => {
-    socket.to(room).emit("say", payload);
-  });
-});
+for (const server of [io, ...beside]) addHandlers(server);
 
 const sum = (count) => [io, ...beside].map(count).reduce((a, b) => a + b);
 

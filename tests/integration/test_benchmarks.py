@@ -75,6 +75,31 @@ server.listen(int(sys.argv[1]), "127.0.0.1")
 """
 
 
+# python-socketio with a relay whose every 50th message fares as `spoil` says: it returns the
+# envelopes that go out.
+SPOILING_CALLS = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+import socketio
+from gevent import pywsgi
+from geventwebsocket.handler import WebSocketHandler
+from benchmarks.servers.room_app import add_handlers
+server = socketio.Server(async_mode="gevent", async_handlers=False)
+add_handlers(server)
+spoil, before = eval(sys.argv[2]), []
+@server.on("#rtcio:message")
+def relay(sid, envelope):
+    before.append(envelope)
+    for each in spoil(envelope) if len(before) % 50 == 0 else [envelope]:
+        server.emit("#rtcio:message", each, to=each["target"])
+pywsgi.WSGIServer(
+    ("127.0.0.1", int(sys.argv[1])), socketio.WSGIApp(server), log=None,
+    handler_class=WebSocketHandler,
+).serve_forever()
+"""
+
+
 @contextmanager
 def spoiling_server(spoil: str) -> Iterator[Subject]:
     command = [sys.executable, "-c", SPOILING, spoil]
@@ -169,6 +194,55 @@ def test_a_server_that_spoils_one_message_gets_no_figure(
         rota.run()
     assert rota.samples == {}
     assert reason in rota.voids["spoiling"]
+
+
+def test_the_figure_of_a_call_is_of_socketio_clients_that_heard_each_other(tmp_path: Path) -> None:
+    scale = {"warm_lives": 40, "warm_rooms": 10, "rooms": 2, "turns": 1}
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "call", "--rounds", "1"),
+        *("--servers", "listen", "node", "--scale", json.dumps(scale)),
+    ]
+    done = finished(command, tmp_path)
+    for way in ("default transports", "WebSocket alone"):
+        assert f"| a participant's call; {way} | µs CPU |" in done.stdout
+    figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
+    assert [figure["figure"] for figure in figures] == ["call-default", "call-websocket"]
+    for figure in figures:
+        assert figure["median"].keys() == {"listen", "node"}
+        assert min(figure["median"].values()) > 100.0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        ("lambda envelope: [envelope]", None),
+        ("lambda envelope: []", "relays are missing|an unexpected"),
+        ("lambda envelope: [envelope, envelope]", "an unexpected"),
+        ("lambda envelope: [before[-2], envelope]", "an unexpected"),
+        ("lambda envelope: [dict(envelope, data='x')]", "an unexpected"),
+    ],
+    ids=["none", "lost", "doubled", "another's", "altered"],
+)
+def test_a_server_that_spoils_one_relay_of_a_call_gets_no_figure(
+    spoil: str, reason: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if reason is not None:
+        monkeypatch.setattr(clients, "PATIENCE", 5.0)  # seconds
+    program = tmp_path / "spoiling.py"
+    program.write_text(SPOILING_CALLS)
+    command = ("{python}", str(program), "{port}", spoil)
+    with Server(Contestant("spoiling", "spoiling", command), tmp_path / "log", None) as server:
+        subject = Subject("spoiling", server.port, server.pid, bare=False)
+        scale = Scale(warm_lives=10, warm_rooms=0, rooms=1, turns=1)
+        rota = Rota(scenarios.call, [(subject, scale)])
+        rota.run()
+    if reason is None:
+        assert rota.voids == {} and rota.samples["spoiling"].keys() == {
+            "call-default", "call-websocket"
+        }  # fmt: skip
+    else:
+        assert rota.samples == {}
+        assert re.search(reason, rota.voids["spoiling"])
 
 
 def test_the_recovery_figure_is_of_sessions_that_came_back(tmp_path: Path) -> None:

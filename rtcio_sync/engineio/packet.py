@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 from engineio import packet
 
-from ..protocol.websocket import frame_binary, frame_text, frame_typed
+from ..protocol.websocket import frame_binary, frame_long, frame_text, frame_typed
 
 __all__ = ["AnyPacket", "Packet", "frame_of", "packet_cost", "packet_of", "packet_size", "size_of"]
 
+_LONG = 1_000_000  # characters of a text that is framed without a second copy of it
 PACKET = 600  # bytes of a packet's object, with its attributes
 
 
@@ -52,7 +53,11 @@ class Packet(packet.Packet):
             self.encode_cache = None
             data = self.data
             if type(data) is str:
-                frame = frame_typed(_DIGITS[self.packet_type], data.encode())
+                digit = _DIGITS[self.packet_type]
+                if len(data) < _LONG:
+                    frame = frame_typed(digit, data.encode())
+                else:
+                    frame = frame_long(digit, data)
             elif self.binary:
                 frame = frame_binary(data)
             else:

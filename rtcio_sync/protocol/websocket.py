@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import struct
 from collections.abc import Callable
+from io import BytesIO
 
 from ..errors import FrameError
 
@@ -59,6 +60,7 @@ LONE = 7
 _BYTES = tuple(bytes((byte,)) for byte in range(128))
 _pack16 = struct.Struct("!HH").pack
 _pack64 = struct.Struct("!HQ").pack
+_PART = 1 << 16  # characters of a long text that are encoded at a time
 _SHORT_TEXT = tuple(bytes((_FIN | TEXT, length)) for length in range(_MAX_CONTROL + 1))
 _SHORT_BINARY = tuple(bytes((_FIN | BINARY, length)) for length in range(_MAX_CONTROL + 1))
 
@@ -81,6 +83,18 @@ def frame_typed(digit: bytes, payload: bytes) -> bytes:
     if length < 65536:
         return _pack16(0x817E, length) + digit + payload
     return b"".join((_pack64(0x817F, length), digit, payload))
+
+
+def frame_long(digit: bytes, text: str) -> bytes:
+    """`frame_typed` of a text of more than 64 kB, with no second copy of it beside the frame."""
+    frame = BytesIO(bytes(11 + len(text)))  # the room for it, if it is ASCII
+    frame.write(_pack64(0x817F, 0) + digit)
+    for start in range(0, len(text), _PART):
+        frame.write(text[start : start + _PART].encode())
+    size = frame.tell()
+    frame.seek(0)
+    frame.write(_pack64(0x817F, size - 10))
+    return frame.getvalue()
 
 
 def frame_binary(payload: bytes) -> bytes:

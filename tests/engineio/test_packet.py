@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
+import pytest
 from engineio import packet
 
 from rtcio_sync.engineio.packet import Packet
@@ -19,3 +22,17 @@ def test_a_packet_has_one_encoding_for_each_transport_whichever_asks_first() -> 
     text = Packet(packet.MESSAGE, "é")
     assert text.encode() == text.encode(b64=True) == "4é"
     assert text.frame() == frame_text("4é".encode())
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000_000, "é" * 1_500_000])
+def test_a_long_text_is_framed_without_a_second_copy_of_it(text: str) -> None:
+    made = Packet(packet.MESSAGE, text)
+    size = len(text.encode())
+    tracemalloc.start()
+    try:
+        frame = made.frame()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert frame == frame_text(f"4{text}".encode())
+    assert peak < 1.3 * size

@@ -113,7 +113,7 @@ def test_junk_on_the_redis_channel_keeps_nothing_of_others_back(way: str) -> Non
 
 def test_an_answer_that_is_not_read_is_not_kept(target: Target) -> None:
     closed = target.counts("closed")
-    with target.unharmed(bound=3 * BOUND), target.forgotten(), target.scene() as scene:
+    with target.unharmed(bound=2 * BOUND), target.forgotten(), target.scene() as scene:
         assert attacks.large_answer_nobody_reads(scene, 8 * MB).end == "closed"
         assert closed("slow-reader") == 1
 

@@ -32,6 +32,7 @@ from rtcio_sync.protocol.websocket import (
     close_code,
     frame_binary,
     frame_close,
+    frame_long,
     frame_ping,
     frame_pong,
     frame_text,
@@ -81,6 +82,13 @@ def test_a_client_reads_what_was_framed(length: int) -> None:
     payload = b"z" * length
     assert read_back(frame_text(payload)) == Frame(1, payload)
     assert read_back(frame_binary(payload)) == Frame(2, payload)
+
+
+@pytest.mark.parametrize("text", ["x" * 65536, "z" * 200_001, "xé☎" * 50_000, "😀" * 70_000])
+def test_a_client_reads_a_long_text_that_was_framed_part_by_part(text: str) -> None:
+    frame = frame_long(b"4", text)
+    assert type(frame) is bytes
+    assert read_back(frame) == Frame(1, f"4{text}".encode())
 
 
 def test_control_frames_are_read_back() -> None:

@@ -232,6 +232,7 @@ ATTACKS = {
         Attack("2,000 placeholders of one attachment, forwarded", bounds.one_attachment_many_times),
         Attack("20 CONNECTs with 950 kB of `[],` as `auth`", bounds.auth_of_many_lists),
         Attack("20 events of 950 kB of `[],`", bounds.event_of_many_lists),
+        Attack("20 relays of 950 kB of `[],`", bounds.relay_of_many_lists),
         Attack(
             "10 CONNECTs in msgpack with 950 kB of lists as `auth`",
             packed.connects_of_lists_in_msgpack,
@@ -268,6 +269,11 @@ ATTACKS = {
         ),
         Attack("5,000 connections silent after their 101", silent_connections),
         Attack("junk on the Redis channel", channel.junk_on_the_channel, frozenset({"redis"})),
+        Attack(
+            "300 relays of 0.9 MB while Redis hangs",
+            channel.relays_while_redis_hangs,
+            frozenset({"redis"}),
+        ),
         Attack("handlers that raise BaseExceptions", handlers.handlers_that_raise),
         Attack("1,000 events whose handler computes 5 ms", handlers.burst_of_handlers),
         Attack("20 leave whose handlers never return", handlers.handlers_that_never_return),

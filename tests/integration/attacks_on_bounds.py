@@ -70,6 +70,16 @@ def event_of_many_lists(scene: Scene, number: int = 20) -> Fate:
     return and_stays(scene, hostile)
 
 
+def relay_of_many_lists(scene: Scene, number: int = 20) -> Fate:
+    """Relays of 950 kB of lists, which nobody has to write again."""
+    accomplice, hostile = scene.accomplice(), scene.deaf()
+    head = f'42["#rtcio:message",{{"source":"{scene.sid}","target":"{accomplice.sid}","data":'
+    relay = masked(1, head.encode() + LISTS + b"}]")
+    hostile.push(repeat(relay, number), scene.patience, reads=False)
+    hostile.sock.settimeout(scene.patience)
+    return and_stays(scene, hostile)
+
+
 def jsonp_of_many_fields(scene: Scene, number: int = 10) -> Fate:
     """Forms of 950 kB of empty fields, to an endpoint that looks for one of them."""
     sid = _session(scene)

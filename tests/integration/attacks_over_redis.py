@@ -1,17 +1,20 @@
-"""An attack by somebody who may publish on the Redis of a server. See `attacks`."""
+"""Attacks on a server with a Redis: by who may publish there, or while it hangs. See `attacks`."""
 
 from __future__ import annotations
 
 import json
 import pickle
+from itertools import repeat
 from typing import Any
 
 import msgpack
 import redis
 import socketio
 
+from tests.frames import masked
 from tests.integration.hostile import STAYS, Fate, Hostile
-from tests.integration.scene import Scene, end_of
+from tests.integration.redis_server import hung
+from tests.integration.scene import Scene, and_stays, end_of, envelope
 
 #: What no server publishes.
 JUNK = [
@@ -65,6 +68,17 @@ def junk_on_the_channel(scene: Scene, number: int = 20) -> Fate:
         return end_of(witness)
     lost = number - len(set(heard) & set(range(number)))
     return Fate(f"{lost} of {number} messages of others are lost") if lost else STAYS
+
+
+def relays_while_redis_hangs(scene: Scene, number: int = 300, size: int = 900_000) -> Fate:
+    """Messages to nobody of this process, while Redis takes connections and answers nothing."""
+    assert scene.redis is not None
+    talker = scene.deaf()
+    relay = masked(1, envelope(scene.sid, "A" * 20, "x" * size).encode())
+    with hung(scene.redis):
+        scene.sent, hung_up = talker.push(repeat(relay, number), scene.patience, reads=False)
+        talker.sock.settimeout(scene.patience)
+        return end_of(talker) if hung_up else and_stays(scene, talker)
 
 
 def _until_heard(witness: Hostile, colleague: _Colleague, last: str) -> list[Any]:

@@ -38,6 +38,13 @@ def test_json_of_500_levels_is_not_taken_and_then_not_sent_on(target: Target) ->
         assert attacks.deep_json_forwarded(scene) is STAYS
 
 
+def test_a_relay_of_very_many_values_is_dropped(target: Target) -> None:
+    dropped = target.counts("dropped")
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        assert attacks.relay_of_many_lists(scene, 20) is STAYS
+        assert dropped("too-many-values") == 20
+
+
 def dropped_in_msgpack(target: Target) -> int:
     return int(target.server.get_json("/census")["packed_dropped"])
 

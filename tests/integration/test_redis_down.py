@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.raw import RawWebSocket
-from tests.integration.redis_server import redis_server
+from tests.integration.redis_server import hung, redis_server
 from tests.integration.servers import Running, running
 
 MB = 1_000_000
 NOBODY = "A" * 20
-
-
-@contextmanager
-def hung(url: str) -> Iterator[None]:
-    """Redis takes connections and answers nothing."""
-    port = url.split(":")[2].split("/")[0]
-    found = subprocess.run(["pgrep", "-f", f"redis-server .*:{port}"], capture_output=True)
-    pid = int(found.stdout.split()[0])
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def peak(server: Running) -> int:
@@ -62,7 +45,14 @@ def test_what_waits_for_a_redis_that_hangs_is_bounded_and_not_counted_as_relayed
                 assert 225 < dropped < 300
                 assert peak(server) - before < 120 * MB, "64 MB wait"
                 assert len(server.log(mark)) < 10_000
-            server.eventually("/stats", lambda stats: stats["relayed"] == 300 - dropped)
+            # What was being published when Redis hung may have been given up after a time-out.
+            server.eventually(
+                "/stats",
+                lambda stats: (
+                    stats["relayed"] > 0
+                    and stats["relayed"] + stats["dropped"].get("unpublished", 0) == 300 - dropped
+                ),
+            )
 
 
 def test_a_redis_that_is_gone_fills_no_log() -> None:

@@ -82,7 +82,7 @@ async def message(envelope, *_):
 
 
 async def main():
-    await signaling.connect(URL, transports=["websocket"])
+    await signaling.connect(URL, transports=["websocket"], wait_timeout=10)
     await signaling.wait()
 
 

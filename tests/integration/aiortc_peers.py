@@ -66,7 +66,7 @@ class Peer:
         return str(self._signaling.get_sid())
 
     async def join(self, url: str, room: str, transports: list[str] | None = None) -> None:
-        await self._signaling.connect(url, transports=transports)
+        await self._signaling.connect(url, transports=transports, wait_timeout=DEADLINE)
         await self._signaling.emit("join-room", {"roomId": room, "name": self.name})
         await asyncio.wait_for(self._joined.wait(), DEADLINE)
 

@@ -18,7 +18,7 @@ from ..errors import ProtocolError
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..metrics import Counters
-from .signatures import arity, check_handler
+from .signatures import arity, check_handler, plain_arity
 
 __all__ = ["NO_CONTEXT", "TESTED", "Callee", "Dispatcher", "first_answer", "raising", "report"]
 
@@ -64,10 +64,15 @@ class Callee:
     __slots__ = ("fn", "least", "most", "takes_nothing")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        check_handler(fn)
         self.fn = fn
-        self.least, self.most = arity(fn)
         #: Whether it is a wrapper with ``*args`` around a function without parameters.
+        self.takes_nothing = False
+        plain = plain_arity(fn)
+        if plain is not None:
+            self.least, self.most = plain
+            return
+        check_handler(fn)
+        self.least, self.most = arity(fn)
         wrapped = getattr(fn, "__wrapped__", None)
         self.takes_nothing = self.most is None and wrapped is not None and arity(wrapped)[1] == 0
 

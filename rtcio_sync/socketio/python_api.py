@@ -23,7 +23,7 @@ from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_room, namespace_name
 from .acks import UNWANTED, Ack, answering
 from .server_hooks import ServerHooks
-from .signatures import check_handler, check_plain
+from .signatures import check_handler, check_plain, plain_arity
 
 __all__ = ["PythonApi"]
 
@@ -60,7 +60,7 @@ class PythonApi(ServerHooks):
                 self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
             )
         namespace = namespace_name(namespace)
-        if callback is not None and type(callback) is not Waiter:
+        if callback is not None and type(callback) is not Waiter and plain_arity(callback) is None:
             check_handler(callback)
         room = room if to is None else to
         who = "all" if room is None else room

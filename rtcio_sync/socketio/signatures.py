@@ -16,9 +16,44 @@ __all__ = [
     "check_plain",
     "handler_names",
     "method_of",
+    "plain_arity",
     "warn_of_missing_sid",
     "warn_of_unheard",
 ]
+
+
+#: Functions that do not run when they are called.
+_NOT_RUN = (
+    inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ITERABLE_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
+
+
+def plain_arity(fn: Any) -> tuple[int, int | None] | None:
+    """`arity` of a plain function or method that can be a handler; `None`: look closer.
+
+    It reads the code object alone, in a hundredth of the time of `inspect.signature`: a
+    ``connection`` handler registers its handlers anew for each client.
+    """
+    bound = type(fn) is types.MethodType
+    function = fn.__func__ if bound else fn
+    # Attributes: it may be a wrapper, or say of itself that it is a coroutine.
+    if type(function) is not types.FunctionType or function.__dict__:
+        return None
+    code = function.__code__
+    if code.co_flags & _NOT_RUN or code.co_kwonlyargcount:
+        return None
+    most = code.co_argcount
+    if bound:
+        if not most:  # no parameter, or ``*args``, takes `self`
+            return None
+        most -= 1
+    elif most and code.co_varnames[0] in ("self", "cls"):
+        return None  # it may be an unbound method
+    least = max(0, most - len(function.__defaults__ or ()))
+    return least, None if code.co_flags & inspect.CO_VARARGS else most
 
 
 def check_handler(fn: Any) -> None:

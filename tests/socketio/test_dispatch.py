@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from rtcio_sync import DisconnectedError, Namespace, Server
 from rtcio_sync.errors import LimitExceeded, ProtocolError
 from rtcio_sync.metrics import Counters
 from rtcio_sync.socketio.dispatch import Callee, Dispatcher, first_answer, raising
+from rtcio_sync.socketio.signatures import arity, plain_arity
 from tests.timing import DEADLINE
 
 
@@ -41,6 +43,7 @@ def test_a_handler_gets_what_it_declares(
     source = f"lambda {', '.join(declared + ['*rest'] * rest)}: "
     source += f"[{', '.join(names + ['*rest'] * rest)}]"
     handler = eval(source)
+    assert plain_arity(handler) == arity(handler)
     expected: list[Any] = given_args if rest else given_args[: len(names)]
     lacking = len(names) - len(expected)
     if lacking > 0:
@@ -112,6 +115,22 @@ def test_whatever_can_be_called_may_be_a_handler(
     handler: Any, args: tuple[Any, ...], answer: Any
 ) -> None:
     assert Callee(handler)(*args) == answer
+    assert plain_arity(handler) in (None, arity(handler))
+
+
+def test_the_signature_of_a_plain_function_or_method_is_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_signature(*args: Any, **named: Any) -> Any:
+        raise AssertionError("it costs as much as a connection")
+
+    server = Server()
+    client = server.test_client()
+    socket = server.sockets[str(client.sid)]
+    monkeypatch.setattr(inspect, "signature", no_signature)
+    for number in range(3):
+        socket.on("chat", lambda one, two=number: (one, two))
+        socket.on("chat", Counter().method)
 
 
 def test_an_argument_of_none_is_an_argument() -> None:
@@ -200,8 +219,6 @@ class Declaring:
 
     @property
     def __signature__(self) -> Any:
-        import inspect
-
         self.asked += 1
         one = inspect.Parameter("one", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         return inspect.Signature([one])

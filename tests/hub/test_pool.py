@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
@@ -16,35 +17,42 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from rtcio_sync.hub.pool import MOST, Pool, PooledGreenlet
+from tests.foreign_threads import in_real_thread
 from tests.timing import DEADLINE, until
 
 of_a_task = ContextVar("of_a_task", default="nothing")
 local = gevent.local.local()
 
 
-#: Greenlets that other tests have left behind.
-foreign: list[PooledGreenlet] = []
-
-
-@pytest.fixture(autouse=True)
-def _foreign() -> Iterator[None]:
-    foreign[:] = living()
-    yield
-    foreign.clear()
-
-
 @pytest.fixture
-def pool() -> Iterator[Pool]:
-    pool = Pool()
-    yield pool
-    pool.close()
-    until(lambda: not living())
+def pool() -> Pool:
+    return Pool()
+
+
+def in_a_hub_of_its_own(test: Callable[..., None]) -> Callable[..., None]:
+    """Runs a test in a thread of its own: servers of other tests have greenlets in this one."""
+
+    def alone(*args: Any, **named: Any) -> None:
+        try:
+            test(*args, **named)
+            for each in (*args, *named.values()):
+                if isinstance(each, Pool):
+                    each.close()
+            until(lambda: not living())
+        finally:
+            get_hub().destroy(destroy_loop=True)
+
+    @functools.wraps(test)
+    def run_it(*args: Any, **named: Any) -> None:
+        in_real_thread(functools.partial(alone, *args, **named))
+
+    return run_it
 
 
 def living() -> list[PooledGreenlet]:
     """The greenlets of the pools of this test."""
     found = [each for each in gc.get_objects() if type(each) is PooledGreenlet]
-    return [each for each in found if not each.dead and each not in foreign]
+    return [each for each in found if each.parent is get_hub() and not each.dead]
 
 
 class Ran:
@@ -81,6 +89,7 @@ def run(pool: Pool, task: Any) -> Any:
     return results[0]
 
 
+@in_a_hub_of_its_own
 def test_tasks_begin_in_the_order_of_their_calls_and_those_that_do_not_wait_share_a_greenlet(
     pool: Pool,
 ) -> None:
@@ -98,6 +107,7 @@ def test_tasks_begin_in_the_order_of_their_calls_and_those_that_do_not_wait_shar
     assert len(set(ran.ids)) == 1
 
 
+@in_a_hub_of_its_own
 def test_the_greenlet_of_a_task_that_waits_runs_the_next_after_it(pool: Pool) -> None:
     def wait() -> int:
         gevent.sleep(0.001)
@@ -107,6 +117,7 @@ def test_the_greenlet_of_a_task_that_waits_runs_the_next_after_it(pool: Pool) ->
     assert run(pool, wait) == first
 
 
+@in_a_hub_of_its_own
 def test_tasks_that_wait_run_beside_each_other(pool: Pool) -> None:
     release, begun = Event(), []
 
@@ -121,6 +132,7 @@ def test_tasks_that_wait_run_beside_each_other(pool: Pool) -> None:
     release.set()
 
 
+@in_a_hub_of_its_own
 def test_a_task_runs_in_a_greenlet_of_gevents_that_names_it(pool: Pool) -> None:
     def named(number: int) -> str:
         assert isinstance(gevent.getcurrent(), gevent.Greenlet)
@@ -136,11 +148,13 @@ def test_a_task_runs_in_a_greenlet_of_gevents_that_names_it(pool: Pool) -> None:
 # -- nothing of one task reaches the next ----------------------------------------------------------
 
 
+@in_a_hub_of_its_own
 def test_a_task_does_not_see_the_context_variables_of_the_task_before(pool: Pool) -> None:
     first = run(pool, lambda: (of_a_task.set("first"), id(gevent.getcurrent()))[1])
     assert run(pool, lambda: (of_a_task.get(), id(gevent.getcurrent()))) == ("nothing", first)
 
 
+@in_a_hub_of_its_own
 def test_a_task_does_not_see_the_context_variables_of_who_spawned_it(pool: Pool) -> None:
     of_a_task.set("spawner")
     try:
@@ -149,16 +163,19 @@ def test_a_task_does_not_see_the_context_variables_of_who_spawned_it(pool: Pool)
         of_a_task.set("nothing")
 
 
+@in_a_hub_of_its_own
 def test_a_task_does_not_see_greenlet_locals_of_the_task_before(pool: Pool) -> None:
     run(pool, lambda: setattr(local, "user", "first"))
     assert run(pool, lambda: getattr(local, "user", None)) is None
 
 
+@in_a_hub_of_its_own
 def test_a_task_does_not_see_attributes_that_the_task_before_gave_its_greenlet(pool: Pool) -> None:
     run(pool, lambda: setattr(gevent.getcurrent(), "user", "first"))
     assert run(pool, lambda: getattr(gevent.getcurrent(), "user", None)) is None
 
 
+@in_a_hub_of_its_own
 def test_a_time_out_that_a_task_left_behind_is_not_raised_in_another(pool: Pool) -> None:
     timeout = gevent.Timeout(0.02)
     try:
@@ -169,6 +186,7 @@ def test_a_time_out_that_a_task_left_behind_is_not_raised_in_another(pool: Pool)
 
 
 @pytest.mark.parametrize("block", [True, False])
+@in_a_hub_of_its_own
 def test_who_has_kept_the_greenlet_of_a_task_does_not_kill_another(pool: Pool, block: bool) -> None:
     kept = run(pool, gevent.getcurrent)
     release, ended = Event(), []
@@ -186,6 +204,7 @@ def test_who_has_kept_the_greenlet_of_a_task_does_not_kill_another(pool: Pool, b
     until(lambda: ended)
 
 
+@in_a_hub_of_its_own
 def test_a_kill_that_is_on_its_way_when_a_task_ends_does_not_reach_the_next(pool: Pool) -> None:
     release, ended = Event(), []
 
@@ -203,12 +222,14 @@ def test_a_kill_that_is_on_its_way_when_a_task_ends_does_not_reach_the_next(pool
     until(lambda: ended)
 
 
+@in_a_hub_of_its_own
 def test_a_weak_reference_to_the_greenlet_of_a_task_dies_with_the_task(pool: Pool) -> None:
     kept = run(pool, lambda: weakref.ref(gevent.getcurrent()))
     other = run(pool, gevent.getcurrent)
     assert kept() is not other
 
 
+@in_a_hub_of_its_own
 def test_what_a_task_got_is_free_when_it_has_ended(pool: Pool) -> None:
     class Big:
         pass
@@ -224,6 +245,7 @@ def test_what_a_task_got_is_free_when_it_has_ended(pool: Pool) -> None:
 # -- a task that does not end by itself ------------------------------------------------------------
 
 
+@in_a_hub_of_its_own
 def test_a_task_that_is_killed_ends_with_its_greenlet_and_others_run(pool: Pool) -> None:
     running: list[Any] = []
 
@@ -240,6 +262,7 @@ def test_a_task_that_is_killed_ends_with_its_greenlet_and_others_run(pool: Pool)
     assert run(pool, lambda: "runs") == "runs"
 
 
+@in_a_hub_of_its_own
 def test_who_waits_for_the_greenlet_of_a_task_goes_on_when_the_task_ends(pool: Pool) -> None:
     running: list[Any] = []
     release = Event()
@@ -256,6 +279,7 @@ def test_who_waits_for_the_greenlet_of_a_task_goes_on_when_the_task_ends(pool: P
     waiting.get(timeout=DEADLINE)
 
 
+@in_a_hub_of_its_own
 def test_an_exception_goes_to_the_hub_with_the_task_and_the_next_one_runs(
     pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,12 +311,14 @@ def many_at_once(pool: Pool, number: int) -> None:
     release.set()
 
 
+@in_a_hub_of_its_own
 def test_a_bounded_number_of_greenlets_waits_and_ends_when_they_are_not_needed(pool: Pool) -> None:
     many_at_once(pool, 2 * MOST)
     until(lambda: len(living()) <= MOST)
     until(lambda: not living())
 
 
+@in_a_hub_of_its_own
 def test_closed_it_has_no_greenlets_and_still_runs_tasks() -> None:
     pool = Pool()
     many_at_once(pool, 5)
@@ -302,6 +328,7 @@ def test_closed_it_has_no_greenlets_and_still_runs_tasks() -> None:
     assert not living()
 
 
+@in_a_hub_of_its_own
 def test_its_greenlets_end_with_it() -> None:
     pool = Pool()
     many_at_once(pool, 5)

@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         if options.attacks:
             contestants = tuple(CONTESTANTS.values())
             harms = attacks.with_earlier(harms, output)
-            described = attacks.about_with_earlier(described, output)
+            described = attacks.about_with_earlier(described, rows, output)
         print(attacks.write(harms, contestants, described, output))
         if output == HERE / "results":
             attacks.write_into_guide(harms, contestants, HERE.parent / "docs/security.md")

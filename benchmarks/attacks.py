@@ -37,6 +37,7 @@ FLOOD = 12.0  # seconds that a flood of events lasts, unless it is stopped
 PATIENCE = 120.0  # seconds after which an attacker is stopped
 SILENCE = 50.0  # seconds after which each server has noticed a silent peer
 LEAVING = 60.0  # seconds after the attacker's end in which the server has to forget it
+LATER = "Rows of other dates"
 _MARKS = ("<!-- attacks -->", "<!-- /attacks -->")  # around the table of the guide
 WARM_UP = f'42["nothing","{"x" * 900_000}"]'
 
@@ -296,13 +297,16 @@ def with_earlier(harms: list[Harm], output: Path) -> list[Harm]:
     )
 
 
-def about_with_earlier(about: dict[str, object], output: Path) -> dict[str, object]:
-    """The earlier run's description, and when and how some rows were replaced."""
+def about_with_earlier(
+    about: dict[str, object], rows: Iterable[str], output: Path
+) -> dict[str, object]:
+    """The earlier run's description, and when each of the rows was measured that came later."""
     path = output / "attacks.json"
     if not path.exists():
         return about
-    earlier: dict[str, object] = json.loads(path.read_text())["about"]
-    return earlier | {"Rows replaced": f"{about['Date']}, {about['Command']}"}
+    earlier: dict[str, Any] = json.loads(path.read_text())["about"]
+    later = earlier.get(LATER, {}) | dict.fromkeys(map(title, rows), about["Date"])
+    return earlier | {LATER: later}
 
 
 def table(harms: list[Harm], contestants: Iterable[Contestant]) -> str:
@@ -324,8 +328,14 @@ def notes(about: dict[str, object]) -> str:
         "were due; what the server wrote into its log, if anything; what it still held "
         f"{LEAVING:.0f} seconds after the attacker had gone.",
         "",
-        *(f"{key}: {value}  " for key, value in about.items()),
+        *(f"{key}: {_said(value)}  " for key, value in about.items()),
     ))  # fmt: skip
+
+
+def _said(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return "; ".join(f"{key} ({each})" for key, each in value.items())
 
 
 def write_into_guide(harms: list[Harm], contestants: Iterable[Contestant], page: Path) -> None:

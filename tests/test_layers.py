@@ -57,6 +57,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "engineio",
         (
             "state",
+            "compact",
             "requests",
             "payload",
             "seats",

@@ -10,6 +10,7 @@ import urllib.parse
 
 from ..errors import Refused
 from ..transport.base import Environ
+from .compact import compact
 
 __all__ = [
     "MOST_KEPT",
@@ -64,22 +65,11 @@ def query_of(text: str) -> dict[str, list[str]]:
 
 def slim(environ: Environ) -> Environ:
     """The part of an environ that handlers may need, without the server's buffers and sockets."""
-    return {key: value for key, value in environ.items() if _kept[key]}
+    return compact(environ, _is_kept)
 
 
-class _Kept(dict[str, bool]):
-    """Whether a key of an environ is kept. A cache: most requests have the same keys."""
-
-    MOST = 1000  # clients can invent any number of names
-
-    def __missing__(self, key: str) -> bool:
-        kept = _NOT_KEPT.match(key) is None
-        if len(self) < self.MOST:
-            self[key] = kept
-        return kept
-
-
-_kept = _Kept()
+def _is_kept(key: str) -> bool:
+    return _NOT_KEPT.match(key) is None
 
 
 def closes_unsaid(environ: Environ, *, stopping: bool = False) -> bool:

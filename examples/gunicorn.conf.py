@@ -5,6 +5,7 @@
 The environment may set HOST and PORT.
 """
 
+import gc
 import os
 
 # This machine only: put nginx or another proxy with TLS in front of it.
@@ -51,3 +52,13 @@ preload_app = False
 # A polling client's URL holds its session id, which gives access to it: %(U)s has no query.
 accesslog = None
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+
+
+def post_worker_init(worker):
+    """Has the garbage collector leave alone what exists when the app is loaded.
+
+    A full collection looks at every object of the process, and all clients wait meanwhile: 30 ms
+    for a small app, more for a large one. Now it looks only at what has come since.
+    """
+    gc.collect()
+    gc.freeze()

@@ -21,7 +21,7 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 #: The folders from low to high, "" for modules that stand in none, and their modules, low to high.
 #: A module may import what stands before it.
 ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("", ("_version", "errors", "events", "limits", "metrics", "logs", "ice")),
+    ("", ("_version", "errors", "events", "limits", "metrics", "collector", "logs", "ice")),
     (
         "protocol",
         (

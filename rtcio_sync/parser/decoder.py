@@ -9,12 +9,12 @@ Nothing here blocks. With the app's own JSON module or packet class it is called
 from __future__ import annotations
 
 import enum
-import gc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from socketio import packet
 
+from ..collector import collects, uncollected
 from ..errors import ProtocolError
 from ..events import RtcioEvents
 from ..limits import announced_attachments, check_attachments
@@ -128,8 +128,9 @@ class Decoder:
 
         ``link.partial`` is the packet that waits for attachments.
         """
-        if len(message) > LARGE and self.form is not Form.FOREIGN and gc.isenabled():
-            return self._uncollected(link, message, binary)
+        if len(message) > LARGE and self.form is not Form.FOREIGN and collects():
+            with uncollected():
+                return self.decode(link, message, binary)
         try:
             if link.partial is not None:
                 return self._attach(link, link.partial, message, binary)
@@ -146,14 +147,6 @@ class Decoder:
         # python-socketio's decoders let through the exceptions of their parsers.
         except Exception as error:
             raise ProtocolError("undecodable") from error
-
-    def _uncollected(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
-        """`decode` without the garbage collector: decoding makes no garbage."""
-        gc.disable()
-        try:
-            return self.decode(link, message, binary)
-        finally:
-            gc.enable()
 
     # -- each form -------------------------------------------------------------------------------
 

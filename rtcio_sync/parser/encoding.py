@@ -22,6 +22,7 @@ from typing import Any
 
 import orjson
 
+from ..collector import uncollected
 from ..errors import ProtocolError
 
 __all__ = ["holes_of", "pack", "parted", "write"]
@@ -147,7 +148,8 @@ class _Plain:
     def of(self, value: Any) -> Any:
         """The converted value; raises `TypeError` and `ValueError` as `write` does."""
         try:
-            return self._made(value)
+            with uncollected():
+                return self._made(value)
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from gevent.event import Event
 
+from ..collector import frozen
 from ..hub.forked import serves
 from .idle import Idle
 from .options import Listening
@@ -35,10 +36,11 @@ def listen(
     """
     ready = asked.ready or _log_port
     engine.hub_thread.bind(anew=True)
-    if engine.async_mode == "threading":
-        listen_on_threads(stop, asked, application, ready)
-    else:
-        _listen_on_gevent(engine, stop, asked, application, path, ready)
+    with frozen():
+        if engine.async_mode == "threading":
+            listen_on_threads(stop, asked, application, ready)
+        else:
+            _listen_on_gevent(engine, stop, asked, application, path, ready)
 
 
 def _listen_on_gevent(

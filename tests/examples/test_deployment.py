@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,33 @@ def test_gunicorn_conf(node: Driver) -> None:
             reason = client.wait("disconnect")["reason"]
             assert reason in ("transport close", "transport error")
         assert "polling" not in server.log() and "sid=" not in server.log()
+
+
+COUNTS = """
+import gc
+
+from flask import Flask
+
+from rtcio_sync import Server
+
+app = Flask(__name__)
+server = Server(app=app)
+
+
+@app.get("/frozen")
+def frozen():
+    return str(gc.get_freeze_count())
+"""
+
+
+def test_gunicorn_conf_keeps_the_garbage_collector_from_what_the_app_is_made_of(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "counts.py").write_text(COUNTS)
+    with gunicorn("counts:app", tmp_path) as server:
+        with urllib.request.urlopen(f"{server.url}/frozen", timeout=DEADLINE) as answer:
+            assert int(answer.read()) > 10_000
+        assert server.terminate() == 0
 
 
 # -- nginx.conf ------------------------------------------------------------------------------------

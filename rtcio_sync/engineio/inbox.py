@@ -31,19 +31,24 @@ ITEM_BYTES = 500  # of memory that a message takes beside its own bytes while it
 class Inbox:
     """The messages of one connection. One greenlet works on them, in order, until none is left."""
 
+    # An attribute that few connections set is one of the class, and no slot.
+    __slots__ = ("__dict__", "allowance", "begun_at", "inbox", "inbox_bytes", "limits")
+
     # Attributes of the socket that this part uses.
     server: InboxEngine
     websocket: Transport | None
 
+    #: Until when reading was paused because the inbox was full; infinity while it is full.
+    full_until = -math.inf
+    #: The state of the rate, once the client was over it.
+    rate: Rate | None = None
+
     def __init__(self, limits: Limits) -> None:
         self.inbox: deque[tuple[object, int]] | None = None
         self.inbox_bytes = 0
-        #: Until when reading was paused because the inbox was full; infinity while it is full.
-        self.full_until = -math.inf
         self.limits = limits
-        #: Messages that may come before `pause_due` has to be called, and the state of the rate.
+        #: Messages that may come before `pause_due` has to be called.
         self.allowance: float = limits.burst
-        self.rate: Rate | None = None
         self.begun_at = 0.0
 
     @property

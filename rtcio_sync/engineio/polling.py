@@ -21,6 +21,7 @@ from engineio import exceptions, packet
 
 from ..errors import ProtocolError, Refused
 from ..hub.turns import LAST
+from ..options import Limits
 from ..transport.backlog import COUNTED, ITEM
 from ..transport.base import Environ, Event
 from ..transport.delivery import Delivery
@@ -50,33 +51,39 @@ LONGEST_ANSWER = 8_000_000
 class Polling(Inbox):
     """The outbox, the polls and the POSTs of one connection."""
 
+    __slots__ = (
+        "alarm", "answer", "counted", "held", "outbox", "outbox_bytes", "polled", "polling",
+        "posting", "probed_at", "weight",
+    )  # fmt: skip
+
     # Attributes of the socket that this part uses.
     server: PollingEngine
     sid: str
     state: State
 
-    #: Descriptors that it holds (`seats`).
-    held = 0
-    #: Bytes that it counts for in `seats` while it holds none.
-    weight = 0
-    #: Whether the backlog counts what waits in the outbox.
-    counted = False
-    #: When the upgrade began: `time.monotonic`.
-    probed_at = 0.0
-    #: The answer to a poll that is being sent.
-    answer: Delivery | None = None
-    #: Bytes of all answers before it.
-    polled = 0
-    #: Wakes a poll that waits.
-    alarm: Event | None = None
-    #: Whether a poll is open.
-    polling = False
-    #: Whether a POST is being read.
-    posting = False
-
-    #: Packets that wait for the next poll, and their bytes.
-    outbox: deque[AnyPacket] | None = None
-    outbox_bytes = 0
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        #: Descriptors that it holds (`seats`).
+        self.held = 0
+        #: Bytes that it counts for in `seats` while it holds none.
+        self.weight = 0
+        #: When the upgrade began: `time.monotonic`.
+        self.probed_at = 0.0
+        #: Whether a poll is open.
+        self.polling = False
+        #: Whether a POST is being read.
+        self.posting = False
+        #: Wakes a poll that waits.
+        self.alarm: Event | None = None
+        #: The answer to a poll that is being sent.
+        self.answer: Delivery | None = None
+        #: Bytes of all answers before it.
+        self.polled = 0
+        #: Packets that wait for the next poll, and their bytes.
+        self.outbox: deque[AnyPacket] | None = None
+        self.outbox_bytes = 0
+        #: Whether the backlog counts what waits in the outbox.
+        self.counted = False
 
     @property
     def joined(self) -> bool:
@@ -200,6 +207,8 @@ class Polling(Inbox):
             return packets
         finally:
             self.polling = False
+            if self.state is State.WEBSOCKET:
+                self.alarm = None  # no poll will wait any more
             if self.state is State.CLOSED:
                 self.server.forget(self)
             else:
@@ -237,15 +246,14 @@ class Polling(Inbox):
 
         Does not block if the socket is closed.
         """
-        if self.alarm is None:
-            self.alarm = self.server.create_event()
+        alarm = self.alarm = self.alarm or self.server.create_event()
         until = time.monotonic() + seconds
         while not self.outbox and self.state is state is not State.CLOSED:
             left = until - time.monotonic()
-            if left <= 0 or not self.alarm.wait(left):
+            if left <= 0 or not alarm.wait(left):
                 return
             # It may be set for packets that an earlier poll took: check again.
-            self.alarm.clear()
+            alarm.clear()
 
     def _wake(self) -> None:
         if self.alarm is not None:

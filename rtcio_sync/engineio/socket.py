@@ -21,7 +21,7 @@ from ..logs import tell
 from ..protocol.websocket import GOING_AWAY, frame_text
 from ..transport.base import Transport
 from ..transport.driver import frames_of
-from .inbox import INBOX_BYTES, Inbox
+from .inbox import INBOX_BYTES
 from .packet import AnyPacket, frame_of, packet_of
 from .payload import from_base64
 from .polling import Polling
@@ -43,15 +43,26 @@ APART = 0.005
 class Socket(Polling, socket.Socket):
     """An Engine.IO socket with python-engineio's interface, without its greenlets and its queue."""
 
+    # Slots, since CPython would give an instance with so many attributes a dict of 800 bytes.
+    __slots__ = (
+        "pinged_at", "root", "server", "sid", "state", "transport", "websocket", "websocket_held",
+    )  # fmt: skip
+
     server: Engine
 
-    #: Whether one of the descriptors that it holds is its WebSocket's.
-    websocket_held = False
+    #: The client's address, if connections are counted by address.
+    address: str | None = None
+    # Attributes of the Socket.IO layer, kept here so that a message finds them in one step: the
+    # members in namespaces other than "/", and a packet that waits for its attachments. They are
+    # Any, as `root`, since the types of that layer stand above the engine.
+    members: dict[str, Any] | None = None
+    partial: Any = None
+    _session: dict[str, Any] | None = None
 
     # Does not call python-engineio's, which makes a queue and a session for each connection: an
     # idle WebSocket needs neither.
     def __init__(self, server: Engine, sid: str) -> None:
-        Inbox.__init__(self, server.limits)
+        Polling.__init__(self, server.limits)
         self.server = server
         self.sid = sid
         self.state = State.OPENING
@@ -59,16 +70,11 @@ class Socket(Polling, socket.Socket):
         self.websocket: Transport | None = None
         #: The same while it is the transport: since UPGRADE, or since it was opened as one.
         self.transport: Transport | None = None
+        #: Whether one of the descriptors that it holds is its WebSocket's.
+        self.websocket_held = False
         self.pinged_at: float | None = None
-        #: The client's address, if connections are counted by address.
-        self.address: str | None = None
-        # Attributes of the Socket.IO layer, kept here so that a message finds them in one step: the
-        # member in "/", those in other namespaces, and a packet that waits for its attachments.
-        # They are Any, since the types of that layer stand above the engine.
+        #: The member in "/".
         self.root: Any = None
-        self.members: dict[str, Any] | None = None
-        self.partial: Any = None
-        self._session: dict[str, Any] | None = None
 
     # -- python-engineio's view ------------------------------------------------------------------
 
@@ -209,6 +215,8 @@ class Socket(Polling, socket.Socket):
                     websocket.send(frame_of(pkt))
             self.state = State.WEBSOCKET
             self.transport = websocket
+            if not self.polling:
+                self.alarm = None  # no poll will wait any more
 
     def _probe(self, payload: bytes) -> None:
         """Engine.IO v4, "Upgrade": PING probe, PONG probe, UPGRADE. # hub"""

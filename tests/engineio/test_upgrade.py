@@ -38,6 +38,28 @@ def test_a_polling_client_moves_to_a_websocket_and_loses_nothing() -> None:
     until(lambda: heard == ["hello"])
 
 
+@pytest.mark.parametrize("polls", [True, False], ids=["a poll is open", "none is open"])
+def test_a_client_that_has_moved_keeps_nothing_of_its_polling(polls: bool) -> None:
+    server = Server()
+    polling = Polling(server)
+    polling.send("hello")
+    socket = WebSocket(server, polling)
+    if not polls:
+        server.send(polling.eio_sid, "before")
+        assert polling.poll() == (200, ["4before"])
+    open_poll = gevent.spawn(polling.poll) if polls else None
+    socket.say("2probe")
+    assert socket.frame() == (1, b"3probe")
+    if open_poll is None:
+        assert polling.poll() == (200, ["6"])
+    socket.say("5")
+    until(lambda: socket.link.state is State.WEBSOCKET)
+    until(lambda: open_poll is None or open_poll.ready())
+    assert socket.link.alarm is None
+    assert socket.link.outbox is None
+    assert vars(socket.link) == {}, "every attribute that a usual client needs is a slot"
+
+
 @pytest.mark.parametrize("words", [["4nonsense"], ["2probe", "4nonsense"], ["5"], ["2prob"]])
 def test_a_probe_that_fails_leaves_the_client_on_polling(words: list[str]) -> None:
     server = Server()

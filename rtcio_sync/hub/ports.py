@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-__all__ = ["IoWatcher", "Loop", "Watcher"]
+__all__ = ["IoWatcher", "Loop", "TimerWatcher", "Watcher"]
 
 
 class Watcher(Protocol):
@@ -32,14 +32,24 @@ class IoWatcher(Watcher, Protocol):
         """Whether it was started, and not stopped."""
 
 
+class TimerWatcher(Watcher, Protocol):
+    """Calls back once."""
+
+    def feed(self, events: int, callback: Callable[..., object], *args: object) -> None:
+        """Has ``callback(*args)`` called as if the watcher had got these events. (libev only.)"""
+
+
 class Loop(Protocol):
     """An event loop."""
 
     def io(self, fd: int, events: int) -> IoWatcher:
         """A watcher of a descriptor; it is not started."""
 
-    def timer(self, after: float) -> Watcher:
-        """A watcher that calls back once, so many seconds after its start."""
+    def timer(self, after: float, *, ref: bool = True, priority: int = 0) -> TimerWatcher:
+        """A watcher that calls back once, so many seconds after its start.
+
+        ``ref``: whether the loop goes on as long as it is active.
+        """
 
     def run_callback(self, func: Callable[..., object], *args: object) -> object:
         """Calls ``func(*args)`` in the hub, at the end of the loop's turn."""

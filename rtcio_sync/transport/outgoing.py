@@ -14,7 +14,9 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from ..hub.ports import IoWatcher, Loop, Watcher
@@ -24,19 +26,29 @@ from .base import RawSocket, TlsSocket
 
 READ, WRITE = 1, 2
 """The event masks of gevent's `loop.io`."""
+TIMER = 0x100
+"""libev's event of a timer."""
+LAST = -2
+"""libev's lowest priority."""
 
 PIECE = 1 << 18  # bytes that are joined for one write to a peer that is late
 SHARE = 1 << 20  # bytes that are written to one peer before others have their turn
 
 
 class Turn:
-    """The connections of one hub that send something at the end of the loop's turn."""
+    """The connections of one hub that send something at the end of the loop's turn.
 
-    __slots__ = ("loop", "waiting")
+    That is when all sockets of the turn were read, and before the callbacks that were queued
+    meanwhile: in a storm of new clients these are thousands, and take half a second.
+    """
+
+    __slots__ = ("at_end", "loop", "waiting")
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
         self.waiting: list[Outgoing] = []
+        #: Has the loop call a function at the end of the turn.
+        self.at_end: Callable[[Callable[[], None]], object] = _at_end(loop)
 
     def end(self) -> None:  # hub
         waiting, self.waiting = self.waiting, []
@@ -46,6 +58,14 @@ class Turn:
                     connection.flush()
             except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
                 connection.broke(error, writing=True)
+
+
+def _at_end(loop: Loop) -> Callable[[Callable[[], None]], object]:
+    if not type(loop).__module__.startswith("gevent.libev."):
+        return loop.run_callback
+    # A watcher that is never started. The loop handles the event that it is fed after all others
+    # that it has gathered, as its priority is the lowest.
+    return partial(loop.timer(0.0, ref=False, priority=LAST).feed, TIMER)
 
 
 class Outgoing:
@@ -131,7 +151,7 @@ class Outgoing:
                 return
             turn = self._turn
             if not turn.waiting:
-                turn.loop.run_callback(turn.end)
+                turn.at_end(turn.end)
             turn.waiting.append(self)
         else:
             self._out.append(frame)

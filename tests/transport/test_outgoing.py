@@ -8,10 +8,13 @@ from typing import Any
 import gevent
 import gevent.socket
 import pytest
+from gevent.event import Event
+from gevent.hub import get_hub
 
 from rtcio_sync.protocol.websocket import frame_close, frame_text
 from rtcio_sync.transport.websocket import WebSocket
-from tests.timing import in_time, until
+from tests.frames import masked
+from tests.timing import DEADLINE, in_time, until
 from tests.transport.peers import Owner, arrived
 
 HOUR = 3600.0
@@ -168,3 +171,39 @@ def test_what_is_sent_now_to_a_peer_that_has_gone_ends_the_connection(
     connection.send_now(TWO)
     until(lambda: len(owner.lost) == 1)
     assert connection.closed
+
+
+# -- the end of a turn -----------------------------------------------------------------------------
+
+
+def test_what_a_message_brings_about_does_not_wait_for_what_the_loop_has_to_call_back(
+    ends: tuple[WebSocket, Any], owner: Owner
+) -> None:
+    connection, peer = ends
+    peer.setblocking(False)
+    seen: list[bytes] = []
+    queued = Event()
+
+    def look() -> None:
+        seen.append(peer.recv(100))
+        queued.set()
+
+    def answer(payload: bytes) -> None:
+        get_hub().loop.run_callback(look)
+        connection.send(TWO)
+        connection.send(THREE)
+
+    owner.on_message = answer
+    peer.send(masked(1, b"4?"))
+    assert queued.wait(DEADLINE)
+    assert seen == [TWO + THREE]
+
+
+def test_what_a_greenlet_sends_goes_out_before_the_loop_waits(
+    ends: tuple[WebSocket, Any],
+) -> None:
+    connection, peer = ends
+    gevent.spawn(connection.send, ONE)
+    assert received(peer, len(ONE)) == ONE
+    connection.send(TWO)
+    assert received(peer, len(TWO)) == TWO

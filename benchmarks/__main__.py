@@ -29,6 +29,7 @@ QUICK = Scale(
     connects=60,
     disconnects=(1000, 2000),
     recoveries=1000,
+    storm=1000,
     memory=(500, 1000),
     idle_seconds=10.0,
 )

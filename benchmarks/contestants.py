@@ -138,7 +138,7 @@ CONTESTANTS = {
             "floor (bare sockets)",
             _module("floor"),
             bare=True,
-            skips=frozenset({"call", "connect", "cold", "disconnect", "recovery"}),
+            skips=frozenset({"call", "connect", "cold", "disconnect", "recovery", "storm"}),
         ),
     )
 }

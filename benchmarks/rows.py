@@ -58,6 +58,8 @@ def describe(figure: str) -> tuple[str, str]:
         return f"{int(rest[0]):,} disconnects from rooms of 4", "ms CPU"
     if scenario == "recovery":
         return _of_recovery(*rest)
+    if scenario == "storm":
+        return _of_storm(*rest)
     if scenario == "memory":
         return f"memory per idle connection at {int(rest[0]):,}", "kB"
     if rest[0] == "ping":
@@ -74,6 +76,16 @@ def _of_recovery(kind: str, count: str, stage: str) -> tuple[str, str]:
         return f"an event for some of {sessions} that are away", "µs CPU"
     what = {"both": "lost and recovered", "loss": "lost", "return": "recovered"}[stage]
     return f"{sessions} {what} at once, per session", "µs CPU"
+
+
+def _of_storm(count: str, what: str) -> tuple[str, str]:
+    who = f"{int(count):,} clients within 2 s"
+    if what == "joined":
+        return f"{who}, until all have joined", "s"
+    if what == "cpu":
+        return f"{who}, each", "µs CPU"
+    which = {"p99": "p99", "most": "longest"}[what]
+    return f"{who}, relay latency of others, {which}", "µs"
 
 
 def _bytes(size: int) -> str:

@@ -18,6 +18,7 @@ from benchmarks.clients import Pool, Void
 from benchmarks.connecting import cold, connect
 from benchmarks.participants import call
 from benchmarks.returns import ROOM, Sessions
+from benchmarks.storm import storm
 from benchmarks.subject import Figures, Scale, Subject, Turns, leave, spent
 from benchmarks.traffic import SAID, Court, Enough, Talk, open_pairs, paced, wave
 
@@ -206,5 +207,7 @@ def _await_go(pool: Pool) -> None:
 
 SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {
     function.__name__: function
-    for function in (call, connect, cold, relay, latency, fanout, disconnect, recovery, idle)
+    for function in (
+        *(call, connect, cold, relay, latency, fanout, disconnect, recovery, storm, idle),
+    )
 }

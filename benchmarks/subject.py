@@ -38,6 +38,7 @@ class Scale:
     connects: int = 150
     disconnects: tuple[int, ...] = (5000, 10000)
     recoveries: int = 5000
+    storm: int = 5000
     memory: tuple[int, ...] = (2000, 5000)
     idle_seconds: float = 25.0
 

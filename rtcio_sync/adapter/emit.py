@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from engineio import packet as eio_packet
 from socketio import packet
 
-from ..engineio.packet import Packet, packet_cost
+from ..engineio.packet import Packet, frame_of_pieces, packet_cost, packets_of
 from ..events import RtcioEvents
 from ..logs import tell
 from ..parser.packet import event_pieces
@@ -28,6 +27,9 @@ from .rooms import Rooms
 __all__ = ["MAX_CALLBACKS", "RoomIndex", "arguments_of"]
 
 log = logging.getLogger(__name__)
+
+#: An event as the messages that carry it: its packet, then its attachments.
+Pieces = list[str | bytes]
 
 MAX_CALLBACKS = 10_000  # callbacks that wait for one client; over it the oldest is forgotten
 
@@ -55,20 +57,25 @@ class RoomIndex(Rooms):
         if namespace not in self.members:
             return
         arguments = [event, *arguments_of(data)]
-        those = list(self.sids_in(namespace, everybody))
+        those = self.recipients_in(namespace, everybody)
         if skip_sid:
-            out = self._sids_of(namespace, skip_sid)
-            those = [sid for sid in those if sid not in out]
+            those = self._without(namespace, those, skip_sid)
         if callback is not None:
-            for sid in those:
-                number = self._generate_ack_id(sid, callback)
-                if isinstance(callback, Waiter):
-                    callback.asked.append(sid)
-                elif len(self.callbacks[sid]) > MAX_CALLBACKS + 1:  # and the counter
-                    self._forget_oldest(self.callbacks[sid])
-                self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
+            self._ask(namespace, those, arguments, callback)
         elif those:
             self._emit(event, arguments, namespace, those)
+
+    def _ask(
+        self, namespace: str, those: list[str], arguments: list[Any], callback: Callable[..., Any]
+    ) -> None:
+        """Sends an event whose acknowledgement ``callback`` gets: each under its own number."""
+        for sid in those:
+            number = self._generate_ack_id(sid, callback)
+            if isinstance(callback, Waiter):
+                callback.asked.append(sid)
+            elif len(self.callbacks[sid]) > MAX_CALLBACKS + 1:  # and the counter
+                self._forget_oldest(self.callbacks[sid])
+            self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
 
     def _forget_oldest(self, waiting: dict[int, Any]) -> None:
         """Forgets the oldest callback of a client that does not acknowledge events."""
@@ -108,26 +115,25 @@ class RoomIndex(Rooms):
             # The rtc.io client takes the second argument as options; an offset there would make
             # both sides impolite, and a collision of two offers would never be resolved.
             arguments.append({"polite": True})
-        encode = partial(self._numbered, namespace, arguments)
-        recovery.send(encode, partial(self._send_to_all, namespace, recipients))
+        if recovery.numbers:
+            encode = partial(self._numbered, namespace, arguments)
+            recovery.send(encode, partial(self._send_to_all, namespace, recipients))
+        else:
+            self._send_to_all(namespace, recipients, self._encode(namespace, arguments))
 
-    def _numbered(self, namespace: str, arguments: list[Any], offset: str | None) -> list[Packet]:
-        return self._encode(namespace, arguments if offset is None else [*arguments, offset], None)
+    def _numbered(self, namespace: str, arguments: list[Any], offset: str | None) -> Pieces:
+        return self._encode(namespace, arguments if offset is None else [*arguments, offset])
 
     def _send_to_all(
-        self,
-        namespace: str,
-        recipients: list[str],
-        pkts: list[Packet],
-        stamp: Stamp | None = None,
+        self, namespace: str, recipients: list[str], pieces: Pieces, stamp: Stamp | None = None
     ) -> None:
         """`hand_over` to each; most recipients get the same frame directly.
 
         ``stamp``: the stamp under which sessions keep the event.
         """
         members = self.members.get(namespace, {})  # the dict may vanish when the last member leaves
-        # Made when the first needs it: for polling clients alone, a large one is not made.
-        frame = b"" if stamp is None else _frame(pkts)
+        # Each is made when the first recipient needs it: a large event is not encoded for nothing.
+        frame, pkts = b"" if stamp is None else frame_of_pieces(pieces), None
         kept = None if stamp is None else (*stamp, frame)
         for sid in recipients:
             member = members.get(sid)
@@ -138,20 +144,27 @@ class RoomIndex(Rooms):
             link = member.link
             transport = link.transport if member.held is None and link is not None else None
             if transport is not None:
-                frame = frame or _frame(pkts)
+                if not frame:
+                    frame = frame_of_pieces(pieces)
                 transport.send(frame)
             else:
+                if pkts is None:
+                    pkts = packets_of(pieces)
                 self.hand_over(member, pkts)
 
-    def _sids_of(self, namespace: str, rooms: list[Any]) -> Any:
-        """The sids in ``rooms``, and the rooms themselves, because a room may be a sid."""
+    def _without(self, namespace: str, those: list[str], out: list[Any]) -> list[str]:
+        """The sids of ``those`` that are not in the rooms ``out``, where a sid is a room too."""
+        if len(out) == 1 and out[0] in self.members[namespace]:  # most often: the sender
+            if out[0] in those:
+                those.remove(out[0])
+            return those
         known = self.rooms[namespace]
-        inside = [known[each] for each in rooms if each in known]
-        return set(rooms).union(*inside) if inside else rooms
+        inside = [known[each] for each in out if each in known]
+        left_out = set(out).union(*inside)
+        return [sid for sid in those if sid not in left_out]
 
-    def _encode(self, namespace: str, arguments: list[Any], number: int | None) -> list[Packet]:
-        pieces = event_pieces(self.server.packet_class, namespace, arguments, number)
-        return [Packet(eio_packet.MESSAGE, piece) for piece in pieces]
+    def _encode(self, namespace: str, arguments: list[Any], number: int | None = None) -> Pieces:
+        return event_pieces(self.server.packet_class, namespace, arguments, number)
 
     def send_to(self, member: Member, encode: Callable[[str | None], list[Packet]]) -> list[Packet]:
         """Sends one event to one socket; ``encode`` makes its packets from its offset."""
@@ -165,7 +178,7 @@ class RoomIndex(Rooms):
         self, member: Member, pkts: list[Packet], stamp: Stamp | None
     ) -> list[Packet]:
         if stamp is not None:
-            member.session.keep((*stamp, _frame(pkts)))
+            member.session.keep((*stamp, b"".join([pkt.frame() for pkt in pkts])))
         self.hand_over(member, pkts)
         return pkts
 
@@ -183,11 +196,12 @@ class RoomIndex(Rooms):
             pkt = kind(packet.ACK, namespace=namespace, id=number, data=arguments)
             self.server._send_packet(member.eio_sid, pkt)
             return
-        first, *rest = event_pieces(kind, namespace, arguments, number, packet.ACK)
-        pkts = [Packet(eio_packet.MESSAGE, first)]
-        for each in rest:
-            pkts.append(Packet(eio_packet.MESSAGE, each))
-        self.hand_over(member, pkts)
+        pieces = event_pieces(kind, namespace, arguments, number, packet.ACK)
+        transport = member.link.transport if member.held is None else None
+        if transport is not None:
+            transport.send(frame_of_pieces(pieces))
+        else:
+            self.hand_over(member, packets_of(pieces))
 
     def hand_over(self, member: Member, pkts: list[Packet]) -> None:
         """Sends the packets of one event to one socket, after its CONNECT packet."""
@@ -259,11 +273,6 @@ class RoomIndex(Rooms):
         ``done`` is called once it is published.
         """
         return False
-
-
-def _frame(pkts: list[Packet]) -> bytes:
-    """The packets of one event as one piece of bytes: the frames of it and its attachments."""
-    return pkts[0].frame() if len(pkts) == 1 else b"".join([pkt.frame() for pkt in pkts])
 
 
 def arguments_of(data: Any) -> list[Any]:

@@ -13,7 +13,7 @@ Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManag
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from socketio.manager import Manager
@@ -287,23 +287,37 @@ class Rooms(Manager):
 
     def sids_in(self, namespace: str, rooms: Any) -> dict[str, str]:
         """The sids in the result of `recipients`, and their connections, each once, in order."""
-        if type(rooms) is not str and isinstance(rooms, (list, tuple)):
-            if len(rooms) == 1:
-                return self._inside(namespace, rooms[0])
+        if isinstance(rooms, (list, tuple)) and len(rooms) != 1:
             merged: dict[str, str] = {}
             for each in rooms:
                 merged.update(self._inside(namespace, each))
             return merged
         if rooms is None:
             return dict(self.rooms.get(namespace, {}).get(None, ()))
-        return self._inside(namespace, rooms)
+        one = rooms[0] if isinstance(rooms, (list, tuple)) else rooms
+        return dict(self._inside(namespace, one))
 
-    def _inside(self, namespace: str, room: Any) -> dict[str, str]:
-        member = self.members.get(namespace, {}).get(room)
+    def recipients_in(self, namespace: str, rooms: Any) -> list[str]:
+        """The sids in the result of `recipients`, each once, in order."""
+        if type(rooms) is str:
+            return list(self._inside(namespace, rooms))
+        if isinstance(rooms, list) and len(rooms) == 1:
+            return list(self._inside(namespace, rooms[0]))
+        return list(self.sids_in(namespace, rooms))
+
+    def _inside(self, namespace: str, room: Any) -> Mapping[str, str]:
+        """The sids in a room, not copied; in the room `None` is nobody."""
+        member = self.members.get(namespace, _NONE).get(room)
         if member is not None:
-            return {} if member.departed else {member.sid: member.eio_sid}
-        found = self.rooms.get(namespace, {}).get(room, ()) if room is not None else ()
-        return dict(found)
+            return _NOBODY if member.departed else {member.sid: member.eio_sid}
+        if room is None:
+            return _NOBODY
+        inside: Mapping[str, str] = self.rooms.get(namespace, _NONE).get(room, _NOBODY)
+        return inside
+
+
+_NONE: dict[Any, Any] = {}
+_NOBODY: Mapping[str, str] = {}
 
 
 class _Room(dict[str, str]):

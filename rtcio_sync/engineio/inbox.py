@@ -67,18 +67,20 @@ class Inbox:
 
         ``size``: the bytes of its message. If no greenlet works on this inbox, one is spawned.
         """
-        with self.server.gate:
-            idle = self.inbox is None
-            if self.inbox is None:
-                self.inbox = deque()
+        server = self.server
+        with server.gate:
+            inbox = self.inbox
+            idle = inbox is None
+            if inbox is None:
+                inbox = self.inbox = deque()
             size += ITEM_BYTES
-            self.inbox.append((item, size))
+            inbox.append((item, size))
             self.inbox_bytes += size
             if self.inbox_bytes > INBOX_BYTES:
                 self.full_until = math.inf
         if idle:
-            self.server.working += 1
-            self.server.spawn(self._work)
+            server.working += 1
+            server.spawn(self._work)
 
     #: Whether handlers that run for long are reported.
     timed = True
@@ -101,34 +103,38 @@ class Inbox:
         finally:
             self.tasks -= 1
 
-    def _work(self) -> None:
-        """Does what is in the inbox, then ends: an idle connection has no greenlet. # greenlet"""
+    def _work(self, done: int = 0) -> None:
+        """Does what is in the inbox, then ends: an idle connection has no greenlet. # greenlet
+
+        ``done``: the bytes of an item that is done, and not subtracted yet.
+        """
         server = self.server
         begun = server.turns.now()
         take = server.turns.take if server.async_mode != "threading" else _at_once
         while True:
             with server.gate:
+                self.inbox_bytes -= done
+                drained = self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2
+                if drained:
+                    self.full_until = server.heartbeat.now()
                 if not self.inbox:
                     self.inbox = None
                     server.working -= 1
-                    return
-                item, size = self.inbox.popleft()
+                    break
+                item, done = self.inbox.popleft()
+            if drained:
+                self._go_on()
             try:
                 take(LAST if self.closed else begun)
             except BaseException as error:  # noqa: BLE001  (it is logged there)
                 server.disturbed(error)
             killed = server.work(self, item)
             item = None  # free it before its bytes are subtracted
-            with server.gate:
-                self.inbox_bytes -= size
-                drained = self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2
-                if drained:
-                    self.full_until = server.heartbeat.now()
-            if drained:
-                self._go_on()
             if killed:  # the code that killed this greenlet waits for its end
-                server.spawn(self._work)
+                server.spawn(self._work, done)
                 return
+        if drained:
+            self._go_on()
 
     # -- how fast the client is read: hub or greenlet ----------------------------------------------
 

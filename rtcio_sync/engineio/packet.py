@@ -9,7 +9,17 @@ from engineio import packet
 
 from ..protocol.websocket import frame_binary, frame_long, frame_text, frame_typed
 
-__all__ = ["AnyPacket", "Packet", "frame_of", "packet_cost", "packet_of", "packet_size", "size_of"]
+__all__ = [
+    "AnyPacket",
+    "Packet",
+    "frame_of",
+    "frame_of_pieces",
+    "packet_cost",
+    "packet_of",
+    "packet_size",
+    "packets_of",
+    "size_of",
+]
 
 _LONG = 1_000_000  # characters of a text that is framed without a second copy of it
 PACKET = 600  # bytes of a packet's object, with its attributes
@@ -65,6 +75,24 @@ class Packet(packet.Packet):
                 self.encode_cache = None
             self._frame = frame
         return frame
+
+
+def packets_of(pieces: list[str | bytes]) -> list[Packet]:
+    """The packets of several messages."""
+    return [Packet(packet.MESSAGE, piece) for piece in pieces]
+
+
+def frame_of_pieces(pieces: list[str | bytes]) -> bytes:
+    """The frames of several messages, as one piece of bytes."""
+    if len(pieces) == 1:
+        return _frame_of_piece(pieces[0])
+    return b"".join([_frame_of_piece(piece) for piece in pieces])
+
+
+def _frame_of_piece(piece: str | bytes) -> bytes:
+    if isinstance(piece, str):
+        return frame_typed(_DIGITS[packet.MESSAGE], piece.encode())
+    return frame_binary(piece)
 
 
 def packet_of(payload: bytes, binary: bool) -> Packet:

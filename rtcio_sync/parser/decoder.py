@@ -12,6 +12,7 @@ import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import orjson
 from socketio import packet
 
 from ..collector import collects, uncollected
@@ -123,6 +124,38 @@ class Decoder:
         """Reads the limits of ``"/"`` again after a change."""
         self.usual = _bounds(_USUAL, self.limits_of("/"))
 
+    def event(self, message: bytes) -> tuple[int | None, list[Any], int] | None:
+        """The usual event of ``"/"``, small and without attachments; `None`: use `decode`.
+
+        A short way for a text message when no attachments are missing: the number of the
+        acknowledgement or `None`, the name and the arguments, and the size as in `Decoded`.
+        """
+        start = message.find(b"[", 2, 22)  # after the number, if there is one
+        if start < 0 or message[1] != _EVENT or not self.stock or len(message) > LARGE:
+            return None
+        number = None
+        if start > 2:
+            digits = message[2:start]
+            if not digits.isdigit():
+                return None
+            number = int(digits)
+        openers = message.count(b"[") + message.count(b"{")
+        most = openers + message.count(b",")
+        depth, values = self.usual
+        if most > SURE or (depth and openers > depth) or (values and most > values):
+            return None
+        try:
+            data = orjson.loads(message[start:])
+        except ValueError:  # `decode` says what is wrong, or reads what orjson does not
+            return None
+        return number, data, len(message) + VALUE_BYTES * most
+
+    @staticmethod
+    def whole(message: bytes, number: int | None, data: list[Any], size: int) -> Decoded:
+        """What `event` has found in a message, as a packet."""
+        pkt = TextPacket(packet.EVENT, data, "/", number, binary=False)
+        return Decoded(pkt, message[1:].decode(), [], size)
+
     def decode(self, link: Any, message: bytes, binary: bool) -> Decoded | None:
         """The packet that ``message`` completes; `None`: attachments are missing, or it is refused.
 
@@ -137,8 +170,10 @@ class Decoder:
             if binary and self.packet_class.uses_binary_events:
                 raise ProtocolError("binary")
             if self.form is Form.TEXT:
-                usual = self._usual(message) if self.stock else None
-                return usual or self._text(link, message[1:])
+                if message == b"40" and self.stock:  # CONNECT without ``auth``
+                    pkt = TextPacket(packet.CONNECT, namespace="/", binary=False)
+                    return Decoded(pkt, None, [], 2)
+                return self._text(link, message[1:])
             if self.form is Form.PACKED and binary:
                 return self._packed(link, message)
             return self._foreign(link, message if binary else message[1:].decode())
@@ -149,28 +184,6 @@ class Decoder:
             raise ProtocolError("undecodable") from error
 
     # -- each form -------------------------------------------------------------------------------
-
-    def _usual(self, message: bytes) -> Decoded | None:
-        """The usual event of ``"/"``, short and without attachments, or CONNECT; `None` for others.
-
-        The fast path of `_text`.
-        """
-        if message == b"40":  # CONNECT without ``auth``
-            return Decoded(TextPacket(packet.CONNECT, namespace="/", binary=False), None, [], 2)
-        start = message.find(b"[", 2, 22)  # after the id, if the client asks for an acknowledgement
-        digits = message[2:start]
-        if start < 0 or message[1] != _EVENT or not (start == 2 or digits.isdigit()):
-            return None
-        openers = message.count(b"[") + message.count(b"{")
-        most = openers + message.count(b",")
-        depth, values = self.usual
-        if most > SURE or (depth and openers > depth) or (values and most > values):
-            return None
-        data = FastJson.loads(message[start:])
-        relayed = data and data[0] == RtcioEvents.MESSAGE
-        text = message[1:].decode() if relayed else None
-        pkt = TextPacket(packet.EVENT, data, "/", int(digits) if digits else None, binary=False)
-        return Decoded(pkt, text, [], len(message) + VALUE_BYTES * most)
 
     def _text(self, link: Any, raw: bytes) -> Decoded | None:
         head = head_of(raw)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import logging
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 from ..adapter.drops import Drops
@@ -125,21 +125,22 @@ class Handling:
         An exception is counted and logged, and the result is `None`.
         """
         environ = self._upstream.environ.get(member.eio_sid)
-        sid, namespace = who = member.sid, member.namespace
-        begun = time.perf_counter()
+        sid, namespace = member.sid, member.namespace
+        begun = perf_counter()
         number = self._overdue.begin(event, member, begun)
         try:
             context = self._dispatcher.context(environ, sid, namespace, event, args)
             if context is NO_CONTEXT:
                 return fn(*given)
-            return self._within(context, environ, event, who, fn, given)
+            return self._within(context, environ, event, (sid, namespace), fn, given)
         except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
-            self._dispatcher.failed(error, environ, event, who)
+            self._dispatcher.failed(error, environ, event, (sid, namespace))
             return None
         finally:
             self._overdue.end(number)
-            self._counters.handlers += 1
-            self._counters.handler_seconds += time.perf_counter() - begun
+            counters = self._counters
+            counters.handlers += 1
+            counters.handler_seconds += perf_counter() - begun
 
     def _within(
         self,
@@ -185,8 +186,7 @@ class Handling:
             try:
                 self._manager.send_ack(member, number, found)
             except BaseException as error:  # noqa: BLE001  (a result that cannot be encoded)
-                environ = self._upstream.environ.get(member.eio_sid)
-                self._dispatcher.failed(error, environ, event, (member.sid, member.namespace))
+                self._failed(error, member, event)
 
     def _answers(
         self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False
@@ -196,9 +196,7 @@ class Handling:
         ``passed``: whether the socket's middlewares have run already.
         """
         socket: Socket | None = member.socket
-        upstream, dispatcher = self._upstream, self._dispatcher
-        environ = upstream.environ.get(member.eio_sid)
-        sid, namespace = who = member.sid, member.namespace
+        upstream = self._upstream
         if socket is not None and socket.handlers.uses and not passed:
             changed = self._passed(member, socket, event, args)
             if changed is None:
@@ -206,16 +204,23 @@ class Handling:
             args = changed
         answers: list[Any] = []
         try:
-            answer = upstream._trigger_event(event, namespace, sid, *args)
+            answer = upstream._trigger_event(event, member.namespace, member.sid, *args)
             if answer is not upstream.not_handled:
                 answers.append(answer)
         except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
-            dispatcher.failed(error, environ, event, who)
+            self._failed(error, member, event)
         if socket is not None:
             for callee in socket.handlers.any:
-                dispatcher.answers(environ, event, callee, event, *args, who=who)
+                try:
+                    callee(event, *args)
+                except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
+                    self._failed(error, member, event)
             self._on_socket(member, socket, event, args, answers)
         return answers
+
+    def _failed(self, error: BaseException, member: Member, event: str) -> None:
+        environ = self._upstream.environ.get(member.eio_sid)
+        self._dispatcher.failed(error, environ, event, (member.sid, member.namespace))
 
     def _on_socket(
         self, member: Member, socket: Socket, event: str, args: tuple[Any, ...], answers: list[Any]

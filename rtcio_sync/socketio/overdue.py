@@ -42,16 +42,16 @@ class Overdue:
         self.spawn = spawn
         self._numbers = itertools.count()
         #: Running handlers, in the order of their start.
-        self._running: dict[int, tuple[float, str, tuple[str, str]]] = {}
+        self._running: dict[int, tuple[float, str, Member]] = {}
         self._looks = False
 
     def begin(self, event: str, member: Member, now: float) -> int:
         """Notes that a handler starts; returns the number for `end`."""
-        if member.link is None or not member.link.timed:
+        link = member.link
+        if link is None or not link.timed:
             return -1
-        who = member.sid, member.namespace
         number = next(self._numbers)
-        self._running[number] = (now, event, who)
+        self._running[number] = (now, event, member)
         if not self._looks:
             self._looks = True
             self.later(PATIENCE, self._look)
@@ -64,17 +64,16 @@ class Overdue:
     def _look(self) -> None:  # the clock's greenlet: must not block
         now = self.now()
         self._looks = False
-        for number, (begun, event, who) in list(self._running.items()):
+        for number, (begun, event, member) in list(self._running.items()):
             left = begun + PATIENCE - now
             if left > 0:
                 self._looks = True
                 self.later(left, self._look)
                 return
             del self._running[number]
-            self.spawn(_warn, event, who, now - begun)
+            self.spawn(_warn, event, member.sid, member.namespace, now - begun)
 
 
-def _warn(event: str, who: tuple[str, str], seconds: float) -> None:
-    sid, namespace = who
+def _warn(event: str, sid: str, namespace: str, seconds: float) -> None:
     fields = {**about(sid=sid, namespace=namespace, event=event), "rtcio_seconds": round(seconds)}
     log.warning(_WARNING, fields, extra=fields)

@@ -36,6 +36,12 @@ from .ports import Engine
 
 __all__ = ["Receiver"]
 
+#: Bytes of usual events after which the hub looks whether the turn's time is used up, and the bytes
+#: that each counts in addition: 20 small events take less than a millisecond. After any other
+#: message it looks at once.
+UNLOOKED = 10_000
+MESSAGE = 500
+
 log = logging.getLogger(__name__)
 
 _UNREADABLE = "connection %(rtcio_connection)s sent an unreadable message: %(rtcio_reason)s"
@@ -73,6 +79,7 @@ class Receiver:
         self._connect = connect
         self._spawn_event = spawn_event
         self.late = late
+        self._unlooked = 0
         self.decoder = Decoder(
             packet_class, limits_of=limits_of, max_size=max_size, refuse=self._too_much
         )
@@ -95,16 +102,29 @@ class Receiver:
             self._put_off(link, message, binary)
             return
         try:
-            decoded = self.decoder.decode(link, message, binary)
-            if decoded is not None:
-                pkt = decoded.packet
-                if pkt.packet_type in EVENTS:
-                    self._event(link, pkt.namespace or "/", decoded)
-                else:
-                    self._sort(link, pkt.namespace or "/", decoded)
+            found = None if binary or link.partial is not None else self.decoder.event(message)
+            if found is not None:
+                number, data, size = found
+                self._unlooked += len(message) + MESSAGE
+                self._event(link, "/", number, data, size, message)
+            else:
+                self._unlooked = UNLOOKED + 1
+                decoded = self.decoder.decode(link, message, binary)
+                if decoded is not None:
+                    self._take_packet(link, decoded)
         except ProtocolError as error:
             self._refuse(link, error)
-        link.stand_back()
+        if self._unlooked > UNLOOKED:
+            self._unlooked = 0
+            link.stand_back()
+
+    def _take_packet(self, link: Socket, decoded: Decoded) -> None:
+        pkt = decoded.packet
+        namespace = pkt.namespace or "/"
+        if pkt.packet_type in EVENTS:
+            self._event(link, namespace, pkt.id, pkt.data, decoded.size, decoded)
+        else:
+            self._sort(link, namespace, decoded)
 
     def _put_off(self, link: Socket, message: bytes, binary: bool) -> None:
         if not binary and self.decoder.form is Form.TEXT and message[1:2] == b"3":
@@ -150,8 +170,16 @@ class Receiver:
         elif callback is not None:
             link.aside(self._handling.guarded, member, "ack", tuple(data), callback, *data)
 
-    def _event(self, link: Socket, namespace: str, decoded: Decoded) -> None:
-        data = decoded.packet.data
+    def _event(
+        self,
+        link: Socket,
+        namespace: str,
+        number: int | None,
+        data: list[Any],
+        size: int,
+        whole: bytes | Decoded,
+    ) -> None:
+        """Puts an event into the inbox, or relays it. ``whole``: its message, or its packet."""
         name = data[0] if data else None
         member: Member | None = link.root if namespace == "/" else None
         if member is None:
@@ -161,11 +189,15 @@ class Receiver:
         elif member is None and link.inbox is None:
             self._drop_event(Drop.NOT_CONNECTED, link, namespace, name)
         elif name != RtcioEvents.MESSAGE:
-            link.enqueue(items.Event(namespace, decoded.packet.id, data), decoded.size)
-        elif member is None or not self._relay.serves(member):
-            link.enqueue(items.MaybeRelay(namespace, decoded), decoded.size)
+            link.enqueue(items.Event(namespace, number, data), size)
         else:
-            self._relayed(link, member, decoded)
+            self._unlooked = UNLOOKED + 1
+            if isinstance(whole, bytes):
+                whole = self.decoder.whole(whole, number, data, size)
+            if member is None or not self._relay.serves(member):
+                link.enqueue(items.MaybeRelay(namespace, whole), size)
+            else:
+                self._relayed(link, member, whole)
 
     def _member(self, link: Socket, namespace: str) -> Member | None:
         """The socket that a connection has in a namespace."""

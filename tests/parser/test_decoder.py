@@ -55,7 +55,17 @@ class Reader:
         for each in messages:
             binary = isinstance(each, bytes)
             message = each if isinstance(each, bytes) else f"4{each}".encode()
+            short = None
+            if not binary and self.link.partial is None:
+                short = self.decoder.event(message)
             decoded = self.decoder.decode(self.link, message, binary)
+            if short is not None:  # the short way finds the same
+                number, data, size = short
+                pkt = decoded.packet
+                assert (pkt.packet_type, pkt.namespace) == (packet.EVENT, "/")
+                assert (number, data) == (pkt.id, pkt.data)
+                assert size >= len(message)
+                assert vars(self.decoder.whole(message, *short).packet) == vars(pkt)
         return decoded
 
     def read_packet(self, kind: int, data: Any, number: int | None = None) -> Decoded | None:
@@ -65,6 +75,33 @@ class Reader:
             return self.read(msgpack.packb(fields if number is None else {**fields, "id": number}))
         written = "" if data is None else json.dumps(data, separators=(",", ":"))
         return self.read(f"{kind}{'' if number is None else number}{written}")
+
+
+@pytest.mark.parametrize(
+    ("message", "short"),
+    [
+        ('2["chat",1]', True),
+        ('212["chat",{"a":[]}]', True),
+        ("2[]", True),
+        ('2/calls,["chat"]', False),
+        ('3["chat"]', False),
+        ('31["chat"]', False),
+        ('2x["chat"]', False),
+        ('2-1["chat"]', False),
+        ('2["chat"', False),
+        ('2["chat"]x', False),
+        ('2["chat",NaN]', False),
+        ("0", False),
+        ("", False),
+    ],
+)
+def test_only_usual_events_take_the_short_way(message: str, short: bool) -> None:
+    assert (Reader().decoder.event(f"4{message}".encode()) is not None) is short
+
+
+@pytest.mark.parametrize("form", [each for each in CLASSES if each != "usual"])
+def test_with_code_of_the_app_no_event_takes_the_short_way(form: str) -> None:
+    assert Reader(form).decoder.event(b'42["chat",1]') is None
 
 
 @pytest.mark.parametrize("form", CLASSES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import random
@@ -282,10 +283,26 @@ def above_debug(log: str) -> list[str]:
     ] + complaints(log)
 
 
+def _ports(worker: int) -> Iterator[int]:
+    """Those of one process of pytest's, one after the other, from anywhere among them.
+
+    They are below those that connections get, and no other of these processes hands them out: a
+    server takes some time until it listens on the port that it was given.
+    """
+    own = range(10_000 + worker % _SHARES, 32_000, _SHARES)
+    start = random.SystemRandom().randrange(len(own))
+    return itertools.cycle([*own[start:], *own[:start]])
+
+
+#: The processes of pytest's that have ports of their own.
+_SHARES = 16
+_own_ports = _ports(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+
+
 def free_port() -> int:
-    """A port that nobody has, below those that connections get: none can take it meanwhile."""
+    """A port that nobody has, and nobody will take meanwhile."""
     while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
+        port = next(_own_ports)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -84,7 +84,10 @@ class PollingPeer:
 Peer = WebSocketPeer | PollingPeer
 
 
-@pytest.fixture(scope="module", params=["listen", "pywsgi", "gunicorn-gevent"])
+WAYS = ["listen", "pywsgi", "gunicorn-gevent"]
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def calm_server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with running(request.param, "protocol") as server:
         yield server
@@ -94,12 +97,12 @@ def calm_server(request: pytest.FixtureRequest) -> Iterator[Running]:
 CONNECT_TIMEOUT = 3
 
 
-@pytest.fixture(scope="module")
-def pinging_server() -> Iterator[Running]:
+@pytest.fixture(scope="module", params=WAYS)
+def pinging_server(request: pytest.FixtureRequest) -> Iterator[Running]:
     """It pings often, and gives its clients time to answer."""
     options: dict[str, Any] = {"ping_interval": 0.3, "ping_timeout": 30}
     limits = {"connect_timeout": CONNECT_TIMEOUT}
-    with running("listen", "protocol", limits=limits, **options) as server:
+    with running(request.param, "protocol", limits=limits, **options) as server:
         yield server
 
 

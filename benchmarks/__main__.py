@@ -10,14 +10,18 @@ import sys
 from pathlib import Path
 
 from benchmarks import attacks
-from benchmarks.comparing import comparison
+from benchmarks.comparing import check, comparison
 from benchmarks.contestants import CONTESTANTS, HERE, Contestant, before
+from benchmarks.document import Document
+from benchmarks.facts import about
 from benchmarks.installing import install
-from benchmarks.report import about, write
+from benchmarks.report import page, write, write_into_documents
+from benchmarks.rows import NODE
 from benchmarks.run import FIGURES, Plan, run
 from benchmarks.subject import Scale
 
 ATTACKS = "attacks"
+RESULTS = HERE / "results"
 QUICK = Scale(
     turns=4,
     cpu_seconds=0.06,
@@ -36,40 +40,69 @@ QUICK = Scale(
 
 
 def main(arguments: list[str]) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.check and NODE not in options.servers:
+        parser.error("--check compares ratios to Node's figures: name it among --servers")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers end with us
-    scale = dataclasses.replace(QUICK if options.quick else Scale(), **json.loads(options.scale))
     figures = tuple(options.figures or _all_figures(options.quick))
-    output = options.output or HERE / ("results/tmp/against" if options.against else "results")
+    output = options.output or _output(options)
     plan = Plan(
         contestants=_contestants(options),
         figures=tuple(figure for figure in figures if figure != ATTACKS),
         rounds=options.rounds or (1 if options.quick else 3),
-        scale=scale,
+        scale=dataclasses.replace(QUICK if options.quick else Scale(), **json.loads(options.scale)),
         scratch=output / "tmp",
     )
     install(plan.contestants, plan.figures)
-    voids = False
-    if plan.figures:
-        results = run(plan, _say)
-        print(write(results, plan, output))
-        if options.against:
-            print(comparison(results.values, plan.contestants))
-        voids = bool(results.voids)
+    good = _measure(options, plan, output) if plan.figures else True
     if ATTACKS in figures:
-        rows = options.attacks or (attacks.NOBODY, *attacks.ATTACKS)
-        harms = attacks.attack_all(plan.contestants, rows, plan.scratch, _say)
-        contestants, described = plan.contestants, about()
-        if options.attacks:
-            contestants = tuple(CONTESTANTS.values())
-            harms = attacks.with_earlier(harms, output)
-            described = attacks.about_with_earlier(described, rows, output)
-        print(attacks.write(harms, contestants, described, output))
-        if output == HERE / "results":
-            attacks.write_into_guide(harms, contestants, HERE.parent / "docs/security.md")
+        _attack(options, plan, output)
     elif not options.figures:
         _say(f"not measured: {ATTACKS}, which takes some 50 minutes (--figures {ATTACKS})")
-    return 1 if voids else 0
+    return 0 if good else 1
+
+
+def _measure(options: argparse.Namespace, plan: Plan, output: Path) -> bool:
+    """Whether all went well: no figure is void, and with ``--check`` none got worse."""
+    committed = Document.read(options.check) if options.check else None
+    results = run(plan, _say)
+    facts = about() | {"Used by other processes meanwhile": f"{results.others:.0%} of the machine"}
+    described = {"figures": plan.figures, "about": facts, "void": results.voids}
+    document = Document(results.values, [described | {"scale": dataclasses.asdict(plan.scale)}])
+    print(page(document))
+    if options.figures and not (options.check or options.against):
+        document = document.over(Document.read(output))
+    write(document, output)
+    if output == RESULTS:
+        write_into_documents(document, HERE.parent)
+    if options.against:
+        print(f"\n{comparison(results.values, plan.contestants)}")
+    return not results.voids and (committed is None or _checked(document, committed, plan))
+
+
+def _checked(document: Document, committed: Document, plan: Plan) -> bool:
+    ours = [contestant.name for contestant in plan.contestants if contestant.ours]
+    compared, worse = check(document.rows(), committed.rows(), ours)
+    print("\n".join(["", *worse, f"{len(worse)} of {compared} compared figures are worse"]))
+    return bool(compared) and not worse
+
+
+def _attack(options: argparse.Namespace, plan: Plan, output: Path) -> None:
+    rows = options.attacks or (attacks.NOBODY, *attacks.ATTACKS)
+    harms = attacks.attack_all(plan.contestants, rows, plan.scratch, _say)
+    contestants, described = plan.contestants, about()
+    if options.attacks:
+        contestants = tuple(CONTESTANTS.values())
+        harms = attacks.with_earlier(harms, output)
+        described = attacks.about_with_earlier(described, rows, output)
+    print(attacks.write(harms, contestants, described, output))
+    if output == RESULTS:
+        attacks.write_into_guide(harms, contestants, HERE.parent / "docs/security.md")
+
+
+def _output(options: argparse.Namespace) -> Path:
+    return RESULTS / "tmp" / "compared" if options.against or options.check else RESULTS
 
 
 def _contestants(options: argparse.Namespace) -> tuple[Contestant, ...]:
@@ -95,8 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--figures", nargs="+", choices=(*FIGURES, ATTACKS), metavar="FIGURE",
                         help=f"of: {', '.join(FIGURES)}; all of these when not given; "
                              f"or {ATTACKS}")  # fmt: skip
-    parser.add_argument("--servers", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS),
-                        metavar="SERVER", help=f"of: {', '.join(CONTESTANTS)}")  # fmt: skip
+    usual = [each.name for each in CONTESTANTS.values() if not each.extra]
+    parser.add_argument("--servers", nargs="+", choices=CONTESTANTS, default=usual,
+                        metavar="SERVER", help=f"of: {', '.join(CONTESTANTS)}; "
+                             f"when not given: {', '.join(usual)}")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="medians are of so many; 3, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="a rough look within two minutes")
     parser.add_argument("--attacks", nargs="+", choices=(attacks.NOBODY, *attacks.ATTACKS),
@@ -104,8 +139,11 @@ def _parser() -> argparse.ArgumentParser:
                              "all when not given")  # fmt: skip
     parser.add_argument("--against", type=_tree, metavar="TREE",
                         help="another source tree: each server of ours runs from both")  # fmt: skip
+    parser.add_argument("--check", type=Path, nargs="?", const=RESULTS, metavar="FOLDER",
+                        help="name the figures that got over 5 %% worse, as ratios to Node's, than "
+                             "those of an earlier run; benchmarks/results")  # fmt: skip
     parser.add_argument("--output", type=Path, help="a directory; benchmarks/results, or one "
-                        "in its tmp/ with --against")  # fmt: skip
+                        "in its tmp/ with --against or --check")  # fmt: skip
     parser.add_argument("--scale", default="{}", help="fields of scenarios.Scale to change, JSON")
     return parser
 

@@ -1,4 +1,4 @@
-"""Compares a run: with another source tree in the same run. Pure."""
+"""Compares a run: with another source tree in the same run, or with committed figures. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterable, Iterator
 
 from benchmarks.contestants import BEFORE, Contestant
-from benchmarks.rows import describe
+from benchmarks.rows import NODE, Row, Values, describe
 
-Values = dict[str, dict[str, list[float]]]  # of each turn, by figure and server
+WORSE = 1.05  # times as much, relative to Node: more than the same source differs by
 
 
 def comparison(values: Values, contestants: Iterable[Contestant]) -> str:
@@ -42,3 +42,25 @@ def _line(figure: str, server: str, then: list[float], now: list[float]) -> str:
     before, after = (f"{statistics.median(turns):,.4g}" for turns in (then, now))
     times, quartiles = f"{statistics.median(ratios):.3f}", f"{spread[0]:.3f} to {spread[2]:.3f}"
     return f"| {title} | {server} | {unit} | {before} | {after} | **{times}** | {quartiles} |"
+
+
+def check(
+    now: Iterable[Row], committed: Iterable[Row], ours: Iterable[str]
+) -> tuple[int, list[str]]:
+    """How many figures both have, and a line for each that got worse, as a ratio to Node's.
+
+    Each ratio is of one run, so that the two may be from different machines.
+    """
+    before = {row.figure: row for row in committed}
+    names, compared, worse = list(ours), 0, []
+    for row in now:
+        for name in names:
+            then = before[row.figure].ratio(name, NODE) if row.figure in before else None
+            ratio = row.ratio(name, NODE)
+            if then is None or ratio is None or row.unit == "times":
+                continue
+            compared += 1
+            if ratio > then * WORSE:
+                change = f"{then:.3f} to {ratio:.3f} times Node's, {ratio / then - 1:+.0%}"
+                worse.append(f"worse: {row.title}, {name}: {change}")
+    return compared, worse

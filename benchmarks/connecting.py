@@ -12,8 +12,6 @@ from benchmarks.subject import Scale, Subject, Turns, leave
 
 LAST_LIVES = 100  # of the warm-up: like those that are measured
 UPGRADES_AT_ONCE = 20  # each waits some 100 ms for the end of its poll
-UPGRADE_WARM_UP = 3  # the warm-up of polling has one life for so many on WebSocket
-
 Way = Callable[[int], list[Client]]  # opens so many clients at the same time
 
 
@@ -24,17 +22,23 @@ def connect(subject: Subject, scale: Scale) -> Turns:
     that begin on polling, `UPGRADES_AT_ONCE` come together.
     """
     pool = subject.pool()
-    for figure, way, together, share in (
-        ("connect-websocket", partial(websockets, pool), 1, 1),
-        ("connect-upgrade", pool.open_upgraded, UPGRADES_AT_ONCE, UPGRADE_WARM_UP),
+    warm_up(pool, scale.warm_lives)
+    for figure, way, together in (
+        ("connect-websocket", partial(websockets, pool), 1),
+        ("connect-upgrade", pool.open_upgraded, UPGRADES_AT_ONCE),
     ):
-        live(way, scale.warm_lives // share, BATCH)
         live(way, min(scale.warm_lives, LAST_LIVES), together)
         for _ in range(scale.turns):
             yield {}
             before = settle(subject.pid)
             live(way, scale.lives, together)
             yield {figure: (settle(subject.pid) - before) / 1000 / scale.lives}
+
+
+def warm_up(pool: Pool, lives: int) -> None:
+    """So many clients live on WebSocket, and half as many begin on polling."""
+    live(partial(websockets, pool), lives, BATCH)
+    live(pool.open_upgraded, lives // 2, 2 * BATCH)
 
 
 def live(way: Way, lives: int, together: int) -> None:

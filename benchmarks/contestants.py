@@ -23,6 +23,7 @@ PEERS = HERE / ".venv/bin/python"  # of the ASGI contestants
 REQUIREMENTS = HERE / "servers/requirements.txt"
 BEFORE = "-before"
 START_SECONDS = 30.0
+SLOW = frozenset({"call", "connect", "cold", "latency", "disconnect"})
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Contestant:
     """One column of the table. ``command`` has ``{port}`` in it; ``{python}`` is this Python.
 
     ``tree``: the source tree that it runs from.
-    ``skips``: scenarios that make no sense for it, or would take minutes. ``once``: scenarios so
-    long that there is only one round. ``doubles``: whether twice as many clients leave, too.
+    ``extra``: it runs only if it is named. ``skips``: scenarios that make no sense for it, or would
+    take minutes. ``once``: scenarios so long that there is only one round. ``doubles``: whether
+    twice as many clients leave, too.
     ``offers``: the features that some attacks need.
     """
 
@@ -41,6 +43,7 @@ class Contestant:
     tree: Path = HERE.parent
     ours: bool = False
     bare: bool = False
+    extra: bool = False
     doubles: bool = False
     skips: frozenset[str] = frozenset()
     once: frozenset[str] = frozenset()
@@ -86,6 +89,7 @@ CONTESTANTS = {
             "rtcio_sync, gevent-websocket's worker",
             _gunicorn("geventwebsocket.gunicorn.workers.GeventWebSocketWorker"),
             ours=True,
+            extra=True,
             skips=frozenset({"recovery", "limit"}),
         ),
         Contestant(
@@ -109,14 +113,14 @@ CONTESTANTS = {
                 *("--loop", "uvloop", "--http", "httptools", "--ws-per-message-deflate", "false"),
             ),
             skips=frozenset({"recovery", "limit"}),
-            once=frozenset({"disconnect"}),
+            once=SLOW,
         ),
         Contestant(
             "granian",
             "python-socketio, Granian",
             _asgi("granian", "--interface", "asgi", "--loop", "uvloop", "--log-level", "warning"),
             skips=frozenset({"recovery", "limit"}),
-            once=frozenset({"disconnect"}),
+            once=SLOW,
         ),
         Contestant(
             "plain-gw",
@@ -124,14 +128,15 @@ CONTESTANTS = {
             _module("plain", "gevent-websocket"),
             offers=frozenset({"msgpack", "redis"}),
             skips=frozenset({"recovery", "limit"}),
-            once=frozenset({"disconnect"}),
+            once=SLOW,
         ),
         Contestant(
             "plain-sw",
             "python-socketio, simple-websocket",
             _module("plain", "simple-websocket"),
+            extra=True,
             skips=frozenset({"recovery", "limit"}),
-            once=frozenset({"disconnect"}),
+            once=SLOW,
         ),
         Contestant(
             "floor",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from functools import partial
 
 from benchmarks import clients
 from benchmarks.accounting import settle
-from benchmarks.clients import BATCH, Void
-from benchmarks.connecting import live, websockets
+from benchmarks.clients import Void
+from benchmarks.connecting import warm_up
 from benchmarks.contestants import HERE
 from benchmarks.subject import Scale, Subject, Turns
 
@@ -26,7 +25,7 @@ def call(subject: Subject, scale: Scale) -> Turns:
     Four clients come at the same time, join a room, send each other a description and eleven
     candidates, a relay at a time, and leave; then the next room begins.
     """
-    live(partial(websockets, subject.pool()), scale.warm_lives, BATCH)
+    warm_up(subject.pool(), scale.warm_lives)
     with Participants(subject.port) as participants:
         for way, transports in TRANSPORTS.items():
             participants.hold(scale.warm_rooms, transports, together=TOGETHER)

@@ -1,27 +1,15 @@
-"""The Markdown table, the JSON and the plots of a run."""
+"""The Markdown table and the plots of measured figures."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Iterable
-from datetime import datetime, timezone
-from importlib import metadata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.contestants import NODE_PACKAGES, PEERS, REQUIREMENTS, Contestant
+from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.document import Document, Facts
 from benchmarks.plots import bars
-from benchmarks.rows import FLOOR, NODE, Row, rows
-from benchmarks.run import Plan, Results
+from benchmarks.rows import FLOOR, NODE, Row
 
-PACKAGES = (
-    *("rtcio-sync", "python-socketio", "python-engineio", "gevent", "gevent-websocket"),
-    *("gunicorn", "simple-websocket"),
-)
 PLOTS = {
     "call": "Server CPU of one participant's call",
     "relay": "Server CPU per relayed message",
@@ -34,54 +22,97 @@ PLOTS = {
     "memory": "Memory per idle connection",
     "idle": "CPU of idle connections",
 }
+#: Of the README.
+ROWS = (
+    *("call-default", "connect-websocket", "relay-300-20x1"),
+    *("fanout-8", "memory-5000", "idle-cpu-5000"),
+)
+SERVERS = ("listen", "gunicorn", "node", "bun", "uvicorn")
+GUIDE = "docs/cost.md"
+MARKS = ("<!-- figures -->", "<!-- /figures -->")
+UNPLOTTED = ("times", "MB")
+RATIOS = "In parentheses: times Node's / times the floor's. Less is better everywhere."
 
 
-def write(results: Results, plan: Plan, output: Path) -> str:
-    """Writes ``benchmarks.json``, ``table.md`` and an SVG per scenario; returns the table."""
-    lines = rows(results.medians())
-    facts = about(results)
-    text = table(lines, plan.contestants, facts, results.voids)
+def write(document: Document, output: Path) -> None:
+    """Writes ``benchmarks.json``, ``table.md`` and an SVG per scenario."""
     output.mkdir(parents=True, exist_ok=True)
-    (output / "table.md").write_text(text + "\n")
-    document = {
-        "about": facts,
-        "scale": dataclasses.asdict(plan.scale),
-        "figures": [_figure(row, results) for row in lines],
-        "void": results.voids,
-    }
-    (output / "benchmarks.json").write_text(json.dumps(document, indent=1) + "\n")
-    for scenario, title in PLOTS.items():
-        shown = [row for row in lines if row.scenario == scenario and row.unit != "times"]
+    document.write(output)
+    (output / "table.md").write_text(page(document) + "\n")
+    lines = document.rows()
+    for name, title in PLOTS.items():
+        shown = [row for row in lines if row.plot == name and row.unit not in UNPLOTTED]
         if shown:
-            (output / f"{scenario}.svg").write_text(bars(title, shown, plan.contestants))
-    return text
+            (output / f"{name}.svg").write_text(bars(title, shown, columns(lines)))
 
 
-def table(
-    lines: Iterable[Row],
-    contestants: Iterable[Contestant],
-    about: dict[str, object],
-    voids: Iterable[str],
-) -> str:
-    """A row for each figure, a column for each server: median (times Node's / the floor's)."""
-    columns = list(contestants)
-    head = ["", "unit", *(contestant.title for contestant in columns)]
+def write_into_documents(document: Document, root: Path) -> None:
+    """Replaces the tables of the README and of the guide."""
+    lines = document.rows()
+    whole = table(lines, columns(lines))
+    for path, text in ((root / "README.md", excerpt(lines)), (root / GUIDE, whole)):
+        before, begin, rest = path.read_text().partition(MARKS[0])
+        path.write_text(f"{before}{begin}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+
+
+def excerpt(lines: Iterable[Row]) -> str:
+    """The rows of the README: median (times Node's)."""
+    servers = [CONTESTANTS[name] for name in SERVERS]
+    head = ["", "unit", *(server.title for server in servers)]
     body = [
-        [row.title, row.unit, *(_cell(row, contestant.name) for contestant in columns)]
+        [row.title, row.unit, *(_cell(row, server.name, NODE) for server in servers)]
+        for row in lines
+        if row.figure in ROWS
+    ]
+    return _markdown(head, body)
+
+
+def page(document: Document) -> str:
+    """The table with all rows, and its notes."""
+    lines = document.rows()
+    text = [table(lines, columns(lines)), "", RATIOS, "", *_notes(document.runs)]
+    return "\n".join(text).rstrip("\n")
+
+
+def columns(lines: Iterable[Row]) -> list[Contestant]:
+    """The servers that have a figure, without those of another tree."""
+    measured = {name for row in lines for name in row.values}
+    return [each for each in CONTESTANTS.values() if each.name in measured]
+
+
+def table(lines: Iterable[Row], contestants: Iterable[Contestant]) -> str:
+    """A row for each figure, a column for each server: median (times Node's / the floor's)."""
+    servers = list(contestants)
+    head = ["", "unit", *(contestant.title for contestant in servers)]
+    body = [
+        [row.title, row.unit, *(_cell(row, contestant.name, NODE, FLOOR) for contestant in servers)]
         for row in lines
     ]
-    rule = ["---", "---", *("---:" for _ in columns)]
-    text = [f"| {' | '.join(cells)} |" for cells in (head, rule, *body)]
-    text += ["", "In parentheses: times Node's / times the floor's. Less is better everywhere.", ""]
-    text += [f"{key}: {value}  " for key, value in about.items()]
-    text += [f"VOID: {void}  " for void in voids]
-    return "\n".join(text)
+    return _markdown(head, body)
 
 
-def _cell(row: Row, server: str) -> str:
+def _markdown(head: list[str], body: Iterable[list[str]]) -> str:
+    rule = ["---", "---", *("---:" for _ in head[2:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *body))
+
+
+def _notes(runs: Iterable[Facts]) -> Iterator[str]:
+    """A paragraph for each run: the figures that are still its own, and what is new about it."""
+    said: dict[str, object] = {}
+    for run in runs:
+        yield f"Figures: {', '.join(run['figures'])}  "
+        for key, value in run["about"].items():
+            if said.get(key) != value:
+                yield f"{key}: {value}  "
+        said.update(run["about"])
+        yield from (f"VOID: {void}  " for void in run["void"])
+        yield ""
+
+
+def _cell(row: Row, server: str, *others: str) -> str:
     if server not in row.values:
         return "-"
-    ratios = [row.ratio(server, NODE), row.ratio(server, FLOOR)]
+    ratios = [row.ratio(server, other) for other in others]
     if row.unit == "times" or not any(ratios):
         return number(row.values[server])
     shown = " / ".join(f"{ratio:.2f}" if ratio else "-" for ratio in ratios)
@@ -91,56 +122,3 @@ def _cell(row: Row, server: str) -> str:
 def number(value: float) -> str:
     """The number with three significant digits, if it has as many."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _figure(row: Row, results: Results) -> dict[str, object]:
-    return {
-        "figure": row.figure,
-        "title": row.title,
-        "unit": row.unit,
-        "median": row.values,
-        "times_node": {name: row.ratio(name, NODE) for name in row.values},
-        "times_floor": {name: row.ratio(name, FLOOR) for name in row.values},
-        "turns": results.values.get(row.figure, {}),
-    }
-
-
-def about(results: Results | None = None, *, module: str = "benchmarks") -> dict[str, object]:
-    """The date, the options and the machine of the measurement."""
-    facts: dict[str, object] = {
-        "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "Command": " ".join([f"python -m {module}", *sys.argv[1:]]),
-        "Machine": f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}",
-        "Versions": ", ".join(_versions()),
-    }
-    if results is not None:
-        facts["Used by other processes meanwhile"] = f"{results.others:.0%} of the machine"
-    return facts
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def _versions() -> list[str]:
-    found = [f"Python {platform.python_version()}"]
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            continue
-    if NODE_PACKAGES.is_dir():
-        node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
-        found.append(f"Node {node.stdout.strip()}")
-    for package in ("socket.io", "socket.io-client", "bun", "@socket.io/bun-engine"):
-        manifest = NODE_PACKAGES / package / "package.json"
-        if manifest.exists():
-            found.append(f"{package} {json.loads(manifest.read_text())['version']}")
-    if PEERS.exists():
-        lines = REQUIREMENTS.read_text().splitlines()
-        asgi = (line.replace("==", " ") for line in lines if not line.startswith("#"))
-        found.append(f"the ASGI servers with {', '.join(asgi)}")
-    return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 NODE, FLOOR = "node", "floor"
+Values = dict[str, dict[str, list[float]]]  # of each turn, by figure and server
 Medians = dict[str, dict[str, float]]
 
 
@@ -18,14 +20,29 @@ class Row:
     values: dict[str, float]
 
     @property
-    def scenario(self) -> str:
-        return self.figure.partition("-")[0]
+    def plot(self) -> str:
+        """The name of the picture that shows it."""
+        kind = self.figure.partition("-")[0]
+        return "memory" if kind == "limit" else kind
 
     def ratio(self, server: str, to: str) -> float | None:
         """The ratio to the other's value; None if one is missing, or for itself."""
         if server == to or server not in self.values or not self.values.get(to):
             return None
         return self.values[server] / self.values[to]
+
+
+def medians(values: Values) -> Medians:
+    return {
+        figure: {server: statistics.median(turns) for server, turns in servers.items()}
+        for figure, servers in values.items()
+    }
+
+
+def scenario_of(figure: str) -> str:
+    """What `--figures` calls it."""
+    scenario = figure.partition("-")[0]
+    return "idle" if scenario == "memory" else scenario
 
 
 def rows(medians: Medians) -> list[Row]:
@@ -60,7 +77,9 @@ def describe(figure: str) -> tuple[str, str]:
         return _of_recovery(*rest)
     if scenario == "storm":
         return _of_storm(*rest)
-    if scenario == "memory":
+    if figure == "memory-base":
+        return "memory of the process without connections", "MB"
+    if scenario in ("memory", "limit"):
         return f"memory per idle connection at {int(rest[0]):,}", "kB"
     if rest[0] == "ping":
         return "idle, CPU per ping answered", "µs CPU"

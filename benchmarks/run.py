@@ -18,11 +18,12 @@ from typing import Any
 
 from benchmarks.accounting import cpu_ns, machine_seconds
 from benchmarks.contestants import HERE, Contestant, Server
+from benchmarks.rows import Values
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.subject import Scale
 
 DESCRIPTOR_RESERVE = 1000
-FIGURES = (*SCENARIOS, "limit")
+FIGURES = tuple(SCENARIOS)
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Results:
     large, the machine was busy.
     """
 
-    values: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
     voids: list[str] = field(default_factory=list)
     others: float = 0.0
     own_seconds: float = 0.0
@@ -41,12 +42,6 @@ class Results:
     def add(self, server: str, samples: dict[str, list[float]]) -> None:
         for figure, values in samples.items():
             self.values.setdefault(figure, {}).setdefault(server, []).extend(values)
-
-    def medians(self) -> dict[str, dict[str, float]]:
-        return {
-            figure: {server: statistics.median(turns) for server, turns in servers.items()}
-            for figure, servers in self.values.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -150,8 +145,7 @@ class _Race:
             }
             for server in self.servers
         ]
-        scenario = "idle" if self.figure == "limit" else self.figure
-        return {"scenario": scenario, "core": core, "subjects": subjects}
+        return {"scenario": self.figure, "core": core, "subjects": subjects}
 
     def __enter__(self) -> _Race:
         return self
@@ -204,7 +198,7 @@ def _scale(contestant: Contestant, figure: str, scale: Scale) -> Scale:
     if figure == "recovery":
         return dataclasses.replace(scale, recoveries=min(scale.recoveries, most))
     if figure == "limit":
-        return dataclasses.replace(scale, memory=(most,), idle_seconds=0.0)
+        return dataclasses.replace(scale, memory=(most,))
     if not contestant.doubles:
         return dataclasses.replace(scale, disconnects=scale.disconnects[:1])
     return scale

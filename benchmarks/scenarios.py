@@ -166,16 +166,11 @@ def idle(subject: Subject, scale: Scale) -> Turns:
     Says ``ready`` when all are open and waits for a line, so that several servers can idle at
     once. The CPU is taken over whole ping intervals of the server's own.
     """
-    pool = subject.pool()
-    pool.open(100)
-    pool.serve(0)
-    leave(pool, subject)
-    empty = memory_bytes(subject.pid)
+    pool, empty = _emptied(subject)
+    yield {"memory-base": empty / 1e6}
     for count in scale.memory:
-        pool.open(count - len(pool.clients))
-        settle(subject.pid)
-        yield {f"memory-{count}": (memory_bytes(subject.pid) - empty) / 1000 / count}
-    if not scale.idle_seconds or subject.bare:
+        yield {f"memory-{count}": _memory_of(count, pool, subject, empty)}
+    if subject.bare:
         return
     _await_go(pool)
     interval = next(iter(pool.clients.values())).interval
@@ -193,6 +188,29 @@ def idle(subject: Subject, scale: Scale) -> Turns:
     }
 
 
+def limit(subject: Subject, scale: Scale) -> Turns:
+    """Memory per idle connection with as many connections as there can be."""
+    pool, empty = _emptied(subject)
+    for count in scale.memory:
+        yield {f"limit-{count}": _memory_of(count, pool, subject, empty)}
+
+
+def _emptied(subject: Subject) -> tuple[Pool, int]:
+    """A pool of a server that has had connections, and the server's memory without them."""
+    pool = subject.pool()
+    pool.open(100)
+    pool.serve(0)
+    leave(pool, subject)
+    return pool, memory_bytes(subject.pid)
+
+
+def _memory_of(count: int, pool: Pool, subject: Subject, empty: int) -> float:
+    """Kilobytes per connection, with so many of them."""
+    pool.open(count - len(pool.clients))
+    settle(subject.pid)
+    return (memory_bytes(subject.pid) - empty) / 1000 / count
+
+
 def _await_go(pool: Pool) -> None:
     print("ready", flush=True)
     pool.epoll.register(sys.stdin.fileno())
@@ -208,6 +226,16 @@ def _await_go(pool: Pool) -> None:
 SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {
     function.__name__: function
     for function in (
-        *(call, connect, cold, relay, latency, fanout, disconnect, recovery, storm, idle),
+        call,
+        connect,
+        cold,
+        relay,
+        latency,
+        fanout,
+        disconnect,
+        recovery,
+        storm,
+        idle,
+        limit,
     )
 }

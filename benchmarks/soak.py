@@ -34,8 +34,8 @@ from benchmarks import wire
 from benchmarks.accounting import cpu_ns, memory_bytes, tree
 from benchmarks.clients import Client, Pool, Void
 from benchmarks.contestants import HERE
+from benchmarks.facts import about
 from benchmarks.plots import lines
-from benchmarks.report import about
 from benchmarks.traffic import SILENCE, wave
 from tests.integration import attacks
 from tests.integration import attacks_on_bounds as bounds

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import installing, soak, wire
-from benchmarks.comparing import comparison
+from benchmarks.comparing import check, comparison
 from benchmarks.contestants import CONTESTANTS
+from benchmarks.document import Document
+from benchmarks.report import page, write
 from benchmarks.rows import Row, rows
 
 STEADY = soak.Sample(0.0, 70.0, 60.0, 55.0, 2, 48, 42, 11, 1000, 20.0, 5.0, 0)
@@ -128,3 +130,44 @@ def test_only_what_the_chosen_servers_and_figures_need_is_installed(
     assert ran[2:] == [installing.sys.executable, str(peers)]
     installing.install([asgi], ["relay"])
     assert len(ran) == 4
+
+
+def described(*figures: str, date: str = "2026-01-01") -> dict[str, object]:
+    return {"figures": list(figures), "about": {"Date": date}, "void": [], "scale": {}}
+
+
+def test_a_run_of_some_figures_replaces_only_these(tmp_path: Path) -> None:
+    earlier = Document(
+        {
+            "relay-300-1x1": {"listen": [1.0], "node": [2.0]},
+            "memory-5000": {"listen": [3.0], "node": [9.0]},
+            "limit-19000": {"listen": [4.0], "node": [8.0]},
+        },
+        [described("relay", "idle", "limit")],
+    )
+    write(earlier, tmp_path)
+    again = Document({"memory-2000": {"listen": [2.5]}}, [described("idle", date="2026-02-02")])
+    both = again.over(Document.read(tmp_path))
+    assert list(both.values) == ["relay-300-1x1", "memory-2000", "limit-19000"]
+    assert [run["figures"] for run in both.runs] == [["relay", "limit"], ["idle"]]
+    write(both, tmp_path)
+    assert Document.read(tmp_path) == both
+    text = (tmp_path / "table.md").read_text()
+    assert text == page(both) + "\n"
+    assert "| memory per idle connection at 19,000 | kB | 4 (0.50 / -) | 8 |" in text
+    assert text.index("Figures: relay, limit") < text.index("Figures: idle")
+
+
+def test_what_got_over_five_percent_worse_than_node_is_named() -> None:
+    def measured(listen: float, gunicorn: float, node: float) -> list[Row]:
+        values = {"listen": listen, "gunicorn": gunicorn, "node": node}
+        return [Row("relay-300-1x1", "relay", "µs CPU", values)]
+
+    committed = measured(10.0, 10.0, 20.0)
+    ours = ("listen", "gunicorn")
+    # A machine that is twice as slow makes nothing worse.
+    assert check(measured(20.0, 20.9, 40.0), committed, ours) == (2, [])
+    assert check(measured(10.0, 10.6, 20.0), committed, ours) == (
+        2, ["worse: relay, gunicorn: 0.500 to 0.530 times Node's, +6%"]
+    )  # fmt: skip
+    assert check([Row("x", "x", "kB", {"listen": 1.0, "node": 1.0})], committed, ours) == (0, [])

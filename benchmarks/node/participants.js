@@ -3,6 +3,7 @@
 // rooms together, and answers {} or {"error": …}.
 "use strict";
 
+const { Agent } = require("node:http");
 const { createInterface } = require("node:readline");
 const { io } = require("socket.io-client");
 
@@ -35,9 +36,11 @@ let rooms = 0;
 
 class Participant {
   constructor(port, transports) {
+    this.agent = new Agent({ keepAlive: true }); // connections are used again, as in browsers
     this.client = io(`http://127.0.0.1:${port}`, {
       ...(transports ? { transports } : {}),
       extraHeaders: { ...HEADERS, Origin: `http://127.0.0.1:${port}` },
+      agent: this.agent,
       forceNew: true,
       reconnection: false,
     });
@@ -70,6 +73,11 @@ class Participant {
     }
   }
 
+  leave() {
+    this.client.disconnect();
+    this.agent.destroy();
+  }
+
   async speak(others) {
     for (const data of MESSAGES) {
       for (const { client: { id: target } } of others) {
@@ -89,7 +97,7 @@ async function hold(port, transports) {
     await all((member) => member.speak(members.filter((other) => other !== member)));
   };
   await Promise.all([all((member) => member.served), talk()]);
-  members.forEach(({ client }) => client.disconnect());
+  members.forEach((member) => member.leave());
 }
 
 async function main() {

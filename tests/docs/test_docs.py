@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.document import Document
+from benchmarks.report import columns, excerpt, table
 from tests.docs.pages import BLOCKS, PAGES, ROOT, Block
 
 HARNESS = Path(__file__).parent / "snippet.py"
@@ -150,6 +152,15 @@ def test_the_comparison_is_the_one_that_was_measured() -> None:
     page = (ROOT / "docs/security.md").read_text()
     table, _, _ = (ROOT / "benchmarks/results/attacks.md").read_text().partition("\n\n")
     assert table in page
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    lines = Document.read(ROOT / "benchmarks/results").rows()
+    readme, guide = ((ROOT / name).read_text() for name in ("README.md", "docs/cost.md"))
+    assert f"<!-- figures -->\n{excerpt(lines)}\n<!-- /figures -->" in readme
+    whole = table(lines, columns(lines))
+    assert f"<!-- figures -->\n{whole}\n<!-- /figures -->" in guide
+    assert (ROOT / "benchmarks/results/table.md").read_text().startswith(whole)
 
 
 def test_every_example_and_guide_is_listed() -> None:

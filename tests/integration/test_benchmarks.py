@@ -165,6 +165,46 @@ def test_a_connection_costs_the_same_from_two_trees_of_the_same_source(tmp_path:
         }  # fmt: skip
 
 
+def checked(folder: Path, *servers: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--figures", "fanout", "--rounds", "1"),
+            *("--servers", *servers, "--check", str(folder), "--output", str(folder / "new")),
+            *("--scale", json.dumps(MOMENT | {"fanout_rooms": [4]})),
+        ],
+        cwd=ROOT, capture_output=True, text=True, timeout=350, check=False,
+    )  # fmt: skip
+
+
+def test_a_figure_that_got_worse_than_the_committed_one_is_named(tmp_path: Path) -> None:
+    def commit(listen: float, figure: str = "fanout-4") -> None:
+        turns = {"listen": [listen], "node": [1.0]}
+        document = {"runs": [], "figures": [{"figure": figure, "turns": turns}]}
+        (tmp_path / "benchmarks.json").write_text(json.dumps(document))
+
+    commit(listen=100.0)
+    done = checked(tmp_path, "listen", "node")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "0 of 1 compared figures are worse"
+    assert (tmp_path / "new/benchmarks.json").exists()
+
+    commit(listen=0.001)
+    done = checked(tmp_path, "listen", "node")
+    assert done.returncode == 1
+    *_, named, last = done.stdout.splitlines()
+    assert named.startswith("worse: fan-out to a room of 4, per recipient, listen: 0.001 to ")
+    assert last == "1 of 1 compared figures are worse"
+
+    commit(listen=100.0, figure="fanout-8")
+    done = checked(tmp_path, "listen", "node")
+    assert done.returncode == 1  # nothing was compared
+    assert done.stdout.splitlines()[-1] == "0 of 0 compared figures are worse"
+
+    done = checked(tmp_path, "listen")
+    assert done.returncode == 2
+    assert "name it among --servers" in done.stderr
+
+
 def test_a_tree_to_compare_with_must_be_one_of_this_project(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--against", str(tmp_path)],

@@ -31,6 +31,7 @@ from .requests import closes_unsaid
 
 __all__ = ["Answers"]
 
+SHORT = 16_384  # bytes of a body that is sent together with its head
 COMPRESSED_AT_ONCE = 1 << 16  # bytes; it takes some milliseconds
 
 #: `None` where there is none: Linux alone has it.
@@ -158,9 +159,9 @@ class Answers(Admission):
         if environ["REQUEST_METHOD"] == "HEAD":  # RFC 9110 9.3.2: GET's head, no body
             return []
         pieces = self.deliveries.send(body, answer.session, environ)
-        if answer.status.startswith("2"):
+        if len(body) > SHORT and answer.status.startswith("2"):
             return pieces
-        line = takeover.line(environ)
+        line = takeover.writes_twice(environ)
         return pieces if line is None else _InOnePiece(pieces, line)
 
     def _compressed(self, body: bytes, encoding: str) -> bytes:
@@ -185,9 +186,10 @@ class Answers(Admission):
 class _InOnePiece:
     """A body that is sent together with its head.
 
-    gunicorn and pywsgi write the two one after the other. When the head is a refusal, aiohttp does
-    not wait for the body and closes the connection; python-engineio's `AsyncClient` then fails with
-    an exception of aiohttp's that it does not catch, and never reconnects.
+    gunicorn and pywsgi write the two one after the other, which costs a second packet. And when the
+    head is a refusal, aiohttp does not wait for the body and closes the connection;
+    python-engineio's `AsyncClient` then fails with an exception of aiohttp's that it does not
+    catch, and never reconnects.
     """
 
     def __init__(self, pieces: Generator[bytes, None, None], line: RawSocket) -> None:

@@ -180,6 +180,11 @@ def line(environ: Mapping[str, Any]) -> Any:
     return _line(sys._getframe())
 
 
+def writes_twice(environ: Mapping[str, Any]) -> Any:
+    """`line`, if the server writes the head of an answer apart from its body; else None."""
+    return None if CONNECTION in environ else line(environ)
+
+
 def current() -> Any:
     """The greenlet of this request, for `line_of`."""
     return gevent.getcurrent()

@@ -54,7 +54,7 @@ class Turn:
         waiting, self.waiting = self.waiting, []
         for connection in waiting:
             try:
-                if not connection.holds:
+                if connection.holding is None:
                     connection.flush()
             except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
                 connection.broke(error, writing=True)
@@ -74,7 +74,7 @@ class Outgoing:
     `buffered`: bytes that wait. `max_buffered`: bytes of memory that they may take, None for no
     limit; over it the connection is aborted, and `overflowed` is True. `backlog`: counts what waits
     for all connections, and closes those that make no progress; None for none. `closed`: nothing
-    more will be sent.
+    more will be sent. `holding`: the timer for what was sent during a `hold`; None: nothing was.
     """
 
     __slots__ = (
@@ -82,7 +82,6 @@ class Outgoing:
         "_backlog",
         "_bound",
         "_error",
-        "_held",
         "_out",
         "_passed",
         "_pong",
@@ -93,6 +92,7 @@ class Outgoing:
         "_writer",
         "buffered",
         "closed",
+        "holding",
         "max_buffered",
         "overflowed",
     )
@@ -114,7 +114,7 @@ class Outgoing:
         self._pong: bytes | None = None
         self._error = False
         self._apart = 0.0  # until when what is sent is held back (`time.monotonic`); 0.0: it is not
-        self._held: Watcher | None = None  # the timer for what is held back; None: nothing is
+        self.holding: Watcher | None = None
         self.buffered = 0
         self.max_buffered = max_buffered
         self.closed = False
@@ -220,14 +220,9 @@ class Outgoing:
             self._apart = time.monotonic() + seconds
 
     @property
-    def holds(self) -> bool:
-        """Whether something waits for the end of a `hold`."""
-        return self._held is not None
-
-    @property
     def held(self) -> float | None:
         """Until when what is sent is held back (`time.monotonic`); None: it is not."""
-        return self._apart if self._held is not None or self._apart > time.monotonic() else None
+        return self._apart if self.holding is not None or self._apart > time.monotonic() else None
 
     def _hold_back(self) -> bool:
         """Whether the first frame after a `hold` has to wait; most are sent long after its end."""
@@ -235,13 +230,13 @@ class Outgoing:
         if left <= 0:
             self._apart = 0.0
             return False
-        self._held = self._turn.loop.timer(left)
-        self._held.start(self._let_go)
+        self.holding = self._turn.loop.timer(left)
+        self.holding.start(self._let_go)
         return True
 
     def _let_go(self) -> None:  # hub
         try:
-            held, self._held, self._apart = self._held, None, 0.0
+            held, self.holding, self._apart = self.holding, None, 0.0
             if held is not None:
                 held.close()
             self.flush()

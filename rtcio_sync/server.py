@@ -29,6 +29,7 @@ from .metrics import Counters
 from .options import Options, engineio_options
 from .parser.packet import event_pieces, packet_class
 from .relay.relay import Relay
+from .serving.gunicorn_http import answer_directly
 from .serving.listen import listen, signaling_only
 from .serving.options import Listening
 from .serving.stop import Stop
@@ -188,7 +189,11 @@ class Server(NodeApi):
         overflow = Overflow(now=self.eio.heartbeat.now, spawn=self.eio.spawn)
         self.eio.backlog.on_ceiling = overflow.ceiling
         self.eio.backlog.on_total = overflow.total
-        self.eio.on_first_request = self._stop.first_request
+        self.eio.on_first_request = self._first_request
+
+    def _first_request(self, environ: dict[str, Any]) -> None:  # greenlet
+        self._stop.first_request(environ)
+        answer_directly(environ, self.eio)
 
     def _engine_options(self) -> dict[str, Any]:
         chosen = self.options

@@ -1,8 +1,11 @@
 """HTTP/1.1 for the Socket.IO path: the hub reads each request, a greenlet answers it.
 
 A connection costs no greenlet while it waits. What is no plain request to that path is handed over,
-with what was read of it, to pywsgi (`pywsgi`): other paths, other methods, chunked or large bodies,
-"Expect", malformed heads.
+with what was read of it, to the WSGI server (`pywsgi`, or gunicorn's worker): other paths, other
+methods, chunked or large bodies, "Expect", malformed heads.
+
+Used of gevent's private names, asserted in ``tests/test_upstream.py``: ``socket._accept``, which
+does not wait.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ from .idle import Idle
 from .ports import Application
 from .response import Response
 
-__all__ = ["Connection", "Entrance"]
+__all__ = ["HEAD", "Connection", "Entrance", "accept", "first_line"]
 
 CHUNK = 16384  # bytes that are read at a time
-HEAD = 65536  # bytes of a head; a longer one is handed over
+HEAD = 65536  # bytes of a head, at most
 BODY = 65536  # bytes of a body; a longer one is handed over
 READS = 16  # reads of one request; one in more pieces is handed over
 
@@ -41,9 +44,15 @@ class Entrance(Protocol):
     application: Application
     #: How requests to the path begin: "GET /path/?" and so on.
     beginnings: tuple[bytes, ...]
+    #: Bytes of a head; a longer one is handed over.
+    longest: int
     #: Matches the first line of a request to the path: method, path and query.
     first_line: re.Pattern[str]
     idle: Idle
+
+    @property
+    def ending(self) -> bool:
+        """Whether a connection ends behind its next answer."""
 
     @property
     def loop(self) -> Any:
@@ -52,14 +61,34 @@ class Entrance(Protocol):
     def get_environ(self) -> Environ:
         """What the environs of all requests have in common."""
 
+    def is_plain(self, environ: Environ) -> bool:
+        """Whether the request may be answered here, by its environ. # hub"""
+
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
-        """Has pywsgi serve a connection of which ``data`` was read. # hub"""
+        """Has the WSGI server serve a connection of which ``data`` was read. # hub"""
 
     def serve(self, connection: Connection, response: Response, environ: Environ) -> None:
         """Calls ``connection.answer(response, environ)`` in a greenlet. # hub"""
 
     def failed(self, environ: Environ, error: BaseException) -> None:
         """Reports an exception of the application. # greenlet"""
+
+
+def first_line(path: str) -> tuple[tuple[bytes, ...], re.Pattern[str]]:
+    """How plain requests to ``path`` begin, and their whole first lines."""
+    beginnings = tuple(f"{method} {path}?".encode() for method in ("GET", "POST"))
+    return beginnings, re.compile(rf"(GET|POST) ({re.escape(path)})\?([!-~]*) HTTP/1\.1")
+
+
+def accept(listener: Any, entrance: Entrance) -> tuple[Connection, Any] | None:
+    """The next connection, for a `gevent.server.StreamServer`; `None`: there is none now. # hub"""
+    try:
+        fd, address = listener._accept()
+    except BlockingIOError:
+        return None
+    sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
+    sock.setblocking(False)
+    return Connection(entrance, sock, address), None
 
 
 class Body(io.BytesIO):
@@ -146,12 +175,12 @@ class Connection:
             return
         end = data.find(b"\r\n\r\n")
         if end < 0:
-            if len(data) > HEAD or self._reads >= READS:
+            if len(data) > entrance.longest or self._reads >= READS:
                 self._hand_over()
             else:
                 self._wait()
             return
-        environ = self._environ(data[:end].decode("latin-1"))
+        environ = self._environ(data[:end].decode("latin-1")) if end <= entrance.longest else None
         if environ is None:
             self._hand_over()
             return
@@ -169,7 +198,8 @@ class Connection:
             self._reader.stop()
         entrance.idle.discard(self)
         entrance.idle.forget(self)
-        response = Response(self, closes=environ.get("HTTP_CONNECTION", "").lower() == "close")
+        asked = environ.get("HTTP_CONNECTION", "").lower() == "close"
+        response = Response(self, closes=asked or entrance.ending)
         environ[CONNECTION] = response
         entrance.serve(self, response, environ)
 
@@ -194,7 +224,7 @@ class Connection:
             environ["REMOTE_ADDR"] = str(address[0])
             environ["REMOTE_PORT"] = str(address[1])
         environ["wsgi.input_terminated"] = True
-        return environ
+        return environ if self._entrance.is_plain(environ) else None
 
     def _hand_over(self) -> None:
         self._leave()

@@ -40,12 +40,16 @@ class Idle:
     """The connections that wait: over a bound, the one that waits longest is closed.
 
     ``bound``: how many may wait at the moment. ``seconds``: how long a new connection may take to
-    send a request; `None`: there are no deadlines.
+    send a request; `None`: there are no deadlines. ``keep_alive``: how long an idle one is kept;
+    `None`: `KEEP_ALIVE`.
     """
 
-    def __init__(self, bound: Callable[[], int], seconds: float | None) -> None:
+    def __init__(
+        self, bound: Callable[[], int], seconds: float | None, keep_alive: float | None = None
+    ) -> None:
         self._bound = bound
         self._seconds = seconds
+        self._keep_alive = keep_alive
         self._waiting: OrderedDict[Waiting, None] = OrderedDict()
         #: Those with a deadline: of a request, and of the next request on an idle connection.
         self._new: OrderedDict[Timed, None] = OrderedDict()
@@ -86,7 +90,8 @@ class Idle:
     def _look(self) -> None:  # hub
         timer, self._timer = self._timer, None
         now = time.monotonic()
-        for queue, seconds in ((self._new, self._seconds or 0), (self._kept, KEEP_ALIVE)):
+        kept = KEEP_ALIVE if self._keep_alive is None else self._keep_alive
+        for queue, seconds in ((self._new, self._seconds or 0), (self._kept, kept)):
             while queue and (first := next(iter(queue))).since + seconds <= now:
                 del queue[first]
                 first.too_late()

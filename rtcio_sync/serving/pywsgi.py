@@ -5,15 +5,11 @@ has `handshake_timeout` seconds for a request. Of a body that no application has
 bounded part is read.
 
 Requests to the Socket.IO path do not come here, unless they need care: `http`.
-
-Used of gevent's private names, asserted in ``tests/test_upstream.py``: ``socket._accept``, which
-does not wait.
 """
 
 from __future__ import annotations
 
 import _socket
-import io
 import logging
 import re
 import socket
@@ -24,12 +20,12 @@ from typing import Any
 
 import gevent
 from gevent import pywsgi
-from gevent.socket import socket as GeventSocket
 
 from ..logs import tell
 from ..protocol.http_head import Head
-from .http import Connection
+from .http import HEAD, Connection, accept, first_line
 from .idle import KEEP_ALIVE, Idle
+from .reread import Reread
 from .response import Response
 
 __all__ = ["UNREADABLE", "Handler", "HttpServer", "handler"]
@@ -59,11 +55,11 @@ class HttpServer(pywsgi.WSGIServer):
     #: How requests begin that `http.Connection` answers; empty: pywsgi answers all.
     beginnings: tuple[bytes, ...] = ()
     first_line: re.Pattern[str]
+    longest = HEAD
 
     def answer_directly(self, path: str, spawn: Callable[..., Any]) -> None:
         """Has requests to ``path`` answered by `http.Connection`. ``spawn`` makes greenlets."""
-        self.beginnings = tuple(f"{method} {path}?".encode() for method in ("GET", "POST"))
-        self.first_line = re.compile(rf"(GET|POST) ({re.escape(path)})\?([!-~]*) HTTP/1\.1")
+        self.beginnings, self.first_line = first_line(path)
         self._spawn_request = spawn
 
     # -- accepting: hub ----------------------------------------------------------------------------
@@ -77,14 +73,7 @@ class HttpServer(pywsgi.WSGIServer):
     def do_read(self) -> Any:
         if not self.beginnings:
             return super().do_read()
-        listener: Any = self.socket
-        try:
-            fd, address = listener._accept()
-        except BlockingIOError:
-            return None
-        sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
-        sock.setblocking(False)
-        return Connection(self, sock, address), None
+        return accept(self.socket, self)
 
     def do_handle(self, *args: Any) -> None:
         first = args[0]
@@ -95,19 +84,19 @@ class HttpServer(pywsgi.WSGIServer):
 
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
         """Serves a connection of which ``data`` was read. # hub"""
-        family, kind, proto = sock.family, sock.type, sock.proto
-        known = GeventSocket(family, kind, proto, fileno=sock.detach())
-        self.do_handle(known, address, data)
-
-    def handle(self, sock: Any, address: Any, data: bytes = b"") -> None:
-        given: Any = io.BufferedReader(_Reread(sock, data)) if data else None
-        made: Any = self.handler_class
-        made(sock, address, self, given).handle()
+        self.do_handle(Reread(sock, data), address)
 
     # -- what `http.Connection` asks: hub, then greenlet -------------------------------------------
 
     def serve(self, connection: Connection, response: Response, environ: Any) -> None:
         self._spawn_request(connection.answer, response, environ)
+
+    def is_plain(self, environ: dict[str, Any]) -> bool:
+        return True
+
+    @property
+    def ending(self) -> bool:
+        return False  # the Engine.IO server announces it
 
     def failed(self, environ: dict[str, Any], error: BaseException) -> None:
         """Reports an exception, as pywsgi does."""
@@ -133,22 +122,6 @@ class HttpServer(pywsgi.WSGIServer):
             self.handle(secure, address)
         finally:
             secure.close()
-
-
-class _Reread(socket.SocketIO):
-    """A socket to read from, of which ``data`` was read already."""
-
-    def __init__(self, sock: Any, data: bytes) -> None:
-        super().__init__(sock, "r")
-        self._data = memoryview(data)
-
-    def readinto(self, buffer: Any) -> int | None:
-        if not self._data:
-            return super().readinto(buffer)
-        size = min(len(buffer), len(self._data))
-        buffer[:size] = self._data[:size]
-        self._data = self._data[size:]
-        return size
 
 
 class Body(pywsgi.Input):

@@ -20,7 +20,7 @@ from gevent.pywsgi import WSGIHandler
 
 from .takeover import stack
 
-__all__ = ["watch_stop", "watch_worker_on_threads"]
+__all__ = ["gunicorn_worker", "servers_of", "watch_stop", "watch_worker_on_threads"]
 
 _INTERVAL = 0.1  # seconds between two checks of a worker
 
@@ -43,7 +43,7 @@ def watch_stop(
 
     pywsgi: `stop()` of the server object is wrapped; `serve_forever()` ends with it, too.
     """
-    worker = _gunicorn_worker()
+    worker = gunicorn_worker()
     if worker is not None:
         _StopCallback(callback, patience).of_worker(worker)
         return True
@@ -59,7 +59,7 @@ def watch_worker_on_threads(callback: Callable[[], object]) -> None:
 
     It has to end the polls and WebSockets: else the worker waits `graceful_timeout` for them.
     """
-    worker = _gunicorn_worker()
+    worker = gunicorn_worker()
     if worker is None:
         return
 
@@ -71,7 +71,7 @@ def watch_worker_on_threads(callback: Callable[[], object]) -> None:
     threading.Thread(target=watch, daemon=True, name="rtcio_sync stop").start()
 
 
-def _gunicorn_worker() -> Any:
+def gunicorn_worker() -> Any:
     """The gunicorn worker of this process, if it is one: its signal handlers are its methods."""
     module = sys.modules.get("gunicorn.workers.base")
     if module is not None:
@@ -82,7 +82,7 @@ def _gunicorn_worker() -> Any:
     return None
 
 
-def _servers(worker: Any) -> list[Any]:
+def servers_of(worker: Any) -> list[Any]:
     """The listening servers of gunicorn's gevent worker: a local variable of its main loop."""
     main: Any = gevent.get_hub().parent
     frame = main.gr_frame
@@ -143,7 +143,7 @@ class _StopCallback:
     def _watch(self, worker: Any) -> None:
         while worker.alive:
             gevent.sleep(_INTERVAL)
-        for server in _servers(worker):
+        for server in servers_of(worker):
             # gunicorn does the same, up to a second later. Until then this worker would accept and
             # refuse requests of sessions of the next worker.
             server.stop_accepting()

@@ -1,0 +1,170 @@
+"""Plain requests to the Socket.IO path under gunicorn's gevent worker, answered by `http`.
+
+gunicorn's parser, its environ and its two writes for each answer take most of the time of a short
+request. After the first request of a worker, its listening sockets give new connections to
+`http.Connection`, which hands over to the worker all that needs it. It does so only with settings
+under which nobody can tell the difference: no access log, no hooks for requests, no
+``max_requests``, no TLS, no PROXY protocol.
+
+Used of gunicorn's private names, and asserted in ``tests/test_upstream.py``: of ``GeventWorker``
+``server_class`` and ``wsgi``, and the ``servers`` of its main loop (`transport.server_stop`).
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gevent
+from gevent.server import StreamServer
+
+from ..transport.base import Environ
+from ..transport.server_stop import gunicorn_worker, servers_of
+from .http import HEAD, Connection, accept, first_line
+from .idle import Idle
+from .ports import Application, Engine
+from .reread import Reread
+from .response import Response
+
+__all__ = ["answer_directly"]
+
+#: Settings that must have their defaults: what else they ask for happens in gunicorn's own way of a
+#: request.
+_SETTINGS = (
+    "accesslog", "header_map", "http_protocols", "logconfig", "logconfig_dict", "logconfig_json",
+    "max_requests", "post_request", "pre_request", "proxy_protocol", "statsd_host", "syslog",
+)  # fmt: skip
+
+#: Keys of gunicorn's environs that are the same for all requests of a worker.
+_SHARED = (
+    "SERVER_SOFTWARE", "wsgi.errors", "wsgi.version", "wsgi.multithread", "wsgi.multiprocess",
+    "wsgi.run_once", "wsgi.file_wrapper",
+)  # fmt: skip
+
+_sid = re.compile(r"(?:^|&)sid=([^&]*)").search
+
+
+def answer_directly(environ: Environ, engine: Engine) -> bool:
+    """Has plain requests answered without gunicorn, from now on. ``environ``: of the first request.
+
+    `False`: gunicorn goes on to answer all, since its settings or the place of the app ask for it.
+    # greenlet
+    """
+    worker = gunicorn_worker()
+    if worker is None or not _suits(worker, environ):
+        return False
+    for server in servers_of(worker):
+        if server.family in (socket.AF_INET, socket.AF_INET6) and not server.ssl_enabled:
+            _Entrance(worker, server, environ, engine).open()
+    return True
+
+
+def _suits(worker: Any, environ: Environ) -> bool:
+    module = sys.modules.get("gunicorn.workers.ggevent")
+    if module is None or type(worker) is not module.GeventWorker:
+        return False
+    cfg = worker.cfg
+    if cfg.is_ssl or not all(_is_default(cfg, name) for name in _SETTINGS):
+        return False
+    # Where the app stands under a prefix, or an outer application changes the environ, the path of
+    # a request is not what the app sees.
+    return (
+        not environ.get("SCRIPT_NAME")
+        and not os.environ.get("SCRIPT_NAME")
+        and "?" in environ.get("RAW_URI", "")
+        and environ["RAW_URI"].partition("?")[0] == environ.get("PATH_INFO")
+    )
+
+
+def _is_default(cfg: Any, name: str) -> bool:
+    setting = cfg.settings.get(name)
+    if setting is None:
+        return True
+    kind: Any = type(setting)
+    return bool(setting.get() == kind().get())
+
+
+class _Entrance:
+    """One listening socket of a worker (`http.Entrance`)."""
+
+    def __init__(
+        self, worker: Any, server: StreamServer, environ: Mapping[str, Any], engine: Engine
+    ) -> None:
+        self._worker = worker
+        self._server: Any = server
+        self._engine = engine
+        self._handle: Callable[..., None] = server.do_handle
+        name, port, *_ = server.socket.getsockname()
+        self._shared = {key: environ[key] for key in _SHARED if key in environ}
+        self._shared |= {
+            "SERVER_NAME": name,
+            "SERVER_PORT": str(port),
+            "wsgi.url_scheme": "http",
+        }
+        self.application: Application = worker.wsgi
+        path = environ["PATH_INFO"]
+        self.beginnings, self.first_line = first_line(path if path.endswith("/") else f"{path}/")
+        cfg = worker.cfg
+        bounds = (cfg.limit_request_line, cfg.limit_request_field_size)
+        self.longest = min([HEAD, *(each for each in bounds if each > 0)])
+        self._most_fields = cfg.limit_request_fields or 100
+        #: Fields that a proxy sets and gunicorn reads: the scheme, the path.
+        self._proxys = {
+            f"HTTP_{name.upper().replace('-', '_')}"
+            for name in (*cfg.secure_scheme_headers, *getattr(cfg, "forwarder_headers", ()))
+        }
+        self.idle = Idle(engine.idle_bound, engine.limits.handshake_timeout, cfg.keepalive)
+
+    def open(self) -> None:
+        """Takes the connections that come from now on."""
+        self._server.do_read = self._accept
+        self._server.do_handle = self._begin
+
+    @property
+    def loop(self) -> Any:
+        return self._server.loop
+
+    @property
+    def ending(self) -> bool:
+        return not self._worker.alive or not self._worker.cfg.keepalive
+
+    # -- hub ---------------------------------------------------------------------------------------
+
+    def _accept(self) -> Any:
+        return accept(self._server.socket, self)
+
+    def _begin(self, first: Any, *rest: Any) -> None:
+        if isinstance(first, Connection):
+            first.begin()
+        else:
+            self._handle(first, *rest)
+
+    def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
+        self._handle(Reread(sock, data), address)
+
+    def get_environ(self) -> Environ:
+        return dict(self._shared)
+
+    def is_plain(self, environ: Environ) -> bool:
+        """Whether gunicorn's own way would give the same answer."""
+        query = environ["QUERY_STRING"]
+        if "%" in query or self._proxys & environ.keys() or len(environ) > self._most_fields:
+            return False
+        environ["RAW_URI"] = f"{environ['PATH_INFO']}?{query}"
+        sid = _sid(query)
+        return sid is None or sid[1] in self._engine.sockets  # or it may be another worker's
+
+    def serve(self, connection: Connection, response: Response, environ: Environ) -> None:
+        self._engine.hub_thread.spawn(connection.answer, response, environ)
+
+    # -- greenlet ----------------------------------------------------------------------------------
+
+    def failed(self, environ: Environ, error: BaseException) -> None:
+        if not isinstance(error, gevent.GreenletExit):
+            uri = environ.get("PATH_INFO", "")
+            self._worker.log.error("Error handling request %s", uri, exc_info=error)

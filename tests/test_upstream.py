@@ -11,6 +11,8 @@ import functools
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,3 +194,21 @@ def test_the_list_at_the_top_of_a_module_is_complete(module: str) -> None:
     assert touched - said == set(), "used, and not in the list"
     theirs = _upstreams_names()
     assert said - theirs - {"_websocket_wsgi"} == set(), "in the list, and no more upstream's"
+
+
+def test_gunicorns_gevent_worker_has_what_its_requests_are_taken_with() -> None:
+    # In a process of its own: to import the worker has gevent patch this one.
+    code = (
+        "from gunicorn.workers.ggevent import GeventWorker as W; import gunicorn.config as c\n"
+        "run = W.run.__code__\n"
+        "assert 'servers' in run.co_varnames and {'server_class', 'wsgi'} <= {*run.co_names}\n"
+        "assert W.server_class is None\n"
+        "from rtcio_sync.serving import gunicorn_http as ours\n"
+        "made = c.Config()\n"
+        "known = {*ours._SETTINGS} & made.settings.keys()\n"
+        "assert all(ours._is_default(made, each) for each in ours._SETTINGS)\n"
+        "assert {'accesslog', 'pre_request', 'max_requests', 'proxy_protocol'} <= known\n"
+        "made.set('accesslog', '-')\n"
+        "assert not ours._is_default(made, 'accesslog')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -17,8 +17,7 @@ _unclean = re.compile(r"[^\t\r\n -~\x80-\xff]").search
 _is_token = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+").fullmatch
 _is_length = re.compile(r"[0-9]{1,9}").fullmatch
 
-#: The key of each field in an environ, by its name in requests. "" for one that is left out, since
-#: its underscore would equal a hyphen.
+#: The key of each field in an environ, by its name in requests.
 _keys: dict[str, str] = {}
 
 #: Fields that only a complete parser treats rightly.
@@ -46,7 +45,7 @@ def environ_of(fields: str) -> dict[str, str] | None:
             if not key.startswith("HTTP_"):
                 return None
             found[key] += ("; " if key == "HTTP_COOKIE" else ",") + value.strip(" \t")
-        elif key:
+        else:
             found[key] = value.strip(" \t")
     length = found.get("CONTENT_LENGTH")
     if length is not None and _is_length(length) is None:
@@ -55,14 +54,14 @@ def environ_of(fields: str) -> dict[str, str] | None:
 
 
 def _key(name: str) -> str | None:
-    """The key of a field in an environ; "": it has none; `None`: it is no name of a field."""
-    if _is_token(name.replace("_", "-")) is None:
+    """The key of a field in an environ; `None`: it is no name, or has an underscore.
+
+    An underscore would equal a hyphen there: servers leave such fields out, or trust a proxy's.
+    """
+    if "_" in name or _is_token(name) is None:
         return None
-    if "_" in name:
-        key = ""
-    else:
-        key = name.replace("-", "_").upper()
-        key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+    key = name.replace("-", "_").upper()
+    key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
     if len(_keys) < _NAMES_KEPT:  # clients may invent any number of them
         _keys[name] = key
     return key

@@ -113,11 +113,12 @@ class _Entrance:
         bounds = (cfg.limit_request_line, cfg.limit_request_field_size)
         self.longest = min([HEAD, *(each for each in bounds if each > 0)])
         self._most_fields = cfg.limit_request_fields or 100
-        #: Fields that a proxy sets and gunicorn reads: the scheme, the path.
-        self._proxys = {
-            f"HTTP_{name.upper().replace('-', '_')}"
-            for name in (*cfg.secure_scheme_headers, *getattr(cfg, "forwarder_headers", ()))
+        #: The fields in which a trusted proxy says the scheme, and their values for https.
+        self._schemes = {
+            f"HTTP_{name.upper().replace('-', '_')}": value
+            for name, value in cfg.secure_scheme_headers.items()
         }
+        self._trusted = frozenset(cfg.forwarded_allow_ips)
         self.idle = Idle(engine.idle_bound, engine.limits.handshake_timeout, cfg.keepalive)
 
     def open(self) -> None:
@@ -153,11 +154,26 @@ class _Entrance:
     def is_plain(self, environ: Environ) -> bool:
         """Whether gunicorn's own way would give the same answer."""
         query = environ["QUERY_STRING"]
-        if "%" in query or self._proxys & environ.keys() or len(environ) > self._most_fields:
+        if "%" in query or len(environ) > self._most_fields:
+            return False
+        marks = self._schemes.keys() & environ.keys()
+        if marks and not self._takes_scheme(marks, environ):
             return False
         environ["RAW_URI"] = f"{environ['PATH_INFO']}?{query}"
         sid = _sid(query)
         return sid is None or sid[1] in self._engine.sockets  # or it may be another worker's
+
+    def _takes_scheme(self, marks: set[str], environ: Environ) -> bool:
+        """Sets the scheme that a trusted proxy has seen; `False`: gunicorn has to decide."""
+        if len(marks) > 1 or any("/" in each for each in self._trusted):
+            return False
+        if "*" in self._trusted or environ["REMOTE_ADDR"] in self._trusted:
+            (mark,) = marks
+            said = environ[mark]
+            if "," in said:  # the field was repeated
+                return False
+            environ["wsgi.url_scheme"] = "https" if said == self._schemes[mark] else "http"
+        return True
 
     def serve(self, connection: Connection, response: Response, environ: Environ) -> None:
         self._engine.hub_thread.spawn(connection.answer, response, environ)

@@ -39,7 +39,7 @@ def asked(server: Running, path: str = PATH, headers: dict[str, str] | None = No
 
 
 def test_an_environ_is_as_gunicorn_makes_it(server: Running) -> None:
-    fields = {"Cookie": "a=1", "X-Forwarded-For": "192.0.2.1", "Content-Type": "t/x", "X_A": "1"}
+    fields = {"Cookie": "a=1", "X-Forwarded-For": "192.0.2.1", "Content-Type": "t/x"}
     path = f"{PATH}&word=two"
     _, _, ours = asked(server, path, fields)
     # gunicorn parses what has a percent sign.
@@ -64,10 +64,33 @@ def test_a_session_goes_its_way_directly(server: Running) -> None:
     assert all(DIRECT in each for each in queries[-6:] if "%" not in each["QUERY_STRING"])
 
 
-def test_what_a_proxy_has_marked_is_read_by_gunicorn(server: Running) -> None:
-    _, _, environ = asked(server, headers={"X-Forwarded-Proto": "https"})
-    assert environ["wsgi.url_scheme"] == "str https"
-    assert DIRECT not in environ
+@pytest.mark.parametrize(
+    ("fields", "direct"),
+    [
+        ({"X-Forwarded-Proto": "https"}, True),
+        ({"X-Forwarded-Proto": "http"}, True),
+        ({"X-Forwarded-Proto": "HTTPS"}, True),
+        ({"X-Forwarded-Ssl": "on"}, True),
+        ({"X-Forwarded-Ssl": "on", "X-Forwarded-Proto": "https"}, False),
+        ({"X_Forwarded_Proto": "https"}, False),
+    ],
+)
+def test_the_scheme_is_that_which_a_trusted_proxy_has_seen(
+    server: Running, fields: dict[str, str], direct: bool
+) -> None:
+    _, _, ours = asked(server, f"{PATH}&word=two", fields)
+    _, _, theirs = asked(server, f"{PATH}&word=%74wo", fields)
+    assert (DIRECT in ours) is direct and DIRECT not in theirs
+    assert ours["wsgi.url_scheme"] == theirs["wsgi.url_scheme"]
+
+
+def test_the_scheme_of_a_proxy_that_is_not_trusted_is_left_out() -> None:
+    environ = {"GUNICORN_CMD_ARGS": "--forwarded-allow-ips 192.0.2.1"}
+    with running("gunicorn-gevent", "environs", environ=environ) as server:
+        for _ in range(2):
+            _, _, seen = asked(server, headers={"X-Forwarded-Proto": "https"})
+            assert seen["wsgi.url_scheme"] == "str http"
+        assert DIRECT in seen
 
 
 def test_an_unknown_session_is_answered_by_gunicorns_way(server: Running) -> None:

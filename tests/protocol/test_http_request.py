@@ -12,6 +12,7 @@ from rtcio_sync.protocol.http_head import Head
 from rtcio_sync.protocol.http_request import MOST_FIELDS, environ_of
 
 names = st.text("!#$%&'*+.^_`|~abcxyzABCXYZ019-", min_size=1, max_size=12)
+plain_names = st.text("!#$%&'*+.^`|~abcxyzABCXYZ019-", min_size=1, max_size=12)
 values = st.text(st.characters(min_codepoint=0x00, max_codepoint=0xFF), max_size=20)
 
 
@@ -47,17 +48,10 @@ def test_fields_are_read_as_the_complete_parser_reads_them_or_left_to_it(
     assert found is None or found == completely(lines)
 
 
-@given(st.lists(st.tuples(names, st.text("abc ,;=\t", max_size=20)), min_size=1, max_size=30))
+@given(st.lists(st.tuples(plain_names, st.text("abc ,;=\t", max_size=20)), min_size=1, max_size=30))
 def test_fields_without_surprises_are_read(fields: list[tuple[str, str]]) -> None:
     lines = [f"{name}:{value}" for name, value in fields]
     assert environ_of("\r\n".join(lines)) == completely(lines)
-
-
-def test_names_with_an_underscore_are_left_out() -> None:
-    assert environ_of("Host: x\r\nX_Forwarded-For: 1\r\nX-Forwarded-For: 2") == {
-        "HTTP_HOST": "x",
-        "HTTP_X_FORWARDED_FOR": "2",
-    }
 
 
 @pytest.mark.parametrize(
@@ -67,6 +61,7 @@ def test_names_with_an_underscore_are_left_out() -> None:
         "Nul: a\x00b", "Return: a\rb", "Feed: a\nb", "Feed: a\nB: c", "Delete: \x7f", "Höhe: 1",
         "Content-Length: +4", "Content-Length: 4, 4", "Content-Length:", "Content-Length: 0x4",
         "Content-Length: 4\r\nContent-Length: 4", "Content-Type: a\r\nContent-Type: b",
+        "X_Forwarded-For: 1", "SCRIPT_NAME: /x",
         "Transfer-Encoding: chunked", "Transfer-Encoding: identity", "Expect: 100-continue",
         "Content-Length: " + "9" * 10,
     ],

@@ -155,7 +155,7 @@ def test_the_environ_is_as_pywsgi_makes_it(run: Run) -> None:
 
     port = run(Bare(), application=application).port
     lines = ("Host: h", "Cookie: a=1", "Cookie: b=2", "X-A: 1", "x-a: 2", "Content-Type: t/x")
-    fields = "".join(f"{line}\r\n" for line in (*lines, "X_B: 3"))
+    fields = "".join(f"{line}\r\n" for line in lines)
     for more in ("", "Expect: 100-continue\r\n"):  # pywsgi takes the second
         peer = Peer(port)
         peer.send(f"GET {PATH}?a=%20b HTTP/1.1\r\n{fields}{more}\r\n")

@@ -9,8 +9,12 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 #: Unit tests that start Python, and no other program.
 START_PYTHON = {
-    *("cli/test_command.py", "server/test_listen.py", "serving/test_warnings.py"),
-    *("test_collector.py", "test_layers.py"),
+    "cli/test_command.py",
+    "server/test_listen.py",
+    "serving/test_warnings.py",
+    "test_collector.py",
+    "test_layers.py",
+    "test_upstream.py",
 }
 
 TEXT = (TESTS.parent / "Makefile").read_text(encoding="utf-8")

@@ -15,10 +15,8 @@ bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
 # another package. (geventwebsocket.gunicorn.workers.GeventWebSocketWorker works too.)
 worker_class = "gevent"
 
-# Clients of one process cannot reach those of another. Several workers need
-# Server(client_manager=socketio.RedisManager(url)) and a proxy that keeps each client with one
-# worker. gunicorn cannot do that: start it once for each port, with one worker, instead.
-workers = 1
+# All workers are one server: one for each core, if one core is not enough for all clients.
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 
 # Requests at once. A client on polling always has one; a WebSocket counts only until its handshake
 # is done. The bound on clients is the limit of open files (`ulimit -n`).
@@ -46,7 +44,7 @@ limit_request_field_size = 8190
 # Replacing a worker after so many requests would disconnect all its clients: 0 turns it off.
 max_requests = 0
 
-# One worker has no memory to share, and without preloading SIGHUP loads new code.
+# Without preloading, SIGHUP loads new code.
 preload_app = False
 
 # A polling client's URL holds its session id, which gives access to it: %(U)s has no query.

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .server import Server
     from .socketio.listeners import add_default_listeners
     from .socketio.namespace import Namespace
+    from .socketio.remote import RemoteSocket
     from .socketio.socket import BroadcastOperator, Handshake, Socket
     from .testing import TestClient
 
@@ -58,6 +59,7 @@ __all__ = [
     "OptionError",
     "Options",
     "ProtocolError",
+    "RemoteSocket",
     "RtcioError",
     "RtcioEvents",
     "Server",
@@ -87,6 +89,7 @@ _HOMES = {
     "socketio.listeners": ("add_default_listeners",),
     "lobby.lobby": ("Lobby",),
     "socketio.namespace": ("Namespace",),
+    "socketio.remote": ("RemoteSocket",),
     "options": ("Limits", "Options"),
     "server": ("Server",),
     "socketio.socket": ("BroadcastOperator", "Handshake", "Socket"),

@@ -190,6 +190,11 @@ class Options:
     #: Sessions are kept in this process's memory.
     connection_state_recovery: Any = False
 
+    #: The workers of one host as one server: `None`: those of the same gunicorn, on gevent, find
+    #: each other, unless the environment variable ``RTCIO_CLUSTER`` is ``off``; `False`: each
+    #: process is alone.
+    cluster: Any = None
+
     # -- python-socketio's -----------------------------------------------------------------------
     #: A python-socketio client manager, for several processes. `None`: one process.
     client_manager: Any = None
@@ -319,6 +324,8 @@ def _check_contradictions(options: Options) -> None:
             raise OptionError("cors_credentials=True has no effect with cors_allowed_origins=[]")
     if not options.http_compression and "compression_threshold" in given:
         raise OptionError("compression_threshold has no effect with http_compression=False")
+    if options.cluster and options.client_manager is not None:
+        raise OptionError("cluster and client_manager are two ways to several processes: give one")
     if options.json is not None and options.serializer == "msgpack":
         raise OptionError("json has no effect with serializer='msgpack'; remove one of the two")
     if getattr(options.client_manager, "write_only", False) is True:

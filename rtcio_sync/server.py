@@ -13,11 +13,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from socketio import PubSubManager
+
 from . import prometheus
 from .adapter.drops import Drops
 from .adapter.emit import RoomIndex
 from .adapter.recovery import NoRecovery, Recovery
 from .adapter.recovery_options import RecoveryOptions
+from .cluster.exchange import Exchange
+from .cluster.node import Node
 from .cluster.pubsub import graft
 from .config.names import METHODS
 from .config.values import check_json
@@ -34,8 +38,10 @@ from .serving.listen import listen, signaling_only
 from .serving.options import Listening
 from .serving.stop import Stop
 from .serving.warnings import warn_of_many_workers
+from .serving.workers import Workers, allowed, key_of
 from .socketio.construction import named, upstream_logger, upstream_options
 from .socketio.dispatch import Dispatcher
+from .socketio.elsewhere import ServerSide, describe, do_here
 from .socketio.handling import Handling
 from .socketio.lifecycle import Lifecycle
 from .socketio.listeners import add_default_listeners
@@ -91,7 +97,10 @@ class Server(NodeApi):
         self._build(late=chosen.json is not None or chosen.serializer not in ("default", "msgpack"))
         self._connect_parts()
         add_default_listeners(self)
-        warn_of_many_workers(self.manager)
+        self._node: Node | None = None
+        #: The messages of other workers; `None`: there can be none.
+        self.exchange: Exchange | None = None
+        self._join_workers()
         if chosen.app is not None:
             self.init_app(chosen.app)
 
@@ -113,6 +122,7 @@ class Server(NodeApi):
         manager.late = late
         manager.limits_of = self.registry.limits_of
         manager.recovery = recovery
+        self.server_side = ServerSide(manager, self.dispatcher)
         self.overdue = Overdue(later=eio.heartbeat.later, spawn=eio.spawn)
         self.drop = Drops(self.counters, eio.spawn)
         self.relay = Relay(manager, self.counters, self.drop, scope=chosen.relay_scope)
@@ -160,6 +170,31 @@ class Server(NodeApi):
             max_size=chosen.max_http_buffer_size,
             late=late,
         )
+
+    def _join_workers(self) -> None:
+        """Makes this server one with the other workers of its host, unless it is to be alone."""
+        chosen, eio, manager = self.options, self.eio, self.manager
+        if isinstance(manager, PubSubManager):
+            return
+        if type(manager) is not RoomIndex or not allowed(chosen.cluster):
+            warn_of_many_workers()
+            return
+        exchange = self.exchange = Exchange(
+            manager,
+            tasks=eio,
+            relays=self.relay,
+            counters=self.counters,
+            guard=self.dispatcher.guarded,
+            disconnect=partial(self.disconnect, ignore_queue=True),
+            do_here=partial(do_here, self),
+            most_attachments=chosen.limits.max_attachments,
+        )
+        exchange.answers["sockets"] = partial(describe, self)
+        exchange.answers[ServerSide.WHAT] = self.server_side.answer
+        node = self._node = Node(manager, exchange, eio, self.relay, key=key_of(self.path))
+        workers = Workers(node, eio.hub_thread)
+        exchange.on_died.append(workers.died)
+        workers.await_worker()
 
     def _make_recovery(self) -> Recovery | NoRecovery:
         options = RecoveryOptions.of(self.options.connection_state_recovery)
@@ -283,9 +318,10 @@ class Server(NodeApi):
         """Counters since the start, and current numbers; without names and ids.
 
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
-        ``recovery_bytes``, ``greenlets`` and ``hub_lag_seconds`` (the maximum of the last 15 s) are
-        current numbers; the others count since the start. The dicts ``disconnects_by_reason``,
-        ``dropped`` and ``closed`` have a count for each reason.
+        ``recovery_bytes``, ``greenlets``, ``hub_lag_seconds`` (the maximum of the last 15 s) and
+        ``workers`` (those that are one server, this one included) are current numbers; the others
+        count since the start. The dicts ``disconnects_by_reason``, ``dropped`` and ``closed`` have
+        a count for each reason.
         """
         count = self.counters
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
@@ -309,6 +345,7 @@ class Server(NodeApi):
             "send_buffer_bytes": self.eio.waiting_bytes,
             "greenlets": self.eio.working,
             "hub_lag_seconds": self.eio.heartbeat.lag,
+            "workers": 1 if self._node is None else self._node.workers,
         }
 
     @any_thread(in_hub="spawn")

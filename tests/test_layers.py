@@ -87,7 +87,24 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "emit",
         ),
     ),
-    ("cluster", ("channel", "subscriber", "pubsub")),
+    (
+        "cluster",
+        (
+            "channel",
+            "subscriber",
+            "pubsub",
+            "wire",
+            "ports",
+            "directory",
+            "stream",
+            "mesh",
+            "replica",
+            "asks",
+            "shared",
+            "exchange",
+            "node",
+        ),
+    ),
     ("relay", ("relay", "foreign")),
     (
         "socketio",
@@ -99,8 +116,10 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "dispatch",
             "ports",
             "handshake",
+            "remote",
             "socket_handlers",
             "socket",
+            "elsewhere",
             "namespace",
             "registry",
             "handling",
@@ -127,7 +146,11 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "http",
             "pywsgi",
             "gunicorn_http",
+            "heads",
+            "handover",
+            "gunicorn",
             "warnings",
+            "workers",
             "stop",
             "threads",
             "listen",
@@ -148,6 +171,7 @@ VOCABULARY = [*ROOMS[0][1][:-1], *(each for each in ORDER if each.startswith("co
 PURE = [each for each in ORDER if each.startswith(("protocol.", "parser."))] + ["ice"]
 PURE += ["engineio.state", "engineio.requests", "engineio.payload", "engineio.seats"]
 PURE += ["adapter.recipients", "cluster.channel", "lobby.seating"]
+PURE += ["cluster.wire", "cluster.replica"]
 
 #: What a pure module may not import: clocks, files, sockets, tasks. `ice` asks the time when its
 #: caller gives none; `websocket` takes the C unmasking of `websockets`.
@@ -301,6 +325,7 @@ def test_a_foreign_package_has_one_door(foreign: str, home: set[str]) -> None:
 
 #: Who may touch the hub itself.
 HUB = {
+    "transport.outgoing",
     "hub.pool",
     "hub.thread",
     "hub.turns",

@@ -22,6 +22,10 @@ import engineio.base_server
 import engineio.base_socket
 import engineio.packet
 import engineio.socket
+import gunicorn.arbiter
+import gunicorn.http.message
+import gunicorn.http.unreader
+import gunicorn.workers.base
 import pytest
 import socketio
 import socketio.base_manager
@@ -31,6 +35,7 @@ import socketio.packet
 import werkzeug
 import werkzeug.test
 from engineio.async_drivers import threading as threads
+from gunicorn.workers import ggevent
 
 import rtcio_sync
 from rtcio_sync import server
@@ -112,6 +117,27 @@ def test_an_event_handler_upstream_is_found_with_its_arguments() -> None:
     assert plain._get_event_handler("other", "/", ("sid", 1)) == (any_event, ("other", "sid", 1))
     assert plain._get_event_handler("disconnect", "/", ("sid", "why")) == (None, ("sid", "why"))
     assert plain._get_namespace_handler("/", ("sid", 1)) == (None, ("sid", 1))
+
+
+def test_gunicorn_has_what_we_rely_on() -> None:
+    spawn = inspect.getsource(gunicorn.arbiter.Arbiter.spawn_worker)
+    assert "worker = self.worker_class(" in spawn and "worker.init_process()" in spawn
+    begin = inspect.getsource(gunicorn.workers.base.Worker.init_process)
+    assert begin.index("self.load_wsgi()") < begin.index("self.cfg.post_worker_init(self)")
+    assert begin.index("self.cfg.post_worker_init(self)") < begin.index("self.run()")
+    worker = ggevent.GeventWorker
+    assert {"handle", "handle_request", "timeout_ctx"} <= set(dir(worker))
+    assert worker.server_class is None and worker.wsgi_handler is None
+    run = inspect.getsource(worker.run)
+    for used in ("servers = []", "partial(self.handle, s)", "self.server_class(", "self.sockets"):
+        assert used in run
+    assert "self.handle_request(listener_name, req, client, addr)" in inspect.getsource(
+        ggevent.AsyncWorker.handle
+    )
+    parsed = inspect.getsource(gunicorn.http.message)
+    for name in ("method", "uri", "query", "version", "headers", "proxy_protocol_info", "unreader"):
+        assert f"self.{name} = " in parsed or f"self.{name}," in parsed, name
+    assert hasattr(gunicorn.http.unreader.Unreader(), "buf")
 
 
 def test_an_acknowledgement_upstream_is_kept_by_its_number() -> None:

@@ -8,7 +8,7 @@ Overridden of upstream's ``Manager``: ``emit`` and ``trigger_callback``. Used as
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,10 +21,10 @@ from ..parser.packet import event_pieces
 from .calls import Waiter
 from .member import Member, Stage
 from .recipients import recipients, rooms_in, skipped
-from .recovery import Stamp
+from .recovery import NoRecovery, Recovery, Stamp
 from .rooms import Rooms
 
-__all__ = ["MAX_CALLBACKS", "RoomIndex", "arguments_of"]
+__all__ = ["MAX_CALLBACKS", "Pieces", "RoomIndex", "arguments_of", "polite"]
 
 log = logging.getLogger(__name__)
 
@@ -59,23 +59,28 @@ class RoomIndex(Rooms):
         arguments = [event, *arguments_of(data)]
         those = self.recipients_in(namespace, everybody)
         if skip_sid:
-            those = self._without(namespace, those, skip_sid)
+            those = self.without(namespace, those, skip_sid)
         if callback is not None:
-            self._ask(namespace, those, arguments, callback)
+            encode = partial(self._encode, namespace, arguments)
+            for sid in those:
+                self.send_with_callback(namespace, sid, callback, encode)
         elif those:
             self._emit(event, arguments, namespace, those)
 
-    def _ask(
-        self, namespace: str, those: list[str], arguments: list[Any], callback: Callable[..., Any]
+    def send_with_callback(
+        self,
+        namespace: str,
+        sid: str,
+        callback: Callable[..., Any],
+        encode: Callable[[int], Pieces],
     ) -> None:
-        """Sends an event whose acknowledgement ``callback`` gets: each under its own number."""
-        for sid in those:
-            number = self._generate_ack_id(sid, callback)
-            if isinstance(callback, Waiter):
-                callback.asked.append(sid)
-            elif len(self.callbacks[sid]) > MAX_CALLBACKS + 1:  # and the counter
-                self._forget_oldest(self.callbacks[sid])
-            self._send_to_all(namespace, [sid], self._encode(namespace, arguments, number))
+        """Sends one event to one socket; ``encode`` makes its pieces from its number."""
+        number = self._generate_ack_id(sid, callback)
+        if isinstance(callback, Waiter):
+            callback.asked.append(sid)
+        elif len(self.callbacks[sid]) > MAX_CALLBACKS + 1:  # and the counter
+            self._forget_oldest(self.callbacks[sid])
+        self._send_to_all(namespace, [sid], encode(number))
 
     def _forget_oldest(self, waiting: dict[int, Any]) -> None:
         """Forgets the oldest callback of a client that does not acknowledge events."""
@@ -111,15 +116,23 @@ class RoomIndex(Rooms):
     ) -> None:
         """Encodes once for all; with recovery, all sessions keep one frame with one offset."""
         recovery = self.recovery
-        if event == RtcioEvents.INIT_OFFER and len(arguments) == 2 and recovery.numbers:
-            # The rtc.io client takes the second argument as options; an offset there would make
-            # both sides impolite, and a collision of two offers would never be resolved.
-            arguments.append({"polite": True})
+        if event == RtcioEvents.INIT_OFFER:
+            polite(arguments, recovery)
         if recovery.numbers:
             encode = partial(self._numbered, namespace, arguments)
             recovery.send(encode, partial(self._send_to_all, namespace, recipients))
         else:
             self._send_to_all(namespace, recipients, self._encode(namespace, arguments))
+
+    def send_to_several(
+        self, namespace: str, sids: list[str], encode: Callable[[str | None], Pieces]
+    ) -> None:
+        """Sends one event to several sockets; ``encode`` makes its pieces from its offset."""
+        self.recovery.send(encode, partial(self._send_to_all, namespace, sids))
+
+    def emit_here(self, event: str, payload: Any, namespace: str, sids: list[str]) -> None:
+        """Emits to these sockets of this process."""
+        self._emit(event, [event, payload], namespace, sids)
 
     def _numbered(self, namespace: str, arguments: list[Any], offset: str | None) -> Pieces:
         return self._encode(namespace, arguments if offset is None else [*arguments, offset])
@@ -152,7 +165,7 @@ class RoomIndex(Rooms):
                     pkts = packets_of(pieces)
                 self.hand_over(member, pkts)
 
-    def _without(self, namespace: str, those: list[str], out: list[Any]) -> list[str]:
+    def without(self, namespace: str, those: list[str], out: list[Any]) -> list[str]:
         """The sids of ``those`` that are not in the rooms ``out``, where a sid is a room too."""
         if len(out) == 1 and out[0] in self.members[namespace]:  # most often: the sender
             if out[0] in those:
@@ -273,6 +286,23 @@ class RoomIndex(Rooms):
         ``done`` is called once it is published.
         """
         return False
+
+    def elsewhere(
+        self, what: str, namespace: str, rooms: Any, skip: list[Any], *named: Any
+    ) -> None:
+        """Has other processes do something to their sockets in ``rooms``; here there are none."""
+
+    def fetch_elsewhere(self, namespace: str, rooms: Any, skip: list[Any]) -> Sequence[Any]:
+        """The sockets of other processes in ``rooms``; here there are none. # greenlet"""
+        return ()
+
+
+def polite(arguments: list[Any], recovery: Recovery | NoRecovery) -> None:
+    """Adds to the arguments of an offer what keeps an offset from being taken for its options."""
+    if arguments[0] == RtcioEvents.INIT_OFFER and len(arguments) == 2 and recovery.numbers:
+        # The rtc.io client takes the second argument as options; an offset there would make
+        # both sides impolite, and a collision of two offers would never be resolved.
+        arguments.append({"polite": True})
 
 
 def arguments_of(data: Any) -> list[Any]:

@@ -166,6 +166,11 @@ def _origins(name: str, value: Any) -> None:
     check_origins(value)
 
 
+def _cluster(name: str, value: Any) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise _refuse(name, value, "give None for the workers of one host, or False for none")
+
+
 _LIMIT = "give a number above 0"
 
 _CHECKS: dict[str, Callable[[str, Any], None]] = {
@@ -182,6 +187,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
         "give 1 or more, or None for as many as max_connections", above=0, none=True
     ),
     "trusted_proxies": _count("give the number of proxies in front of the server"),
+    "cluster": _cluster,
     "client_manager": _client_manager,
     "logger": _logger,
     "serializer": _serializer,

@@ -42,8 +42,11 @@ class TimerWatcher(Watcher, Protocol):
 class Loop(Protocol):
     """An event loop."""
 
-    def io(self, fd: int, events: int) -> IoWatcher:
-        """A watcher of a descriptor; it is not started."""
+    def io(self, fd: int, events: int, ref: bool = True, priority: int | None = None) -> IoWatcher:
+        """A watcher of a descriptor; it is not started.
+
+        Watchers with a higher priority are called first; `None`: 0.
+        """
 
     def timer(self, after: float, *, ref: bool = True, priority: int = 0) -> TimerWatcher:
         """A watcher that calls back once, so many seconds after its start.

@@ -65,6 +65,8 @@ class Lobby:
     #: Seats in one room; `None`: no limit.
     max_peers: int | None = None
 
+    _warned = False
+
     def __init__(
         self,
         server: Server,
@@ -93,13 +95,25 @@ class Lobby:
         state = State(space)
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         if isinstance(server.manager, PubSubManager):
-            log.warning(
-                "Lobby keeps its rooms in this process alone: run one process, or send all peers "
-                "of a room to the same one"
-            )
+            self._warn()
+        elif server.exchange is not None:
+            server.exchange.on_joined.append(self._warn_once)
         events = Events(server, space, state, self)
         space.on("connection")(events.connected)
         server.manager.on_leave.append(events.left)
+
+    def _warn_once(self, node: str) -> None:
+        """Another worker has appeared. # hub"""
+        if not self._warned:
+            self._warned = True
+            self._server.eio.spawn(self._warn)
+
+    @staticmethod
+    def _warn() -> None:
+        log.warning(
+            "Lobby keeps its rooms in this process alone: run one process, or send all peers "
+            "of a room to the same one"
+        )
 
     # -- what an app may override, ask and do ------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from ..errors import OptionError
+from ..events import RESERVED_EVENTS
 
 __all__ = ["check_event", "check_room", "namespace_name", "namespace_names"]
 
@@ -90,3 +91,11 @@ def _is_hashable(value: Any) -> bool:
     except TypeError:
         return False
     return True
+
+
+def check_name(event: Any) -> None:
+    """Raises `OptionError` for a name that an app may not emit."""
+    if not isinstance(event, str):
+        raise OptionError(f"an event's name is a string, not {type(event).__name__}")
+    if event in RESERVED_EVENTS:
+        raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")

@@ -90,6 +90,9 @@ class Relay:
         self.namespaces: set[str] = set()
         #: Takes each message that the short way does not take: `(link, message, binary)`.
         self.ordinary: Callable[[Any, Any, bool], None] = _nowhere
+        #: Sends a relay to another process: ``(namespace, target, message)``; `None`: the target is
+        #: not a socket of one, `False`: it was dropped. Without another process: `None`. # hub
+        self.elsewhere: Callable[[str, str, bytes], bool | None] | None = None
         #: Encodes an event for the full way: `(namespace, arguments) -> [piece, …]`.
         self.encode: Callable[[str, list[Any]], list[Any]] = lambda namespace, arguments: []
 
@@ -138,6 +141,7 @@ class Relay:
             # Only the envelope is parsed: an extra argument, or white space at the end, goes to the
             # full way.
             if member is not None and member.short and message.endswith(_END):
+                source = key = None
                 try:
                     length = len(message)
                     # Most messages close all arrays and objects in their last bytes: they have
@@ -155,8 +159,8 @@ class Relay:
                         if length > self.light:
                             raise LookupError  # it may hold too many values
                         payload = loads(message[start:-1])
-                        source, key = payload["source"], payload["target"]
                         payload["data"]  # has to exist
+                        source, key = payload["source"], payload["target"]
                     if source == member.sid:
                         target = member.peers[key]
                         if target.stage is CONNECTED:
@@ -178,8 +182,45 @@ class Relay:
                 # Not an object, a missing field, an unknown target, JSON that only `json` reads:
                 # the full way decides, and counts a drop.
                 except _LEFT:
-                    pass
+                    if (
+                        self.elsewhere is not None
+                        and source == member.sid
+                        and type(key) is str
+                        and self._cross(self.elsewhere, member, key, message)
+                    ):
+                        return
         self.ordinary(link, message, binary)
+
+    def _cross(
+        self,
+        send: Callable[[str, str, bytes], bool | None],
+        member: Member,
+        key: str,
+        message: bytes,
+    ) -> bool:
+        """Sends a relay to another process; `False`: the target is not a socket of one."""
+        sent = None if key in member.peers else send(member.namespace, key, message)
+        if sent:
+            self.counters.relayed += 1
+            self.counters.relayed_bytes += len(message)
+        return sent is not None
+
+    def from_node(self, sid: str, namespace: str, message: bytes) -> None:
+        """Delivers a relay of another process, which has applied the sender's rules. # hub"""
+        target = self.manager.member(sid, namespace)
+        if target is None or not target.present or not self.serves(target):
+            self._drop(Drop.UNKNOWN_TARGET)
+        elif target.session is not None:
+            self._stamp(target, target.session, message)
+        elif target.link is not None and target.link.transport is not None:
+            target.link.transport.send(frame_text(message))
+        else:
+            pkt = Packet(eio_packet.MESSAGE, message[1:].decode())
+            self.manager.hand_over(target, [pkt])
+
+    def serves_namespace(self, namespace: str) -> bool:
+        """Whether the sockets of a namespace have the default listeners."""
+        return namespace in self.namespaces
 
     def _stamp(self, target: Member, session: Session, message: bytes) -> None:
         """Sends a relay with its offset after the envelope, which stays unchanged.

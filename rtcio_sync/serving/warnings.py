@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 from gevent import monkey
-from socketio.pubsub_manager import PubSubManager
 
-__all__ = ["warn_if_unpatched", "warn_of_many_workers"]
+from .gunicorn import owner_on_stack
+
+__all__ = ["warn_if_unpatched", "warn_of_many_workers", "warn_of_worker"]
 
 log = logging.getLogger(__name__)
 
@@ -24,25 +24,19 @@ def warn_if_unpatched() -> None:
         )
 
 
-def warn_of_many_workers(manager: object) -> None:
-    """Warns of gunicorn workers that cannot reach each other's clients; one process logs it.
+def warn_of_many_workers() -> None:
+    """Warns of gunicorn workers that cannot reach each other's clients; one process logs it."""
+    found = owner_on_stack()
+    if found is not None:
+        warn_of_worker(found)
 
-    ``manager``: the server's client manager.
-    """
-    if isinstance(manager, PubSubManager):
-        return
-    frame = sys._getframe()
-    while frame is not None:
-        owner: Any = frame.f_locals.get("self")
-        if type(owner).__module__.startswith(("gunicorn.workers.", "gunicorn.arbiter")):
-            cfg = owner.cfg
-            # The Arbiter (--preload) has no age; of the workers, the first logs it.
-            if cfg.workers > 1 and getattr(owner, "age", 1) == 1:
-                log.warning(
-                    "gunicorn runs %d workers, and clients of one cannot reach those of another: "
-                    "use `-w 1`, or Server(client_manager=socketio.RedisManager(url)) behind a "
-                    "proxy with sticky sessions",
-                    cfg.workers,
-                )
-            return
-        frame = frame.f_back  # type: ignore[assignment]
+
+def warn_of_worker(found: Any) -> None:
+    """The same for a worker or an arbiter of gunicorn."""
+    # The Arbiter (--preload) has no age; of the workers, the first logs it.
+    if found.cfg.workers > 1 and getattr(found, "age", 1) == 1:
+        log.warning(
+            "gunicorn runs %d workers, and clients of one cannot reach those of another: use "
+            "`-k gevent`, whose workers find each other (without Server(cluster=False)), or `-w 1`",
+            found.cfg.workers,
+        )

@@ -10,9 +10,10 @@ import socketio
 from ..adapter.recipients import OrderedSet
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
-from ..protocol.names import check_event, namespace_name
+from ..protocol.names import check_event, check_name, namespace_name
 from .dispatch import Callee
-from .socket import BroadcastOperator, Socket, check_name
+from .remote import RemoteSocket
+from .socket import BroadcastOperator, Socket
 
 __all__ = ["Namespace", "Rooms"]
 
@@ -70,7 +71,10 @@ class Namespace(socketio.Namespace):
     @property
     def sockets(self) -> dict[str, Socket]:
         """The connected sockets of this process, by sid."""
-        return {socket.id: socket for socket in self.fetch_sockets()}
+        return {socket.id: socket for socket in self._sockets()}
+
+    def _sockets(self) -> list[Socket]:
+        return BroadcastOperator(self.server, self.name).sockets_here()
 
     @property
     def rooms(self) -> Rooms:
@@ -103,8 +107,8 @@ class Namespace(socketio.Namespace):
         """All sockets but those in ``rooms``."""
         return BroadcastOperator(self.server, self.name).except_(*rooms)
 
-    def fetch_sockets(self) -> list[Socket]:
-        """The connected sockets of this process."""
+    def fetch_sockets(self) -> list[Socket | RemoteSocket]:
+        """The connected sockets, also those of other workers: `BroadcastOperator.fetch_sockets`."""
         return BroadcastOperator(self.server, self.name).fetch_sockets()
 
     def sockets_join(self, *rooms: Any) -> None:

@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 import socketio
 
 from ..errors import OptionError
+from ..hub.thread import any_thread
 from ..options import Limits
 from ..protocol.names import check_event, namespace_name
+from .elsewhere import ServerSide
 from .namespace import Namespace
 from .python_api import PythonApi
 from .receive import Receiver
 from .registry import Registry
+from .remote import RemoteSocket
 from .signatures import handler_names, method_of, warn_of_missing_sid, warn_of_unheard
 from .socket import BroadcastOperator, Socket
 
@@ -31,6 +34,7 @@ class NodeApi(PythonApi):
 
     receiver: Receiver
     registry: Registry
+    server_side: ServerSide
 
     def on(self, event: str, handler: Fn | None = None, namespace: str | None = None) -> Any:
         """Registers a handler: a decorator, or a call with ``handler``.
@@ -129,9 +133,45 @@ class NodeApi(PythonApi):
         """The connected sockets of ``"/"`` in this process, by sid."""
         return self.of("/").sockets
 
-    def fetch_sockets(self) -> list[Socket]:
-        """The connected sockets of ``"/"`` in this process."""
+    def fetch_sockets(self) -> list[Socket | RemoteSocket]:
+        """The connected sockets of ``"/"``, also those of other workers."""
         return self.of("/").fetch_sockets()
+
+    def on_server_side(self, event: str, handler: Fn | None = None, *, namespace: str = "/") -> Any:
+        """Registers a handler of a server-side event: a decorator, or a call with ``handler``.
+
+        It runs when another worker calls `server_side_emit` or `server_side_call`, with the
+        arguments that it declares. Raises `TypeError` for an object that cannot be a handler.
+        """
+        name = namespace_name(namespace)
+        if not isinstance(event, str):
+            raise OptionError(f"an event's name is a string, not {type(event).__name__}")
+
+        def register(fn: Fn) -> Fn:
+            return self.server_side.on(name, event, fn)
+
+        return register if handler is None else register(handler)
+
+    @any_thread
+    def server_side_emit(self, event: str, *args: Any, namespace: str = "/") -> None:
+        """Sends an event to all other workers, for the handlers of `on_server_side`.
+
+        Does nothing in a server that is alone. Raises `TypeError` and `ValueError` for arguments
+        that cannot be sent.
+        """
+        self.server_side.emit(namespace_name(namespace), event, args)
+
+    @any_thread(in_hub="refuse")
+    def server_side_call(
+        self, event: str, *args: Any, namespace: str = "/", timeout: float = 5
+    ) -> list[Any]:
+        """As `server_side_emit`, and waits for the answers: one for each other worker.
+
+        The answer of a worker is the first result of its handlers that is not `None`; a worker that
+        dies meanwhile has none. ``timeout`` is in seconds. Raises
+        `socketio.exceptions.TimeoutError` if a worker does not answer in time.
+        """
+        return self.server_side.call(namespace_name(namespace), event, args, timeout)
 
     def sockets_join(self, *rooms: Any) -> None:
         """Makes all sockets of ``"/"`` join ``rooms``."""

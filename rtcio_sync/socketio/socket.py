@@ -8,16 +8,17 @@ from typing import Any, TypeVar
 from ..adapter.member import Member, Stage, ending
 from ..adapter.recipients import OrderedSet, flat
 from ..errors import OptionError
-from ..events import RESERVED_EVENTS, RtcioEvents
+from ..events import RtcioEvents
 from ..hub.thread import HubThread, any_thread
 from ..hub.turns import LAST
-from ..protocol.names import check_event
+from ..protocol.names import check_event, check_name
 from .dispatch import Callee
 from .handshake import Handshake
 from .ports import Host
+from .remote import RemoteSocket
 from .socket_handlers import SocketHandlers
 
-__all__ = ["BroadcastOperator", "Handshake", "Socket", "check_name", "socket_of"]
+__all__ = ["BroadcastOperator", "Handshake", "Socket", "socket_of"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
@@ -279,35 +280,57 @@ class BroadcastOperator:
         )
 
     @any_thread
-    def fetch_sockets(self) -> list[Socket]:
-        """The `Socket` objects, of this process."""
-        connected = (each for each in self._members() if each.stage is Stage.CONNECTED)
+    def fetch_sockets(self) -> list[Socket | RemoteSocket]:
+        """The connected sockets: a `Socket` for each of this process, then those of others.
+
+        Those of other workers are `RemoteSocket` objects. Waits for their processes, at most 5 s.
+        """
+        server, namespace, out = self._server, self._namespace, list(self._except)
+        found = server.manager.fetch_elsewhere(namespace, self._rooms, out)
+        others = [RemoteSocket(server, namespace, each) for each in found]
+        return [*self.sockets_here(), *others]
+
+    def sockets_here(self) -> list[Socket]:
+        """The connected sockets of this process."""
+        connected = (each for each in self.members() if each.stage is Stage.CONNECTED)
         return [socket_of(self._server, member) for member in connected]
 
     @any_thread
     def sockets_join(self, *rooms: Any) -> None:
         """Joins the sockets to ``rooms``, given one by one or in lists."""
-        named = flat(rooms)
-        for member in self._members():
-            for room in named:
-                self._server.enter_room(member.sid, room, namespace=self._namespace)
+        self._do("join", flat(rooms))
 
     @any_thread
     def sockets_leave(self, *rooms: Any) -> None:
         """Takes the sockets out of ``rooms``, given one by one or in lists."""
-        named = flat(rooms)
-        for member in self._members():
-            for room in named:
-                self._server.leave_room(member.sid, room, namespace=self._namespace)
+        self._do("leave", flat(rooms))
 
     @any_thread(in_hub="spawn")
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects the sockets; ``close``: their connections too, with all other namespaces."""
-        for member in self._members(connecting=True):
-            self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
-            socket_of(self._server, member).disconnect(close)
+        self._do("close" if close else "disconnect", [])
 
-    def _members(self, *, connecting: bool = False) -> list[Member]:
+    def _do(self, what: str, named: list[Any]) -> None:
+        out = list(self._except)
+        self._server.manager.elsewhere(what, self._namespace, self._rooms, out, *named)
+        self.do_here(what, named)
+
+    def do_here(self, what: str, named: list[Any]) -> None:
+        """Has the sockets of this process ``"join"`` or ``"leave"`` rooms, or disconnects them.
+
+        ``"close"``: disconnects their connections too. Waits only to disconnect.
+        """
+        if what in ("join", "leave"):
+            change = self._server.enter_room if what == "join" else self._server.leave_room
+            for member in self.members():
+                for room in named:
+                    change(member.sid, room, namespace=self._namespace)
+            return
+        for member in self.members(connecting=True):
+            self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
+            socket_of(self._server, member).disconnect(what == "close")
+
+    def members(self, *, connecting: bool = False) -> list[Member]:
         """The members, also those that are away: a change to them holds when they return.
 
         ``connecting``: also those that are still connecting.
@@ -331,11 +354,3 @@ def socket_of(server: Host, member: Member) -> Socket:
         environ = server.environ.get(member.eio_sid)
         known = member.socket = Socket(server, member, Handshake(environ, member.auth))
     return known
-
-
-def check_name(event: Any) -> None:
-    """Raises `OptionError` for a name that an app may not emit."""
-    if not isinstance(event, str):
-        raise OptionError(f"an event's name is a string, not {type(event).__name__}")
-    if event in RESERVED_EVENTS:
-        raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")

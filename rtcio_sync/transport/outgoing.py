@@ -19,6 +19,8 @@ from contextlib import suppress
 from functools import partial
 from typing import cast
 
+from gevent.hub import Hub, get_hub
+
 from ..hub.ports import IoWatcher, Loop, Watcher
 from ..protocol.websocket import frame_pong
 from .backlog import ITEM, LARGE, Backlog
@@ -66,6 +68,20 @@ def _at_end(loop: Loop) -> Callable[[Callable[[], None]], object]:
     # A watcher that is never started. The loop handles the event that it is fed after all others
     # that it has gathered, as its priority is the lowest.
     return partial(loop.timer(0.0, ref=False, priority=LAST).feed, TIMER)
+
+
+def turn_of(hub: Hub) -> Turn:
+    # Kept as an attribute of the hub, so that it is freed with the hub: each thread has its own.
+    turn: Turn | None = getattr(hub, "rtcio_sync_turn", None)
+    if turn is None:
+        turn = Turn(cast("Loop", hub.loop))
+        hub.rtcio_sync_turn = turn  # type: ignore[attr-defined]
+    return turn
+
+
+def turn_here() -> Turn:
+    """The turn of the hub of this thread."""
+    return turn_of(get_hub())
 
 
 class Outgoing:

@@ -27,14 +27,13 @@ import logging
 import socket
 from contextlib import suppress
 from enum import IntEnum
-from typing import cast
 
 import gevent
 from gevent.event import Event
-from gevent.hub import Hub, get_hub
+from gevent.hub import get_hub
 
 from ..errors import FrameError
-from ..hub.ports import IoWatcher, Loop, Watcher
+from ..hub.ports import IoWatcher, Watcher
 from ..protocol.websocket import (
     BINARY,
     CLOSE,
@@ -50,7 +49,7 @@ from ..protocol.websocket import (
 )
 from .backlog import Backlog
 from .base import Owner, RawSocket, TlsSocket
-from .outgoing import READ, WRITE, Outgoing, Turn, reset_at_close, tls_wants
+from .outgoing import READ, WRITE, Outgoing, reset_at_close, tls_wants, turn_here
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing a connection may take."""
@@ -114,7 +113,7 @@ class WebSocket(Outgoing):
     ) -> None:
         if reader is None:
             sock.settimeout(0.0)
-        super().__init__(sock, _turn_of(get_hub()), max_buffered, backlog)
+        super().__init__(sock, turn_here(), max_buffered, backlog)
         self._owner = owner
         self._parser = Parser(max_size)
         if unread:
@@ -374,12 +373,3 @@ def _tell(owner: Owner, code: int | None, error: bool) -> None:
         owner.connection_lost(code, error)
     except Exception as raised:  # noqa: BLE001 - nothing may be raised into the loop
         gevent.spawn(logger.error, "Closing a connection failed", exc_info=raised)
-
-
-def _turn_of(hub: Hub) -> Turn:
-    # Kept as an attribute of the hub, so that it is freed with the hub: each thread has its own.
-    turn: Turn | None = getattr(hub, "rtcio_sync_turn", None)
-    if turn is None:
-        turn = Turn(cast("Loop", hub.loop))
-        hub.rtcio_sync_turn = turn  # type: ignore[attr-defined]
-    return turn

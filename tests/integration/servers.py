@@ -46,10 +46,10 @@ def _launcher(name: str, *flags: str) -> Callable[[str, int], list[str]]:
     return command
 
 
-def _gunicorn(worker: str) -> Callable[[str, int], list[str]]:
+def _gunicorn(worker: str, *flags: str, workers: int = 1) -> Callable[[str, int], list[str]]:
     def command(module: str, port: int) -> list[str]:
-        bind = f"127.0.0.1:{port}"
-        return [str(BIN / "gunicorn"), "-k", worker, "-w", "1", "-b", bind, f"{module}:app"]
+        bind = ("-w", str(workers), "-b", f"127.0.0.1:{port}")
+        return [str(BIN / "gunicorn"), "-k", worker, *bind, *flags, f"{module}:app"]
 
     return command
 
@@ -83,6 +83,8 @@ def _flask(*arguments: str) -> Callable[[str, int], list[str]]:
     return command
 
 
+GEVENT_WEBSOCKET = "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"
+
 WAYS: dict[str, Way] = {
     "listen": Way(_launcher("listen.py")),
     "command-line": Way(_cli),
@@ -90,13 +92,20 @@ WAYS: dict[str, Way] = {
     "pywsgi": Way(_launcher("serve_pywsgi.py")),
     "pywsgi-geventwebsocket": Way(_launcher("serve_pywsgi.py", "--geventwebsocket")),
     "gunicorn-gevent": Way(_gunicorn("gevent")),
-    "gunicorn-geventwebsocket": Way(
-        _gunicorn("geventwebsocket.gunicorn.workers.GeventWebSocketWorker")
-    ),
+    "gunicorn-geventwebsocket": Way(_gunicorn(GEVENT_WEBSOCKET)),
     "werkzeug": Way(_launcher("serve_werkzeug.py"), "threading"),
     "uwsgi": Way(_uwsgi, "gevent_uwsgi"),
     "flask-rtcio-run": Way(_flask("rtcio", "run")),
     "flask-run": Way(_flask("run"), "threading"),
+}
+
+
+#: Servers of several processes that are one server.
+WORKERS: dict[str, Way] = {
+    "gevent": Way(_gunicorn("gevent", workers=4)),
+    "gevent-preload": Way(_gunicorn("gevent", "--preload", workers=4)),
+    "gevent_pywsgi": Way(_gunicorn("gevent_pywsgi", workers=4)),
+    "geventwebsocket": Way(_gunicorn(GEVENT_WEBSOCKET, workers=4)),
 }
 
 
@@ -204,7 +213,7 @@ def running(
     TLS.
     """
     port = port or free_port()
-    how = WAYS[way] if way in WAYS else THREADS[way][0]
+    how = WAYS.get(way) or WORKERS.get(way) or THREADS[way][0]
     settings = {"async_mode": how.async_mode, **options}
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder) / "server.log"

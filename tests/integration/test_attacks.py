@@ -108,6 +108,7 @@ def test_reserved_events_reach_no_handler(target: Target) -> None:
         heard += target.bystanders.report()["strange"]
     assert heard == [f'42["#rtcio:peer-left",{{"id":"{scene.sid}"}}]'] * 2
 
+
 # -- floods ---------------------------------------------------------------------------------------
 
 

@@ -57,9 +57,7 @@ def test_a_burst_that_computes_does_not_hold_the_others(
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
-def test_an_acknowledgement_is_given_later(
-    server: Running, node: Driver, transport: str
-) -> None:
+def test_an_acknowledgement_is_given_later(server: Running, node: Driver, transport: str) -> None:
     a = node.connect(server.url, transports=[transport])
     token = a.ask("save", "draft")
     assert a.call("ping") == "pong"

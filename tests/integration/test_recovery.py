@@ -516,9 +516,7 @@ def test_who_is_put_out_while_away_does_not_come_back(
 
 
 @pytest.mark.parametrize("how", ["sockets_leave", "close_room"])
-def test_a_room_left_meanwhile_is_left(
-    server: Running, node: Driver, line: Line, how: str
-) -> None:
+def test_a_room_left_meanwhile_is_left(server: Running, node: Driver, line: Line, how: str) -> None:
     client = over(line, node)
     line.cut()
     client.wait("disconnect")

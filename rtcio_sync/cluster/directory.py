@@ -1,0 +1,187 @@
+"""The directory in which the nodes of one master find each other, and the claim of an id.
+
+Every name is made here, of numbers and of ids that `wire.is_node` accepts.
+"""
+
+from __future__ import annotations
+
+import _socket
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from gevent.socket import socket as GreenSocket
+
+from .wire import is_node
+
+__all__ = ["Claim", "Directory", "Unavailable", "same_user"]
+
+_LONGEST_PATH = 100  # bytes; the kernel takes 107, on macOS 103
+_TRIES = 100
+
+_OURS = re.compile(r"rtcio_sync-(?P<uid>[0-9]+)-(?P<pid>[0-9]+)-(?P<start>[0-9]+)")
+
+
+class Unavailable(OSError):
+    """There is no place for the directory; the text says why."""
+
+
+class Directory:
+    """The directory of one server's nodes. Raises `Unavailable`."""
+
+    def __init__(self, master: int, key: str) -> None:
+        uid = os.geteuid()
+        name = f"rtcio_sync-{uid}-{master}-{_start_of(master)}"
+        inner = hashlib.sha256(key.encode()).hexdigest()[:8]
+        why = []
+        for base in _bases():
+            path = base / name
+            if len(os.fsencode(path / inner)) + 12 > _LONGEST_PATH:
+                why.append(f"{base}: its path is too long")
+                continue
+            try:
+                _make(path, uid)
+                _make(path / inner, uid)
+            except OSError as error:
+                why.append(f"{base}: {error.strerror or error}")
+                continue
+            self.path = path / inner
+            _sweep(base, uid)
+            return
+        raise Unavailable("; ".join(why))
+
+    def others(self, node: str) -> list[str]:
+        """The ids that other nodes have claimed."""
+        with suppress(OSError):
+            return [each for each in os.listdir(self.path) if is_node(each) and each != node]
+        return []
+
+    def touch(self, node: str) -> None:
+        """Shows a cleaner of old files that the directory is in use."""
+        for path in (self.path.parent, self.path, self.path / node):
+            with suppress(OSError):
+                os.utime(path)
+
+    def connect(self, node: str) -> _socket.socket:
+        """A connection to another node, without blocking.
+
+        Raises `BlockingIOError` if it has to be tried again, `ProcessLookupError` if the node is
+        dead, and `PermissionError` if another user listens there.
+        """
+        sock = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(str(self.path / node))
+        except (ConnectionRefusedError, FileNotFoundError):
+            sock.close()
+            with suppress(OSError):
+                os.unlink(self.path / node)
+            raise ProcessLookupError(node) from None
+        except BaseException:
+            sock.close()
+            raise
+        if not same_user(sock):
+            sock.close()
+            raise PermissionError(node)
+        return sock
+
+
+class Claim:
+    """An id that belongs to this process, and the socket on which it listens."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._hidden = directory.path / f".{secrets.token_hex(4)}"
+        self.socket = GreenSocket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.socket.bind(str(self._hidden))
+            self.socket.listen(128)
+            self.socket.setblocking(False)
+            self.node = self._claim()
+        except BaseException:
+            self.socket.close()
+            raise
+        finally:
+            with suppress(OSError):
+                os.unlink(self._hidden)
+
+    def _claim(self) -> str:
+        for _ in range(_TRIES):
+            node = secrets.token_urlsafe(3)
+            with suppress(FileExistsError):
+                os.link(self._hidden, self._directory.path / node)
+                return node
+        raise OSError("no id is free")
+
+    def release(self) -> None:
+        """Gives the id back: new nodes do not find this one any more."""
+        with suppress(OSError):
+            os.unlink(self._directory.path / self.node)
+        with suppress(OSError):
+            self._directory.path.rmdir()  # if it was the last
+            self._directory.path.parent.rmdir()
+        self.socket.close()
+
+
+def same_user(sock: _socket.socket) -> bool:
+    """Whether the process at the other end belongs to this user, as far as the kernel tells."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:  # not Linux: the directory's permissions say so
+        return True
+    found = sock.getsockopt(socket.SOL_SOCKET, option, 12)
+    return int.from_bytes(found[4:8], sys.byteorder) == os.geteuid()
+
+
+def _bases() -> list[Path]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    found = [runtime] if runtime else []
+    with suppress(OSError):  # nothing is writable
+        found.append(tempfile.gettempdir())
+    return [Path(each) for each in (*found, "/dev/shm") if os.path.isdir(each)]
+
+
+def _make(path: Path, uid: int) -> None:
+    """Makes a directory, or takes one that this user alone may use. Raises `OSError`."""
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
+        raise PermissionError(f"{path} belongs to somebody else, or others may use it")
+
+
+def _start_of(pid: int) -> int:
+    """When a process began, in a unit of the kernel's; 0: unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[19])
+
+
+def _sweep(base: Path, uid: int) -> None:
+    """Removes the directories of masters that are dead."""
+    with suppress(OSError):
+        for name in os.listdir(base):
+            match = _OURS.fullmatch(name)
+            if match is None or int(match["uid"]) != uid:
+                continue
+            if not _lives(int(match["pid"]), int(match["start"])):
+                shutil.rmtree(base / name, ignore_errors=True)
+
+
+def _lives(pid: int, start: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return start == _start_of(pid)

@@ -1,0 +1,113 @@
+"""A server as a node: it begins once its process is known to be one of several.
+
+Until then, and while no other node lives, nothing here is on the way of a message.
+"""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Protocol
+
+from ..adapter.emit import RoomIndex
+from ..hub.forked import serves
+from .exchange import Exchange
+from .mesh import Mesh
+from .wire import NODE, SID, Kind
+
+__all__ = ["Node"]
+
+log = logging.getLogger(__name__)
+
+
+class IdMaker(Protocol):
+    """Whoever makes sids: the engine."""
+
+    generate_id: Callable[[], str]
+
+
+class Sender(Protocol):
+    """Whoever relays: `relay.Relay`."""
+
+    elsewhere: Callable[[str, str, bytes], bool | None] | None
+
+
+class Node:
+    """One server among the workers of its host."""
+
+    def __init__(
+        self, manager: RoomIndex, exchange: Exchange, engine: IdMaker, relay: Sender, *, key: str
+    ) -> None:
+        self._manager = manager
+        self._exchange = exchange
+        self._engine = engine
+        self._relay = relay
+        self._key = key
+        #: The bus; `None`: it has not begun, or could not.
+        self.bus: Mesh | None = None
+        #: Takes each stream of descriptors that another node opens.
+        self.takes: Callable[[str, _socket.socket], None] = _refuse
+        exchange.on_joined.append(self._joined)
+
+    def begin(self, master: int) -> bool:
+        """Finds the other nodes of this master; `False`: this server stays alone. # greenlet"""
+        if self.bus is not None:
+            return True
+        try:
+            bus = Mesh(master, self._key, self._exchange, lambda node, sock: self.takes(node, sock))
+        except OSError as error:
+            log.warning(
+                "the workers cannot find each other, so each is alone: no directory for their "
+                "sockets can be made (%s); set XDG_RUNTIME_DIR to one that they may write to",
+                error,
+            )
+            return False
+        self.bus = self._exchange.bus = bus
+        self._engine.generate_id = self._sid
+        serves(bus, None)
+        bus.start()
+        return True
+
+    def end(self) -> None:
+        """For the others this node is dead from now on. # greenlet"""
+        if self.bus is not None:
+            self._relay.elsewhere = None
+            self.bus.stop()
+
+    def owner(self, sid: str) -> str | None:
+        """The other node to which a sid belongs; `None`: to none that lives."""
+        bus = self.bus
+        if bus is None or len(sid) != SID or sid[:NODE] not in bus.nodes:
+            return None
+        return sid[:NODE]
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other node lives."""
+        return self.bus is None or not self.bus.nodes
+
+    @property
+    def workers(self) -> int:
+        """How many nodes live, this one included."""
+        return 1 if self.bus is None else 1 + len(self.bus.nodes)
+
+    def _sid(self) -> str:
+        assert self.bus is not None
+        return self.bus.node + secrets.token_urlsafe(12)
+
+    def _joined(self, node: str) -> None:
+        self._relay.elsewhere = self._send_relay
+
+    def _send_relay(self, namespace: str, target: str, message: bytes) -> bool | None:  # hub
+        bus = self.bus
+        assert bus is not None
+        node = target[:NODE]
+        if node not in bus.nodes:
+            return None
+        return bus.post(node, Kind.RELAY, message, (target + namespace).encode())
+
+
+def _refuse(node: str, sock: _socket.socket) -> None:
+    sock.close()

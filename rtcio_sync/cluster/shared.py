@@ -1,0 +1,263 @@
+"""A manager whose sockets and rooms are those of all nodes. # hub or greenlet
+
+`SharedRooms` replaces the class of a `RoomIndex` when the first other node appears (`share`): a
+server that is alone runs none of this. What it asks of other nodes is done there by `exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..adapter.calls import Waiter
+from ..adapter.emit import MAX_CALLBACKS, RoomIndex, arguments_of, polite
+from ..adapter.member import Member
+from ..adapter.recipients import recipients, rooms_in, skipped
+from ..parser.packet import TextPacket, event_pieces
+from . import wire
+from .asks import Callbacks, Questions
+from .ports import Bus
+from .replica import Replica
+from .wire import Kind, encoded
+
+__all__ = ["SharedRooms", "body_of", "share"]
+
+ANSWER_WITHIN = 5.0  # seconds that another node may take to answer a question
+
+
+class SharedRooms(RoomIndex):
+    """The rooms of all nodes."""
+
+    bus: Bus
+    replica: Replica
+    asked: Callbacks
+    questions: Questions
+
+    # -- where somebody is -----------------------------------------------------------------------
+
+    def node_of(self, sid: Any) -> str | None:
+        """The other node whose sid this is; `None`: it is none of another node."""
+        if type(sid) is str and len(sid) == wire.SID and sid[: wire.NODE] in self.bus.nodes:
+            return sid[: wire.NODE]
+        return None
+
+    def nodes_of(self, namespace: str, rooms: Any) -> list[str]:
+        """The other nodes with sockets in ``rooms``, the result of `recipients`."""
+        if rooms is None:
+            return list(self.bus.nodes)
+        found: dict[str, None] = {}
+        for room in [rooms] if type(rooms) is str else rooms_in(rooms):
+            node = self.node_of(room)
+            if node is not None:
+                found[node] = None
+            else:
+                found.update(dict.fromkeys(self.replica.nodes_in(namespace, room)))
+        return [each for each in found if each in self.bus.nodes]
+
+    def is_sid_room(self, namespace: str, room: Any) -> bool:
+        return super().is_sid_room(namespace, room) or self.node_of(room) is not None
+
+    def get_rooms(self, sid: str, namespace: str) -> list[Any]:
+        if self.node_of(sid) is not None and self.member(sid, namespace) is None:
+            rooms = self.replica.rooms_of(sid)
+            return [sid, *rooms] if rooms else []
+        return super().get_rooms(sid, namespace)
+
+    def _post(self, nodes: Iterable[str], kind: int, message: wire.Struct, *, now: bool) -> None:
+        body = encoded(message)
+        for node in list(nodes):
+            self.bus.post(node, kind, body, now=now)
+
+    # -- events ------------------------------------------------------------------------------------
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Callable[..., Any] | None = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """As `RoomIndex.emit`, to the sockets of all nodes. ``ignore_queue``: of this one alone."""
+        rooms = recipients(to, room)
+        if not kwargs.get("ignore_queue"):
+            nodes = self.nodes_of(namespace, rooms)
+            if nodes:
+                arguments = [event, *arguments_of(data)]
+                skip = skipped(skip_sid)
+                self._emit_elsewhere(nodes, namespace, rooms, skip, arguments, callback)
+        super().emit(event, data, namespace, rooms, skip_sid, callback)
+
+    def _emit_elsewhere(
+        self,
+        nodes: list[str],
+        namespace: str,
+        rooms: Any,
+        skip: list[Any],
+        arguments: list[Any],
+        callback: Callable[..., Any] | None,
+    ) -> None:
+        if callback is None:
+            polite(arguments, self.recovery)
+        body, attachments = body_of(self.server.packet_class, arguments)
+        where = None if rooms is None else rooms_in(rooms)
+        number = None if callback is None else self.asked.ask(callback, nodes)
+        waits = isinstance(callback, Waiter)
+        message = wire.Emit(namespace, where, skip, body, attachments, number, waits)
+        self._post(nodes, Kind.EMIT, message, now=False)
+
+    def announce(
+        self,
+        event: str,
+        payload: Any,
+        namespace: str,
+        rooms: list[Any],
+        told: set[str],
+        told_rooms: set[Any],
+    ) -> set[str]:
+        """Each node knows the rooms of the socket, and whom it has told before."""
+        sid: str = payload["id"]
+        self._post(self.bus.nodes, Kind.TOLD, wire.Member(namespace, sid), now=True)
+        return super().announce(event, payload, namespace, rooms, told, told_rooms)
+
+    def nobody_answers(self, room: Any, namespace: str) -> bool:
+        if self.nodes_of(namespace, room):
+            return False
+        return super().nobody_answers(room, namespace)
+
+    def forget(self, waiter: Waiter, room: Any) -> None:
+        self.asked.forget(waiter)
+        super().forget(waiter, room)
+
+    def publish_relay(self, message: dict[str, Any], done: Callable[[], None]) -> bool:
+        target = message["target"]
+        node = self.node_of(target)
+        if node is None:
+            return False
+        made = wire.Forward(
+            message["namespace"], target, message["rooms"], message["raw"], message["attachments"]
+        )
+        if self.bus.post(node, Kind.FORWARD, encoded(made)):
+            done()
+        return True
+
+    # -- rooms -------------------------------------------------------------------------------------
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
+        member = self.member(sid, namespace)
+        before = len(member.rooms or ()) if member is not None else 0
+        if member is not None and not member.departed:
+            encoded(wire.Leave(namespace, sid, room))  # raises before anything is changed
+        super().basic_enter_room(sid, namespace, room, eio_sid)
+        if member is not None and not member.departed and len(member.rooms or ()) > before:
+            message = wire.Joined(namespace, sid, [room], member.relays)
+            self._post(self.bus.nodes, Kind.JOINED, message, now=True)
+
+    def _left(self, member: Member, room: Any) -> None:
+        super()._left(member, room)
+        self._tell_left(member, [room])
+
+    def _left_all(self, member: Member, rooms: list[Any]) -> None:
+        for room in rooms:
+            super()._left(member, room)
+        if rooms:
+            self._tell_left(member, rooms)
+
+    def _tell_left(self, member: Member, rooms: list[Any]) -> None:
+        message = wire.Left(member.namespace, member.sid, rooms)
+        self._post(self.bus.nodes, Kind.LEFT, message, now=True)
+
+    def move(self, member: Member, eio_sid: str) -> None:
+        super().move(member, eio_sid)
+        self._post(self.bus.nodes, Kind.BACK, wire.Member(member.namespace, member.sid), now=True)
+
+    def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
+        node = self.node_of(sid)
+        if node is None or self.member(sid, namespace) is not None:
+            super().enter_room(sid, namespace, room, eio_sid=eio_sid)
+        else:
+            number = self.replica.expected.begin([node], namespace, [room])
+            self._post([node], Kind.ENTER, wire.Enter(namespace, sid, room, number), now=True)
+
+    def leave_room(self, sid: str, namespace: str, room: Any) -> None:
+        node = self.node_of(sid)
+        if node is None or self.member(sid, namespace) is not None:
+            super().leave_room(sid, namespace, room)
+        else:
+            self._post([node], Kind.LEAVE, wire.Leave(namespace, sid, room), now=True)
+
+    def close_room(self, room: Any, namespace: str) -> None:
+        super().close_room(room, namespace)
+        nodes = self.replica.nodes_in(namespace, room)
+        self._post(nodes, Kind.CLOSE, wire.Close(namespace, room), now=True)
+
+    def can_disconnect(self, sid: str, namespace: str) -> bool:
+        """Whether this node has to disconnect it; one of another node is disconnected there."""
+        node = self.node_of(sid)
+        if node is None or self.member(sid, namespace) is not None:
+            return self.is_connected(sid, namespace)
+        self._post([node], Kind.DISCONNECT, wire.Member(namespace, sid), now=True)
+        return False
+
+    # -- several sockets ---------------------------------------------------------------------------
+
+    def elsewhere(
+        self, what: str, namespace: str, rooms: Any, skip: list[Any], *named: Any
+    ) -> None:
+        nodes = self.nodes_of(namespace, recipients(rooms))
+        where = None if rooms is None else rooms_in(rooms)
+        expected = self.replica.expected
+        number = expected.begin(nodes, namespace, named) if what == "join" else 0
+        message = wire.Many(namespace, where, list(skip), what, list(named), number)
+        self._post(nodes, Kind.MANY, message, now=True)
+
+    def fetch_elsewhere(self, namespace: str, rooms: Any, skip: list[Any]) -> list[wire.Described]:
+        nodes = self.nodes_of(namespace, recipients(rooms))
+        where = None if rooms is None else rooms_in(rooms)
+        about = encoded(wire.Which(namespace, where, list(skip)))
+        replies = self.ask(nodes, "sockets", about)
+        return [each for body in replies.values() if body for each in wire.sockets_in(body)]
+
+    def ask(
+        self, nodes: Iterable[str], what: str, about: bytes, seconds: float = ANSWER_WITHIN
+    ) -> dict[str, bytes | None]:
+        """Asks other nodes, and waits for their replies. # greenlet"""
+
+        def send(node: str, number: int) -> bool:
+            return self.bus.post(node, Kind.ASK, encoded(wire.Ask(number, what, about)), now=True)
+
+        return self.questions.ask(nodes, send, seconds)
+
+    def tell(self, what: str, about: bytes) -> None:
+        """Tells all other nodes something that needs no reply."""
+        self._post(self.bus.nodes, Kind.ASK, wire.Ask(0, what, about), now=False)
+
+
+def body_of(kind: Any, arguments: list[Any]) -> tuple[str, list[bytes]]:
+    """The JSON of an event's name and arguments, and its attachments.
+
+    ``kind``: the server's packet class. Raises `TypeError` and `ValueError` as it does.
+    """
+    textual = isinstance(kind, type) and issubclass(kind, TextPacket)
+    first, *rest = event_pieces(kind if textual else TextPacket, "/", arguments)
+    text = str(first)
+    return text[text.index("[") :], [bytes(each) for each in rest]  # type: ignore[arg-type]
+
+
+def share(manager: RoomIndex, bus: Bus, replica: Replica, questions: Questions) -> SharedRooms:
+    """Makes ``manager`` one of all nodes."""
+    if isinstance(manager, SharedRooms):
+        return manager
+    manager.__class__ = SharedRooms
+    assert isinstance(manager, SharedRooms)
+    counters = manager.server.counters
+
+    def forgot() -> None:
+        counters.dropped["unanswered"] += 1
+
+    manager.bus, manager.replica, manager.questions = bus, replica, questions
+    manager.asked = Callbacks(MAX_CALLBACKS, forgot)
+    return manager

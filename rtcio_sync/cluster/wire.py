@@ -1,0 +1,351 @@
+"""The messages between nodes: their frames, their kinds, and the structure of each. Pure.
+
+A frame is a length, a kind, a key and a body (docs/cluster.md). The body of a relay is the client's
+packet as it came. Every other body is MessagePack and is decoded into the structure of its kind, so
+that each field has the type that it is declared with. Rooms are what an app may call one: text,
+bytes, numbers and tuples of them.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from ..errors import OptionError, ProtocolError
+from ..protocol.envelope import Drop
+
+__all__ = [
+    "HEAD", "LONGEST", "NODE", "SID", "VERSION", "Answer", "Ask", "Close", "Described", "Done",
+    "Emit", "Enter", "Event", "Forward", "Frame", "Frames", "Hello", "Joined", "Kind", "Leave",
+    "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "decoded", "encoded", "frame",
+    "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
+]  # fmt: skip
+
+VERSION = 1  #: of the protocol; nodes of other versions are not spoken to
+
+NODE = 4  #: characters of a node's id
+SID = 20  #: characters of a sid
+
+_NODE = re.compile(r"[A-Za-z0-9_-]{4}")
+
+#: Bytes of the body of one message.
+LONGEST = 64_000_000
+LONGEST_KEY = 65_535
+
+#: Length of what follows, kind, length of the key.
+HEAD = struct.Struct(">IBH")
+_AFTER_LENGTH = HEAD.size - 4
+
+
+class Kind:
+    """The kinds of messages."""
+
+    HELLO = 1
+    RELAY = 2
+    FORWARD = 3
+    EMIT = 4
+    JOINED = 5
+    LEFT = 6
+    TOLD = 7
+    BACK = 8
+    ANSWER = 9
+    LOST = 10
+    ENTER = 11
+    LEAVE = 12
+    CLOSE = 13
+    DISCONNECT = 14
+    MANY = 15
+    ASK = 16
+    REPLY = 17
+    DONE = 18
+
+
+class Struct(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
+    """One body. Fields are sent in their order."""
+
+
+class Hello(Struct):
+    """The first frame on each stream. ``purpose``: messages, or descriptors."""
+
+    node: str
+    version: int
+    purpose: str
+
+
+class Forward(Struct):
+    """A relay that did not take the short way."""
+
+    namespace: str
+    target: str
+    rooms: list[Any] | None
+    raw: str
+    attachments: list[str]
+
+
+class Emit(Struct):
+    """An event to sockets of the receiving node. ``rooms``: `None` for all.
+
+    ``body``: the JSON of its name and arguments; ``number``: of the callback, if it has one.
+    ``waits``: `Server.call` waits for the answer, so the sender hears of sockets that leave.
+    """
+
+    namespace: str
+    rooms: list[Any] | None
+    skip: list[Any]
+    body: str
+    attachments: list[bytes]
+    number: int | None = None
+    waits: bool = False
+
+
+class Joined(Struct):
+    """A member of the sending node is in these rooms. ``relays``: its peers hear of its end."""
+
+    namespace: str
+    sid: str
+    rooms: list[Any]
+    relays: bool
+
+
+class Left(Struct):
+    """A member of the sending node is no longer in these rooms."""
+
+    namespace: str
+    sid: str
+    rooms: list[Any]
+
+
+class Member(Struct):
+    """A member of the sending node: it is lost (TOLD), it has come back (BACK); or one of the
+    receiving node that is to be disconnected (DISCONNECT)."""
+
+    namespace: str
+    sid: str
+
+
+class Answer(Struct):
+    """A client has acknowledged the event with this number."""
+
+    number: int
+    body: str
+    attachments: list[bytes]
+
+
+class Lost(Struct):
+    """Nobody will (any more) acknowledge the event with this number at the sending node."""
+
+    number: int
+
+
+class Enter(Struct):
+    """A member of the receiving node is to join a room; ``number``: of the DONE that follows."""
+
+    namespace: str
+    sid: str
+    room: Any
+    number: int
+
+
+class Leave(Struct):
+    """A member of the receiving node is to leave a room."""
+
+    namespace: str
+    sid: str
+    room: Any
+
+
+class Close(Struct):
+    """All members of a room are to leave it."""
+
+    namespace: str
+    room: Any
+
+
+class Many(Struct):
+    """Members of the receiving node in ``rooms`` are to do something: join, leave, disconnect.
+
+    ``number``: of the DONE that follows.
+    """
+
+    namespace: str
+    rooms: list[Any] | None
+    skip: list[Any]
+    what: str
+    named: list[Any]
+    number: int
+
+
+class Done(Struct):
+    """What was asked for with this number is done; what came of it has been told before."""
+
+    number: int
+
+
+class Ask(Struct):
+    """A question. ``what``: its name; ``body``: what it is about. ``number`` 0: without reply."""
+
+    number: int
+    what: str
+    body: bytes
+
+
+class Reply(Struct):
+    """The answer to a question; ``failed``: there is none."""
+
+    number: int
+    body: bytes
+    failed: bool = False
+
+
+class Described(Struct):
+    """A socket, for `RemoteSocket`. ``environ``: the texts in that of its handshake."""
+
+    sid: str
+    rooms: list[Any]
+    data: Any
+    environ: dict[str, str]
+    auth: Any
+
+
+class Which(Struct):
+    """The sockets that a question is about; ``rooms``: `None` for all."""
+
+    namespace: str
+    rooms: list[Any] | None
+    skip: list[Any]
+
+
+class Event(Struct):
+    """A server-side event, with the JSON of its arguments."""
+
+    namespace: str
+    event: str
+    body: str
+    attachments: list[bytes]
+
+
+T = TypeVar("T", bound=Struct)
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoders: dict[type, Any] = {}
+
+
+def encoded(message: Struct) -> bytes:
+    """The body of a message. Raises `OptionError` for a room that cannot be sent."""
+    try:
+        return _encode(message)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise OptionError(
+            "several workers know a room by its name: give text, a number, bytes or a tuple of "
+            f"them ({error})"
+        ) from None
+
+
+def decoded(kind: type[T], body: bytes) -> T:
+    """Raises `ProtocolError` for a body that is not of this kind."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    try:
+        return decoder.decode(body)  # type: ignore[no-any-return]
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise ProtocolError(Drop.CHANNEL) from None
+
+
+def sockets_sent(found: list[Described]) -> bytes:
+    """The reply with these sockets; what an app keeps in ``data`` may not be fit to be sent."""
+    for each in found:
+        try:
+            _encode(each.data)
+        except (TypeError, ValueError, OverflowError):
+            each.data = None
+    return _encode(found)
+
+
+def sockets_in(body: bytes) -> list[Described]:
+    """Raises `ProtocolError`."""
+    try:
+        found: list[Described] = msgspec.msgpack.decode(body, type=list[Described])
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise ProtocolError(Drop.CHANNEL) from None
+    return found
+
+
+def room_of(sent: Any) -> Any:
+    """A room's name as it was before it was sent: an array was a tuple.
+
+    Raises `ProtocolError` for what cannot be a name.
+    """
+    if type(sent) is str:
+        return sent
+    if type(sent) is list:
+        return tuple(room_of(each) for each in sent)
+    if sent is None or isinstance(sent, (str, int, float, bytes)):
+        return sent
+    raise ProtocolError(Drop.CHANNEL)
+
+
+def rooms_of(sent: list[Any]) -> list[Any]:
+    """`room_of` for each."""
+    return [each if type(each) is str else room_of(each) for each in sent]
+
+
+def is_node(name: str) -> bool:
+    """Whether it can be a node's id."""
+    return _NODE.fullmatch(name) is not None
+
+
+def frame(kind: int, body: bytes, key: bytes = b"") -> bytes:
+    """One frame. Raises `OptionError` for a body that is too long."""
+    if len(body) > LONGEST or len(key) > LONGEST_KEY:
+        raise OptionError(f"a message of {len(body)} bytes is too long for other workers")
+    return HEAD.pack(_AFTER_LENGTH + len(key) + len(body), kind, len(key)) + key + body
+
+
+class Frame(NamedTuple):
+    """A frame that was read."""
+
+    kind: int
+    key: bytes
+    body: bytes
+
+
+class Frames:
+    """Cuts frames out of the bytes of a stream."""
+
+    __slots__ = ("_kept", "_needed")
+
+    def __init__(self) -> None:
+        self._kept: bytearray | None = None
+        self._needed = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that are now complete. Raises `ProtocolError` for one that is too long."""
+        kept = self._kept
+        if kept is not None:
+            kept += data
+            if len(kept) < self._needed:
+                return []
+            data, self._kept = bytes(kept), None
+        found: list[Frame] = []
+        start, end = 0, len(data)
+        while True:
+            if end - start < HEAD.size:
+                self._needed = HEAD.size
+                break
+            length, kind, key = HEAD.unpack_from(data, start)
+            if length > LONGEST + LONGEST_KEY + _AFTER_LENGTH or key > length - _AFTER_LENGTH:
+                raise ProtocolError(Drop.CHANNEL)
+            stop = start + 4 + length
+            if stop > end:
+                self._needed = stop - start
+                break
+            body = start + HEAD.size + key
+            found.append(Frame(kind, data[start + HEAD.size : body], data[body:stop]))
+            start = stop
+        if start < end:
+            self._kept = bytearray(data[start:])
+        return found

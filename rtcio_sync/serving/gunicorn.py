@@ -1,0 +1,254 @@
+"""gunicorn's gevent workers: when one begins, and the connections that it hands over and takes.
+
+A worker that is to be one of several is found while the app is loaded: in a worker, or with
+``--preload`` in the master, whose children begin on their own. Then its methods that get a new
+connection, and a request, are wrapped.
+
+Used of gunicorn's private names, and asserted in ``tests/test_upstream.py``: ``spawn_worker`` of
+the arbiter, and its local variable ``worker``; of ``GeventWorker`` ``handle``, ``handle_request``,
+``server_class``, ``wsgi_handler``, ``timeout_ctx``, ``sockets``, ``ppid``, and the ``servers`` of
+its main loop (`transport.server_stop`); of a request ``method``, ``uri``, ``query``, ``version``,
+``headers``, ``proxy_protocol_info`` and ``unreader.buf``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import gevent
+from gevent.pywsgi import WSGIHandler
+
+from ..transport.server_stop import servers_of
+from ..transport.takeover import stack
+from .handover import Arrived, Giver
+from .heads import PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
+
+__all__ = ["Front", "is_gevents", "on_worker", "owner_on_stack"]
+
+log = logging.getLogger(__name__)
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Node(Protocol):
+    """What the front of a worker needs of its node: `cluster.node.Node`."""
+
+    @property
+    def alone(self) -> bool: ...
+
+    def owner(self, sid: str) -> str | None:
+        """The other node to which a sid belongs."""
+
+
+def owner_on_stack() -> Any:
+    """The gunicorn worker or arbiter that loads the app now; `None`: there is none."""
+    kinds = tuple(
+        getattr(sys.modules[module], name)
+        for module, name in (("gunicorn.workers.base", "Worker"), ("gunicorn.arbiter", "Arbiter"))
+        if module in sys.modules
+    )
+    for frame in stack(sys._getframe()) if kinds else ():
+        found: Any = frame.f_locals.get("self")
+        if isinstance(found, kinds):
+            return found
+    return None
+
+
+def is_gevents(worker: Any) -> bool:
+    """Whether a worker is gunicorn's on gevent, or derives from it."""
+    module = sys.modules.get("gunicorn.workers.ggevent")
+    return module is not None and isinstance(worker, module.GeventWorker)
+
+
+def on_worker(begin: Callable[[Any], None]) -> bool:
+    """Has ``begin(worker)`` called in the worker that loads the app, before it serves.
+
+    With ``--preload``: in each worker. `False`: gunicorn does not load the app now.
+    """
+    found = owner_on_stack()
+    if found is None:
+        return False
+    if hasattr(found, "ppid"):  # a worker
+        _before_run(found, begin)
+        return True
+
+    def in_child() -> None:
+        for frame in stack(sys._getframe()):
+            if frame.f_code.co_name == "spawn_worker" and frame.f_locals.get("self") is found:
+                _before_run(frame.f_locals["worker"], begin)
+                return
+
+    os.register_at_fork(after_in_child=in_child)
+    return True
+
+
+def _before_run(worker: Any, begin: Callable[[Any], None]) -> None:
+    after = worker.cfg.post_worker_init
+
+    def post_worker_init(worker: Any) -> None:
+        begin(worker)
+        after(worker)
+
+    worker.cfg.set("post_worker_init", post_worker_init)
+
+
+class Front:
+    """The connections of one worker."""
+
+    def __init__(self, worker: Any, node: Node, giver: Giver) -> None:
+        self._worker = worker
+        self._node = node
+        self._giver = giver
+
+    def install(self) -> None:
+        """Wraps the worker's methods. # before it serves"""
+        worker = self._worker
+        if worker.cfg.is_ssl:
+            if worker.cfg.workers > 1 and worker.age == 1:
+                log.warning(
+                    "gunicorn ends TLS itself, so its workers cannot hand connections to each "
+                    "other, and polling fails: end TLS in a proxy in front, or use `-w 1`"
+                )
+            return
+        if worker.server_class is None:
+            worker.handle = self._of_streams(worker.handle)
+            worker.handle_request = self._of_requests(worker.handle_request)
+        else:
+            worker.server_class = self._of_pywsgi(worker.server_class)
+            worker.wsgi_handler = self._of_handlers(worker.wsgi_handler or WSGIHandler)
+
+    def serve(self, listener: int, connection: Arrived) -> None:
+        """Serves a connection that another worker has accepted. # greenlet
+
+        Blocks while the worker's pool is full, and until the worker serves.
+        """
+        while not (servers := servers_of(self._worker)):
+            gevent.sleep(0.02)
+        server = servers[min(listener, len(servers) - 1)]
+        if server.closed:
+            connection.close()
+            return
+        server.do_handle(connection, connection.getpeername())
+
+    # -- a new connection --------------------------------------------------------------------------
+
+    def _of_streams(self, handle: Callable[..., None]) -> Callable[..., None]:
+        def handle_here(listener: Any, client: Any, address: Any) -> None:
+            if self._node.alone or not self._goes_on(listener, client):
+                handle(listener, client, address)
+
+        return handle_here
+
+    def _of_pywsgi(self, kind: Any) -> Any:
+        node, goes_on = self._node, self._goes_on
+
+        class Server(kind):
+            def handle(self, client: Any, address: Any) -> None:
+                if node.alone or not goes_on(self, client):
+                    super().handle(client, address)
+
+        return Server
+
+    def _goes_on(self, listener: Any, client: Any) -> bool:
+        """Hands a new connection to its owner; `True`: it is not this worker's any more."""
+        if isinstance(client, Arrived):
+            return False
+        first = b""
+        with suppress(OSError), self._worker.timeout_ctx():
+            first = client.recv(PEEKED, socket.MSG_PEEK)
+        sid = sid_in_first(first)
+        node = None if sid is None else self._node.owner(sid)
+        if node is None:
+            return False
+        given = self._giver.give(node, client.fileno(), self._index(listener))
+        if given is None:
+            return False  # its owner is dead: the session is unknown
+        if not given:
+            with suppress(OSError):
+                client.recv(65536)
+                client.sendall(_BUSY)
+        client.close()
+        return True
+
+    def _index(self, listener: Any) -> int:
+        name = listener.getsockname() if hasattr(listener, "getsockname") else listener.address
+        names = [each.getsockname() for each in self._worker.sockets]
+        return names.index(name) if name in names else 0
+
+    # -- a request on a connection that was kept alive ---------------------------------------------
+
+    def _of_requests(self, handle: Callable[..., Any]) -> Callable[..., Any]:
+        def handle_request(listener_name: Any, req: Any, client: Any, address: Any) -> Any:
+            if not self._node.alone and self._request_goes_on(listener_name, req, client):
+                raise StopIteration  # gunicorn then closes its descriptor
+            return handle(listener_name, req, client, address)
+
+        return handle_request
+
+    def _request_goes_on(self, listener_name: Any, req: Any, client: Any) -> bool:
+        node = self._owner_of(req.query)
+        if node is None or req.version[0] != 1:
+            return False
+        names = [each.getsockname() for each in self._worker.sockets]
+        listener = names.index(listener_name) if listener_name in names else 0
+        read = (
+            proxy_prefix(req.proxy_protocol_info, self._worker.cfg.proxy_protocol)
+            + head_of(req.method, req.uri, req.version, req.headers)
+            + req.unreader.buf.getvalue()
+            + _unread_of(client)
+        )
+        return bool(self._giver.give(node, client.fileno(), listener, read))
+
+    def _owner_of(self, query: str) -> str | None:
+        sid = sid_in_query(query or "")
+        return None if sid is None else self._node.owner(sid)
+
+    def _of_handlers(self, kind: Any) -> Any:
+        node, goes_on = self._node, self._handler_goes_on
+
+        class Handler(kind):
+            def run_application(self) -> None:
+                query = self.environ.get("QUERY_STRING", "")
+                if node.alone or not goes_on(self, query):
+                    super().run_application()
+
+        return Handler
+
+    def _handler_goes_on(self, handler: Any, query: str) -> bool:
+        node = self._owner_of(query)
+        if node is None:
+            return False
+        client = handler.socket
+        client.settimeout(0.0)
+        try:
+            unread = bytes(handler.rfile.peek())
+        except OSError:
+            unread = b""
+        finally:
+            client.settimeout(None)
+        lines = [each.rstrip("\r\n") for each in handler.headers.headers]
+        head = "\r\n".join([handler.requestline, *lines]) + "\r\n\r\n"
+        read = head.encode("latin-1") + unread + _unread_of(client)
+        listener = self._index(handler.server)
+        if not self._giver.give(node, client.fileno(), listener, read):
+            return False
+        # Detached: at its end, the handler would read from it once more.
+        os.close(client.detach())
+        handler.close_connection = True
+        handler.log_request = _not_logged  # the owner logs it
+        return True
+
+
+def _unread_of(client: Any) -> bytes:
+    """What is left of what an earlier worker had read."""
+    return client.left() if isinstance(client, Arrived) else b""
+
+
+def _not_logged() -> None:
+    """Logs nothing."""

@@ -1,0 +1,80 @@
+"""A server among the workers of its host: when its node begins, and what it serves for others."""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..hub.thread import HubThread
+from .gunicorn import Front, is_gevents, on_worker
+from .handover import Carrier, Giver, Taker
+from .warnings import warn_of_worker
+
+__all__ = ["Workers", "allowed"]
+
+log = logging.getLogger(__name__)
+
+#: How many servers of a path were made in this process: each has its own nodes.
+_made: Counter[str] = Counter()
+
+
+class Node(Protocol):
+    """The part of `cluster.node.Node` that is used here."""
+
+    takes: Callable[[str, _socket.socket], None]
+
+    @property
+    def bus(self) -> Carrier | None: ...
+
+    @property
+    def alone(self) -> bool: ...
+
+    def begin(self, master: int) -> bool: ...
+
+    def end(self) -> None: ...
+
+    def owner(self, sid: str) -> str | None: ...
+
+
+def allowed(cluster: Any) -> bool:
+    """Whether a server may join the other workers: the option ``cluster``, and RTCIO_CLUSTER."""
+    if cluster is not None:
+        return bool(cluster)
+    return os.environ.get("RTCIO_CLUSTER", "").strip().lower() not in ("0", "no", "off", "false")
+
+
+def key_of(path: str) -> str:
+    """The key of a new server: the same in all workers of an app."""
+    _made[path] += 1
+    return f"{path} {_made[path]}"
+
+
+class Workers:
+    """One server's part among the workers of gunicorn."""
+
+    def __init__(self, node: Node, hub_thread: HubThread) -> None:
+        self._node = node
+        self._hub_thread = hub_thread
+        self.giver = Giver(lambda: node.bus)
+
+    def await_worker(self) -> None:
+        """Begins in each gunicorn worker that loads this app, before it serves."""
+        on_worker(self._begin)
+
+    def died(self, node: str) -> None:
+        """Another node is dead. # hub"""
+        self.giver.forget(node)
+
+    def _begin(self, worker: Any) -> None:
+        if not is_gevents(worker):
+            warn_of_worker(worker)
+            return
+        self._hub_thread.bind()
+        front = Front(worker, self._node, self.giver)
+        self._node.takes = Taker(front.serve).take
+        if self._node.begin(worker.ppid):
+            front.install()

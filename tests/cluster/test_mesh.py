@@ -1,0 +1,259 @@
+"""Nodes on unix sockets: who meets whom, what arrives, who is dead, and who is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from rtcio_sync.cluster import directory, stream, wire
+from rtcio_sync.cluster.directory import Directory, Unavailable
+from rtcio_sync.cluster.wire import Kind
+from tests.cluster.nodes import Node
+from tests.timing import settle, until
+
+
+@pytest.fixture
+def base(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    # pytest's own folders have paths that are too long for a socket.
+    with tempfile.TemporaryDirectory(prefix="rtcio", dir="/tmp") as path:
+        monkeypatch.setattr(directory, "_bases", lambda: [Path(path)])
+        yield Path(path)
+
+
+@pytest.fixture
+def make(base: Path) -> Iterator[Callable[..., Node]]:
+    made: list[Node] = []
+
+    def make(**options: Any) -> Node:
+        made.append(Node(**options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.mesh.stop()
+
+
+def meet(*nodes: Node) -> None:
+    until(lambda: all(len(each.mesh.nodes) == len(nodes) - 1 for each in nodes))
+
+
+def test_all_nodes_meet_and_messages_arrive_once_in_order(make: Callable[..., Node]) -> None:
+    nodes = [make() for _ in range(4)]
+    meet(*nodes)
+    for sender in nodes:
+        for target in nodes:
+            for number in range(100 if target is not sender else 0):
+                body = f"{sender.id} {number}".encode()
+                assert sender.mesh.post(target.id, 77, body, b"key", now=number % 7 == 0)
+    for target in nodes:
+        until(lambda target=target: len(target.handlers.messages) == 300)
+        for sender in nodes:
+            of_sender = [body for node, _, _, body in target.handlers.messages if node == sender.id]
+            want = [f"{sender.id} {n}".encode() for n in range(100)] if sender is not target else []
+            assert of_sender == want
+    assert all(len(set(each.handlers.living)) == 3 for each in nodes)
+
+
+def test_a_large_message_arrives_whole_between_others(make: Callable[..., Node]) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    large = os.urandom(5_000_000)
+    for body in (b"before", large, b"after"):
+        a.mesh.post(b.id, 77, body)
+    until(lambda: len(b.bodies()) == 3)
+    assert b.bodies() == [b"before", large, b"after"]
+
+
+def test_the_last_messages_of_a_dead_node_are_heard_before_its_death(
+    make: Callable[..., Node],
+) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    a.mesh.post(b.id, 77, b"last", now=True)
+    a.mesh.stop()
+    until(lambda: b.handlers.dead)
+    assert b.bodies() == [b"last"]
+    assert b.handlers.dead == [a.id]
+    assert not b.mesh.post(a.id, 77, b"to nobody")
+    assert list(b.mesh.nodes) == []
+
+
+def test_a_killed_process_is_dead_at_once(make: Callable[..., Node], base: Path) -> None:
+    a = make()
+    program = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+import gevent
+from rtcio_sync.cluster import directory
+directory._bases = lambda: [Path({str(base)!r})]
+from tests.cluster.nodes import Node
+node = Node(master={os.getpid()})
+gevent.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program])
+    until(lambda: a.mesh.nodes)
+    process.kill()
+    process.wait()
+    until(lambda: a.handlers.dead)
+    # What it left behind goes when the next node starts.
+    b = make()
+    meet(a, b)
+    assert sorted(os.listdir(Directory(os.getpid(), "/").path)) == sorted([a.id, b.id])
+
+
+def test_more_than_the_bound_is_dropped_for_a_node_that_does_not_read(
+    make: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MOST_WAITING", 10_000_000)
+    a, b = make(), make()
+    meet(a, b)
+    inlet = b.mesh._inlets[a.id]
+    inlet._watch.stop()  # as if it stood still
+    sent = [a.mesh.post(b.id, 77, bytes(1_000_000)) for _ in range(30)]
+    assert 9 <= sent.count(True) <= 15
+    assert a.handlers.overflows == sent.count(False)
+    inlet._watch.start(inlet._readable)
+    until(lambda: len(b.handlers.messages) == sent.count(True))
+    assert a.mesh.post(b.id, 77, b"again")
+    until(lambda: b.bodies()[-1] == b"again")
+
+
+def test_a_message_that_cannot_be_read_ends_its_stream_and_no_other(
+    make: Callable[..., Node], caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b, c = make(), make(), make()
+    meet(a, b, c)
+    a.mesh.post(b.id, 77, b"unreadable")
+    until(lambda: b.handlers.dead == [a.id])
+    c.mesh.post(b.id, 77, b"raises")
+    c.mesh.post(b.id, 77, b"after")
+    until(lambda: b.bodies() == [b"after"])
+    settle()
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0" * 7,
+        wire.HEAD.pack(2**31, Kind.HELLO, 0),
+        wire.frame(77, b"no hello"),
+        wire.frame(Kind.HELLO, b"\xc1"),
+        wire.frame(Kind.HELLO, wire.encoded(wire.Hello("../x", wire.VERSION, "messages"))),
+        wire.frame(Kind.HELLO, wire.encoded(wire.Hello("abcd", 999, "messages"))),
+        b"\0",
+        b"",
+    ],
+)
+def test_a_stranger_who_says_something_else_is_turned_away(
+    make: Callable[..., Node], first: bytes
+) -> None:
+    a = make()
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(Directory(os.getpid(), "/").path / a.id))
+        stranger.sendall(first)
+        stranger.shutdown(socket.SHUT_WR)
+        stranger.setblocking(False)
+        closed: list[bool] = []
+
+        def is_closed() -> bool:
+            try:
+                closed.append(stranger.recv(1) == b"")
+            except BlockingIOError:
+                return False
+            except ConnectionError:
+                closed.append(True)
+            return closed[-1]
+
+        until(is_closed)
+    assert a.handlers.living == []
+
+
+def test_another_user_is_turned_away(
+    make: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = make()
+    path = Directory(os.getpid(), "/").path / a.id
+    monkeypatch.setattr("rtcio_sync.cluster.mesh.same_user", lambda sock: False)
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(str(path))
+        stranger.setblocking(False)
+        stranger_heard: list[bytes] = []
+
+        def is_closed() -> bool:
+            try:
+                stranger_heard.append(stranger.recv(1))
+            except BlockingIOError:
+                return False
+            return True
+
+        until(is_closed)
+    assert stranger_heard == [b""]
+
+
+def test_the_kernel_says_who_is_at_the_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = socket.socketpair()
+    with one, other:
+        assert directory.same_user(one)
+        monkeypatch.setattr(os, "geteuid", lambda: 12345678)
+        assert not directory.same_user(one)
+
+
+def test_the_directory_is_for_this_user_alone(base: Path) -> None:
+    made = Directory(os.getpid(), "/").path
+    for path in (made, made.parent):
+        assert stat.S_IMODE(os.lstat(path).st_mode) == 0o700
+
+
+@pytest.mark.parametrize("spoil", ["link", "mode", "file"])
+def test_a_directory_that_somebody_else_has_prepared_is_refused(
+    base: Path, spoil: str, tmp_path: Path
+) -> None:
+    path = Directory(os.getpid(), "/").path
+    if spoil == "mode":
+        path.chmod(0o755)
+    else:
+        path.rmdir()
+        if spoil == "link":
+            path.symlink_to(tmp_path)
+        else:
+            path.touch()
+    with pytest.raises(Unavailable):
+        Directory(os.getpid(), "/")
+
+
+def test_two_masters_and_two_servers_do_not_meet(make: Callable[..., Node]) -> None:
+    a, b, c = make(), make(master=os.getppid()), make(key="/other")
+    settle()
+    gevent.sleep(0.05)
+    assert [list(each.mesh.nodes) for each in (a, b, c)] == [[], [], []]
+
+
+def test_the_directories_of_dead_masters_are_removed(base: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = base / f"rtcio_sync-{os.geteuid()}-{dead.pid}-5"
+    reused = base / f"rtcio_sync-{os.geteuid()}-{os.getpid()}-5"
+    strange = base / "rtcio_sync-x"
+    for path in (left, reused, strange):
+        path.mkdir()
+    Directory(os.getpid(), "/")
+    assert (left.exists(), reused.exists(), strange.exists()) == (False, False, True)
+
+
+def test_a_forked_child_keeps_no_stream_open(make: Callable[..., Node]) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    known = a.mesh.abandon()
+    assert len(known) == 3 and len(set(known)) == 3

@@ -1,0 +1,135 @@
+"""An app for several workers: every public call, from a handler or a view of whichever worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from gevent import monkey
+
+if os.environ.get("RTCIO_TEST_PATCH"):  # with --preload nobody else does it before
+    monkey.patch_all()
+
+import json
+import logging
+
+import flask
+from pages import add_pages
+
+from rtcio_sync import Limits, Server
+
+logging.basicConfig(
+    level=logging.DEBUG, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
+)
+
+app = flask.Flask(__name__)
+options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
+limits = Limits(events_per_second=None)
+server = Server(app=app, cors_allowed_origins="*", limits=limits, **options)
+add_pages(app, server)
+asked: list[Any] = []
+
+
+@server.on("connection")
+def on_connection(socket: Any) -> None:
+    socket.data["pid"] = os.getpid()
+
+    @socket.on("pid")
+    def pid() -> int:
+        return os.getpid()
+
+    @socket.on("join")
+    def join(*rooms: Any) -> str:
+        socket.join(*rooms)
+        return "ok"
+
+    @socket.on("leave")
+    def leave(*rooms: Any) -> str:
+        socket.leave(*rooms)
+        return "ok"
+
+    @socket.on("to")
+    def to(room: Any, event: str, *args: Any) -> str:
+        socket.to(room).emit(event, *args)
+        return "ok"
+
+    @socket.on("do")
+    def do(name: str, *args: Any, **options: Any) -> Any:
+        return ACTIONS[name](*args)
+
+    @socket.on("address")
+    def address() -> str:
+        return socket.handshake.address
+
+
+def fetch(*rooms: Any) -> list[dict[str, Any]]:
+    space = server.of("/")
+    found = space.to(*rooms).fetch_sockets() if rooms else space.fetch_sockets()
+    return [
+        {
+            "id": each.id,
+            "pid": each.data.get("pid"),
+            "rooms": list(each.rooms),
+            "agent": each.handshake.headers.get("user-agent"),
+            "auth": each.handshake.auth,
+            "kind": type(each).__name__,
+        }
+        for each in found
+    ]
+
+
+def emit_with_callback(to: Any, event: str, *args: Any) -> str:
+    asked.clear()
+    server.emit(event, args, to=to, callback=lambda *answer: asked.append(list(answer)))
+    return "ok"
+
+
+def outcome(call: Any) -> Any:
+    try:
+        return ["answer", call()]
+    except Exception as error:  # noqa: BLE001  (the test wants its name)
+        return [type(error).__name__, str(error)]
+
+
+ACTIONS: dict[str, Any] = {
+    "emit": lambda to, event, *args: server.emit(event, args, to=to),
+    "emit-skip": lambda to, skip, event, *args: server.emit(event, args, to=to, skip_sid=skip),
+    "except": lambda out, event, *args: server.except_(out).emit(event, *args),
+    "callback": emit_with_callback,
+    "asked": lambda: list(asked),
+    "call": lambda to, event, *args: outcome(lambda: server.call(event, args, to=to, timeout=20)),
+    "enter": lambda sid, room: server.enter_room(sid, room),
+    "exit": lambda sid, room: server.leave_room(sid, room),
+    "close": lambda room: server.close_room(room),
+    "rooms": lambda sid: server.rooms(sid),
+    "disconnect": lambda sid: server.disconnect(sid),
+    "sockets-join": lambda room, other: server.in_(room).sockets_join(other),
+    "sockets-leave": lambda room, other: server.in_(room).sockets_leave(other),
+    "disconnect-sockets": lambda room: server.in_(room).disconnect_sockets(),
+    "fetch": fetch,
+    "side-emit": lambda event, *args: server.server_side_emit(event, *args),
+    "side-call": lambda event, *args: outcome(lambda: server.server_side_call(event, *args)),
+}
+heard: list[Any] = []
+
+
+@server.on_server_side("note")
+def note(*args: Any) -> Any:
+    heard.append(list(args))
+    return [os.getpid(), *args]
+
+
+@app.get("/heard")
+def show_heard() -> Any:
+    return flask.jsonify(pid=os.getpid(), heard=heard)
+
+
+@app.get("/pid")
+def show_pid() -> Any:
+    return flask.jsonify(os.getpid())
+
+
+@app.post("/do/<name>")
+def do(name: str) -> Any:
+    return flask.jsonify(ACTIONS[name](*(flask.request.get_json() or [])))

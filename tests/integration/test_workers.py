@@ -1,0 +1,368 @@
+"""Several gunicorn workers are one server: no Redis, no sticky sessions, real socket.io-clients."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.clients import SEQ, Client, Driver
+from tests.integration.many_workers import ask, await_workers, everywhere, kill, nginx, workers
+from tests.integration.servers import WORKERS, Running
+
+TRANSPORTS = {
+    "websocket": ["websocket"],
+    "polling": ["polling"],
+    "upgrade": ["polling", "websocket"],
+}
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    with Driver() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with workers() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def forget(driver: Driver) -> Iterator[None]:
+    yield
+    driver.forget_all()
+
+
+def open_all(driver: Driver, url: str, count: int = 60) -> list[Client]:
+    """Connected clients, on each transport, upgraded where they may be."""
+    kinds = list(TRANSPORTS.values())
+    clients = [driver.open(url, transports=kinds[n % 3]) for n in range(count)]
+    for number, client in enumerate(clients):
+        client.wait("connect")
+        if number % 3 == 2:
+            client.wait("upgrade")
+    assert len({client.id[:4] for client in clients}) > 1
+    return clients
+
+
+def relay_in_a_ring(clients: list[Client], count: int = 50) -> None:
+    """Each sends numbered relays to the next; each arrives once, in order."""
+    ring = [*clients[1:], clients[0]]
+    for client, target in zip(clients, ring, strict=True):
+        client.burst("#rtcio:message", client.envelope(target, {"number": SEQ}), count=count)
+    for client in clients:
+        client.wait_for("#rtcio:message", count)
+    for client, target in zip(clients, ring, strict=True):
+        client.fence(target)
+        assert [data["number"] for data in target.relayed()] == list(range(count))
+
+
+@pytest.mark.parametrize("way", WORKERS)
+def test_every_client_connects_and_every_relay_arrives_once_in_order(
+    driver: Driver, way: str
+) -> None:
+    with workers(way) as server:
+        relay_in_a_ring(open_all(driver, server.url))
+
+
+@pytest.mark.parametrize("way", ["gevent", "gevent_pywsgi", "geventwebsocket"])
+def test_the_same_behind_a_proxy_that_keeps_connections_alive(
+    driver: Driver, way: str, tmp_path: Path
+) -> None:
+    kept_alive = {"GUNICORN_CMD_ARGS": "--keep-alive 30"}
+    with workers(way, environ=kept_alive) as server, nginx(server, tmp_path) as url:
+        clients = open_all(driver, url)
+        relay_in_a_ring(clients)
+        for client in clients[1::3]:  # on polling
+            assert {client.call("pid") for _ in range(5)} == {client.call("pid")}
+            assert client.call("address") == "127.0.0.1"
+
+
+def test_a_relay_arrives_byte_for_byte_with_attachments_too(
+    driver: Driver, server: Running
+) -> None:
+    a, b, *_ = everywhere(driver, server)
+    data = {"a": "ä \u2028", "n": 1.0, "deep": [[[{"x": None}]]], "bytes": b"\0\1\2" * 100}
+    a.relay(b, data)
+    assert b.wait_for("#rtcio:message") == [a.envelope(b, data)]
+
+
+def test_a_relay_to_a_sid_that_no_worker_knows_is_dropped_and_counted(
+    driver: Driver, server: Running
+) -> None:
+    a, b, *_ = everywhere(driver, server)
+    a.relay("x" * 20, "nobody")
+    a.relay(b.id[:4] + "y" * 16, "nobody there")
+    a.relay(a.id[:4] + "y" * 16, "nobody here")
+    a.fence(b)
+    assert b.received("#rtcio:message")[:-1] == []
+    assert a.call("pid")  # it is still connected
+
+
+def test_an_emit_reaches_a_room_of_all_workers_once(driver: Driver, server: Running) -> None:
+    clients = everywhere(driver, server, each=2)
+    inside, outside = clients[::2], clients[1::2]
+    for client in inside:
+        assert client.call("join", "tea", "cake") == "ok"
+    outside[0].call("do", "emit", ["tea", "cake"], "news", {"n": 1}, "")
+    outside[0].call("do", "emit", "tea", "end")
+    for client in inside:
+        client.wait_for("end")
+        assert client.received() == [("news", [{"n": 1}, ""]), ("end", [])]
+    for client in outside:
+        fence(clients, client)
+        assert client.received("news") == []
+
+
+def test_a_view_of_any_worker_emits_to_all(driver: Driver, server: Running) -> None:
+    clients = everywhere(driver, server)
+    for client in clients:
+        client.call("join", "tea")
+    ask(server, "emit", "tea", "news", 1)
+    for client in clients:
+        assert client.wait_for("news") == [1]
+
+
+def fence(clients: list[Client], client: Client) -> None:
+    """Whatever the workers were to send to ``client`` before has arrived, or never will."""
+    for other in clients:
+        if other is not client:
+            other.fence(client)
+
+
+def test_to_sids_and_rooms_with_skip_and_except(driver: Driver, server: Running) -> None:
+    a, b, c, d = everywhere(driver, server)
+    for client in (a, b, c):
+        client.call("join", "tea")
+    c.call("join", "quiet")
+    a.call("to", "tea", "from-a")
+    a.call("do", "emit-skip", "tea", [b.id], "not-b")
+    d.call("do", "except", "quiet", "not-quiet")
+    d.call("do", "emit", [a.id, c.id], "two")
+    d.call("do", "emit", [], "nobody")
+    d.call("do", "emit", None, "all")
+    for client in (a, b, c, d):
+        client.wait_for("all")
+    names = {client.name: [event for event, _ in client.received()] for client in (a, b, c, d)}
+    assert names[a.name] == ["not-b", "not-quiet", "two", "all"]
+    assert names[b.name] == ["from-a", "not-quiet", "all"]
+    assert names[c.name] == ["from-a", "not-b", "two", "all"]
+    assert names[d.name] == ["not-quiet", "all"]
+
+
+def test_a_binary_event_reaches_other_workers(driver: Driver, server: Running) -> None:
+    a, b, c, d = everywhere(driver, server)
+    for client in (b, c, d):
+        client.call("join", "tea")
+    a.call("to", "tea", "picture", {"bytes": b"\0\xff" * 5000, "more": [b"x"]})
+    for client in (b, c, d):
+        assert client.wait_for("picture") == [{"bytes": b"\0\xff" * 5000, "more": [b"x"]}]
+
+
+def test_events_of_one_sender_stay_in_order(driver: Driver, server: Running) -> None:
+    a, b, c, d = everywhere(driver, server)
+    for client in (b, c, d):
+        client.call("join", "tea")
+    for number in range(200):
+        a.emit("to", "tea", "number", number)
+    for client in (b, c, d):
+        client.wait_for("number", 200)
+        assert client.received("number") == [[number] for number in range(200)]
+
+
+def test_a_call_gets_the_answer_of_a_client_of_another_worker(
+    driver: Driver, server: Running
+) -> None:
+    a, b, *_ = everywhere(driver, server)
+    b.answers("question", "answer", {"bytes": b"\1"})
+    assert a.call("do", "call", b.id, "question", 1) == ["answer", ["answer", {"bytes": b"\1"}]]
+
+
+def test_a_call_ends_when_the_client_leaves_or_is_unknown(driver: Driver, server: Running) -> None:
+    a, b, c, _ = everywhere(driver, server)
+    token = a.ask("do", "call", b.id, "question")
+    b.wait_for("question")
+    b.disconnect()
+    assert a.answer(token, timeout=15)[0][0] == "DisconnectedError"
+    unknown = c.id[:4] + "x" * 16
+    assert a.call("do", "call", unknown, "question", timeout=15)[0] == "DisconnectedError"
+
+
+def test_a_callback_runs_for_each_client_of_each_worker(driver: Driver, server: Running) -> None:
+    clients = everywhere(driver, server)
+    for number, client in enumerate(clients):
+        client.call("join", "tea")
+        client.answers("question", number)
+    clients[0].call("do", "callback", "tea", "question")
+    found: list[list[int]] = []
+    end = time.monotonic() + 15
+    while len(found) < len(clients) and time.monotonic() < end:
+        found = clients[0].call("do", "asked")
+    assert sorted(found) == [[0], [1], [2], [3]]
+
+
+def test_sids_of_other_workers_enter_leave_and_close_rooms(driver: Driver, server: Running) -> None:
+    a, b, c, d = everywhere(driver, server)
+    for client in (b, c, d):
+        a.call("do", "enter", client.id, "tea")
+    a.call("do", "emit", "tea", "one")
+    a.call("do", "exit", b.id, "tea")
+    a.call("do", "emit", "tea", "two")
+    for client in (c, d):
+        client.wait_for("two")
+    wait_for_rooms(a, c, ["tea"])
+    assert a.call("do", "rooms", c.id) == [c.id, "tea"]
+    c.call("do", "close", "tea")
+    wait_for_rooms(a, d, [])
+    wait_for_rooms(a, c, [])
+    a.call("do", "emit", "tea", "three")
+    a.call("do", "emit", None, "end")
+    for client, events in ((b, ["one"]), (c, ["one", "two"]), (d, ["one", "two"])):
+        client.wait_for("end")
+        assert [event for event, _ in client.received()] == [*events, "end"]
+
+
+def wait_for_rooms(asking: Client, client: Client, rooms: list[str]) -> None:
+    """Until ``client`` is in these rooms, as another worker sees it."""
+    end = time.monotonic() + 15
+    while (found := [each["rooms"] for each in asking.call("do", "fetch", client.id)]) != [
+        [client.id, *rooms]
+    ]:
+        assert time.monotonic() < end, found
+
+
+def test_a_client_of_another_worker_is_disconnected(driver: Driver, server: Running) -> None:
+    a, b, *_ = everywhere(driver, server)
+    a.call("do", "disconnect", b.id)
+    assert b.wait("disconnect")["reason"] == "io server disconnect"
+
+
+def test_many_sockets_join_leave_and_are_disconnected(driver: Driver, server: Running) -> None:
+    a, b, c, d = everywhere(driver, server)
+    for client in (b, c, d):
+        client.call("join", "tea")
+    a.call("do", "sockets-join", "tea", "cake")
+    a.call("do", "emit", "cake", "one")
+    a.call("do", "sockets-leave", "cake", "tea")
+    a.call("do", "emit", "tea", "nobody")
+    for client in (b, c, d):
+        client.wait_for("one")
+        fence([a], client)
+        assert client.received("nobody") == []
+    a.call("do", "disconnect-sockets", "cake")
+    for client in (b, c, d):
+        assert client.wait("disconnect")["reason"] == "io server disconnect"
+
+
+def test_fetch_sockets_finds_those_of_all_workers(driver: Driver, server: Running) -> None:
+    clients = everywhere(driver, server, auth={"token": 1})
+    for client in clients:
+        client.call("join", "tea")
+    a = clients[0]
+    pids = {client.id: client.call("pid") for client in clients}
+    found = a.call("do", "fetch", "tea")
+    assert {each["id"]: each["pid"] for each in found} == pids
+    assert [each["kind"] for each in found] == ["Socket", *["RemoteSocket"] * 3]
+    for each in found:
+        assert set(each["rooms"]) == {each["id"], "tea"}
+        assert each["auth"] == {"token": 1}
+        assert each["agent"] == found[0]["agent"]
+    assert {each["id"] for each in ask(server, "fetch")} >= set(pids)
+
+
+def test_server_side_events_reach_all_other_workers(driver: Driver, server: Running) -> None:
+    clients = everywhere(driver, server)
+    a = clients[0]
+    others = {client.call("pid") for client in clients[1:]}
+    outcome, answers = a.call("do", "side-call", "note", "x", 1)
+    assert outcome == "answer"
+    assert {answer[0] for answer in answers} == others
+    assert {tuple(answer[1:]) for answer in answers} == {("x", 1)}
+    a.call("do", "side-emit", "note", "y")
+    heard = set()
+    end = time.monotonic() + 15
+    while heard != others:
+        assert time.monotonic() < end, heard
+        said = server.get_json("/heard")
+        if ["y"] in said["heard"]:
+            heard.add(said["pid"])
+
+
+def test_peers_hear_once_that_a_client_left(driver: Driver, server: Running) -> None:
+    a, *others = everywhere(driver, server)
+    for client in (a, *others):
+        client.call("join", "tea", "cake")
+    gone = a.id
+    a.disconnect()
+    for client in others:
+        assert client.wait_for("#rtcio:peer-left") == [{"id": gone}]
+    for client in others:
+        fence(others, client)
+        assert client.received("#rtcio:peer-left") == [[{"id": gone}]]
+
+
+def test_a_polling_client_keeps_its_address_and_its_session(
+    driver: Driver, server: Running
+) -> None:
+    for client in everywhere(driver, server, transports=["polling"]):
+        assert client.call("address") == "127.0.0.1"
+        pids = {client.call("pid") for _ in range(20)}
+        assert len(pids) == 1
+
+
+def test_a_killed_workers_clients_leave_at_once_and_the_others_lose_nothing(
+    driver: Driver,
+) -> None:
+    with workers(clean_log=False) as server:
+        clients = everywhere(driver, server, each=3)
+        for client in clients:
+            client.call("join", "tea")
+        victims, others = clients[:3], clients[3:]
+        ring = [*others[1:], others[0]]
+        for client, target in zip(others, ring, strict=True):
+            client.burst("#rtcio:message", client.envelope(target, {"n": SEQ}), count=100)
+        kill(victims[0].call("pid"))
+        gone = {client.id for client in victims}
+        for client in others:
+            client.wait_for("#rtcio:peer-left", 3)
+        for client, target in zip(others, ring, strict=True):
+            client.burst(
+                "#rtcio:message", client.envelope(target, {"n": SEQ}), count=100, start=100
+            )
+        for client, target in zip(others, ring, strict=True):
+            client.fence(target)
+            assert [data["n"] for data in target.relayed()] == list(range(200))
+            left = [args[0]["id"] for args in target.received("#rtcio:peer-left")]
+            assert sorted(left) == sorted(gone)
+            assert target.reports[-1]["type"] != "disconnect"
+        await_workers(server)  # gunicorn has made another, and all know it
+        found = others[0].call("do", "fetch", "tea")
+        assert {each["id"] for each in found} == {client.id for client in others}
+
+
+def test_a_worker_that_stands_still_delays_only_its_own_clients(driver: Driver) -> None:
+    with workers() as server:
+        clients = everywhere(driver, server, each=2)
+        for client in clients:
+            client.call("join", "tea")
+        stopped, others = clients[:2], clients[2:]
+        pid = stopped[0].call("pid")
+        kill(pid, signal.SIGSTOP)
+        try:
+            for number in range(100):
+                others[0].relay(stopped[0], {"n": number})
+                others[0].relay(others[3], {"n": number})
+                others[0].emit("to", "tea", "number", number)
+            others[3].wait_for("number", 100)
+            assert [data["n"] for data in others[3].relayed()] == list(range(100))
+            assert stopped[0].received("number") == []
+        finally:
+            kill(pid, signal.SIGCONT)
+        stopped[0].wait_for("number", 100)
+        assert [data["n"] for data in stopped[0].relayed()] == list(range(100))
+        assert stopped[0].received("#rtcio:peer-left") == []

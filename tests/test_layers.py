@@ -157,7 +157,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("", ("prometheus", "testing", "server")),
-    ("lobby", ("ports", "seating", "rooms", "joining", "events", "lobby")),
+    ("lobby", ("ports", "seating", "keeper", "rooms", "joining", "table", "events", "lobby")),
     ("cli", ("origins", "loading", "public", "serve", "command")),
     ("", ("__main__",)),
 )

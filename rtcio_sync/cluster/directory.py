@@ -64,6 +64,17 @@ class Directory:
             return [each for each in os.listdir(self.path) if is_node(each) and each != node]
         return []
 
+    def secret(self) -> bytes:
+        """Random bytes that all nodes of the directory know."""
+        path, made = self.path / ".secret", self.path / f".{secrets.token_hex(4)}"
+        made.write_bytes(secrets.token_bytes(32))  # the directory keeps others out
+        try:
+            with suppress(FileExistsError):
+                os.link(made, path)
+            return path.read_bytes()
+        finally:
+            os.unlink(made)
+
     def touch(self, node: str) -> None:
         """Shows a cleaner of old files that the directory is in use."""
         for path in (self.path.parent, self.path, self.path / node):
@@ -126,7 +137,9 @@ class Claim:
         with suppress(OSError):
             os.unlink(self._directory.path / self.node)
         with suppress(OSError):
-            self._directory.path.rmdir()  # if it was the last
+            if os.listdir(self._directory.path) == [".secret"]:  # it was the last
+                os.unlink(self._directory.path / ".secret")
+            self._directory.path.rmdir()
             self._directory.path.parent.rmdir()
         self.socket.close()
 

@@ -66,9 +66,16 @@ class Exchange:
         self.questions = Questions(tasks.create_event)
         #: Answers questions of other nodes: by name, ``(about) -> reply``. # greenlet
         self.answers: dict[str, Callable[[bytes], bytes]] = {}
-        #: Called with a node that lives, and one that is dead.
+        #: The same in the hub, for what has to be done in order: ``(node, number, about)``. They
+        #: answer through `reply`, unless the number is 0.
+        self.inline: dict[str, Callable[[str, int, bytes], None]] = {}
+        #: Called before the first node is met, with a secret that all nodes know.
+        self.on_begin: list[Callable[[bytes], None]] = []
+        #: Called with a node that lives, that has said how old it is, and that is dead; and with
+        #: the members that died with it.
         self.on_joined: list[Callable[[str], None]] = []
-        self.on_died: list[Callable[[str], None]] = []
+        self.on_met: list[Callable[[str], None]] = []
+        self.on_died: list[Callable[[str, list[Ghost]], None]] = []
         self._do: dict[int, Callable[[str, Any], None]] = {
             Kind.FORWARD: self._forward,
             Kind.EMIT: self._emit,
@@ -117,6 +124,10 @@ class Exchange:
         for each in self.on_joined:
             each(node)
 
+    def met(self, node: str) -> None:
+        for each in self.on_met:
+            each(node)
+
     def died(self, node: str) -> None:
         shared = self._shared
         ghosts = self.replica.ghosts_of(node)
@@ -124,7 +135,7 @@ class Exchange:
         shared.asked.died(node)
         self.questions.died(node)
         for each in self.on_died:
-            each(node)
+            each(node, ghosts)
         if ghosts:
             self._tasks.spawn(self._tell_of_dead, ghosts)
 
@@ -307,11 +318,19 @@ class Exchange:
     # -- questions ---------------------------------------------------------------------------------
 
     def _ask(self, node: str, message: wire.Ask) -> None:
+        inline = self.inline.get(message.what)
+        if inline is not None:
+            inline(node, message.number, message.body)
+            return
         answer = self.answers.get(message.what)
         if answer is None and message.number:
             self._post(node, Kind.REPLY, wire.Reply(message.number, b"", failed=True))
         elif answer is not None:
             self._tasks.spawn_in_turn(self._reply_with, node, message.number, answer, message.body)
+
+    def reply(self, node: str, number: int, body: bytes | None) -> None:
+        """Answers a question; `None`: there is no answer."""
+        self._post(node, Kind.REPLY, wire.Reply(number, body or b"", failed=body is None))
 
     def _reply_with(
         self, node: str, number: int, answer: Callable[[bytes], bytes], about: bytes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import logging
+import time
 from collections.abc import Callable, KeysView
 from contextlib import suppress
 
@@ -49,6 +50,10 @@ class Mesh:
         self._handlers = handlers
         self._takes = takes
         self.node = self._claim.node
+        self._born = time.monotonic_ns()
+        self._births: dict[str, int] = {}
+        #: A secret that all nodes of this master know.
+        self.secret = self._directory.secret()
         self._turn = turn_here()
         self._outlets: dict[str, Outlet] = {}
         self._inlets: dict[str, Inlet] = {}
@@ -105,6 +110,14 @@ class Mesh:
             return False
         return True
 
+    @property
+    def eldest(self) -> str | None:
+        """As `ports.Bus.eldest`."""
+        births = self._births
+        if any(node not in births for node in self.nodes):
+            return None
+        return min((births.get(node, self._born), node) for node in (self.node, *self.nodes))[1]
+
     def connect(self, node: str) -> _socket.socket:
         """A new stream for descriptors to a node. Raises `OSError`."""
         if node not in self._outlets:
@@ -120,7 +133,7 @@ class Mesh:
     # -- hub -----------------------------------------------------------------------------------
 
     def _hello(self, purpose: str) -> bytes:
-        return frame(Kind.HELLO, encoded(Hello(self.node, VERSION, purpose)))
+        return frame(Kind.HELLO, encoded(Hello(self.node, VERSION, purpose, self._born)))
 
     def _connect(self, node: str) -> None:
         if self._stopped or node in self._outlets:
@@ -187,7 +200,9 @@ class Mesh:
             self._inlet_ended(node, stream)
 
         stream = self._inlets[node] = Inlet(sock, self._loop, received, ended)
+        self._births[node] = hello.born
         self._connect(node)
+        handlers.met(node)
 
     def _inlet_ended(self, node: str, stream: Inlet) -> None:
         if self._inlets.get(node) is stream:
@@ -206,6 +221,7 @@ class Mesh:
         if found is None or (outlet is not None and found is not outlet):
             return
         del self._outlets[node]
+        self._births.pop(node, None)
         found.close()
         inlet = self._inlets.pop(node, None)
         if inlet is not None:

@@ -65,6 +65,8 @@ class Node:
             )
             return False
         self.bus = self._exchange.bus = bus
+        for begins in self._exchange.on_begin:
+            begins(bus.secret)
         self._engine.generate_id = self._sid
         serves(bus, None)
         bus.start()

@@ -22,6 +22,10 @@ class Bus(Protocol):
     def nodes(self) -> Collection[str]:
         """The ids of the other nodes that live."""
 
+    @property
+    def eldest(self) -> str | None:
+        """The node that has lived longest, this one included; `None`: not all have said it."""
+
     def post(
         self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
     ) -> bool:
@@ -40,6 +44,9 @@ class Handlers(Protocol):
 
     def joined(self, node: str) -> None:
         """A node lives: what is posted to it from now on arrives."""
+
+    def met(self, node: str) -> None:
+        """A node has said how old it is."""
 
     def died(self, node: str) -> None:
         """A node is dead. All that it has sent was received."""

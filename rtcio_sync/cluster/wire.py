@@ -68,11 +68,15 @@ class Struct(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=Tr
 
 
 class Hello(Struct):
-    """The first frame on each stream. ``purpose``: messages, or descriptors."""
+    """The first frame on each stream. ``purpose``: messages, or descriptors.
+
+    ``born``: when the node began, on a clock that all nodes share.
+    """
 
     node: str
     version: int
     purpose: str
+    born: int
 
 
 class Forward(Struct):

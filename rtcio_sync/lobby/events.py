@@ -15,9 +15,10 @@ from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
 from .joining import Joining, Peer, State
+from .keeper import Keeper, Op, Seat
 from .ports import Rules
 from .rooms import LobbyRoom
-from .seating import object_in, room_in
+from .seating import object_in, room_in, state_in
 
 __all__ = ["Events"]
 
@@ -25,12 +26,20 @@ __all__ = ["Events"]
 class Events:
     """The handlers of one lobby. # greenlet (or thread) of the client's handlers"""
 
-    def __init__(self, server: Server, namespace: Namespace, state: State, rules: Rules) -> None:
+    def __init__(
+        self,
+        server: Server,
+        namespace: Namespace,
+        state: State,
+        rules: Rules,
+        keeper: Keeper | None,
+    ) -> None:
+        self._keeper = keeper
         self._server = server
         self._namespace = namespace
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         self._rules = rules
-        self._joining = Joining(server, namespace, state, rules)
+        self._joining = Joining(server, namespace, state, rules, keeper)
 
     def connected(self, socket: Socket) -> None:
         """A client has connected to the lobby's namespace, or recovered its session there."""
@@ -64,11 +73,39 @@ class Events:
 
     def _media_state(self, peer: Peer, payload: Any = None) -> None:
         fields = object_in(payload)
-        self._tell(peer, fields.get("roomId"), LobbyRoom.show, fields)
+        seat = self._seat_elsewhere(peer.sid, fields.get("roomId"))
+        if seat is not None:
+            seat.media = state_in(fields, seat.media or {})
+            self._say(Op("show", seat.room, seat.sid, fields))
+        else:
+            self._tell(peer, fields.get("roomId"), LobbyRoom.show, fields)
 
     def _pass_on(self, event: str, peer: Peer, payload: Any = None) -> None:
         fields = object_in(payload)
-        self._tell(peer, fields.get("roomId"), LobbyRoom.pass_on, event, fields)
+        seat = self._seat_elsewhere(peer.sid, fields.get("roomId"))
+        if seat is not None:
+            self._say(Op("pass on", seat.room, seat.sid, [event, fields]))
+        else:
+            self._tell(peer, fields.get("roomId"), LobbyRoom.pass_on, event, fields)
+
+    # -- the seats that another worker keeps -------------------------------------------------------
+
+    def _seat_elsewhere(self, sid: str, room: Any) -> Seat | None:
+        return None if self._keeper is None else self._keeper.seat(sid, room)
+
+    def _rooms_elsewhere(self, sid: str) -> list[str]:
+        return [] if self._keeper is None else self._keeper.rooms(sid)
+
+    def _say(self, op: Op) -> None:
+        if self._keeper is not None:
+            self._keeper.tell(op)
+
+    def _departs(self, sid: str, room: str) -> bool:
+        """Gives up a seat that another worker keeps; `False`: there was none. # hub or greenlet"""
+        if self._keeper is None or not self._keeper.drop(sid, room):
+            return False
+        self._say(Op("depart", room, sid, [False, False]))
+        return True
 
     def _tell(self, peer: Peer, room: Any, step: Callable[..., None], *args: Any) -> None:
         with self._lock:
@@ -81,6 +118,13 @@ class Events:
 
     def _disconnecting(self, peer: Peer) -> None:
         returns = peer.socket.may_return
+        for room in self._rooms_elsewhere(peer.sid):
+            seat = self._seat_elsewhere(peer.sid, room)
+            if not returns:
+                self._departs(peer.sid, room)
+            elif seat is not None:
+                seat.away = True
+                self._say(Op("depart", room, peer.sid, [False, True]))
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
             if not returns:
@@ -93,6 +137,13 @@ class Events:
 
     def _recovered(self, peer: Peer) -> None:
         inside = peer.socket.rooms
+        for room in self._rooms_elsewhere(peer.sid):
+            seat = self._seat_elsewhere(peer.sid, room)
+            if room not in inside:
+                self._departs(peer.sid, room)
+            elif seat is not None:
+                seat.away = False
+                self._say(Op("back", room, peer.sid))
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
             # The app may have taken it out of some while it was away.
@@ -107,6 +158,8 @@ class Events:
         self._run(appended)
 
     def _session_end(self, sid: str) -> None:
+        for room in self._rooms_elsewhere(sid):
+            self._departs(sid, room)
         with self._lock:
             rooms = self._seating.rooms(sid)
             self._vacate(rooms, sid)
@@ -117,6 +170,8 @@ class Events:
         """A socket has left a Socket.IO room, by itself or by the app. # hub or greenlet"""
         if member.namespace != self._namespace.name:
             return
+        if type(room) is str and self._departs(member.sid, room):
+            return
         with self._lock:
             if type(room) is not str or self._rooms.takes_out(room, member.sid):
                 return  # a step of ours: the seat is given back already, or taken again
@@ -124,7 +179,9 @@ class Events:
                 return
             appended = self._rooms.append(room, LobbyRoom.depart, member.sid)
         engine = self._server.eio
-        if engine.hub_thread.in_hub and self._server.manager.late:  # encoding runs the app's code
+        # Encoding may run the app's code, and a step before may wait for another worker.
+        waits = self._server.manager.late or self._keeper is not None
+        if engine.hub_thread.in_hub and waits:
             engine.spawn(self._rooms.run, appended)
         else:
             self._rooms.run(appended)

@@ -17,8 +17,9 @@ from ..errors import LimitExceeded, ProtocolError
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
+from .keeper import Asks, Gone, Keeper, Op, Seat
 from .ports import Rules
-from .rooms import LobbyRoom, LobbyRooms, stays
+from .rooms import LobbyRoom, LobbyRooms, Local, stays
 from .seating import Name, Obstacle, Seating, name_in, object_in, password_in, room_in
 
 __all__ = ["Attempt", "Joining", "Peer", "State"]
@@ -70,11 +71,19 @@ class Attempt:
 class Joining:
     """Answers ``check-room`` and ``join-room``. # greenlet (or thread) of the client's handlers"""
 
-    def __init__(self, server: Server, namespace: Namespace, state: State, rules: Rules) -> None:
+    def __init__(
+        self,
+        server: Server,
+        namespace: Namespace,
+        state: State,
+        rules: Rules,
+        keeper: Keeper | None,
+    ) -> None:
         self._server = server
         self._namespace = namespace
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         self._rules = rules
+        self._keeper = keeper
 
     def check(self, peer: Peer, payload: Any = None) -> None:
         """``check-room``: whether a seat could be had now."""
@@ -83,14 +92,27 @@ class Joining:
         if room is None:
             peer.refuse(Obstacle.INVALID_ROOM, fields)
             return
-        limit = self._rules.max_peers
-        with self._lock:
-            reason = self._seating.obstacle(room, peer.sid, secret, limit)
-            closed = self._seating.closed(room)
+        reason, closed = self._look(peer, room, secret, self._rules.max_peers)
         if reason is None:
             peer.socket.emit("room-check-ok", {"roomId": room, "passwordRequired": closed})
         else:
             peer.refuse(reason, fields)
+
+    def _look(
+        self, peer: Peer, room: str, secret: bytes | None, limit: int | None
+    ) -> tuple[str | None, bool]:
+        """Why no seat could be had now, and whether the room has a password."""
+
+        def here() -> tuple[str | None, bool]:
+            with self._lock:
+                reason = self._seating.obstacle(room, peer.sid, secret, limit)
+                return reason, self._seating.closed(room)
+
+        def there(ask: Asks) -> tuple[str | None, bool]:
+            reason, closed = ask(Op("check", room, peer.sid, [secret, limit]))
+            return reason, closed
+
+        return here() if self._keeper is None else self._keeper.call(here, there)
 
     def join(self, peer: Peer, payload: Any = None) -> None:
         """``join-room``: takes a seat, or changes the name of who has one."""
@@ -101,11 +123,7 @@ class Joining:
             return
         secret = self._seating.digest(password)
         attempt = Attempt(room, name_in(fields), secret, self._rules.max_peers)
-        with self._lock:
-            seat = self._seating.holder(room, peer.sid)
-            reason = self._obstacle(peer, attempt)
-            if reason is None:
-                peer.attempts[room] = attempt
+        seat, reason = self._first_look(peer, attempt)
         # This first look saves a call of `authorize` (which may ask a database) that cannot
         # succeed. It reserves nothing: a client that `authorize` refuses must not keep others out.
         if reason is None and (seat is None or attempt.name not in (None, seat.name)):
@@ -114,6 +132,34 @@ class Joining:
             reason = self._sit(peer, attempt)
         if reason is not None:
             peer.refuse(reason, fields)
+
+    def _first_look(self, peer: Peer, attempt: Attempt) -> tuple[Attempt | Seat | None, str | None]:
+        """The seat that the peer has, and why it may not have one; begins the attempt if it may."""
+
+        def here() -> tuple[Attempt | Seat | None, str | None]:
+            with self._lock:
+                seat = self._seating.holder(attempt.room, peer.sid)
+                reason = self._obstacle(peer, attempt)
+                if reason is None:
+                    peer.attempts[attempt.room] = attempt
+                return seat, reason
+
+        keeper = self._keeper
+        if keeper is None:
+            return here()
+
+        def there(ask: Asks) -> tuple[Attempt | Seat | None, str | None]:
+            asked = [attempt.secret, attempt.limit]
+            seat = keeper.seat(peer.sid, attempt.room)
+            reason, _ = ask(Op("check", attempt.room, peer.sid, asked))
+            if reason is None and seat is None:
+                reason = self._may_enter(peer, attempt.room)
+            if reason is None:
+                with self._lock:
+                    peer.attempts[attempt.room] = attempt
+            return seat, reason
+
+        return keeper.call(here, there)
 
     def withdraw(self, peer: Peer, room: str) -> None:
         """The peer leaves ``room``: a ``join-room`` without an answer gets none."""
@@ -157,6 +203,43 @@ class Joining:
 
     def _sit(self, peer: Peer, attempt: Attempt) -> str | None:
         """Takes the seat, or says why not; an attempt that has ended gets no answer."""
+        here = partial(self._sit_here, peer, attempt)
+        keeper = self._keeper
+        if keeper is None:
+            return here()
+        return keeper.call(here, partial(self._sit_there, keeper, peer, attempt))
+
+    def _sit_there(self, keeper: Keeper, peer: Peer, attempt: Attempt, ask: Asks) -> str | None:
+        """Asks the keeper for the seat."""
+        room, sid = attempt.room, peer.sid
+        with self._lock:
+            if not self._take_current(peer, attempt):
+                return None
+        before = keeper.seat(sid, room)
+        reason = None if before is not None else self._may_enter(peer, room)
+        if reason is not None:
+            return reason
+        seat = before or Seat(room, sid, attempt.name, attempt.secret or b"")
+        keeper.add(seat)  # now, because the keeper may have the client enter before it answers
+        given = [attempt.name, attempt.secret, attempt.limit]
+        try:
+            refused, since = ask(Op("sit", room, sid, given))
+        except Gone:
+            with self._lock:
+                peer.attempts.setdefault(room, attempt)
+            raise
+        if refused is not None:
+            if before is None:
+                keeper.drop(sid, room)
+            return str(refused)
+        seat.since = seat.since or since
+        seat.name = attempt.name if attempt.name is not None else seat.name
+        if not stays(peer.socket) and keeper.drop(sid, room):  # it has left meanwhile
+            keeper.tell(Op("depart", room, sid, [True, False]))
+        return None
+
+    def _sit_here(self, peer: Peer, attempt: Attempt) -> str | None:
+        """Takes the seat, or says why not; an attempt that has ended gets no answer."""
         room = attempt.room
         with self._lock:
             if not self._take_current(peer, attempt):
@@ -169,7 +252,8 @@ class Joining:
                 attempt = before  # it joins again without a name, and keeps the one that it had
             self._seating.sit(room, peer.sid, attempt.secret, attempt)
             refuse = partial(self._give_back, peer, attempt)
-            appended = self._rooms.append(room, LobbyRoom.arrive, peer.socket, attempt.name, refuse)
+            arriving = Local(peer.socket)
+            appended = self._rooms.append(room, LobbyRoom.arrive, arriving, attempt.name, refuse)
         self._rooms.run(appended)
         return None
 
@@ -178,11 +262,16 @@ class Joining:
         room = attempt.room
         reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
         if reason is None and not self._seating.sits(room, peer.sid):
-            try:
-                self._server.manager.may_enter(peer.sid, self._namespace.name, room)
-            except ProtocolError as error:
-                return self._counted(peer, error)
+            return self._may_enter(peer, room)
         return reason
+
+    def _may_enter(self, peer: Peer, room: str) -> str | None:
+        """Why a peer may not enter the Socket.IO room; `None`: it may."""
+        try:
+            self._server.manager.may_enter(peer.sid, self._namespace.name, room)
+        except ProtocolError as error:
+            return self._counted(peer, error)
+        return None
 
     def _counted(self, peer: Peer, error: ProtocolError) -> str:
         member = self._server.manager.member(peer.sid, self._namespace.name)

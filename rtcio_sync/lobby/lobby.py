@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from socketio import PubSubManager
 
@@ -25,13 +25,16 @@ from ..socketio.signatures import check_plain
 from ..socketio.socket import Socket
 from .events import Events
 from .joining import State
+from .keeper import Asks, Keeper, Op
 from .ports import IceServers
 from .rooms import LobbyRoom
+from .table import Table
 
 __all__ = ["Lobby"]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 Authorize = Callable[[Socket, str, "str | None", "str | None"], Any]
 
 
@@ -57,15 +60,13 @@ class Lobby:
     On a server with ``connection_state_recovery``, a peer that loses its connection is gone for the
     others at once. It keeps its seat, its rooms and its media state while it may reconnect.
 
-    A subclass may override `authorize`, `ice_servers` and the attribute `max_peers`. Rooms are kept
-    in this process: with a client manager that connects several, each has its own lobby, and the
-    log warns of it. Raises `OptionError` (a `ValueError`) for invalid arguments.
+    A subclass may override `authorize`, `ice_servers` and the attribute `max_peers`. The workers of
+    one gunicorn have one lobby. With a client manager that connects several processes, each has its
+    own, and the log warns of it. Raises `OptionError` (a `ValueError`) for invalid arguments.
     """
 
     #: Seats in one room; `None`: no limit.
     max_peers: int | None = None
-
-    _warned = False
 
     def __init__(
         self,
@@ -95,25 +96,16 @@ class Lobby:
         state = State(space)
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         if isinstance(server.manager, PubSubManager):
-            self._warn()
-        elif server.exchange is not None:
-            server.exchange.on_joined.append(self._warn_once)
-        events = Events(server, space, state, self)
+            log.warning(
+                "Lobby keeps its rooms in this process alone: run one process, or send all peers "
+                "of a room to the same one"
+            )
+        self._keeper: Keeper | None = None
+        if server.exchange is not None:
+            self._keeper = Table(server, space, state, server.exchange).keeper
+        events = Events(server, space, state, self, self._keeper)
         space.on("connection")(events.connected)
         server.manager.on_leave.append(events.left)
-
-    def _warn_once(self, node: str) -> None:
-        """Another worker has appeared. # hub"""
-        if not self._warned:
-            self._warned = True
-            self._server.eio.spawn(self._warn)
-
-    @staticmethod
-    def _warn() -> None:
-        log.warning(
-            "Lobby keeps its rooms in this process alone: run one process, or send all peers "
-            "of a room to the same one"
-        )
 
     # -- what an app may override, ask and do ------------------------------------------------------
 
@@ -144,14 +136,22 @@ class Lobby:
 
         Those that lost their connection and may reconnect are among them.
         """
-        with self._lock:
-            return self._seating.sids(room)
+
+        def here() -> list[str]:
+            with self._lock:
+                return self._seating.sids(room)
+
+        return self._asked(here, Op("peers", room))
 
     @any_thread
     def stats(self) -> dict[str, int]:
         """``{"rooms": …, "peers": …}``: rooms that have a peer, and seats taken in all rooms."""
-        with self._lock:
-            rooms, peers = self._seating.counts()
+
+        def here() -> tuple[int, int]:
+            with self._lock:
+                return self._seating.counts()
+
+        rooms, peers = self._asked(here, Op("counts"))
         return {"rooms": rooms, "peers": peers}
 
     @any_thread
@@ -160,12 +160,23 @@ class Lobby:
 
         The peer itself is not told: emit an event of the app's own to it, or disconnect it.
         """
-        with self._lock:
-            if not self._seating.vacate(room, sid):
-                return False
-            step = self._rooms.append(room, LobbyRoom.depart, sid, True)
-        self._rooms.run(step)
-        return True
+
+        def here() -> bool:
+            with self._lock:
+                if not self._seating.vacate(room, sid):
+                    return False
+                step = self._rooms.append(room, LobbyRoom.depart, sid, True)
+            self._rooms.run(step)
+            return True
+
+        return self._asked(here, Op("remove", room, sid))
+
+    def _asked(self, here: Callable[[], T], op: Op) -> T:
+        """Asks the worker that keeps the rooms, which may be this one. # greenlet"""
+        if self._keeper is None:
+            return here()
+        there: Callable[[Asks], T] = lambda ask: ask(op)  # noqa: E731
+        return self._keeper.call(here, there)
 
 
 def _check_plain(name: str, fn: Callable[..., Any]) -> None:

@@ -15,16 +15,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import ProtocolError
 from ..events import RtcioEvents
 from ..hub import interrupts
 from ..socketio.namespace import Namespace
 from ..socketio.socket import BroadcastOperator, Socket
+from .keeper import Seat
 from .seating import Name, state_in
 
-__all__ = ["LobbyRoom", "LobbyRooms", "stays"]
+__all__ = ["Arriving", "LobbyRoom", "LobbyRooms", "Local", "stays"]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,30 @@ class LobbyRooms:
             found = self._rooms[room] = LobbyRoom(room, self._namespace)
         found.steps.append(partial(step, found, *args))
         return found
+
+    def restore(self, seat: Seat) -> None:
+        """A peer that is in a room already, and whom another worker's lobby has announced."""
+        found = self._rooms.get(seat.room)
+        if found is None:
+            found = self._rooms[seat.room] = LobbyRoom(seat.room, self._namespace)
+        card: dict[str, Any] = {"id": seat.sid}
+        if seat.name is not None:
+            card["name"] = seat.name
+        media = seat.media if type(seat.media) is dict else {}
+        presence = _Presence(card, next(found.came), media)
+        (found.away if seat.away else found.told)[seat.sid] = presence
+
+    def forget(self) -> None:
+        """Another worker keeps the rooms now."""
+        self._rooms.clear()
+
+    def presence(self, room: str, sid: str) -> tuple[bool, bool, dict[str, Any]]:
+        """Whether a peer is announced, whether it is away, and its media state."""
+        found = self._rooms.get(room)
+        if found is None:
+            return False, False, {}
+        known = found.told.get(sid) or found.away.get(sid)
+        return known is not None, sid in found.away, known.media if known is not None else {}
 
     def takes_out(self, room: str, sid: str) -> bool:
         """Whether a step is taking ``sid`` out of the Socket.IO room at this moment."""
@@ -75,6 +100,36 @@ class LobbyRooms:
                     room.busy = False
 
 
+class Arriving(Protocol):
+    """A peer that has a seat, and is to enter the room."""
+
+    @property
+    def id(self) -> str:
+        """Its sid."""
+
+    def emit(self, event: str, *args: Any) -> None: ...
+
+    def enter(self, room: LobbyRoom) -> bool:
+        """Enters the Socket.IO room; `False`: it has left. Raises `ProtocolError`."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """A peer of this process."""
+
+    socket: Socket
+
+    @property
+    def id(self) -> str:
+        return self.socket.id
+
+    def emit(self, event: str, *args: Any) -> None:
+        self.socket.emit(event, *args)
+
+    def enter(self, room: LobbyRoom) -> bool:
+        return room.enter(self.socket)
+
+
 @dataclass(eq=False)
 class LobbyRoom:
     """One room. ``steps`` and ``busy`` are used under the lock, the rest by the running step."""
@@ -93,7 +148,7 @@ class LobbyRoom:
     # -- steps: one at a time. # greenlet or thread ------------------------------------------------
 
     def arrive(
-        self, socket: Socket, name: Name | None, refuse: Callable[[BaseException | None], bool]
+        self, socket: Arriving, name: Name | None, refuse: Callable[[BaseException | None], bool]
     ) -> None:
         """The peer enters the Socket.IO room, and everybody is told.
 
@@ -103,7 +158,7 @@ class LobbyRoom:
         sid = socket.id
         known = self.told.get(sid)
         try:
-            if known is None and not self._enter(socket):
+            if known is None and not socket.enter(self):
                 refuse(None)
                 return
             self._greet(socket)
@@ -123,7 +178,7 @@ class LobbyRoom:
             known.card = card
             self._others(sid).emit("user-connected", card)
 
-    def _greet(self, socket: Socket) -> None:
+    def _greet(self, socket: Arriving) -> None:
         for other, presence in self.told.items():
             if other != socket.id:
                 socket.emit("user-connected", presence.card)
@@ -168,7 +223,8 @@ class LobbyRoom:
         if sid in self.told:
             self._others(sid).emit(event, {**fields, "id": sid})
 
-    def _enter(self, socket: Socket) -> bool:
+    def enter(self, socket: Socket) -> bool:
+        """A peer of this process enters the Socket.IO room; `False`: it has left."""
         # The peer may leave while it enters. Nobody knows of it yet, so nobody is told that it
         # left, not by peer-left either: that goes to the rooms which a leaving socket is still in.
         socket.join(self.id)
@@ -176,6 +232,11 @@ class LobbyRoom:
             return True
         self._take_out(socket.id)
         return False
+
+    def bid_farewell(self, sid: str) -> None:
+        """A peer has died with the worker that kept this room: the others are told."""
+        if sid not in self.told:
+            self._others(sid).emit("user-disconnected", {"id": sid})
 
     def _take_out(self, sid: str) -> None:
         self.leaving = sid

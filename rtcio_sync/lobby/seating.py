@@ -61,6 +61,23 @@ class Seating(Generic[H]):
         self._secrets: dict[str, bytes] = {}
         self._rooms: dict[str, dict[str, None]] = {}
 
+    def rekey(self, key: bytes) -> None:
+        """Takes another key, before anybody has a seat."""
+        self._key = key
+
+    def all(self) -> list[tuple[str, str, bytes]]:
+        """Each seat: its room, its sid, and the room's digest; in the order of sitting."""
+        found = []
+        for room, seats in self._seats.items():
+            found += [(room, sid, self._secrets.get(room, b"")) for sid in seats]
+        return found
+
+    def clear(self) -> None:
+        """Takes all seats away."""
+        self._seats.clear()
+        self._secrets.clear()
+        self._rooms.clear()
+
     def digest(self, password: str | None) -> bytes | None:
         """What `obstacle` and `sit` take; ``b""`` for no password, `None` for an invalid one."""
         if not password:

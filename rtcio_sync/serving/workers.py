@@ -65,7 +65,7 @@ class Workers:
         """Begins in each gunicorn worker that loads this app, before it serves."""
         on_worker(self._begin)
 
-    def died(self, node: str) -> None:
+    def died(self, node: str, _: object = None) -> None:
         """Another node is dead. # hub"""
         self.giver.forget(node)
 

@@ -15,6 +15,7 @@ class Handlers:
     def __init__(self) -> None:
         self.messages: list[tuple[str, int, bytes, bytes]] = []
         self.living: list[str] = []
+        self.old: list[str] = []
         self.dead: list[str] = []
         self.overflows = 0
 
@@ -27,6 +28,9 @@ class Handlers:
 
     def joined(self, node: str) -> None:
         self.living.append(node)
+
+    def met(self, node: str) -> None:
+        self.old.append(node)
 
     def died(self, node: str) -> None:
         self.dead.append(node)

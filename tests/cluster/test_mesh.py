@@ -64,6 +64,16 @@ def test_all_nodes_meet_and_messages_arrive_once_in_order(make: Callable[..., No
     assert all(len(set(each.handlers.living)) == 3 for each in nodes)
 
 
+def test_all_agree_who_is_the_eldest(make: Callable[..., Node]) -> None:
+    nodes = [make() for _ in range(3)]
+    until(lambda: all(len(each.handlers.old) == 2 for each in nodes))
+    assert {each.mesh.eldest for each in nodes} == {nodes[0].id}
+    nodes[0].mesh.stop()
+    until(lambda: all(each.handlers.dead for each in nodes[1:]))
+    assert {each.mesh.eldest for each in nodes[1:]} == {nodes[1].id}
+    assert len({each.mesh.secret for each in nodes}) == 1
+
+
 def test_a_large_message_arrives_whole_between_others(make: Callable[..., Node]) -> None:
     a, b = make(), make()
     meet(a, b)
@@ -108,7 +118,8 @@ gevent.sleep(60)
     # What it left behind goes when the next node starts.
     b = make()
     meet(a, b)
-    assert sorted(os.listdir(Directory(os.getpid(), "/").path)) == sorted([a.id, b.id])
+    left = os.listdir(Directory(os.getpid(), "/").path)
+    assert sorted(left) == sorted([".secret", a.id, b.id])
 
 
 def test_more_than_the_bound_is_dropped_for_a_node_that_does_not_read(
@@ -150,8 +161,8 @@ def test_a_message_that_cannot_be_read_ends_its_stream_and_no_other(
         wire.HEAD.pack(2**31, Kind.HELLO, 0),
         wire.frame(77, b"no hello"),
         wire.frame(Kind.HELLO, b"\xc1"),
-        wire.frame(Kind.HELLO, wire.encoded(wire.Hello("../x", wire.VERSION, "messages"))),
-        wire.frame(Kind.HELLO, wire.encoded(wire.Hello("abcd", 999, "messages"))),
+        wire.frame(Kind.HELLO, wire.encoded(wire.Hello("../x", wire.VERSION, "messages", 1))),
+        wire.frame(Kind.HELLO, wire.encoded(wire.Hello("abcd", 999, "messages", 1))),
         b"\0",
         b"",
     ],

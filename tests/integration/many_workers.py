@@ -26,13 +26,14 @@ WORKERS = 4
 def workers(
     way: str = "gevent",
     *,
+    module: str = "many_workers",
     clean_log: bool = True,
     environ: dict[str, str] | None = None,
     **options: Any,
 ) -> Iterator[Running]:
     """A server of four workers that all know each other."""
     environ = {**({"RTCIO_TEST_PATCH": "1"} if "preload" in way else {}), **(environ or {})}
-    with running(way, "many_workers", environ=environ, clean_log=clean_log, **options) as server:
+    with running(way, module, environ=environ, clean_log=clean_log, **options) as server:
         await_workers(server)
         yield server
 

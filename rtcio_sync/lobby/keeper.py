@@ -1,0 +1,293 @@
+"""One worker keeps the rooms of a lobby for all: who it is, and what the others ask of it.
+
+The *keeper* is the worker that has lived longest. It alone has the table of seats and the steps
+that tell rooms, so caps, passwords and the order of events are exact whichever worker a client is
+on. The others keep the seats of their own clients too (`Keeper.seats`). When the keeper dies, or an
+older worker appears, each sends its seats to the next keeper (a *claim*). That one begins once all
+workers that live have sent theirs; what it is asked meanwhile waits.
+
+A worker that is alone is its own keeper, and runs none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from socketio import exceptions
+
+from ..cluster.exchange import Exchange
+from ..cluster.replica import Ghost
+from ..cluster.shared import SharedRooms
+from ..cluster.wire import Ask as Question
+from ..cluster.wire import Kind, Struct, decoded, encoded
+from ..errors import ProtocolError, RtcioError
+from ..server import Server
+
+__all__ = ["Asks", "Gone", "Keeper", "Op", "Seat"]
+
+T = TypeVar("T")
+
+ANSWER_WITHIN = 5.0  # seconds until the keeper is asked again
+TRIES = 4
+
+
+class Gone(RtcioError):
+    """The keeper has died, or does not answer: ask the next one."""
+
+
+class Seat(Struct):
+    """The seat of a client, as its own worker knows it."""
+
+    room: str
+    sid: str
+    name: str | int | float | None
+    secret: bytes
+    #: When the keeper gave it; 0: it has not answered yet. The order of joining.
+    since: int = 0
+    #: Whether the client is in the Socket.IO room, and its peers are told.
+    entered: bool = False
+    #: Whether it lost its connection, and may come back.
+    away: bool = False
+    media: Any = None
+
+
+class Op(Struct):
+    """What a worker asks of the keeper, or tells it."""
+
+    what: str
+    room: str = ""
+    sid: str = ""
+    given: Any = None
+
+
+#: Asks the keeper. Raises `Gone`.
+Asks = Callable[[Op], Any]
+
+
+class Table(Protocol):
+    """The lobby of this worker, if it is the keeper."""
+
+    def do(self, op: Op) -> Any:
+        """Does what another worker asks, and returns the answer; never blocks. # hub"""
+
+    def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
+        """Takes over from another keeper. ``gone``: members that have died with it. # hub"""
+
+    def hand_on(self) -> list[Seat]:
+        """Gives up all seats: another worker is the keeper now. # hub"""
+
+    def dead(self, node: str) -> None:
+        """The clients of another worker have died with it. # hub"""
+
+
+class Keeper:
+    """Who keeps a lobby's rooms."""
+
+    def __init__(self, server: Server, exchange: Exchange, what: str, table: Table) -> None:
+        self._server = server
+        self._exchange = exchange
+        self._what = what
+        self._table = table
+        #: The worker that keeps the rooms; `None`: this one.
+        self._node: str | None = None
+        #: Whether it is known who does, and that one has all that it needs.
+        self._settled = True
+        self._waiting: list[Any] = []  # events of greenlets
+        self._held: list[tuple[str | None, int, Op]] = []
+        self._awaited: set[str] = set()
+        self._claims: dict[str, list[Seat]] = {}
+        self._gone: list[Ghost] = []
+        #: The seats of this worker's clients while another keeps the rooms.
+        self.seats: dict[str, dict[str, Seat]] = {}
+        exchange.inline[what] = self._heard
+        exchange.on_met.append(self._look)
+        exchange.on_joined.append(self._look)
+        exchange.on_died.append(self._died)
+
+    # -- the clients of this worker ----------------------------------------------------------------
+
+    def seat(self, sid: str, room: Any) -> Seat | None:
+        """The seat of a client of this worker that another one keeps."""
+        return self.seats[sid].get(room) if sid in self.seats and type(room) is str else None
+
+    def rooms(self, sid: str) -> list[str]:
+        """The rooms in which it has such seats."""
+        return list(self.seats.get(sid, ()))
+
+    def add(self, seat: Seat) -> None:
+        self.seats.setdefault(seat.sid, {})[seat.room] = seat
+
+    def drop(self, sid: str, room: str) -> bool:
+        """Forgets a seat; `False`: there was none."""
+        inside = self.seats.get(sid, {})
+        found = inside.pop(room, None)
+        if not inside:
+            self.seats.pop(sid, None)
+        return found is not None
+
+    # -- asking the keeper -------------------------------------------------------------------------
+
+    def call(self, here: Callable[[], T], there: Callable[[Asks], T]) -> T:
+        """Calls ``here()`` if this worker keeps the rooms, else ``there(ask)``. # greenlet
+
+        ``ask(op)`` asks the keeper and waits; if it has died, `call` begins again. Raises
+        `socketio.exceptions.TimeoutError` if the keeper stands still.
+        """
+        for _ in range(TRIES):
+            node = self._wait()
+            if node is None:
+                return here()
+            with suppress(Gone):
+                return there(partial(self._ask, node))
+        raise exceptions.TimeoutError()
+
+    def _ask(self, node: str, op: Op) -> Any:
+        manager = self._server.manager
+        assert isinstance(manager, SharedRooms)
+        reply = manager.ask([node], self._what, encoded(op), ANSWER_WITHIN).get(node)
+        if reply is None:
+            raise Gone
+        return msgspec.msgpack.decode(reply)
+
+    def tell(self, op: Op) -> None:
+        """Tells the keeper, in order. # hub or greenlet"""
+        if not self._settled:
+            self._held.append((None, 0, op))
+        elif self._node is None:
+            self._table.do(op)
+        else:
+            self._post(self._node, op)
+
+    def _post(self, node: str, op: Op) -> None:
+        question = Question(0, self._what, encoded(op))
+        self._exchange.bus.post(node, Kind.ASK, encoded(question), now=True)
+
+    def _wait(self) -> str | None:
+        while not self._settled:
+            event = self._server.eio.create_event()
+            self._waiting.append(event)
+            event.wait()
+        return self._node
+
+    # -- who is it: hub ----------------------------------------------------------------------------
+
+    def _look(self, node: str) -> None:
+        """A worker has appeared, or has said how old it is."""
+        bus = self._exchange.bus
+        eldest = bus.eldest
+        if eldest is None:  # not all have said it
+            self._settled = False
+            return
+        keeper = None if eldest == bus.node else eldest
+        if keeper == self._node:
+            if not self._awaited:
+                self._settle()
+        elif keeper is None:
+            self._begin()
+        else:
+            self._follow(keeper)
+
+    def _follow(self, keeper: str) -> None:
+        """Another worker keeps the rooms from now on."""
+        own = self._exchange.bus.node
+        claims = [seat for inside in self.seats.values() for seat in inside.values() if seat.since]
+        if self._node is None:
+            claims = self._table.hand_on()
+            for seat in claims:
+                if seat.sid.startswith(own):
+                    self.add(seat)
+        elif self._node in self._exchange.bus.nodes:
+            self._post(self._node, Op("unclaim"))
+        self._node = keeper
+        self._awaited = set()
+        self._gone.clear()  # the new keeper tells of them
+        self._post(keeper, Op("claim", given=[_plain(each) for each in claims]))
+        self._settle()
+
+    def _begin(self) -> None:
+        """This worker keeps the rooms from now on."""
+        self._node = None
+        self._settled = False
+        self._awaited = set(self._exchange.bus.nodes) - set(self._claims)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Takes over, once all have sent their seats."""
+        if self._awaited:
+            return
+        own = [seat for inside in self.seats.values() for seat in inside.values() if seat.since]
+        self.seats.clear()
+        claims = [seat for each in self._claims.values() for seat in each]
+        gone, self._gone = self._gone, []
+        self._claims.clear()
+        self._table.restore([*own, *claims], gone)
+        self._settle()
+
+    def _settle(self) -> None:
+        self._settled = True
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            event.set()
+        held, self._held = self._held, []
+        for node, number, op in held:
+            if node is None:
+                self.tell(op)
+            else:
+                self._do(node, number, op)
+
+    def _died(self, node: str, ghosts: list[Ghost]) -> None:
+        self._claims.pop(node, None)
+        was_keeper = node == self._node
+        if was_keeper:
+            self._gone += ghosts
+        elif self._node is None:
+            self._table.dead(node)
+        if node in self._awaited:
+            self._awaited.discard(node)
+            self._finish()
+        self._look(node)
+
+    # -- what others ask: hub ----------------------------------------------------------------------
+
+    def _heard(self, node: str, number: int, body: bytes) -> None:
+        op = decoded(Op, body)
+        if op.what == "claim":
+            self._claimed(node, op)
+        elif op.what == "unclaim":
+            self._claims.pop(node, None)
+        elif self._settled:
+            self._do(node, number, op)
+        else:
+            self._held.append((node, number, op))
+
+    def _claimed(self, node: str, op: Op) -> None:
+        try:
+            seats = msgspec.convert(op.given, list[Seat])
+        except msgspec.ValidationError:
+            raise ProtocolError("channel") from None
+        if self._node is None and self._settled:
+            self._table.restore(seats, ())
+            return
+        self._claims[node] = seats
+        if node in self._awaited:
+            self._awaited.discard(node)
+            self._finish()
+
+    def _do(self, node: str, number: int, op: Op) -> None:
+        if self._node is not None:  # it asks again when it knows the new keeper
+            if number:
+                self._exchange.reply(node, number, None)
+            else:
+                self._post(self._node, op)
+            return
+        answer = self._table.do(op)
+        if number:
+            self._exchange.reply(node, number, msgspec.msgpack.encode(answer))
+
+
+def _plain(seat: Seat) -> Any:
+    return msgspec.to_builtins(seat, builtin_types=(bytes,))

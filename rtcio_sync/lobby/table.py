@@ -1,0 +1,246 @@
+"""What the keeper of a lobby's rooms does for the clients of other workers. # hub, unless it says
+
+Each change is made under the lock, with the step that tells the room of it, as for the clients of
+this worker (`joining`, `events`); a greenlet runs the steps, since a step may ask a worker whether
+its client has entered the room.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from ..cluster.exchange import Exchange
+from ..cluster.replica import Ghost
+from ..cluster.shared import SharedRooms
+from ..cluster.wire import NODE, decoded, encoded
+from ..errors import LimitExceeded, ProtocolError
+from ..server import Server
+from ..socketio.namespace import Namespace
+from ..socketio.socket import socket_of
+from .joining import Attempt, State
+from .keeper import Keeper, Op, Seat
+from .rooms import LobbyRoom, Local, stays
+from .seating import Obstacle
+
+__all__ = ["Table"]
+
+ENTERED, LEFT = "entered", "left"
+
+
+class Table:
+    """The seats of a lobby, for other workers."""
+
+    def __init__(
+        self, server: Server, namespace: Namespace, state: State, exchange: Exchange
+    ) -> None:
+        self._server = server
+        self._namespace = namespace
+        self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
+        self._enters = f"lobby enters {namespace.name}"
+        self.keeper = Keeper(server, exchange, f"lobby {namespace.name}", self)
+        exchange.answers[self._enters] = self._enter
+        exchange.on_begin.append(self._seating.rekey)
+
+    # -- what other workers ask --------------------------------------------------------------------
+
+    def do(self, op: Op) -> Any:
+        """As `keeper.Table.do`. Raises `ProtocolError` for what no worker of ours asks."""
+        does = {
+            "check": self._check,
+            "sit": self._sit,
+            "depart": self._depart,
+            "back": self._back,
+            "show": self._show,
+            "pass on": self._pass_on,
+            "remove": self._remove,
+            "peers": self._peers,
+            "counts": self._counts,
+        }.get(op.what)
+        if does is None:
+            raise ProtocolError("channel")
+        try:
+            return does(op.room, op.sid, op.given)
+        except (TypeError, ValueError, KeyError):
+            raise ProtocolError("channel") from None
+
+    def _check(self, room: str, sid: str, given: Any) -> Any:
+        secret, limit = given
+        with self._lock:
+            reason = self._seating.obstacle(room, sid, secret, limit)
+            return [reason, self._seating.closed(room)]
+
+    def _sit(self, room: str, sid: str, given: Any) -> Any:
+        name, secret, limit = given
+        attempt = Attempt(room, name, secret, limit)
+        with self._lock:
+            reason = self._seating.obstacle(room, sid, secret, limit)
+            if reason is not None:
+                return [reason, 0]
+            before = self._seating.holder(room, sid)
+            if before is not None and name is None:
+                attempt = before
+            self._seating.sit(room, sid, secret, attempt)
+            self._arrives(attempt, sid)
+        return [None, time.monotonic_ns()]
+
+    def _arrives(self, attempt: Attempt, sid: str) -> None:  # lock held
+        peer = _Elsewhere(self, sid)
+        refuse = partial(self._give_back, sid, attempt)
+        self._run(self._rooms.append(attempt.room, LobbyRoom.arrive, peer, attempt.name, refuse))
+
+    def _give_back(self, sid: str, attempt: Attempt, error: BaseException | None) -> bool:
+        with self._lock:
+            if not self._seating.vacate(attempt.room, sid, attempt):
+                return False
+        if error is not None:
+            limit = isinstance(error, LimitExceeded)
+            reason = Obstacle.TOO_MANY_ROOMS if limit else Obstacle.FORBIDDEN
+            self.emit(sid, "join-error", {"reason": reason, "roomId": attempt.room})
+        return True
+
+    def _depart(self, room: str, sid: str, given: Any) -> None:
+        leave, returns = given
+        with self._lock:
+            if not self._seating.sits(room, sid):
+                return
+            if not returns:
+                self._seating.vacate(room, sid)
+            self._run(self._rooms.append(room, LobbyRoom.depart, sid, bool(leave), bool(returns)))
+
+    def _back(self, room: str, sid: str, given: Any) -> None:
+        self._step(room, sid, LobbyRoom.come_back)
+
+    def _show(self, room: str, sid: str, given: Any) -> None:
+        if type(given) is dict:
+            self._step(room, sid, LobbyRoom.show, given)
+
+    def _pass_on(self, room: str, sid: str, given: Any) -> None:
+        event, fields = given
+        if type(event) is str and type(fields) is dict:
+            self._step(room, sid, LobbyRoom.pass_on, event, fields)
+
+    def _step(self, room: str, sid: str, step: Any, *args: Any) -> None:
+        with self._lock:
+            if self._seating.sits(room, sid):
+                self._run(self._rooms.append(room, step, sid, *args))
+
+    def _remove(self, room: str, sid: str, given: Any) -> bool:
+        with self._lock:
+            if not self._seating.vacate(room, sid):
+                return False
+            self._run(self._rooms.append(room, LobbyRoom.depart, sid, True))
+        return True
+
+    def _peers(self, room: str, sid: str, given: Any) -> list[str]:
+        with self._lock:
+            return self._seating.sids(room)
+
+    def _counts(self, room: str, sid: str, given: Any) -> Any:
+        with self._lock:
+            return list(self._seating.counts())
+
+    def _run(self, room: LobbyRoom) -> None:
+        self._server.eio.spawn(self._rooms.run, room)
+
+    # -- a peer of another worker: greenlet --------------------------------------------------------
+
+    def emit(self, sid: str, event: str, *args: Any) -> None:
+        self._server.manager.emit(event, args, namespace=self._namespace.name, room=sid)
+
+    def has_entered(self, sid: str, room: str) -> bool:
+        """Has a client of another worker enter the Socket.IO room; `False`: it has left."""
+        manager = self._server.manager
+        node = manager.node_of(sid) if isinstance(manager, SharedRooms) else None
+        if node is None:
+            return False
+        replies = manager.ask([node], self._enters, encoded(Op(self._enters, room, sid)))
+        said = (replies.get(node) or b"").decode()
+        if said not in (ENTERED, LEFT, ""):
+            raise LimitExceeded(said) if said.startswith("room") else ProtocolError(said)
+        return said == ENTERED
+
+    def _enter(self, about: bytes) -> bytes:
+        """The keeper has a client of this worker enter a room."""
+        op = decoded(Op, about)
+        member = self._server.manager.member(op.sid, self._namespace.name)
+        seat = self.keeper.seat(op.sid, op.room)
+        if member is None or seat is None:
+            return LEFT.encode()
+        socket = socket_of(self._server, member)
+        try:
+            socket.join(op.room)
+        except ProtocolError as error:
+            self._server.drop(error.reason, member, event="join-room")
+            self.keeper.drop(op.sid, op.room)
+            return error.reason.encode()
+        if stays(socket):
+            seat.entered = True
+            return ENTERED.encode()
+        self._server.leave_room(op.sid, op.room, namespace=self._namespace.name)
+        return LEFT.encode()
+
+    # -- another keeper ----------------------------------------------------------------------------
+
+    def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
+        """As `keeper.Table.restore`."""
+        with self._lock:
+            for seat in sorted(seats, key=lambda each: each.since):
+                if self._seating.sits(seat.room, seat.sid):
+                    continue
+                attempt = Attempt(seat.room, seat.name, seat.secret, None)
+                self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
+                if seat.entered:
+                    self._rooms.restore(seat)
+                else:
+                    self._arrives_anew(attempt, seat.sid)
+            for ghost in gone:
+                for room in ghost.rooms if ghost.namespace == self._namespace.name else ():
+                    if type(room) is str and self._seating.sids(room):
+                        self._run(self._rooms.append(room, LobbyRoom.bid_farewell, ghost.sid))
+
+    def _arrives_anew(self, attempt: Attempt, sid: str) -> None:  # lock held
+        member = self._server.manager.member(sid, self._namespace.name)
+        if member is None:
+            self._arrives(attempt, sid)
+            return
+        peer = Local(socket_of(self._server, member))
+        refuse = partial(self._give_back, sid, attempt)
+        self._run(self._rooms.append(attempt.room, LobbyRoom.arrive, peer, attempt.name, refuse))
+
+    def hand_on(self) -> list[Seat]:
+        """As `keeper.Table.hand_on`."""
+        found = []
+        with self._lock:
+            for number, (room, sid, secret) in enumerate(self._seating.all(), 1):
+                entered, away, media = self._rooms.presence(room, sid)
+                holder = self._seating.holder(room, sid)
+                name = None if holder is None else holder.name
+                found.append(Seat(room, sid, name, secret, number, entered, away, media))
+            self._seating.clear()
+            self._rooms.forget()
+        return found
+
+    def dead(self, node: str) -> None:
+        """As `keeper.Table.dead`."""
+        with self._lock:
+            for room, sid, _ in self._seating.all():
+                if sid[:NODE] == node:
+                    self._seating.vacate(room, sid)
+                    self._run(self._rooms.append(room, LobbyRoom.depart, sid))
+
+
+class _Elsewhere:
+    """A peer of another worker, for `rooms.Arriving`. # greenlet"""
+
+    def __init__(self, table: Table, sid: str) -> None:
+        self._table = table
+        self.id = sid
+
+    def emit(self, event: str, *args: Any) -> None:
+        self._table.emit(self.id, event, *args)
+
+    def enter(self, room: LobbyRoom) -> bool:
+        return self._table.has_entered(self.id, room.id)

@@ -1,0 +1,192 @@
+"""A lobby is exact whichever workers its peers are on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.clients import Client, Driver
+from tests.integration.many_workers import await_workers, everywhere, kill, workers
+from tests.integration.servers import Running
+
+SEATS = 8
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    with Driver() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    with workers(module="lobby_workers") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def forget(driver: Driver) -> Iterator[None]:
+    yield
+    driver.forget_all()
+
+
+def join(client: Client, room: str, **fields: Any) -> None:
+    client.emit("join-room", {"roomId": room, **fields})
+    client.wait_for("join-ok")
+
+
+def until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def connected(client: Client) -> list[Any]:
+    return [args[0] for args in client.received("user-connected")]
+
+
+def test_sixty_that_join_at_once_get_exactly_the_seats(driver: Driver, server: Running) -> None:
+    clients = everywhere(driver, server, each=15)
+    for client in clients:
+        client.emit("join-room", {"roomId": "full"})
+    for client in clients:
+        client.wait_until(
+            lambda client=client: client.received("join-ok") or client.received("join-error"),
+            "answer",
+        )
+    inside = [client for client in clients if client.received("join-ok")]
+    refused = [client for client in clients if client.received("join-error")]
+    assert (len(inside), len(refused)) == (SEATS, 60 - SEATS)
+    for client in refused:
+        assert client.received("join-error") == [[{"reason": "room-full", "roomId": "full"}]]
+    for client in clients[:4]:
+        assert sorted(client.call("peers", "full")) == sorted(each.id for each in inside)
+    for client in inside:
+        others = {each.id for each in inside if each is not client}
+        client.wait_until(
+            lambda client=client, others=others: {c["id"] for c in connected(client)} == others,
+            "others",
+        )
+        assert len(connected(client)) == SEATS - 1
+
+
+def test_peers_of_all_workers_see_each_other_in_the_order_of_joining(
+    driver: Driver, server: Running
+) -> None:
+    a, b, c, d = everywhere(driver, server)
+    for number, client in enumerate((a, b, c)):
+        join(client, "tea", name=f"n{number}")
+    b.emit("media-state", {"roomId": "tea", "mic": False, "cam": True})
+    a.wait_for("media-state")
+    join(d, "tea")
+    events = [(name, args[0]) for name, args in d.received()]
+    assert events == [
+        ("user-connected", {"id": a.id, "name": "n0"}),
+        ("user-connected", {"id": b.id, "name": "n1"}),
+        ("media-state", {"id": b.id, "roomId": "tea", "mic": False, "cam": True}),
+        ("user-connected", {"id": c.id, "name": "n2"}),
+        ("join-ok", {"roomId": "tea"}),
+    ]
+    a.wait_for("#rtcio:init-offer", 3)
+    sources = [args[0]["source"] for args in a.received("#rtcio:init-offer")]
+    assert sources == [b.id, c.id, d.id]
+    c.emit("chat-message", {"roomId": "tea", "text": "hello"})
+    for client in (a, b, d):
+        assert client.wait_for("chat-message") == [{"roomId": "tea", "text": "hello", "id": c.id}]
+    assert d.call("peers", "tea") == [a.id, b.id, c.id, d.id]
+
+
+def test_a_password_holds_on_all_workers(driver: Driver, server: Running) -> None:
+    a, b, c, d = everywhere(driver, server)
+    join(a, "closed", password="secret")
+    b.emit("join-room", {"roomId": "closed"})
+    assert b.wait_for("join-error")[0]["reason"] == "password-required"
+    c.emit("join-room", {"roomId": "closed", "password": "wrong"})
+    assert c.wait_for("join-error")[0]["reason"] == "wrong-password"
+    c.emit("check-room", {"roomId": "closed", "password": "secret"})
+    assert c.wait_for("room-check-ok") == [{"roomId": "closed", "passwordRequired": True}]
+    join(d, "closed", password="secret")
+    join(c, "closed", password="secret")
+
+
+def test_who_leaves_or_is_removed_frees_a_seat_and_the_others_are_told(
+    driver: Driver, server: Running
+) -> None:
+    a, b, c, d = clients = everywhere(driver, server)
+    for client in clients:
+        join(client, "tea")
+    a.emit("leave-room", {"roomId": "tea"})
+    assert d.wait_for("user-disconnected") == [{"id": a.id}]
+    until(lambda: d.call("peers", "tea") == [b.id, c.id, d.id])
+    assert d.call("remove", b.id, "tea") is True
+    assert d.call("remove", b.id, "tea") is False
+    until(lambda: a.call("peers", "tea") == [c.id, d.id])
+    b.call("take-out", c.id, "tea")
+    until(lambda: a.call("peers", "tea") == [d.id])
+    gone = d.id
+    d.disconnect()
+    until(lambda: a.call("peers", "tea") == [])
+    assert gone not in a.call("peers", "tea")
+    join(a, "tea")
+    assert connected(a)[3:] == []
+
+
+def test_a_client_in_as_many_rooms_as_it_may_be_is_refused(driver: Driver, server: Running) -> None:
+    for client in everywhere(driver, server):
+        join(client, "one")
+        client.emit("join-room", {"roomId": "two"})
+        client.wait_for("join-ok", 2)
+        client.emit("join-room", {"roomId": "three"})
+        assert client.wait_for("join-error") == [{"reason": "too-many-rooms", "roomId": "three"}]
+        assert client.id not in client.call("peers", "three")
+
+
+def test_rooms_survive_the_death_of_whoever_keeps_them(driver: Driver) -> None:
+    with workers(module="lobby_workers", clean_log=False) as server:
+        clients = everywhere(driver, server, each=2)
+        for number, client in enumerate(clients):
+            join(client, "tea", name=f"n{number}", password="secret")
+            client.emit("media-state", {"roomId": "tea", "mic": True})
+        clients[0].wait_for("media-state", len(clients) - 1)
+        left = list(clients)
+        for _ in range(2):  # whoever keeps the rooms, two deaths of three reach it
+            victim = left[0]
+            pid = victim.call("pid")
+            dead = [each for each in left if each.id[:4] == victim.id[:4]]
+            left = [each for each in left if each not in dead]
+            kill(pid)
+            gone = {each.id for each in dead}
+            for client in left:
+                client.wait_until(
+                    lambda client=client, gone=gone: (
+                        gone <= {args[0]["id"] for args in client.received("user-disconnected")}
+                    ),
+                    "departures",
+                )
+            seated = [each.id for each in left]
+            until(lambda asked=left[0], seated=seated: asked.call("peers", "tea") == seated)
+        for client in left:
+            told = [args[0]["id"] for args in client.received("user-disconnected")]
+            assert len(told) == len(set(told)) == len(clients) - len(left)
+        await_workers(server)
+        late = everywhere(driver, server, each=4)
+        for client in late:
+            client.emit("join-room", {"roomId": "tea", "password": "wrong"})
+            assert client.wait_for("join-error")[0]["reason"] == "wrong-password"
+        for client in late:
+            client.emit("join-room", {"roomId": "tea", "password": "secret"})
+        for client in late:
+            client.wait_until(
+                lambda client=client: (
+                    client.received("join-ok") or len(client.received("join-error")) > 1
+                ),
+                "answer",
+            )
+        inside = [client for client in late if client.received("join-ok")]
+        assert len(inside) == SEATS - len(left)
+        assert connected(inside[0])[0] == {"id": left[0].id, "name": "n4"}
+        assert left[-1].call("lobby-stats") == {"rooms": 1, "peers": SEATS}

@@ -45,6 +45,7 @@ from .socketio.elsewhere import ServerSide, describe, do_here
 from .socketio.handling import Handling
 from .socketio.lifecycle import Lifecycle
 from .socketio.listeners import add_default_listeners
+from .socketio.moving import Moving
 from .socketio.node_api import NodeApi
 from .socketio.overdue import Overdue
 from .socketio.overflow import Overflow
@@ -192,7 +193,13 @@ class Server(NodeApi):
         exchange.answers["sockets"] = partial(describe, self)
         exchange.answers[ServerSide.WHAT] = self.server_side.answer
         node = self._node = Node(manager, exchange, eio, self.relay, key=key_of(self.path))
-        workers = Workers(node, eio.hub_thread)
+        moving = Moving(self, node.owner_of_session)
+        workers = Workers(node, eio.hub_thread, moving.go_on)
+        moving.give = workers.giver.give_open
+        recovery, reconnect = manager.recovery, self.reconnect
+        if isinstance(recovery, Recovery) and isinstance(reconnect, Reconnect):
+            reconnect.elsewhere = moving.move
+            exchange.on_begin.append(lambda _: setattr(recovery, "new_pid", node.new_pid))
         exchange.on_died.append(workers.died)
         workers.await_worker()
 

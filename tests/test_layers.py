@@ -126,6 +126,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "lifecycle",
             "items",
             "reconnect",
+            "moving",
             "receive",
             "listeners",
             "server_hooks",

@@ -17,6 +17,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from ..events import CLIENT_CLOSE
@@ -69,7 +70,7 @@ class Session:
         self._recovery = recovery
         self.member = member
         #: The key to the session, which only the client knows.
-        self.pid = secrets.token_urlsafe(18)
+        self.pid = recovery.new_pid()
         #: `False` when the client left on purpose, was disconnected, or stayed away too long.
         self.open = True
         #: Whether it waits for its client.
@@ -189,6 +190,8 @@ class Recovery:
         gate: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         self.options = options
+        #: Makes the key to a session; several processes have keys that say which one it is in.
+        self.new_pid: Callable[[], str] = partial(secrets.token_urlsafe, 18)
         self.now = now
         self.later = later
         self._end = end

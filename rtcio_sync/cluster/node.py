@@ -15,7 +15,7 @@ from ..adapter.emit import RoomIndex
 from ..hub.forked import serves
 from .exchange import Exchange
 from .mesh import Mesh
-from .wire import NODE, SID, Kind
+from .wire import NODE, PID, SID, Kind
 
 __all__ = ["Node"]
 
@@ -80,10 +80,22 @@ class Node:
 
     def owner(self, sid: str) -> str | None:
         """The other node to which a sid belongs; `None`: to none that lives."""
+        return self._node_in(sid, SID)
+
+    def owner_of_session(self, pid: str) -> str | None:
+        """The same for the key to a session."""
+        return self._node_in(pid, PID)
+
+    def _node_in(self, name: str, length: int) -> str | None:
         bus = self.bus
-        if bus is None or len(sid) != SID or sid[:NODE] not in bus.nodes:
+        if bus is None or len(name) != length or name[:NODE] not in bus.nodes:
             return None
-        return sid[:NODE]
+        return name[:NODE]
+
+    def new_pid(self) -> str:
+        """A key to a session of this node."""
+        assert self.bus is not None
+        return self.bus.node + secrets.token_urlsafe(15)
 
     @property
     def alone(self) -> bool:

@@ -18,16 +18,17 @@ from ..errors import OptionError, ProtocolError
 from ..protocol.envelope import Drop
 
 __all__ = [
-    "HEAD", "LONGEST", "NODE", "SID", "VERSION", "Answer", "Ask", "Close", "Described", "Done",
-    "Emit", "Enter", "Event", "Forward", "Frame", "Frames", "Hello", "Joined", "Kind", "Leave",
-    "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "decoded", "encoded", "frame",
-    "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
+    "HEAD", "LONGEST", "NODE", "PID", "SID", "VERSION", "Answer", "Ask", "Close", "Described",
+    "Done", "Emit", "Enter", "Event", "Forward", "Frame", "Frames", "Hello", "Joined", "Kind",
+    "Leave", "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "decoded", "encoded",
+    "frame", "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
 ]  # fmt: skip
 
 VERSION = 1  #: of the protocol; nodes of other versions are not spoken to
 
 NODE = 4  #: characters of a node's id
 SID = 20  #: characters of a sid
+PID = 24  #: characters of the key to a session
 
 _NODE = re.compile(r"[A-Za-z0-9_-]{4}")
 

@@ -31,8 +31,9 @@ from ..metrics import Counters
 from ..options import Limits
 from ..transport import takeover
 from ..transport.backlog import Backlog
-from ..transport.base import Environ, StartResponse
+from ..transport.base import Environ, RawSocket, StartResponse
 from ..transport.delivery import Deliveries
+from ..transport.websocket import WebSocket
 from .answers import Answer, Answers
 from .heartbeat import Heartbeat
 from .packet import AnyPacket, Packet
@@ -281,6 +282,34 @@ class Server(Tasks, Answers):
             self.forget(socket)
             socket.close(abort=True, reason="transport error")
             raise
+
+    def welcome(self, sid: str, environ: Environ, sock: RawSocket, unread: bytes) -> Socket:
+        """Goes on with a WebSocket that was open in another process. # greenlet
+
+        ``environ``: what that one has kept of its first request. ``unread``: bytes that it has read
+        and not handled.
+        """
+        if self.on_first_request is not None:
+            first, self.on_first_request = self.on_first_request, None
+            first(environ)
+        socket = Socket(self, sid)
+        address = client_address(environ, 0)
+        if self.addresses.counting and self.addresses.admits(address, self.heartbeat.now()):
+            socket.address = address
+        self.sockets[sid] = socket
+        self.holds(socket)
+        self._trigger_event("connect", sid, environ, run_async=False)
+        websocket = WebSocket(
+            sock,
+            socket,
+            max_size=self.max_http_buffer_size,
+            max_buffered=socket.limits.max_buffered_bytes,
+            backlog=self.backlog,
+            unread=unread,
+        )
+        self.heartbeat.begin(socket)
+        socket.open_websocket(websocket)
+        return socket
 
     def _kept(self, environ: Environ) -> Environ:
         kept = slim(environ)

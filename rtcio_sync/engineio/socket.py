@@ -19,8 +19,9 @@ from ..errors import ProtocolError
 from ..events import CLIENT_CLOSE, PAGE_LEFT
 from ..logs import tell
 from ..protocol.websocket import GOING_AWAY, frame_text
-from ..transport.base import Transport
+from ..transport.base import RawSocket, Transport
 from ..transport.driver import frames_of
+from ..transport.websocket import WebSocket
 from .inbox import INBOX_BYTES
 from .packet import AnyPacket, frame_of, packet_of
 from .payload import from_base64
@@ -264,6 +265,24 @@ class Socket(Polling, socket.Socket):
             self.close(abort=True, reason=PAGE_LEFT)
         else:
             self.close(abort=True, reason="transport error" if error else "transport close")
+
+    def part(self) -> tuple[RawSocket, bytes] | None:
+        """Gives the TCP socket of the WebSocket away, and the bytes that were read of it.
+
+        The connection then goes on in another process: it is forgotten here, and nobody is told.
+        `None`: it cannot be given now.
+        """
+        websocket = self.transport
+        if self.state is not State.WEBSOCKET or self.inbox or not isinstance(websocket, WebSocket):
+            return None
+        parted = websocket.part()
+        if parted is not None:
+            self.state = State.CLOSED
+            self.transport = self.websocket = None
+            if self.address is not None:
+                self.server.addresses.gone(self.address)
+            self.server.forget(self)
+        return parted
 
     # -- the end: hub or greenlet ----------------------------------------------------------------
 

@@ -157,6 +157,10 @@ class Parser:
         self.held = data
         self._pos = 0
 
+    def rest(self) -> bytes | None:
+        """What is not parsed yet; None: it is in the middle of a message of several frames."""
+        return None if self._message is not None else self.held[self._pos :]
+
     def lone(self, data: bytes) -> bytes | None:
         """The payload of `LONE` bytes, if they are a whole text message of one ASCII character.
 

@@ -20,7 +20,7 @@ import gevent
 from gevent.lock import RLock
 from gevent.socket import socket as GreenSocket
 
-from ..cluster.wire import Frames, Struct, decoded, encoded, frame
+from ..cluster.wire import Frame, Frames, Struct, decoded, encoded, frame
 from ..errors import ProtocolError
 
 __all__ = ["Arrived", "Giver", "Taker"]
@@ -31,7 +31,8 @@ WITHIN = 1.0  # seconds in which a connection has to be on its way
 LONGEST_READ = 1_000_000  # bytes that may have been read of a request that is handed over
 MOST_DESCRIPTORS = 64  # in one message of the kernel
 
-CONNECTION = 32  #: the kind of frame that carries a connection
+CONNECTION = 32  #: the kind of frame that carries a new connection
+OPEN = 33  #: the same for a WebSocket that is open
 
 
 class Handed(Struct):
@@ -88,13 +89,20 @@ class Giver:
         self._locks: dict[str, RLock] = {}
 
     def give(self, node: str, fd: int, listener: int, read: bytes = b"") -> bool | None:
-        """Sends a connection; the caller closes its own descriptor then, without shutdown.
+        """Sends a new connection; the caller closes its own descriptor then, without shutdown.
 
         `False`: it was not possible in time. `None`: the node is dead.
         """
-        if len(read) > LONGEST_READ:
+        return self._give(node, fd, CONNECTION, encoded(Handed(listener, read)))
+
+    def give_open(self, node: str, fd: int, about: bytes) -> bool:
+        """The same for a WebSocket that is open; ``about``: what the node has to know of it."""
+        return bool(self._give(node, fd, OPEN, about))
+
+    def _give(self, node: str, fd: int, kind: int, body: bytes) -> bool | None:
+        if len(body) > LONGEST_READ:
             return False
-        message = frame(CONNECTION, encoded(Handed(listener, read)))
+        message = frame(kind, body)
         try:
             with gevent.Timeout(WITHIN, TimeoutError), self._locks.setdefault(node, RLock()):
                 self._send(node, fd, message)
@@ -140,10 +148,17 @@ class Giver:
 
 
 class Taker:
-    """Reads the streams of others. ``serve(listener, connection)`` may block."""
+    """Reads the streams of others.
 
-    def __init__(self, serve: Callable[[int, Arrived], None]) -> None:
+    ``serve(listener, connection)`` serves a new connection, and may block; ``go_on(fd, about)``
+    goes on with a WebSocket.
+    """
+
+    def __init__(
+        self, serve: Callable[[int, Arrived], None], go_on: Callable[[int, bytes], None]
+    ) -> None:
         self._serve = serve
+        self._go_on = go_on
 
     def take(self, node: str, sock: Any) -> None:
         """Reads a stream until its end. # hub"""
@@ -160,10 +175,9 @@ class Taker:
                 if not data:
                     return
                 for each in frames.feed(data):
-                    if each.kind != CONNECTION or not waiting:
+                    if each.kind not in (CONNECTION, OPEN) or not waiting:
                         raise ProtocolError("channel")
-                    handed = decoded(Handed, each.body)
-                    self._arrive(waiting.popleft(), handed)
+                    self._arrive(waiting.popleft(), each)
         except ProtocolError as error:
             log.error("a connection of another worker cannot be taken: %s", error.reason)
         except OSError:
@@ -173,10 +187,14 @@ class Taker:
             for fd in waiting:
                 os.close(fd)
 
-    def _arrive(self, fd: int, handed: Handed) -> None:
+    def _arrive(self, fd: int, message: Frame) -> None:
         try:
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 raise ProtocolError("channel")
+            if message.kind == OPEN:
+                self._go_on(fd, message.body)
+                return
+            handed = decoded(Handed, message.body)
             connection = Arrived(fd, handed.read)
         except BaseException:
             with suppress(OSError):

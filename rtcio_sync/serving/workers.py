@@ -54,10 +54,16 @@ def key_of(path: str) -> str:
 
 
 class Workers:
-    """One server's part among the workers of gunicorn."""
+    """One server's part among the workers of gunicorn.
 
-    def __init__(self, node: Node, hub_thread: HubThread) -> None:
+    ``go_on(fd, about)`` goes on with a WebSocket of another worker.
+    """
+
+    def __init__(
+        self, node: Node, hub_thread: HubThread, go_on: Callable[[int, bytes], None]
+    ) -> None:
         self._node = node
+        self._go_on = go_on
         self._hub_thread = hub_thread
         self.giver = Giver(lambda: node.bus)
 
@@ -75,6 +81,6 @@ class Workers:
             return
         self._hub_thread.bind()
         front = Front(worker, self._node, self.giver)
-        self._node.takes = Taker(front.serve).take
+        self._node.takes = Taker(front.serve, self._go_on).take
         if self._node.begin(worker.ppid):
             front.install()

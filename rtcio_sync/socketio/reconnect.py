@@ -14,6 +14,7 @@ All of it runs in the greenlet of the new connection's inbox.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from ..adapter.emit import RoomIndex
@@ -71,6 +72,9 @@ class Reconnect:
         self._lifecycle = lifecycle
         self._handling = handling
         self._counters = counters
+        #: Sends a connection to the process that has the session which its client names: ``(link,
+        #: namespace, auth)``; `False`: there is none. `None`: there is no other process. # greenlet
+        self.elsewhere: Callable[[Link, str, Any], bool] | None = None
 
     def app_auth(self, auth: Any) -> Any:
         """The part of a client's ``auth`` for the app."""
@@ -80,8 +84,10 @@ class Reconnect:
         """Answers a CONNECT that names a session; `False`: the client gets a new session."""
         link = self._engine.sockets.get(eio_sid)
         session = self._recovery.find(namespace, auth)
-        if session is None or not isinstance(link, Link):
+        if not isinstance(link, Link):
             return False
+        if session is None:
+            return self.elsewhere is not None and self.elsewhere(link, namespace, auth)
         if self._manager.member_of(eio_sid, namespace) is not None:
             return False
         # The client uses its newest connection: an older one that still waits gives up.

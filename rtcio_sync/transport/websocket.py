@@ -152,6 +152,30 @@ class WebSocket(Outgoing):
         """Close TCP at once, with no close frame; what is buffered is lost."""
         self._disconnect()
 
+    def part(self) -> tuple[RawSocket, bytes] | None:
+        """Give the TCP socket away, and what was read of it and not handled: it goes on elsewhere.
+
+        None: it cannot be given: it is closing, speaks TLS, is late, or half a message was read.
+        Otherwise nothing is sent or read here any more, and the owner is not told.
+        """
+        self.flush()
+        rest = self._parser.rest()
+        if self._state is not _OPEN or self._tls is not None or self._out is not None:
+            return None
+        if rest is None or self.held is not None:
+            return None
+        self._state = _CLOSED
+        self.closed = True
+        self._flowing = False
+        self._owner = None
+        self._forget()
+        self._drop_writer()
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader.close()
+            self._reader = None
+        return self._sock, rest
+
     def pause(self) -> None:
         """Stop reading: messages wait in the kernel, and then with the peer."""
         if self._flowing:

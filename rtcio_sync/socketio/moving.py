@@ -1,0 +1,104 @@
+"""A client that comes back reaches any worker: its connection goes to the one with its session.
+
+The session's key begins with the id of its worker. Its WebSocket goes there as an open descriptor,
+before CONNECT is answered, so nothing but the connection itself has to move. A client that begins
+on polling is waited for until it has upgraded; one that stays on polling gets a new session.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..cluster.wire import Struct, decoded, encoded
+from ..engineio.socket import Socket as Link
+from ..engineio.state import State
+from ..logs import tell
+from . import items
+from .ports import Host
+
+__all__ = ["Moving"]
+
+log = logging.getLogger(__name__)
+
+_MOVED = "connection %(rtcio_connection)s goes to the worker that has its session"
+
+PROBE_WITHIN = 0.3  # seconds in which a client on polling begins to upgrade
+UPGRADE_WITHIN = 5.0  # seconds in which it has done so
+LOOK_EACH = 0.01
+
+
+class Moved(Struct):
+    """An open WebSocket, and the CONNECT that its client has sent on it."""
+
+    sid: str
+    environ: dict[str, Any]
+    unread: bytes
+    namespace: str
+    auth: Any
+
+
+class Moving:
+    """Moves the connections of one server.
+
+    ``owner(pid)``: the other worker that has a session, if one does.
+    """
+
+    def __init__(self, host: Host, owner: Callable[[str], str | None]) -> None:
+        self._host = host
+        self._engine: Any = host.eio
+        self._owner = owner
+        #: Sends a descriptor to another worker: ``(node, fd, about)``.
+        self.give: Callable[[str, int, bytes], bool] = _give_nothing
+
+    def move(self, link: Link, namespace: str, auth: Any) -> bool:
+        """Sends a connection to the worker of the session that its client names. # greenlet"""
+        pid = auth.get("pid") if isinstance(auth, dict) else None
+        node = self._owner(pid) if isinstance(pid, str) else None
+        if node is None or link.joined:
+            return False
+        parted = self._part(link)
+        if parted is None:
+            return link.closed
+        sock, unread = parted
+        kept = self._host.environ.pop(link.sid, None) or {}
+        environ = {key: each for key, each in kept.items() if type(each) in (str, int, bool)}
+        about = encoded(Moved(link.sid, environ, unread, namespace, auth))
+        try:
+            if self.give(node, sock.fileno(), about):
+                tell(log, _MOVED, connection=link.sid)
+        finally:  # if it was not possible, the client comes again
+            sock.close()
+        return True
+
+    def _part(self, link: Link) -> Any:
+        """Takes the socket out of a connection, once it is on WebSocket and has nothing to send."""
+        begun = time.monotonic()
+        while not link.closed:
+            parted = link.part()
+            if parted is not None:
+                return parted
+            waited = time.monotonic() - begun
+            probes = link.state is not State.POLLING or link.websocket is not None
+            if waited > (UPGRADE_WITHIN if probes else PROBE_WITHIN):
+                return None
+            self._engine.sleep(LOOK_EACH)
+        return None
+
+    def go_on(self, fd: int, about: bytes) -> None:
+        """Goes on with a connection of another worker. # greenlet"""
+        moved = decoded(Moved, about)
+        sock = _socket.socket(fileno=fd)
+        with contextlib.ExitStack() as stack:
+            stack.callback(sock.close)
+            link = self._engine.welcome(moved.sid, moved.environ, sock, moved.unread)
+            stack.pop_all()
+        link.enqueue(items.Connect(moved.namespace, moved.auth))
+
+
+def _give_nothing(node: str, fd: int, about: bytes) -> bool:
+    return False

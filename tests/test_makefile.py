@@ -10,6 +10,7 @@ TESTS = Path(__file__).parent
 #: Unit tests that start Python, and no other program.
 START_PYTHON = {
     "cli/test_command.py",
+    "cluster/test_mesh.py",
     "server/test_listen.py",
     "serving/test_warnings.py",
     "test_collector.py",

@@ -28,6 +28,7 @@ from ..transport.server_stop import servers_of
 from ..transport.takeover import stack
 from .handover import Arrived, Giver
 from .heads import PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
+from .reread import Reread
 
 __all__ = ["Front", "is_gevents", "on_worker", "owner_on_stack"]
 
@@ -166,7 +167,7 @@ class Front:
         node = None if sid is None else self._node.owner(sid)
         if node is None:
             return False
-        given = self._giver.give(node, client.fileno(), self._index(listener))
+        given = self._giver.give(node, client.fileno(), self._index(listener), _unread_of(client))
         if given is None:
             return False  # its owner is dead: the session is unknown
         if not given:
@@ -246,8 +247,8 @@ class Front:
 
 
 def _unread_of(client: Any) -> bytes:
-    """What is left of what an earlier worker had read."""
-    return client.left() if isinstance(client, Arrived) else b""
+    """What was read of it before its server got it."""
+    return client.left() if isinstance(client, Reread) else b""
 
 
 def _not_logged() -> None:

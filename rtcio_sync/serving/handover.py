@@ -6,6 +6,7 @@ stop to read it without missing messages.
 
 from __future__ import annotations
 
+import _socket
 import logging
 import os
 import socket
@@ -22,6 +23,7 @@ from gevent.socket import socket as GreenSocket
 
 from ..cluster.wire import Frame, Frames, Struct, decoded, encoded, frame
 from ..errors import ProtocolError
+from .reread import Reread
 
 __all__ = ["Arrived", "Giver", "Taker"]
 
@@ -49,35 +51,14 @@ class Carrier(Protocol):
         """A new stream to a node. Raises `OSError`."""
 
 
-class Arrived(GreenSocket):
-    """A connection that another worker has accepted. ``read``: what that one has read of it.
+class Arrived(Reread):
+    """A connection that another worker has accepted.
 
     It has no attribute ``pending``: that would mean TLS.
     """
 
     def __init__(self, fd: int, read: bytes) -> None:
-        super().__init__(fileno=fd)
-        self._read_before = read
-
-    def recv(self, size: int = 65536, flags: int = 0) -> bytes:
-        before = self._read_before
-        if not before or size <= 0:
-            return super().recv(size, flags)
-        if not flags & socket.MSG_PEEK:
-            self._read_before = before[size:]
-        return before[:size]
-
-    def left(self) -> bytes:
-        """What is left of that."""
-        return self._read_before
-
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        if not self._read_before:
-            return super().recv_into(buffer, nbytes, flags)
-        view = memoryview(buffer).cast("B")
-        data = self.recv(nbytes or len(view), flags)
-        view[: len(data)] = data
-        return len(data)
+        super().__init__(_socket.socket(fileno=fd), read)
 
 
 class Giver:

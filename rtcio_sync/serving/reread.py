@@ -20,6 +20,10 @@ class Reread(GeventSocket):
         super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._data = data
 
+    def left(self) -> bytes:
+        """What was read and not given yet."""
+        return self._data
+
     def recv(self, size: int = 65536, flags: int = 0) -> bytes:
         data = self._data
         if not data or size <= 0:

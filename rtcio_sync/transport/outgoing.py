@@ -53,13 +53,17 @@ class Turn:
         self.at_end: Callable[[Callable[[], None]], object] = _at_end(loop)
 
     def end(self) -> None:  # hub
-        waiting, self.waiting = self.waiting, []
-        for connection in waiting:
-            try:
-                if connection.holding is None:
-                    connection.flush()
-            except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-                connection.broke(error, writing=True)
+        # The list grows by what is sent meanwhile: an event that a watcher is fed in its own
+        # callback is lost.
+        try:
+            for connection in self.waiting:
+                try:
+                    if connection.holding is None:
+                        connection.flush()
+                except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+                    connection.broke(error, writing=True)
+        finally:
+            self.waiting = []
 
 
 def _at_end(loop: Loop) -> Callable[[Callable[[], None]], object]:

@@ -207,3 +207,24 @@ def test_what_a_greenlet_sends_goes_out_before_the_loop_waits(
     assert received(peer, len(ONE)) == ONE
     connection.send(TWO)
     assert received(peer, len(TWO)) == TWO
+
+
+def test_what_is_sent_at_the_end_of_a_turn_goes_out_and_so_does_what_follows(
+    ends: tuple[WebSocket, Any],
+) -> None:
+    other, other_peer = ends
+
+    class Infectious(WebSocket):
+        def flush(self) -> None:
+            super().flush()
+            other.send(TWO)
+
+    ours, theirs = gevent.socket.socketpair()
+    connection = Infectious(ours, Owner(), max_size=1000, max_buffered=1000)
+    connection.send(ONE)
+    assert received(theirs, len(ONE)) == ONE
+    assert received(other_peer, len(TWO)) == TWO
+    other.send(THREE)
+    assert received(other_peer, len(THREE)) == THREE
+    connection.abort()
+    theirs.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 from collections.abc import Iterable
 from itertools import islice
 
@@ -266,6 +267,19 @@ class Pool:
         for fd, _ in self.epoll.poll(seconds):
             for message in self.messages(fd):
                 raise Void(f"more came than was sent: {message[:80]!r}")
+
+    def serve_until_told(self) -> None:
+        """Answers pings until a line comes on stdin."""
+        told = sys.stdin.fileno()
+        self.epoll.register(told)
+        while True:
+            for fd, _ in self.epoll.poll():
+                if fd == told:
+                    self.epoll.unregister(fd)
+                    sys.stdin.readline()
+                    return
+                for message in self.messages(fd):
+                    raise Void(f"an unexpected {message[:80]!r}")
 
     def messages(self, fd: int, data: bytes | None = None) -> list[bytes]:
         """The text messages received so far; answers pings."""

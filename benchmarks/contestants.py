@@ -53,6 +53,7 @@ class Contestant:
 def _gunicorn(worker: str) -> tuple[str, ...]:
     return (
         *("{python}", "-m", "gunicorn", "-w", "1", "-k", worker, "-b", "127.0.0.1:{port}"),
+        *("--worker-connections", "10000"),  # as our guide says: each open poll is one
         "benchmarks.servers.rtcio_app:application",
     )
 

@@ -7,7 +7,6 @@ arrived and was the expected one; otherwise `Void` is raised.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -172,7 +171,8 @@ def idle(subject: Subject, scale: Scale) -> Turns:
         yield {f"memory-{count}": _memory_of(count, pool, subject, empty)}
     if subject.bare:
         return
-    _await_go(pool)
+    print("ready", flush=True)
+    pool.serve_until_told()
     interval = next(iter(pool.clients.values())).interval
     seconds = max(1, round(scale.idle_seconds / interval)) * interval
     pool.pongs = 0
@@ -209,18 +209,6 @@ def _memory_of(count: int, pool: Pool, subject: Subject, empty: int) -> float:
     pool.open(count - len(pool.clients))
     settle(subject.pid)
     return (memory_bytes(subject.pid) - empty) / 1000 / count
-
-
-def _await_go(pool: Pool) -> None:
-    print("ready", flush=True)
-    pool.epoll.register(sys.stdin.fileno())
-    while True:
-        for fd, _ in pool.epoll.poll():
-            if fd == sys.stdin.fileno():
-                pool.epoll.unregister(fd)
-                return
-            for message in pool.messages(fd):
-                raise Void(f"an unexpected {message[:80]!r}")
 
 
 SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {

@@ -44,17 +44,17 @@ class Attacked:
 
 @pytest.fixture
 def bystander_is_served() -> Iterator[Callable[[Attacked, Client], None]]:
-    def check(attacked: Attacked, client: Client) -> None:
+    def check(attacked: Attacked, client: Client, few: int = FEW) -> None:
         """Each answer comes after a few of the attacker's events at most."""
         until(lambda: attacked.done > 5)
         waited = []
-        while attacked.done < MANY - FEW and len(waited) < 5:
+        while attacked.done < MANY - few and len(waited) < 5:
             before = attacked.done
             client.emit("ping", number=7)
             assert client.next(lambda packet: packet[:1] == "3") == '37["pong"]'
             waited.append(attacked.done - before)
         assert len(waited) == 5, "the bystander's first answer came after the attack"
-        assert max(waited) <= FEW
+        assert max(waited) <= few
 
     yield check
 
@@ -77,7 +77,9 @@ def test_many_clients_bursts_do_not_hold_the_others(bystander_is_served: Any) ->
     bystander = WebSocket(attacked.server).join()
     for each in attackers:
         attacked.burst(each, many=MANY // 20)
-    bystander_is_served(attacked, bystander)
+    # The first event of each of them is as fresh as the bystander's and comes before it. Where a
+    # turn has time for one of these only, it also runs one that is not.
+    bystander_is_served(attacked, bystander, 2 * len(attackers) + 10)
     until(lambda: attacked.done == MANY)
 
 

@@ -20,13 +20,17 @@ from gevent.hub import Hub, Waiter, get_hub
 
 from .ports import Watcher
 
-__all__ = ["LAST", "SLICE", "Turns"]
+__all__ = ["LAST", "PRIORITY", "SLICE", "Turns"]
 
 SLICE = 0.005
 """Seconds that handlers may compute in one turn of the loop; one handler may take longer."""
 
 FRESH_SLICE = 2 * SLICE
 """The same for handlers of clients that have just sent something."""
+
+PRIORITY = -2
+"""The loop's priority for the next turn's handlers: after its sockets (0), and after what these
+have brought about was sent (-1, `transport.outgoing`)."""
 
 LAST = -math.inf
 """As ``since``: work that can wait, and counts as busy."""
@@ -70,9 +74,8 @@ class Turns:
         return now - self._begun >= SLICE
 
     def _start(self, hub: Hub) -> None:
-        # A timer, not a callback: the loop runs many callbacks before it looks at its sockets. Its
-        # priority lets it run after the sockets' watchers.
-        self._timer = hub.loop.timer(0.0, priority=-1)
+        # A timer, not a callback: the loop runs many callbacks before it looks at its sockets.
+        self._timer = hub.loop.timer(0.0, priority=PRIORITY)
         self._timer.start(self._next, hub)
 
     def _next(self, hub: Hub) -> None:  # hub

@@ -30,8 +30,8 @@ READ, WRITE = 1, 2
 """The event masks of gevent's `loop.io`."""
 TIMER = 0x100
 """libev's event of a timer."""
-LAST = -2
-"""libev's lowest priority."""
+AFTER_SOCKETS = -1
+"""The priority of what the loop does after it has called the sockets' watchers, which have 0."""
 
 PIECE = 1 << 18  # bytes that are joined for one write to a peer that is late
 SHARE = 1 << 20  # bytes that are written to one peer before others have their turn
@@ -70,8 +70,8 @@ def _at_end(loop: Loop) -> Callable[[Callable[[], None]], object]:
     if not type(loop).__module__.startswith("gevent.libev."):
         return loop.run_callback
     # A watcher that is never started. The loop handles the event that it is fed after all others
-    # that it has gathered, as its priority is the lowest.
-    return partial(loop.timer(0.0, ref=False, priority=LAST).feed, TIMER)
+    # that it has gathered, by its priority. Only handlers that wait for their turn come later.
+    return partial(loop.timer(0.0, ref=False, priority=AFTER_SOCKETS).feed, TIMER)
 
 
 def turn_of(hub: Hub) -> Turn:

@@ -11,6 +11,7 @@ import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
 
+from rtcio_sync.hub.turns import PRIORITY
 from rtcio_sync.protocol.websocket import frame_close, frame_text
 from rtcio_sync.transport.websocket import WebSocket
 from tests.frames import masked
@@ -197,6 +198,31 @@ def test_what_a_message_brings_about_does_not_wait_for_what_the_loop_has_to_call
     peer.send(masked(1, b"4?"))
     assert queued.wait(DEADLINE)
     assert seen == [TWO + THREE]
+
+
+def test_what_a_message_brings_about_does_not_wait_for_handlers_that_wait_for_their_turn(
+    ends: tuple[WebSocket, Any], owner: Owner
+) -> None:
+    connection, peer = ends
+    peer.setblocking(False)
+    seen: list[bytes] = []
+    queued = Event()
+    next_turn = get_hub().loop.timer(0.0, priority=PRIORITY)
+
+    def look() -> None:
+        seen.append(peer.recv(100))
+        queued.set()
+
+    def both_at_once() -> None:
+        peer.send(masked(1, b"4?"))
+        next_turn.start(look)
+
+    owner.on_message = lambda payload: connection.send(TWO)
+    gevent.sleep(0)  # it reads from now on
+    get_hub().loop.run_callback(both_at_once)
+    assert queued.wait(DEADLINE)
+    next_turn.close()
+    assert seen == [TWO]
 
 
 def test_what_a_greenlet_sends_goes_out_before_the_loop_waits(

@@ -30,7 +30,7 @@ import rtcio_sync  # noqa: E402
 from rtcio_sync import Server  # noqa: E402
 
 PACKAGE = str(Path(rtcio_sync.__file__).parent)
-TIMES = 200
+BATCHES, TIMES = 8, 25
 GET = (
     "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: localhost\r\n"
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
@@ -99,7 +99,7 @@ def serving(server: Server) -> Iterator[int]:
         ready.set()
 
     task = gevent.spawn(server.listen, 0, host="127.0.0.1", ready=tell)
-    ready.wait(10)
+    assert ready.wait(60), "it does not listen"
     try:
         yield ports[0]
     finally:
@@ -108,7 +108,14 @@ def serving(server: Server) -> Iterator[int]:
 
 
 def counted(do: Callable[[], None]) -> Counter[str]:
-    """The calls of each function in ``TIMES`` of ``do()``."""
+    """The calls of each function in ``TIMES`` of ``do()``: the fewest of ``BATCHES``.
+
+    On a busy machine handlers have to wait for their turn, and the clock's task runs more often.
+    """
+    return min((_counted(do) for _ in range(BATCHES)), key=lambda functions: functions.total())
+
+
+def _counted(do: Callable[[], None]) -> Counter[str]:
     profile = cProfile.Profile(builtins=False)
     profile.enable()
     for _ in range(TIMES):

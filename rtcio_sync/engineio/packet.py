@@ -90,9 +90,10 @@ def frame_of_pieces(pieces: list[str | bytes]) -> bytes:
 
 
 def _frame_of_piece(piece: str | bytes) -> bytes:
-    if isinstance(piece, str):
-        return frame_typed(_DIGITS[packet.MESSAGE], piece.encode())
-    return frame_binary(piece)
+    if not isinstance(piece, str):
+        return frame_binary(piece)
+    digit = _DIGITS[packet.MESSAGE]
+    return frame_typed(digit, piece.encode()) if len(piece) < _LONG else frame_long(digit, piece)
 
 
 def packet_of(payload: bytes, binary: bool) -> Packet:

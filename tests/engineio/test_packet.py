@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from engineio import packet
 
-from rtcio_sync.engineio.packet import Packet
+from rtcio_sync.engineio.packet import Packet, frame_of, frame_of_pieces, packets_of
 from rtcio_sync.protocol.websocket import frame_binary, frame_text
 
 
@@ -25,12 +26,16 @@ def test_a_packet_has_one_encoding_for_each_transport_whichever_asks_first() -> 
 
 
 @pytest.mark.parametrize("text", ["x" * 5_000_000, "é" * 1_500_000])
-def test_a_long_text_is_framed_without_a_second_copy_of_it(text: str) -> None:
-    made = Packet(packet.MESSAGE, text)
+@pytest.mark.parametrize(
+    "framed", [lambda pieces: frame_of(packets_of(pieces)[0]), frame_of_pieces]
+)
+def test_a_long_text_is_framed_without_a_second_copy_of_it(
+    framed: Callable[[list[str | bytes]], bytes], text: str
+) -> None:
     size = len(text.encode())
     tracemalloc.start()
     try:
-        frame = made.frame()
+        frame = framed([text])
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

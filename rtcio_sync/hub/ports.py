@@ -48,10 +48,13 @@ class Loop(Protocol):
         Watchers with a higher priority are called first; `None`: 0.
         """
 
-    def timer(self, after: float, *, ref: bool = True, priority: int = 0) -> TimerWatcher:
+    def timer(
+        self, after: float, repeat: float = 0.0, *, ref: bool = True, priority: int = 0
+    ) -> TimerWatcher:
         """A watcher that calls back once, so many seconds after its start.
 
-        ``ref``: whether the loop goes on as long as it is active.
+        ``repeat``: the seconds between further calls; 0: none. To start it anew does not reset the
+        time. ``ref``: whether the loop goes on as long as it is active.
         """
 
     def run_callback(self, func: Callable[..., object], *args: object) -> object:

@@ -79,7 +79,8 @@ class Idle:
         connection.since = time.monotonic()
         (self._kept if kept else self._new)[connection] = None
         if self._timer is None:
-            self._timer = get_hub().loop.timer(LOOK_EVERY)
+            # It repeats: a timer of gevent's that is started anew calls back at once.
+            self._timer = get_hub().loop.timer(LOOK_EVERY, LOOK_EVERY)
             self._timer.start(self._look)
 
     def forget(self, connection: Timed) -> None:
@@ -88,26 +89,23 @@ class Idle:
             queue.pop(connection, None)
 
     def _look(self) -> None:  # hub
-        timer, self._timer = self._timer, None
         now = time.monotonic()
         kept = KEEP_ALIVE if self._keep_alive is None else self._keep_alive
         for queue, seconds in ((self._new, self._seconds or 0), (self._kept, kept)):
             while queue and (first := next(iter(queue))).since + seconds <= now:
                 del queue[first]
                 first.too_late()
-        if timer is None:
-            return
-        if self._new or self._kept:
-            self._timer = timer
-            timer.start(self._look)
-        else:
-            timer.close()
+        if not self._new and not self._kept:
+            self._stop_looking()
 
     def stop(self) -> None:
         """Closes what waits with a deadline. # greenlet"""
         for queue in (self._new, self._kept):
             while queue:
                 queue.popitem()[0].too_late()
+        self._stop_looking()
+
+    def _stop_looking(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.stop()

@@ -66,13 +66,16 @@ class HangUp:
             # Another request waits, or bytes of TLS. The watcher would call back all the time until
             # somebody reads them.
             reader.stop()
-            if self._timer is None:
-                self._timer = self._loop.timer(LOOK_AGAIN)
+            # A new one: a timer of gevent's that is started anew calls back at once.
+            self._timer = self._loop.timer(LOOK_AGAIN)
             self._timer.start(self._look_again)
         except Exception as error:  # noqa: BLE001 - nothing may be raised into the loop
             gevent.spawn(log.error, "A poll's connection cannot be watched", exc_info=error)
 
     def _look_again(self) -> None:  # hub
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.close()
         if self._reader is not None:
             self._reader.start(self._readable)
 

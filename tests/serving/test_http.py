@@ -15,7 +15,7 @@ from rtcio_sync.serving import http as direct
 from rtcio_sync.serving.idle import Idle
 from rtcio_sync.transport.base import CONNECTION
 from tests.serving.running import Bare, Run
-from tests.timing import in_time
+from tests.timing import in_time, until
 
 PATH = "/socket.io/"
 OPEN = f"GET {PATH}?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -189,6 +189,38 @@ def test_an_idle_connection_is_closed_after_its_time(
     peer.send(OPEN)
     assert peer.answer()[0] == 200
     assert peer.is_closed()
+
+
+def test_deadlines_are_looked_at_now_and_then_and_no_longer_than_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Timed:
+        since = 0.0
+
+        def too_late(self) -> None:
+            raise AssertionError("it is not late")
+
+    looks: list[int] = []
+
+    class Looked(Idle):
+        def _look(self) -> None:
+            looks.append(1)
+            super()._look()
+
+    monkeypatch.setattr("rtcio_sync.serving.idle.LOOK_EVERY", 0.02)
+    idle, connection = Looked(lambda: 10, 3600.0), Timed()
+    idle.expect(connection)
+    until(lambda: len(looks) >= 3)
+    before = len(looks)
+    for _ in range(50):
+        gevent.sleep(0)  # turns of the loop
+    assert len(looks) <= before + 2
+    idle.forget(connection)
+    before = len(looks)
+    until(lambda: len(looks) > before)
+    last = len(looks)
+    gevent.sleep(0.1)
+    assert len(looks) == last
 
 
 def test_over_the_bound_the_connection_that_waits_longest_is_closed(

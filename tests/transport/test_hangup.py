@@ -54,6 +54,27 @@ def test_the_end_is_heard_once(ends: Ends, before: bytes, half: bool) -> None:
     assert ours.recv(100) == before, "nothing was read"
 
 
+def test_a_request_that_waits_behind_is_not_looked_at_all_the_time(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = ends
+    looks: list[int] = []
+
+    def look(self: HangUp) -> bool:
+        looks.append(1)
+        if len(looks) == 2:
+            monkeypatch.setattr(hangup, "LOOK_AGAIN", 3600.0)
+        return False
+
+    monkeypatch.setattr(HangUp, "_has_ended", look)
+    watch = HangUp(ours, lambda: None)
+    theirs.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    until(lambda: len(looks) == 2)
+    gevent.sleep(0.1)  # many turns of the loop
+    watch.stop()
+    assert len(looks) == 2
+
+
 def test_nothing_is_heard_once_it_is_stopped(ends: Ends) -> None:
     theirs, ours = ends
     heard: list[int] = []

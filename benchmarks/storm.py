@@ -13,12 +13,12 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from benchmarks import wire
 from benchmarks.accounting import settle
 from benchmarks.clients import IP_BIND_ADDRESS_NO_PORT, Client, Pool, Void
-from benchmarks.subject import Scale, Subject, Turns, leave
+from benchmarks.subject import BREATH_SECONDS, Scale, Subject, Turns, leave
 from benchmarks.traffic import open_pairs, relayed
 
 SECONDS = 2.0  # within which all come
@@ -26,6 +26,7 @@ PAIRS = 50  # that relay meanwhile
 EVERY = 2_000_000  # nanoseconds between two relays
 PATIENCE = 60.0  # seconds in which nothing at all happens
 ROOM = 4  # members
+SEPARATOR = b"\x1e"  # between the packets of an answer
 FIRST_ADDRESS = 100  # the last byte of the clients' first source address
 CLIENTS_PER_ADDRESS = 2000  # each needs three ports
 
@@ -34,12 +35,12 @@ def storm(subject: Subject, scale: Scale) -> Turns:
     """Seconds until all of a storm have joined, CPU for each, and the latency of other relays."""
     pool = subject.pool()
     pairs = open_pairs(pool, PAIRS, 300)
-    Storm(pool, pairs, scale.storm // 5).blow()  # warms up
+    Storm(pool, pairs, scale.storm // 5, subject.breathe).blow()  # warms up
     staying = {client.fd for pair in pairs for client in pair}
     pool.close([client for client in pool.clients.values() if client.fd not in staying])
     yield {}
     before = settle(subject.pid)
-    weather = Storm(pool, pairs, scale.storm)
+    weather = Storm(pool, pairs, scale.storm, subject.breathe)
     seconds = weather.blow()
     cost = settle(subject.pid) - before
     taken = sorted(weather.taken)
@@ -66,6 +67,8 @@ class Line:
             raise Void(f"a connection was refused: {errno.errorcode[failed]}")
         self.fd = self.socket.fileno()
         self.buffer = bytearray()
+        #: Whether the server has closed it.
+        self.ended = False
         self._unsent = b""
 
     def send(self, data: bytes) -> None:
@@ -87,9 +90,10 @@ class Line:
                 data = self.socket.recv(65536)
             except BlockingIOError:  # the event was for another socket that had this number
                 return
-            if not data:
-                raise Void("the server closed a connection")
+            except ConnectionResetError:
+                data = b""
             self.buffer += data
+            self.ended = not data
 
     @property
     def events(self) -> int:
@@ -131,6 +135,8 @@ class Line:
 
     def message(self) -> bytes | None:
         """The next text message of a WebSocket; None: it is not all there."""
+        if self.ended:
+            raise Void("the server closed a WebSocket")
         while (frame := wire.take_frame(self.buffer)) is not None:
             if frame[0] != wire.FIN | wire.TEXT:
                 raise Void(f"a frame that begins with {frame[0]:#x}: {frame[1]!r}")
@@ -139,6 +145,34 @@ class Line:
             elif frame[1] != wire.NOOP:
                 return frame[1]
         return None
+
+
+class Requests:
+    """HTTP requests, one at a time, over a connection that lasts as long as the server keeps it."""
+
+    def __init__(self, dial: Callable[[], Line]) -> None:
+        self._dial = dial
+        self._line = dial()
+        self._request = b""
+        self._new = True  # the connection has had no request before
+        self.open = False  # an answer is still to come
+
+    def ask(self, request: bytes) -> None:
+        self._request, self.open = request, True
+        if self._line.ended:
+            self._line, self._new = self._dial(), True
+        self._line.send(request)
+
+    def answer(self) -> bytes | None:
+        """The body of the answer; None: it is not all there, or there is no request."""
+        body = self._line.answer() if self.open else None
+        if body is not None:
+            self.open = self._new = False
+        elif self.open and self._line.ended:
+            if self._new:
+                raise Void("the server closed a connection instead of an answer")
+            self.ask(self._request)  # it closed one that was idle, just before the request
+        return body
 
 
 class Comer:
@@ -152,61 +186,70 @@ class Comer:
         self.way = self._come()
 
     def _dial(self) -> Line:
+        self.lines = [line for line in self.lines if not line.ended]
         self.lines.append(Line(self._port, self._address))
         return self.lines[-1]
 
     def _come(self) -> Iterator[None]:
         """Takes the next steps that are possible; yields when more has to come first."""
         port = self._port
-        getting = self._dial()
-        getting.send(wire.polling_request(port))
-        while (opened := getting.answer()) is None:
+        polls = Requests(self._dial)
+        polls.ask(wire.polling_request(port))
+        while (opened := polls.answer()) is None:
             yield
         sid = opened.split(b'"sid":"')[1].split(b'"')[0].decode()
-        posting, websocket = self._dial(), self._dial()
-        getting.send(wire.polling_request(port, sid))
-        posting.send(wire.polling_request(port, sid, b"40"))
+        poll = wire.polling_request(port, sid)
+        posts, websocket = Requests(self._dial), self._dial()
+        polls.ask(poll)
+        posts.ask(wire.polling_request(port, sid, b"40"))
         websocket.send(wire.websocket_request(port, sid))
-        polls = posts = True
-        probing = probed = upgraded = connected = False
+        pinged = probing = probed = upgraded = connected = False
         while not (upgraded and connected):
-            moved = True
-            if posts and posting.answer() is not None:
-                posts = False
-            elif polls and (body := getting.answer()) is not None:
-                polls, connected = False, connected or b"40{" in body
+            if posts.answer() is not None:
+                continue
+            if (body := polls.answer()) is not None:
+                packets = body.split(SEPARATOR)
+                pinged = pinged or b"2" in packets
+                connected = connected or any(each.startswith(b"40{") for each in packets)
             elif not probing and websocket.answer() is not None:
                 probing = True
                 websocket.send(wire.PROBE)
             elif probing and (message := websocket.message()) is not None:
                 probed = probed or message == b"3probe"
                 connected = connected or message.startswith(b"40{")
-            elif not probed and not polls:  # the client polls until the probe has succeeded
-                polls = True
-                getting.send(wire.polling_request(port, sid))
-            elif probed and not (upgraded or polls or posts):
+            elif pinged and not posts.open:
+                pinged = False
+                posts.ask(wire.polling_request(port, sid, b"3"))
+            elif not (probed or polls.open):  # the client polls until the probe has succeeded
+                polls.ask(poll)
+            elif probed and not (upgraded or polls.open or posts.open):
                 upgraded = True
                 websocket.send(wire.UPGRADE)
             else:
-                moved = False
-            if not moved:
                 yield
         websocket.send(wire.client_frame(wire.event("join", self._room, acknowledgement=0)))
         while (joined := websocket.message()) is None:
             yield
         if not joined.startswith(b"430["):
             raise Void(f"{joined[:80]!r} instead of an acknowledgement")
-        for line in (getting, posting):
-            line.socket.close()
+        for line in self.lines:
+            if line is not websocket:
+                line.socket.close()
         self.lines = [websocket]
 
 
 class Storm:
-    """``count`` clients that come within `SECONDS`, while ``pairs`` relay."""
+    """``count`` clients that come within `SECONDS`, while ``pairs`` relay.
 
-    def __init__(self, pool: Pool, pairs: list[list[Client]], count: int) -> None:
+    ``breathe`` is called now and then: it keeps the other servers' clients alive.
+    """
+
+    def __init__(
+        self, pool: Pool, pairs: list[list[Client]], count: int, breathe: Callable[[], None]
+    ) -> None:
         self._pool = pool
         self._count = count
+        self._breathe = breathe
         self._comers: dict[int, tuple[Comer, Line]] = {}
         self._coming = count
         self._relays = [
@@ -223,9 +266,17 @@ class Storm:
 
     def blow(self) -> float:
         """Seconds from the first client's first packet until the last has joined."""
+        try:
+            return self._blow()
+        finally:
+            for _, line in self._comers.values():  # if some have not got through
+                line.socket.close()
+
+    def _blow(self) -> float:
         first, self._pool.groups = self._pool.groups, self._pool.groups + self._count // ROOM + 1
         begun = now = self._heard = time.perf_counter_ns()
         started = sent = 0
+        breath = now + BREATH_SECONDS * 1e9
         while self._coming or len(self.taken) < sent:
             while started < self._count and started * SECONDS / self._count <= (now - begun) / 1e9:
                 self._start(started, f"room-{first + started // ROOM}")
@@ -241,6 +292,9 @@ class Storm:
                     self._proceed(*self._comers[fd], events)
                 elif fd in self._pool.clients:
                     self._read(fd)
+            if now > breath:
+                self._breathe()
+                breath = now + BREATH_SECONDS * 1e9
             now = time.perf_counter_ns()
             if now - self._heard > PATIENCE * 1e9:
                 raise Void(f"{self._coming} of {self._count} clients did not get through")
@@ -251,21 +305,21 @@ class Storm:
         self._step(Comer(self._pool.port, address, room))
 
     def _step(self, comer: Comer) -> None:
-        known = {line.fd for line in comer.lines}
+        known = {line.fd for line in comer.lines if not line.ended}
         for _ in comer.way:
             break
         else:
             self._arrived(comer, known)
             return
         for line in comer.lines:
-            if line.fd not in self._comers:
+            if not line.ended and line.fd not in self._comers:
                 self._comers[line.fd] = comer, line
                 self._pool.epoll.register(line.fd, line.events)
 
     def _arrived(self, comer: Comer, known: set[int]) -> None:
         """It has joined: its WebSocket is one of the pool's clients now."""
         for fd in known:
-            del self._comers[fd]
+            self._comers.pop(fd, None)
         (line,) = comer.lines
         self._pool.epoll.modify(line.fd, select.EPOLLIN)
         self._pool.clients[line.fd] = Client(line.socket)
@@ -274,8 +328,12 @@ class Storm:
 
     def _proceed(self, comer: Comer, line: Line, events: int) -> None:
         line.proceed(events)
-        self._pool.epoll.modify(line.fd, line.events)
+        if line.ended:
+            del self._comers[line.fd]
+            line.socket.close()
         self._step(comer)
+        if line.fd in self._comers and self._comers[line.fd][1] is line:
+            self._pool.epoll.modify(line.fd, line.events)
 
     def _read(self, fd: int) -> None:
         """Messages of one that relays, or pings of one that has joined."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks.accounting import cpu_ns, memory_bytes, settle
 from benchmarks.clients import Pool, Void
 from benchmarks.contestants import CONTESTANTS, HERE, Server
-from benchmarks.report import about
+from benchmarks.facts import about
 from benchmarks.traffic import SILENCE, relayed
 
 ROOM = 4  # members
@@ -183,7 +183,7 @@ def main(arguments: list[str]) -> int:
         for column in found[0]:
             print(f"| {column} | {' | '.join(f'{each[column]:,.2f}' for each in found)} |")
     print()
-    for fact, value in about(module="benchmarks.many").items():
+    for fact, value in about("benchmarks.many").items():
         print(f"{fact}: {value}")
     return 0
 

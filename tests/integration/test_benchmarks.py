@@ -339,6 +339,53 @@ def test_a_server_that_mixes_up_one_session_gets_no_figure(
         assert re.search(reason, rota.voids["spoiling"])
 
 
+def test_the_figure_of_a_storm_is_of_clients_that_all_got_through(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "benchmarks", "--figures", "storm", "--rounds", "1"),
+        *("--servers", "listen", "gunicorn", "node"),
+        *("--scale", json.dumps({"storm": 40})),
+    ]
+    done = finished(command, tmp_path)
+    assert "| 40 clients within 2 s, until all have joined | s |" in done.stdout
+    figures = json.loads((tmp_path / "benchmarks.json").read_text())["figures"]
+    kinds = ("joined", "cpu", "p99", "most")
+    assert [figure["figure"] for figure in figures] == [f"storm-40-{kind}" for kind in kinds]
+    for figure in figures:
+        assert figure["median"].keys() == {"listen", "gunicorn", "node"}
+    assert figures[0]["median"]["listen"] > 1.9, "the last one comes after two seconds"
+
+
+# The server of the benchmarks, with room for a few clients only.
+FULL = """
+import sys
+from benchmarks.servers import rtcio_listen
+rtcio_listen.server.eio.max_connections = 110
+rtcio_listen.server.listen(int(sys.argv[1]), "127.0.0.1")
+"""
+
+
+def test_a_server_that_refuses_one_client_of_a_storm_gets_no_figure(tmp_path: Path) -> None:
+    contestant = Contestant("full", "full", ("{python}", "-c", FULL, "{port}"))
+    with Server(contestant, tmp_path / "log", None) as server:
+        subject = Subject("full", server.port, server.pid, bare=False)
+        rota = Rota(scenarios.storm, [(subject, Scale(storm=100))])
+        rota.run()
+    assert rota.samples == {}
+    assert "a request was refused" in rota.voids["full"]
+    assert "503" in rota.voids["full"]
+
+
+def test_many_clients_on_several_servers_are_counted_by_server(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "benchmarks.many", "--servers", "listen", "--processes", "2"),
+        *("--clients", "32", "--seconds", "1"),
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "| clients | 16.00 | 16.00 |" in done.stdout
+    assert "| relays/s | 4.00 | 4.00 |" in done.stdout
+
+
 def test_the_attacks_are_shown_side_by_side(tmp_path: Path) -> None:
     attacks = ("frame_of_a_tebibyte", "room_as_target")
     command = [

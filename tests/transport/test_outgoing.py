@@ -177,17 +177,25 @@ def test_what_is_sent_now_to_a_peer_that_has_gone_ends_the_connection(
 # -- the end of a turn -----------------------------------------------------------------------------
 
 
+class Look:
+    """Notes, when it is called, what a peer has received by then."""
+
+    def __init__(self, peer: Any) -> None:
+        peer.setblocking(False)
+        self.peer = peer
+        self.seen = b""
+        self.done = Event()
+
+    def __call__(self) -> None:
+        self.seen = self.peer.recv(100)
+        self.done.set()
+
+
 def test_what_a_message_brings_about_does_not_wait_for_what_the_loop_has_to_call_back(
     ends: tuple[WebSocket, Any], owner: Owner
 ) -> None:
     connection, peer = ends
-    peer.setblocking(False)
-    seen: list[bytes] = []
-    queued = Event()
-
-    def look() -> None:
-        seen.append(peer.recv(100))
-        queued.set()
+    look = Look(peer)
 
     def answer(payload: bytes) -> None:
         get_hub().loop.run_callback(look)
@@ -196,22 +204,16 @@ def test_what_a_message_brings_about_does_not_wait_for_what_the_loop_has_to_call
 
     owner.on_message = answer
     peer.send(masked(1, b"4?"))
-    assert queued.wait(DEADLINE)
-    assert seen == [TWO + THREE]
+    assert look.done.wait(DEADLINE)
+    assert look.seen == TWO + THREE
 
 
 def test_what_a_message_brings_about_does_not_wait_for_handlers_that_wait_for_their_turn(
     ends: tuple[WebSocket, Any], owner: Owner
 ) -> None:
     connection, peer = ends
-    peer.setblocking(False)
-    seen: list[bytes] = []
-    queued = Event()
+    look = Look(peer)
     next_turn = get_hub().loop.timer(0.0, priority=PRIORITY)
-
-    def look() -> None:
-        seen.append(peer.recv(100))
-        queued.set()
 
     def both_at_once() -> None:
         peer.send(masked(1, b"4?"))
@@ -220,9 +222,9 @@ def test_what_a_message_brings_about_does_not_wait_for_handlers_that_wait_for_th
     owner.on_message = lambda payload: connection.send(TWO)
     gevent.sleep(0)  # it reads from now on
     get_hub().loop.run_callback(both_at_once)
-    assert queued.wait(DEADLINE)
+    assert look.done.wait(DEADLINE)
     next_turn.close()
-    assert seen == [TWO]
+    assert look.seen == TWO
 
 
 def test_what_a_greenlet_sends_goes_out_before_the_loop_waits(

@@ -187,7 +187,7 @@ class Outgoing:
 
         The end of the turn would have to find each peer once more.
         """
-        if self._out is None and not self.closed:
+        if self._out is None and not (self._apart or self.closed):
             try:
                 sent = self._sock.send(frame)
             except OSError as error:

@@ -144,6 +144,14 @@ def test_what_is_sent_now_overtakes_nothing(ends: tuple[WebSocket, Any]) -> None
     assert received(peer, len(ONE + TWO + THREE)) == ONE + TWO + THREE
 
 
+def test_what_is_sent_now_within_a_hold_waits_for_its_end(ends: tuple[WebSocket, Any]) -> None:
+    connection, peer = ends
+    connection.hold(HOUR)
+    connection.send_now(ONE)
+    assert arrived(peer) == b""
+    assert connection.buffered == len(ONE)
+
+
 def test_what_is_sent_now_to_a_peer_that_does_not_read_waits_and_is_bounded(
     ends: tuple[WebSocket, Any], owner: Owner
 ) -> None:

@@ -22,6 +22,7 @@ _GAUGES = {
     "send_buffer_bytes": ("send_buffer_bytes", "Memory of the data that waits for clients."),
     "recovery_bytes": ("recovery_bytes", "Memory of the events that sessions keep for a return."),
     "hub_lag_seconds": ("hub_lag_seconds", "The longest recent delay of the event loop."),
+    "workers": ("workers", "Workers that are one server."),
     "greenlets": ("greenlets", "Greenlets that handle messages of clients."),
 }
 _COUNTERS = {

@@ -23,6 +23,7 @@ from .adapter.recovery_options import RecoveryOptions
 from .cluster.exchange import Exchange
 from .cluster.node import Node
 from .cluster.pubsub import graft
+from .cluster.totals import Totals
 from .config.names import METHODS
 from .config.values import check_json
 from .engineio import server as engine
@@ -99,6 +100,8 @@ class Server(NodeApi):
         self._connect_parts()
         add_default_listeners(self)
         self._node: Node | None = None
+        self._workers: Workers | None = None
+        self._totals: Totals | None = None
         #: The messages of other workers; `None`: there can be none.
         self.exchange: Exchange | None = None
         self._join_workers()
@@ -202,6 +205,8 @@ class Server(NodeApi):
             exchange.on_begin.append(lambda _: setattr(recovery, "new_pid", node.new_pid))
         exchange.on_died.append(workers.died)
         workers.await_worker()
+        self._workers = workers
+        self._totals = Totals(exchange, self._figures)
 
     def _make_recovery(self) -> Recovery | NoRecovery:
         options = RecoveryOptions.of(self.options.connection_state_recovery)
@@ -295,7 +300,7 @@ class Server(NodeApi):
             application = signaling_only(self.path, self.handle_request)
         else:
             application = extension.with_signaling(self, app)
-        listen(self.eio, self._stop, asked, application, f"{self.path}/")
+        listen(self.eio, self._stop, asked, application, f"{self.path}/", self._workers)
 
     def stop(self) -> None:
         """Ends `listen`. Any greenlet or thread may call it, any number of times."""
@@ -311,18 +316,21 @@ class Server(NodeApi):
 
     @property
     def metrics_app(self) -> Callable[..., Iterable[bytes]]:
-        """A WSGI application with `stats` as Prometheus metrics; needs the extra ``prometheus``.
+        """A WSGI application with the `stats` of all workers as Prometheus metrics.
 
-        Raises `RuntimeError` without it.
+        Raises `RuntimeError` without the extra ``prometheus``.
         """
         made: Callable[..., Iterable[bytes]] | None = self._metrics
         if made is None:
-            made = self._metrics = prometheus.metrics_app(self.stats)
+            made = self._metrics = prometheus.metrics_app(partial(self.stats, cluster=True))
         return made
 
     @any_thread
-    def stats(self) -> dict[str, Any]:
+    def stats(self, *, cluster: bool = False) -> dict[str, Any]:
         """Counters since the start, and current numbers; without names and ids.
+
+        ``cluster``: of all workers together, also of those that have died; waits for the others, at
+        most 5 s. Otherwise of this process.
 
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
         ``recovery_bytes``, ``greenlets``, ``hub_lag_seconds`` (the maximum of the last 15 s) and
@@ -330,6 +338,9 @@ class Server(NodeApi):
         count since the start. The dicts ``disconnects_by_reason``, ``dropped`` and ``closed`` have
         a count for each reason.
         """
+        return self._totals.of_all(self.manager) if cluster and self._totals else self._figures()
+
+    def _figures(self) -> dict[str, Any]:
         count = self.counters
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
         return {

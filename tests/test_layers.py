@@ -102,6 +102,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "asks",
             "shared",
             "exchange",
+            "totals",
             "node",
         ),
     ),
@@ -152,6 +153,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "gunicorn",
             "warnings",
             "workers",
+            "supervised",
             "stop",
             "threads",
             "listen",
@@ -159,7 +161,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("", ("prometheus", "testing", "server")),
     ("lobby", ("ports", "seating", "keeper", "rooms", "joining", "table", "events", "lobby")),
-    ("cli", ("origins", "loading", "public", "serve", "command")),
+    ("cli", ("origins", "loading", "public", "supervisor", "serve", "command")),
     ("", ("__main__",)),
 )
 #: Outside: it imports nothing of the package until it is asked for a name.

@@ -135,6 +135,13 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="Seconds for running handlers to end when the server stops; 1 by default.",
 )
 @_option(
+    "--workers",
+    envvar="RTCIO_WORKERS",
+    type=click.IntRange(1, 256),
+    help="Processes that are one server, and a supervisor that replaces those that die, "
+    "and all on SIGHUP. By default one process without a supervisor.",
+)
+@_option(
     "--app",
     "target",
     envvar="RTCIO_APP",
@@ -142,7 +149,22 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="Serve this app instead: a Flask app or a Server, or module:create_app() to make one.",
 )
 @click.version_option(__version__, prog_name="rtcio-sync")
-def command(host: str, port: int, log_level: str, target: str | None, **options: Any) -> None:
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    host: str,
+    port: int,
+    log_level: str,
+    target: str | None,
+    workers: int | None,
+    **options: Any,
+) -> None:
+    from .supervisor import is_worker, supervise
+
+    host = host.strip("[]")
+    if workers is not None and not is_worker():
+        context.exit(supervise(host, port, workers, options["drain_seconds"]))
     from .serve import chosen
 
     try:
@@ -153,4 +175,4 @@ def command(host: str, port: int, log_level: str, target: str | None, **options:
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s: %(name)s: %(message)s"
     )
-    served.listen(host.strip("[]"), port)
+    served.listen(host, port)

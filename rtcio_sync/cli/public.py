@@ -37,10 +37,10 @@ def public_app(
     ``connection_state_recovery`` on unless it is given. Raises `OptionError` for an invalid value.
 
     ``GET /`` is the room page, a video call for everyone who opens it. ``GET /health`` answers
-    numbers, never a name or an id: ``status`` and ``version``, ``uptime`` in seconds, ``sockets``
-    and ``rooms`` now, ``relayed`` and ``dropped`` messages since the start. ``GET /status`` shows
-    the same as a page. With the extra ``prometheus``, ``GET /metrics`` answers what
-    `Server.metrics_app` does.
+    numbers, never a name or an id: ``status`` and ``version``, ``uptime`` in seconds; ``workers``,
+    ``sockets`` and ``rooms`` now; ``relayed`` and ``dropped`` messages since the start. All but
+    ``uptime`` are those of all workers. ``GET /status`` shows the same as a page. With the extra
+    ``prometheus``, ``GET /metrics`` answers what `Server.metrics_app` does.
     """
     stun, turn = list(stun), list(turn)
 
@@ -94,11 +94,12 @@ def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
 
 
 def _figures(server: Server, lobby: Lobby, started: float) -> dict[str, Any]:
-    stats = server.stats()
+    stats = server.stats(cluster=True)
     return {
         "status": "ok",
         "version": __version__,
         "uptime": round(time.monotonic() - started, 3),
+        "workers": stats["workers"],
         "sockets": stats["connected"],
         "rooms": lobby.stats()["rooms"],
         "relayed": stats["relayed"],

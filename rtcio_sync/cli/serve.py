@@ -20,6 +20,7 @@ from ..server import Server
 from .loading import load
 from .origins import told_origins
 from .public import public_app
+from .supervisor import READY
 
 __all__ = ["Served", "chosen"]
 
@@ -42,6 +43,10 @@ class Served:
         where = f"[{host}]" if ":" in host else host
 
         def ready(port: int) -> None:
+            if not _tell_supervisor():
+                say(port)
+
+        def say(port: int) -> None:
             click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
             origins = told_origins(self.server.options.cors_allowed_origins)
             for line in (f"origins: {origins}", *self.lines):
@@ -57,6 +62,16 @@ class Served:
             number = error.errno or 0  # negative if the host's name is unknown
             reason = os.strerror(number) if number > 0 else error.strerror or str(error)
             raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
+
+
+def _tell_supervisor() -> bool:
+    """Tells the supervisor that has started this worker that it serves; `False`: there is none."""
+    number = os.environ.pop(READY, "")
+    if not number.isdigit():
+        return False
+    os.write(int(number), b"r")
+    os.close(int(number))
+    return True
 
 
 def chosen(target: str | None, options: dict[str, Any]) -> Served:

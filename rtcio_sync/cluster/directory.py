@@ -15,6 +15,7 @@ import socket
 import stat
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -75,11 +76,17 @@ class Directory:
         finally:
             os.unlink(made)
 
+    def born(self, node: str) -> int | None:
+        """When a node has claimed its id; `None`: its file is gone."""
+        with suppress(OSError):
+            return os.stat(self.path / node).st_mtime_ns
+        return None
+
     def touch(self, node: str) -> None:
         """Shows a cleaner of old files that the directory is in use."""
         for path in (self.path.parent, self.path, self.path / node):
-            with suppress(OSError):
-                os.utime(path)
+            with suppress(OSError):  # the time of its making stays: see `born`
+                os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
 
     def connect(self, node: str) -> _socket.socket:
         """A connection to another node, without blocking.

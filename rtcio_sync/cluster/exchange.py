@@ -328,6 +328,10 @@ class Exchange:
         elif answer is not None:
             self._tasks.spawn_in_turn(self._reply_with, node, message.number, answer, message.body)
 
+    def tell(self, node: str, what: str, about: bytes) -> None:
+        """Tells a node something that needs no reply, before anything that is sent to a client."""
+        self.bus.post(node, Kind.ASK, encoded(wire.Ask(0, what, about)), now=True)
+
     def reply(self, node: str, number: int, body: bytes | None) -> None:
         """Answers a question; `None`: there is no answer."""
         self._post(node, Kind.REPLY, wire.Reply(number, body or b"", failed=body is None))

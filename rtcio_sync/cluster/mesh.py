@@ -50,7 +50,8 @@ class Mesh:
         self._handlers = handlers
         self._takes = takes
         self.node = self._claim.node
-        self._born = time.monotonic_ns()
+        self._born = self._directory.born(self.node) or time.time_ns()
+        # Read from the directory, so that a node which stands still need not say it.
         self._births: dict[str, int] = {}
         #: A secret that all nodes of this master know.
         self.secret = self._directory.secret()
@@ -74,6 +75,10 @@ class Mesh:
         for node in self._directory.others(self.node):
             self._connect(node)
         self._later(KEEP, self._keep)
+
+    def release(self) -> None:
+        """Gives the id back: new nodes do not look for this one any more."""
+        self._claim.release()
 
     def stop(self) -> None:
         """Leaves: for the others this node is dead. # hub or greenlet"""
@@ -152,6 +157,9 @@ class Mesh:
         outlet.send(self._hello(MESSAGES))
         outlet.flush()
         self._outlets[node] = outlet
+        born = self._directory.born(node)
+        if born is not None:
+            self._births[node] = born
         self._handlers.joined(node)
 
     def _later(self, seconds: float, do: Callable[..., None], *args: object) -> None:

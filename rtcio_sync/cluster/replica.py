@@ -93,6 +93,10 @@ class Replica:
         expected = self.expected.nodes_of(namespace, room)
         return {*found, *expected} if expected else found
 
+    def places(self) -> set[tuple[str, Any]]:
+        """All rooms with members, and their namespaces."""
+        return set(self._inside)
+
     def rooms_of(self, sid: str) -> list[Any]:
         """The rooms of a member, in the order of joining."""
         found = self.ghost(sid)

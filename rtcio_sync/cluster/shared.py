@@ -63,6 +63,16 @@ class SharedRooms(RoomIndex):
             return [sid, *rooms] if rooms else []
         return super().get_rooms(sid, namespace)
 
+    def count_rooms(self) -> int:
+        """How many rooms have members in any process."""
+        here = {
+            (namespace, room)
+            for namespace, rooms in self.rooms.items()
+            for room in rooms
+            if room is not None
+        }
+        return len(here | self.replica.places())
+
     def _post(self, nodes: Iterable[str], kind: int, message: wire.Struct, *, now: bool) -> None:
         body = encoded(message)
         for node in list(nodes):

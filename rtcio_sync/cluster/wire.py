@@ -71,7 +71,7 @@ class Struct(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=Tr
 class Hello(Struct):
     """The first frame on each stream. ``purpose``: messages, or descriptors.
 
-    ``born``: when the node began, on a clock that all nodes share.
+    ``born``: when the node claimed its id.
     """
 
     node: str

@@ -26,6 +26,7 @@ from gevent.pywsgi import WSGIHandler
 
 from ..transport.server_stop import servers_of
 from ..transport.takeover import stack
+from .gunicorn_http import adopt
 from .handover import Arrived, Giver
 from .heads import PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
 from .reread import Reread
@@ -129,13 +130,13 @@ class Front:
 
         Blocks while the worker's pool is full, and until the worker serves.
         """
-        while not (servers := servers_of(self._worker)):
+        while not (servers := servers_of(self._worker)) and self._worker.alive:
             gevent.sleep(0.02)
-        server = servers[min(listener, len(servers) - 1)]
-        if server.closed:
+        server = servers[min(listener, len(servers) - 1)] if servers else None
+        if server is None or server.closed:
             connection.close()
-            return
-        server.do_handle(connection, connection.getpeername())
+        elif not adopt(server, connection):
+            server.do_handle(connection, connection.getpeername())
 
     # -- a new connection --------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from .ports import Application, Engine
 from .reread import Reread
 from .response import Response
 
-__all__ = ["answer_directly"]
+__all__ = ["adopt", "answer_directly"]
 
 #: Settings that must have their defaults: what else they ask for happens in gunicorn's own way of a
 #: request.
@@ -64,6 +64,21 @@ def answer_directly(environ: Environ, engine: Engine) -> bool:
     return True
 
 
+def adopt(server: StreamServer, arrived: Reread) -> bool:
+    """Answers a connection that another worker has accepted, of which it may have read something.
+
+    `False`: gunicorn answers all, and has to answer this one too. # greenlet
+    """
+    entrance = getattr(server.do_handle, "__self__", None)
+    if not isinstance(entrance, _Entrance):
+        return False
+    address, data = arrived.getpeername(), arrived.left()
+    sock = _socket.socket(fileno=arrived.detach())
+    sock.setblocking(False)
+    Connection(entrance, sock, address).begin(data)
+    return True
+
+
 def _suits(worker: Any, environ: Environ) -> bool:
     module = sys.modules.get("gunicorn.workers.ggevent")
     if module is None or type(worker) is not module.GeventWorker:
@@ -91,6 +106,9 @@ def _is_default(cfg: Any, name: str) -> bool:
 
 class _Entrance:
     """One listening socket of a worker (`http.Entrance`)."""
+
+    #: What belongs to another worker is handed over to gunicorn first, and by `gunicorn.Front`.
+    elsewhere: Callable[[Connection, str], bool] | None = None
 
     def __init__(
         self, worker: Any, server: StreamServer, environ: Mapping[str, Any], engine: Engine

@@ -14,6 +14,7 @@ import _socket  # the bare class: gevent's holds two watchers
 import errno
 import io
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -49,6 +50,9 @@ class Entrance(Protocol):
     #: Matches the first line of a request to the path: method, path and query.
     first_line: re.Pattern[str]
     idle: Idle
+    #: Takes a connection whose request belongs to another process: ``(connection, query)``;
+    #: `False`: it belongs here. `None`: there is no other process. # hub
+    elsewhere: Callable[[Connection, str], bool] | None
 
     @property
     def ending(self) -> bool:
@@ -119,11 +123,25 @@ class Connection:
 
     # -- reading: hub ------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Waits for the first request; most clients have sent it by now. # hub"""
+    def begin(self, data: bytes = b"") -> None:
+        """Waits for the first request; most clients have sent it by now. # hub
+
+        ``data``: what another process has read of it.
+        """
         self._entrance.idle.add(self)
         self._entrance.idle.expect(self)
-        self._readable()
+        if data:
+            self._data = data
+            self._reads = 1
+            self._look()
+        else:
+            self._readable()
+
+    def depart(self) -> tuple[_socket.socket, bytes]:
+        """Gives the socket away, and what was read of the request: another process answers it."""
+        self._leave()
+        self.taken = True
+        return self.socket, self._data
 
     def _readable(self) -> None:
         try:
@@ -183,6 +201,9 @@ class Connection:
         environ = self._environ(data[:end].decode("latin-1")) if end <= entrance.longest else None
         if environ is None:
             self._hand_over()
+            return
+        elsewhere = entrance.elsewhere
+        if elsewhere is not None and elsewhere(self, environ["QUERY_STRING"]):
             return
         begin = end + 4
         end = begin + int(environ.get("CONTENT_LENGTH") or 0)

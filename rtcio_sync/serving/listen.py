@@ -15,8 +15,10 @@ from .options import Listening
 from .ports import Application, Engine
 from .pywsgi import HttpServer, handler
 from .stop import Stop, on_signals
+from .supervised import begin_under_supervisor, inherited
 from .threads import listen_on_threads
 from .warnings import warn_if_unpatched
+from .workers import Workers
 
 __all__ = ["listen", "signaling_only"]
 
@@ -29,10 +31,12 @@ def listen(
     asked: Listening,
     application: Application,
     path: str | None = None,
+    workers: Workers | None = None,
 ) -> None:
     """Serves ``application`` until a signal or `Server.stop`. # greenlet, the main one
 
     ``path``: of the Engine.IO endpoint, with the slash at its end; `None`: no request is special.
+    ``workers``: joins the other workers of a supervisor, if one has started this process.
     """
     ready = asked.ready or _log_port
     engine.hub_thread.bind(anew=True)
@@ -40,7 +44,7 @@ def listen(
         if engine.async_mode == "threading":
             listen_on_threads(stop, asked, application, ready)
         else:
-            _listen_on_gevent(engine, stop, asked, application, path, ready)
+            _listen_on_gevent(engine, stop, asked, application, path, ready, workers)
 
 
 def _listen_on_gevent(
@@ -50,6 +54,7 @@ def _listen_on_gevent(
     application: Application,
     path: str | None,
     ready: Callable[[int], Any],
+    workers: Workers | None,
 ) -> None:
     warn_if_unpatched()
     http = _http_server(engine, asked, application, path)
@@ -58,6 +63,8 @@ def _listen_on_gevent(
     restore = on_signals(event.set)
     engine.on_fork = restore
     try:
+        if workers is not None:
+            begin_under_supervisor(workers, http, event.set)
         http.start()
         serves(engine, http.socket)
         ready(http.server_port or asked.port)
@@ -82,7 +89,7 @@ def _http_server(
     # An app that wants its own handlers, pool or log gets all requests from pywsgi.
     plain = asked.tls is None and not logs and not {"handler_class", "spawn"} & options.keys()
     options.setdefault("handler_class", handler(patience, idle, logs=logs))
-    http = HttpServer((asked.host, asked.port), application, **options)
+    http = HttpServer(inherited() or (asked.host, asked.port), application, **options)
     http.patience, http.idle = patience, idle
     if plain and path is not None:
         http.answer_directly(path, engine.hub_thread.spawn)

@@ -54,6 +54,8 @@ class HttpServer(pywsgi.WSGIServer):
     idle: Idle
     #: How requests begin that `http.Connection` answers; empty: pywsgi answers all.
     beginnings: tuple[bytes, ...] = ()
+    #: As `http.Entrance.elsewhere`.
+    elsewhere: Callable[[Connection, str], bool] | None = None
     first_line: re.Pattern[str]
     longest = HEAD
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 
 from ..hub.thread import HubThread
 from .gunicorn import Front, is_gevents, on_worker
-from .handover import Carrier, Giver, Taker
+from .handover import Arrived, Carrier, Giver, Taker
+from .heads import sid_in_query
 from .warnings import warn_of_worker
 
 __all__ = ["Workers", "allowed"]
@@ -33,7 +34,7 @@ class Node(Protocol):
     @property
     def alone(self) -> bool: ...
 
-    def begin(self, master: int) -> bool: ...
+    def begin(self, master: int, *, several: bool = True) -> bool: ...
 
     def end(self) -> None: ...
 
@@ -71,6 +72,18 @@ class Workers:
         """Begins in each gunicorn worker that loads this app, before it serves."""
         on_worker(self._begin)
 
+    def begin_under(self, master: int, serve: Callable[[int, Arrived], None]) -> bool:
+        """Joins the workers of another supervisor. ``serve(0, connection)`` serves theirs."""
+        self._node.takes = Taker(serve, self._go_on).take
+        return self._node.begin(master)
+
+    def owner_in(self, query: str) -> str | None:
+        """The other worker with the session that a query names."""
+        if self._node.alone:
+            return None
+        sid = sid_in_query(query)
+        return None if sid is None else self._node.owner(sid)
+
     def died(self, node: str, _: object = None) -> None:
         """Another node is dead. # hub"""
         self.giver.forget(node)
@@ -82,5 +95,5 @@ class Workers:
         self._hub_thread.bind()
         front = Front(worker, self._node, self.giver)
         self._node.takes = Taker(front.serve, self._go_on).take
-        if self._node.begin(worker.ppid):
+        if self._node.begin(worker.ppid, several=worker.cfg.workers > 1):
             front.install()

@@ -30,11 +30,12 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 #: The public server in each way of running it that a browser meets.
-EACH_WAY = ("listen", "gunicorn")
+EACH_WAY = ("listen", "gunicorn", "workers")
 #: The way of running, the app that it runs where it needs one, and the environment.
 SITES: dict[str, tuple[str, str, dict[str, str]]] = {
     "listen": ("public-server", "", {}),
     "gunicorn": ("gunicorn-gevent", "tests.browser.room_app", {}),
+    "workers": ("public-server", "", {"RTCIO_WORKERS": "4"}),
     "two-seats": ("public-server", "", {"MAX_PEERS": "2"}),
 }
 

@@ -61,6 +61,10 @@ def _cli(module: str, port: int) -> list[str]:
     ]  # fmt: skip
 
 
+def _cli_workers(module: str, port: int) -> list[str]:
+    return [*_cli(module, port), "--workers", "4"]
+
+
 def _public_server(module: str, port: int) -> list[str]:
     return [sys.executable, "-m", "rtcio_sync", "--host", "127.0.0.1", "--port", str(port)]
 
@@ -106,6 +110,7 @@ WORKERS: dict[str, Way] = {
     "gevent-preload": Way(_gunicorn("gevent", "--preload", workers=4)),
     "gevent_pywsgi": Way(_gunicorn("gevent_pywsgi", workers=4)),
     "geventwebsocket": Way(_gunicorn(GEVENT_WEBSOCKET, workers=4)),
+    "rtcio-sync": Way(_cli_workers),
 }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -345,6 +348,22 @@ def test_a_killed_workers_clients_leave_at_once_and_the_others_lose_nothing(
         assert {each["id"] for each in found} == {client.id for client in others}
 
 
+def test_a_forked_child_does_not_hide_the_death_of_its_worker(driver: Driver) -> None:
+    with workers(clean_log=False) as server:
+        a, *others = everywhere(driver, server)
+        for client in (a, *others):
+            client.call("join", "tea")
+        gone, pid = a.id, a.call("pid")
+        child = a.call("do", "fork")
+        try:
+            kill(pid)
+            for client in others:
+                assert client.wait_for("#rtcio:peer-left", timeout=15) == [{"id": gone}]
+        finally:
+            kill(child)
+        await_workers(server)
+
+
 def test_a_worker_that_stands_still_delays_only_its_own_clients(driver: Driver) -> None:
     with workers() as server:
         clients = everywhere(driver, server, each=2)
@@ -366,3 +385,65 @@ def test_a_worker_that_stands_still_delays_only_its_own_clients(driver: Driver) 
         stopped[0].wait_for("number", 100)
         assert [data["n"] for data in stopped[0].relayed()] == list(range(100))
         assert stopped[0].received("#rtcio:peer-left") == []
+
+
+def test_figures_of_all_workers_are_one_sum_that_never_goes_back(driver: Driver) -> None:
+    with workers(clean_log=False) as server:
+        clients = everywhere(driver, server)
+        for client in clients:
+            client.call("join", "tea", f"own-{client.name}")
+        before = server.eventually("/all-stats", lambda all_: all_["rooms"] == 5)
+        assert (before["connected"], before["workers"]) == (4, 4)
+        for number in range(40):
+            clients[number % 4].relay(clients[(number + 1) % 4], number)
+        for client, target in zip(clients, [*clients[1:], clients[0]], strict=True):
+            client.fence(target)
+        relayed = before["relayed"] + 44
+        for _ in range(8):  # whichever worker answers
+            assert server.get_json("/all-stats")["relayed"] == relayed
+        kill(clients[0].call("pid"))
+        for client in clients[1:]:
+            client.wait_for("#rtcio:peer-left")
+        for _ in range(8):
+            found = server.get_json("/all-stats")
+            assert (found["relayed"], found["connected"]) == (relayed, 3)
+        await_workers(server)
+        for _ in range(12):
+            found = server.get_json("/all-stats")
+            assert (found["relayed"], found["connected"], found["workers"]) == (relayed, 3, 4)
+
+
+PROXY = b"PROXY TCP4 203.0.113.7 192.0.2.1 4711 80\r\n"
+
+
+def exchange(connection: socket.socket, method: str, query: str, body: bytes = b"") -> bytes:
+    """One request on a connection that stays open; the body of its answer."""
+    head = f"{method} /socket.io/?EIO=4&transport=polling{query} HTTP/1.1\r\nHost: x\r\n"
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    answer = http.client.HTTPResponse(connection, method=method)
+    answer.begin()
+    assert answer.status == 200, answer.status
+    return answer.read()
+
+
+@pytest.mark.parametrize("kept_alive", [False, True], ids=["new", "kept-alive"])
+def test_the_proxy_protocol_travels_with_a_connection(kept_alive: bool) -> None:
+    options = {"GUNICORN_CMD_ARGS": "--proxy-protocol --keep-alive 30"}
+    with workers(environ=options) as server:
+        workers_seen = set()
+        for _ in range(30):
+            with socket.create_connection(("127.0.0.1", server.port)) as first:
+                first.sendall(PROXY)
+                sid = json.loads(exchange(first, "GET", "")[1:])["sid"]
+                workers_seen.add(sid[:4])
+                exchange(first, "POST", f"&sid={sid}", b"40")
+                assert exchange(first, "GET", f"&sid={sid}").startswith(b'40{"sid"')
+            with socket.create_connection(("127.0.0.1", server.port)) as second:
+                second.sendall(PROXY)
+                if kept_alive:  # the sid of another session is known only once it was read
+                    other = json.loads(exchange(second, "GET", "")[1:])["sid"]
+                    assert other[:4]
+                exchange(second, "POST", f"&sid={sid}", b'420["address"]')
+                said = exchange(second, "GET", f"&sid={sid}")
+                assert b'["203.0.113.7"]' in said, said
+        assert len(workers_seen) > 1

@@ -114,6 +114,18 @@ ACTIONS: dict[str, Any] = {
 heard: list[Any] = []
 
 
+def fork() -> int:
+    """A child that lives for a while and does nothing."""
+    child = os.fork()
+    if child == 0:
+        monkey.get_original("time", "sleep")(60)
+        os._exit(0)
+    return child
+
+
+ACTIONS["fork"] = fork
+
+
 @server.on_server_side("note")
 def note(*args: Any) -> Any:
     heard.append(list(args))
@@ -123,6 +135,11 @@ def note(*args: Any) -> Any:
 @app.get("/heard")
 def show_heard() -> Any:
     return flask.jsonify(pid=os.getpid(), heard=heard)
+
+
+@app.get("/all-stats")
+def all_stats() -> Any:
+    return flask.jsonify(server.stats(cluster=True))
 
 
 @app.get("/pid")

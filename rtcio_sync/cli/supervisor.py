@@ -1,0 +1,177 @@
+"""``rtcio-sync --workers N``: starts the workers, and new ones for those that die, and ends them.
+
+The supervisor opens the listening socket and serves nothing itself. Each worker is a process of the
+same command, which finds the socket in its environment (`serving.supervised`). The workers are one
+server, as those of gunicorn are.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import click
+import gevent
+import gevent.socket
+from gevent.event import Event
+
+from .._version import __version__
+
+__all__ = ["READY", "Supervisor", "is_worker", "supervise"]
+
+#: As in `serving.supervised`; importing that would import the server, which only workers need.
+LISTENER, LIFE, READY = "RTCIO_SYNC_LISTENER", "RTCIO_SYNC_LIFE", "RTCIO_SYNC_READY"
+
+BACKLOG = 1024
+START_WITHIN = 30.0  # seconds in which a worker is ready
+END_WITHIN = 10.0  # seconds, beside those of the drain, until a worker is killed
+AGAIN = 1.0  # seconds between two starts of a worker that dies at once
+LOOK_EACH = 0.05
+
+
+class Worker:
+    """One process."""
+
+    def __init__(self, command: Sequence[str], listener: socket.socket, life: int) -> None:
+        heard, ready = os.pipe()
+        environ = {
+            **os.environ,
+            LISTENER: str(listener.fileno()),
+            LIFE: str(life),
+            READY: str(ready),
+        }
+        try:
+            self.process = subprocess.Popen(
+                command, env=environ, pass_fds=(listener.fileno(), life, ready)
+            )
+        finally:
+            os.close(ready)
+        self._heard = heard
+        self.since = time.monotonic()
+
+    def wait_ready(self) -> bool:
+        """Whether it serves; `False`: it has ended, or takes too long. # greenlet"""
+        try:
+            gevent.socket.wait_read(self._heard, START_WITHIN)
+            return os.read(self._heard, 1) == b"r"
+        except TimeoutError:
+            return False
+        finally:
+            os.close(self._heard)
+
+    def tell(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+class Supervisor:
+    """``command``: what a worker runs. ``said(port)`` is called once all serve."""
+
+    def __init__(
+        self, command: Sequence[str], count: int, *, patience: float, said: Callable[[int], Any]
+    ) -> None:
+        self._command = command
+        self._count = count
+        self._patience = patience + END_WITHIN
+        self._said = said
+        self._workers: list[Worker] = []
+        self._stopping = Event()
+        self._reload = Event()
+
+    def run(self, host: str, port: int) -> int:
+        """Runs until a signal ends it; the exit code. Raises `OSError` if it cannot listen."""
+        listener = _listener(host, port)
+        self._life, alive = os.pipe()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self._stopping.set)
+        gevent.signal_handler(signal.SIGHUP, self._reload.set)
+        try:
+            first = Worker(self._command, listener, self._life)
+            if not first.wait_ready():  # an invalid option, or an app that cannot be loaded
+                first.tell(signal.SIGKILL)
+                return first.process.wait() or 1
+            self._workers.append(first)
+            self._workers += self._started(listener, self._count - 1)
+            self._said(listener.getsockname()[1])
+            self._watch(listener)
+        finally:
+            listener.close()
+            self._end(self._workers)
+            os.close(alive)
+        return 0
+
+    def _started(self, listener: socket.socket, count: int) -> list[Worker]:
+        made = [Worker(self._command, listener, self._life) for _ in range(count)]
+        for each in made:
+            each.wait_ready()
+        return made
+
+    def _watch(self, listener: socket.socket) -> None:
+        while not self._stopping.wait(LOOK_EACH):
+            if self._reload.is_set():
+                self._reload.clear()
+                before, self._workers = self._workers, self._started(listener, self._count)
+                gevent.spawn(self._end, before)
+            for each in list(self._workers):
+                if each.process.poll() is None:
+                    continue
+                self._workers.remove(each)
+                if time.monotonic() - each.since < AGAIN:
+                    gevent.sleep(AGAIN)
+                if not self._stopping.is_set():
+                    self._workers += self._started(listener, 1)
+
+    def _end(self, workers: list[Worker]) -> None:
+        for each in workers:
+            each.tell(signal.SIGTERM)
+        until = time.monotonic() + self._patience
+        for each in workers:
+            with suppress(subprocess.TimeoutExpired):
+                each.process.wait(max(0.0, until - time.monotonic()))
+                continue
+            each.tell(signal.SIGKILL)
+            each.process.wait()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, proto, _, address = found[0]
+    listener = socket.socket(family, kind, proto)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def is_worker() -> bool:
+    """Whether a supervisor has started this process."""
+    return LISTENER in os.environ
+
+
+def supervise(host: str, port: int, count: int, drain_seconds: float | None) -> int:
+    """Runs this command in ``count`` workers until a signal ends them; the exit code."""
+    where = f"[{host}]" if ":" in host else host
+
+    def said(port: int) -> None:
+        click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
+        click.echo(f"  workers: {count}")
+        sys.stdout.flush()
+
+    command = [sys.executable, "-m", "rtcio_sync", *sys.argv[1:]]
+    patience = 1.0 if drain_seconds is None else drain_seconds
+    try:
+        return Supervisor(command, count, patience=patience, said=said).run(host, port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None

@@ -1,0 +1,77 @@
+"""A worker of `rtcio-sync --workers`: what its supervisor has given it.
+
+The supervisor passes descriptors, and their numbers in the environment: the listening socket, and
+the end of a pipe that it holds as long as it lives. A worker takes them out of the environment, so
+that a program that it starts does not find them.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from gevent.socket import socket as GeventSocket
+from gevent.socket import wait_read
+
+from .handover import Arrived
+from .http import Connection
+from .pywsgi import HttpServer
+from .workers import Workers
+
+__all__ = ["LIFE", "LISTENER", "begin_under_supervisor", "inherited"]
+
+#: The variables of the environment.
+LISTENER, LIFE = "RTCIO_SYNC_LISTENER", "RTCIO_SYNC_LIFE"
+
+
+def inherited() -> GeventSocket | None:
+    """The listening socket of the supervisor; `None`: there is none."""
+    number = os.environ.pop(LISTENER, "")
+    return GeventSocket(fileno=int(number)) if number.isdigit() else None
+
+
+def begin_under_supervisor(workers: Workers, http: HttpServer, stop: Callable[[], Any]) -> None:
+    """Joins the other workers of the supervisor, if one has started this process.
+
+    ``stop`` is called when the supervisor has died.
+    """
+    number = os.environ.pop(LIFE, "")
+    if not number.isdigit():
+        return
+    gevent.spawn(_until_end, int(number), stop)
+    http.max_accept = 1  # or one worker would take all that come at once
+
+    def serve(listener: int, arrived: Arrived) -> None:
+        address, data = arrived.getpeername(), arrived.left()
+        sock = _socket.socket(fileno=arrived.detach())
+        sock.setblocking(False)
+        Connection(http, sock, address).begin(data)
+
+    def give(node: str, connection: Connection) -> None:
+        sock, data = connection.depart()
+        gevent.spawn(_give, node, sock, data)
+
+    def _give(node: str, sock: _socket.socket, data: bytes) -> None:
+        try:
+            workers.giver.give(node, sock.fileno(), 0, data)
+        finally:
+            sock.close()
+
+    def elsewhere(connection: Connection, query: str) -> bool:
+        node = workers.owner_in(query)
+        if node is not None:
+            give(node, connection)
+        return node is not None
+
+    if workers.begin_under(os.getppid(), serve):
+        http.elsewhere = elsewhere
+
+
+def _until_end(pipe: int, stop: Callable[[], Any]) -> None:
+    with suppress(OSError):
+        wait_read(pipe)
+    stop()

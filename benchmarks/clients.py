@@ -52,10 +52,10 @@ class Client:
         while True:
             while (frame := wire.take_frame(self.buffer)) is None:
                 self.more()
-            if frame[0] != wire.FIN | wire.TEXT:
+            if reply := wire.reply(*frame):
+                self.socket.sendall(reply)
+            elif frame[0] != wire.FIN | wire.TEXT:
                 raise Void(f"a frame that begins with {frame[0]:#x}: {frame[1]!r}")
-            if frame[1] == b"2":
-                self.socket.sendall(wire.PONG)
             elif frame[1] != wire.NOOP:
                 return frame[1]
 
@@ -80,7 +80,7 @@ class Client:
         while frame := wire.take_frame(self.buffer):
             if frame[0] == wire.FIN | wire.CLOSE:
                 return True
-            if frame[1] not in (b"2", wire.NOOP):
+            if not wire.reply(*frame) and frame[1] != wire.NOOP:
                 raise Void(f"an unexpected {frame[1][:80]!r}")
         return False
 
@@ -291,11 +291,11 @@ class Pool:
         client.buffer += data
         found = []
         while frame := wire.take_frame(client.buffer):
-            if frame[0] != wire.FIN | wire.TEXT:
+            if reply := wire.reply(*frame):
+                client.socket.send(reply)
+                self.pongs += reply == wire.PONG
+            elif frame[0] != wire.FIN | wire.TEXT:
                 raise Void(f"a frame that begins with {frame[0]:#x}: {frame[1]!r}")
-            if frame[1] == b"2":
-                client.socket.send(wire.PONG)
-                self.pongs += 1
             elif frame[1] != wire.NOOP:
                 found.append(frame[1])
         return found

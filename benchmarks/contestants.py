@@ -23,7 +23,8 @@ PEERS = HERE / ".venv/bin/python"  # of the ASGI contestants
 REQUIREMENTS = HERE / "servers/requirements.txt"
 BEFORE = "-before"
 START_SECONDS = 30.0
-SLOW = frozenset({"call", "connect", "cold", "latency", "disconnect"})
+#: Scenarios of one round for servers that take minutes for three.
+SLOW = frozenset({"call", "connect", "cold", "latency", "disconnect", "storm"})
 
 
 @dataclass(frozen=True)

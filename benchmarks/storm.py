@@ -138,10 +138,10 @@ class Line:
         if self.ended:
             raise Void("the server closed a WebSocket")
         while (frame := wire.take_frame(self.buffer)) is not None:
-            if frame[0] != wire.FIN | wire.TEXT:
+            if reply := wire.reply(*frame):
+                self.send(reply)
+            elif frame[0] != wire.FIN | wire.TEXT:
                 raise Void(f"a frame that begins with {frame[0]:#x}: {frame[1]!r}")
-            if frame[1] == b"2":
-                self.send(wire.PONG)
             elif frame[1] != wire.NOOP:
                 return frame[1]
         return None

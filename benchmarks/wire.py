@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 MASK = b"\x9f\x27\xd1\x64"
-TEXT, CLOSE, PING = 0x1, 0x8, 0x9
+TEXT, CLOSE, PING, PONG_OF_WEBSOCKET = 0x1, 0x8, 0x9, 0xA
 FIN = 0x80
 GOING_AWAY = b"\x03\xe9"  # 1001: what a browser sends for a tab that is closed
 
@@ -60,6 +60,13 @@ def take_frame(buffer: bytearray) -> tuple[int, bytes] | None:
     first, payload = buffer[0], bytes(buffer[start : start + length])
     del buffer[: start + length]
     return first, payload
+
+
+def reply(first: int, payload: bytes) -> bytes | None:
+    """What a client answers at once: a ping of Engine.IO, or one of RFC 6455 that uvicorn sends."""
+    if first == FIN | TEXT and payload == b"2":
+        return PONG
+    return client_frame(payload, PONG_OF_WEBSOCKET) if first == FIN | PING else None
 
 
 NOOP = b"6"

@@ -171,3 +171,11 @@ def test_what_got_over_five_percent_worse_than_node_is_named() -> None:
         2, ["worse: relay, gunicorn: 0.500 to 0.530 times Node's, +6%"]
     )  # fmt: skip
     assert check([Row("x", "x", "kB", {"listen": 1.0, "node": 1.0})], committed, ours) == (0, [])
+
+
+def test_pings_of_engineio_and_of_websockets_are_answered() -> None:
+    text, ping = wire.FIN | wire.TEXT, wire.FIN | wire.PING
+    assert wire.reply(text, b"2") == wire.client_frame(b"3")
+    assert wire.reply(ping, b"abcd") == wire.client_frame(b"abcd", 0xA)
+    assert wire.reply(text, b"42[]") is None
+    assert wire.reply(wire.FIN | wire.CLOSE, b"") is None

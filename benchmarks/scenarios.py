@@ -21,7 +21,7 @@ from benchmarks.storm import storm
 from benchmarks.subject import Figures, Scale, Subject, Turns, leave, spent
 from benchmarks.traffic import SAID, Court, Enough, Talk, open_pairs, paced, wave
 
-RELAY_PAIRS = 120  # enough for all that a figure sends
+RELAY_PAIRS = 300  # enough for all that a figure sends, at 1 µs each
 FANOUT_ROOMS_AT_ONCE = 8
 
 

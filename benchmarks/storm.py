@@ -26,6 +26,7 @@ PAIRS = 50  # that relay meanwhile
 EVERY = 2_000_000  # nanoseconds between two relays
 PATIENCE = 60.0  # seconds in which nothing at all happens
 ROOM = 4  # members
+STEPS = 8  # of the crowd, until the relays have their turn: some tenths of a millisecond
 SEPARATOR = b"\x1e"  # between the packets of an answer
 FIRST_ADDRESS = 100  # the last byte of the clients' first source address
 CLIENTS_PER_ADDRESS = 2000  # each needs three ports
@@ -33,17 +34,17 @@ CLIENTS_PER_ADDRESS = 2000  # each needs three ports
 
 def storm(subject: Subject, scale: Scale) -> Turns:
     """Seconds until all of a storm have joined, CPU for each, and the latency of other relays."""
-    pool = subject.pool()
+    pool, crowd = subject.pool(), subject.pool()
     pairs = open_pairs(pool, PAIRS, 300)
-    Storm(pool, pairs, scale.storm // 5, subject.breathe).blow()  # warms up
-    staying = {client.fd for pair in pairs for client in pair}
-    pool.close([client for client in pool.clients.values() if client.fd not in staying])
+    Storm(pool, pairs, crowd, scale.storm // 5, subject.breathe).blow()  # warms up
+    leave(crowd, subject)
     yield {}
     before = settle(subject.pid)
-    weather = Storm(pool, pairs, scale.storm, subject.breathe)
+    weather = Storm(pool, pairs, crowd, scale.storm, subject.breathe)
     seconds = weather.blow()
     cost = settle(subject.pid) - before
     taken = sorted(weather.taken)
+    leave(crowd, subject)
     leave(pool, subject)
     yield {
         f"storm-{scale.storm}-joined": seconds,
@@ -239,15 +240,23 @@ class Comer:
 
 
 class Storm:
-    """``count`` clients that come within `SECONDS`, while ``pairs`` relay.
+    """``count`` clients that come into ``crowd`` within `SECONDS`, while ``pairs`` relay.
 
-    ``breathe`` is called now and then: it keeps the other servers' clients alive.
+    The pairs have a pool of their own, and are served after every few steps of the others: what the
+    load takes for the crowd must not count as a delay of the relays. ``breathe`` is called now and
+    then: it keeps the other servers' clients alive.
     """
 
     def __init__(
-        self, pool: Pool, pairs: list[list[Client]], count: int, breathe: Callable[[], None]
+        self,
+        pool: Pool,
+        pairs: list[list[Client]],
+        crowd: Pool,
+        count: int,
+        breathe: Callable[[], None],
     ) -> None:
         self._pool = pool
+        self._crowd = crowd
         self._count = count
         self._breathe = breathe
         self._comers: dict[int, tuple[Comer, Line]] = {}
@@ -273,12 +282,12 @@ class Storm:
                 line.socket.close()
 
     def _blow(self) -> float:
-        first, self._pool.groups = self._pool.groups, self._pool.groups + self._count // ROOM + 1
+        first, self._crowd.groups = self._crowd.groups, self._crowd.groups + self._count // ROOM + 1
         begun = now = self._heard = time.perf_counter_ns()
         started = sent = 0
         breath = now + BREATH_SECONDS * 1e9
         while self._coming or len(self.taken) < sent:
-            while started < self._count and started * SECONDS / self._count <= (now - begun) / 1e9:
+            if started < self._count and started * SECONDS / self._count <= (now - begun) / 1e9:
                 self._start(started, f"room-{first + started // ROOM}")
                 started += 1
             while self._coming and begun + sent * EVERY <= now:
@@ -286,12 +295,15 @@ class Storm:
                 self._due[target].append(begun + sent * EVERY)
                 send(frame)
                 sent += 1
-            for fd, events in self._pool.epoll.poll(0):
+            for fd, _ in self._pool.epoll.poll(0):
+                self._heard = time.perf_counter_ns()
+                self._read(fd)
+            for fd, events in self._crowd.epoll.poll(0, STEPS):
                 self._heard = time.perf_counter_ns()
                 if fd in self._comers:
                     self._proceed(*self._comers[fd], events)
-                elif fd in self._pool.clients:
-                    self._read(fd)
+                elif fd in self._crowd.clients and self._crowd.messages(fd):
+                    raise Void("a client that has joined got a message")
             if now > breath:
                 self._breathe()
                 breath = now + BREATH_SECONDS * 1e9
@@ -302,7 +314,7 @@ class Storm:
 
     def _start(self, number: int, room: str) -> None:
         address = f"127.0.0.{FIRST_ADDRESS + number // CLIENTS_PER_ADDRESS}"
-        self._step(Comer(self._pool.port, address, room))
+        self._step(Comer(self._crowd.port, address, room))
 
     def _step(self, comer: Comer) -> None:
         known = {line.fd for line in comer.lines if not line.ended}
@@ -314,15 +326,15 @@ class Storm:
         for line in comer.lines:
             if not line.ended and line.fd not in self._comers:
                 self._comers[line.fd] = comer, line
-                self._pool.epoll.register(line.fd, line.events)
+                self._crowd.epoll.register(line.fd, line.events)
 
     def _arrived(self, comer: Comer, known: set[int]) -> None:
         """It has joined: its WebSocket is one of the pool's clients now."""
         for fd in known:
             self._comers.pop(fd, None)
         (line,) = comer.lines
-        self._pool.epoll.modify(line.fd, select.EPOLLIN)
-        self._pool.clients[line.fd] = Client(line.socket)
+        self._crowd.epoll.modify(line.fd, select.EPOLLIN)
+        self._crowd.clients[line.fd] = Client(line.socket)
         self._coming -= 1
         self._ended = self._heard
 
@@ -333,10 +345,9 @@ class Storm:
             line.socket.close()
         self._step(comer)
         if line.fd in self._comers and self._comers[line.fd][1] is line:
-            self._pool.epoll.modify(line.fd, line.events)
+            self._crowd.epoll.modify(line.fd, line.events)
 
     def _read(self, fd: int) -> None:
-        """Messages of one that relays, or pings of one that has joined."""
         for message in self._pool.messages(fd):
             due = self._due.get(fd)
             if not due or wire.server_frame(message) != self._expected[fd]:

@@ -12,6 +12,7 @@ sessions, and nothing blocks: the hub may call everything.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections import deque
@@ -91,27 +92,27 @@ class Session:
         """Keeps an event that the client may not receive."""
         if not self.open:
             return
-        if self._log is None:
-            self._log = deque()
-        self._log.append(event)
+        log = self._log
+        if log is None:
+            log = self._log = deque()
+        log.append(event)
         self._size += len(event[2])
-        self._recovery.hold(event, self)
-        self._trim(event[1])
+        recovery, now = self._recovery, event[1]
+        recovery.hold(event, self)
+        if self._size > recovery.most_bytes or log[0][1] < now - recovery.duration:
+            self._trim(now)
         if not self._swept:
             self._swept = True
-            self._recovery.later(self._recovery.options.max_disconnection_duration, self._sweep)
+            recovery.later(recovery.duration, self._sweep)
 
     def _trim(self, now: float) -> None:
-        options = self._recovery.options
-        oldest = now - options.max_disconnection_duration
-        bound = options.max_recovery_bytes
+        oldest, bound = now - self._recovery.duration, self._recovery.most_bytes
         # Missed events are kept as long as the client may come back, and as long again after its
         # return, because the replayed events may get lost too.
         aged = self.member.stage is Stage.CONNECTED and self._since < oldest
         log = self._log
         while log and (self._size > bound or (aged and log[0][1] < oldest)):
             self._let_go(log)
-        self._recovery.shrink()
 
     def _let_go(self, log: deque[Kept]) -> None:
         event = log.popleft()
@@ -139,7 +140,7 @@ class Session:
             self._trim(now)
             self._swept = bool(self._log)
         if self._log:
-            seconds = self._recovery.options.max_disconnection_duration
+            seconds = self._recovery.duration
             self._recovery.later(max(1.0, self._log[0][1] + seconds - now), self._sweep)
 
     def missed(self, offset: Any) -> list[bytes] | None:
@@ -192,6 +193,11 @@ class Recovery:
         self.options = options
         #: Makes the key to a session; several processes have keys that say which one it is in.
         self.new_pid: Callable[[], str] = partial(secrets.token_urlsafe, 18)
+        #: `max_disconnection_duration`, `max_recovery_bytes`, and `max_recovery_total` if it has
+        #: a bound.
+        self.duration = options.max_disconnection_duration
+        self.most_bytes = options.max_recovery_bytes
+        self._most = math.inf if options.max_recovery_total is None else options.max_recovery_total
         self.now = now
         self.later = later
         self._end = end
@@ -259,13 +265,16 @@ class Recovery:
         return self._holdings.cost + self._load
 
     def hold(self, event: Kept, session: Session) -> None:
-        """Counts an event that a session keeps; call `shrink` after it."""
+        """Counts an event that a session keeps. Drops the oldest ones if all keep too much."""
         size = len(event[2])
-        self._holdings.hold(event, size, size + EVENT)
-        self._order.append((event[0], session))
+        holdings, order = self._holdings, self._order
+        holdings.hold(event, size, size + EVENT)
+        order.append((event[0], session))
         self._kept += 1
-        if len(self._order) > 2 * self._kept + 1000:
-            self._order = deque(each for each in self._order if each[1].keeps(each[0]))
+        if len(order) > 2 * self._kept + 1000:
+            self._order = deque(each for each in order if each[1].keeps(each[0]))
+        if holdings.cost + self._load > self._most:
+            self.shrink()
 
     def release(self, event: Kept) -> None:
         """Counts an event that a session does not keep any more."""
@@ -275,8 +284,7 @@ class Recovery:
 
     def shrink(self) -> None:
         """Drops the oldest events while all sessions together keep too much."""
-        bound = self.options.max_recovery_total
-        while bound is not None and self.bytes > bound and self._order:
+        while self.bytes > self._most and self._order:
             number, session = self._order.popleft()
             if session.lose(number):
                 self._drop(TOTAL)
@@ -311,8 +319,7 @@ class Recovery:
             self._load += session.weight
             if self.away > MOST_AWAY:
                 self._end_longest()
-            bound = self.options.max_recovery_total
-            while bound is not None and 2 * self._load > bound and self._waiting:
+            while 2 * self._load > self._most and self._waiting:
                 self._end_longest()
             self.shrink()
             if len(self._waiting) > 2 * self.away + 1000:

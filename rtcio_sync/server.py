@@ -196,6 +196,7 @@ class Server(NodeApi):
         exchange.answers["sockets"] = partial(describe, self)
         exchange.answers[ServerSide.WHAT] = self.server_side.answer
         node = self._node = Node(manager, exchange, eio, self.relay, key=key_of(self.path))
+        self._stop.on_drain = node.leave
         moving = Moving(self, node.owner_of_session)
         workers = Workers(node, eio.hub_thread, moving.go_on)
         moving.give = workers.giver.give_open

@@ -76,7 +76,10 @@ class Exchange:
         self.on_joined: list[Callable[[str], None]] = []
         self.on_met: list[Callable[[str], None]] = []
         self.on_died: list[Callable[[str, list[Ghost]], None]] = []
+        #: The nodes that have said that they stop.
+        self.going: set[str] = set()
         self._do: dict[int, Callable[[str, Any], None]] = {
+            Kind.GOING: self._going,
             Kind.FORWARD: self._forward,
             Kind.EMIT: self._emit,
             Kind.JOINED: self._joined,
@@ -128,7 +131,16 @@ class Exchange:
         for each in self.on_met:
             each(node)
 
+    def leave(self) -> None:
+        """Tells the other nodes that this one stops. # greenlet"""
+        for node in list(self.bus.nodes):
+            self.bus.post(node, Kind.GOING, encoded(wire.Going()), now=True)
+
+    def _going(self, node: str, message: wire.Going) -> None:
+        self.going.add(node)
+
     def died(self, node: str) -> None:
+        self.going.discard(node)
         shared = self._shared
         ghosts = self.replica.ghosts_of(node)
         self.replica.drop(node)
@@ -353,6 +365,7 @@ class Exchange:
 
 
 _STRUCTURES: dict[int, Any] = {
+    Kind.GOING: wire.Going,
     Kind.FORWARD: wire.Forward,
     Kind.EMIT: wire.Emit,
     Kind.JOINED: wire.Joined,

@@ -91,8 +91,14 @@ class Node:
         return self._node_in(sid, SID)
 
     def owner_of_session(self, pid: str) -> str | None:
-        """The same for the key to a session."""
-        return self._node_in(pid, PID)
+        """The same for the key to a session; `None`, too, if that node stops."""
+        node = self._node_in(pid, PID)
+        return None if node in self._exchange.going else node
+
+    def leave(self) -> None:
+        """Tells the others that this node stops: they send it no sessions any more. # greenlet"""
+        if self.bus is not None:
+            self._exchange.leave()
 
     def _node_in(self, name: str, length: int) -> str | None:
         bus = self.bus

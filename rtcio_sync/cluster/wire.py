@@ -62,6 +62,7 @@ class Kind:
     ASK = 16
     REPLY = 17
     DONE = 18
+    GOING = 19
 
 
 class Struct(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -78,6 +79,10 @@ class Hello(Struct):
     version: int
     purpose: str
     born: int
+
+
+class Going(Struct):
+    """The node takes no sessions back any more: it stops."""
 
 
 class Forward(Struct):

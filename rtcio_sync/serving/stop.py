@@ -37,6 +37,8 @@ class Stop:
         self._engine = engine
         self._hub_thread = engine.hub_thread
         self._drain_seconds = drain_seconds
+        #: Called when the drain begins.
+        self.on_drain: Callable[[], None] | None = None
         #: What `listen` waits for; `None`: it was not called.
         self._asked: Event | None = None
 
@@ -70,6 +72,8 @@ class Stop:
         """
         engine = self._engine
         engine.stopping = True
+        if self.on_drain is not None:
+            self.on_drain()
         until = time.monotonic() + self._drain_seconds
         clients = list(engine.sockets.values())
         steps = SPREAD_STEPS if len(clients) > AT_ONCE else 1

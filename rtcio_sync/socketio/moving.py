@@ -93,6 +93,9 @@ class Moving:
         """Goes on with a connection of another worker. # greenlet"""
         moved = decoded(Moved, about)
         sock = _socket.socket(fileno=fd)
+        if self._engine.stopping:  # its client comes again, and reaches another worker
+            sock.close()
+            return
         with contextlib.ExitStack() as stack:
             stack.callback(sock.close)
             link = self._engine.welcome(moved.sid, moved.environ, sock, moved.unread)

@@ -22,9 +22,10 @@ WAYS = ["listen", "pywsgi", "gunicorn-gevent", "gunicorn-geventwebsocket"]
 
 
 def inodes(pid: int) -> set[str]:
-    """The sockets that a process has."""
-    found = set()
-    for each in Path(f"/proc/{pid}/fd").iterdir():
+    """The sockets that a process has; none if it has ended."""
+    found: set[str] = set()
+    folder = Path(f"/proc/{pid}/fd")
+    for each in folder.iterdir() if folder.is_dir() else ():
         try:
             target = os.readlink(each)
         except OSError:

@@ -18,6 +18,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import gevent
@@ -117,6 +118,10 @@ class _Entrance:
         self._server: Any = server
         self._engine = engine
         self._handle: Callable[..., None] = server.do_handle
+        #: gunicorn's own way of a connection, which closes it, and the greenlets for it. The server
+        #: forgets them when it is closed; a connection may be handed over after that.
+        self._serve_all: Any = self._server.handle
+        self._greenlets: Any = self._server.pool
         name, port, *_ = server.socket.getsockname()
         self._shared = {key: environ[key] for key in _SHARED if key in environ}
         self._shared |= {
@@ -164,7 +169,11 @@ class _Entrance:
             self._handle(first, *rest)
 
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
-        self._handle(Reread(sock, data), address)
+        serve = partial(self._greenlets.spawn, self._serve_all, Reread(sock, data), address)
+        if self._greenlets.full():
+            gevent.spawn(serve)  # it waits for its turn
+        else:
+            serve()
 
     def get_environ(self) -> Environ:
         return dict(self._shared)

@@ -86,7 +86,10 @@ class HttpServer(pywsgi.WSGIServer):
 
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
         """Serves a connection of which ``data`` was read. # hub"""
-        self.do_handle(Reread(sock, data), address)
+        if self.closed:  # the process is about to end
+            sock.close()
+        else:
+            self.do_handle(Reread(sock, data), address)
 
     # -- what `http.Connection` asks: hub, then greenlet -------------------------------------------
 

@@ -177,3 +177,20 @@ def test_requests_with_a_large_body_reach_the_app(server: Running) -> None:
     with RawPolling(server) as peer:
         peer.join()
         assert peer.post('42["nothing","' + "x" * 300_000 + '"]') == 200
+
+
+def test_connections_that_are_handed_over_wait_until_the_worker_has_room() -> None:
+    environ = {"GUNICORN_CMD_ARGS": "--worker-connections 2"}
+    with running("gunicorn-gevent", "environs", environ=environ) as server:
+        server.get(PATH).read()
+        peers = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(5)]
+        for peer in peers:  # they are accepted: an answer has come
+            peer.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert b" 200 " in peer.recv(65536)
+        for peer in peers:
+            peer.sendall(b"GET /wait HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        for peer in peers:
+            answer = b""
+            while more := peer.recv(65536):
+                answer += more
+            assert answer.endswith(b"waited")

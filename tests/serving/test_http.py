@@ -245,6 +245,18 @@ def test_the_end_of_the_server_closes_what_waits(run: Run) -> None:
     assert new.is_closed() and kept.is_closed()
 
 
+def test_the_end_of_the_server_closes_what_has_sent_half_a_request(run: Run) -> None:
+    running = run(Bare())
+    new, kept = Peer(running.port), Peer(running.port)
+    kept.send(OPEN)
+    assert kept.answer()[0] == 200
+    for peer in (new, kept):
+        peer.send(OPEN[:-9])
+    gevent.sleep(0.01)
+    running.end()
+    assert new.is_closed() and kept.is_closed()
+
+
 def test_a_connection_that_was_forgotten_has_no_deadline() -> None:
     class Timed:
         since = 0.0

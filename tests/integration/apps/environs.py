@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import time
 from typing import Any
 
 import flask
@@ -39,3 +40,9 @@ app.wsgi_app = recorder  # type: ignore[method-assign]
 @app.get("/environs")
 def environs() -> Any:
     return flask.jsonify(seen)
+
+
+@app.get("/wait")
+def wait() -> str:
+    time.sleep(0.1)
+    return "waited"

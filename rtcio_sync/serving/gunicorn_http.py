@@ -34,6 +34,8 @@ from .response import Response
 
 __all__ = ["adopt", "answer_directly"]
 
+LOOK_EVERY = 0.1  # seconds between two checks of the answers that a worker that stops waits for
+
 #: Settings that must have their defaults: what else they ask for happens in gunicorn's own way of a
 #: request.
 _SETTINGS = (
@@ -122,6 +124,8 @@ class _Entrance:
         #: forgets them when it is closed; a connection may be handed over after that.
         self._serve_all: Any = self._server.handle
         self._greenlets: Any = self._server.pool
+        self._close: Callable[[], None] = server.close
+        self._answering = 0
         name, port, *_ = server.socket.getsockname()
         self._shared = {key: environ[key] for key in _SHARED if key in environ}
         self._shared |= {
@@ -148,6 +152,17 @@ class _Entrance:
         """Takes the connections that come from now on."""
         self._server.do_read = self._accept
         self._server.do_handle = self._begin
+        self._server.close = self._end
+
+    def _end(self) -> None:
+        """The worker stops: it waits for the greenlets of its pool, and so for our answers."""
+        self._close()
+        if self._answering and not self._greenlets.full():
+            self._greenlets.spawn(self._wait)
+
+    def _wait(self) -> None:
+        while self._answering:
+            gevent.sleep(LOOK_EVERY)
 
     @property
     def loop(self) -> Any:
@@ -203,9 +218,16 @@ class _Entrance:
         return True
 
     def serve(self, connection: Connection, response: Response, environ: Environ) -> None:
-        self._engine.hub_thread.spawn(connection.answer, response, environ)
+        self._engine.hub_thread.spawn(self._answer, connection, response, environ)
 
     # -- greenlet ----------------------------------------------------------------------------------
+
+    def _answer(self, connection: Connection, response: Response, environ: Environ) -> None:
+        self._answering += 1
+        try:
+            connection.answer(response, environ)
+        finally:
+            self._answering -= 1
 
     def failed(self, environ: Environ, error: BaseException) -> None:
         if not isinstance(error, gevent.GreenletExit):

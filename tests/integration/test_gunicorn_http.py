@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -194,3 +195,17 @@ def test_connections_that_are_handed_over_wait_until_the_worker_has_room() -> No
             while more := peer.recv(65536):
                 answer += more
             assert answer.endswith(b"waited")
+
+
+def test_a_worker_that_stops_finishes_the_answers_that_it_has_begun() -> None:
+    with running("gunicorn-gevent", "environs") as server:
+        server.get(PATH).read()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as peer:
+            peer.sendall(f"GET {PATH}&wait HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            server.eventually("/environs", lambda seen: "&wait" in seen[-1]["QUERY_STRING"])
+            server.process.send_signal(signal.SIGTERM)
+            answer = b""
+            while more := peer.recv(65536):
+                answer += more
+            assert answer.startswith(b"HTTP/1.1 503 ")
+        assert server.process.wait(30) == 0

@@ -31,6 +31,8 @@ def recorder(environ: dict[str, Any], start_response: Any) -> Any:
         seen.append({key: f"{type(each).__name__} {each}" for key, each in environ.items()})
     if "raise" in environ["QUERY_STRING"]:
         raise RuntimeError("of the app's")
+    if environ["QUERY_STRING"].endswith("&wait"):
+        time.sleep(4)  # longer than a worker takes that has nothing to do
     return inner(environ, start_response)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import _socket
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from typing import Any, Protocol
 
 from ..hub.ports import IoWatcher
 from ..transport.backlog import Backlog
 from ..transport.base import Environ, Owner, StartResponse
+from ..transport.outgoing import reset_at_close
 from ..transport.takeover import WebSocketRequest
 from ..transport.websocket import WebSocket
 from .ports import Application
@@ -86,21 +88,26 @@ class Response:
 
     def write(self, data: bytes) -> None:
         """Sends a piece of the body, the first one together with the head."""
-        if not self.sent:
-            head = self._head(len(data))
-            self.sent = True
-            if self._left is not None:
-                self._left -= len(data)
-            self._line.write(head + data)
-        elif data:
-            if self._left is not None:
-                self._left -= len(data)
-            self._line.write(data)
-        if self._left is not None and self._left < 0:
-            self.closes = True
-            raise AssertionError("the body is longer than its Content-Length")
+        head = b"" if self.sent else self._head()
+        if self._has_no_body:
+            data = b""
+        if self._left is not None:
+            if len(data) > self._left:
+                self.closes = True
+                raise AssertionError("the body is longer than its Content-Length")
+            self._left -= len(data)
+        piece = head + data
+        self.sent = True
+        if piece:
+            self._line.write(piece)
 
-    def _head(self, size: int) -> bytes:
+    @property
+    def _has_no_body(self) -> bool:
+        """RFC 9110 6.4.1."""
+        status = self._status or ""
+        return status[:1] == "1" or status[:3] in ("204", "304")
+
+    def _head(self) -> bytes:
         status = self._status
         if status is None:
             raise AssertionError("write was called before start_response")
@@ -113,7 +120,7 @@ class Response:
                 self._left = int(value)
             elif name.lower() == "connection" and value.lower() == "close":
                 self.closes = True
-        if status[0] == "1" or status[:3] in ("204", "304"):
+        if self._has_no_body:
             self._left = 0
         elif self._left is None:
             self.closes = True  # the end of the body is the end of the connection
@@ -129,14 +136,16 @@ class Response:
     def fail(self) -> None:
         """Sends 500, if nothing was sent yet; the connection ends."""
         self.closes = True
-        if not self.sent and not self._line.taken:
+        if self._line.taken:
+            return
+        if self.sent and self._left is None:  # the end would look like that of the body
+            reset_at_close(self._line.socket)
+        elif not self.sent:
             body = b"Internal Server Error"
             self._status, self._left = "500 Internal Server Error", None
             self._headers = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-            try:
+            with suppress(BaseException):  # a time-out of the app's, or the client has gone
                 self.write(body)
-            except OSError:
-                return
 
     # -- as a WebSocket ----------------------------------------------------------------------------
 

@@ -169,6 +169,23 @@ def test_the_environ_is_as_pywsgi_makes_it(run: Run) -> None:
     assert type(ours) is type(theirs)
 
 
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        OPEN.replace("\r\n", "\n"),
+        OPEN.replace("\r\n\r\n", "\n\n"),
+        OPEN.replace("\r\n\r\n", "\r\n\n"),
+        OPEN.partition("\r\n")[0] + "\n\r\n",
+    ],
+)
+def test_a_head_with_other_ends_of_lines_is_answered_at_once(run: Run, request_text: str) -> None:
+    limits = Limits(handshake_timeout=None, connect_timeout=None)
+    peer = Peer(run(Bare(limits=limits)).port)
+    peer.send(request_text)
+    with in_time():
+        assert peer.sock.recv(100)
+
+
 # -- deadlines -------------------------------------------------------------------------------------
 
 
@@ -326,6 +343,62 @@ def test_a_field_cannot_contain_the_end_of_a_line(
     status, fields, _ = peer.answer()
     assert status == 500 and "x-forged" not in fields
     assert "ValueError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_a_status_without_a_body_gets_none(run: Run, status: str) -> None:
+    peer = served(run, text(status, "a body"))
+    peer.send(OPEN, OPEN)
+    for _ in range(2):
+        with in_time():
+            while b"\r\n\r\n" not in peer.rest:
+                peer.rest += peer.sock.recv(65536)
+        head, _, peer.rest = peer.rest.partition(b"\r\n\r\n")
+        assert head.startswith(f"HTTP/1.1 {status}".encode())
+    assert peer.rest == b""
+
+
+def test_nothing_is_sent_beyond_the_length_of_a_body(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "3")])
+        return [b"abc", b"HTTP/1.1 200 OK\r\n"]
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    assert peer.answer()[2] == "abc"
+    assert peer.is_closed()
+    assert "longer than its Content-Length" in capsys.readouterr().err
+
+
+def test_a_body_that_is_no_bytes_is_answered_500(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", "3")])
+        return ["abc"]
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    assert peer.answer()[0] == 500
+    assert "TypeError" in capsys.readouterr().err
+
+
+def test_a_body_of_unknown_length_that_fails_half_way_does_not_look_whole(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"the first half"
+        raise RuntimeError("of the app's")
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    with in_time(), pytest.raises(ConnectionResetError):
+        while peer.sock.recv(65536):
+            pass
+    assert "of the app's" in capsys.readouterr().err
 
 
 def test_pieces_of_a_body_are_sent_in_order_and_the_iterable_is_closed(run: Run) -> None:

@@ -23,6 +23,7 @@ _LENGTH = re.compile(r"[0-9]+")
 
 #: The names of fields in an environ, by the names in requests; at most so many are kept.
 _NAMES_KEPT = 1000
+_LONGEST_KEPT = 64
 _names: dict[str, str | None] = {}
 
 #: Fields that have no ``HTTP_`` in their name in an environ.
@@ -120,6 +121,6 @@ def _environ_name(name: str) -> str | None:
     """The name in an environ; `None` with an underscore, which would equal a hyphen there."""
     key = name.replace("-", "_").upper()
     found = None if "_" in name or key in _APART else f"HTTP_{key}"
-    if len(_names) < _NAMES_KEPT:  # clients may make up any number of them
+    if len(_names) < _NAMES_KEPT and len(name) <= _LONGEST_KEPT:  # clients may invent any names
         _names[name] = found
     return found

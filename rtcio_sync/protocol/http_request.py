@@ -12,6 +12,7 @@ __all__ = ["environ_of"]
 
 MOST_FIELDS = 99
 _NAMES_KEPT = 1000
+_LONGEST_KEPT = 64
 
 _unclean = re.compile(r"[^\t\r\n -~\x80-\xff]").search
 _is_token = re.compile(r"[!#$%&'*+.^`|~0-9A-Za-z-]+").fullmatch
@@ -22,6 +23,10 @@ _keys: dict[str, str] = {}
 
 #: Fields that only a complete parser treats rightly.
 _OTHERS = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT"})
+
+
+#: Fields of which servers refuse a second one, or take one.
+_ONCE = frozenset({"CONTENT_LENGTH", "CONTENT_TYPE", "HTTP_HOST"})
 
 
 def environ_of(fields: str) -> dict[str, str] | None:
@@ -42,7 +47,7 @@ def environ_of(fields: str) -> dict[str, str] | None:
         if key is None or not colon:
             return None
         if key in found:
-            if not key.startswith("HTTP_"):
+            if key in _ONCE:
                 return None
             found[key] += ("; " if key == "HTTP_COOKIE" else ",") + value.strip(" \t")
         else:
@@ -62,6 +67,6 @@ def _key(name: str) -> str | None:
         return None
     key = name.replace("-", "_").upper()
     key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
-    if len(_keys) < _NAMES_KEPT:  # clients may invent any number of them
+    if len(_keys) < _NAMES_KEPT and len(name) <= _LONGEST_KEPT:  # clients may invent any names
         _keys[name] = key
     return key

@@ -81,7 +81,8 @@ class Entrance(Protocol):
 def first_line(path: str) -> tuple[tuple[bytes, ...], re.Pattern[str]]:
     """How plain requests to ``path`` begin, and their whole first lines."""
     beginnings = tuple(f"{method} {path}?".encode() for method in ("GET", "POST"))
-    return beginnings, re.compile(rf"(GET|POST) ({re.escape(path)})\?([!-~]*) HTTP/1\.1")
+    # No "#": servers differ in what they do with a fragment.
+    return beginnings, re.compile(rf"(GET|POST) ({re.escape(path)})\?([!\"$-~]*) HTTP/1\.1")
 
 
 def accept(listener: Any, entrance: Entrance) -> tuple[Connection, Any] | None:
@@ -193,7 +194,7 @@ class Connection:
             return
         end = data.find(b"\r\n\r\n")
         if end < 0:
-            if len(data) > entrance.longest or self._reads >= READS:
+            if len(data) > entrance.longest or self._reads >= READS or self._is_unusual(data):
                 self._hand_over()
             else:
                 self._wait()
@@ -223,6 +224,15 @@ class Connection:
         response = Response(self, closes=asked or entrance.ending)
         environ[CONNECTION] = response
         entrance.serve(self, response, environ)
+
+    def _is_unusual(self, data: bytes) -> bool:
+        """Whether the head may be over without the usual ends of lines, or has no version."""
+        first, ended, _ = data.partition(b"\n")
+        if not ended:
+            return False
+        line = first.decode("latin-1")
+        usual = line[-1:] == "\r" and self._entrance.first_line.fullmatch(line[:-1]) is not None
+        return not usual or b"\n\n" in data or b"\n\r\n" in data
 
     def _environ(self, head: str) -> Environ | None:
         first, _, fields = head.partition("\r\n")

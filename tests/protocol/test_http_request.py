@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtcio_sync.protocol import http_head, http_request
 from rtcio_sync.protocol.http_head import Head
 from rtcio_sync.protocol.http_request import MOST_FIELDS, environ_of
 
@@ -69,6 +71,19 @@ def test_fields_without_surprises_are_read(fields: list[tuple[str, str]]) -> Non
 def test_what_needs_care_is_left_to_the_complete_parser(line: str) -> None:
     assert environ_of(f"Host: x\r\n{line}") is None
     assert environ_of(f"{line}\r\nHost: x") is None
+
+
+def test_a_second_host_is_left_to_the_complete_parser() -> None:
+    assert environ_of("Host: a\r\nhost: b") is None
+
+
+@pytest.mark.parametrize("module", [http_request, http_head])
+def test_long_names_of_fields_are_not_kept(module: Any) -> None:
+    name = "X-" + 100 * "long"
+    assert environ_of(f"{name}: 1") == completely([f"{name}: 1"]) != {}
+    environ_of("X-Short: 1"), completely(["X-Short: 1"])
+    kept = {key for each in vars(module).values() if isinstance(each, dict) for key in each}
+    assert "X-Short" in kept and name not in kept
 
 
 def test_many_fields_are_left_to_the_complete_parser() -> None:

@@ -32,6 +32,7 @@ __all__ = ["HEAD", "Connection", "Entrance", "accept", "first_line"]
 
 CHUNK = 16384  # bytes that are read at a time
 HEAD = 65536  # bytes of a head, at most
+LINE = 8000  # bytes of a first line; servers refuse longer ones, with 414
 BODY = 65536  # bytes of a body; a longer one is handed over
 READS = 16  # reads of one request; one in more pieces is handed over
 
@@ -237,7 +238,7 @@ class Connection:
     def _environ(self, head: str) -> Environ | None:
         first, _, fields = head.partition("\r\n")
         line = self._entrance.first_line.fullmatch(first)
-        if line is None:
+        if line is None or len(first) > LINE:
             return None
         found = environ_of(fields)
         if found is None:

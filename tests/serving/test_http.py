@@ -138,6 +138,7 @@ def test_what_is_no_plain_request_is_answered_by_pywsgi(run: Run) -> None:
         (OPEN.replace("Host: localhost", "Host localhost"), 400),
         (OPEN.replace("GET", "OPTIONS"), 200),
         (OPEN.replace("GET", "BREW"), 400),
+        (OPEN.replace("polling", "polling&more=" + 9000 * "x"), 414),
         (OPEN.replace("\r\n\r\n", "\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), 400),
     ):
         peer = Peer(port)

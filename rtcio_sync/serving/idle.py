@@ -40,8 +40,8 @@ class Idle:
     """The connections that wait: over a bound, the one that waits longest is closed.
 
     ``bound``: how many may wait at the moment. ``seconds``: how long a new connection may take to
-    send a request; `None`: there are no deadlines. ``keep_alive``: how long an idle one is kept;
-    `None`: `KEEP_ALIVE`.
+    send a request; `None`: for ever. ``keep_alive``: how long an idle one is kept; `None`:
+    `KEEP_ALIVE`, or for ever if a new one has no deadline.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Idle:
 
     def expect(self, connection: Timed, *, kept: bool = False) -> None:
         """It has ``seconds`` for a request; `KEEP_ALIVE` to begin one if it is ``kept``."""
-        if self._seconds is None:
+        if (self._keep_alive if kept else None) is None and self._seconds is None:
             return
         connection.since = time.monotonic()
         (self._kept if kept else self._new)[connection] = None

@@ -290,6 +290,29 @@ def test_a_connection_that_was_forgotten_has_no_deadline() -> None:
     idle.stop()
 
 
+def test_an_idle_connection_has_its_time_even_if_a_new_one_has_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late: list[str] = []
+
+    class Timed:
+        since = 0.0
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def too_late(self) -> None:
+            late.append(self.name)
+
+    monkeypatch.setattr("rtcio_sync.serving.idle.LOOK_EVERY", 0.01)
+    idle = Idle(lambda: 10, None, 0.01)
+    idle.expect(Timed("new"))
+    idle.expect(Timed("idle"), kept=True)
+    until(lambda: late == ["idle"])
+    idle.stop()
+    assert late == ["idle"]
+
+
 # -- the server's half of WSGI ---------------------------------------------------------------------
 
 

@@ -674,7 +674,8 @@ def test_an_event_in_a_greenlet_of_its_own_is_not_run_for_a_socket_that_has_left
     a.send('2["x"]', '2["x"]', "1")
     until(lambda: "disconnect" in heard)
     settle()
-    assert heard == ["disconnect"]
+    # An event may run before, if the hub was paused behind it; none runs afterwards.
+    assert heard[heard.index("disconnect") :] == ["disconnect"]
 
 
 def test_what_came_before_the_end_of_a_connection_is_handled_though_connect_was_slow() -> None:

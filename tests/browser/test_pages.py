@@ -24,7 +24,9 @@ def test_the_status_page_shows_figures_and_no_names(open_tab: OpenTab, site: Run
     for text in (served, shown):
         assert not any(word in text for word in ("the-secret-room", "Mallory", peer.sid))
     figures = site.get_json("/health")
-    assert set(figures) == {"status", "version", "uptime", "sockets", "rooms", "relayed", "dropped"}
+    assert set(figures) == {
+        *("status", "version", "uptime", "workers", "sockets", "rooms", "relayed", "dropped"),
+    }
     assert figures["version"] in shown
 
 

@@ -146,6 +146,7 @@ class _Entrance:
             for name, value in cfg.secure_scheme_headers.items()
         }
         self._trusted = frozenset(cfg.forwarded_allow_ips)
+        self._trusts_networks = any("/" in each for each in self._trusted)
         self.idle = Idle(engine.idle_bound, engine.limits.handshake_timeout, cfg.keepalive)
 
     def open(self) -> None:
@@ -207,7 +208,7 @@ class _Entrance:
 
     def _takes_scheme(self, marks: set[str], environ: Environ) -> bool:
         """Sets the scheme that a trusted proxy has seen; `False`: gunicorn has to decide."""
-        if len(marks) > 1 or any("/" in each for each in self._trusted):
+        if len(marks) > 1 or self._trusts_networks:
             return False
         if "*" in self._trusted or environ["REMOTE_ADDR"] in self._trusted:
             (mark,) = marks

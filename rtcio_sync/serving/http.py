@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+import gevent
 from gevent.hub import get_hub
 
 from ..hub.ports import IoWatcher
@@ -149,8 +150,7 @@ class Connection:
         try:
             self._read()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self.close()
-            self._entrance.failed({}, error)
+            self._broke(error)
 
     def _read(self) -> None:
         try:
@@ -173,6 +173,10 @@ class Connection:
                 self._entrance.idle.expect(self)
             self._data = data
         self._look()
+
+    def _broke(self, error: BaseException) -> None:
+        self.close()
+        gevent.spawn(self._entrance.failed, {}, error)  # the hub must not wait for a log
 
     def _wait(self) -> None:
         if self._reader is not None and not self._reader.active:
@@ -296,8 +300,7 @@ class Connection:
                 self._reads = 1
                 self._look()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            self.close()
-            self._entrance.failed({}, error)
+            self._broke(error)
 
     def write(self, data: bytes) -> None:
         """Sends all of it; blocks while the client does not read. # greenlet"""
@@ -349,8 +352,8 @@ class Connection:
         self.taken = True
         self.socket.close()
 
-    def take(self) -> tuple[_socket.socket, IoWatcher | None, bytes]:
-        """Gives the socket away, its watcher, which is stopped, and the bytes that were read."""
+    def take(self) -> tuple[_socket.socket, bytes, IoWatcher | None]:
+        """Gives the socket away, the bytes that were read, and its watcher, which is stopped."""
         reader, self._reader = self._reader, None
         self.taken = True
-        return self.socket, reader, self._data
+        return self.socket, self._data, reader

@@ -9,11 +9,9 @@ from email.utils import formatdate
 from typing import Any, Protocol
 
 from ..hub.ports import IoWatcher
-from ..transport.backlog import Backlog
-from ..transport.base import Environ, Owner, StartResponse
+from ..transport.base import Environ, StartResponse
 from ..transport.outgoing import reset_at_close
 from ..transport.takeover import WebSocketRequest
-from ..transport.websocket import WebSocket
 from .ports import Application
 
 __all__ = ["Response"]
@@ -28,8 +26,8 @@ class Line(Protocol):
     def write(self, data: bytes) -> None:
         """Sends all of it; blocks while the client does not read. # greenlet"""
 
-    def take(self) -> tuple[_socket.socket, IoWatcher | None, bytes]:
-        """Gives the socket away, its watcher, which is stopped, and the bytes that were read."""
+    def take(self) -> tuple[_socket.socket, bytes, IoWatcher | None]:
+        """Gives the socket away, the bytes that were read, and its watcher, which is stopped."""
 
 
 class Response:
@@ -170,24 +168,8 @@ class _Upgrade(WebSocketRequest):
     def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         self._response.switch(start_response, headers)
 
-    def _made(
-        self,
-        owner: Owner | None,
-        *,
-        max_size: int,
-        max_buffered: int | None,
-        backlog: Backlog | None,
-    ) -> WebSocket:
-        sock, reader, unread = self._line.take()
-        return WebSocket(
-            sock,
-            owner,
-            max_size=max_size,
-            max_buffered=max_buffered,
-            backlog=backlog,
-            unread=unread,
-            reader=reader,
-        )
+    def _parts(self) -> tuple[_socket.socket, bytes, IoWatcher | None]:
+        return self._line.take()
 
     def _end(self) -> None:
         """The connection is the WebSocket's."""

@@ -45,6 +45,7 @@ from typing import Any
 import gevent
 from gevent.pywsgi import Input, WSGIHandler
 
+from ..hub.ports import IoWatcher
 from .backlog import Backlog
 from .base import CONNECTION, Owner, Served, StartResponse
 from .websocket import WebSocket
@@ -85,37 +86,29 @@ class WebSocketRequest:
             self._accept(start_response, headers)
         except OSError as error:  # TLS has errors of its own for this, which servers log
             raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
-        self._opened = self._made(
-            owner, max_size=max_size, max_buffered=max_buffered, backlog=backlog
-        )
-        return self._opened
-
-    def _made(
-        self,
-        owner: Owner | None,
-        *,
-        max_size: int,
-        max_buffered: int | None,
-        backlog: Backlog | None,
-    ) -> WebSocket:
-        sock = self._socket()
-        unread = self._unread(sock)
-        self.parked = self.parked or hasattr(sock, "pending")
-        if not self.parked:
-            sock = _detach(sock)
+        sock, unread, reader = self._parts()
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             # Nagle's algorithm would delay a message until the last one is acknowledged. If TCP is
             # reset by now, this fails, and the connection will notice.
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return WebSocket(
+        self._opened = WebSocket(
             sock,
             owner,
             max_size=max_size,
             max_buffered=max_buffered,
             backlog=backlog,
             unread=unread,
+            reader=reader,
         )
+        return self._opened
+
+    def _parts(self) -> tuple[Any, bytes, IoWatcher | None]:
+        """The socket, bytes that were read of it, and a stopped watcher of it if there is one."""
+        sock = self._socket()
+        unread = self._unread(sock)
+        self.parked = self.parked or hasattr(sock, "pending")
+        return (sock if self.parked else _detach(sock)), unread, None
 
     def leave(self) -> list[bytes]:  # greenlet
         """End the request: gives what the application has to return. Blocks if `parked`."""

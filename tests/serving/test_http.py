@@ -13,6 +13,7 @@ from rtcio_sync.engineio.server import Server as Engine
 from rtcio_sync.options import Limits
 from rtcio_sync.serving import http as direct
 from rtcio_sync.serving.idle import Idle
+from rtcio_sync.serving.pywsgi import HttpServer
 from rtcio_sync.transport.base import CONNECTION
 from tests.serving.running import Bare, Run
 from tests.timing import in_time, until
@@ -468,3 +469,28 @@ def test_a_client_that_wants_the_connection_closed_gets_that(run: Run) -> None:
     status, fields, _ = peer.answer()
     assert status == 200 and fields["connection"] == "close"
     assert peer.is_closed()
+
+
+def test_an_error_of_ours_is_reported_by_a_greenlet_and_costs_no_other_connection(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reporters: list[Any] = []
+
+    def failed(self: Any, environ: dict[str, Any], error: BaseException) -> None:
+        reporters.append(gevent.getcurrent())
+
+    def look(self: Any) -> None:
+        raise RuntimeError("of ours")
+
+    port = run(Bare()).port
+    with monkeypatch.context() as patch:
+        patch.setattr(HttpServer, "failed", failed)
+        patch.setattr(direct.Connection, "_look", look)
+        peer = Peer(port)
+        peer.send(OPEN)
+        assert peer.is_closed()
+        until(lambda: len(reporters) == 1)
+    assert isinstance(reporters[0], gevent.Greenlet), "the hub must not wait for a log"
+    peer = Peer(port)
+    peer.send(OPEN)
+    assert peer.answer()[0] == 200

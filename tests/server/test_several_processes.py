@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import gevent
+import gunicorn.config
+import gunicorn.workers.base
 import pytest
 from gevent.event import Event
 
@@ -277,3 +279,24 @@ def test_a_back_end_that_gives_up_without_an_exception_says_so_once(
     assert stats["dropped"] == ({} if again else {"unpublished": 5})
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said == ([] if again else ["the client manager could not publish: refused"])
+
+
+class Worker(gunicorn.workers.base.Worker):  # type: ignore[misc]
+    """The first of two workers of gunicorn, which loads an app; no more of it is started."""
+
+    def __init__(self) -> None:
+        self.cfg = gunicorn.config.Config()
+        self.cfg.set("workers", 2)
+        self.age = 1
+
+    def load_wsgi(self, **options: Any) -> None:
+        Server(**options)
+
+
+def test_workers_with_a_client_manager_are_not_warned_that_they_are_apart(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    Worker().load_wsgi(client_manager=BusManager(bus))
+    assert caplog.records == []
+    Worker().load_wsgi(cluster=False)
+    assert len(caplog.records) == 1

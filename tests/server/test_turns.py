@@ -14,7 +14,7 @@ from tests.clients import Client, Polling, WebSocket, event
 from tests.timing import compute, until
 
 MANY = 100
-FEW = 45  # events of an attacker's that may run between a bystander's question and its answer
+FEW = 30  # events of an attacker's that may run between a bystander's question and its answer
 
 
 class Attacked:

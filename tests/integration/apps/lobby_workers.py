@@ -28,6 +28,7 @@ add_pages(app, server)
 @server.on("connection")
 def on_connection(socket: Any) -> None:
     socket.on("pid")(os.getpid)
+    socket.on("keeper")(lambda: server.exchange.bus.eldest)
     socket.on("peers")(lobby.peers)
     socket.on("lobby-stats")(lobby.stats)
     socket.on("remove")(lobby.remove)

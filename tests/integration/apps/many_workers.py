@@ -98,7 +98,7 @@ ACTIONS: dict[str, Any] = {
     "except": lambda out, event, *args: server.except_(out).emit(event, *args),
     "callback": emit_with_callback,
     "asked": lambda: list(asked),
-    "call": lambda to, event, *args: outcome(lambda: server.call(event, args, to=to, timeout=20)),
+    "call": lambda to, event, *args: outcome(lambda: server.call(event, args, to=to, timeout=60)),
     "enter": lambda sid, room: server.enter_room(sid, room),
     "exit": lambda sid, room: server.leave_room(sid, room),
     "close": lambda room: server.close_room(room),

@@ -31,8 +31,8 @@ def uncollected() -> Iterator[None]:
         yield
         return
     thresholds = gc.get_threshold()
-    gc.set_threshold(0, *thresholds[1:])
     try:
+        gc.set_threshold(0, *thresholds[1:])
         yield
     finally:
         if not gc.get_threshold()[0]:

@@ -191,7 +191,6 @@ class Server(NodeApi):
             guard=self.dispatcher.guarded,
             disconnect=partial(self.disconnect, ignore_queue=True),
             do_here=partial(do_here, self),
-            most_attachments=chosen.limits.max_attachments,
         )
         exchange.answers["sockets"] = partial(describe, self)
         exchange.answers[ServerSide.WHAT] = self.server_side.answer

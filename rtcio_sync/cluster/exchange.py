@@ -12,7 +12,7 @@ from typing import Any
 
 from ..adapter.calls import Waiter
 from ..adapter.emit import Pieces, RoomIndex
-from ..errors import ProtocolError
+from ..errors import OptionError, ProtocolError
 from ..events import RtcioEvents
 from ..metrics import Counters
 from ..parser.packet import FastJson, TextPacket, event_pieces
@@ -52,7 +52,6 @@ class Exchange:
         guard: Callable[..., Any],
         disconnect: Callable[[str, str], None],
         do_here: Callable[..., None],
-        most_attachments: int | None,
     ) -> None:
         self._manager = manager
         self._tasks = tasks
@@ -61,7 +60,6 @@ class Exchange:
         self._do_here = do_here
         self._relays = relays
         self._counters = counters
-        self._most_attachments = most_attachments
         self.replica = Replica()
         self.questions = Questions(tasks.create_event)
         #: Answers questions of other nodes: by name, ``(about) -> reply``. # greenlet
@@ -105,6 +103,12 @@ class Exchange:
     # -- as `ports.Handlers` ---------------------------------------------------------------------
 
     def received(self, node: str, kind: int, key: bytes, body: bytes) -> None:
+        try:
+            self._received(node, kind, key, body)
+        except ProtocolError as error:  # one message; the stream can be read further
+            self._counters.dropped[error.reason] += 1
+
+    def _received(self, node: str, kind: int, key: bytes, body: bytes) -> None:
         if kind == Kind.RELAY:
             sid, slash, rest = key.decode().partition("/")
             if not slash or not body.startswith(b"42") or not body.endswith(b"]"):
@@ -123,7 +127,7 @@ class Exchange:
                 if member.rooms and not member.departed:
                     rooms = list(member.rooms)
                     made = wire.Joined(namespace, member.sid, rooms, member.relays)
-                    self.bus.post(node, Kind.JOINED, encoded(made))
+                    self.bus.post(node, Kind.JOINED, _of_what_can_be_sent(made))
         for each in self.on_joined:
             each(node)
 
@@ -164,7 +168,8 @@ class Exchange:
             "raw": message.raw,
             "attachments": message.attachments,
         }
-        attachments = check_relay(relay, self._most_attachments)
+        limits = self._manager.limits_of(message.namespace)
+        attachments = check_relay(relay, limits.max_attachments)
         self._relays.from_elsewhere({**relay, "attachments": attachments})
 
     def _emit(self, node: str, message: wire.Emit) -> None:
@@ -185,7 +190,7 @@ class Exchange:
             if message.skip:
                 those = manager.without(namespace, those, message.skip)
         if message.number is not None:
-            callback = self._callback(node, message.number, waits=message.waits)
+            callback = self._callback(node, message.number, len(those), waits=message.waits)
             if not those:
                 self._post(node, Kind.LOST, wire.Lost(message.number))
             encode = partial(self._pieces, message)
@@ -210,11 +215,21 @@ class Exchange:
             arguments.append(offset)
         return event_pieces(kind, namespace, arguments, number)
 
-    def _callback(self, node: str, number: int, *, waits: bool) -> Callable[..., Any]:
+    def _callback(self, node: str, number: int, asked: int, *, waits: bool) -> Callable[..., Any]:
         answer = partial(self._send_answer, node, number)
-        if not waits:
-            return answer
-        return RemoteWaiter(answer, partial(self._post, node, Kind.LOST, wire.Lost(number)))
+        lose = partial(self._post, node, Kind.LOST, wire.Lost(number))
+        if waits:
+            return RemoteWaiter(answer, lose)
+        left = asked
+
+        def answered(*args: Any) -> None:  # hub or greenlet
+            nonlocal left
+            answer(*args)
+            left -= 1
+            if not left:  # the node that asks need not keep its callback any longer
+                lose()
+
+        return answered
 
     def _send_answer(self, node: str, number: int, *args: Any) -> None:  # hub or greenlet
         body, attachments = body_of(TextPacket, list(args))
@@ -362,6 +377,23 @@ class Exchange:
 
     def _reply(self, node: str, message: wire.Reply) -> None:
         self.questions.replied(node, message.number, None if message.failed else message.body)
+
+
+def _of_what_can_be_sent(made: wire.Joined) -> bytes:
+    """The body; a room that another worker cannot know by its name is left out."""
+    try:
+        return encoded(made)
+    except OptionError:
+        made.rooms = [room for room in made.rooms if _can_be_sent(room)]
+        return encoded(made)
+
+
+def _can_be_sent(room: Any) -> bool:
+    try:
+        encoded(wire.Joined("/", "", [room], False))
+    except OptionError:
+        return False
+    return True
 
 
 _STRUCTURES: dict[int, Any] = {

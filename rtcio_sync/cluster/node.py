@@ -133,7 +133,7 @@ class Node:
         bus = self.bus
         assert bus is not None
         node = target[:NODE]
-        if node not in bus.nodes:
+        if len(target) != SID or node not in bus.nodes:
             return None
         return bus.post(node, Kind.RELAY, message, (target + namespace).encode())
 

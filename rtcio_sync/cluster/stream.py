@@ -71,7 +71,8 @@ class Outlet(Outgoing):
         # The other node sends nothing here: the stream has ended.
         try:
             if self._sock.recv(1):
-                log.error("a worker sent something where it may not: its stream is closed")
+                said = "a worker sent something where it may not: its stream is closed"
+                gevent.spawn(log.error, said)
             self._disconnect()
         except BlockingIOError:
             pass

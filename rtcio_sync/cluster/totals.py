@@ -51,7 +51,7 @@ class Totals:
         self._tell_all(own)
         replies = manager.ask(nodes, WHAT, b"")
         living = [_read(body) for body in replies.values() if body]
-        dead = [told for node, told in self._told.items() if node not in replies]
+        dead = [told for node, told in self._told.items() if not replies.get(node)]
         total = _sum(own, living, dead)
         total["rooms"] = manager.count_rooms()
         return total

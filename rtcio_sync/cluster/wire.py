@@ -247,7 +247,7 @@ def encoded(message: Struct) -> bytes:
     """The body of a message. Raises `OptionError` for a room that cannot be sent."""
     try:
         return _encode(message)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise OptionError(
             "several workers know a room by its name: give text, a number, bytes or a tuple of "
             f"them ({error})"

@@ -85,7 +85,7 @@ class Heartbeat:
         due = now + self.server.ping_every
         with self.server.gate:  # or the task could take the batch away meanwhile
             batch = self._pings[-1] if self._pings else None
-            if batch is not None and due <= batch.due + self._together:
+            if batch is not None and self._running and due <= batch.due + self._together:
                 batch.sockets.append(socket)
                 return
             self._pings.append(_Batch(due, socket))
@@ -185,7 +185,8 @@ class Heartbeat:
         self._pongs.append((pinged_at + self.server.ping_timeout, batch.sockets, pinged_at))
         for number, socket in enumerate(batch.sockets, 1):
             if number % AT_ONCE == 0:
-                self.server.sleep(0)  # others have their turn
+                # Others have their turn. After sleep(0) the loop would not look at its sockets.
+                self.server.sleep(0.0001)
             try:
                 transport = socket.transport
                 if transport is not None:

@@ -298,17 +298,22 @@ class Server(Tasks, Answers):
             socket.address = address
         self.sockets[sid] = socket
         self.holds(socket)
-        self._trigger_event("connect", sid, environ, run_async=False)
-        websocket = WebSocket(
-            sock,
-            socket,
-            max_size=self.max_http_buffer_size,
-            max_buffered=socket.limits.max_buffered_bytes,
-            backlog=self.backlog,
-            unread=unread,
-        )
-        self.heartbeat.begin(socket)
-        socket.open_websocket(websocket)
+        try:
+            self._trigger_event("connect", sid, environ, run_async=False)
+            websocket = WebSocket(
+                sock,
+                socket,
+                max_size=self.max_http_buffer_size,
+                max_buffered=socket.limits.max_buffered_bytes,
+                backlog=self.backlog,
+                unread=unread,
+            )
+            self.heartbeat.begin(socket)
+            socket.open_websocket(websocket)
+        except BaseException:
+            self.forget(socket)
+            socket.close(abort=True, reason="transport error")
+            raise
         return socket
 
     def _kept(self, environ: Environ) -> Environ:

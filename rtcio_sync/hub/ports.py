@@ -35,6 +35,12 @@ class IoWatcher(Watcher, Protocol):
 class TimerWatcher(Watcher, Protocol):
     """Calls back once."""
 
+    def start(
+        self, callback: Callable[..., object], *args: object, update: bool | None = None
+    ) -> None:
+        """Calls ``callback(*args)`` in the hub. ``update``: the time counts from now, and not from
+        when the loop last looked at the clock."""
+
     def feed(self, events: int, callback: Callable[..., object], *args: object) -> None:
         """Has ``callback(*args)`` called as if the watcher had got these events. (libev only.)"""
 

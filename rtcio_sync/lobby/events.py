@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any
 
 from ..adapter.member import Member
+from ..errors import OptionError, ProtocolError
+from ..protocol.envelope import Drop
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
@@ -98,7 +100,10 @@ class Events:
 
     def _say(self, op: Op) -> None:
         if self._keeper is not None:
-            self._keeper.tell(op)
+            try:
+                self._keeper.tell(op)
+            except OptionError as error:  # of a value that JSON has and UTF-8 has not, as a rule
+                raise ProtocolError(Drop.MALFORMED) from error
 
     def _departs(self, sid: str, room: str) -> bool:
         """Gives up a seat that another worker keeps; `False`: there was none. # hub or greenlet"""

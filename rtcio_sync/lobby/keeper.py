@@ -24,7 +24,7 @@ from ..cluster.replica import Ghost
 from ..cluster.shared import SharedRooms
 from ..cluster.wire import Ask as Question
 from ..cluster.wire import Kind, Struct, decoded, encoded
-from ..errors import ProtocolError, RtcioError
+from ..errors import OptionError, ProtocolError, RtcioError
 from ..server import Server
 
 __all__ = ["Asks", "Gone", "Keeper", "Op", "Seat"]
@@ -32,6 +32,7 @@ __all__ = ["Asks", "Gone", "Keeper", "Op", "Seat"]
 T = TypeVar("T")
 
 ANSWER_WITHIN = 5.0  # seconds until the keeper is asked again
+MOST_HELD = 10_000  # operations that wait until it is known who keeps the rooms
 TRIES = 4
 
 
@@ -98,6 +99,8 @@ class Keeper:
         self._settled = True
         self._waiting: list[Any] = []  # events of greenlets
         self._held: list[tuple[str | None, int, Op]] = []
+        #: How often this worker has begun to take over.
+        self._turns = 0
         self._awaited: set[str] = set()
         self._claims: dict[str, list[Seat]] = {}
         self._gone: list[Ghost] = []
@@ -156,7 +159,7 @@ class Keeper:
     def tell(self, op: Op) -> None:
         """Tells the keeper, in order. # hub or greenlet"""
         if not self._settled:
-            self._held.append((None, 0, op))
+            self._hold(None, 0, op)
         elif self._node is None:
             self._table.do(op)
         else:
@@ -170,7 +173,8 @@ class Keeper:
         while not self._settled:
             event = self._server.eio.create_event()
             self._waiting.append(event)
-            event.wait()
+            if not event.wait(ANSWER_WITHIN):
+                raise exceptions.TimeoutError()
         return self._node
 
     # -- who is it: hub ----------------------------------------------------------------------------
@@ -185,7 +189,10 @@ class Keeper:
         keeper = None if eldest == bus.node else eldest
         if keeper == self._node:
             if not self._awaited:
-                self._settle()
+                if keeper is None:
+                    self._finish()
+                else:
+                    self._settle()
         elif keeper is None:
             self._begin()
         else:
@@ -196,8 +203,10 @@ class Keeper:
         own = self._exchange.bus.node
         claims = [seat for inside in self.seats.values() for seat in inside.values() if seat.since]
         if self._node is None:
-            claims = self._table.hand_on()
-            for seat in claims:
+            handed = self._table.hand_on()
+            claims += handed
+            self._claims.clear()
+            for seat in handed:
                 if seat.sid.startswith(own):
                     self.add(seat)
         elif self._node in self._exchange.bus.nodes:
@@ -213,7 +222,16 @@ class Keeper:
         self._node = None
         self._settled = False
         self._awaited = set(self._exchange.bus.nodes) - set(self._claims)
+        if self._awaited:
+            self._turns += 1
+            self._server.eio.heartbeat.later(ANSWER_WITHIN, self._enough, self._turns)
         self._finish()
+
+    def _enough(self, turn: int) -> None:
+        """A worker stands still: its seats come when it goes on."""
+        if turn == self._turns and self._node is None and self._awaited:
+            self._awaited.clear()
+            self._finish()
 
     def _finish(self) -> None:
         """Takes over, once all have sent their seats."""
@@ -235,7 +253,8 @@ class Keeper:
         held, self._held = self._held, []
         for node, number, op in held:
             if node is None:
-                self.tell(op)
+                with suppress(OptionError):  # of a value that cannot be sent: it is dropped
+                    self.tell(op)
             else:
                 self._do(node, number, op)
 
@@ -262,7 +281,14 @@ class Keeper:
         elif self._settled:
             self._do(node, number, op)
         else:
+            self._hold(node, number, op)
+
+    def _hold(self, node: str | None, number: int, op: Op) -> None:
+        """Keeps an operation until it is known who does it; over `MOST_HELD` it is dropped."""
+        if len(self._held) < MOST_HELD:
             self._held.append((node, number, op))
+        else:
+            self._exchange.overflowed()
 
     def _claimed(self, node: str, op: Op) -> None:
         try:

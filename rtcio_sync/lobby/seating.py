@@ -163,14 +163,16 @@ def object_in(payload: Any) -> dict[str, Any]:
 def room_in(fields: dict[str, Any]) -> str | None:
     """The id of a room; `None`: there is none, or it is invalid."""
     room = fields.get("roomId")
-    return room if type(room) is str and 0 < len(room) <= MAX_ROOM_ID else None
+    if type(room) is not str or not 0 < len(room) <= MAX_ROOM_ID or not _is_unicode(room):
+        return None
+    return room
 
 
 def name_in(fields: dict[str, Any]) -> Name | None:
     """The name, a number or text, cut to `MAX_NAME`; `None` for anything else."""
     name = fields.get("name")
     if type(name) is str:
-        return name[:MAX_NAME]
+        return name[:MAX_NAME] if _is_unicode(name) else None
     if type(name) in (int, float) and -MAX_NUMBER <= (name or 0) <= MAX_NUMBER:
         return name
     return None
@@ -195,16 +197,29 @@ def _is_small(value: Any) -> bool:
         left -= VALUE
         if type(each) is dict:
             left -= sum(map(len, each)) + VALUE * len(each)
+            if left > 0 and not all(map(_is_unicode, each)):
+                return False
             waiting += each.values() if left > 0 else ()
         elif type(each) in (list, tuple):
             left -= VALUE * len(each)
             waiting += each if left > 0 else ()
         elif isinstance(each, (str, bytes, bytearray)):
             left -= len(each)
+            if left > 0 and type(each) is str and not _is_unicode(each):
+                return False
         elif type(each) is int and each.bit_length() > 64:
             return False
         if left < 0:
             return False
+    return True
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be sent as UTF-8. Half of a surrogate pair, which JSON may have, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 

@@ -28,14 +28,12 @@ from ..transport.server_stop import servers_of
 from ..transport.takeover import stack
 from .gunicorn_http import adopt
 from .handover import Arrived, Giver
-from .heads import PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
+from .heads import BUSY, PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
 from .reread import Reread
 
 __all__ = ["Front", "is_gevents", "on_worker", "owner_on_stack"]
 
 log = logging.getLogger(__name__)
-
-_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Node(Protocol):
@@ -174,7 +172,7 @@ class Front:
         if not given:
             with suppress(OSError):
                 client.recv(65536)
-                client.sendall(_BUSY)
+                client.sendall(BUSY)
         client.close()
         return True
 

@@ -169,12 +169,12 @@ class Taker:
                 os.close(fd)
 
     def _arrive(self, fd: int, message: Frame) -> None:
+        if message.kind == OPEN:
+            self._go_on(fd, message.body)  # which closes it
+            return
         try:
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):
                 raise ProtocolError("channel")
-            if message.kind == OPEN:
-                self._go_on(fd, message.body)
-                return
             handed = decoded(Handed, message.body)
             connection = Arrived(fd, handed.read)
         except BaseException:
@@ -183,6 +183,8 @@ class Taker:
             raise
         try:
             self._serve(handed.listener, connection)
+        except OSError:  # the client has gone
+            connection.close()
         except Exception:
             log.exception("a connection of another worker cannot be served")
             connection.close()

@@ -8,10 +8,21 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["PEEKED", "head_of", "proxy_line", "proxy_prefix", "sid_in_first", "sid_in_query"]
+__all__ = [
+    "BUSY",
+    "PEEKED",
+    "head_of",
+    "proxy_line",
+    "proxy_prefix",
+    "sid_in_first",
+    "sid_in_query",
+]
 
 #: Bytes of a connection that are looked at before it is served.
 PEEKED = 2048
+
+#: The answer where a connection cannot be handed over in time.
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _SID = re.compile(r"(?:^|&)sid=([A-Za-z0-9_-]{20})(?:&|$)")
 _PROXY_2 = b"\r\n\r\n\0\r\nQUIT\n"  # the signature of the PROXY protocol, version 2

@@ -61,7 +61,7 @@ class Idle:
         self._waiting[connection] = None
         if len(self._waiting) <= IDLE_AT_LEAST:
             return
-        while len(self._waiting) > self._bound():
+        while len(self._waiting) > max(IDLE_AT_LEAST, self._bound()):
             oldest, _ = self._waiting.popitem(last=False)
             with suppress(OSError):
                 oldest.socket.shutdown(socket.SHUT_RDWR)  # its reader then reads the end

@@ -18,6 +18,7 @@ from gevent.socket import socket as GeventSocket
 from gevent.socket import wait_read
 
 from .handover import Arrived
+from .heads import BUSY
 from .http import Connection
 from .pywsgi import HttpServer
 from .workers import Workers
@@ -57,7 +58,9 @@ def begin_under_supervisor(workers: Workers, http: HttpServer, stop: Callable[[]
 
     def _give(node: str, sock: _socket.socket, data: bytes) -> None:
         try:
-            workers.giver.give(node, sock.fileno(), 0, data)
+            if not workers.giver.give(node, sock.fileno(), 0, data):
+                with suppress(OSError):
+                    sock.send(BUSY)
         finally:
             sock.close()
 

@@ -91,7 +91,7 @@ class Handling:
         """Whether code of the app runs when this socket leaves."""
         if member.socket is not None or self._manager.late:
             return True
-        if "_trigger_event" in vars(self._upstream):  # the Admin UI's instrumentation
+        if self._instrumented:
             return True
         if self._engine.handlers.get("disconnect") != self._upstream._handle_eio_disconnect:
             return True  # the Admin UI's instrumentation

@@ -17,6 +17,7 @@ from typing import Any
 from ..cluster.wire import Struct, decoded, encoded
 from ..engineio.socket import Socket as Link
 from ..engineio.state import State
+from ..errors import OptionError
 from ..logs import tell
 from . import items
 from .ports import Host
@@ -26,6 +27,8 @@ __all__ = ["Moving"]
 log = logging.getLogger(__name__)
 
 _MOVED = "connection %(rtcio_connection)s goes to the worker that has its session"
+
+_UNSENDABLE = "connection %(rtcio_connection)s cannot go to another worker, for its auth"
 
 PROBE_WITHIN = 0.3  # seconds in which a client on polling begins to upgrade
 UPGRADE_WITHIN = 5.0  # seconds in which it has done so
@@ -67,10 +70,12 @@ class Moving:
         sock, unread = parted
         kept = self._host.environ.pop(link.sid, None) or {}
         environ = {key: each for key, each in kept.items() if type(each) in (str, int, bool)}
-        about = encoded(Moved(link.sid, environ, unread, namespace, auth))
         try:
+            about = encoded(Moved(link.sid, environ, unread, namespace, auth))
             if self.give(node, sock.fileno(), about):
                 tell(log, _MOVED, connection=link.sid)
+        except OptionError:  # of an `auth` that JSON has and UTF-8 has not
+            tell(log, _UNSENDABLE, connection=link.sid)
         finally:  # if it was not possible, the client comes again
             sock.close()
         return True
@@ -91,13 +96,12 @@ class Moving:
 
     def go_on(self, fd: int, about: bytes) -> None:
         """Goes on with a connection of another worker. # greenlet"""
-        moved = decoded(Moved, about)
-        sock = _socket.socket(fileno=fd)
-        if self._engine.stopping:  # its client comes again, and reaches another worker
-            sock.close()
-            return
+        sock = _socket.socket(fileno=fd)  # from now on, nobody else closes it
         with contextlib.ExitStack() as stack:
             stack.callback(sock.close)
+            moved = decoded(Moved, about)
+            if self._engine.stopping:  # its client comes again, and reaches another worker
+                return
             link = self._engine.welcome(moved.sid, moved.environ, sock, moved.unread)
             stack.pop_all()
         link.enqueue(items.Connect(moved.namespace, moved.auth))

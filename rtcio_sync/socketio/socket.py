@@ -290,6 +290,7 @@ class BroadcastOperator:
         others = [RemoteSocket(server, namespace, each) for each in found]
         return [*self.sockets_here(), *others]
 
+    @any_thread
     def sockets_here(self) -> list[Socket]:
         """The connected sockets of this process."""
         connected = (each for each in self.members() if each.stage is Stage.CONNECTED)

@@ -21,7 +21,7 @@ from typing import cast
 
 from gevent.hub import Hub, get_hub
 
-from ..hub.ports import IoWatcher, Loop, Watcher
+from ..hub.ports import IoWatcher, Loop, TimerWatcher
 from ..protocol.websocket import frame_pong
 from .backlog import ITEM, LARGE, Backlog
 from .base import RawSocket, TlsSocket
@@ -134,7 +134,7 @@ class Outgoing:
         self._pong: bytes | None = None
         self._error = False
         self._apart = 0.0  # until when what is sent is held back (`time.monotonic`); 0.0: it is not
-        self.holding: Watcher | None = None
+        self.holding: TimerWatcher | None = None
         self.buffered = 0
         self.max_buffered = max_buffered
         self.closed = False
@@ -235,6 +235,8 @@ class Outgoing:
         So the peer reads the two apart, with time between them. Does nothing for a peer that is
         late.
         """
+        if self.holding is not None:
+            return
         self.flush()
         if self._out is None and not self.closed and self.held is None:
             self._apart = time.monotonic() + seconds
@@ -250,8 +252,10 @@ class Outgoing:
         if left <= 0:
             self._apart = 0.0
             return False
+        if self.holding is not None:  # what was held before was written early, as it was much
+            return True
         self.holding = self._turn.loop.timer(left)
-        self.holding.start(self._let_go)
+        self.holding.start(self._let_go, update=True)  # the loop's time may be old
         return True
 
     def _let_go(self) -> None:  # hub

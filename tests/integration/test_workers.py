@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.clients import SEQ, Client, Driver
 from tests.integration.many_workers import ask, await_workers, everywhere, kill, nginx, workers
+from tests.integration.raw import RawWebSocket
 from tests.integration.servers import WORKERS, Running
 from tests.timing import DEADLINE
 
@@ -110,6 +111,26 @@ def test_a_relay_to_a_sid_that_no_worker_knows_is_dropped_and_counted(
     server.eventually(
         "/all-stats", lambda stats: stats["dropped"].get("unknown-target", 0) == before + 3
     )
+
+
+def test_what_a_client_sends_to_another_worker_costs_nobody_its_connection(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server)
+    with RawWebSocket(server) as raw:
+        raw.join()
+        sid = raw.sid
+        for node in {client.id[:4] for client in clients}:
+            for target in (node, node + "y" * 15, node + "y" * 17, node + "y" * 70_000):
+                raw.send(raw.envelope(target, {"candidate": {}}))
+        half = r'{"note":"\ud800","number":123456789012345678901234567890}'
+        for client in clients:
+            text = f'{{"source":"{sid}","target":"{client.id}","data":{half}}}'
+            raw.send(f'42["#rtcio:message",{text}]')
+            raw.send(raw.envelope(client.id, {"number": 1}))
+        for client in clients:
+            client.wait_until(lambda client=client: {"number": 1} in client.relayed(), "relay")
+    relay_in_a_ring(everywhere(driver, server), count=20)
 
 
 def test_an_emit_reaches_a_room_of_all_workers_once(driver: Driver, server: Running) -> None:

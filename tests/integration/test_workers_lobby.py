@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.clients import Client, Driver
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
+from tests.integration.raw import RawWebSocket
 from tests.integration.servers import Running
 
 SEATS = 8
@@ -143,6 +144,26 @@ def test_a_client_in_as_many_rooms_as_it_may_be_is_refused(driver: Driver, serve
         client.emit("join-room", {"roomId": "three"})
         assert client.wait_for("join-error") == [{"reason": "too-many-rooms", "roomId": "three"}]
         assert client.id not in client.call("peers", "three")
+
+
+def test_text_that_cannot_be_sent_to_the_keeper_is_refused_or_dropped(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server)
+    peers = [RawWebSocket(server) for _ in range(8)]  # on any worker
+    for peer in peers:
+        peer.join()
+        peer.send(r'42["join-room",{"roomId":"odd","name":"\ud800"}]')
+        peer.send(r'42["media-state",{"roomId":"odd","mic":true,"note":"\ud800"}]')
+        peer.send(r'42["chat-message",{"roomId":"odd","text":"\ud800"}]')
+        peer.send(r'42["join-room",{"roomId":"\ud800"}]')
+        while "join-error" not in (said := str(peer.receive())):
+            pass
+        assert "invalid-room" in said
+    until(lambda: len(clients[0].call("peers", "odd")) == len(peers))
+    for peer in peers:
+        peer.send("1")
+    until(lambda: clients[0].call("peers", "odd") == [])
 
 
 def test_rooms_survive_the_death_of_whoever_keeps_them(driver: Driver) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcio_sync.lobby.seating import Obstacle, Seating
+from rtcio_sync.lobby.seating import Obstacle, Seating, name_in, room_in, state_in
 
 ROOMS = ("r", "s")
 SIDS = ("a", "b", "c", "d")
@@ -65,3 +66,16 @@ def test_only_the_same_password_has_the_same_digest(one: str, other: str) -> Non
     seating = Seating(b"k" * 32)
     assert (seating.digest(one) == seating.digest(other)) == (one == other)
     assert one == "" or seating.digest(one) != Seating(b"l" * 32).digest(one)
+
+
+HALF = "\ud800"  #: of a surrogate pair: JSON may have it, UTF-8 may not
+
+
+@pytest.mark.parametrize("where", [HALF, f"tea {HALF}", f"{HALF}tea"])
+def test_text_that_cannot_be_sent_is_no_room_no_name_and_no_state(where: str) -> None:
+    assert room_in({"roomId": where}) is None
+    assert name_in({"name": where}) is None
+    said = {"mic": True, "cam": False}
+    for more in ({"note": where}, {where: 1}, {"deep": [{"list": [where]}]}):
+        assert state_in({**said, **more}, {}) == said
+    assert state_in({**said, "note": "\U0001f600"}, {}) == {**said, "note": "\U0001f600"}

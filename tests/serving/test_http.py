@@ -255,6 +255,26 @@ def test_over_the_bound_the_connection_that_waits_longest_is_closed(
         assert peer.answer()[0] == 200
 
 
+@pytest.mark.parametrize("bound", [10, 0, -5])
+def test_some_may_wait_however_full_the_server_is(
+    monkeypatch: pytest.MonkeyPatch, bound: int
+) -> None:
+    class Waiting:
+        closed = 0
+
+        def __init__(self) -> None:
+            self.socket = self
+
+        def shutdown(self, how: int) -> None:
+            Waiting.closed += 1
+
+    monkeypatch.setattr("rtcio_sync.serving.idle.IDLE_AT_LEAST", 3)
+    idle: Any = Idle(lambda: bound, None)
+    for _ in range(12):
+        idle.add(Waiting())
+    assert Waiting.closed == 12 - max(3, bound)
+
+
 def test_the_end_of_the_server_closes_what_waits(run: Run) -> None:
     running = run(Bare())
     new, kept = Peer(running.port), Peer(running.port)

@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / "test-artifacts" / "sdists"
@@ -43,6 +44,8 @@ def _download(requirement: str, folder: Path) -> Path:
 
 def _unpack(archive: Path, folder: Path) -> Path:
     with tarfile.open(archive) as tar:
-        tar.extractall(folder / "unpacked", filter="data")
+        # Python 3.10.12 and 3.11.4 were the first to have filters.
+        safely: Any = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(folder / "unpacked", **safely)
     (inner,) = (folder / "unpacked").iterdir()
     return inner

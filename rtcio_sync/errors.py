@@ -4,6 +4,7 @@
 
     RtcioError
     ├── OptionError     a caller's mistake: an invalid option or argument
+    ├── CannotMove      a session that has to stay in its process
     ├── NotServing      the server cannot run this call: it has stopped, or its hub is blocked
     ├── DisconnectedError   `call` asked a client that has left (see `adapter.calls`)
     ├── Refused         an HTTP request that the Engine.IO endpoint answers with an error
@@ -25,6 +26,7 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
+    "CannotMove",
     "ConnectionRefusedError",
     "FrameError",
     "HandshakeError",
@@ -44,6 +46,18 @@ class RtcioError(Exception):
 
 class OptionError(RtcioError, ValueError):
     """An invalid option or argument; the message names the fix."""
+
+
+class CannotMove(RtcioError):
+    """A session cannot go to another process; ``reason`` says why, and holds no client's data.
+
+    ``later``: it can in a moment, when what is under way has ended.
+    """
+
+    def __init__(self, reason: str, *, later: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.later = later
 
 
 class NotServing(RtcioError, RuntimeError):

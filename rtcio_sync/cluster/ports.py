@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Bus", "Handlers", "Relays", "Tasks"]
+__all__ = ["Bus", "Handlers", "Packed", "Relays", "Sessions", "Tasks"]
 
 
 class Bus(Protocol):
@@ -80,3 +80,69 @@ class Tasks(Protocol):
     def create_event(self) -> Any: ...
 
     def sleep(self, seconds: float) -> Any: ...
+
+
+class Packed(NamedTuple):
+    """A session that was taken out of this process."""
+
+    #: The id of its Engine.IO connection; ``""``: it had none, and waits for its client.
+    eio_sid: str
+    #: Its sockets: namespace and sid.
+    members: list[tuple[str, str]]
+    #: Everything that another process needs to go on, unread and unsent bytes included.
+    state: bytes
+    #: The descriptor of its WebSocket, the receiver's to close; -1: it is on polling, or waits.
+    fd: int
+
+
+class Sessions(Protocol):
+    """Takes sessions out of this process, and takes those of others in (`socketio.departing`).
+
+    A connection is named by its ``eio_sid``. Nothing here blocks. # hub or greenlet
+    """
+
+    def live(self) -> list[str]:
+        """The connections of this process that are open."""
+
+    def busy(self, eio_sid: str) -> bool:
+        """Whether something of it is under way that has to end here.
+
+        A handler runs or waits for its turn, `call` waits for its answer, an upgrade or a POST is
+        under way. It passes by itself, unless the app's code or the client never ends.
+        """
+
+    def freeze(self, eio_sid: str) -> None:
+        """Handles nothing of its client any more: what it sends waits. It still gets all."""
+
+    def thaw(self, eio_sid: str) -> None:
+        """Goes on after `freeze`."""
+
+    def pack(self, eio_sid: str) -> Packed:
+        """Takes a frozen connection out of this process; the client and the peers hear nothing.
+
+        An open poll is answered with NOOP. A POST that came since `freeze` goes along, and is
+        answered with 200. From now on its sids are none of this process. Handlers of `on_moved`
+        are spawned. Raises `CannotMove` and leaves it as it was, frozen; ``later``: it is busy
+        again, so thaw it and try again.
+        """
+
+    def waiting(self) -> list[tuple[str, str]]:
+        """The namespace and sid of each session that waits for its client to come back."""
+
+    def pack_waiting(self, namespace: str, sid: str) -> Packed:
+        """`pack` for one of `waiting`."""
+
+    def adopt(self, state: bytes) -> tuple[str, list[tuple[str, str]]]:
+        """Makes the session in this process; returns ``eio_sid`` and members, as in `Packed`.
+
+        Its members are in their rooms, and what is sent to it waits in its outbox until `attach`.
+        No node is told. If `attach` does not follow within 10 seconds, its connection is lost.
+        Raises `ProtocolError` for a state that cannot be read.
+        """
+
+    def attach(self, eio_sid: str, fd: int) -> bool:
+        """Goes on with it: sends what waits, reads, and runs the handlers of the app.
+
+        ``fd``: its WebSocket's, which is ours from now on; -1: it is on polling. `False`: there is
+        no such session (any more), and the descriptor is closed.
+        """

@@ -245,6 +245,13 @@ class Pool:
         for client in clients:
             client.expect(b"430[")
 
+    def where(self, clients: Iterable[Client]) -> list[int]:
+        """The process that serves each of them."""
+        clients = list(clients)
+        for client in clients:
+            client.socket.sendall(wire.client_frame(wire.event("where", acknowledgement=0)))
+        return [int(client.expect(b"430[")[4:-1]) for client in clients]
+
     def dial(self) -> Client:
         """A TCP connection; the source address changes before its ports are used up."""
         connection = socket.socket()

@@ -36,6 +36,7 @@ class Contestant:
     take minutes. ``once``: scenarios so long that there is only one round. ``doubles``: whether
     twice as many clients leave, too.
     ``offers``: the features that some attacks need.
+    ``several``: the same with ``{workers}`` processes that are one server.
     """
 
     name: str
@@ -49,11 +50,12 @@ class Contestant:
     skips: frozenset[str] = frozenset()
     once: frozenset[str] = frozenset()
     offers: frozenset[str] = frozenset()
+    several: tuple[str, ...] = ()
 
 
-def _gunicorn(worker: str) -> tuple[str, ...]:
+def _gunicorn(worker: str, workers: str = "1") -> tuple[str, ...]:
     return (
-        *("{python}", "-m", "gunicorn", "-w", "1", "-k", worker, "-b", "127.0.0.1:{port}"),
+        *("{python}", "-m", "gunicorn", "-w", workers, "-k", worker, "-b", "127.0.0.1:{port}"),
         *("--worker-connections", "10000"),  # as our guide says: each open poll is one
         "benchmarks.servers.rtcio_app:application",
     )
@@ -78,6 +80,11 @@ CONTESTANTS = {
             ours=True,
             doubles=True,
             offers=frozenset({"recovery", "lobby", "msgpack", "redis"}),
+            several=(
+                *("{python}", "-m", "rtcio_sync", "--host", "127.0.0.1", "--port", "{port}"),
+                *("--workers", "{workers}"),
+                *("--app", "benchmarks.servers.rtcio_app:server"),
+            ),
         ),
         Contestant(
             "gunicorn",
@@ -85,6 +92,7 @@ CONTESTANTS = {
             _gunicorn("gevent"),
             ours=True,
             offers=frozenset({"recovery", "lobby", "msgpack", "redis"}),
+            several=_gunicorn("gevent", "{workers}"),
         ),
         Contestant(
             "gunicorn-gw",
@@ -100,6 +108,8 @@ CONTESTANTS = {
             ("node", str(HERE / "node/server.js"), "{port}"),
             doubles=True,
             offers=frozenset({"recovery", "msgpack", "redis"}),
+            skips=frozenset({"death"}),  # nobody tells the peers
+            several=("node", str(HERE / "node/cluster.js"), "{port}", "{workers}"),
         ),
         Contestant(
             "bun",
@@ -150,6 +160,17 @@ CONTESTANTS = {
     )
 }
 
+#: Starts a Redis server beside a command, as a process of the same tree.
+OVER_REDIS = ("{python}", "-m", "benchmarks.servers.over_redis")
+
+
+def with_workers(contestant: Contestant, workers: int, *, redis: bool = False) -> Contestant:
+    """The same server with so many workers, over Redis if they are to reach each other there."""
+    if workers == 1:
+        return contestant
+    command = [part.replace("{workers}", str(workers)) for part in contestant.several]
+    return replace(contestant, command=(*(OVER_REDIS if redis else ()), *command))
+
 
 def before(contestant: Contestant, tree: Path) -> Contestant:
     """The same server out of another source tree: its package and its ``benchmarks/servers``."""
@@ -180,7 +201,7 @@ class Server:
     ) -> None:
         self.contestant = contestant
         self.log = log
-        self.port = _free_port()
+        self.port = free_port()
         command = [
             part.format(port=self.port, python=sys.executable) for part in contestant.command
         ]
@@ -244,7 +265,7 @@ def _confine(core: int | None, descriptors: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
 
-def _free_port() -> int:
+def free_port() -> int:
     # Below those that connections get, of which there are thousands here.
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)

@@ -9,12 +9,18 @@ from pathlib import Path
 
 from benchmarks.contestants import BUN, HERE, NODE_PACKAGES, PEERS, REQUIREMENTS, Contestant
 
+#: The figures of several workers.
+SEVERAL = {"workers", "redis", "handover"}
+
 
 def install(contestants: Iterable[Contestant], figures: Iterable[str]) -> None:
     """Runs ``npm ci`` and ``pip``; the latter in ``benchmarks/.venv``, for the ASGI servers."""
     commands = {contestant.command[0] for contestant in contestants}
     needed = {
         "node": "node" in commands and NODE_PACKAGES / "socket.io",
+        "several": "node" in commands
+        and not SEVERAL.isdisjoint(figures)
+        and NODE_PACKAGES / "@socket.io/sticky",
         "bun": str(BUN) in commands and BUN,
         "call": "call" in figures and NODE_PACKAGES / "socket.io-client",
     }

@@ -21,6 +21,9 @@ PLOTS = {
     "recovery": "Sessions lost at once and recovered",
     "memory": "Memory per idle connection",
     "idle": "CPU of idle connections",
+    "workers": "Server CPU per message between two workers",
+    "redis": "Server CPU per message between two processes over Redis",
+    "handover": "Server CPU per polling request",
 }
 #: Of the README.
 ROWS = (

@@ -77,6 +77,8 @@ def describe(figure: str) -> tuple[str, str]:
         return _of_recovery(*rest)
     if scenario == "storm":
         return _of_storm(*rest)
+    if scenario in ("workers", "redis", "handover", "death"):
+        return _of_workers(scenario, *rest)
     if figure == "memory-base":
         return "memory of the process without connections", "MB"
     if scenario in ("memory", "limit"):
@@ -95,6 +97,18 @@ def _of_recovery(kind: str, count: str, stage: str) -> tuple[str, str]:
         return f"an event for some of {sessions} that are away", "µs CPU"
     what = {"both": "lost and recovered", "loss": "lost", "return": "recovered"}[stage]
     return f"{sessions} {what} at once, per session", "µs CPU"
+
+
+def _of_workers(scenario: str, what: str, count: str = "") -> tuple[str, str]:
+    if scenario == "death":
+        which = {"median": "median", "longest": "longest"}[what]
+        return f"a worker is killed, until its clients' peers hear of it, {which}", "ms"
+    if scenario == "handover":
+        return f"a polling request on a new connection; workers: {what}", "µs CPU"
+    if what == "memory":
+        return f"memory of each of {count} workers without connections", "MB"
+    way = "processes over Redis" if scenario == "redis" else "workers"
+    return f"relay, {_bytes(int(what))}, between two of {count} {way}", "µs CPU"
 
 
 def _of_storm(count: str, what: str) -> tuple[str, str]:

@@ -17,13 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accounting import cpu_ns, machine_seconds
-from benchmarks.contestants import HERE, Contestant, Server
+from benchmarks.contestants import HERE, Contestant, Server, with_workers
 from benchmarks.rows import Values
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.subject import Scale
 
 DESCRIPTOR_RESERVE = 1000
 FIGURES = tuple(SCENARIOS)
+#: The figures of several workers, and how many of them: one race after the other.
+WORKERS = {"workers": (2, 4, 8), "redis": (2, 4, 8), "handover": (1, 4), "death": (4,)}
+#: The load sleeps, or what is measured is time: servers and load run on any core.
+ANY_CORE = ("idle", "death")
 
 
 @dataclass
@@ -62,6 +66,8 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
     busy, whole = machine_seconds()
     for figure in plan.figures:
         racing = [c for c in plan.contestants if figure not in c.skips]
+        if figure in WORKERS:
+            racing = [c for c in racing if c.several]
         for number in range(1 if figure == "limit" else plan.rounds):
             say(f"{figure}, round {number + 1}")
             if number:
@@ -97,6 +103,11 @@ def _round(
                 race.go()
             for race in races:
                 race.report(results, say)
+    elif figure in WORKERS and racing:
+        for workers in WORKERS[figure]:
+            several = [with_workers(c, workers, redis=figure == "redis") for c in racing]
+            with _Race(figure, several, plan, workers) as race:
+                race.report(results, say)
     elif racing:
         with _Race(figure, racing, plan) as race:
             race.report(results, say)
@@ -105,10 +116,14 @@ def _round(
 class _Race:
     """Runs servers on one core and the load on another; on any core if the load mostly sleeps."""
 
-    def __init__(self, figure: str, racing: list[Contestant], plan: Plan) -> None:
+    def __init__(
+        self, figure: str, racing: list[Contestant], plan: Plan, workers: int = 1
+    ) -> None:
         self.figure = figure
+        self.workers = workers
         cores = sorted(os.sched_getaffinity(0))
-        server_core, load_core = cores[:2] if len(cores) > 1 and figure != "idle" else (None, None)
+        apart = len(cores) > 1 and figure not in ANY_CORE
+        server_core, load_core = cores[:2] if apart else (None, None)
         self._line = ""
         self._stack = ExitStack()
         with self._stack:
@@ -141,6 +156,7 @@ class _Race:
                 "port": server.port,
                 "pid": server.pid,
                 "bare": server.contestant.bare,
+                "workers": self.workers,
                 "scale": dataclasses.asdict(_scale(server.contestant, self.figure, plan.scale)),
             }
             for server in self.servers

@@ -18,8 +18,9 @@ from benchmarks.connecting import cold, connect
 from benchmarks.participants import call
 from benchmarks.returns import ROOM, Sessions
 from benchmarks.storm import storm
-from benchmarks.subject import Figures, Scale, Subject, Turns, leave, spent
-from benchmarks.traffic import SAID, Court, Enough, Talk, open_pairs, paced, wave
+from benchmarks.subject import Figures, Scale, Subject, Turns, costs, leave, spent
+from benchmarks.traffic import SAID, Court, Talk, open_pairs, paced, wave
+from benchmarks.workers import death, handover, redis, workers
 
 RELAY_PAIRS = 300  # enough for all that a figure sends, at 1 µs each
 FANOUT_ROOMS_AT_ONCE = 8
@@ -31,29 +32,16 @@ FANOUT_ROOMS_AT_ONCE = 8
 def relay(subject: Subject, scale: Scale) -> Turns:
     """Server CPU per relayed message, by size and by the messages in flight (pairs x each)."""
     pool = subject.pool()
-    Court(pool, RELAY_PAIRS, 300).play(20, 1, spent(subject, scale.first_cpu_seconds))
+    court = Court(pool, open_pairs(pool, RELAY_PAIRS, 300), 300)
+    court.play(20, 1, spent(subject, scale.first_cpu_seconds))
     leave(pool, subject)
     yield {}
     for pairs, window in scale.relay_in_flight:
         for size in scale.relay_sizes:
-            court = Court(pool, RELAY_PAIRS, size)
+            court = Court(pool, open_pairs(pool, RELAY_PAIRS, size), size)
             play = partial(court.play, pairs, window)
-            yield from _costs(f"relay-{size}-{pairs}x{window}", subject, scale, pool, play)
+            yield from costs(f"relay-{size}-{pairs}x{window}", subject, scale, pool, play)
             leave(pool, subject)
-
-
-def _costs(
-    figure: str, subject: Subject, scale: Scale, pool: Pool, play: Callable[[Enough], int]
-) -> Turns:
-    """Microseconds of server CPU per message, in turns after a warm-up."""
-    play(spent(subject, scale.warm_up_cpu_seconds))
-    for _ in range(scale.turns):
-        yield {}
-        before = settle(subject.pid)
-        messages = play(spent(subject, scale.cpu_seconds))
-        cost = settle(subject.pid) - before
-        pool.serve(0)  # more than was sent would be here by now
-        yield {figure: cost / 1000 / messages}
 
 
 # -- latency --------------------------------------------------------------------------------------
@@ -86,7 +74,7 @@ def fanout(subject: Subject, scale: Scale) -> Turns:
     yield {}
     for size in scale.fanout_rooms:
         talk = _talk(pool, size)
-        yield from _costs(f"fanout-{size}", subject, scale, pool, talk.hold)
+        yield from costs(f"fanout-{size}", subject, scale, pool, talk.hold)
         leave(pool, subject)
 
 
@@ -225,5 +213,9 @@ SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {
         storm,
         idle,
         limit,
+        workers,
+        redis,
+        handover,
+        death,
     )
 }

@@ -27,7 +27,6 @@ EVERY = 2_000_000  # nanoseconds between two relays
 PATIENCE = 60.0  # seconds in which nothing at all happens
 ROOM = 4  # members
 STEPS = 8  # of the crowd, until the relays have their turn: some tenths of a millisecond
-SEPARATOR = b"\x1e"  # between the packets of an answer
 FIRST_ADDRESS = 100  # the last byte of the clients' first source address
 CLIENTS_PER_ADDRESS = 2000  # each needs three ports
 
@@ -209,7 +208,7 @@ class Comer:
             if posts.answer() is not None:
                 continue
             if (body := polls.answer()) is not None:
-                packets = body.split(SEPARATOR)
+                packets = body.split(wire.SEPARATOR)
                 pinged = pinged or b"2" in packets
                 connected = connected or any(each.startswith(b"40{") for each in packets)
             elif not probing and websocket.answer() is not None:

@@ -41,16 +41,18 @@ class Scale:
     storm: int = 5000
     memory: tuple[int, ...] = (2000, 5000)
     idle_seconds: float = 25.0
+    polls: int = 1000  # requests of polling
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The server under load: its port, its process, whether it is the floor."""
+    """The server under load: its port, its process, whether it is the floor, how many workers."""
 
     name: str
     port: int
     pid: int
     bare: bool
+    workers: int = 1
     breathe: Callable[[], None] = lambda: None  # called now and then in a turn that takes long
     pools: list[Pool] = field(default_factory=list)
 
@@ -82,3 +84,17 @@ def spent(subject: Subject, seconds: float) -> Enough:
 def leave(pool: Pool, subject: Subject) -> None:
     pool.close(list(pool.clients.values()))
     settle(subject.pid)
+
+
+def costs(
+    figure: str, subject: Subject, scale: Scale, pool: Pool, play: Callable[[Enough], int]
+) -> Turns:
+    """Microseconds of server CPU per message, in turns after a warm-up."""
+    play(spent(subject, scale.warm_up_cpu_seconds))
+    for _ in range(scale.turns):
+        yield {}
+        before = settle(subject.pid)
+        messages = play(spent(subject, scale.cpu_seconds))
+        cost = settle(subject.pid) - before
+        pool.serve(0)  # more than was sent would be here by now
+        yield {figure: cost / 1000 / messages}

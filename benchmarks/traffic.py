@@ -31,9 +31,9 @@ SAID = {"text": "x" * 256, "at": 1700000000000}
 class Court:
     """Pairs that answer each message with one; a pair stops after ``PER_SOCKET`` each."""
 
-    def __init__(self, pool: Pool, pairs: int, size: int) -> None:
+    def __init__(self, pool: Pool, pairs: list[list[Client]], size: int) -> None:
         self.pool = pool
-        self.waiting = deque(open_pairs(pool, pairs, size))
+        self.waiting = deque(pairs)
         self.left = {client.fd: PER_SOCKET for pair in self.waiting for client in pair}
         self.links: dict[int, tuple[Callable[[int], bytes], bytes, Callable[..., int], bytes]] = {}
         for one, other in self.waiting:

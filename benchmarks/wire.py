@@ -70,10 +70,13 @@ def reply(first: int, payload: bytes) -> bytes | None:
 
 
 NOOP = b"6"
+SEPARATOR = b"\x1e"  # between the packets of an answer to a poll
 PONG = client_frame(b"3")
 PROBE = client_frame(b"2probe")
 UPGRADE = client_frame(b"5")
-CONNECT = client_frame(b"40")
+CLOSE_PACKET = b"1"
+CONNECT_PACKET = b"40"
+CONNECT = client_frame(CONNECT_PACKET)
 DISCONNECT = client_frame(b"41")
 LEAVE = client_frame(GOING_AWAY, CLOSE)
 

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import installing, soak, wire
 from benchmarks.comparing import check, comparison
-from benchmarks.contestants import CONTESTANTS
+from benchmarks.contestants import CONTESTANTS, OVER_REDIS, with_workers
 from benchmarks.document import Document
 from benchmarks.report import page, write
 from benchmarks.rows import Row, rows
@@ -179,3 +179,17 @@ def test_pings_of_engineio_and_of_websockets_are_answered() -> None:
     assert wire.reply(ping, b"abcd") == wire.client_frame(b"abcd", 0xA)
     assert wire.reply(text, b"42[]") is None
     assert wire.reply(wire.FIN | wire.CLOSE, b"") is None
+
+
+def test_figures_of_several_workers_say_how_many() -> None:
+    names = ("workers-300-8", "redis-300-2", "handover-4", "workers-memory-4", "death-longest")
+    assert [row.title for row in rows({name: {"node": 1.0} for name in names})] == [
+        "relay, 300 B, between two of 8 workers",
+        "relay, 300 B, between two of 2 processes over Redis",
+        "a polling request on a new connection; workers: 4",
+        "memory of each of 4 workers without connections",
+        "a worker is killed, until its clients' peers hear of it, longest",
+    ]
+    over_redis = with_workers(CONTESTANTS["gunicorn"], 8, redis=True).command
+    assert over_redis[: len(OVER_REDIS)] == OVER_REDIS
+    assert "8" in over_redis and "{workers}" not in over_redis

@@ -18,6 +18,7 @@ exports.addHandlers = (io) => {
       socket.join(room);
       joined();
     });
+    socket.on("where", (answer) => answer(process.pid));
     socket.on("say", (room, payload) => {
       socket.to(room).emit("say", payload);
     });

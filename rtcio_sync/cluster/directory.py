@@ -23,7 +23,10 @@ from gevent.socket import socket as GreenSocket
 
 from .wire import is_node
 
-__all__ = ["Claim", "Directory", "Unavailable", "same_user"]
+__all__ = ["BACKLOG", "Claim", "Directory", "Unavailable", "same_user"]
+
+#: Streams of other nodes that may wait to be accepted.
+BACKLOG = 128
 
 _LONGEST_PATH = 100  # bytes; the kernel takes 107, on macOS 103
 _TRIES = 100
@@ -121,7 +124,7 @@ class Claim:
         self.socket = GreenSocket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self.socket.bind(str(self._hidden))
-            self.socket.listen(128)
+            self.socket.listen(BACKLOG)
             self.socket.setblocking(False)
             self.node = self._claim()
         except BaseException:

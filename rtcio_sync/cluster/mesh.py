@@ -19,7 +19,7 @@ from ..errors import ProtocolError
 from ..hub.ports import Loop, Watcher
 from ..protocol.envelope import Drop
 from ..transport.outgoing import turn_here
-from .directory import Claim, Directory, same_user
+from .directory import BACKLOG, Claim, Directory, same_user
 from .ports import Handlers
 from .stream import Inlet, Outlet, Stranger, first_io
 from .wire import VERSION, Frame, Hello, Kind, decoded, encoded, frame, is_node
@@ -123,6 +123,15 @@ class Mesh:
             return None
         return min((births.get(node, self._born), node) for node in (self.node, *self.nodes))[1]
 
+    def finds(self, node: str) -> bool:
+        """Whether a node lives that has begun so lately that it has not been met yet.
+
+        # hub or greenlet
+        """
+        if node != self.node and node in self._directory.others(self.node):
+            self._connect(node)
+        return node in self._outlets
+
     def connect(self, node: str) -> _socket.socket:
         """A new stream for descriptors to a node. Raises `OSError`."""
         if node not in self._outlets:
@@ -178,12 +187,19 @@ class Mesh:
         self._later(KEEP, self._keep)
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError, ConnectionError):
-            sock = _accepted(self._claim.socket)
-            if same_user(sock):
-                self._strangers.add(Stranger(sock, self._loop, self._meet, self._strangers.discard))
-            else:
-                sock.close()
+        # All that wait, and their first frames: a client of a new node may be here at once.
+        for _ in range(BACKLOG):
+            with suppress(ConnectionError):
+                try:
+                    sock = _accepted(self._claim.socket)
+                except BlockingIOError:
+                    return
+                if same_user(sock):
+                    stranger = Stranger(sock, self._loop, self._meet, self._strangers.discard)
+                    self._strangers.add(stranger)
+                    stranger.look()
+                else:
+                    sock.close()
 
     def _meet(self, first: Frame, sock: _socket.socket) -> None:
         """The first frame of a stream says whose it is. Raises `ProtocolError`."""

@@ -101,10 +101,10 @@ class Node:
             self._exchange.leave()
 
     def _node_in(self, name: str, length: int) -> str | None:
-        bus = self.bus
-        if bus is None or len(name) != length or name[:NODE] not in bus.nodes:
+        bus, node = self.bus, name[:NODE]
+        if bus is None or len(name) != length or node == bus.node:
             return None
-        return name[:NODE]
+        return node if node in bus.nodes or bus.finds(node) else None
 
     def new_pid(self) -> str:
         """A key to a session of this node."""

@@ -117,7 +117,7 @@ class Stranger:
         self._met = met
         self._ended = ended
         self._watch = first_io(loop, sock.fileno())
-        self._watch.start(self._readable)
+        self._watch.start(self.look)
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -131,7 +131,8 @@ class Stranger:
         self._watch.close()
         self._ended(self)
 
-    def _readable(self) -> None:
+    def look(self) -> None:
+        """Reads its first frame, if it has come."""
         try:
             begun = self._sock.recv(HEAD.size, socket.MSG_PEEK)
             if len(begun) < HEAD.size:

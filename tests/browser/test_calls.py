@@ -12,6 +12,7 @@ from tests.browser.conftest import OpenTab
 from tests.browser.tabs import bystander, together
 from tests.integration.line import Line
 from tests.integration.servers import Running
+from tests.timing import DEADLINE
 
 
 def test_two_tabs_see_each_other(open_tab: OpenTab, room: str) -> None:
@@ -19,6 +20,24 @@ def test_two_tabs_see_each_other(open_tab: OpenTab, room: str) -> None:
     assert (ada.others(), ben.others()) == (["Ben"], ["Ada"])
     ada.wait_for_text("#count", "2 people")
     ada.state_of("Ben", "microphone on", "camera on")
+
+
+@pytest.mark.parametrize("site", ["workers"], indirect=True, scope="session")
+def test_two_tabs_on_different_workers_see_each_other(
+    open_tab: OpenTab, site: Running, room: str
+) -> None:
+    site.eventually("/health", lambda health: health["workers"] == 4)
+    ada, ben = open_tab(), open_tab()
+    of_ada, of_ben = ada.record_sids(), ben.record_sids()
+    ada.open(room, "Ada").wait_inside()
+    end = time.monotonic() + DEADLINE
+    while not of_ben or of_ben[-1][:4] == of_ada[-1][:4]:  # the kernel chooses the worker
+        assert time.monotonic() < end, (of_ada, of_ben)
+        ben.open(room, "Ben").wait_inside()
+    ada.wait_for_video("Ben")
+    ben.wait_for_video("Ada")
+    ben.page.goto("about:blank")
+    ada.wait_for_others()
 
 
 def test_one_who_comes_late_sees_both_and_is_seen(open_tab: OpenTab, room: str) -> None:

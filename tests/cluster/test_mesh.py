@@ -83,6 +83,21 @@ def test_a_node_that_stands_still_is_the_eldest_all_the_same(make: Callable[...,
     assert make().mesh.eldest == a.id
 
 
+def test_a_node_is_found_before_anything_of_it_was_read(make: Callable[..., Node]) -> None:
+    a = make()
+    a.mesh._entrance.stop()  # as if it had not looked yet
+    b = make()
+    assert list(a.mesh.nodes) == []
+    assert a.mesh.finds(b.id)
+    assert a.mesh.post(b.id, 77, b"first", now=True)
+    until(lambda: b.bodies() == [b"first"])
+    assert not a.mesh.finds(a.id)
+    assert not a.mesh.finds("none")
+    b.mesh.stop()
+    until(lambda: a.handlers.dead == [b.id])
+    assert not a.mesh.finds(b.id)
+
+
 def test_a_large_message_arrives_whole_between_others(make: Callable[..., Node]) -> None:
     a, b = make(), make()
     meet(a, b)

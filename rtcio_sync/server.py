@@ -204,6 +204,7 @@ class Server(NodeApi):
             reconnect.elsewhere = moving.move
             exchange.on_begin.append(lambda _: setattr(recovery, "new_pid", node.new_pid))
         exchange.on_died.append(workers.died)
+        exchange.on_given_up = self._stop.give_up
         workers.await_worker()
         self._workers = workers
         self._totals = Totals(exchange, self._figures)

@@ -74,6 +74,8 @@ class Exchange:
         self.on_joined: list[Callable[[str], None]] = []
         self.on_met: list[Callable[[str], None]] = []
         self.on_died: list[Callable[[str, list[Ghost]], None]] = []
+        #: Called in a greenlet when another node has told this node's peers that it is dead.
+        self.on_given_up: Callable[[str], None] = lambda node: None
         #: The nodes that have said that they stop.
         self.going: set[str] = set()
         self._do: dict[int, Callable[[str, Any], None]] = {
@@ -157,6 +159,9 @@ class Exchange:
 
     def overflowed(self) -> None:
         self._counters.dropped[OVERFLOW] += 1
+
+    def given_up(self, node: str) -> None:
+        self._tasks.spawn(self.on_given_up, node)
 
     # -- relays and events -------------------------------------------------------------------------
 

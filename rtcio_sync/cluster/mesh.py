@@ -10,7 +10,7 @@ import _socket
 import logging
 import time
 from collections.abc import Callable, KeysView
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import gevent
 from gevent.socket import socket as GreenSocket
@@ -21,7 +21,7 @@ from ..protocol.envelope import Drop
 from ..transport.outgoing import turn_here
 from .directory import BACKLOG, Claim, Directory, same_user
 from .ports import Handlers
-from .stream import Inlet, Outlet, Stranger, first_io
+from .stream import Full, Inlet, Outlet, Stranger, first_io
 from .wire import VERSION, Frame, Hello, Kind, decoded, encoded, frame, is_node
 
 __all__ = ["DESCRIPTORS", "Mesh"]
@@ -29,6 +29,8 @@ __all__ = ["DESCRIPTORS", "Mesh"]
 log = logging.getLogger(__name__)
 
 MESSAGES, DESCRIPTORS = "messages", "descriptors"
+#: Says nothing further: the node that connects has given up the one that it connects to.
+GIVEN_UP = "given up"
 
 AGAIN = 0.05  # seconds until a connection is tried again whose node has many waiting
 LAST_WORDS = 1.0  # seconds in which what a dead node has sent is read
@@ -60,6 +62,8 @@ class Mesh:
         self._inlets: dict[str, Inlet] = {}
         self._strangers: set[Stranger] = set()
         self._timers: set[Watcher] = set()
+        #: The nodes that this one has given up.
+        self._given_up: set[str] = set()
         self._stopped = False
         #: The other nodes that live.
         self.nodes: KeysView[str] = self._outlets.keys()
@@ -110,10 +114,14 @@ class Mesh:
         outlet = self._outlets.get(node)
         if outlet is None:
             return False
-        if not outlet.post(kind, body, key, now=now):
-            self._handlers.overflowed()
+        try:
+            if outlet.post(kind, body, key, now=now):
+                return True
+        except Full:
+            self._give_up(node)
             return False
-        return True
+        self._handlers.overflowed()
+        return False
 
     @property
     def eldest(self) -> str | None:
@@ -150,7 +158,7 @@ class Mesh:
         return frame(Kind.HELLO, encoded(Hello(self.node, VERSION, purpose, self._born)))
 
     def _connect(self, node: str) -> None:
-        if self._stopped or node in self._outlets:
+        if self._stopped or node in self._outlets or node in self._given_up:
             return
         try:
             sock = self._directory.connect(node)
@@ -170,6 +178,27 @@ class Mesh:
         if born is not None:
             self._births[node] = born
         self._handlers.joined(node)
+
+    def _give_up(self, node: str) -> None:
+        """A node stands still and cannot be kept up to date: it is dead for this one."""
+        if node in self._given_up:
+            return
+        self._given_up.add(node)
+        said = "worker %s is given up: it does not read, and too many changes wait for it"
+        gevent.spawn(log.error, said, node)
+        self._say_given_up(node)
+        # Not in the middle of what its caller does to all nodes.
+        self._turn.loop.run_callback(self._bury, node)
+
+    def _say_given_up(self, node: str) -> None:
+        try:
+            sock = self._directory.connect(node)
+            with closing(sock):
+                sock.send(self._hello(GIVEN_UP))
+        except BlockingIOError:
+            self._later(AGAIN, self._say_given_up, node)
+        except OSError:  # it is dead
+            pass
 
     def _later(self, seconds: float, do: Callable[..., None], *args: object) -> None:
         timer = self._loop.timer(seconds)
@@ -209,6 +238,12 @@ class Mesh:
         node = hello.node
         if not is_node(node) or node == self.node or hello.version != VERSION:
             raise ProtocolError(Drop.CHANNEL)
+        if node in self._given_up:
+            raise ProtocolError(Drop.CHANNEL)
+        if hello.purpose == GIVEN_UP:
+            sock.close()
+            self._handlers.given_up(node)
+            return
         if hello.purpose == DESCRIPTORS:
             self._takes(node, sock)
             return

@@ -32,7 +32,9 @@ class Bus(Protocol):
         """Sends a message; never blocks. # hub or greenlet
 
         ``now``: before anything that is sent to a client afterwards; else with the other messages
-        of this turn of the loop. `False`: the node does not live, or too much waits for it.
+        of this turn of the loop. `False`: the node does not live, or too much waits for it. Only a
+        message of a kind in `wire.DROPPABLE` is dropped for that: over a further bound, the node is
+        given up, and dead for this one.
         """
 
 
@@ -53,6 +55,9 @@ class Handlers(Protocol):
 
     def overflowed(self) -> None:
         """A message was dropped, since too much waits for its node."""
+
+    def given_up(self, node: str) -> None:
+        """This node has stood still for so long that another one regards it as dead."""
 
 
 class Relays(Protocol):

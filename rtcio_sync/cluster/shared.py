@@ -116,8 +116,10 @@ class SharedRooms(RoomIndex):
         where = None if rooms is None else rooms_in(rooms)
         number = None if callback is None else self.asked.ask(callback, nodes)
         waits = isinstance(callback, Waiter)
-        message = wire.Emit(namespace, where, skip, body, attachments, number, waits)
-        self._post(nodes, Kind.EMIT, message, now=False)
+        message = encoded(wire.Emit(namespace, where, skip, body, attachments, number, waits))
+        for node in nodes:
+            if not self.bus.post(node, Kind.EMIT, message) and number is not None:
+                self.asked.lost(node, number)
 
     def announce(
         self,

@@ -9,19 +9,21 @@ from collections.abc import Callable
 
 import gevent
 
-from ..errors import ProtocolError
+from ..errors import ProtocolError, RtcioError
 from ..hub.ports import IoWatcher, Loop
 from ..protocol.envelope import Drop
 from ..transport.base import RawSocket
 from ..transport.outgoing import READ, Outgoing, Turn
-from .wire import HEAD, Frame, Frames, frame
+from .wire import DROPPABLE, HEAD, Frame, Frames, frame
 
-__all__ = ["MOST_WAITING", "Inlet", "Outlet", "Stranger", "first_io"]
+__all__ = ["MOST_NEEDED", "MOST_WAITING", "Full", "Inlet", "Outlet", "Stranger", "first_io"]
 
 log = logging.getLogger(__name__)
 
-#: Bytes that wait for a node that does not read.
+#: Bytes that wait for a node that does not read: of all messages, and of those that may not be
+#: dropped on top of them.
 MOST_WAITING = 64_000_000
+MOST_NEEDED = 64_000_000
 
 LONGEST_HELLO = 200  # bytes of the first frame
 CHUNK = 1 << 18  # bytes that are read at a time
@@ -35,6 +37,10 @@ FIRST = 2
 def first_io(loop: Loop, fd: int) -> IoWatcher:
     """A watcher that is called before those of clients."""
     return loop.io(fd, READ, priority=FIRST)
+
+
+class Full(RtcioError):
+    """A message that may not be dropped has no room: the node cannot be kept up to date."""
 
 
 class Outlet(Outgoing):
@@ -54,10 +60,16 @@ class Outlet(Outgoing):
         return self._sock.fileno()
 
     def post(self, kind: int, body: bytes, key: bytes, *, now: bool) -> bool:
-        """`False`: too much waits for the node."""
+        """`False`: too much waits for the node. Raises `Full` for what may not be dropped."""
         made = frame(kind, body, key)
-        if self.closed or self.buffered + len(made) > MOST_WAITING:
+        if self.closed:
             return False
+        waiting = self.buffered + len(made)
+        if waiting > MOST_WAITING:
+            if kind in DROPPABLE:
+                return False
+            if waiting > MOST_WAITING + MOST_NEEDED:
+                raise Full
         self.send(made)
         if now:
             self.flush()

@@ -18,10 +18,10 @@ from ..errors import OptionError, ProtocolError
 from ..protocol.envelope import Drop
 
 __all__ = [
-    "HEAD", "LONGEST", "NODE", "PID", "SID", "VERSION", "Answer", "Ask", "Close", "Described",
-    "Done", "Emit", "Enter", "Event", "Forward", "Frame", "Frames", "Hello", "Joined", "Kind",
-    "Leave", "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "decoded", "encoded",
-    "frame", "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
+    "DROPPABLE", "HEAD", "LONGEST", "NODE", "PID", "SID", "VERSION", "Answer", "Ask", "Close",
+    "Described", "Done", "Emit", "Enter", "Event", "Forward", "Frame", "Frames", "Hello", "Joined",
+    "Kind", "Leave", "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "decoded",
+    "encoded", "frame", "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
 ]  # fmt: skip
 
 VERSION = 1  #: of the protocol; nodes of other versions are not spoken to
@@ -63,6 +63,11 @@ class Kind:
     REPLY = 17
     DONE = 18
     GOING = 19
+
+
+#: What may be dropped, and is counted then, if too much waits for a node. All other kinds change
+#: what a node knows of another: they are never lost while both live.
+DROPPABLE = frozenset({Kind.RELAY, Kind.FORWARD, Kind.EMIT, Kind.ANSWER})
 
 
 class Struct(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):

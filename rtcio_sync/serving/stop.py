@@ -8,6 +8,8 @@ after the second no Python client does.
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import threading
 import time
@@ -22,6 +24,8 @@ from .ports import Event, Stoppable
 from .warnings import warn_if_unpatched
 
 __all__ = ["AT_ONCE", "Stop", "on_signals", "on_signals_of_threads"]
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 100  # up to so many clients are closed in one step
 SPREAD_STEPS = 20
@@ -63,6 +67,20 @@ class Stop:
             server_stop.watch_stop(environ, self.drain, patience=self._drain_seconds + 1)
         elif self._engine.async_mode == "threading":
             server_stop.watch_worker_on_threads(self.drain)
+
+    def give_up(self, node: str) -> None:
+        """Worker ``node`` regards this one as dead: the peers of its clients were told. # greenlet
+
+        So the clients have to come back as new ones, to a worker that all others know.
+        """
+        log.error(
+            "this worker stood still for so long that worker %s has given it up: it ends its "
+            "connections, so that the clients come back, and stops",
+            node,
+        )
+        for client in list(self._engine.sockets.values()):
+            client.send_on()
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def drain(self) -> None:
         """Closes every client so that it reconnects, and lets handlers finish. # greenlet

@@ -18,6 +18,7 @@ class Handlers:
         self.old: list[str] = []
         self.dead: list[str] = []
         self.overflows = 0
+        self.gave_up: list[str] = []
 
     def received(self, node: str, kind: int, key: bytes, body: bytes) -> None:
         if body == b"unreadable":
@@ -37,6 +38,9 @@ class Handlers:
 
     def overflowed(self) -> None:
         self.overflows += 1
+
+    def given_up(self, node: str) -> None:
+        self.gave_up.append(node)
 
 
 class Node:

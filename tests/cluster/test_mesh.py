@@ -154,13 +154,59 @@ def test_more_than_the_bound_is_dropped_for_a_node_that_does_not_read(
     meet(a, b)
     inlet = b.mesh._inlets[a.id]
     inlet._watch.stop()  # as if it stood still
-    sent = [a.mesh.post(b.id, 77, bytes(1_000_000)) for _ in range(30)]
+    sent = [a.mesh.post(b.id, Kind.RELAY, bytes(1_000_000)) for _ in range(30)]
     assert 9 <= sent.count(True) <= 15
     assert a.handlers.overflows == sent.count(False)
     inlet._watch.start(inlet._readable)
     until(lambda: len(b.handlers.messages) == sent.count(True))
     assert a.mesh.post(b.id, 77, b"again")
     until(lambda: b.bodies()[-1] == b"again")
+
+
+def test_a_change_of_rooms_is_never_dropped_for_a_node_that_does_not_read(
+    make: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "MOST_WAITING", 3_000_000)
+    monkeypatch.setattr(stream, "MOST_NEEDED", 3_000_000)
+    a, b = make(), make()
+    meet(a, b)
+    inlet = b.mesh._inlets[a.id]
+    inlet._watch.stop()  # as if it stood still
+    while a.mesh.post(b.id, Kind.RELAY, bytes(1_000_000)):
+        pass
+    said = [b"%d" % number for number in range(1000)]
+    for each in said:
+        assert a.mesh.post(b.id, Kind.JOINED, each, now=True)
+    inlet._watch.start(inlet._readable)
+    until(lambda: b.bodies()[-1:] == said[-1:])
+    assert [body for _, kind, _, body in b.handlers.messages if kind == Kind.JOINED] == said
+    assert a.handlers.dead == b.handlers.gave_up == []
+
+
+def test_a_node_that_misses_changes_is_dead_for_the_other_and_is_told_so(
+    make: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stream, "MOST_WAITING", 3_000_000)
+    monkeypatch.setattr(stream, "MOST_NEEDED", 3_000_000)
+    a, b, c = make(), make(), make()
+    meet(a, b, c)
+    streams = [b.mesh._entrance, b.mesh._inlets[a.id]._watch]
+    for each in streams:
+        each.stop()  # as if it stood still
+    while a.mesh.post(b.id, Kind.JOINED, bytes(1_000_000)):
+        pass
+    assert a.handlers.dead == []  # its caller may be in the middle of telling all nodes
+    until(lambda: a.handlers.dead == [b.id])
+    assert not a.mesh.post(b.id, Kind.JOINED, b"more")
+    streams[0].start(b.mesh._accept)
+    streams[1].start(b.mesh._inlets[a.id]._readable)
+    until(lambda: b.handlers.gave_up == [a.id])
+    until(lambda: b.handlers.dead == [a.id])
+    assert c.handlers.dead == []
+    b.mesh._connect(a.id)  # it is not met again
+    until(lambda: b.handlers.dead == [a.id] * 2)
+    assert list(a.mesh.nodes) == [c.id]
+    assert len(caplog.records) == 1
 
 
 def test_a_message_that_cannot_be_read_ends_its_stream_and_no_other(

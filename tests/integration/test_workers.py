@@ -413,6 +413,66 @@ def test_a_worker_that_stands_still_delays_only_its_own_clients(driver: Driver) 
         assert stopped[0].received("#rtcio:peer-left") == []
 
 
+def test_rooms_are_right_after_more_than_the_bound_waited_for_a_worker(driver: Driver) -> None:
+    with workers(environ={"RTCIO_TEST_WAITING": "3000000"}) as server:
+        clients = everywhere(driver, server)
+        stopped, a, b, c = clients
+        for client in clients:
+            client.call("join", "tea")
+        pid = stopped.call("pid")
+        kill(pid, signal.SIGSTOP)
+        try:
+            for client in (a, b, c):
+                client.call("do", "flood", stopped.id, 500_000, 20)
+                client.call("join", "cake")
+            a.call("leave", "tea")
+            b.call("leave", "tea")
+            b.call("join", "tea")
+            c.disconnect()
+        finally:
+            kill(pid, signal.SIGCONT)
+        assert stopped.wait_for("#rtcio:peer-left") == [{"id": c.id}]
+        assert set(stopped.call("do", "rooms", a.id)) == {a.id, "cake"}
+        assert set(stopped.call("do", "rooms", b.id)) == {b.id, "tea", "cake"}
+        assert stopped.call("do", "rooms", c.id) == []
+        stopped.call("to", "tea", "hello")
+        b.wait_for("hello")
+        assert server.get_json("/all-stats")["dropped"]["worker-overflow"] > 0
+        for client in clients[:3]:
+            assert client.received("#rtcio:peer-left") == [[{"id": c.id}]]
+
+
+def test_a_worker_that_cannot_be_kept_up_to_date_is_dead_and_its_clients_come_back(
+    driver: Driver,
+) -> None:
+    environ = {"RTCIO_TEST_WAITING": "300000"}
+    with workers(environ=environ, clean_log=False) as server:
+        back = {"reconnection": True, "reconnectionDelay": 100, "reconnectionDelayMax": 200}
+        clients = everywhere(driver, server, **back)
+        stopped, a, b, c = clients
+        for client in clients:
+            client.call("join", "tea")
+        old, pid = stopped.id, stopped.call("pid")
+        kill(pid, signal.SIGSTOP)
+        try:
+            a.call("do", "churn", a.id, 5_000)
+            assert a.wait_for("#rtcio:peer-left") == [{"id": old}]
+            assert a.call("do", "rooms", old) == []
+        finally:
+            kill(pid, signal.SIGCONT)
+        stopped.wait("connect", count=2)
+        assert stopped.id != old
+        for client in (b, c):
+            assert client.wait_for("#rtcio:peer-left") == [{"id": old}]
+        await_workers(server)
+        assert stopped.call("join", "tea") == "ok"
+        a.call("to", "tea", "hello")
+        for client in (stopped, b, c):
+            client.wait_for("hello")
+        for client in (a, b, c):
+            assert client.received("#rtcio:peer-left") == [[{"id": old}]]
+
+
 def test_figures_of_all_workers_are_one_sum_that_never_goes_back(driver: Driver) -> None:
     with workers(clean_log=False) as server:
         clients = everywhere(driver, server)

@@ -18,10 +18,14 @@ import flask
 from pages import add_pages
 
 from rtcio_sync import Limits, Server
+from rtcio_sync.cluster import stream
 
 logging.basicConfig(
     level=logging.DEBUG, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
 )
+
+if "RTCIO_TEST_WAITING" in os.environ:
+    stream.MOST_WAITING = stream.MOST_NEEDED = int(os.environ["RTCIO_TEST_WAITING"])
 
 app = flask.Flask(__name__)
 options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
@@ -124,6 +128,13 @@ def fork() -> int:
 
 
 ACTIONS["fork"] = fork
+ACTIONS["flood"] = lambda to, size, count: [
+    server.emit("f", "x" * size, to=to) for _ in range(count)
+]
+ACTIONS["churn"] = lambda sid, count: [
+    (server.enter_room(sid, "r" * 200 + str(n)), server.leave_room(sid, "r" * 200 + str(n)))
+    for n in range(count)
+]
 
 
 @server.on_server_side("note")

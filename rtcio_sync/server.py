@@ -331,7 +331,7 @@ class Server(NodeApi):
         """Counters since the start, and current numbers; without names and ids.
 
         ``cluster``: of all workers together, also of those that have died; waits for the others, at
-        most 5 s. Otherwise of this process.
+        most 5 s, and raises `NotServing` in the hub. Otherwise of this process.
 
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
         ``recovery_bytes``, ``greenlets``, ``hub_lag_seconds`` (the maximum of the last 15 s) and

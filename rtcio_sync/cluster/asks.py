@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..adapter.calls import Waiter
+from ..hub.thread import refuse_in_hub
 
 __all__ = ["Asked", "Callbacks", "Questions", "RemoteWaiter"]
 
@@ -117,8 +118,10 @@ class Questions:
     ) -> dict[str, bytes | None]:
         """Sends a question, ``send(node, number)``, and waits for the replies. # greenlet
 
-        A node that failed to answer has `None`; one that is dead, or late, is missing.
+        A node that failed to answer has `None`; one that is dead, or late, is missing. Raises
+        `NotServing` in the hub, where nothing may wait.
         """
+        refuse_in_hub()
         number = next(self._numbers)
         question = self._open[number] = _Question(nodes, self._create_event())
         try:

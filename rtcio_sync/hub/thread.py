@@ -24,7 +24,7 @@ from gevent.monkey import get_original
 from ..errors import NotServing
 from .pool import Pool
 
-__all__ = ["ANSWER_WITHIN", "HubThread", "any_thread"]
+__all__ = ["ANSWER_WITHIN", "HubThread", "any_thread", "refuse_in_hub"]
 
 ANSWER_WITHIN = 5.0
 """Seconds that the hub has to begin with a call from another thread."""
@@ -45,6 +45,16 @@ _NO_ANSWER = (
     "a pause, or blocks without gevent. Call monkey.patch_all() before all imports, and run long "
     "computations in gevent.get_hub().threadpool"
 )
+
+
+def refuse_in_hub(name: str = "") -> None:
+    """Raises `NotServing` in the hub, for a call that waits for an answer. # any thread"""
+    if isinstance(gevent.getcurrent(), Hub):
+        called = f"{name}()" if name else "this call"
+        raise NotServing(
+            f"{called} waits for an answer, and nothing may wait in the hub: "
+            f"gevent.spawn({name or 'call'}, …)"
+        )
 
 
 class HubThread:
@@ -224,10 +234,7 @@ def any_thread(
                 return thread.run(method, self, *args, **options)
             if in_hub != "run" and thread.in_hub:
                 if in_hub == "refuse":
-                    raise NotServing(
-                        f"{method.__name__}() waits for an answer, and nothing may wait in the "
-                        f"hub: gevent.spawn({method.__name__}, …)"
-                    )
+                    refuse_in_hub(method.__name__)
                 thread.spawn(functools.partial(method, self, *args, **options))
                 return cast("R", None)
             return method(self, *args, **options)

@@ -183,6 +183,10 @@ class Events:
             if not self._seating.vacate(room, member.sid):
                 return
             appended = self._rooms.append(room, LobbyRoom.depart, member.sid)
+        self.run(appended)
+
+    def run(self, appended: LobbyRoom) -> None:
+        """Runs the steps of a room. # hub or greenlet"""
         engine = self._server.eio
         # Encoding may run the app's code, and a step before may wait for another worker.
         waits = self._server.manager.late or self._keeper is not None

@@ -25,6 +25,7 @@ from ..cluster.shared import SharedRooms
 from ..cluster.wire import Ask as Question
 from ..cluster.wire import Kind, Struct, decoded, encoded
 from ..errors import OptionError, ProtocolError, RtcioError
+from ..hub.thread import refuse_in_hub
 from ..server import Server
 
 __all__ = ["Asks", "Gone", "Keeper", "Op", "Seat"]
@@ -171,6 +172,7 @@ class Keeper:
 
     def _wait(self) -> str | None:
         while not self._settled:
+            refuse_in_hub()
             event = self._server.eio.create_event()
             self._waiting.append(event)
             if not event.wait(ANSWER_WITHIN):

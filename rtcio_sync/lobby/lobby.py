@@ -103,9 +103,9 @@ class Lobby:
         self._keeper: Keeper | None = None
         if server.exchange is not None:
             self._keeper = Table(server, space, state, server.exchange).keeper
-        events = Events(server, space, state, self, self._keeper)
-        space.on("connection")(events.connected)
-        server.manager.on_leave.append(events.left)
+        self._events = Events(server, space, state, self, self._keeper)
+        space.on("connection")(self._events.connected)
+        server.manager.on_leave.append(self._events.left)
 
     # -- what an app may override, ask and do ------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Lobby:
                 if not self._seating.vacate(room, sid):
                     return False
                 step = self._rooms.append(room, LobbyRoom.depart, sid, True)
-            self._rooms.run(step)
+            self._events.run(step)
             return True
 
         return self._asked(here, Op("remove", room, sid))

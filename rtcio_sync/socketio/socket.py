@@ -283,7 +283,8 @@ class BroadcastOperator:
     def fetch_sockets(self) -> list[Socket | RemoteSocket]:
         """The connected sockets: a `Socket` for each of this process, then those of others.
 
-        Those of other workers are `RemoteSocket` objects. Waits for their processes, at most 5 s.
+        Those of other workers are `RemoteSocket` objects. Waits for their processes, at most 5 s;
+        raises `NotServing` in the hub, where nothing may wait.
         """
         server, namespace, out = self._server, self._namespace, list(self._except)
         found = server.manager.fetch_elsewhere(namespace, self._rooms, out)

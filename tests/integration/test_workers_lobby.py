@@ -114,6 +114,27 @@ def test_a_password_holds_on_all_workers(driver: Driver, server: Running) -> Non
     join(c, "closed", password="secret")
 
 
+def test_a_call_that_waits_for_another_worker_is_refused_in_the_hub(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server)
+    keeper = clients[0].call("keeper")
+    kept_here, elsewhere = sorted(clients, key=lambda each: each.id[:4] != keeper)[:2]
+    join(elsewhere, "hub")
+    for name in ("stats", "fetch", "fetch-namespace", "side-call"):
+        for client in (kept_here, elsewhere):
+            kind, said = client.call("in-hub", name)
+            assert (kind, "gevent.spawn" in said) == ("NotServing", True), (name, said)
+    assert kept_here.call("in-hub", "call", elsewhere.id)[0] == "NotServing"
+    for name, *args in (("peers", "hub"), ("lobby-stats",), ("remove", elsewhere.id, "hub")):
+        kind, said = elsewhere.call("in-hub", name, *args)
+        assert (kind, "gevent.spawn" in said) == ("NotServing", True), (name, said)
+    # The worker that keeps the rooms waits for nobody.
+    assert kept_here.call("in-hub", "peers", "hub") == ["answer", [elsewhere.id]]
+    assert kept_here.call("in-hub", "remove", elsewhere.id, "hub") == ["answer", True]
+    until(lambda: elsewhere.call("peers", "hub") == [])
+
+
 def test_who_leaves_or_is_removed_frees_a_seat_and_the_others_are_told(
     driver: Driver, server: Running
 ) -> None:

@@ -9,6 +9,8 @@ import sys
 from typing import Any
 
 import flask
+from gevent import get_hub
+from gevent.event import AsyncResult
 from pages import add_pages
 
 from rtcio_sync import Limits, Lobby, Server
@@ -32,7 +34,35 @@ def on_connection(socket: Any) -> None:
     socket.on("peers")(lobby.peers)
     socket.on("lobby-stats")(lobby.stats)
     socket.on("remove")(lobby.remove)
+    socket.on("in-hub")(in_hub)
     socket.on("take-out")(lambda sid, room: server.leave_room(sid, room))
+
+
+CALLS: dict[str, Any] = {
+    "peers": lobby.peers,
+    "remove": lobby.remove,
+    "lobby-stats": lobby.stats,
+    "stats": lambda: bool(server.stats(cluster=True)),
+    "fetch": lambda: bool(server.fetch_sockets()),
+    "fetch-namespace": lambda: bool(server.of("/").fetch_sockets()),
+    "fetch-room": lambda: bool(server.to("tea").fetch_sockets()),
+    "call": lambda sid: server.call("question", to=sid),
+    "side-call": lambda: server.server_side_call("question"),
+}
+
+
+def in_hub(name: str, *args: Any) -> Any:
+    """What a call raises, or returns, in the hub."""
+    result = AsyncResult()
+
+    def run() -> None:
+        try:
+            result.set(["answer", CALLS[name](*args)])
+        except Exception as error:  # noqa: BLE001  (the test wants its name)
+            result.set([type(error).__name__, str(error)])
+
+    get_hub().loop.run_callback(run)
+    return result.get(timeout=20)
 
 
 @app.get("/pid")

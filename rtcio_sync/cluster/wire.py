@@ -20,8 +20,8 @@ from ..protocol.envelope import Drop
 __all__ = [
     "DROPPABLE", "HEAD", "LONGEST", "NODE", "PID", "SID", "VERSION", "Answer", "Ask", "Close",
     "Described", "Done", "Emit", "Enter", "Event", "Forward", "Frame", "Frames", "Hello", "Joined",
-    "Kind", "Leave", "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "decoded",
-    "encoded", "frame", "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
+    "Kind", "Leave", "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "check_room",
+    "decoded", "encoded", "frame", "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
 ]  # fmt: skip
 
 VERSION = 1  #: of the protocol; nodes of other versions are not spoken to
@@ -253,10 +253,25 @@ def encoded(message: Struct) -> bytes:
     try:
         return _encode(message)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise OptionError(
-            "several workers know a room by its name: give text, a number, bytes or a tuple of "
-            f"them ({error})"
-        ) from None
+        raise OptionError(_ROOM.format(error)) from None
+
+
+_ROOM = (
+    "several workers know a room by its name: give text, a number, bytes or a tuple of them ({})"
+)
+
+
+def check_room(room: Any) -> None:
+    """Raises `OptionError` for a room that another node would know by another name, or by none."""
+    if type(room) is not str and not _is_plain(room):
+        raise OptionError(_ROOM.format(f"{type(room).__name__} is none of them"))
+    encoded(Leave("/", "", room))
+
+
+def _is_plain(room: Any) -> bool:
+    if isinstance(room, tuple):
+        return all(map(_is_plain, room))
+    return room is None or isinstance(room, (str, int, float, bytes))
 
 
 def decoded(kind: type[T], body: bytes) -> T:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import date
+from decimal import Decimal
+from enum import Enum
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -17,6 +21,14 @@ ROOMS = st.recursive(
     lambda inner: st.lists(inner, max_size=3).map(tuple),
     max_leaves=5,
 )
+
+
+class Odd(Enum):
+    ONE = "one"
+
+
+class Text(str, Enum):
+    ONE = "one"
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=50), st.binary(max_size=300))),
@@ -57,6 +69,22 @@ def test_a_room_arrives_as_what_it_was(room: object) -> None:
 def test_a_room_that_cannot_be_sent_is_refused(room: object) -> None:
     with pytest.raises(OptionError):
         wire.encoded(wire.Leave("/", "sid", room))
+
+
+@pytest.mark.parametrize(
+    "room",
+    [frozenset({1}), uuid4(), Decimal(1), date(2020, 1, 1), ("a", uuid4()), 2**70, "\ud800", Odd.ONE],
+)
+def test_a_room_that_another_node_would_know_by_another_name_is_refused(room: object) -> None:
+    with pytest.raises(OptionError, match="several workers"):
+        wire.check_room(room)
+
+
+@pytest.mark.parametrize("room", ["a", b"a", 1, 1.5, True, ("a", (1, b"b")), Text.ONE])
+def test_a_room_that_another_node_knows_by_the_same_name_is_taken(room: object) -> None:
+    wire.check_room(room)
+    sent = wire.decoded(wire.Leave, wire.encoded(wire.Leave("/", "sid", room)))
+    assert {wire.room_of(sent.room): 1}[room] == 1
 
 
 @pytest.mark.parametrize("sent", [{"a": 1}, [{}], [[1, {}]]])

@@ -74,8 +74,11 @@ class SharedRooms(RoomIndex):
         return len(here | self.replica.places())
 
     def _post(self, nodes: Iterable[str], kind: int, message: wire.Struct, *, now: bool) -> None:
+        nodes = list(nodes)
+        if not nodes:  # all others have died, or nobody is concerned
+            return
         body = encoded(message)
-        for node in list(nodes):
+        for node in nodes:
             self.bus.post(node, kind, body, now=now)
 
     # -- events ------------------------------------------------------------------------------------
@@ -161,8 +164,8 @@ class SharedRooms(RoomIndex):
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: Any = None) -> None:
         member = self.member(sid, namespace)
         before = len(member.rooms or ()) if member is not None else 0
-        if member is not None and not member.departed:
-            encoded(wire.Leave(namespace, sid, room))  # raises before anything is changed
+        if member is not None and not member.departed and self.bus.nodes:
+            wire.check_room(room)  # before anything is changed
         super().basic_enter_room(sid, namespace, room, eio_sid)
         if member is not None and not member.departed and len(member.rooms or ()) > before:
             message = wire.Joined(namespace, sid, [room], member.relays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from ..adapter.member import Member, Stage, ending
@@ -323,14 +324,22 @@ class BroadcastOperator:
         ``"close"``: disconnects their connections too. Waits only to disconnect.
         """
         if what in ("join", "leave"):
-            change = self._server.enter_room if what == "join" else self._server.leave_room
+            change = self._change(what)
             for member in self.members():
                 for room in named:
-                    change(member.sid, room, namespace=self._namespace)
+                    change(member.sid, room)
             return
         for member in self.members(connecting=True):
             self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
             socket_of(self._server, member).disconnect(what == "close")
+
+    def _change(self, what: str) -> Callable[[str, Any], Any]:
+        manager, namespace = self._server.manager, self._namespace
+        if self._hub_thread.in_hub:  # the server's methods write to its logger, which may wait
+            inner = manager.enter_room if what == "join" else manager.leave_room
+            return lambda sid, room: inner(sid, namespace, room)
+        change = self._server.enter_room if what == "join" else self._server.leave_room
+        return partial(change, namespace=namespace)
 
     def members(self, *, connecting: bool = False) -> list[Member]:
         """The members, also those that are away: a change to them holds when they return.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from socketio.packet import Packet
 import rtcio_sync
 from rtcio_sync import Server
 from rtcio_sync.adapter import emit
+from rtcio_sync.socketio.elsewhere import do_here
 from tests.clients import Polling
 from tests.timing import DEADLINE, settle, until
 
@@ -232,3 +234,23 @@ def test_a_client_that_never_acknowledges_is_asked_without_end_and_keeps_no_memo
     assert answers == [99]
     other.send("31[]")
     until(lambda: len(answers) == 2)
+
+
+def test_what_another_worker_asks_of_sockets_here_logs_nothing_in_the_hub() -> None:
+    # A logger may write to a stream, for whose lock the hub must not wait.
+    wrote_in: list[object] = []
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            wrote_in.append(gevent.getcurrent())
+
+    logger = logging.getLogger("test.rooms.in.the.hub")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(Noting())
+    server = Server(logger=logger)
+    client = server.test_client()
+    wrote_in.clear()
+    for what, inside in (("join", {"tea", "cake"}), ("leave", set())):
+        gevent.get_hub().loop.run_callback(do_here, server, what, "/", None, [], ["tea", "cake"])
+        until(lambda inside=inside: set(server.rooms(client.sid)) == {client.sid, *inside})
+    assert gevent.get_hub() not in wrote_in

@@ -75,6 +75,8 @@ def _listen_on_gevent(
         engine.on_fork = None
         restore()
         http.close()
+        if workers is not None:
+            workers.end()
 
 
 def _http_server(

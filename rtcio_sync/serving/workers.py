@@ -77,6 +77,10 @@ class Workers:
         self._node.takes = Taker(serve, self._go_on).take
         return self._node.begin(master)
 
+    def end(self) -> None:
+        """The process serves nobody any more: for the others it is dead. # greenlet"""
+        self._node.end()
+
     def owner_in(self, query: str) -> str | None:
         """The other worker with the session that a query names."""
         if self._node.alone:

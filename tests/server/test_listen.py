@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,13 @@ import pytest
 from gevent.event import Event
 
 from rtcio_sync import OptionError, Server
+from rtcio_sync.cluster import directory
 from rtcio_sync.serving.stop import AT_ONCE
+from rtcio_sync.serving.supervised import LIFE
+from rtcio_sync.serving.workers import _made
 from tests.bus import Bus
 from tests.clients import Polling, WebSocket
+from tests.cluster.nodes import Node
 from tests.serving.running import SIGNALING, Run, running_until_the_end
 from tests.timing import DEADLINE, settle, until
 
@@ -213,3 +219,24 @@ def test_a_server_leaves_the_loggers_of_others_alone() -> None:
     assert {name: logging.getLogger(name).level for name in names} == levels
     for name in ("rtcio_sync.upstream.socketio", "rtcio_sync.upstream.engineio"):
         assert logging.getLogger(name).handlers == []
+
+
+def test_a_worker_is_dead_for_the_others_once_listen_has_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="rtcio", dir="/tmp") as path:
+        monkeypatch.setattr(directory, "_bases", lambda: [Path(path)])
+        life, held = os.pipe()
+        monkeypatch.setenv(LIFE, str(life))
+        server = Server()
+        key = f"{server.path} {_made[server.path]}"
+        other = Node(master=os.getppid(), key=key)
+        try:
+            listening = gevent.spawn(server.listen, 0, "127.0.0.1")
+            until(lambda: other.handlers.old)
+            server.stop()
+            until(lambda: other.handlers.dead)
+            listening.get(timeout=DEADLINE)
+        finally:
+            other.mesh.stop()
+            os.close(held)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
 import random
 import resource
@@ -9,11 +11,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -265,10 +268,36 @@ def _confine(core: int | None, descriptors: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
 
 
+_SHARES = 64  # processes that may have ports of their own at once
+
+
+@cache
+def own_ports() -> Iterator[int]:
+    """The ports of this process, one after the other, from anywhere among them.
+
+    A server takes some time until it listens on its port; two benchmarks that run at once must not
+    choose the same one meanwhile. A lock of a file is a process's claim to its share. All ports are
+    below those that connections get, of which there are thousands here.
+    """
+    for share in range(_SHARES):
+        path = Path(tempfile.gettempdir()) / f"rtcio-sync-benchmark-ports-{share}"
+        with suppress(OSError):
+            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # until the process ends
+            except OSError:
+                os.close(lock)
+                continue
+            own = range(10_000 + share, 32_000, _SHARES)
+            start = random.SystemRandom().randrange(len(own))
+            return itertools.cycle([*own[start:], *own[:start]])
+    raise RuntimeError(f"{_SHARES} benchmarks run at once, or no lock can be made")
+
+
 def free_port() -> int:
-    # Below those that connections get, of which there are thousands here.
+    """A port that nobody has, and no other benchmark takes meanwhile."""
     while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
+        port = next(own_ports())
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

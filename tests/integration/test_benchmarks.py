@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -448,3 +449,26 @@ def test_a_message_takes_no_more_calls_than_the_page_for_contributors_says() -> 
     # The clock's task runs meanwhile, more often on a busy machine.
     over = {name: calls for name, calls in counted.items() if calls > said[name] + 3}
     assert over == {}
+
+
+def test_two_benchmarks_at_once_choose_different_ports(tmp_path: Path) -> None:
+    program = """
+from benchmarks.contestants import free_port
+print(*(free_port() for _ in range(300)), flush=True)
+input()
+"""
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    chosen = []
+    for process in started:
+        assert process.stdout is not None
+        chosen += process.stdout.readline().split()
+    for process in started:
+        process.communicate("\n")
+    assert len(chosen) == len(set(chosen)) == 900

@@ -106,7 +106,8 @@ class RoomIndex(Rooms):
         everybody = self.sids_in(namespace, rooms)
         recipients = [sid for sid in everybody if sid not in told]
         if "emit" in self.__dict__:  # the Admin UI's instrumentation
-            self.emit(event, payload, namespace=namespace, room=rooms, skip_sid=list(told))
+            out = list(told)
+            self.emit(event, payload, namespace, room=rooms, skip_sid=out, ignore_queue=True)
         elif recipients:
             self._emit(event, [event, payload], namespace, recipients)
         return told.union(everybody)

@@ -7,6 +7,7 @@ server that is alone runs none of this. What it asks of other nodes is done ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import MethodType
 from typing import Any
 
 from ..adapter.calls import Waiter
@@ -266,7 +267,7 @@ def share(manager: RoomIndex, bus: Bus, replica: Replica, questions: Questions) 
     """Makes ``manager`` one of all nodes."""
     if isinstance(manager, SharedRooms):
         return manager
-    manager.__class__ = SharedRooms
+    _bind_anew(manager)
     assert isinstance(manager, SharedRooms)
     counters = manager.server.counters
 
@@ -276,3 +277,14 @@ def share(manager: RoomIndex, bus: Bus, replica: Replica, questions: Questions) 
     manager.bus, manager.replica, manager.questions = bus, replica, questions
     manager.asked = Callbacks(MAX_CALLBACKS, forgot)
     return manager
+
+
+def _bind_anew(manager: RoomIndex) -> None:
+    """Changes the class, also of the methods that are kept as attributes of the manager.
+
+    python-socketio's Admin UI keeps those that it wraps there, as they were.
+    """
+    manager.__class__ = SharedRooms
+    for name, kept in list(vars(manager).items()):
+        if isinstance(kept, MethodType) and kept.__self__ is manager:
+            setattr(manager, name, getattr(type(manager), kept.__name__).__get__(manager))

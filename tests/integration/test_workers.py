@@ -473,6 +473,31 @@ def test_a_worker_that_cannot_be_kept_up_to_date_is_dead_and_its_clients_come_ba
             assert client.received("#rtcio:peer-left") == [[{"id": old}]]
 
 
+def test_workers_are_one_server_under_the_admin_ui_too(driver: Driver) -> None:
+    with workers(environ={"RTCIO_TEST_ADMIN": "1"}) as server:
+        a, b, c, d = clients = everywhere(driver, server)
+        for client in clients:
+            client.call("join", "tea")
+        a.call("to", "tea", "hello", 1)
+        a.call("do", "emit", b.id, "hello", 2)
+        for client in (b, c, d):
+            client.wait_for("hello")
+        c.answers("question", "answer")
+        assert a.call("do", "call", c.id, "question") == ["answer", "answer"]
+        a.call("do", "enter", b.id, "cake")
+        d.call("leave", "tea")
+        assert set(c.call("do", "rooms", b.id)) == {b.id, "tea", "cake"}
+        a.disconnect()
+        for client in (b, c):
+            assert client.wait_for("#rtcio:peer-left") == [{"id": a.id}]
+        b.call("to", "tea", "end")
+        c.wait_for("end")
+        assert [client.received("hello") for client in (b, c, d)] == [[[1], [2]], [[1]], [[1]]]
+        for client in (b, c):
+            assert client.received("#rtcio:peer-left") == [[{"id": a.id}]]
+        assert d.received("#rtcio:peer-left") == []
+
+
 def test_figures_of_all_workers_are_one_sum_that_never_goes_back(driver: Driver) -> None:
     with workers(clean_log=False) as server:
         clients = everywhere(driver, server)

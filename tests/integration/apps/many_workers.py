@@ -31,6 +31,8 @@ app = flask.Flask(__name__)
 options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
 limits = Limits(events_per_second=None)
 server = Server(app=app, cors_allowed_origins="*", limits=limits, **options)
+if os.environ.get("RTCIO_TEST_ADMIN"):
+    server.instrument(auth=False, mode="development")
 add_pages(app, server)
 asked: list[Any] = []
 

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from ..adapter.member import Member
 from ..errors import OptionError, ProtocolError
 from ..protocol.envelope import Drop
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
-from .joining import Joining, Peer, State
+from .joining import Joining, Part, Peer, State
 from .keeper import Keeper, Op, Seat
 from .ports import Rules
 from .rooms import LobbyRoom
@@ -25,7 +27,7 @@ from .seating import object_in, room_in, state_in
 __all__ = ["Events"]
 
 
-class Events:
+class Events(Part):
     """The handlers of one lobby. # greenlet (or thread) of the client's handlers"""
 
     def __init__(
@@ -36,11 +38,7 @@ class Events:
         rules: Rules,
         keeper: Keeper | None,
     ) -> None:
-        self._keeper = keeper
-        self._server = server
-        self._namespace = namespace
-        self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
-        self._rules = rules
+        super().__init__(server, namespace, state, rules, keeper)
         self._joining = Joining(server, namespace, state, rules, keeper)
 
     def connected(self, socket: Socket) -> None:
@@ -107,10 +105,16 @@ class Events:
 
     def _departs(self, sid: str, room: str) -> bool:
         """Gives up a seat that another worker keeps; `False`: there was none. # hub or greenlet"""
-        if self._keeper is None or not self._keeper.drop(sid, room):
+        seat = None if self._keeper is None else self._keeper.drop(sid, room)
+        if seat is None:
             return False
-        self._say(Op("depart", room, sid, [False, False]))
+        self._say_of(seat, Op("depart", room, sid, [False, False]))
         return True
+
+    def _say_of(self, seat: Seat, op: Op) -> None:
+        """Tells of a change to a seat; ``seat``: as it was before."""
+        if self._keeper is not None:
+            self._keeper.tell_of(seat, op)
 
     def _tell(self, peer: Peer, room: Any, step: Callable[..., None], *args: Any) -> None:
         with self._lock:
@@ -128,8 +132,8 @@ class Events:
             if not returns:
                 self._departs(peer.sid, room)
             elif seat is not None:
-                seat.away = True
-                self._say(Op("depart", room, peer.sid, [False, True]))
+                before, seat.away = replace(seat), True
+                self._say_of(before, Op("depart", room, peer.sid, [False, True]))
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
             if not returns:
@@ -147,8 +151,8 @@ class Events:
             if room not in inside:
                 self._departs(peer.sid, room)
             elif seat is not None:
-                seat.away = False
-                self._say(Op("back", room, peer.sid))
+                before, seat.away = replace(seat), False
+                self._say_of(before, Op("back", room, peer.sid))
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
             # The app may have taken it out of some while it was away.

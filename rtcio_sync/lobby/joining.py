@@ -22,7 +22,7 @@ from .ports import Rules
 from .rooms import LobbyRoom, LobbyRooms, Local, stays
 from .seating import Name, Obstacle, Seating, name_in, object_in, password_in, room_in
 
-__all__ = ["Attempt", "Joining", "Peer", "State"]
+__all__ = ["Attempt", "Joining", "Part", "Peer", "State", "token_of"]
 
 
 class State:
@@ -66,10 +66,17 @@ class Attempt:
     secret: bytes | None
     #: Seats in the room; `None`: no limit.
     limit: int | None
+    #: As `keeper.Seat.token`; 0: of a client of this worker.
+    token: int = 0
 
 
-class Joining:
-    """Answers ``check-room`` and ``join-room``. # greenlet (or thread) of the client's handlers"""
+def token_of(attempt: Attempt | None) -> int:
+    """The token of the seat that an attempt got."""
+    return 0 if attempt is None else attempt.token
+
+
+class Part:
+    """A part of one lobby: what each of them uses."""
 
     def __init__(
         self,
@@ -84,6 +91,10 @@ class Joining:
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         self._rules = rules
         self._keeper = keeper
+
+
+class Joining(Part):
+    """Answers ``check-room`` and ``join-room``. # greenlet (or thread) of the client's handlers"""
 
     def check(self, peer: Peer, payload: Any = None) -> None:
         """``check-room``: whether a seat could be had now."""
@@ -220,8 +231,9 @@ class Joining:
         if reason is not None:
             return reason
         seat = before or Seat(room, sid, attempt.name, attempt.secret or b"")
+        token = seat.token = keeper.new_token()
         keeper.add(seat)  # now, because the keeper may have the client enter before it answers
-        given = [attempt.name, attempt.secret, attempt.limit]
+        given = [attempt.name, attempt.secret, attempt.limit, token]
         try:
             refused, since = ask(Op("sit", room, sid, given))
         except Gone:
@@ -229,13 +241,13 @@ class Joining:
                 peer.attempts.setdefault(room, attempt)
             raise
         if refused is not None:
-            if before is None:
+            if seat.token == token:
                 keeper.drop(sid, room)
             return str(refused)
         seat.since = seat.since or since
         seat.name = attempt.name if attempt.name is not None else seat.name
         if not stays(peer.socket) and keeper.drop(sid, room):  # it has left meanwhile
-            keeper.tell(Op("depart", room, sid, [True, False]))
+            keeper.tell_of(seat, Op("depart", room, sid, [True, False]))
         return None
 
     def _sit_here(self, peer: Peer, attempt: Attempt) -> str | None:

@@ -4,15 +4,19 @@ The *keeper* is the worker that has lived longest. It alone has the table of sea
 that tell rooms, so caps, passwords and the order of events are exact whichever worker a client is
 on. The others keep the seats of their own clients too (`Keeper.seats`). When the keeper dies, or an
 older worker appears, each sends its seats to the next keeper (a *claim*). That one begins once all
-workers that live have sent theirs; what it is asked meanwhile waits.
+workers that live have sent theirs; what it is asked meanwhile waits. Who leaves or comes back is
+told to the next keeper again, until one has confirmed that the room's peers know.
 
 A worker that is alone is its own keeper, and runs none of this.
 """
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -34,7 +38,8 @@ T = TypeVar("T")
 
 ANSWER_WITHIN = 5.0  # seconds until the keeper is asked again
 MOST_HELD = 10_000  # operations that wait until it is known who keeps the rooms
-TRIES = 4
+GIVE_UP_AFTER = 4 * ANSWER_WITHIN
+AGAIN = 0.05  # seconds until a keeper that has just died is replaced, and asked again
 
 
 class Gone(RtcioError):
@@ -55,10 +60,12 @@ class Seat(Struct):
     #: Whether it lost its connection, and may come back.
     away: bool = False
     media: Any = None
+    #: Of the latest ``sit`` of this seat: the larger, the later.
+    token: int = 0
 
 
 class Op(Struct):
-    """What a worker asks of the keeper, or tells it."""
+    """What a worker asks of the keeper, or tells it; or ``confirmed``, of the keeper."""
 
     what: str
     room: str = ""
@@ -69,12 +76,28 @@ class Op(Struct):
 #: Asks the keeper. Raises `Gone`.
 Asks = Callable[[Op], Any]
 
+#: The operations that a keeper confirms, once the room's peers are told.
+_CHANGES = ("depart", "back")
+
+
+@dataclass(eq=False)
+class _Change:
+    """A change to a seat that no keeper has confirmed. ``seat``: as it was before."""
+
+    seat: Seat
+    op: Op
+    sent: bool = False
+
 
 class Table(Protocol):
     """The lobby of this worker, if it is the keeper."""
 
-    def do(self, op: Op) -> Any:
-        """Does what another worker asks, and returns the answer; never blocks. # hub"""
+    def do(self, op: Op, answer: Callable[[Any], None]) -> None:
+        """Does what another worker asks; never blocks. # hub or greenlet
+
+        ``answer`` is called with the answer: for ``depart``, ``back`` and ``remove`` once the
+        room's peers are told.
+        """
 
     def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
         """Takes over from another keeper. ``gone``: members that have died with it. # hub"""
@@ -107,6 +130,8 @@ class Keeper:
         self._gone: list[Ghost] = []
         #: The seats of this worker's clients while another keeps the rooms.
         self.seats: dict[str, dict[str, Seat]] = {}
+        self._changes: dict[tuple[str, str], list[_Change]] = {}
+        self._tokens = itertools.count(1)
         exchange.inline[what] = self._heard
         exchange.on_met.append(self._look)
         exchange.on_joined.append(self._look)
@@ -125,13 +150,17 @@ class Keeper:
     def add(self, seat: Seat) -> None:
         self.seats.setdefault(seat.sid, {})[seat.room] = seat
 
-    def drop(self, sid: str, room: str) -> bool:
-        """Forgets a seat; `False`: there was none."""
+    def new_token(self) -> int:
+        """The token of a new ``sit``."""
+        return next(self._tokens)
+
+    def drop(self, sid: str, room: str) -> Seat | None:
+        """Forgets a seat, and returns it; `None`: there was none."""
         inside = self.seats.get(sid, {})
         found = inside.pop(room, None)
         if not inside:
             self.seats.pop(sid, None)
-        return found is not None
+        return found
 
     # -- asking the keeper -------------------------------------------------------------------------
 
@@ -141,12 +170,14 @@ class Keeper:
         ``ask(op)`` asks the keeper and waits; if it has died, `call` begins again. Raises
         `socketio.exceptions.TimeoutError` if the keeper stands still.
         """
-        for _ in range(TRIES):
+        end = time.monotonic() + GIVE_UP_AFTER
+        while time.monotonic() < end:
             node = self._wait()
             if node is None:
                 return here()
             with suppress(Gone):
                 return there(partial(self._ask, node))
+            self._server.eio.sleep(AGAIN)
         raise exceptions.TimeoutError()
 
     def _ask(self, node: str, op: Op) -> Any:
@@ -162,13 +193,50 @@ class Keeper:
         if not self._settled:
             self._hold(None, 0, op)
         elif self._node is None:
-            self._table.do(op)
+            self._table.do(op, partial(self._answer, "", 0, op))
         else:
             self._post(self._node, op)
 
-    def _post(self, node: str, op: Op) -> None:
+    def tell_of(self, seat: Seat, op: Op) -> None:
+        """Tells the keeper of a change to a seat: again the next one, unless it is confirmed.
+
+        ``seat``: as it was before. # hub or greenlet
+        """
+        self._changes.setdefault((op.sid, op.room), []).append(_Change(seat, op))
+        if self._settled:
+            self._tell_changes()
+
+    def _tell_changes(self) -> None:
+        for changes in list(self._changes.values()):
+            for change in list(changes):
+                if not change.sent:
+                    change.sent = True
+                    self.tell(change.op)
+
+    def _confirmed(self, sid: str, room: str) -> None:
+        """The keeper has done the oldest change, and told the room's peers."""
+        changes = self._changes.get((sid, room))
+        if changes:
+            del changes[0]
+        if not changes:
+            self._changes.pop((sid, room), None)
+
+    def _own_claims(self, seats: Iterable[Seat]) -> list[Seat]:
+        """The seats as a keeper has confirmed them. The changes since then are told again."""
+        found = {(seat.sid, seat.room): seat for seat in seats if seat.since}
+        for place, changes in list(self._changes.items()):
+            before, now = changes[0].seat, found.get(place)
+            if now is not None and now.token != before.token:
+                del self._changes[place]  # it has left, and got a new seat since
+                continue
+            found[place] = before
+            for change in changes:
+                change.sent = False
+        return list(found.values())
+
+    def _post(self, node: str, op: Op, *, now: bool = True) -> None:
         question = Question(0, self._what, encoded(op))
-        self._exchange.bus.post(node, Kind.ASK, encoded(question), now=True)
+        self._exchange.bus.post(node, Kind.ASK, encoded(question), now=now)
 
     def _wait(self) -> str | None:
         while not self._settled:
@@ -203,7 +271,7 @@ class Keeper:
     def _follow(self, keeper: str) -> None:
         """Another worker keeps the rooms from now on."""
         own = self._exchange.bus.node
-        claims = [seat for inside in self.seats.values() for seat in inside.values() if seat.since]
+        claims = self._seats()
         if self._node is None:
             handed = self._table.hand_on()
             claims += handed
@@ -216,6 +284,7 @@ class Keeper:
         self._node = keeper
         self._awaited = set()
         self._gone.clear()  # the new keeper tells of them
+        claims = self._own_claims(claims)
         self._post(keeper, Op("claim", given=[_plain(each) for each in claims]))
         self._settle()
 
@@ -239,7 +308,7 @@ class Keeper:
         """Takes over, once all have sent their seats."""
         if self._awaited:
             return
-        own = [seat for inside in self.seats.values() for seat in inside.values() if seat.since]
+        own = self._own_claims(self._seats())
         self.seats.clear()
         claims = [seat for each in self._claims.values() for seat in each]
         gone, self._gone = self._gone, []
@@ -247,8 +316,12 @@ class Keeper:
         self._table.restore([*own, *claims], gone)
         self._settle()
 
+    def _seats(self) -> list[Seat]:
+        return [seat for inside in self.seats.values() for seat in inside.values()]
+
     def _settle(self) -> None:
         self._settled = True
+        self._tell_changes()
         waiting, self._waiting = self._waiting, []
         for event in waiting:
             event.set()
@@ -280,6 +353,8 @@ class Keeper:
             self._claimed(node, op)
         elif op.what == "unclaim":
             self._claims.pop(node, None)
+        elif op.what == "confirmed":
+            self._confirmed(op.sid, op.room)
         elif self._settled:
             self._do(node, number, op)
         else:
@@ -309,12 +384,23 @@ class Keeper:
         if self._node is not None:  # it asks again when it knows the new keeper
             if number:
                 self._exchange.reply(node, number, None)
+            elif node in self._claims:  # it knows already that this one will be the keeper
+                self._hold(node, number, op)
             else:
                 self._post(self._node, op)
             return
-        answer = self._table.do(op)
+        self._table.do(op, partial(self._answer, node, number, op))
+
+    def _answer(self, node: str, number: int, op: Op, answer: Any) -> None:  # hub or greenlet
         if number:
             self._exchange.reply(node, number, msgspec.msgpack.encode(answer))
+        elif op.what in _CHANGES:
+            manager = self._server.manager  # another worker may have passed the operation on
+            owner = manager.node_of(op.sid) if isinstance(manager, SharedRooms) else None
+            if owner is None:
+                self._confirmed(op.sid, op.room)
+            else:
+                self._post(owner, Op("confirmed", op.room, op.sid), now=False)
 
 
 def _plain(seat: Seat) -> Any:

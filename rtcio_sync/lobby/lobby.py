@@ -24,7 +24,7 @@ from ..server import Server
 from ..socketio.signatures import check_plain
 from ..socketio.socket import Socket
 from .events import Events
-from .joining import State
+from .joining import State, token_of
 from .keeper import Asks, Keeper, Op
 from .ports import IceServers
 from .rooms import LobbyRoom
@@ -163,9 +163,10 @@ class Lobby:
 
         def here() -> bool:
             with self._lock:
+                token = token_of(self._seating.holder(room, sid))
                 if not self._seating.vacate(room, sid):
                     return False
-                step = self._rooms.append(room, LobbyRoom.depart, sid, True)
+                step = self._rooms.append(room, LobbyRoom.depart, sid, True, False, token)
             self._events.run(step)
             return True
 

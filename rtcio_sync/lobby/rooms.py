@@ -37,23 +37,28 @@ class LobbyRooms:
         self._namespace = namespace
         self._lock = lock
         self._rooms: dict[str, LobbyRoom] = {}
+        #: Has a client of another worker leave a Socket.IO room: ``(sid, room, token)``; `False`:
+        #: it is none of another worker.
+        self.takes_out_elsewhere: Callable[[str, str, int], bool] = lambda sid, room, token: False
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def append(self, room: str, step: Callable[..., None], *args: Any) -> LobbyRoom:
         """The room with one more step to run. # lock held"""
+        found = self._found(room)
+        found.steps.append(partial(step, found, *args))
+        return found
+
+    def _found(self, room: str) -> LobbyRoom:
         found = self._rooms.get(room)
         if found is None:
-            found = self._rooms[room] = LobbyRoom(room, self._namespace)
-        found.steps.append(partial(step, found, *args))
+            found = self._rooms[room] = LobbyRoom(room, self._namespace, self.takes_out_elsewhere)
         return found
 
     def restore(self, seat: Seat) -> None:
         """A peer that is in a room already, and whom another worker's lobby has announced."""
-        found = self._rooms.get(seat.room)
-        if found is None:
-            found = self._rooms[seat.room] = LobbyRoom(seat.room, self._namespace)
+        found = self._found(seat.room)
         card: dict[str, Any] = {"id": seat.sid}
         if seat.name is not None:
             card["name"] = seat.name
@@ -107,6 +112,10 @@ class Arriving(Protocol):
     def id(self) -> str:
         """Its sid."""
 
+    @property
+    def token(self) -> int:
+        """Of its seat (`keeper.Seat.token`); 0: it is of this process."""
+
     def emit(self, event: str, *args: Any) -> None: ...
 
     def enter(self, room: LobbyRoom) -> bool:
@@ -118,6 +127,7 @@ class Local:
     """A peer of this process."""
 
     socket: Socket
+    token: int = 0
 
     @property
     def id(self) -> str:
@@ -136,6 +146,7 @@ class LobbyRoom:
 
     id: str
     namespace: Namespace
+    takes_out_elsewhere: Callable[[str, str, int], bool]
     steps: deque[Callable[[], None]] = field(default_factory=deque)
     busy: bool = False
     #: The sid that the running step takes out of the Socket.IO room.
@@ -164,7 +175,7 @@ class LobbyRoom:
             self._greet(socket)
         except BaseException as error:
             if known is None and refuse(error):
-                self._take_out(sid)
+                self._take_out(sid, socket.token)
             if isinstance(error, ProtocolError):  # the client's, and counted
                 return
             raise
@@ -189,9 +200,13 @@ class LobbyRoom:
     def _state(self, sid: str, presence: _Presence) -> dict[str, Any]:
         return {**presence.media, "id": sid, "roomId": self.id}
 
-    def depart(self, sid: str, leave: bool = False, returns: bool = False) -> None:
+    def depart(self, sid: str, leave: bool = False, returns: bool = False, token: int = 0) -> None:
+        """The others are told. ``leave``: it leaves the Socket.IO room, too.
+
+        ``token``: of the seat that it has given up.
+        """
         if leave:
-            self._take_out(sid)
+            self._take_out(sid, token)
         presence = self.told.pop(sid, None)
         if presence is not None:
             self._others(sid).emit("user-disconnected", {"id": sid})
@@ -238,7 +253,13 @@ class LobbyRoom:
         if sid not in self.told:
             self._others(sid).emit("user-disconnected", {"id": sid})
 
-    def _take_out(self, sid: str) -> None:
+    def answer(self, answer: Callable[[], None]) -> None:
+        """Calls ``answer()``: the steps before are done."""
+        answer()
+
+    def _take_out(self, sid: str, token: int = 0) -> None:
+        if self.takes_out_elsewhere(sid, self.id, token):
+            return
         self.leaving = sid
         try:
             self.namespace.server.leave_room(sid, self.id, namespace=self.namespace.name)

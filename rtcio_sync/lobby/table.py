@@ -8,7 +8,8 @@ its client has entered the room.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,9 @@ from ..errors import LimitExceeded, ProtocolError
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import socket_of
-from .joining import Attempt, State
+from .joining import Attempt, State, token_of
 from .keeper import Keeper, Op, Seat
-from .rooms import LobbyRoom, Local, stays
+from .rooms import Arriving, LobbyRoom, Local, stays
 from .seating import Obstacle
 
 __all__ = ["Table"]
@@ -41,30 +42,45 @@ class Table:
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         self._enters = f"lobby enters {namespace.name}"
         self.keeper = Keeper(server, exchange, f"lobby {namespace.name}", self)
+        self._leaves = f"lobby leaves {namespace.name}"
         exchange.answers[self._enters] = self._enter
+        exchange.inline[self._leaves] = self._leave
+        self._exchange = exchange
+        self._rooms.takes_out_elsewhere = self._takes_out
         exchange.on_begin.append(self._seating.rekey)
 
     # -- what other workers ask --------------------------------------------------------------------
 
-    def do(self, op: Op) -> Any:
+    def do(self, op: Op, answer: Callable[[Any], None]) -> None:
         """As `keeper.Table.do`. Raises `ProtocolError` for what no worker of ours asks."""
         does = {
             "check": self._check,
             "sit": self._sit,
-            "depart": self._depart,
-            "back": self._back,
             "show": self._show,
             "pass on": self._pass_on,
-            "remove": self._remove,
             "peers": self._peers,
             "counts": self._counts,
         }.get(op.what)
-        if does is None:
-            raise ProtocolError("channel")
+        tells = {"depart": self._depart, "back": self._back, "remove": self._remove}.get(op.what)
         try:
-            return does(op.room, op.sid, op.given)
+            if tells is not None:
+                self._tell(op, tells(op.room, op.sid, op.given), answer)
+                return
+            if does is None:
+                raise ProtocolError("channel")
+            found = does(op.room, op.sid, op.given)
         except (TypeError, ValueError, KeyError):
             raise ProtocolError("channel") from None
+        answer(found)
+
+    def _tell(self, op: Op, told: bool, answer: Callable[[Any], None]) -> None:
+        """Answers when the steps that are there have run."""
+        if not told:
+            answer(False)
+            return
+        with self._lock:
+            room = self._rooms.append(op.room, LobbyRoom.answer, partial(answer, True))
+        self._run(room)
 
     def _check(self, room: str, sid: str, given: Any) -> Any:
         secret, limit = given
@@ -73,21 +89,24 @@ class Table:
             return [reason, self._seating.closed(room)]
 
     def _sit(self, room: str, sid: str, given: Any) -> Any:
-        name, secret, limit = given
-        attempt = Attempt(room, name, secret, limit)
+        name, secret, limit, token = given
+        attempt = Attempt(room, name, secret, limit, token)
         with self._lock:
             reason = self._seating.obstacle(room, sid, secret, limit)
             if reason is not None:
                 return [reason, 0]
             before = self._seating.holder(room, sid)
             if before is not None and name is None:
-                attempt = before
+                attempt = replace(before, token=token)
             self._seating.sit(room, sid, secret, attempt)
             self._arrives(attempt, sid)
         return [None, time.monotonic_ns()]
 
     def _arrives(self, attempt: Attempt, sid: str) -> None:  # lock held
-        peer = _Elsewhere(self, sid)
+        member = self._server.manager.member(sid, self._namespace.name)
+        peer: Arriving = _Elsewhere(self, sid, attempt.token)
+        if member is not None:
+            peer = Local(socket_of(self._server, member))
         refuse = partial(self._give_back, sid, attempt)
         self._run(self._rooms.append(attempt.room, LobbyRoom.arrive, peer, attempt.name, refuse))
 
@@ -101,17 +120,21 @@ class Table:
             self.emit(sid, "join-error", {"reason": reason, "roomId": attempt.room})
         return True
 
-    def _depart(self, room: str, sid: str, given: Any) -> None:
+    def _depart(self, room: str, sid: str, given: Any) -> bool:
         leave, returns = given
         with self._lock:
             if not self._seating.sits(room, sid):
-                return
+                return False
+            token = token_of(self._seating.holder(room, sid))
             if not returns:
                 self._seating.vacate(room, sid)
-            self._run(self._rooms.append(room, LobbyRoom.depart, sid, bool(leave), bool(returns)))
+            how = bool(leave), bool(returns), token
+            self._rooms.append(room, LobbyRoom.depart, sid, *how)
+        return True
 
-    def _back(self, room: str, sid: str, given: Any) -> None:
+    def _back(self, room: str, sid: str, given: Any) -> bool:
         self._step(room, sid, LobbyRoom.come_back)
+        return True
 
     def _show(self, room: str, sid: str, given: Any) -> None:
         if type(given) is dict:
@@ -129,9 +152,10 @@ class Table:
 
     def _remove(self, room: str, sid: str, given: Any) -> bool:
         with self._lock:
+            token = token_of(self._seating.holder(room, sid))
             if not self._seating.vacate(room, sid):
                 return False
-            self._run(self._rooms.append(room, LobbyRoom.depart, sid, True))
+            self._rooms.append(room, LobbyRoom.depart, sid, True, False, token)
         return True
 
     def _peers(self, room: str, sid: str, given: Any) -> list[str]:
@@ -162,6 +186,26 @@ class Table:
             raise LimitExceeded(said) if said.startswith("room") else ProtocolError(said)
         return said == ENTERED
 
+    def _takes_out(self, sid: str, room: str, token: int) -> bool:
+        """Has a client of another worker leave the Socket.IO room; `False`: it is none."""
+        manager = self._server.manager
+        node = manager.node_of(sid) if isinstance(manager, SharedRooms) else None
+        if node is None:
+            return False
+        op = Op(self._leaves, room, sid, token)
+        self._exchange.tell(node, self._leaves, encoded(op))
+        return True
+
+    def _leave(self, node: str, number: int, about: bytes) -> None:  # hub
+        """The keeper has taken the seat of a client of this worker, which may sit again since."""
+        op = decoded(Op, about)
+        seat = self.keeper.drop(op.sid, op.room)
+        if self._server.manager.member(op.sid, self._namespace.name) is not None:
+            self._server.manager.leave_room(op.sid, self._namespace.name, op.room)
+        if seat is not None and type(op.given) is int and seat.token > op.given:
+            seat.entered = False
+            self.keeper.add(seat)
+
     def _enter(self, about: bytes) -> bytes:
         """The keeper has a client of this worker enter a room."""
         op = decoded(Op, about)
@@ -190,25 +234,16 @@ class Table:
             for seat in sorted(seats, key=lambda each: each.since):
                 if self._seating.sits(seat.room, seat.sid):
                     continue
-                attempt = Attempt(seat.room, seat.name, seat.secret, None)
+                attempt = Attempt(seat.room, seat.name, seat.secret, None, seat.token)
                 self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
                 if seat.entered:
                     self._rooms.restore(seat)
                 else:
-                    self._arrives_anew(attempt, seat.sid)
+                    self._arrives(attempt, seat.sid)
             for ghost in gone:
                 for room in ghost.rooms if ghost.namespace == self._namespace.name else ():
                     if type(room) is str and self._seating.sids(room):
                         self._run(self._rooms.append(room, LobbyRoom.bid_farewell, ghost.sid))
-
-    def _arrives_anew(self, attempt: Attempt, sid: str) -> None:  # lock held
-        member = self._server.manager.member(sid, self._namespace.name)
-        if member is None:
-            self._arrives(attempt, sid)
-            return
-        peer = Local(socket_of(self._server, member))
-        refuse = partial(self._give_back, sid, attempt)
-        self._run(self._rooms.append(attempt.room, LobbyRoom.arrive, peer, attempt.name, refuse))
 
     def hand_on(self) -> list[Seat]:
         """As `keeper.Table.hand_on`."""
@@ -218,7 +253,8 @@ class Table:
                 entered, away, media = self._rooms.presence(room, sid)
                 holder = self._seating.holder(room, sid)
                 name = None if holder is None else holder.name
-                found.append(Seat(room, sid, name, secret, number, entered, away, media))
+                token = token_of(holder)
+                found.append(Seat(room, sid, name, secret, number, entered, away, media, token))
             self._seating.clear()
             self._rooms.forget()
         return found
@@ -235,9 +271,10 @@ class Table:
 class _Elsewhere:
     """A peer of another worker, for `rooms.Arriving`. # greenlet"""
 
-    def __init__(self, table: Table, sid: str) -> None:
+    def __init__(self, table: Table, sid: str, token: int) -> None:
         self._table = table
         self.id = sid
+        self.token = token
 
     def emit(self, event: str, *args: Any) -> None:
         self._table.emit(self.id, event, *args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -185,6 +186,66 @@ def test_text_that_cannot_be_sent_to_the_keeper_is_refused_or_dropped(
     for peer in peers:
         peer.send("1")
     until(lambda: clients[0].call("peers", "odd") == [])
+
+
+def keeper_first(clients: list[Client]) -> list[Client]:
+    """The clients of the worker that keeps the rooms before the others."""
+    keeper = clients[0].call("keeper")
+    return sorted(clients, key=lambda each: each.id[:4] != keeper)
+
+
+def test_who_is_removed_and_joins_again_at_once_has_its_seat(driver: Driver) -> None:
+    with workers(module="lobby_workers", environ={"RTCIO_TEST_SLOW_STEPS": "1"}) as server:
+        x, y, *_, a, b = keeper_first(everywhere(driver, server, each=2))
+        for client in (a, b):
+            join(client, "tea")
+        token = x.ask("remove", a.id, "tea")
+        until(lambda: y.call("peers", "tea") == [b.id])
+        a.emit("join-room", {"roomId": "tea"})  # while the room is told of its leaving
+        assert x.answer(token) == [True]
+        a.wait_for("join-ok", 2)
+        b.wait_for("user-connected", 2)
+        b.emit("leave-room", {"roomId": "tea"})
+        b.emit("join-room", {"roomId": "tea"})
+        b.wait_for("join-ok", 2)
+        a.wait_for("user-disconnected")
+        assert y.call("peers", "tea") == [a.id, b.id]
+        for client in (a, b):
+            assert set(client.call("rooms")) == {client.id, "tea"}
+        said = [(name, args[0]["id"]) for name, args in b.received() if name.startswith("user")]
+        assert said[:3] == [
+            ("user-connected", a.id), ("user-disconnected", a.id), ("user-connected", a.id)
+        ]  # fmt: skip
+
+
+def test_who_leaves_while_the_keeper_dies_is_gone_for_the_others(driver: Driver) -> None:
+    with workers(module="lobby_workers", clean_log=False) as server:
+        k, *_, a, b, c, d, e = keeper_first(everywhere(driver, server, each=2))
+        for client in (a, b, c, d, e):
+            join(client, "tea")
+        pid = k.call("pid")
+        kill(pid, signal.SIGSTOP)
+        try:
+            # Nothing of this reaches the keeper before it dies.
+            a.call("take-out", a.id, "tea")
+            b.disconnect()
+            c.emit("leave-room", {"roomId": "tea"})
+            d.call("take-out", d.id, "tea")
+            d.emit("join-room", {"roomId": "tea"})
+        finally:
+            kill(pid)
+        d.wait_for("join-ok", 2)
+        until(lambda: e.call("peers", "tea") == [e.id, d.id])
+        e.wait_for("user-disconnected", 4)
+        gone = [args[0]["id"] for args in e.received("user-disconnected")]
+        assert sorted(gone) == sorted(each.id for each in (a, b, c, d))
+        assert {"id": d.id} == connected(e)[-1]
+        assert set(a.call("rooms")) == {a.id}
+        assert set(c.call("rooms")) == {c.id}
+        a.emit("join-room", {"roomId": "tea"})
+        a.wait_for("join-ok", 2)
+        assert [each["id"] for each in connected(a)[-2:]] == [e.id, d.id]
+        await_workers(server)
 
 
 def test_rooms_survive_the_death_of_whoever_keeps_them(driver: Driver) -> None:

@@ -9,15 +9,26 @@ import sys
 from typing import Any
 
 import flask
+import gevent
 from gevent import get_hub
 from gevent.event import AsyncResult
 from pages import add_pages
 
 from rtcio_sync import Limits, Lobby, Server
+from rtcio_sync.lobby.rooms import LobbyRoom
 
 logging.basicConfig(
     level=logging.DEBUG, stream=sys.stderr, format="LOG %(levelname)s %(name)s %(message)s"
 )
+
+if "RTCIO_TEST_SLOW_STEPS" in os.environ:
+    depart = LobbyRoom.depart
+
+    def depart_slowly(room: LobbyRoom, *args: Any) -> None:
+        gevent.sleep(float(os.environ["RTCIO_TEST_SLOW_STEPS"]))
+        depart(room, *args)
+
+    LobbyRoom.depart = depart_slowly
 
 app = flask.Flask(__name__)
 options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
@@ -34,6 +45,7 @@ def on_connection(socket: Any) -> None:
     socket.on("peers")(lobby.peers)
     socket.on("lobby-stats")(lobby.stats)
     socket.on("remove")(lobby.remove)
+    socket.on("rooms")(lambda: list(socket.rooms))
     socket.on("in-hub")(in_hub)
     socket.on("take-out")(lambda sid, room: server.leave_room(sid, room))
 

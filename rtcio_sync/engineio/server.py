@@ -50,10 +50,6 @@ log = logging.getLogger(__name__)
 
 _OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio_transport)s"
 
-# Seconds between the 101 and the OPEN packet, which a client has to read apart: one that waits for
-# each in a promise misses the second if it reads both in one go.
-APART = 0.001
-
 MOST_PORTS = 100  # that are remembered as those of this process
 
 #: The limits of a server that has no Socket.IO layer above it: there is no namespace to join.
@@ -376,8 +372,7 @@ class Server(Tasks, Answers):
         )
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
-            websocket.hold(APART)  # the 101 is sent: OPEN has to be read apart from it
-            if opening is not None:
+            if opening is not None:  # it follows the 101 in a write of its own, as in Node
                 websocket.send(opening.frame())
         socket.open_websocket(websocket)
         return request.leave()

@@ -172,7 +172,7 @@ class Transport(Queue, Protocol):
     def hold(self, seconds: float) -> None:
         """Have what is sent from now on read apart from what was sent before, if it can.
 
-        What was sent goes out; the rest waits for `seconds`.
+        What was sent goes out; the rest waits for `seconds`, or until the client sends something.
         """
 
     def pause(self) -> None:

@@ -232,7 +232,8 @@ class Outgoing:
     def hold(self, seconds: float) -> None:
         """Write what is collected; what is sent from now on waits for `seconds`.
 
-        So the peer reads the two apart, with time between them. Does nothing for a peer that is
+        So the peer reads the two apart, with time between them. The hold ends early if the peer
+        sends something: it has probably read what came before. Does nothing for a peer that is
         late.
         """
         if self.holding is not None:
@@ -263,7 +264,7 @@ class Outgoing:
             held, self.holding, self._apart = self.holding, None, 0.0
             if held is not None:
                 held.close()
-            self.flush()
+                self.flush()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             self.broke(error, writing=True)
 

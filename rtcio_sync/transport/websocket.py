@@ -226,6 +226,8 @@ class WebSocket(Outgoing):
             if not data:
                 self._disconnect()
                 return
+            if self._apart:
+                self._let_go()
             if not self._flowing:  # bound what we discard from a peer that keeps sending
                 self._discard(data)
             if self._state is not _LINGERING:

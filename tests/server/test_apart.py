@@ -38,10 +38,10 @@ def test_what_a_handler_emits_to_a_new_client_is_read_apart_from_connect(
     client.close()
 
 
-def test_the_open_packet_is_read_apart_from_the_handshake(
+def test_the_open_packet_does_not_wait_for_the_client_to_read_the_handshake(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "APART", HOUR)
+    monkeypatch.setattr(engine_socket, "APART", HOUR)
     # Plain sockets would block the loop in which the server runs.
     monkeypatch.setattr(socket, "create_connection", gevent.socket.create_connection)
     eio = engine.Server()
@@ -49,8 +49,23 @@ def test_the_open_packet_is_read_apart_from_the_handshake(
     http.start()
     with in_time():
         answer, sock = Endpoint(http.server_port, "/engine.io/").handshake()
-    assert answer.status == 101
-    assert arrived(sock) == b""
+        assert answer.status == 101
+        opening = sock.recv(1000)
+    assert opening[2:].startswith(b'0{"sid":')
     eio.disconnect()
     sock.close()
     http.stop()
+
+
+def test_an_answer_to_what_a_new_client_sends_is_not_delayed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine_socket, "APART", HOUR)
+    server = Server()
+    server.on("ask", lambda sid: "yes")
+    client = WebSocket(server)
+    client.ask_to_join()
+    assert client.frame()[1].startswith(b'40{"sid":')
+    client.emit("ask", number=1)
+    assert client.frame()[1] == b'431["yes"]'
+    client.close()

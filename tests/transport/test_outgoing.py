@@ -12,7 +12,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from rtcio_sync.hub.turns import PRIORITY
-from rtcio_sync.protocol.websocket import frame_close, frame_text
+from rtcio_sync.protocol.websocket import TEXT, frame_close, frame_text
 from rtcio_sync.transport.websocket import WebSocket
 from tests.frames import masked
 from tests.timing import DEADLINE, in_time, until
@@ -88,6 +88,19 @@ def test_a_second_hold_within_a_first_changes_nothing(ends: tuple[WebSocket, Any
     connection.send(ONE)
     connection.hold(HOUR)
     assert received(peer, len(ONE)) == ONE
+
+
+def test_a_hold_ends_when_the_peer_sends_something(
+    ends: tuple[WebSocket, Any], owner: Owner
+) -> None:
+    connection, peer = ends
+    connection.hold(HOUR)
+    connection.send(ONE)
+    assert arrived(peer) == b""
+    peer.sendall(masked(TEXT, b"4hello"))
+    assert received(peer, len(ONE)) == ONE
+    connection.send(TWO)
+    assert arrived(peer) == TWO
 
 
 def test_a_connection_that_closes_within_a_hold_loses_nothing(

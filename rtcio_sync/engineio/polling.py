@@ -37,7 +37,9 @@ __all__ = ["Polling"]
 
 WATCH_AFTER = 0.1  # seconds after which a poll's TCP connection is watched: most polls end before
 
-NOOP_EVERY = 0.1  # seconds between two NOOPs that end polls during an upgrade, as in Node
+# Seconds between two NOOPs that end polls during an upgrade, as in Node. The first follows the
+# answer to the probe at once: a client that has read that answer only waits for its poll's end.
+NOOP_EVERY = 0.1
 
 TELL_WHY = 0.1  # seconds between the answer to a POST and the end of its session
 
@@ -52,8 +54,8 @@ class Polling(Inbox):
     """The outbox, the polls and the POSTs of one connection."""
 
     __slots__ = (
-        "alarm", "answer", "counted", "held", "outbox", "outbox_bytes", "polled", "polling",
-        "posting", "probed_at", "weight",
+        "alarm", "answer", "counted", "held", "noop_at", "outbox", "outbox_bytes", "polled",
+        "polling", "posting", "weight",
     )  # fmt: skip
 
     # Attributes of the socket that this part uses.
@@ -67,8 +69,8 @@ class Polling(Inbox):
         self.held = 0
         #: Bytes that it counts for in `seats` while it holds none.
         self.weight = 0
-        #: When the upgrade began: `time.monotonic`.
-        self.probed_at = 0.0
+        #: When the next NOOP may end a poll during an upgrade: `time.monotonic`.
+        self.noop_at = 0.0
         #: Whether a poll is open.
         self.polling = False
         #: Whether a POST is being read.
@@ -234,8 +236,11 @@ class Polling(Inbox):
                         watch = None if found is None else HangUp(found, self._hung_up)
                     self._wait(state, left)
                 else:
-                    self._wait(state, NOOP_EVERY - (time.monotonic() - self.probed_at) % NOOP_EVERY)
+                    early = self.noop_at - time.monotonic()
+                    if early > 0:
+                        self._wait(state, early)
                     if not self.outbox and self.state is State.UPGRADING:
+                        self.noop_at = time.monotonic() + NOOP_EVERY
                         return [Packet(packet.NOOP)]
         finally:
             if watch is not None:

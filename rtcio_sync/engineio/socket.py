@@ -29,7 +29,7 @@ from .polling import Polling
 from .ports import Engine
 from .state import State
 
-__all__ = ["APART", "Socket"]
+__all__ = ["APART", "SWITCH_WITHIN", "Socket"]
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,9 @@ _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reas
 # in a promise, as the protocols' own test suites do, misses the second of two that it reads in one
 # go. Node's server happens to send them in two turns of its loop.
 APART = 0.005
+
+# Seconds in which a client may finish its upgrade that the server closes meanwhile.
+SWITCH_WITHIN = 5.0
 
 
 class Socket(Polling, socket.Socket):
@@ -184,7 +187,7 @@ class Socket(Polling, socket.Socket):
                 self.server.heartbeat.answered(self)
             else:
                 self.receive(payload, binary)
-        elif self.websocket is not None and self.state is not State.CLOSED:
+        elif self.websocket is not None:
             self._probe(b"" if binary else payload)
         if self.allowance < 0 or self.inbox_bytes > INBOX_BYTES:
             self._slow_down()
@@ -211,13 +214,16 @@ class Socket(Polling, socket.Socket):
     def _switch_to(self, websocket: Transport) -> None:
         # Sends what waited in the outbox first; afterwards `send` writes to the WebSocket.
         with self.server.gate:
-            while self.outbox and (waiting := self._take()):
-                for pkt in waiting:
-                    websocket.send(frame_of(pkt))
+            self._empty_outbox(websocket)
             self.state = State.WEBSOCKET
             self.transport = websocket
             if not self.polling:
                 self.alarm = None  # no poll will wait any more
+
+    def _empty_outbox(self, websocket: Transport) -> None:
+        while self.outbox and (waiting := self._take()):
+            for pkt in waiting:
+                websocket.send(frame_of(pkt))
 
     def _probe(self, payload: bytes) -> None:
         """Engine.IO v4, "Upgrade": PING probe, PONG probe, UPGRADE. # hub"""
@@ -225,14 +231,22 @@ class Socket(Polling, socket.Socket):
         assert websocket is not None
         if self.state is State.POLLING and payload == b"2probe":
             self.state = State.UPGRADING
-            self.probed_at = time.monotonic()
+            self.noop_at = time.monotonic()
             websocket.send(frame_text(b"3probe"))
             self._wake()
         elif self.state is State.UPGRADING and payload == b"5":
             self._switch_to(websocket)
             self._wake()
+        elif self.state is State.CLOSED and payload == b"5":
+            self._end_on(websocket)
         else:
             self._give_up(websocket)
+
+    def _end_on(self, websocket: Transport) -> None:
+        """Tells a client that has switched to ``websocket`` that the server has closed. # hub"""
+        self._empty_outbox(websocket)
+        websocket.close()
+        self.server.forget(self)
 
     def _give_up(self, websocket: Transport) -> None:
         if self.websocket is websocket and self.state in (State.POLLING, State.UPGRADING):
@@ -337,7 +351,12 @@ class Socket(Polling, socket.Socket):
         if websocket is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:
                 websocket.send(frame_text(b"1"))
-            websocket.close(code)
+            if was is State.UPGRADING and farewell == packet.CLOSE and not (abort or self.polling):
+                # Its last poll is over, and it is about to switch. socket.io-client that loses its
+                # WebSocket just then does not poll again: it would not notice the end for long.
+                self.server.heartbeat.later(SWITCH_WITHIN, websocket.close, code)
+            else:
+                websocket.close(code)
         if was is not State.WEBSOCKET:
             self._last_word(None if abort else farewell)
         if not self.outbox or self.polling:

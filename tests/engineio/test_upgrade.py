@@ -6,6 +6,7 @@ import gevent
 import pytest
 
 from rtcio_sync.engineio.server import Server
+from rtcio_sync.engineio.socket import SWITCH_WITHIN
 from rtcio_sync.engineio.state import State
 from rtcio_sync.options import Limits
 from tests.engineio.clients import Polling, WebSocket, timed
@@ -22,7 +23,6 @@ def test_a_polling_client_moves_to_a_websocket_and_loses_nothing() -> None:
     settle()
     socket.say("2probe")
     assert socket.frame() == (1, b"3probe")
-    assert not open_poll.ready(), "the NOOP comes 100 ms after the probe"
     assert open_poll.get(timeout=DEADLINE) == (200, ["6"])
     assert socket.link.state is State.UPGRADING
     assert polling.poll() == (200, ["6"]), "and again, until UPGRADE"
@@ -95,11 +95,53 @@ def test_a_poll_that_waits_when_a_probe_fails_waits_on() -> None:
     settle()
     socket.say("2probe")
     assert socket.frame() == (1, b"3probe")
+    assert open_poll.get(timeout=DEADLINE) == (200, ["6"])
+    open_poll = gevent.spawn(polling.poll)
+    settle()
     socket.close()
     until(lambda: polling.link.websocket is None)
     gevent.sleep(0.15)
     server.send(polling.eio_sid, "news")
     assert open_poll.get(timeout=DEADLINE) == (200, ["4news"])
+
+
+def test_a_client_that_switches_while_the_server_closes_hears_of_the_end() -> None:
+    server = Server()
+    polling, socket = about_to_switch(server)
+    server.send(polling.eio_sid, "news")
+    server.disconnect(polling.eio_sid)
+    socket.say("5")
+    assert socket.frame() == (1, b"4news")
+    assert socket.frame() == (1, b"1")
+    assert socket.frame()[0] == 8, "a close frame"
+    assert not server.sockets
+
+
+def test_a_client_that_polls_again_while_the_server_closes_hears_of_the_end() -> None:
+    server = Server()
+    polling, _ = about_to_switch(server)
+    server.disconnect(polling.eio_sid)
+    assert polling.poll() == (200, ["1"])
+    assert not server.sockets
+
+
+def test_a_client_that_does_not_switch_keeps_no_closed_connection() -> None:
+    server = Server()
+    forward = timed(server)
+    polling, socket = about_to_switch(server)
+    server.disconnect(polling.eio_sid)
+    forward(SWITCH_WITHIN)
+    assert socket.frame()[0] == 8, "a close frame"
+
+
+def about_to_switch(server: Server) -> tuple[Polling, WebSocket]:
+    """A client that has read the answer to its probe, and the end of its last poll."""
+    polling = Polling(server)
+    socket = WebSocket(server, polling)
+    socket.say("2probe")
+    assert socket.frame() == (1, b"3probe")
+    assert polling.poll() == (200, ["6"])
+    return polling, socket
 
 
 def test_a_probe_that_says_nothing_is_given_up() -> None:

@@ -584,10 +584,10 @@ def test_a_session_upgrades_and_nothing_is_said_that_is_not_needed(calm: Endpoin
         assert websocket.recv(DEADLINE) == "4hello"
 
 
-def test_a_poll_that_waits_is_ended_100_ms_after_the_probe_and_each_after_it(
+def test_a_poll_that_waits_is_ended_after_the_probe_and_each_after_it_after_100_ms(
     calm: Endpoint,
 ) -> None:
-    """As in Node; the protocol's page has a NOOP "to cleanly close the polling"."""
+    """The protocol's page has a NOOP "to cleanly close the polling"; Node sends one each 100 ms."""
     session = Session(calm)
     poll = session.waiting_poll()
     with session.probe() as websocket:
@@ -595,9 +595,8 @@ def test_a_poll_that_waits_is_ended_100_ms_after_the_probe_and_each_after_it(
         websocket.send("2probe")
         assert websocket.recv(DEADLINE) == "3probe"
         assert poll.result().body == "6"
-        assert time.monotonic() - began > 0.05
         assert session.poll().body == "6"
-        assert time.monotonic() - began > 0.15
+        assert time.monotonic() - began > 0.05
         websocket.send("5")
         websocket.send("4hello")
         assert websocket.recv(DEADLINE) == "4hello"

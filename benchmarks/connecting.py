@@ -11,7 +11,7 @@ from benchmarks.clients import BATCH, PATIENCE, Client, Pool
 from benchmarks.subject import Scale, Subject, Turns, leave
 
 LAST_LIVES = 100  # of the warm-up: like those that are measured
-UPGRADES_AT_ONCE = 20  # each waits some 100 ms for the end of its poll
+UPGRADES_AT_ONCE = 20  # Node ends their polls some 100 ms after the probe
 Way = Callable[[int], list[Client]]  # opens so many clients at the same time
 
 

@@ -297,6 +297,10 @@ class RoomIndex(Rooms):
         """The sockets of other processes in ``rooms``; here there are none. # greenlet"""
         return ()
 
+    def is_elsewhere(self, sid: Any) -> bool:
+        """Whether it is the sid of a client of another process that this one knows."""
+        return False
+
 
 def polite(arguments: list[Any], recovery: Recovery | NoRecovery) -> None:
     """Adds to the arguments of an offer what keeps an offset from being taken for its options."""

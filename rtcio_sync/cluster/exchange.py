@@ -12,7 +12,7 @@ from typing import Any
 
 from ..adapter.calls import Waiter
 from ..adapter.emit import Pieces, RoomIndex
-from ..errors import OptionError, ProtocolError
+from ..errors import ProtocolError
 from ..events import RtcioEvents
 from ..metrics import Counters
 from ..parser.packet import FastJson, TextPacket, event_pieces
@@ -352,7 +352,12 @@ class Exchange:
     def _ask(self, node: str, message: wire.Ask) -> None:
         inline = self.inline.get(message.what)
         if inline is not None:
-            inline(node, message.number, message.body)
+            try:
+                inline(node, message.number, message.body)
+            except ProtocolError:
+                if message.number:  # whoever asks need not wait for its time-out
+                    self.reply(node, message.number, None)
+                raise
             return
         answer = self.answers.get(message.what)
         if answer is None and message.number:
@@ -386,16 +391,8 @@ class Exchange:
 
 def _of_what_can_be_sent(made: wire.Joined) -> bytes:
     """The body; a room that another worker cannot know by its name is left out."""
-    made.rooms = [room for room in made.rooms if _can_be_sent(room)]
+    made.rooms = [room for room in made.rooms if wire.can_be_sent(room)]
     return encoded(made)
-
-
-def _can_be_sent(room: Any) -> bool:
-    try:
-        wire.check_room(room)
-    except OptionError:
-        return False
-    return True
 
 
 _STRUCTURES: dict[int, Any] = {

@@ -42,6 +42,9 @@ class SharedRooms(RoomIndex):
             return sid[: wire.NODE]
         return None
 
+    def is_elsewhere(self, sid: Any) -> bool:
+        return self.node_of(sid) is not None
+
     def nodes_of(self, namespace: str, rooms: Any) -> list[str]:
         """The other nodes with sockets in ``rooms``, the result of `recipients`."""
         if rooms is None:
@@ -120,10 +123,17 @@ class SharedRooms(RoomIndex):
         where = None if rooms is None else rooms_in(rooms)
         number = None if callback is None else self.asked.ask(callback, nodes)
         waits = isinstance(callback, Waiter)
-        message = encoded(wire.Emit(namespace, where, skip, body, attachments, number, waits))
-        for node in nodes:
-            if not self.bus.post(node, Kind.EMIT, message) and number is not None:
-                self.asked.lost(node, number)
+        made = wire.Emit(namespace, where, skip, body, attachments, number, waits)
+        unsent = set(nodes)
+        try:
+            message = encoded(made)
+            for node in nodes:
+                if self.bus.post(node, Kind.EMIT, message):
+                    unsent.discard(node)
+        finally:  # it may be too long, or a room may be none that can be sent
+            if number is not None:
+                for node in unsent:
+                    self.asked.lost(node, number)
 
     def announce(
         self,
@@ -195,6 +205,7 @@ class SharedRooms(RoomIndex):
         if node is None or self.member(sid, namespace) is not None:
             super().enter_room(sid, namespace, room, eio_sid=eio_sid)
         else:
+            wire.check_room(room)
             number = self.replica.expected.begin([node], namespace, [room])
             self._post([node], Kind.ENTER, wire.Enter(namespace, sid, room, number), now=True)
 
@@ -226,6 +237,9 @@ class SharedRooms(RoomIndex):
         nodes = self.nodes_of(namespace, recipients(rooms))
         where = None if rooms is None else rooms_in(rooms)
         expected = self.replica.expected
+        if what == "join" and nodes:
+            for room in named:
+                wire.check_room(room)
         number = expected.begin(nodes, namespace, named) if what == "join" else 0
         message = wire.Many(namespace, where, list(skip), what, list(named), number)
         self._post(nodes, Kind.MANY, message, now=True)

@@ -20,8 +20,9 @@ from ..protocol.envelope import Drop
 __all__ = [
     "DROPPABLE", "HEAD", "LONGEST", "NODE", "PID", "SID", "VERSION", "Answer", "Ask", "Close",
     "Described", "Done", "Emit", "Enter", "Event", "Forward", "Frame", "Frames", "Hello", "Joined",
-    "Kind", "Leave", "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "check_room",
-    "decoded", "encoded", "frame", "is_node", "room_of", "rooms_of", "sockets_in", "sockets_sent",
+    "Kind", "Leave", "Left", "Lost", "Many", "Member", "Reply", "Struct", "Which", "can_be_sent",
+    "check_room", "decoded", "encoded", "frame", "is_node", "room_of", "rooms_of", "sockets_in",
+    "sockets_sent",
 ]  # fmt: skip
 
 VERSION = 1  #: of the protocol; nodes of other versions are not spoken to
@@ -268,6 +269,15 @@ def check_room(room: Any) -> None:
     encoded(Leave("/", "", room))
 
 
+def can_be_sent(room: Any) -> bool:
+    """Whether `check_room` takes it."""
+    try:
+        check_room(room)
+    except OptionError:
+        return False
+    return True
+
+
 def _is_plain(room: Any) -> bool:
     if isinstance(room, tuple):
         return all(map(_is_plain, room))
@@ -286,13 +296,24 @@ def decoded(kind: type[T], body: bytes) -> T:
 
 
 def sockets_sent(found: list[Described]) -> bytes:
-    """The reply with these sockets; what an app keeps in ``data`` may not be fit to be sent."""
+    """The reply with these sockets, without what cannot be sent.
+
+    An app may keep anything in ``data``, and JSON of a client may have text that UTF-8 has not.
+    """
     for each in found:
-        try:
-            _encode(each.data)
-        except (TypeError, ValueError, OverflowError):
-            each.data = None
+        each.rooms = [room for room in each.rooms if can_be_sent(room)]
+        each.data = each.data if _is_encodable(each.data) else None
+        each.auth = each.auth if _is_encodable(each.auth) else None
+        each.environ = {key: text for key, text in each.environ.items() if _is_encodable(text)}
     return _encode(found)
+
+
+def _is_encodable(value: Any) -> bool:
+    try:
+        _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def sockets_in(body: bytes) -> list[Described]:

@@ -28,6 +28,7 @@ from .joining import State, token_of
 from .keeper import Asks, Keeper, Op
 from .ports import IceServers
 from .rooms import LobbyRoom
+from .seating import room_in
 from .table import Table
 
 __all__ = ["Lobby"]
@@ -134,8 +135,11 @@ class Lobby:
     def peers(self, room: str) -> list[str]:
         """The sids that have a seat in ``room``, in the order in which they took it.
 
-        Those that lost their connection and may reconnect are among them.
+        Those that lost their connection and may reconnect are among them. For what is no id of a
+        room it is empty.
         """
+        if room_in({"roomId": room}) is None:
+            return []
 
         def here() -> list[str]:
             with self._lock:
@@ -160,6 +164,8 @@ class Lobby:
 
         The peer itself is not told: emit an event of the app's own to it, or disconnect it.
         """
+        if type(sid) is not str or room_in({"roomId": room}) is None:
+            return False
 
         def here() -> bool:
             with self._lock:

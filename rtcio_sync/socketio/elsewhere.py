@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from socketio import exceptions
@@ -86,7 +87,10 @@ class ServerSide:
         answers: list[Any] = []
         for callee in self._handlers.get((message.namespace, message.event), ()):
             answers += self._dispatcher.answers(None, message.event, callee, *args)
-        made, attachments = body_of(TextPacket, [first_answer(answers)])
+        # A result that cannot be sent is the handler's error, as for a client's event.
+        encode, answer = partial(body_of, TextPacket), first_answer(answers)
+        sent = self._dispatcher.answers(None, message.event, encode, [answer])
+        made, attachments = sent[0] if sent else body_of(TextPacket, [None])
         return wire.encoded(wire.Answer(0, made, attachments))
 
     @staticmethod

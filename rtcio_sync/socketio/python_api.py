@@ -106,12 +106,17 @@ class PythonApi(ServerHooks):
 
     @any_thread
     def transport(self, sid: str, namespace: str | None = None) -> str:
-        """``"polling"`` or ``"websocket"``."""
+        """``"polling"`` or ``"websocket"``. Raises `KeyError` as `get_session`."""
+        self._refuse_elsewhere(sid)
         return str(super().transport(sid, namespace=namespace_name(namespace)))
 
     @any_thread
     def get_environ(self, sid: str, namespace: str | None = None) -> Any:
-        """The WSGI environ of a client's handshake."""
+        """The WSGI environ of a client's handshake; `None`: the client is not connected.
+
+        Raises `KeyError` for a client of another worker.
+        """
+        self._refuse_elsewhere(sid)
         return super().get_environ(sid, namespace=namespace_name(namespace))
 
     @any_thread
@@ -221,7 +226,8 @@ class PythonApi(ServerHooks):
     def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
         """The app's data of one client, until its last ``disconnect`` handler has run.
 
-        Raises `KeyError` for a client that is not connected to the namespace.
+        Raises `KeyError` for a client that is not connected to the namespace, or that is connected
+        to another worker.
         """
         name = namespace_name(namespace)
         kept: dict[str, Any] = self._kept(sid, name).setdefault(name, {})
@@ -233,10 +239,20 @@ class PythonApi(ServerHooks):
         name = namespace_name(namespace)
         self._kept(sid, name)[name] = session
 
+    def _refuse_elsewhere(self, sid: Any) -> None:
+        """Raises `KeyError` for a client of another worker."""
+        if self.manager.is_elsewhere(sid):
+            raise KeyError(
+                "this client is connected to another worker, which has its session and its "
+                "connection: use socket.data, which fetch_sockets() brings along, or ask that "
+                "worker with server_side_call()"
+            )
+
     def _kept(self, sid: str, namespace: str) -> dict[str, Any]:
         # From the member: the engine forgets a connection before its `disconnect` handlers run.
         member = self.manager.member(sid, namespace)
         if member is None:
+            self._refuse_elsewhere(sid)
             raise KeyError("Session not found")
         link = member.link
         kept: dict[str, Any] = (

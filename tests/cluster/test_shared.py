@@ -71,6 +71,9 @@ def test_nobody_waits_for_the_answer_to_an_event_that_was_dropped() -> None:
     fake.index.emit("question", None, "/", room="them" + "x" * 16, callback=answers.append)
     assert len(bus.posted) == 1
     assert fake.index.asked.callback(1) is None
+    with pytest.raises(OptionError):
+        fake.index.emit("question", None, "/", skip_sid=[object()], callback=answers.append)
+    assert fake.index.asked.callback(2) is None
     bus.full.clear()
     fake.index.emit("question", None, "/", room="them" + "x" * 16, callback=answers.append)
-    assert fake.index.asked.callback(2) is not None
+    assert fake.index.asked.callback(3) is not None

@@ -304,6 +304,43 @@ def test_fetch_sockets_finds_those_of_all_workers(driver: Driver, server: Runnin
     assert {each["id"] for each in ask(server, "fetch")} >= set(pids)
 
 
+def test_data_of_a_client_or_app_that_cannot_be_sent_hides_no_socket(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server, auth={"name": "ada"})
+    with RawWebSocket(server) as raw:
+        raw.join(auth={"token": "\ud800"})
+        clients[1].call("do", "stain")
+        found = {client.id for client in clients}
+        for client in clients:
+            fetched = client.call("do", "fetch")
+            assert len(fetched) == len(clients) + 1
+            assert found <= {each["id"] for each in fetched}
+
+
+def test_misuse_of_a_client_of_another_worker_names_the_fix(
+    driver: Driver, server: Running
+) -> None:
+    a, b, *_ = everywhere(driver, server)
+    for kind, said in a.call("do", "session", b.id):
+        assert (kind, "fetch_sockets()" in said) == ("KeyError", True)
+    b.call("join", "tea")
+    for action, given in (("enter-uuid", b.id), ("join-uuid", "tea")):
+        kind, said = a.call("do", action, given)
+        assert (kind, "UUID is none of them" in said) == ("OptionError", True)
+    assert set(b.call("do", "rooms", b.id)) == {b.id, "tea"}
+
+
+def test_the_result_of_a_server_side_handler_that_cannot_be_sent_is_its_error(
+    driver: Driver,
+) -> None:
+    with workers(clean_log=False) as server:
+        a, *_ = everywhere(driver, server)
+        assert a.call("do", "side-call", "unsendable") == ["answer", [None] * 3]
+        server.eventually("/all-stats", lambda stats: stats["handler_errors"] == 3)
+        assert server.log().count("the handler of 'unsendable' raised") == 3
+
+
 def test_server_side_events_reach_all_other_workers(driver: Driver, server: Running) -> None:
     clients = everywhere(driver, server)
     a = clients[0]

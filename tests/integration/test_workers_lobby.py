@@ -136,6 +136,14 @@ def test_a_call_that_waits_for_another_worker_is_refused_in_the_hub(
     until(lambda: elsewhere.call("peers", "hub") == [])
 
 
+def test_what_is_no_room_has_no_peers(driver: Driver, server: Running) -> None:
+    for client in everywhere(driver, server):
+        for odd in (5, None, ["a"], {}, "", "x" * 1000):
+            assert client.call("peers", odd) == []
+            assert client.call("remove", client.id, odd) is False
+        assert client.call("remove", ["a"], "tea") is False
+
+
 def test_who_leaves_or_is_removed_frees_a_seat_and_the_others_are_told(
     driver: Driver, server: Running
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from typing import Any
+from uuid import UUID
 
 from gevent import monkey
 
@@ -137,6 +138,22 @@ ACTIONS["churn"] = lambda sid, count: [
     (server.enter_room(sid, "r" * 200 + str(n)), server.leave_room(sid, "r" * 200 + str(n)))
     for n in range(count)
 ]
+
+
+@server.on_server_side("unsendable")
+def unsendable() -> Any:
+    return object()
+
+
+ACTIONS["stain"] = lambda: [
+    each.data.update(odd=object()) for each in server.sockets.values()
+]
+ACTIONS["session"] = lambda sid: [
+    outcome(lambda call=call: call(sid))
+    for call in (server.get_session, server.transport, server.get_environ)
+]
+ACTIONS["enter-uuid"] = lambda sid: outcome(lambda: server.enter_room(sid, UUID(int=1)))
+ACTIONS["join-uuid"] = lambda room: outcome(lambda: server.in_(room).sockets_join(UUID(int=1)))
 
 
 @server.on_server_side("note")

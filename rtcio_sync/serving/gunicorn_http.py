@@ -26,7 +26,7 @@ from gevent.server import StreamServer
 
 from ..transport.base import Environ
 from ..transport.server_stop import gunicorn_worker, servers_of
-from .http import HEAD, Connection, accept, first_line
+from .http import HEAD, Connection, accept, first_line, take_over
 from .idle import Idle
 from .ports import Application, Engine
 from .reread import Reread
@@ -75,10 +75,7 @@ def adopt(server: StreamServer, arrived: Reread) -> bool:
     entrance = getattr(server.do_handle, "__self__", None)
     if not isinstance(entrance, _Entrance):
         return False
-    address, data = arrived.getpeername(), arrived.left()
-    sock = _socket.socket(fileno=arrived.detach())
-    sock.setblocking(False)
-    Connection(entrance, sock, address).begin(data)
+    take_over(entrance, arrived)
     return True
 
 

@@ -27,9 +27,10 @@ from ..transport.base import CONNECTION, Environ
 from ..transport.outgoing import READ, WRITE
 from .idle import Idle
 from .ports import Application
+from .reread import Reread
 from .response import Response
 
-__all__ = ["HEAD", "Connection", "Entrance", "accept", "first_line"]
+__all__ = ["HEAD", "Connection", "Entrance", "accept", "first_line", "take_over"]
 
 CHUNK = 16384  # bytes that are read at a time
 HEAD = 65536  # bytes of a head, at most
@@ -103,6 +104,14 @@ class Body(io.BytesIO):
 
     #: Nothing of it is left on the connection: see `takeover.leave_body`.
     bounded = True
+
+
+def take_over(entrance: Entrance, arrived: Reread) -> None:
+    """Answers a connection that another process has accepted, and may have read something of."""
+    address, data = arrived.getpeername(), arrived.left()
+    sock = _socket.socket(fileno=arrived.detach())
+    sock.setblocking(False)
+    Connection(entrance, sock, address).begin(data)
 
 
 class Connection:

@@ -19,7 +19,7 @@ from gevent.socket import wait_read
 
 from .handover import Arrived
 from .heads import BUSY
-from .http import Connection
+from .http import Connection, take_over
 from .pywsgi import HttpServer
 from .workers import Workers
 
@@ -47,10 +47,7 @@ def begin_under_supervisor(workers: Workers, http: HttpServer, stop: Callable[[]
     http.max_accept = 1  # or one worker would take all that come at once
 
     def serve(listener: int, arrived: Arrived) -> None:
-        address, data = arrived.getpeername(), arrived.left()
-        sock = _socket.socket(fileno=arrived.detach())
-        sock.setblocking(False)
-        Connection(http, sock, address).begin(data)
+        take_over(http, arrived)
 
     def give(node: str, connection: Connection) -> None:
         sock, data = connection.depart()

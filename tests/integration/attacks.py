@@ -261,6 +261,7 @@ ATTACKS = {
         ),
         Attack("a peer that reads nothing of 12 MB", reads_nothing),
         Attack("an answer of 10 MB that is not read", bounds.large_answer_nobody_reads),
+        Attack("24 who read nothing of 25 MB each", bounds.many_who_read_nothing),
         Attack("3 who read 500 bytes a second of 6 MB", bounds.slow_readers),
         Attack("5 polls of 2 MB that are not read", bounds.polling_answers_nobody_reads),
         Attack("a tab on polling that is closed", bounds.polling_tab_closed),

@@ -129,6 +129,16 @@ def slow_readers(scene: Scene, number: int = 3) -> Fate:
     return max(set(fates), key=fates.count)
 
 
+def many_who_read_nothing(scene: Scene, number: int = 24, messages: int = 250) -> Fate:
+    """So many who ask for 100 kB that often, each less than one connection may have waiting."""
+    deaf = [scene.deaf() for _ in range(number)]
+    for hostile in deaf:
+        hostile.say(f'42["send-much",{messages},100000]')
+    time.sleep(scene.quiet)
+    fates = [hostile.fate(scene.notice / number) for hostile in deaf]
+    return max(set(fates), key=fates.count)
+
+
 def polling_answers_nobody_reads(scene: Scene, number: int = 5) -> Fate:
     """Polls that are answered with 2 MB and not read, by sessions that answer no ping either."""
     paths = [f"{ENDPOINT}&sid={_session(scene)}" for _ in range(number)]

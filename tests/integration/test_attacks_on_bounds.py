@@ -125,6 +125,17 @@ def test_an_answer_that_is_not_read_is_not_kept(target: Target) -> None:
         assert closed("slow-reader") == 1
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_waits_for_all_clients_together_is_bounded(way: str) -> None:
+    with (
+        target_of(way, clean_log=False, max_buffered_total=32 * MB) as target,
+        target.unharmed(bound=32 * MB + 3 * BOUND, allowed="max_buffered_total"),
+        target.forgotten(),
+        target.scene() as scene,
+    ):
+        assert attacks.many_who_read_nothing(scene, 12).end == "closed"
+
+
 def test_who_makes_no_progress_is_closed(target: Target) -> None:
     closed = target.counts("closed")
     with target.unharmed(bound=3 * BOUND), target.forgotten(), target.scene() as scene:

@@ -122,7 +122,8 @@ class Sessions:
 
     def _catch_up(self, number: int, client: Client) -> None:
         """Reads as much as it has missed. Relays need not wait for other events, so each kind is
-        in order by itself; in which order the others of its room were lost, nobody can say.
+        in order by itself; when and in which order the others of its room were lost, nobody can
+        say.
         """
         speaker = self._speaker(number)
         left = [["#rtcio:peer-left", {"id": sid}] for sid in self._sids[number]]
@@ -132,11 +133,10 @@ class Sessions:
         owed = [*left, *relays, *says]
         later = [client.text() for _ in owed[len(client.early) :]]
         heard = [_take(client, message) for message in client.early + later]
-        peers, rest = heard[: len(left)], heard[len(left) :]
         in_order = all(
-            [event for event in rest if event[0] == kind[0][0]] == kind for kind in (relays, says)
+            [event for event in heard if event[0] == kind[0][0]] == kind for kind in (relays, says)
         )
-        if len(heard) > len(owed) or not in_order or any(event not in peers for event in left):
+        if len(heard) > len(owed) or not in_order or any(event not in heard for event in left):
             self._faults.append(f"{client.sid} caught up with {json.dumps(heard)[:300]}")
 
     def _hear(self, owed: dict[int, list[Event]]) -> None:

@@ -43,6 +43,8 @@ def test_clients_come_back_to_their_sessions_and_miss_nothing(
         client.call("join", f"own-{client.id}")
     for number in range(3):
         for client in clients:
+            if "polling" in transports:  # `kill` needs a WebSocket
+                client.wait("upgrade", count=number + 1)
             client.kill()
         for client in clients:
             client.wait("connect", count=number + 2)

@@ -99,6 +99,9 @@ pid {folder}/nginx.pid;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
+    # No files: started by root, its worker is another user, who may not write them.
+    client_body_buffer_size 2m;
+    proxy_max_temp_file_size 0;
     client_body_temp_path {folder}/body;
     proxy_temp_path {folder}/proxy;
     fastcgi_temp_path {folder}/fastcgi;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rtcio_sync.cluster.stream import MOST_WAITING
 from tests.integration.clients import SEQ, Client, Driver
 from tests.integration.many_workers import ask, await_workers, everywhere, kill, nginx, workers
 from tests.integration.raw import RawWebSocket
@@ -543,6 +545,43 @@ def test_workers_are_one_server_under_the_admin_ui_too(driver: Driver) -> None:
         for client in (b, c):
             assert client.received("#rtcio:peer-left") == [[{"id": a.id}]]
         assert d.received("#rtcio:peer-left") == []
+
+
+def test_a_worker_that_stands_still_for_twenty_seconds_costs_a_bounded_amount_of_memory(
+    driver: Driver,
+) -> None:
+    count, size = 2500, 60_000  # 150 MB, of which 64 may wait
+    patience = {"GUNICORN_CMD_ARGS": "--timeout 300"}
+    with workers(environ=patience, ping_timeout=300) as server:
+        a, b, c, d = everywhere(driver, server)
+        pid, own = a.call("pid"), b.call("pid")
+        before = resident(own)
+        kill(pid, signal.SIGSTOP)
+        try:
+            end = time.monotonic() + 20
+            envelope = b.envelope(a, {"n": SEQ, "filler": "x" * size})
+            b.burst("#rtcio:message", envelope, count=count)
+            while time.monotonic() < end:
+                c.fence(d)
+                d.fence(c)
+            b.fence(c)  # what it has sent before is kept or dropped
+            dropped = b.call("do", "stats")["dropped"]["worker-overflow"]
+            grown = resident(own) - before
+        finally:
+            kill(pid, signal.SIGCONT)
+        kept = count - dropped
+        assert kept * size < MOST_WAITING + 2_000_000  # the kernel holds the rest
+        assert grown < MOST_WAITING + 32_000_000
+        b.fence(a)
+        assert [data["n"] for data in a.relayed()] == list(range(kept))
+        assert a.call("pid") == pid
+
+
+def resident(pid: int) -> int:
+    """The bytes of a process that are in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (kilobytes,) = re.findall(r"^VmRSS:\s+([0-9]+) kB$", status, re.M)
+    return int(kilobytes) * 1024
 
 
 def test_figures_of_all_workers_are_one_sum_that_never_goes_back(driver: Driver) -> None:

@@ -115,6 +115,7 @@ ACTIONS: dict[str, Any] = {
     "sockets-leave": lambda room, other: server.in_(room).sockets_leave(other),
     "disconnect-sockets": lambda room: server.in_(room).disconnect_sockets(),
     "fetch": fetch,
+    "stats": lambda: server.stats(),
     "side-emit": lambda event, *args: server.server_side_emit(event, *args),
     "side-call": lambda event, *args: outcome(lambda: server.server_side_call(event, *args)),
 }

@@ -10,11 +10,13 @@ const { io } = require("socket.io-client");
 const RELAY = "#rtcio:message";
 const KINDS = [["websocket"], ["polling"], ["polling", "websocket"]];
 const AT_ONCE = 50; // relays that a client sends in one tick
+const AFTERMATH = 2_000; // milliseconds from a fault to the end, for others that follow from it
 const PATIENCE = 300_000; // milliseconds until everything has to be done
 
 const [url, clientCount, relayCount] = [process.argv[2], ...process.argv.slice(3).map(Number)];
 const shared = new Agent({ keepAlive: true });
 const faults = [];
+const members = [];
 
 class Member {
   constructor(number) {
@@ -37,6 +39,7 @@ class Member {
 
   fault(what) {
     faults.push(`client ${this.number} (${this.transports}): ${what}`);
+    setTimeout(finish, AFTERMATH);
   }
 
   async open() {
@@ -68,24 +71,24 @@ class Member {
 }
 
 async function run() {
-  const members = Array.from({ length: clientCount }, (_, number) => new Member(number));
+  for (let number = 0; number < clientCount; number++) members.push(new Member(number));
   members.forEach((member, number) => {
     member.before = members.at(number - 1);
   });
   let late = "not all have connected and upgraded";
   const patience = setTimeout(() => {
     faults.push(late);
-    finish(members);
+    finish();
   }, PATIENCE);
   await Promise.all(members.map((member) => member.open()));
   late = "relays are missing";
   members.forEach((member, number) => member.send(members[(number + 1) % clientCount]));
   await Promise.all(members.map((member) => member.done));
   clearTimeout(patience);
-  finish(members);
+  finish();
 }
 
-function finish(members) {
+function finish() {
   const transports = {};
   for (const { client } of members) {
     const name = client.connected ? client.io.engine.transport.name : "none";

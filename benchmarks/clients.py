@@ -316,10 +316,16 @@ class Pool:
 
     def close(self, clients: Iterable[Client]) -> None:
         """Closes TCP with a reset and without a close frame, as after a pulled cable."""
+        clients = list(clients)
+        self.release(clients)
+        for client in clients:
+            client.socket.close()
+
+    def release(self, clients: Iterable[Client]) -> None:
+        """The opposite of `adopt`."""
         for client in clients:
             self.epoll.unregister(client.fd)
             del self.clients[client.fd]
-            client.socket.close()
 
 
 def _sid(message: bytes) -> str:

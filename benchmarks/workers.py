@@ -12,7 +12,7 @@ from operator import ge
 
 from benchmarks import wire
 from benchmarks.accounting import memory_bytes, settle
-from benchmarks.clients import BATCH, Client, Pool, Void
+from benchmarks.clients import BATCH, PATIENCE, Client, Pool, Void
 from benchmarks.subject import Scale, Subject, Turns, costs, leave
 from benchmarks.traffic import SILENCE, Court
 
@@ -42,8 +42,9 @@ def _between(subject: Subject, scale: Scale, name: str, sizes: tuple[int, ...]) 
     for size in sizes:
         counts = (PAIRS, PAIRS, *[1] * (subject.workers - 2))
         first, second, *others = _everywhere(playing, subject, counts)
-        playing.adopt(first + second)
-        looking.adopt(client for some in others for client in some)
+        alone = [client for some in others for client in some]
+        playing.release(alone)
+        looking.adopt(alone)
         pairs = [list(pair) for pair in zip(first, second, strict=True)]
         play = partial(Court(playing, pairs, size).play, *IN_FLIGHT)
         yield from costs(f"{name}-{size}-{subject.workers}", subject, scale, playing, play)
@@ -52,7 +53,7 @@ def _between(subject: Subject, scale: Scale, name: str, sizes: tuple[int, ...]) 
 
 
 def _everywhere(pool: Pool, subject: Subject, counts: tuple[int, ...]) -> list[list[Client]]:
-    """New clients, so many of each worker, not in the pool yet.
+    """Opens clients until there are so many of each worker.
 
     Which worker gets a connection is the kernel's affair; clients that are too many leave.
     """
@@ -62,22 +63,21 @@ def _everywhere(pool: Pool, subject: Subject, counts: tuple[int, ...]) -> list[l
         clients = pool.open_websockets([wire.CONNECT] * BATCH)
         for client, pid in zip(clients, pool.where(clients), strict=True):
             found.setdefault(pid, []).append(client)
+        pool.adopt(clients)
         ranked = sorted(found.values(), key=len, reverse=True)
-        for some in ranked:
-            _thin_out(some, max(counts))
         lengths = [len(some) for some in ranked]
-        if len(lengths) == len(counts) and all(map(ge, lengths, counts)):
-            for some, count in zip(ranked, counts, strict=True):
-                _thin_out(some, count)
+        enough = len(lengths) == len(counts) and all(map(ge, lengths, counts))
+        bounds = counts if enough else [max(counts)] * len(ranked)
+        for some, most in zip(ranked, bounds, strict=True):
+            pool.close(some[most:])
+            del some[most:]
+        if enough:
             settle(subject.pid)
+            pool.serve(0)
             return ranked
-    raise Void(f"clients of each worker: {[len(some) for some in ranked]}")
-
-
-def _thin_out(clients: list[Client], most: int) -> None:
-    for client in clients[most:]:
-        client.leave()
-    del clients[most:]
+        pool.serve(0)
+        subject.breathe()
+    raise Void(f"clients of each worker: {lengths}")
 
 
 def handover(subject: Subject, scale: Scale) -> Turns:
@@ -154,6 +154,10 @@ def death(subject: Subject, scale: Scale) -> Turns:
     pool = subject.pool()
     found = _everywhere(pool, subject, (ROOMS,) * subject.workers)
     rooms = [list(each) for each in zip(*found, strict=True)]
+    members = [client for room in rooms for client in room]
+    pool.release(members)
+    for client in members:
+        client.socket.settimeout(PATIENCE)
     for number, room in enumerate(rooms):
         pool.join(room, [b"room-%d" % number] * len(room))
     pid, *_ = pool.where(rooms[0])

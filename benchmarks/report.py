@@ -28,7 +28,7 @@ PLOTS = {
 #: Of the README.
 ROWS = (
     *("call-default", "connect-websocket", "relay-300-20x1"),
-    *("fanout-8", "memory-5000", "idle-cpu-5000"),
+    *("fanout-8", "memory-5000", "idle-cpu-5000", "workers-300-4"),
 )
 SERVERS = ("listen", "gunicorn", "node", "bun", "uvicorn")
 GUIDE = "docs/cost.md"

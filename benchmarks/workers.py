@@ -14,7 +14,7 @@ from benchmarks import wire
 from benchmarks.accounting import memory_bytes, settle
 from benchmarks.clients import BATCH, PATIENCE, Client, Pool, Void
 from benchmarks.subject import Scale, Subject, Turns, costs, leave
-from benchmarks.traffic import SILENCE, Court
+from benchmarks.traffic import SILENCE, Court, Enough
 
 PAIRS = 60  # of a figure
 BATCHES = 400  # of new clients, until each worker has enough
@@ -46,10 +46,20 @@ def _between(subject: Subject, scale: Scale, name: str, sizes: tuple[int, ...]) 
         playing.release(alone)
         looking.adopt(alone)
         pairs = [list(pair) for pair in zip(first, second, strict=True)]
-        play = partial(Court(playing, pairs, size).play, *IN_FLIGHT)
+        play = partial(_play, Court(playing, pairs, size), looking)
         yield from costs(f"{name}-{size}-{subject.workers}", subject, scale, playing, play)
         leave(playing, subject)
         leave(looking, subject)
+
+
+def _play(court: Court, looking: Pool, enough: Enough) -> int:
+    """Meanwhile the pings of those that look on are answered."""
+
+    def over() -> bool:
+        looking.serve(0)
+        return enough()
+
+    return court.play(*IN_FLIGHT, over)
 
 
 def _everywhere(pool: Pool, subject: Subject, counts: tuple[int, ...]) -> list[list[Client]]:

@@ -5,6 +5,7 @@
     RtcioError
     ├── OptionError     a caller's mistake: an invalid option or argument
     ├── CannotMove      a session that has to stay in its process
+    ├── CannotPack      a value of the app that another process cannot get
     ├── NotServing      the server cannot run this call: it has stopped, or its hub is blocked
     ├── DisconnectedError   `call` asked a client that has left (see `adapter.calls`)
     ├── Refused         an HTTP request that the Engine.IO endpoint answers with an error
@@ -27,6 +28,7 @@ from typing import Any
 
 __all__ = [
     "CannotMove",
+    "CannotPack",
     "ConnectionRefusedError",
     "FrameError",
     "HandshakeError",
@@ -58,6 +60,10 @@ class CannotMove(RtcioError):
         super().__init__(reason)
         self.reason = reason
         self.later = later
+
+
+class CannotPack(RtcioError):
+    """A value that cannot be carried to another process; the message names its type."""
 
 
 class NotServing(RtcioError, RuntimeError):

@@ -59,6 +59,14 @@ class Rate:
         """Sets another rate and another burst, from now on."""
         self._rate, self._burst = rate, burst
 
+    def ages(self, now: float) -> tuple[float, float, float]:
+        """How long ago it was filled, its last pause ended, and its last break was."""
+        return now - self._filled_at, now - self.paused_until, now - self._since
+
+    def restore(self, ages: tuple[float, float, float], now: float) -> None:
+        """Goes on as a rate of another process, whose `ages` these are."""
+        self._filled_at, self.paused_until, self._since = (now - each for each in ages)
+
     def pause(self, left: float, now: float) -> tuple[float, float | None]:
         """The tokens left, and the seconds to stop reading: 0 for none, `None`: close it."""
         left = min(self._burst, left + (now - self._filled_at) * self._rate)
@@ -106,6 +114,10 @@ class Addresses:
             lately = now - 60
             self._begun = {ip: times for ip, times in self._begun.items() if times[-1] > lately}
         return True
+
+    def moved_here(self, address: str) -> None:
+        """Counts a connection that another process has admitted."""
+        self._open[address] = self._open.get(address, 0) + 1
 
     def gone(self, address: str) -> None:
         """One connection from ``address`` is closed."""

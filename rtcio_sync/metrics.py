@@ -15,6 +15,7 @@ class Counters:
     """The counters of one server, since it was made."""
 
     __slots__ = (
+        "arrivals",
         "closed",
         "connects",
         "disconnects",
@@ -22,6 +23,7 @@ class Counters:
         "handler_errors",
         "handler_seconds",
         "handlers",
+        "moves",
         "reasons",
         "recoveries",
         "relayed",
@@ -39,6 +41,9 @@ class Counters:
         self.disconnects = 0
         #: The same by reason (`events.DisconnectReason`).
         self.reasons: defaultdict[str, int] = defaultdict(int)
+        #: Sockets that came from another worker with their connection, and that went to one.
+        self.arrivals = 0
+        self.moves = 0
         #: Sockets that came back to their session.
         self.recoveries = 0
         #: Events with handlers of the app, the seconds that these took, and their exceptions.

@@ -27,6 +27,7 @@ _GAUGES = {
 }
 _COUNTERS = {
     "connects": ("connects", "Sockets that joined a namespace."),
+    "arrivals": ("arrivals", "Sockets that came from another worker with their connection."),
     "recoveries": ("recoveries", "Sockets that came back to their session."),
     "relayed": ("relayed_messages", "Envelopes relayed."),
     "relayed_bytes": ("relayed_bytes", "Bytes of the envelopes relayed."),

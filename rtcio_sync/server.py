@@ -27,7 +27,7 @@ from .cluster.totals import Totals
 from .config.names import METHODS
 from .config.values import check_json
 from .engineio import server as engine
-from .flask import extension
+from .flask import context, extension
 from .flask.context import handler_context, report
 from .hub.thread import HubThread, any_thread
 from .metrics import Counters
@@ -41,6 +41,7 @@ from .serving.stop import Stop
 from .serving.warnings import warn_of_many_workers
 from .serving.workers import Workers, allowed, key_of
 from .socketio.construction import named, upstream_logger, upstream_options
+from .socketio.departing import Departing
 from .socketio.dispatch import Dispatcher
 from .socketio.elsewhere import ServerSide, describe, do_here
 from .socketio.handling import Handling
@@ -160,6 +161,9 @@ class Server(NodeApi):
             if isinstance(recovery, Recovery)
             else NoReconnect()
         )
+        self.departing = Departing(self, lifecycle=self.lifecycle, counters=self.counters)
+        self.departing.of_environ = context.carried
+        self.departing.into_environ = partial(context.restore, lambda: self.app)
         self.receiver = Receiver(
             eio,
             manager,
@@ -345,12 +349,13 @@ class Server(NodeApi):
         count = self.counters
         rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
         return {
-            "connected": count.connects - count.disconnects,
+            "connected": count.connects + count.arrivals - count.disconnects - count.moves,
             "away": self.manager.recovery.away,
             "connections": len(self.eio.sockets),
             "rooms": max(0, rooms),
             "connects": count.connects,
             "recoveries": count.recoveries,
+            "arrivals": count.arrivals,
             "disconnects": count.disconnects,
             "disconnects_by_reason": dict(count.reasons),
             "relayed": count.relayed,

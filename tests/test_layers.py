@@ -29,6 +29,8 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "json_hooks",
             "envelope",
             "handshake",
+            "packing",
+            "fragments",
             "websocket",
             "http_head",
             "http_request",
@@ -70,6 +72,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "tasks",
             "admission",
             "answers",
+            "transfer",
             "server",
         ),
     ),
@@ -82,6 +85,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "calls",
             "ports",
             "recovery_options",
+            "recovery_state",
             "recovery",
             "rooms",
             "emit",
@@ -130,6 +134,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "moving",
             "receive",
             "listeners",
+            "departing",
             "server_hooks",
             "python_api",
             "node_api",
@@ -174,7 +179,7 @@ VOCABULARY = [*ROOMS[0][1][:-1], *(each for each in ORDER if each.startswith("co
 PURE = [each for each in ORDER if each.startswith(("protocol.", "parser."))] + ["ice"]
 PURE += ["engineio.state", "engineio.requests", "engineio.payload", "engineio.seats"]
 PURE += ["adapter.recipients", "cluster.channel", "lobby.seating"]
-PURE += ["cluster.wire", "cluster.replica"]
+PURE += ["cluster.wire", "cluster.replica", "adapter.recovery_state"]
 
 #: What a pure module may not import: clocks, files, sockets, tasks. `ice` asks the time when its
 #: caller gives none; `websocket` takes the C unmasking of `websockets`.

@@ -52,6 +52,7 @@ def test_stats_tell_what_is_and_what_was() -> None:
         "rooms": 1,
         "connects": 2,
         "recoveries": 0,
+        "arrivals": 0,
         "disconnects": 1,
         "disconnects_by_reason": {"transport close": 1},
         "relayed": 1,

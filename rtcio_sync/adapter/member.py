@@ -26,17 +26,20 @@ class Stage(enum.Enum):
     #: Handlers have run and the session is kept: the member is still in its rooms, and still a
     #: relay target.
     AWAY = enum.auto()
+    #: It goes on in another process.
+    MOVED = enum.auto()
 
 
 #: The stages that may follow each stage.
 NEXT: dict[Stage, frozenset[Stage]] = {
     # `LEAVING`, `GONE`: the app refused or disconnected it while it connected.
     Stage.CONNECTING: frozenset({Stage.CONNECTED, Stage.LEAVING, Stage.GONE}),
-    Stage.CONNECTED: frozenset({Stage.LEAVING}),
+    Stage.CONNECTED: frozenset({Stage.LEAVING, Stage.MOVED}),
     # `CONNECTED`: its client came back before its handlers had run.
     Stage.LEAVING: frozenset({Stage.GONE, Stage.CONNECTED}),
     Stage.GONE: frozenset({Stage.AWAY}),
-    Stage.AWAY: frozenset({Stage.CONNECTED}),
+    Stage.AWAY: frozenset({Stage.CONNECTED, Stage.MOVED}),
+    Stage.MOVED: frozenset(),
 }
 
 

@@ -25,11 +25,13 @@ from ..events import CLIENT_CLOSE
 from ..transport.backlog import Holdings, memory_of
 from .member import Member, Stage
 from .recovery_options import RecoveryOptions
+from .recovery_state import KeptEvent, Past, SessionState
 
 __all__ = ["Kept", "NoRecovery", "Recovery", "Session", "Stamp"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+Frame = bytes  # in `Recovery`, `bytes` is a property
 
 #: Sessions that may wait for their clients; over it the one that waits longest ends. Each takes
 #: some 11 kB, without events and the app's data.
@@ -38,6 +40,7 @@ MOST_AWAY = 10_000
 MOST_AUTH = 1_000_000  # bytes up to which the memory of one ``auth`` is counted
 
 EVENT = 350  # bytes of memory of an event in addition to its frame
+SHARED_FOR = 5.0  # seconds in which sessions of another process come that share events
 PLACE = 80  # bytes of memory in each further session that keeps the same event
 
 TOTAL = "recovery-total"
@@ -67,11 +70,11 @@ class Session:
         "pid", "taken", "wanted", "weight",
     )  # fmt: skip
 
-    def __init__(self, recovery: Recovery, member: Member) -> None:
+    def __init__(self, recovery: Recovery, member: Member, pid: str | None = None) -> None:
         self._recovery = recovery
         self.member = member
         #: The key to the session, which only the client knows.
-        self.pid = recovery.new_pid()
+        self.pid = pid or recovery.new_pid()
         #: `False` when the client left on purpose, was disconnected, or stayed away too long.
         self.open = True
         #: Whether it waits for its client.
@@ -148,7 +151,7 @@ class Session:
 
         ``offset`` is the one that the client sent; `None` if it had received nothing.
         """
-        after = self._recovery.number_of(offset)
+        after = self._recovery.number_of(offset, self.pid)
         if after is None or after < self._trimmed:
             return None
         # From the end: the cost depends on the missed events, not on the kept ones.
@@ -159,6 +162,36 @@ class Session:
             found.append(frame)
         found.reverse()
         return found
+
+    def state(self) -> SessionState:
+        """The session for another process."""
+        recovery, log = self._recovery, self._log or ()
+        past = recovery.past.get(self.pid)
+        events, now = [], recovery.now()
+        for number, at, frame in log:
+            origin = None if past is None else past.origin(number)
+            mark, old = origin or (recovery.mark, number)
+            events.append(KeptEvent(mark, old, now - at, frame))
+        floors = [] if past is None else past.floors(self._trimmed)
+        own = self._trimmed if past is None or self._trimmed > past.last else 0
+        floors.append((recovery.mark, own))
+        trimmed = self._trimmed > 0
+        return SessionState(self.pid, now - self._since, self.away, events, floors, trimmed)
+
+    def restore(self, state: SessionState) -> None:
+        """Goes on as the session of another process."""
+        recovery = self._recovery
+        now, base = recovery.now(), recovery.number()
+        self._since = now - state.age
+        self._trimmed = base if state.trimmed else 0
+        recovery.past[self.pid] = Past(base, state.floors, state.events)
+        for each in state.events:
+            frame = recovery.shared(each)
+            self.keep((recovery.number(), now - each.age, frame))
+
+    def left_at(self, at: float) -> None:
+        """The client was lost then."""
+        self._since = at
 
     def resumed(self) -> None:
         """The client has come back."""
@@ -213,6 +246,9 @@ class Recovery:
         self._load = 0  # bytes of the data that clients of waiting sessions sent
         #: How many sessions wait for their client.
         self.away = 0
+        #: The events of sessions that have come from other processes, by the key to the session.
+        self.past: dict[str, Past] = {}
+        self._shared: dict[tuple[str, int], bytes] = {}
         #: The number of the last event.
         self.last = 0
         #: The mark before the number in each offset. A client with a new session keeps its old
@@ -230,16 +266,21 @@ class Recovery:
         """An offset as on the wire: a string, as socket.io-client expects it."""
         return f"{self.mark}{number:x}"
 
-    def number_of(self, offset: Any) -> int | None:
-        """The number in a client's offset; 0: it had received nothing; `None`: it is invalid."""
+    def number_of(self, offset: Any, pid: str = "") -> int | None:
+        """The number in a client's offset; 0: it had received nothing; `None`: it is invalid.
+
+        ``pid``: the key to its session.
+        """
         if offset is None:
             return 0
         match = _OFFSET.fullmatch(offset) if isinstance(offset, str) else None
         if match is None:
             return None
-        if match["mark"] != self.mark:
-            return 0  # from an earlier session, in another process
         number = int(match["number"], 16)
+        if match["mark"] != self.mark:
+            past = self.past.get(pid)
+            # 0: from an earlier session, in another process
+            return 0 if past is None else past.number(match["mark"], number)
         return number if number <= self.last else None
 
     def send(self, encode: Callable[[str | None], T], deliver: Callable[[T, Stamp | None], R]) -> R:
@@ -296,6 +337,29 @@ class Recovery:
         session = member.session = Session(self, member)
         self._sessions[session.pid] = session
 
+    def take_in(self, member: Member, state: SessionState) -> None:
+        """Gives a member that comes from another process its session."""
+        session = member.session = Session(self, member, state.pid)
+        self._sessions[session.pid] = session
+        session.restore(state)
+
+    def take_out(self, session: Session) -> None:
+        """Forgets a session that goes on in another process."""
+        with self.gate():
+            self.back(session)
+            session.close()
+            self._forget(session)
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.pop(session.pid, None)
+        self.past.pop(session.pid, None)
+
+    def shared(self, event: KeptEvent) -> Frame:
+        """The frame of an event, as the other sessions have it that come at the same time."""
+        if not self._shared:
+            self.later(SHARED_FOR, self._shared.clear)
+        return self._shared.setdefault((event.mark, event.number), event.frame)
+
     def find(self, namespace: str, auth: Any) -> Session | None:
         """The open session that a client's CONNECT names, if its ``pid`` is right."""
         pid = auth.get("pid") if isinstance(auth, dict) else None
@@ -306,13 +370,17 @@ class Recovery:
         """Whether the client of a lost member may come back to it."""
         return member.session is not None and member.session.open and reason in _LOSSES
 
-    def lost(self, member: Member) -> None:
-        """The connection is lost: the session waits for its client, for a limited time."""
+    def lost(self, member: Member, waited: float = 0.0) -> None:
+        """The connection is lost: the session waits for its client, for a limited time.
+
+        ``waited``: the seconds that it has waited already, in another process.
+        """
         session: Session = member.session
         if not session.away:
             session.away = True
             self.away += 1
-            seconds = self.options.max_disconnection_duration
+            session.left_at(self.now() - waited)
+            seconds = max(0.0, self.options.max_disconnection_duration - waited)
             self.later(seconds, self._expire, session, member.returns)
             self._waiting.append((session, member.returns))
             session.weight = _weight(member)
@@ -368,7 +436,7 @@ class Recovery:
             with self.gate():
                 self.back(session)
                 session.close()
-                self._sessions.pop(session.pid, None)
+                self._forget(session)
 
 
 class NoRecovery:

@@ -125,6 +125,25 @@ class Rooms(Manager):
         member.enter(Stage.LEAVING)
         return member.eio_sid
 
+    def take_out(self, member: Member) -> None:
+        """Removes a member that goes on in another process; nobody is told. # hub or greenlet"""
+        if member.enter(Stage.MOVED):
+            member.departed = True
+            namespace, sid = member.namespace, member.sid
+            del self.rooms[namespace][None][sid]
+            for room in member.rooms or ():
+                self._drop(namespace, room, sid)
+            self.callbacks.pop(sid, None)
+            with self.server.eio.gate:
+                self._forget(member)
+
+    def take_in(self, member: Member, rooms: list[Any]) -> None:
+        """Adds one that comes from another process, with its rooms. # hub or greenlet"""
+        self._add(member)
+        member.rooms = dict.fromkeys(rooms) or None
+        for room in rooms:
+            self._enter(member, room)
+
     def basic_disconnect(self, sid: str, namespace: str, **kwargs: Any) -> None:
         member = self.member(sid, namespace)
         if member is None:
@@ -133,14 +152,20 @@ class Rooms(Manager):
         member.rooms = None
         member.held = None
         with self.server.eio.gate:
-            if self.members.get(namespace, {}).pop(sid, None) is None:
-                return  # another thread was faster
-            self._by_eio_sid[namespace].pop(member.eio_sid, None)
-            self._departed[sid] = None
-            if len(self._departed) > DEPARTED_KEPT:
-                del self._departed[next(iter(self._departed))]
-            if not self.members[namespace]:
-                del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
+            if self._forget(member):
+                self._departed[sid] = None
+                if len(self._departed) > DEPARTED_KEPT:
+                    del self._departed[next(iter(self._departed))]
+
+    def _forget(self, member: Member) -> bool:  # gate held
+        """Removes a member from the index; `False`: another thread was faster."""
+        namespace = member.namespace
+        if self.members.get(namespace, {}).pop(member.sid, None) is None:
+            return False
+        self._by_eio_sid[namespace].pop(member.eio_sid, None)
+        if not self.members[namespace]:
+            del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
+        return True
 
     def withdraw(self, member: Member) -> None:
         """Removes a member that has left from all rooms, once; it keeps the names of its rooms.
@@ -204,15 +229,18 @@ class Rooms(Manager):
             return
         self._may_enter(member, room)
         if not member.departed:
-            with self.server.eio.gate:  # another thread may be about to drop the room
-                rooms = self.rooms[namespace]
-                if room not in rooms:
-                    rooms[room] = _Room()
-                    rooms[room].number = next(self._came)
-                rooms[room][sid] = member.eio_sid
+            self._enter(member, room)
         if member.rooms is None:
             member.rooms = {}
         member.rooms[room] = None  # also after it has left: the room then gets peer-left
+
+    def _enter(self, member: Member, room: Any) -> None:
+        with self.server.eio.gate:  # another thread may be about to drop the room
+            rooms = self.rooms[member.namespace]
+            if room not in rooms:
+                rooms[room] = _Room()
+                rooms[room].number = next(self._came)
+            rooms[room][member.sid] = member.eio_sid
 
     def may_enter(self, sid: str, namespace: str, room: Any) -> None:
         """Raises `ProtocolError` or `LimitExceeded` for a room that a socket may not enter."""

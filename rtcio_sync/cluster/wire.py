@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import OptionError, ProtocolError
 from ..protocol.envelope import Drop
+from ..protocol.packing import Struct
 
 __all__ = [
     "DROPPABLE", "HEAD", "LONGEST", "NODE", "PID", "SID", "VERSION", "Answer", "Ask", "Close",
@@ -69,10 +70,6 @@ class Kind:
 #: What may be dropped, and is counted then, if too much waits for a node. All other kinds change
 #: what a node knows of another: they are never lost while both live.
 DROPPABLE = frozenset({Kind.RELAY, Kind.FORWARD, Kind.EMIT, Kind.ANSWER})
-
-
-class Struct(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
-    """One body. Fields are sent in their order."""
 
 
 class Hello(Struct):

@@ -19,18 +19,31 @@ from collections.abc import Callable
 from typing import Any
 
 from ..metrics import Lag
+from ..protocol.packing import Struct
 from ..transport.base import Event
 from .packet import AnyPacket, frame_of
 from .ports import Pinged, PingEngine
 
-__all__ = ["Heartbeat"]
+__all__ = ["Beat", "Heartbeat"]
 
 log = logging.getLogger(__name__)
 
 LAG_EVERY = 0.5  # seconds between two measurements of the event loop's delay
 TOGETHER = 0.5  # seconds by which a PING may be early, to be sent together with others
 AT_ONCE = 32  # PINGs that are sent in one turn of the loop: about a quarter of a millisecond
+MERCY = 2.0  # seconds that a client has to answer a PING, at least, after its move
 LATENESS = 0.05  # seconds by which a timer is late in a process that is not overloaded
+
+
+class Beat(Struct):
+    """Where the heartbeat of a connection stands, for another process; in seconds."""
+
+    #: Since when it is open.
+    age: float
+    #: Until when the next PING is due, if no PONG is awaited.
+    ping_in: float
+    #: Since when a PONG is awaited; `None`: it is not.
+    pinged_for: float | None
 
 
 class _Batch:
@@ -80,6 +93,46 @@ class Heartbeat:
         if socket.pinged_at is not None:
             socket.pinged_at = None
             self._ping_later(socket, self.now())
+
+    def state(self, socket: Pinged) -> Beat:
+        """Where it stands for a connection that leaves this process."""
+        now, at = self.now(), socket.pinged_at
+        due = now + self.server.ping_every
+        for batch in self._pings:
+            if socket in batch.sockets:
+                due = batch.due
+                break
+        return Beat(now - socket.begun_at, due - now, None if at is None else now - at)
+
+    def go_on(self, socket: Pinged, beat: Beat) -> None:
+        """Goes on with a connection that has come from another process."""
+        now, timeout = self.now(), self.server.ping_timeout
+        socket.begun_at = now - beat.age
+        if self.server.limits.connect_timeout is not None and not socket.joined:
+            self._joins.append(socket.sid)
+        if beat.pinged_for is None:
+            self._ping_at(socket, now + max(0.0, beat.ping_in))
+            return
+        silent = min(beat.pinged_for, max(0.0, timeout - MERCY))
+        pinged_at = socket.pinged_at = now - silent
+        late = pinged_at + timeout
+        place = sum(1 for each in self._pongs if each[0] <= late)
+        self._pongs.insert(place, (late, [socket], pinged_at))
+        self._start(late)
+
+    def _ping_at(self, socket: Pinged, due: float) -> None:
+        """Puts a connection among the batches, which are in the order of time."""
+        with self.server.gate:
+            place = 0
+            for batch in self._pings:
+                if batch.due > due:
+                    break
+                if due <= batch.due + self._together and self._running:
+                    batch.sockets.append(socket)
+                    return
+                place += 1
+            self._pings.insert(place, _Batch(due, socket))
+        self._start(due)
 
     def _ping_later(self, socket: Pinged, now: float) -> None:
         due = now + self.server.ping_every

@@ -40,6 +40,10 @@ class Inbox:
 
     #: Until when reading was paused because the inbox was full; infinity while it is full.
     full_until = -math.inf
+    #: The sids of the sockets with which it has come from another process.
+    arrived: frozenset[str] = frozenset()
+    #: Whether nothing of the client is handled, since the session is about to change its process.
+    frozen = False
     #: The state of the rate, once the client was over it.
     rate: Rate | None = None
 
@@ -157,8 +161,20 @@ class Inbox:
     def _go_on(self) -> None:
         """Resumes reading, unless another reason to pause holds. # hub or greenlet"""
         slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()
-        if self.websocket is not None and not slowed and not self.full:
+        if self.websocket is not None and not slowed and not self.full and not self.frozen:
             self.websocket.resume()
+
+    def freeze(self) -> None:
+        """Handles nothing of the client until `thaw`; what it sends waits. # hub or greenlet"""
+        self.frozen = True
+        if self.websocket is not None:
+            self.websocket.pause()
+
+    def thaw(self) -> None:
+        """Goes on after `freeze`. # hub or greenlet"""
+        self.frozen = False
+        if not self.closed:
+            self._go_on()
 
     @property
     def full(self) -> bool:
@@ -168,7 +184,7 @@ class Inbox:
     def held_back(self, since: float) -> bool:
         """Whether reading from the client paused after ``since``, which delays its PONG."""
         slowed = self.rate is not None and self.rate.paused_until > since
-        return slowed or self.full_until > since
+        return slowed or self.full_until > since or self.frozen
 
     def pause_due(self) -> float:
         """Seconds that the client has to wait now. Closes it if it was too fast for too long."""

@@ -43,6 +43,8 @@ NOOP_EVERY = 0.1
 
 TELL_WHY = 0.1  # seconds between the answer to a POST and the end of its session
 
+FROZEN_LOOK = 0.005  # seconds between two checks whether a frozen session goes on
+
 FULL_DELAY = 0.05  # seconds between two checks of an inbox that is full
 
 #: Bytes of packets in one answer to a poll; the rest waits for the next poll. For a moment an
@@ -57,6 +59,11 @@ class Polling(Inbox):
         "alarm", "answer", "counted", "held", "noop_at", "outbox", "outbox_bytes", "polled",
         "polling", "posting", "weight",
     )  # fmt: skip
+
+    #: Whether the session goes on in another process; then it is closed here.
+    moved = False
+    #: The packets of a POST that wait while the session is frozen.
+    parked: list[tuple[bytes, bool]] | None = None
 
     # Attributes of the socket that this part uses.
     server: PollingEngine
@@ -225,6 +232,8 @@ class Polling(Inbox):
                 if state is State.WEBSOCKET:
                     return [Packet(packet.NOOP)]  # what waited was sent on the WebSocket
                 left = until - time.monotonic()
+                if self.moved:
+                    return [Packet(packet.NOOP)]  # the next poll reaches the other process
                 if self.outbox or state is State.CLOSED or left <= 0:
                     return self._take()
                 if state is not State.UPGRADING:
@@ -303,6 +312,8 @@ class Polling(Inbox):
                 body = read_body(environ, self.server.max_http_buffer_size)
             packets = packets_of(body, self.limits.max_packets_per_poll)
             del body
+            if self.frozen and self._goes_along(packets):
+                return
             for payload, binary in packets:
                 self.server.take_turn(LAST)
                 if not self.closed:
@@ -325,6 +336,14 @@ class Polling(Inbox):
             raise bad(3) from None
         finally:
             self.posting = False
+
+    def _goes_along(self, packets: list[tuple[bytes, bool]]) -> bool:
+        """Waits while the session is frozen; `True`: it has moved, and these packets with it."""
+        self.parked = packets
+        while self.frozen and not self.closed:
+            self.server.sleep(FROZEN_LOOK)
+        self.parked = None
+        return self.moved
 
     def _wait_while_full(self) -> None:
         while self.full and not self.closed:

@@ -70,6 +70,9 @@ class Pinger(Clock, Protocol):
     def answered(self, socket: Pinged) -> None:
         """A PONG came."""
 
+    def state(self, socket: Pinged) -> Any:
+        """Where the heartbeat of a connection stands."""
+
 
 class PingEngine(Tasks, Protocol):
     """What the heartbeat uses of the engine."""

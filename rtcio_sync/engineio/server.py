@@ -31,7 +31,7 @@ from ..metrics import Counters
 from ..options import Limits
 from ..transport import takeover
 from ..transport.backlog import Backlog
-from ..transport.base import Environ, RawSocket, StartResponse
+from ..transport.base import Carried, Environ, RawSocket, StartResponse
 from ..transport.delivery import Deliveries
 from ..transport.websocket import WebSocket
 from .answers import Answer, Answers
@@ -43,6 +43,7 @@ from .seats import weight
 from .socket import Socket
 from .state import State
 from .tasks import Tasks
+from .transfer import Transfer
 
 __all__ = ["Server"]
 
@@ -83,6 +84,8 @@ class Server(Tasks, Answers):
         now, later = self.heartbeat.now, self.heartbeat.later
         self.backlog = Backlog(max_buffered_total, now=now, later=later)
         self.deliveries = Deliveries(self.backlog, self.counters, now=now, later=later)
+        #: Connections that come from other processes.
+        self.transfer = Transfer(self)
         self.stopping = False
         self._ports: set[str | None] = set()
         #: How many connections have something in their inbox.
@@ -184,9 +187,7 @@ class Server(Tasks, Answers):
         """The WSGI application of the Engine.IO endpoint."""
         try:
             self._suit_the_server(environ)
-            if self.on_first_request is not None:
-                first, self.on_first_request = self.on_first_request, None
-                first(environ)
+            self.first_request(environ)
             self.hub_thread.bind()
             port = environ.get("SERVER_PORT")  # behind a proxy it may come from the client
             if port not in self._ports and len(self._ports) < MOST_PORTS:
@@ -202,6 +203,12 @@ class Server(Tasks, Answers):
         if isinstance(answer, Answer):
             return self._write(answer, environ, start_response)
         return answer
+
+    def first_request(self, environ: Environ) -> None:
+        """Has what is to be done before anything is served done, once. # greenlet"""
+        if self.on_first_request is not None:
+            first, self.on_first_request = self.on_first_request, None
+            first(environ)
 
     def _answer(self, environ: Environ, start_response: StartResponse) -> Answer | Iterable[bytes]:
         self._check_origin(environ)
@@ -279,15 +286,12 @@ class Server(Tasks, Answers):
             socket.close(abort=True, reason="transport error")
             raise
 
-    def welcome(self, sid: str, environ: Environ, sock: RawSocket, unread: bytes) -> Socket:
+    def welcome(self, sid: str, environ: Environ, sock: RawSocket, carried: Carried) -> Socket:
         """Goes on with a WebSocket that was open in another process. # greenlet
 
-        ``environ``: what that one has kept of its first request. ``unread``: bytes that it has read
-        and not handled.
+        ``environ``: what that one has kept of its first request.
         """
-        if self.on_first_request is not None:
-            first, self.on_first_request = self.on_first_request, None
-            first(environ)
+        self.first_request(environ)
         socket = Socket(self, sid)
         address = client_address(environ, 0)
         if self.addresses.counting and self.addresses.admits(address, self.heartbeat.now()):
@@ -302,8 +306,8 @@ class Server(Tasks, Answers):
                 max_size=self.max_http_buffer_size,
                 max_buffered=socket.limits.max_buffered_bytes,
                 backlog=self.backlog,
-                unread=unread,
             )
+            websocket.restore(carried)
             self.heartbeat.begin(socket)
             socket.open_websocket(websocket)
         except BaseException:

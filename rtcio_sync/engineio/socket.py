@@ -19,7 +19,7 @@ from ..errors import ProtocolError
 from ..events import CLIENT_CLOSE, PAGE_LEFT
 from ..logs import tell
 from ..protocol.websocket import GOING_AWAY, frame_text
-from ..transport.base import RawSocket, Transport
+from ..transport.base import Carried, RawSocket, Transport
 from ..transport.driver import frames_of
 from ..transport.websocket import WebSocket
 from .inbox import INBOX_BYTES
@@ -280,8 +280,8 @@ class Socket(Polling, socket.Socket):
         else:
             self.close(abort=True, reason="transport error" if error else "transport close")
 
-    def part(self) -> tuple[RawSocket, bytes] | None:
-        """Gives the TCP socket of the WebSocket away, and the bytes that were read of it.
+    def part(self) -> tuple[RawSocket, Carried] | None:
+        """Gives the TCP socket of the WebSocket away, and what was not sent and not handled.
 
         The connection then goes on in another process: it is forgotten here, and nobody is told.
         `None`: it cannot be given now.
@@ -291,12 +291,24 @@ class Socket(Polling, socket.Socket):
             return None
         parted = websocket.part()
         if parted is not None:
-            self.state = State.CLOSED
-            self.transport = self.websocket = None
-            if self.address is not None:
-                self.server.addresses.gone(self.address)
-            self.server.forget(self)
+            self.leave()
         return parted
+
+    def leave(self) -> list[AnyPacket]:
+        """Ends here what goes on in another process: nobody is told. Gives what waits to be sent.
+
+        Its WebSocket has parted. An open poll is answered with NOOP.
+        """
+        waiting = list(self.outbox or ())
+        self._drop_outbox()
+        self.moved = True
+        self.state = State.CLOSED
+        self.transport = self.websocket = None
+        if self.address is not None:
+            self.server.addresses.gone(self.address)
+        self.server.forget(self)
+        self._wake()
+        return waiting
 
     # -- the end: hub or greenlet ----------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -16,11 +16,13 @@ import flask
 
 from ..socketio import dispatch
 
-__all__ = ["APP", "handler_context", "report"]
+__all__ = ["APP", "carried", "handler_context", "report", "restore"]
 
 #: In the environ of a connection's handshake: the Flask app in whose contexts its handlers run.
 APP = "rtcio.app"
 _SESSION = "rtcio.session"
+#: In the environ of a connection of another process: the values in its session there.
+_VALUES = "rtcio.session.values"
 
 
 def handler_context(
@@ -54,12 +56,33 @@ def _in_app(
     if _SESSION in environ:
         setattr(context, slot, environ[_SESSION])
     with context:
+        values = environ.pop(_VALUES, None)
+        if values is not None and values != dict(flask.session):
+            flask.session.clear()
+            flask.session.update(values)
         environ[_SESSION] = flask.session._get_current_object()  # type: ignore[attr-defined]
         request: Any = flask.request
         request.sid = sid
         request.namespace = namespace
         request.event = {"message": event, "args": args}
         yield
+
+
+def carried(environ: dict[str, Any]) -> Any:
+    """What another process has to know of these contexts: the values of the session, if any."""
+    if APP not in environ:
+        return None
+    session = environ.get(_SESSION)
+    values = environ.get(_VALUES) if session is None else dict(session)
+    return {"session": values}
+
+
+def restore(app: Callable[[], Any], environ: dict[str, Any], known: Any) -> None:
+    """Puts what `carried` gave into an environ. ``app()``: the app of this process."""
+    if type(known) is dict:
+        environ[APP] = app()
+        if known.get("session") is not None:
+            environ[_VALUES] = known["session"]
 
 
 def report(environ: Any, event: str, who: dispatch.Who) -> None:

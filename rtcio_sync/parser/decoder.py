@@ -21,6 +21,7 @@ from ..events import RtcioEvents
 from ..limits import announced_attachments, check_attachments
 from ..options import Limits
 from ..protocol.envelope import placeholders_fit
+from ..protocol.packing import Struct
 from .bounds import (
     PACKED_HEAD,
     SURE,
@@ -36,7 +37,7 @@ from .bounds import (
 )
 from .packet import FastJson, TextPacket
 
-__all__ = ["ACKS", "EVENTS", "Decoded", "Decoder"]
+__all__ = ["ACKS", "EVENTS", "Decoded", "Decoder", "Partial", "PartialState"]
 
 EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 ACKS = (packet.ACK, packet.BINARY_ACK)
@@ -63,6 +64,17 @@ class Decoded(NamedTuple):
     size: int
 
 
+class PartialState(Struct):
+    """A `Partial` for another process, which decodes the text again."""
+
+    announced: int
+    text: str
+    held: int
+    dropped: bool
+    attachments: list[bytes]
+    size: int
+
+
 class Partial:
     """A packet whose attachments are still to come."""
 
@@ -79,6 +91,21 @@ class Partial:
         #: The bytes received, and the bytes of memory when decoded.
         self.size = len(text)
         self.held = held
+
+    def state(self) -> PartialState:
+        """What another process has to know of it."""
+        attachments = list(self.attachments)
+        return PartialState(
+            self.announced, self.text, self.held, self.dropped, attachments, self.size
+        )
+
+    @classmethod
+    def of(cls, state: PartialState) -> Partial:
+        """One that has begun in another process."""
+        made = cls(state.announced, state.text, None, state.held)
+        made.dropped, made.size = state.dropped, state.size
+        made.attachments = state.attachments
+        return made
 
 
 class Form(enum.Enum):

@@ -9,22 +9,15 @@ To use a `Parser`, `feed` it a chunk, call `next` until it returns None, then fe
 
 from __future__ import annotations
 
-import codecs
 import struct
-from collections.abc import Callable
 from io import BytesIO
 
 from ..errors import FrameError
-
-apply_mask: Callable[[bytes, bytes], bytes]
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # `websockets` was installed without its C extension
-    from websockets.utils import apply_mask
+from .fragments import INVALID_DATA, TEXT, HalfMessage, Message, apply_mask
+from .packing import Struct
 
 # Opcodes, RFC 6455 5.2.
 CONTINUATION = 0x0
-TEXT = 0x1
 BINARY = 0x2
 CLOSE = 0x8
 PING = 0x9
@@ -35,7 +28,6 @@ NORMAL = 1000
 GOING_AWAY = 1001
 PROTOCOL_ERROR = 1002
 NO_STATUS = 1005  # never on the wire: means a close frame without a code
-INVALID_DATA = 1007
 POLICY_VIOLATION = 1008
 TOO_BIG = 1009
 INTERNAL_ERROR = 1011
@@ -132,6 +124,13 @@ def close_code(payload: bytes) -> int:
     return int.from_bytes(payload[:2], "big") if payload else NO_STATUS
 
 
+class Unparsed(Struct):
+    """Bytes that are not parsed yet, and the message that they continue."""
+
+    held: bytes
+    message: HalfMessage | None
+
+
 class Parser:
     """Cuts the bytes of a client into messages and control frames.
 
@@ -148,7 +147,7 @@ class Parser:
         #: Bytes that are not parsed yet, from `_pos` on, after bytes that are; empty when all are.
         self.held = b""
         self._pos = 0
-        self._message: _Message | None = None
+        self._message: Message | None = None
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the stream; cheapest when `next` has returned None before."""
@@ -157,9 +156,16 @@ class Parser:
         self.held = data
         self._pos = 0
 
-    def rest(self) -> bytes | None:
-        """What is not parsed yet; None: it is in the middle of a message of several frames."""
-        return None if self._message is not None else self.held[self._pos :]
+    def state(self) -> Unparsed:
+        """What was read and not returned yet: for a parser in another process."""
+        message = None if self._message is None else self._message.state()
+        return Unparsed(self.held[self._pos :], message)
+
+    def restore(self, state: Unparsed) -> None:
+        """Goes on where another parser has stopped; nothing was fed to this one."""
+        self.held = state.held
+        if state.message is not None:
+            self._message = Message.of(state.message)
 
     def lone(self, data: bytes) -> bytes | None:
         """The payload of `LONE` bytes, if they are a whole text message of one ASCII character.
@@ -236,7 +242,7 @@ class Parser:
                         self._compact()
                         return None
                 if message is None:
-                    message = self._message = _Message(opcode)
+                    message = self._message = Message(opcode)
                 message.begin(bool(first & _FIN), length, self.held[start - 4 : start])
                 self._pos = start
             message.add(self._take(message.missing))
@@ -320,50 +326,6 @@ class Parser:
         else:  # so that an idle connection does not hold its last chunk
             self.held = b""
             self._pos = 0
-
-
-class _Message:
-    """A message that needs more than one frame, or a frame that needs more than one chunk.
-
-    Its payload is unmasked and, if it is text, checked as it comes: invalid UTF-8 fails the
-    connection at once (8.1), and each byte is read once. A bytearray grows by a factor, so that
-    many tiny chunks do not cost quadratic time.
-    """
-
-    __slots__ = ("_checked", "_mask", "final", "missing", "opcode", "payload")
-
-    def __init__(self, opcode: int) -> None:
-        self.opcode = opcode
-        self.payload = bytearray()
-        self.final = False
-        self.missing = 0  # bytes of the current frame's payload
-        self._mask = b""
-        self._checked = 0  # bytes that are known to be whole characters
-
-    def begin(self, final: bool, length: int, mask: bytes) -> None:
-        self.final = final
-        self.missing = length
-        self._mask = mask
-
-    def add(self, masked: bytes) -> None:
-        piece = apply_mask(masked, self._mask)
-        turn = len(piece) & 3  # the next piece starts in the middle of the mask
-        self._mask = self._mask[turn:] + self._mask[:turn]
-        self.missing -= len(piece)
-        self.payload += piece
-        if self.opcode == TEXT:
-            self._check(piece)
-
-    def _check(self, piece: bytes) -> None:
-        size = len(self.payload)
-        if self._checked == size - len(piece) and piece.isascii():
-            self._checked = size
-            return
-        ended = self.final and not self.missing
-        try:
-            self._checked += codecs.utf_8_decode(self.payload[self._checked :], "strict", ended)[1]
-        except UnicodeDecodeError:
-            raise FrameError(INVALID_DATA, "text is not UTF-8") from None
 
 
 def _is_utf8(payload: bytes) -> bool:

@@ -178,13 +178,22 @@ class Lifecycle:
         link.send(Packet(eio_packet.MESSAGE, piece))
         link.apart()
 
-    def ask(self, member: Member, eio_sid: str, auth: Any, socket: Socket | None = None) -> Any:
+    def ask(
+        self,
+        member: Member,
+        eio_sid: str,
+        auth: Any,
+        socket: Socket | None = None,
+        *,
+        arrives: bool = False,
+    ) -> Any:
         """Runs middlewares and ``connect`` handlers; returns `None`, or the refusal.
 
-        ``socket``: the argument of the middlewares; `None`: the member's own.
+        ``socket``: the argument of the middlewares; `None`: the member's own. ``arrives``: it comes
+        from another process, where the middlewares have run.
         """
         environ = self._upstream.environ.get(eio_sid)
-        space = self._registry.with_middlewares(member.namespace)
+        space = None if arrives else self._registry.with_middlewares(member.namespace)
         greeted = self._registry.with_greeters(member.namespace) is not None
         number = self._overdue.begin("connect", member, self._overdue.now())
         try:

@@ -19,6 +19,7 @@ from ..engineio.socket import Socket as Link
 from ..engineio.state import State
 from ..errors import OptionError
 from ..logs import tell
+from ..transport.base import Carried
 from . import items
 from .ports import Host
 
@@ -40,7 +41,7 @@ class Moved(Struct):
 
     sid: str
     environ: dict[str, Any]
-    unread: bytes
+    carried: Carried
     namespace: str
     auth: Any
 
@@ -67,11 +68,11 @@ class Moving:
         parted = self._part(link)
         if parted is None:
             return link.closed
-        sock, unread = parted
+        sock, carried = parted
         kept = self._host.environ.pop(link.sid, None) or {}
         environ = {key: each for key, each in kept.items() if type(each) in (str, int, bool)}
         try:
-            about = encoded(Moved(link.sid, environ, unread, namespace, auth))
+            about = encoded(Moved(link.sid, environ, carried, namespace, auth))
             if self.give(node, sock.fileno(), about):
                 tell(log, _MOVED, connection=link.sid)
         except OptionError:  # of an `auth` that JSON has and UTF-8 has not
@@ -81,7 +82,7 @@ class Moving:
         return True
 
     def _part(self, link: Link) -> Any:
-        """Takes the socket out of a connection, once it is on WebSocket and has nothing to send."""
+        """Takes the socket out of a connection, once it is on WebSocket."""
         begun = time.monotonic()
         while not link.closed:
             parted = link.part()
@@ -102,7 +103,7 @@ class Moving:
             moved = decoded(Moved, about)
             if self._engine.stopping:  # its client comes again, and reaches another worker
                 return
-            link = self._engine.welcome(moved.sid, moved.environ, sock, moved.unread)
+            link = self._engine.welcome(moved.sid, moved.environ, sock, moved.carried)
             stack.pop_all()
         link.enqueue(items.Connect(moved.namespace, moved.auth))
 

@@ -15,6 +15,8 @@ from ..errors import OptionError
 from ..hub.thread import any_thread
 from ..options import Limits
 from ..protocol.names import check_event, namespace_name
+from .departing import Departing
+from .dispatch import Callee
 from .elsewhere import ServerSide
 from .namespace import Namespace
 from .python_api import PythonApi
@@ -32,6 +34,7 @@ Fn = TypeVar("Fn", bound=Callable[..., Any])
 class NodeApi(PythonApi):
     """The methods of a `Server` that Socket.IO's users know from Node."""
 
+    departing: Departing
     receiver: Receiver
     registry: Registry
     server_side: ServerSide
@@ -113,6 +116,19 @@ class NodeApi(PythonApi):
                 known.rtcio_share(namespace_handler)
             self.registry.spaces[namespace_handler.name] = namespace_handler
         self.handling.observe_all()
+
+    def on_moved(self, handler: Fn) -> Fn:
+        """Registers ``handler(socket)`` for sockets that go on in another worker: a decorator.
+
+        A worker that leaves hands its clients to another one, with their connections. In the old
+        worker neither ``disconnecting`` nor ``disconnect`` handlers run, but these do, after the
+        socket has left: to free what the app keeps for it here. Its ``id`` and ``data`` are still
+        there, and what is emitted to it reaches the client through the other worker. In that one,
+        ``connection`` handlers run, with `Socket.moved`. Raises `TypeError` for an object that
+        cannot be a handler.
+        """
+        self.departing.handlers.append(Callee(handler))
+        return handler
 
     def use(self, fn: Fn) -> Fn:
         """Registers ``fn(socket)`` to run before ``connection`` in ``"/"``; see `Namespace.use`."""

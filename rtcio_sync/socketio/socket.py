@@ -75,8 +75,18 @@ class Socket:
 
     @property
     def recovered(self) -> bool:
-        """Whether the client came back to an earlier session."""
-        return self._member.recovered
+        """Whether the session is an earlier one: its client came back to it, or it has `moved`."""
+        return self._member.recovered or self.moved
+
+    @property
+    def moved(self) -> bool:
+        """Whether the connection has come from another worker, which has ended since.
+
+        Then this is not the first time that ``connection`` handlers run for this client: in the
+        other worker they have run before. The client knows of nothing.
+        """
+        link = self._member.link
+        return link is not None and self.id in link.arrived
 
     @property
     def namespace(self) -> str:

@@ -10,8 +10,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from ..protocol.packing import Struct
+from ..protocol.websocket import Unparsed
+
 __all__ = [
     "CONNECTION",
+    "Carried",
     "Environ",
     "Event",
     "Gate",
@@ -88,6 +92,15 @@ class StartResponse(Protocol):
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]: ...
+
+
+class Carried(Struct):
+    """What a WebSocket takes along into another process."""
+
+    #: What the kernel has not taken yet, in order; the first may be the rest of a frame.
+    unsent: list[bytes]
+    #: What was read and not handled.
+    unparsed: Unparsed
 
 
 class RawSocket(Protocol):

@@ -268,6 +268,15 @@ class Outgoing:
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             self.broke(error, writing=True)
 
+    def unsent(self) -> list[bytes]:
+        """What waits, in order; the first may be the rest of a frame."""
+        waiting = list(self._out or ())
+        if self._rest is not None:
+            if self._pong is not None:
+                waiting.insert(0, frame_pong(self._pong))
+            waiting.insert(0, bytes(self._rest))
+        return waiting
+
     # --- a peer that is late (hub or greenlet) ----------------------------------------------------
 
     def waits(self) -> int:

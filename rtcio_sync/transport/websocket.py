@@ -48,7 +48,7 @@ from ..protocol.websocket import (
     frame_pong,
 )
 from .backlog import Backlog
-from .base import Owner, RawSocket, TlsSocket
+from .base import Carried, Owner, RawSocket, TlsSocket
 from .outgoing import READ, WRITE, Outgoing, reset_at_close, tls_wants, turn_here
 
 CLOSE_TIMEOUT = 5.0
@@ -152,18 +152,16 @@ class WebSocket(Outgoing):
         """Close TCP at once, with no close frame; what is buffered is lost."""
         self._disconnect()
 
-    def part(self) -> tuple[RawSocket, bytes] | None:
-        """Give the TCP socket away, and what was read of it and not handled: it goes on elsewhere.
+    def part(self) -> tuple[RawSocket, Carried] | None:
+        """Give the TCP socket away, and what was not handled and not sent: it goes on elsewhere.
 
-        None: it cannot be given: it is closing, speaks TLS, is late, or half a message was read.
-        Otherwise nothing is sent or read here any more, and the owner is not told.
+        None: it cannot be given, because it is closing or speaks TLS. Otherwise nothing is sent or
+        read here any more, and the owner is not told.
         """
         self.flush()
-        rest = self._parser.rest()
-        if self._state is not _OPEN or self._tls is not None or self._out is not None:
+        if self._state is not _OPEN or self._tls is not None:
             return None
-        if rest is None or self.held is not None:
-            return None
+        carried = Carried(self.unsent(), self._parser.state())
         self._state = _CLOSED
         self.closed = True
         self._flowing = False
@@ -174,7 +172,15 @@ class WebSocket(Outgoing):
             self._reader.stop()
             self._reader.close()
             self._reader = None
-        return self._sock, rest
+        if self._lost is not None:
+            self._lost.set()
+        return self._sock, carried
+
+    def restore(self, carried: Carried) -> None:
+        """Go on where a WebSocket of another process has stopped; this one is not started."""
+        self._parser.restore(carried.unparsed)
+        for frame in carried.unsent:
+            self.send(frame)
 
     def pause(self) -> None:
         """Stop reading: messages wait in the kernel, and then with the peer."""

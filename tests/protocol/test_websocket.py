@@ -466,6 +466,7 @@ def test_every_message_arrives_however_it_is_fragmented_and_the_stream_is_cut(
 
 def test_it_works_without_the_c_extension_of_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
+    monkeypatch.delitem(sys.modules, f"{websocket.__package__}.fragments")
     assert websocket.__spec__ is not None
     name = f"{websocket.__package__}.pure"
     spec = importlib.util.spec_from_file_location(name, websocket.__spec__.origin)

@@ -1,0 +1,182 @@
+"""A connection goes on in another process: taken out there, made and attached here.
+
+What is taken out is a `LinkState`. Between `Transfer.make` and `Transfer.attach` the connection is
+here, and has no transport: what is sent to it waits in its outbox. # hub or greenlet: everything
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+from collections import deque
+from typing import Any, Protocol
+
+from engineio import packet
+
+from ..errors import CannotMove
+from ..limits import Addresses, Rate, client_address
+from ..options import Limits
+from ..protocol.packing import Struct
+from ..transport.backlog import Backlog
+from ..transport.base import Carried, Environ, RawSocket
+from ..transport.websocket import WebSocket
+from .heartbeat import Beat, Heartbeat
+from .packet import AnyPacket, Packet
+from .seats import Seated, weight
+from .socket import Socket
+from .state import State
+
+__all__ = ["LinkState", "Transfer", "busy", "take_out"]
+
+ATTACH_WITHIN = 10.0  # seconds after which a connection without a transport is lost
+
+
+class LinkState(Struct):
+    """An Engine.IO connection, for another process."""
+
+    sid: str
+    #: What its WebSocket takes along; `None`: it is on polling.
+    carried: Carried | None
+    #: Packets that wait, each as text with its type, or as a binary message.
+    outbox: list[tuple[bytes, bool]]
+    #: Packets of a POST that nobody has handled.
+    parked: list[tuple[bytes, bool]]
+    beat: Beat
+    allowance: float
+    #: `Rate.ages`, if it was over its rate.
+    rate: tuple[float, float, float] | None
+    #: Whether it counts for its address.
+    counted: bool
+
+
+class Engine(Protocol):
+    """What a transfer uses of the engine."""
+
+    addresses: Addresses
+    backlog: Backlog
+    heartbeat: Heartbeat
+    limits: Limits
+    max_http_buffer_size: int
+    sockets: dict[str, Socket]
+
+    def holds(self, socket: Seated) -> None: ...
+
+    def rests(self, socket: Seated) -> None: ...
+
+
+def busy(link: Socket) -> bool:
+    """Whether something is under way that has to end in this process."""
+    if link.inbox is not None or link.tasks or link.state is State.OPENING:
+        return True
+    if link.state is State.WEBSOCKET:
+        return False
+    # An upgrade is under way, or a POST is read or handled.
+    return link.websocket is not None or (link.posting and link.parked is None)
+
+
+def take_out(link: Socket) -> tuple[LinkState, RawSocket | None]:
+    """Takes a frozen connection out of this process, without telling anybody.
+
+    Gives the socket of its WebSocket, which the caller closes. Raises `CannotMove`, and leaves the
+    connection as it was.
+    """
+    if link.closed:
+        raise CannotMove("it is closed")
+    if busy(link):
+        raise CannotMove("it is busy", later=True)
+    beat = link.server.heartbeat.state(link)
+    carried = sock = None
+    if link.transport is not None:
+        parted = link.transport.part() if isinstance(link.transport, WebSocket) else None
+        if parted is None:
+            raise CannotMove("its TCP connection is the WSGI server's, or closes")
+        sock, carried = parted
+    rate = None if link.rate is None else link.rate.ages(link.server.heartbeat.now())
+    counted, parked, allowance = link.address is not None, link.parked or [], link.allowance
+    outbox = [_carried(pkt) for pkt in link.leave()]
+    return LinkState(link.sid, carried, outbox, parked, beat, allowance, rate, counted), sock
+
+
+class Transfer:
+    """Makes connections that come from other processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._awaited: dict[str, LinkState] = {}
+
+    def awaits(self, sid: str) -> bool:
+        """Whether a connection is here, and not attached yet."""
+        return sid in self._awaited
+
+    def make(self, state: LinkState, environ: Environ) -> Socket:
+        """Makes a connection without a transport."""
+        engine: Any = self._engine
+        link = Socket(engine, state.sid)
+        link.frozen = True
+        link.outbox = deque(_packet(*each) for each in state.outbox) or None
+        link.outbox_bytes = sum(len(payload) for payload, _ in state.outbox)
+        link.weight = weight(environ)
+        if state.counted:
+            link.address = client_address(environ, 0)
+            self._engine.addresses.moved_here(link.address)
+        if state.carried is None:
+            link.state = State.POLLING
+        self._engine.sockets[state.sid] = link
+        self._awaited[state.sid] = state
+        self._engine.heartbeat.later(ATTACH_WITHIN, self._give_up, state)
+        return link
+
+    def _give_up(self, state: LinkState) -> None:
+        if self._awaited.get(state.sid) is state:
+            del self._awaited[state.sid]
+            link = self._engine.sockets.get(state.sid)
+            if link is not None:
+                link.close(abort=True, reason="transport close")
+
+    def attach(self, link: Socket, fd: int) -> bool:
+        """Goes on with it: sends what waits, and reads; `False`: it is over."""
+        state = self._awaited.pop(link.sid, None)
+        if state is None or link.closed or (state.carried is None) != (fd < 0):
+            if fd >= 0:
+                os.close(fd)
+            link.close(abort=True, reason="transport close")
+            return False
+        heartbeat = self._engine.heartbeat
+        now = heartbeat.now()
+        heartbeat.go_on(link, state.beat)
+        link.allowance = state.allowance
+        if state.rate is not None and link.limits.events_per_second is not None:
+            link.rate = Rate(link.limits.events_per_second, link.limits.burst, now)
+            link.rate.restore(state.rate, now)
+        link.frozen = False
+        if state.carried is not None:
+            websocket = WebSocket(
+                _socket.socket(fileno=fd),
+                link,
+                max_size=self._engine.max_http_buffer_size,
+                max_buffered=link.limits.max_buffered_bytes,
+                backlog=self._engine.backlog,
+            )
+            websocket.restore(state.carried)
+            link.open_websocket(websocket)
+        else:
+            self._engine.holds(link)
+            self._engine.rests(link)
+            for payload, binary in state.parked:
+                link.allowance -= 1
+                link.receive(payload, binary)
+        return True
+
+
+def _carried(pkt: AnyPacket) -> tuple[bytes, bool]:
+    encoded = pkt.encode()
+    if isinstance(encoded, str):
+        return encoded.encode("utf-8", "surrogatepass"), False
+    return bytes(encoded), True
+
+
+def _packet(payload: bytes, binary: bool) -> Packet:
+    if binary:
+        return Packet(packet.MESSAGE, payload)
+    text = payload.decode("utf-8", "surrogatepass")
+    return Packet(int(text[0]), text[1:])

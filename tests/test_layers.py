@@ -165,7 +165,20 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("", ("prometheus", "testing", "server")),
-    ("lobby", ("ports", "seating", "keeper", "rooms", "joining", "table", "events", "lobby")),
+    (
+        "lobby",
+        (
+            "ports",
+            "seating",
+            "keeper",
+            "carrying",
+            "rooms",
+            "joining",
+            "table",
+            "events",
+            "lobby",
+        ),
+    ),
     ("cli", ("origins", "loading", "public", "supervisor", "serve", "command")),
     ("", ("__main__",)),
 )

@@ -57,7 +57,7 @@ class Events(Part):
         for event, handler in handlers.items():
             socket.on(event)(partial(handler, peer))
         socket.on_session_end(partial(self._session_end, peer.sid))
-        if socket.recovered:
+        if socket.recovered and not socket.moved:
             self._recovered(peer)
 
     def _ask_ice(self, peer: Peer) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -56,7 +57,7 @@ class Peer:
         self.socket.emit("join-error", error)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Attempt:
     """A ``join-room`` that has no answer yet, and later the seat that it got."""
 
@@ -68,6 +69,12 @@ class Attempt:
     limit: int | None
     #: As `keeper.Seat.token`; 0: of a client of this worker.
     token: int = 0
+    #: When it got the seat: `time.monotonic_ns`.
+    since: int = 0
+
+    def sits(self, before: Attempt | None) -> None:
+        """It gets the seat, or that of an attempt ``before``."""
+        self.since = time.monotonic_ns() if before is None else before.since
 
 
 def token_of(attempt: Attempt | None) -> int:
@@ -262,6 +269,7 @@ class Joining(Part):
             before = self._seating.holder(room, peer.sid)
             if before is not None and attempt.name is None:
                 attempt = before  # it joins again without a name, and keeps the one that it had
+            attempt.sits(before)
             self._seating.sit(room, peer.sid, attempt.secret, attempt)
             refuse = partial(self._give_back, peer, attempt)
             arriving = Local(peer.socket)

@@ -162,6 +162,16 @@ class Keeper:
             self.seats.pop(sid, None)
         return found
 
+    def take_in(self, seats: list[Seat]) -> None:
+        """The seats of a client that has come from another worker."""
+        if self._node is None and self._settled:
+            self._table.restore(seats, ())  # but for those that it has: they were given here
+        else:
+            for seat in seats:
+                self.add(seat)
+            newest = max((seat.token for seat in seats), default=0)
+            self._tokens = itertools.count(max(newest + 1, next(self._tokens)))
+
     # -- asking the keeper -------------------------------------------------------------------------
 
     def call(self, here: Callable[[], T], there: Callable[[Asks], T]) -> T:

@@ -143,6 +143,10 @@ class Seating(Generic[H]):
         """The rooms in which ``sid`` has a seat, in the order in which it took them."""
         return list(self._rooms.get(sid, ()))
 
+    def secret(self, room: str) -> bytes:
+        """The digest of a room's password; empty: it has none."""
+        return self._secrets.get(room, b"")
+
     def closed(self, room: str) -> bool:
         """Whether ``room`` has a password."""
         return room in self._secrets

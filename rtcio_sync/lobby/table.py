@@ -7,7 +7,6 @@ its client has entered the room.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -16,11 +15,12 @@ from typing import Any
 from ..cluster.exchange import Exchange
 from ..cluster.replica import Ghost
 from ..cluster.shared import SharedRooms
-from ..cluster.wire import NODE, decoded, encoded
+from ..cluster.wire import decoded, encoded
 from ..errors import LimitExceeded, ProtocolError
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import socket_of
+from .carrying import Carrying
 from .joining import Attempt, State, token_of
 from .keeper import Keeper, Op, Seat
 from .rooms import Arriving, LobbyRoom, Local, stays
@@ -42,6 +42,9 @@ class Table:
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         self._enters = f"lobby enters {namespace.name}"
         self.keeper = Keeper(server, exchange, f"lobby {namespace.name}", self)
+        server.departing.parts[f"lobby {namespace.name}"] = Carrying(
+            self.keeper, self, namespace.name
+        )
         self._leaves = f"lobby leaves {namespace.name}"
         exchange.answers[self._enters] = self._enter
         exchange.inline[self._leaves] = self._leave
@@ -98,9 +101,10 @@ class Table:
             before = self._seating.holder(room, sid)
             if before is not None and name is None:
                 attempt = replace(before, token=token)
+            attempt.sits(before)
             self._seating.sit(room, sid, secret, attempt)
             self._arrives(attempt, sid)
-        return [None, time.monotonic_ns()]
+        return [None, attempt.since]
 
     def _arrives(self, attempt: Attempt, sid: str) -> None:  # lock held
         member = self._server.manager.member(sid, self._namespace.name)
@@ -234,7 +238,8 @@ class Table:
             for seat in sorted(seats, key=lambda each: each.since):
                 if self._seating.sits(seat.room, seat.sid):
                     continue
-                attempt = Attempt(seat.room, seat.name, seat.secret, None, seat.token)
+                known = seat.room, seat.name, seat.secret, None, seat.token, seat.since
+                attempt = Attempt(*known)
                 self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
                 if seat.entered:
                     self._rooms.restore(seat)
@@ -247,25 +252,40 @@ class Table:
 
     def hand_on(self) -> list[Seat]:
         """As `keeper.Table.hand_on`."""
-        found = []
         with self._lock:
-            for number, (room, sid, secret) in enumerate(self._seating.all(), 1):
-                entered, away, media = self._rooms.presence(room, sid)
-                holder = self._seating.holder(room, sid)
-                name = None if holder is None else holder.name
-                token = token_of(holder)
-                found.append(Seat(room, sid, name, secret, number, entered, away, media, token))
+            found = [self._seat(*each) for each in self._seating.all()]
             self._seating.clear()
             self._rooms.forget()
         return found
+
+    def seats_of(self, sid: str) -> list[Seat]:
+        """The seats of a client that this table has."""
+        with self._lock:
+            rooms = self._seating.rooms(sid)
+            return [self._seat(room, sid, self._seating.secret(room)) for room in rooms]
+
+    def _seat(self, room: str, sid: str, secret: bytes) -> Seat:  # lock held
+        entered, away, media = self._rooms.presence(room, sid)
+        holder = self._seating.holder(room, sid)
+        name, since = (None, 1) if holder is None else (holder.name, holder.since)
+        return Seat(room, sid, name, secret, since, entered, away, media, token_of(holder))
 
     def dead(self, node: str) -> None:
         """As `keeper.Table.dead`."""
         with self._lock:
             for room, sid, _ in self._seating.all():
-                if sid[:NODE] == node:
+                if not self._lives(sid):
                     self._seating.vacate(room, sid)
                     self._run(self._rooms.append(room, LobbyRoom.depart, sid))
+
+    def _lives(self, sid: str) -> bool:
+        """Whether a client is this worker's, or that of another one which lives."""
+        manager = self._server.manager
+        return (
+            manager.member(sid, self._namespace.name) is not None
+            or not isinstance(manager, SharedRooms)
+            or manager.node_of(sid) is not None
+        )
 
 
 class _Elsewhere:

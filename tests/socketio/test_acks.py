@@ -266,9 +266,13 @@ def relayed(change: Callable[[dict[str, Any]], Any], **options: Any) -> tuple[Se
     server.sockets[a.sid].use(use)
     packet = f'2["#rtcio:message",{{ "source":"{a.sid}", "target":"{b.sid}","data":1.0}}]'
     a.send(packet)
-    until(lambda: a.member.waiting == 0 and a.link.inbox is None and (
-        server.stats()["relayed"] or server.stats()["dropped"]
-    ))
+    until(
+        lambda: (
+            a.member.waiting == 0
+            and a.link.inbox is None
+            and (server.stats()["relayed"] or server.stats()["dropped"])
+        )
+    )
     return server, [each.replace(a.sid, "A").replace(b.sid, "B") for each in b.packets()]
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import gevent
 import pytest
+from gevent.event import Event
 
-from rtcio_sync import Server
+from rtcio_sync import Limits, ProtocolError, Server
+from rtcio_sync.errors import CannotMove
 from tests.clients import TRANSPORTS, Polling, WebSocket, still_held
+from tests.engineio.clients import timed
 from tests.moving import move, pack, servers
-from tests.timing import settle, until
+from tests.timing import DEADLINE, settle, until
 
 pytestmark = pytest.mark.parametrize("transport", TRANSPORTS)
 
@@ -94,3 +99,206 @@ def test_what_is_sent_between_adopting_and_attaching_waits(transport: str) -> No
         "bAAE=",
         '2["after",3]',
     ]
+
+
+def test_sockets_in_several_namespaces_go_together(transport: str) -> None:
+    old, new = servers()
+    logs: dict[str, list[Any]] = {"/": [], "/calls": []}
+    for server in (old, new):
+        for namespace, log in logs.items():
+            told(server, log, namespace)
+    client = TRANSPORTS[transport](old).join().join("/calls")
+    old.enter_room(client.sids["/calls"], 7, namespace="/calls")
+    move(client, new)
+    assert new.rooms(client.sids["/calls"], namespace="/calls")[1:] == [7]
+    client.emit("echo", 1, namespace="/calls", number=3)
+    assert client.next() == "3/calls,3[[1]]"
+    for log in logs.values():
+        assert [each[:3] for each in log] == [
+            ("connection", False, False),
+            ("connection", True, True),
+        ]
+    client.send("1/calls,")
+    until(lambda: logs["/calls"][-1][0] == "disconnect")
+    client.join("/calls")
+    until(lambda: logs["/calls"][-1][0] == "connection")
+    assert logs["/calls"][-1][1:3] == (False, False)
+
+
+def test_middlewares_do_not_run_again_and_connect_handlers_do(transport: str) -> None:
+    old, new = servers()
+    log: list[Any] = []
+    for server in (old, new):
+        server.use(lambda socket: log.append("middleware"))
+        server.on("connect")(lambda sid, environ, auth: log.append(("connect", auth)))
+    client = TRANSPORTS[transport](old).join(auth={"token": "t", "at": [1]})
+    move(client, new)
+    until(lambda: len(log) == 3)
+    assert log == ["middleware", *[("connect", {"token": "t", "at": [1]})] * 2]
+
+
+def test_a_connect_handler_that_refuses_disconnects_the_socket(transport: str) -> None:
+    old, new = servers()
+    new.on("connect")(lambda sid, environ: False)
+    client = TRANSPORTS[transport](old).join()
+    move(client, new)
+    assert client.next() == "1"
+    until(lambda: not new.manager.members)
+
+
+def test_an_app_that_uses_a_type_of_its_own_keeps_its_session_and_is_told_once(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, _ = servers()
+    told(old, [])
+    first, second = (TRANSPORTS[transport](old).join() for _ in range(2))
+    for client in (first, second):
+        old.of("/").sockets[client.sid].data["key"] = Server
+        with pytest.raises(CannotMove, match=r"socket\.data: a builtins?\.?type|a type"):
+            pack(old, client.eio_sid)
+        client.emit("echo", 1, number=1)
+        assert client.next() == "31[[1]]"
+    settle()
+    said = [each.getMessage() for each in caplog.records if "another worker" in each.getMessage()]
+    assert len(said) == 1 and "socket.data" in said[0] and "type" in said[0]
+
+
+@pytest.mark.parametrize("value", [(1, (2,)), {1, 2}, 2**70, b"\0", {(1, "a"): None}, "\ud800"])
+def test_what_the_app_keeps_comes_back_as_it_was(transport: str, value: Any) -> None:
+    old, new = servers()
+    client = TRANSPORTS[transport](old).join()
+    old.of("/").sockets[client.sid].data["it"] = value
+    old.save_session(client.sid, {"it": value})
+    move(client, new)
+    for found in (new.of("/").sockets[client.sid].data, new.get_session(client.sid)):
+        assert found == {"it": value} and type(found["it"]) is type(value)
+
+
+def test_a_session_whose_handler_runs_is_busy(transport: str) -> None:
+    old, new = servers()
+    release = Event()
+    old.on("wait")(lambda sid: release.wait())
+    client = TRANSPORTS[transport](old).join()
+    client.emit("wait", number=1)
+    until(lambda: old.departing.busy(client.eio_sid))
+    old.departing.freeze(client.eio_sid)
+    with pytest.raises(CannotMove) as refused:
+        old.departing.pack(client.eio_sid)
+    assert refused.value.later
+    old.departing.thaw(client.eio_sid)
+    release.set()
+    move(client, new)
+    assert client.next() == "31[true]"
+
+
+def test_a_call_that_waits_makes_a_session_busy(transport: str) -> None:
+    old, new = servers()
+    client = TRANSPORTS[transport](old).join()
+    asked = gevent.spawn(old.call, "ask", to=client.sid)
+    assert client.next() == '21["ask"]'
+    assert old.departing.busy(client.eio_sid)
+    client.send("31[5]")
+    assert asked.get(timeout=DEADLINE) == 5
+    move(client, new)
+    asked = gevent.spawn(new.call, "ask", to=client.sid)
+    assert client.next() == '22["ask"]'  # numbers go on: the client may answer an old one
+    client.send("32[6]")
+    assert asked.get(timeout=DEADLINE) == 6
+
+
+def test_callbacks_of_the_old_process_are_counted_as_unanswered(transport: str) -> None:
+    old, new = servers()
+    client = TRANSPORTS[transport](old).join()
+    old.emit("ask", to=client.sid, callback=lambda *answer: None)
+    assert client.next() == '21["ask"]'
+    move(client, new)
+    client.send("31[5]")
+    assert old.stats()["dropped"] == {"unanswered": 1}
+
+
+def test_a_session_that_is_not_attached_in_time_is_lost(transport: str) -> None:
+    old, new = servers()
+    forward = timed(new.eio)
+    log: list[Any] = []
+    told(new, log)
+    client = TRANSPORTS[transport](old).join()
+    packed = pack(old, client.eio_sid)
+    new.departing.adopt(packed.state)
+    assert new.departing.busy(client.eio_sid)
+    forward(11)
+    settle()
+    assert still_held(new) == {}
+    fd = os.dup(packed.fd) if packed.fd >= 0 else -1
+    assert not new.departing.attach(client.eio_sid, packed.fd)
+    if fd >= 0:
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(packed.fd)
+        os.close(fd)
+
+
+def test_an_unreadable_state_changes_nothing(transport: str) -> None:
+    old, new = servers()
+    packed = pack(old, TRANSPORTS[transport](old).join().eio_sid)
+    for cut in range(0, len(packed.state), 7):
+        with pytest.raises(ProtocolError):
+            new.departing.adopt(packed.state[:cut])
+    assert still_held(new) == {}
+    new.departing.adopt(packed.state)
+    with pytest.raises(ProtocolError):
+        new.departing.adopt(packed.state)
+
+
+def test_a_closed_session_cannot_move(transport: str) -> None:
+    old, _ = servers()
+    client = TRANSPORTS[transport](old).join()
+    client.close()
+    until(lambda: not old.eio.sockets)
+    with pytest.raises(CannotMove) as refused:
+        old.departing.pack(client.eio_sid)
+    assert not refused.value.later
+
+
+def test_pings_and_time_outs_go_on_from_where_they_were(transport: str) -> None:
+    old, new = servers(ping_interval=10, ping_timeout=5)
+    forward_old, forward = timed(old.eio), timed(new.eio)
+    client = TRANSPORTS[transport](old).join()
+    forward_old(7)
+    move(client, new)
+    forward(2.4)
+    new.emit("fence", to=client.sid)
+    assert client.more() == ['42["fence"]']
+    forward(0.7)
+    assert client.more() == ["2"]
+    forward(3)
+    third = servers(1, ping_interval=10, ping_timeout=5)[0]
+    forward_third = timed(third.eio)
+    move(client, third)
+    forward_third(1.5)
+    assert client.link is not None
+    forward_third(1.5)
+    assert client.link is None or client.link.closed
+    assert third.stats()["closed"] == {"ping-timeout": 1}
+
+
+def test_a_client_that_was_too_fast_is_slowed_down_as_before(transport: str) -> None:
+    limits = Limits(events_per_second=10, events_burst=20)
+    old, new = servers(limits=limits)
+    client = TRANSPORTS[transport](old).join()
+    for _ in range(12):
+        client.emit("x")
+    until(lambda: client.link.allowance <= limits.burst - 13)
+    left = client.link.allowance
+    move(client, new)
+    assert client.link.allowance == left
+
+
+def test_connections_of_an_address_are_counted_where_they_are(transport: str) -> None:
+    old, new = servers(limits=Limits(sockets_per_ip=2))
+    clients = [Polling(old).join(), Polling(old).join()]
+    with pytest.raises(AssertionError, match="Too many connections from this address"):
+        Polling(old)
+    move(clients[0], new)
+    Polling(old).join()
+    Polling(new).join()
+    with pytest.raises(AssertionError, match="Too many connections from this address"):
+        Polling(new)

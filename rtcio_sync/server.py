@@ -23,6 +23,7 @@ from .adapter.recovery_options import RecoveryOptions
 from .cluster.exchange import Exchange
 from .cluster.node import Node
 from .cluster.pubsub import graft
+from .cluster.shared import SharedRooms
 from .cluster.totals import Totals
 from .config.names import METHODS
 from .config.values import check_json
@@ -41,7 +42,7 @@ from .serving.stop import Stop
 from .serving.warnings import warn_of_many_workers
 from .serving.workers import Workers, allowed, key_of
 from .socketio.construction import named, upstream_logger, upstream_options
-from .socketio.departing import Departing
+from .socketio.departing import ACKNOWLEDGED, Departing
 from .socketio.dispatch import Dispatcher
 from .socketio.elsewhere import ServerSide, describe, do_here
 from .socketio.handling import Handling
@@ -200,6 +201,8 @@ class Server(NodeApi):
         exchange.answers[ServerSide.WHAT] = self.server_side.answer
         node = self._node = Node(manager, exchange, eio, self.relay, key=key_of(self.path))
         self._stop.on_drain = node.leave
+        exchange.inline[ACKNOWLEDGED] = self.departing.acknowledged
+        self.departing.tell = self._tell_owner
         moving = Moving(self, node.owner_of_session)
         workers = Workers(node, eio.hub_thread, moving.go_on)
         moving.give = workers.giver.give_open
@@ -212,6 +215,12 @@ class Server(NodeApi):
         workers.await_worker()
         self._workers = workers
         self._totals = Totals(exchange, self._figures)
+
+    def _tell_owner(self, sid: str, what: str, about: bytes) -> None:  # hub or greenlet
+        """Tells something to the worker that has a socket by now."""
+        node = self.manager.node_of(sid) if isinstance(self.manager, SharedRooms) else None
+        if node is not None and self.exchange is not None:
+            self.exchange.tell(node, what, about)
 
     def _make_recovery(self) -> Recovery | NoRecovery:
         options = RecoveryOptions.of(self.options.connection_state_recovery)

@@ -206,6 +206,9 @@ class RoomIndex(Rooms):
         else:
             arguments = [] if answer is None else [answer]
         kind, namespace = self.server.packet_class, member.namespace
+        if member.stage is Stage.MOVED:
+            self.ack_elsewhere(member, number, arguments)
+            return
         if member.link is None:  # another package's test client
             pkt = kind(packet.ACK, namespace=namespace, id=number, data=arguments)
             self.server._send_packet(member.eio_sid, pkt)

@@ -52,6 +52,8 @@ class Rooms(Manager):
         self.recovery: Recovery | NoRecovery = NoRecovery()
         #: Whether encoding an event runs the app's code, which must not run in the hub.
         self.late = False
+        #: Sends the acknowledgement of a socket that has moved: ``(member, number, arguments)``.
+        self.ack_elsewhere: Callable[[Member, int, list[Any]], None] = _nowhere
         #: The limits that hold in a namespace.
         self.limits_of: Callable[[str], Limits] = lambda namespace: Limits()
 
@@ -342,6 +344,10 @@ class Rooms(Manager):
             return _NOBODY
         inside: Mapping[str, str] = self.rooms.get(namespace, _NONE).get(room, _NOBODY)
         return inside
+
+
+def _nowhere(member: Member, number: int, arguments: list[Any]) -> None:
+    """No other process is there."""
 
 
 _NONE: dict[Any, Any] = {}

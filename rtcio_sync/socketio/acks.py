@@ -61,7 +61,8 @@ class Ack:
         if member is None:
             return
         # The number of an acknowledgement is valid on one connection only.
-        if member.stage is Stage.CONNECTED and member.returns == self._returns:
+        connected = member.stage is Stage.CONNECTED or member.stage is Stage.MOVED
+        if connected and member.returns == self._returns:
             self._send(member, self._number, answer)
 
 

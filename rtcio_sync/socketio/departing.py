@@ -24,7 +24,9 @@ from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
 from ..adapter.recovery import Recovery
 from ..adapter.recovery_state import SessionState
+from ..cluster.exchange import values_in
 from ..cluster.ports import Packed
+from ..cluster.shared import body_of
 from ..cluster.wire import decoded, encoded
 from ..engineio.socket import Socket as Link
 from ..engineio.state import State
@@ -32,6 +34,7 @@ from ..engineio.transfer import LinkState, busy, take_out
 from ..errors import CannotMove, CannotPack, ProtocolError
 from ..metrics import Counters
 from ..parser.decoder import Partial, PartialState
+from ..parser.packet import TextPacket
 from ..protocol.envelope import Drop
 from ..protocol.packing import Struct, pack, unpack
 from . import items
@@ -40,7 +43,9 @@ from .lifecycle import Lifecycle
 from .ports import Host
 from .socket import Handshake, Socket, socket_of
 
-__all__ = ["Departing", "Part"]
+__all__ = ["ACKNOWLEDGED", "Departing", "Part"]
+
+ACKNOWLEDGED = "acknowledged"  # the name of what another process tells
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +91,17 @@ class SessionBytes(Struct):
     members: list[MemberState]
 
 
+class Acknowledged(Struct):
+    """The acknowledgement of a client's event, given in the process that it has left."""
+
+    namespace: str
+    sid: str
+    returns: int
+    number: int
+    body: str
+    attachments: list[bytes]
+
+
 class Part(Protocol):
     """Whoever keeps something of a socket, and takes it along. # hub or greenlet"""
 
@@ -116,6 +132,9 @@ class Departing:
         #: Values of an environ that are no plain ones, and how they get into the new one.
         self.of_environ: Callable[[dict[str, Any]], Any] = lambda environ: None
         self.into_environ: Callable[[dict[str, Any], Any], None] = lambda environ, value: None
+        #: Tells the process that a socket has moved to: ``(sid, what, about)``.
+        self.tell: Callable[[str, str, bytes], None] = lambda sid, what, about: None
+        self._manager.ack_elsewhere = self._acknowledge_elsewhere
         #: Makes the callback of an acknowledgement that another process waits for.
         self.awaited: Callable[[Any], Callable[..., Any]] | None = None
 
@@ -291,6 +310,24 @@ class Departing:
         context = dispatcher.context(environ, *who, "moved", (socket,))
         with nullcontext() if context is NO_CONTEXT else context:
             dispatcher.guarded(environ, "moved", handler, socket, who=who)
+
+    def _acknowledge_elsewhere(self, member: Member, number: int, arguments: list[Any]) -> None:
+        """A handler acknowledges an event of a socket that has left. # hub or greenlet"""
+        body, attachments = body_of(TextPacket, arguments)
+        who = member.namespace, member.sid, member.returns
+        self.tell(member.sid, ACKNOWLEDGED, encoded(Acknowledged(*who, number, body, attachments)))
+
+    def acknowledged(self, node: str, number: int, about: bytes) -> None:
+        """The same, said by the process from which the socket has come. # hub"""
+        told = decoded(Acknowledged, about)
+        member = self._manager.member(told.sid, told.namespace)
+        if member is None or member.stage is not Stage.CONNECTED or member.returns != told.returns:
+            return
+        answer = tuple(values_in(told.body, told.attachments))
+        if self._manager.late:  # encoding runs the app's code
+            self._engine.spawn(self._manager.send_ack, member, told.number, answer)
+        else:
+            self._manager.send_ack(member, told.number, answer)
 
     # -- arriving --------------------------------------------------------------------------------
 

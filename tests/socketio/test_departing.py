@@ -206,6 +206,22 @@ def test_a_call_that_waits_makes_a_session_busy(transport: str) -> None:
     assert asked.get(timeout=DEADLINE) == 6
 
 
+def test_an_acknowledgement_that_a_handler_has_put_off_is_given_through_the_new_process(
+    transport: str,
+) -> None:
+    old, new = servers()
+    acks: list[Any] = []
+    old.on("later")(lambda sid: acks.append(old.defer_ack()))
+    old.departing.tell = lambda sid, what, about: new.departing.acknowledged("", 0, about)
+    client = TRANSPORTS[transport](old).join()
+    client.emit("later", number=4)
+    until(lambda: acks)
+    move(client, new)
+    acks[0]({"a": 1}, b"x")
+    placeholder = '{"_placeholder":true,"num":0}'
+    assert [client.next(), client.next()] == [f'61-4[{{"a":1}},{placeholder}]', "beA=="]
+
+
 def test_callbacks_of_the_old_process_are_counted_as_unanswered(transport: str) -> None:
     old, new = servers()
     client = TRANSPORTS[transport](old).join()

@@ -268,7 +268,7 @@ def test_a_closed_session_cannot_move(transport: str) -> None:
     old, _ = servers()
     client = TRANSPORTS[transport](old).join()
     client.close()
-    until(lambda: not old.eio.sockets)
+    until(lambda: not old.manager.members)
     with pytest.raises(CannotMove) as refused:
         old.departing.pack(client.eio_sid)
     assert not refused.value.later

@@ -144,7 +144,7 @@ CUTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(CUTS)
 def test_the_client_reads_what_it_would_have_read_without_a_move(
     cuts: list[tuple[int, int]],
@@ -168,5 +168,5 @@ def without(data: bytes, *frames: bytes) -> list[bytes]:
 
 
 def test_without_a_full_kernel_every_byte_is_the_same_wherever_the_stream_is_cut() -> None:
-    for size in range(len(STREAM)):
+    for size in range(0, len(STREAM), 23):
         assert run([(size, LIMIT)]) == echoes()

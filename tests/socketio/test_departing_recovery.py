@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import gevent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync import Server
 from tests.clients import still_held
 from tests.engineio.clients import timed
-from tests.moving import move
+from tests.moving_sessions import ACTIONS, check, lose, move_waiting, moved, new_server
 from tests.reconnecting import Line, leftovers
-from tests.timing import settle, until
-
-
-def new_server(**recovery: Any) -> Server:
-    return Server(connection_state_recovery=recovery or True)
-
-
-def moved(line: Line, target: Server) -> Line:
-    move(line, target)
-    return line
-
-
-def lose(line: Line) -> None:
-    """Its connection ends, and the server has noticed it."""
-    line.close()
-    until(lambda: not line.server.eio.sockets)
-
-
-def move_waiting(source: Server, target: Server) -> None:
-    for namespace, sid in source.departing.waiting():
-        packed = source.departing.pack_waiting(namespace, sid)
-        assert packed.members == [(namespace, sid)] and packed.fd == -1
-        assert target.departing.adopt(packed.state) == ("", packed.members)
+from tests.timing import settle
 
 
 def test_a_client_that_moved_comes_back_to_what_it_missed() -> None:
@@ -125,47 +101,7 @@ def _event(server: Server, number: int) -> str:
     return json.dumps(server.recovery.spelt(number))
 
 
-ACTIONS = st.lists(
-    st.sampled_from(["emit", "read", "move", "lose", "wait and move"]), min_size=1, max_size=14
-)
-
-
 @settings(max_examples=10, deadline=None)
-@given(ACTIONS)
+@given(st.lists(st.sampled_from(ACTIONS), min_size=1, max_size=14))
 def test_every_event_comes_once_and_in_order_whatever_happens(actions: list[str]) -> None:
     check(actions)
-
-
-def check(actions: list[str]) -> None:
-    server = new_server()
-    line = Line(server).connected()
-    sid, heard, sent = line.sids["/"], [], 0
-
-    def come_back() -> Line:
-        made = Line(server, key).connected()
-        assert made.sids["/"] == sid
-        return made
-
-    for action in actions:
-        if action == "emit":
-            server.emit("e", sent, to=sid)
-            sent += 1
-        elif action == "read":
-            line.sip(40)
-        elif action == "move":
-            server = new_server()
-            moved(line, server)
-        else:
-            gevent.sleep(0)
-            heard += [each[1] for each in line.events]
-            key = line.key()
-            lose(line)
-            if action == "wait and move":
-                source, server = server, new_server()
-                move_waiting(source, server)
-            line = come_back()
-    server.emit("e", sent, to=sid)
-    line.read_until(lambda: [*heard, *(each[1] for each in line.events)][-1:] == [sent])
-    heard += [each[1] for each in line.events]
-    assert heard == list(range(sent + 1))
-    lose(line)

@@ -183,6 +183,11 @@ class Admission(engineio.Server):
             else:
                 self.seats.forget(socket)
 
+    def touches(self, socket: Seated) -> None:
+        """The session had a poll that did not wait. # greenlet"""
+        with self.gate:
+            self.seats.touch(socket)
+
     def forget(self, socket: Seated) -> None:
         """The session is over, and nothing more will be sent to its client. # hub or greenlet"""
         with self.gate:

@@ -23,7 +23,7 @@ from ..errors import ProtocolError, Refused
 from ..hub.turns import LAST
 from ..options import Limits
 from ..transport.backlog import COUNTED, ITEM
-from ..transport.base import Environ, Event
+from ..transport.base import CONNECTION, Environ, Event
 from ..transport.delivery import Delivery
 from ..transport.hangup import HangUp
 from .inbox import Inbox
@@ -157,6 +157,10 @@ class Polling(Inbox):
             self._put_down(taken)
         return taken
 
+    def waiting(self) -> list[AnyPacket]:
+        """Takes what waits in the outbox, for one answer. # greenlet"""
+        return self._take()
+
     def _drop_outbox(self) -> None:
         with self.server.gate:
             outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
@@ -205,6 +209,11 @@ class Polling(Inbox):
         if self.polling:
             self.close(reason="transport error")
             raise exceptions.EngineIOError
+        if self.state in (State.POLLING, State.UPGRADING):
+            packets = self._take() if self.outbox else self._noop()
+            if packets:
+                self.server.touches(self)
+                return packets
         self.polling = True
         if self.state is not State.CLOSED:
             self.server.holds(self)
@@ -244,16 +253,20 @@ class Polling(Inbox):
                         found, line = line(), None
                         watch = None if found is None else HangUp(found, self._hung_up)
                     self._wait(state, left)
+                elif noop := self._noop():
+                    return noop
                 else:
-                    early = self.noop_at - time.monotonic()
-                    if early > 0:
-                        self._wait(state, early)
-                    if not self.outbox and self.state is State.UPGRADING:
-                        self.noop_at = time.monotonic() + NOOP_EVERY
-                        return [Packet(packet.NOOP)]
+                    self._wait(state, self.noop_at - time.monotonic())
         finally:
             if watch is not None:
                 watch.stop()
+
+    def _noop(self) -> list[AnyPacket]:
+        """The NOOP that ends a poll during an upgrade, if it is due."""
+        if self.state is not State.UPGRADING or (now := time.monotonic()) < self.noop_at:
+            return []
+        self.noop_at = now + NOOP_EVERY
+        return [Packet(packet.NOOP)]
 
     def _wait(self, state: State, seconds: float) -> None:
         """Blocks until a packet waits, the state changes or ``seconds`` are over. # greenlet
@@ -308,7 +321,7 @@ class Polling(Inbox):
             raise bad(3)
         self.posting = True
         try:
-            with self._in_time():
+            with self._in_time(environ):
                 body = read_body(environ, self.server.max_http_buffer_size)
             packets = packets_of(body, self.limits.max_packets_per_poll)
             del body
@@ -322,7 +335,8 @@ class Polling(Inbox):
                 self._wait_while_full()
             # The client waits for the answer before it sends the next request: so it waits here
             # while it is over its rate, or while its messages wait for the app's handlers.
-            self.server.sleep(self.pause_due())
+            if seconds := self.pause_due():
+                self.server.sleep(seconds)
             self._wait_while_full()
         except OSError:  # the client closed TCP before the end of the body
             self.fail("incomplete", "transport error")
@@ -349,8 +363,8 @@ class Polling(Inbox):
         while self.full and not self.closed:
             self.server.sleep(FULL_DELAY)
 
-    def _in_time(self) -> AbstractContextManager[object]:
+    def _in_time(self, environ: Environ) -> AbstractContextManager[object]:
         """Ends reading after ``handshake_timeout``; a thread that reads cannot be ended."""
-        if self.server.async_mode == "threading":
+        if self.server.async_mode == "threading" or CONNECTION in environ:  # it was read already
             return nullcontext()
         return gevent.Timeout(self.server.limits.handshake_timeout, ProtocolError("slow"))

@@ -149,6 +149,9 @@ class PollingEngine(InboxEngine, Protocol):
     def rests(self, socket: Seated) -> None:
         """The session has one descriptor less than before."""
 
+    def touches(self, socket: Seated) -> None:
+        """The session had a poll that did not wait."""
+
     def forget(self, socket: Seated) -> None:
         """The session is over, and nothing more will be sent to its client."""
 

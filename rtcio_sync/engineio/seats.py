@@ -68,6 +68,12 @@ class Seats:
         if not session.held:
             self._rest(session, bound)
 
+    def touch(self, session: Seated) -> None:
+        """The session rests anew from now on: its poll was answered at once."""
+        for resting in (self._joined, self._strangers):
+            if session.sid in resting:
+                resting.move_to_end(session.sid)
+
     def forget(self, session: Seated) -> None:
         """The session is over."""
         self._wake(session.sid)
@@ -102,5 +108,4 @@ class Seats:
 
 def weight(environ: Mapping[str, object]) -> int:
     """The bytes that a session takes, estimated from what is kept of its first request."""
-    kept = sum(len(value) for value in environ.values() if isinstance(value, str))
-    return SESSION_BYTES + kept
+    return SESSION_BYTES + sum([len(each) for each in environ.values() if type(each) is str])

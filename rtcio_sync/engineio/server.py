@@ -31,7 +31,7 @@ from ..metrics import Counters
 from ..options import Limits
 from ..transport import takeover
 from ..transport.backlog import Backlog
-from ..transport.base import Carried, Environ, RawSocket, StartResponse
+from ..transport.base import CONNECTION, Carried, Environ, RawSocket, StartResponse
 from ..transport.delivery import Deliveries
 from ..transport.websocket import WebSocket
 from .answers import Answer, Answers
@@ -186,7 +186,8 @@ class Server(Tasks, Answers):
     def handle_request(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The WSGI application of the Engine.IO endpoint."""
         try:
-            self._suit_the_server(environ)
+            if CONNECTION not in environ:  # else it is the hub's
+                self._suit_the_server(environ)
             self.first_request(environ)
             self.hub_thread.bind()
             port = environ.get("SERVER_PORT")  # behind a proxy it may come from the client
@@ -276,7 +277,7 @@ class Server(Tasks, Answers):
             socket.weight = weight(kept)
             socket.state = State.POLLING
             self.heartbeat.begin(socket)
-            packets = socket.poll()
+            packets = socket.waiting()
             self.rests(socket)
             ok = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
             return Answer.of(ok, socket)

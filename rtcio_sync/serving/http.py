@@ -117,8 +117,8 @@ def take_over(entrance: Entrance, arrived: Reread) -> None:
 class Connection:
     """One TCP connection. `begin` reads its first request."""
 
-    __slots__ = ("_data", "_entrance", "_reader", "_reads", "address", "asked", "since", "socket",
-                 "taken")  # fmt: skip
+    __slots__ = ("_data", "_entrance", "_listed", "_reader", "_reads", "address", "asked", "since",
+                 "socket", "taken")  # fmt: skip
 
     def __init__(self, entrance: Entrance, sock: _socket.socket, address: Any) -> None:
         self.socket: Any = sock
@@ -132,6 +132,7 @@ class Connection:
         self._reader: IoWatcher | None = entrance.loop.io(sock.fileno(), READ)
         self._data = b""
         self._reads = 0
+        self._listed = False  # whether it is among those that wait for a request
 
     # -- reading: hub ------------------------------------------------------------------------------
 
@@ -140,8 +141,6 @@ class Connection:
 
         ``data``: what another process has read of it.
         """
-        self._entrance.idle.add(self)
-        self._entrance.idle.expect(self)
         if data:
             self._data = data
             self._reads = 1
@@ -174,22 +173,33 @@ class Connection:
             self._ended()
             return
         self._reads += 1
-        if self._data:
-            self._data += data
-        else:
-            if self._reads == 1 and self.asked:  # a further request begins
-                self._entrance.idle.forget(self)
-                self._entrance.idle.expect(self)
-            self._data = data
+        self._data += data
         self._look()
 
     def _broke(self, error: BaseException) -> None:
         self.close()
         gevent.spawn(self._entrance.failed, {}, error)  # the hub must not wait for a log
 
-    def _wait(self) -> None:
+    def _wait(self, *, kept: bool = False) -> None:
+        """Waits for a request, or for the rest of it; ``kept``: as an idle connection."""
+        if not self._listed:
+            self._listed = True
+            self._entrance.idle.add(self)
+            self._entrance.idle.expect(self, kept=kept)
         if self._reader is not None and not self._reader.active:
             self._reader.start(self._readable)
+
+    def _wait_for_rest(self) -> None:
+        if self._reads == 1 and self._listed and self.asked:  # on an idle connection
+            self._entrance.idle.forget(self)
+            self._entrance.idle.expect(self)
+        self._wait()
+
+    def _unlist(self) -> None:
+        if self._listed:
+            self._listed = False
+            self._entrance.idle.discard(self)
+            self._entrance.idle.forget(self)
 
     def _ended(self) -> None:
         if self._data:  # the application has to hear of a request that ended half-way
@@ -202,7 +212,7 @@ class Connection:
         data, entrance = self._data, self._entrance
         if not data.startswith(entrance.beginnings):
             if any(each.startswith(data) for each in entrance.beginnings) and self._reads < READS:
-                self._wait()
+                self._wait_for_rest()
             else:
                 self._hand_over()
             return
@@ -211,7 +221,7 @@ class Connection:
             if len(data) > entrance.longest or self._reads >= READS or self._is_unusual(data):
                 self._hand_over()
             else:
-                self._wait()
+                self._wait_for_rest()
             return
         environ = self._environ(data[:end].decode("latin-1")) if end <= entrance.longest else None
         if environ is None:
@@ -226,14 +236,13 @@ class Connection:
             if end - begin > BODY or self._reads >= READS:
                 self._hand_over()
             else:
-                self._wait()
+                self._wait_for_rest()
             return
         environ["wsgi.input"] = Body(data[begin:end])
         self._data, self._reads, self.asked = data[end:], 0, True
         if self._reader is not None and self._reader.active:
             self._reader.stop()
-        entrance.idle.discard(self)
-        entrance.idle.forget(self)
+        self._unlist()
         asked = environ.get("HTTP_CONNECTION", "").lower() == "close"
         response = Response(self, closes=asked or entrance.ending)
         environ[CONNECTION] = response
@@ -295,13 +304,10 @@ class Connection:
 
     def _next(self) -> None:
         """Waits for the next request."""
-        entrance = self._entrance
-        entrance.idle.add(self)
-        entrance.idle.expect(self, kept=not self._data)
         if self._data:  # it has come already
-            entrance.loop.run_callback(self._again)
+            self._entrance.loop.run_callback(self._again)
         else:
-            self._wait()
+            self._wait(kept=True)
 
     def _again(self) -> None:  # hub
         try:
@@ -343,8 +349,7 @@ class Connection:
             self.close()
 
     def _leave(self) -> None:
-        self._entrance.idle.discard(self)
-        self._entrance.idle.forget(self)
+        self._unlist()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.stop()

@@ -33,7 +33,7 @@ class Line(Protocol):
 class Response:
     """One answer. ``closes``: whether the connection ends behind it. # greenlet: everything"""
 
-    __slots__ = ("_headers", "_left", "_line", "_status", "closes", "sent")
+    __slots__ = ("_bodiless", "_headers", "_left", "_line", "_status", "closes", "sent")
 
     def __init__(self, line: Line, *, closes: bool) -> None:
         self._line = line
@@ -41,6 +41,7 @@ class Response:
         self._headers: list[tuple[str, str]] = []
         #: Bytes of the body that are missing; `None`: the body ends with the connection.
         self._left: int | None = None
+        self._bodiless = False
         self.closes = closes
         #: Whether the head was sent.
         self.sent = False
@@ -87,7 +88,7 @@ class Response:
     def write(self, data: bytes) -> None:
         """Sends a piece of the body, the first one together with the head."""
         head = b"" if self.sent else self._head()
-        if self._has_no_body:
+        if self._bodiless:
             data = b""
         if self._left is not None:
             if len(data) > self._left:
@@ -98,12 +99,6 @@ class Response:
         self.sent = True
         if piece:
             self._line.write(piece)
-
-    @property
-    def _has_no_body(self) -> bool:
-        """RFC 9110 6.4.1."""
-        status = self._status or ""
-        return status[:1] == "1" or status[:3] in ("204", "304")
 
     def _head(self) -> bytes:
         status = self._status
@@ -118,7 +113,8 @@ class Response:
                 self._left = int(value)
             elif name.lower() == "connection" and value.lower() == "close":
                 self.closes = True
-        if self._has_no_body:
+        self._bodiless = status[:1] == "1" or status[:3] in ("204", "304")  # RFC 9110 6.4.1
+        if self._bodiless:
             self._left = 0
         elif self._left is None:
             self.closes = True  # the end of the body is the end of the connection

@@ -210,6 +210,25 @@ def test_an_idle_connection_is_closed_after_its_time(
     assert peer.is_closed()
 
 
+def test_each_request_has_one_deadline_however_many_pieces_it_comes_in(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[bool] = []
+    expect = Idle.expect
+
+    def expected(self: Idle, connection: Any, *, kept: bool = False) -> None:
+        began.append(kept)
+        expect(self, connection, kept=kept)
+
+    monkeypatch.setattr(Idle, "expect", expected)
+    peer = Peer(run(Bare()).port)
+    until(lambda: began == [False])
+    for told in ([False, True], [False, True, False, True]):
+        peer.send(OPEN[:3], OPEN[3:20], OPEN[20:])
+        assert peer.answer()[0] == 200
+        until(lambda told=told: began == told)
+
+
 def test_deadlines_are_looked_at_now_and_then_and_no_longer_than_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -225,8 +225,8 @@ def test_a_client_that_connects_to_no_namespace_in_time_is_closed(pinging_server
 def test_a_polling_client_that_connects_to_no_namespace_in_time_is_closed(
     pinging_server: Running,
 ) -> None:
-    session = Session(Endpoint(pinging_server.port, "/socket.io/"))
     started = time.monotonic()
+    session = Session(Endpoint(pinging_server.port, "/socket.io/"))
     while (answer := session.poll()).status == 200:
         assert answer.body == "2"
         session.post("3")

@@ -191,6 +191,7 @@ class Server(NodeApi):
         exchange = self.exchange = Exchange(
             manager,
             tasks=eio,
+            later=eio.heartbeat.later,
             relays=self.relay,
             counters=self.counters,
             guard=self.dispatcher.guarded,

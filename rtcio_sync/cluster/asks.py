@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 from ..adapter.calls import Waiter
 from ..hub.thread import refuse_in_hub
+from .moves import Parted, Pending
+from .wire import Kind, Lost, Struct
 
-__all__ = ["Asked", "Callbacks", "Questions", "RemoteWaiter"]
+__all__ = ["Answers", "Asked", "Callbacks", "Questions", "RemoteCallback", "RemoteWaiter"]
 
 
 class Asked:
-    """One callback, and the nodes whose clients may still answer."""
+    """One callback, and who may still answer: nodes, and sockets that have moved from one."""
 
     __slots__ = ("callback", "nodes")
 
@@ -68,10 +70,21 @@ class Callbacks:
         if not asked.nodes:
             del self._asked[number]
 
-    def died(self, node: str) -> None:
-        """A node is dead."""
-        for number in [each for each, asked in self._asked.items() if node in asked.nodes]:
-            self.lost(node, number)
+    def parted(self, number: int, sid: str) -> None:
+        """A socket has moved: from now on it counts apart from its node."""
+        asked = self._asked.get(number)
+        if asked is not None and sid not in asked.nodes:
+            asked.nodes.add(sid)
+            if isinstance(asked.callback, Waiter):
+                asked.callback.asked.append(sid)
+
+    def died(self, node: str, ids: Iterable[str] = ()) -> None:
+        """A node is dead, and the sockets with these ids that had moved to it."""
+        gone = {node, *ids}
+        for number, asked in list(self._asked.items()):
+            for each in [each for each in asked.nodes if each[:4] in gone]:
+                if each == node or len(each) > len(node):
+                    self.lost(each, number)
 
     def forget(self, waiter: Waiter) -> None:
         """A `Waiter` does not wait any more."""
@@ -79,28 +92,77 @@ class Callbacks:
             del self._asked[number]
 
 
+class Answers(Protocol):
+    """Sends answers to other nodes: `exchange.Exchange`."""
+
+    def send_answer(self, node: str, number: int, args: tuple[Any, ...]) -> None: ...
+
+    def post(self, node: str, kind: int, message: Struct) -> None: ...
+
+
+class RemoteCallback:
+    """The callback of an event of another node. ``left``: how many sockets may still answer."""
+
+    __slots__ = ("_answers", "_left", "_pending")
+
+    def __init__(self, answers: Answers, pending: Pending, left: int = 1) -> None:
+        self._answers = answers
+        self._pending = pending
+        self._left = left
+
+    def __call__(self, *answer: Any) -> None:  # hub or greenlet
+        self._answers.send_answer(self._pending.node, self._pending.number, answer)
+        self._less()
+
+    def _less(self) -> None:
+        self._left -= 1
+        if self._left <= 0:  # that node need not keep its callback any longer
+            _lost(self._answers, self._pending)
+
+    def part(self, sid: str) -> Pending:
+        """One socket moves to another node, which answers for it."""
+        return _part(self._answers, self._pending, sid, self._less)
+
+
 class RemoteWaiter(Waiter):
     """The callback of an event for which `Server.call` of another node waits."""
 
-    def __init__(self, answer: Callable[..., None], lost: Callable[[], None]) -> None:
+    def __init__(self, answers: Answers, pending: Pending) -> None:
         super().__init__(None)
-        self._answer = answer
-        self._nobody = lost
+        self._answers = answers
+        self._pending = pending
 
     def __call__(self, *answer: Any) -> None:
-        self._answer(*answer)
+        self._answers.send_answer(self._pending.node, self._pending.number, answer)
 
     def lose(self) -> None:
         self._lost += 1
         if self._lost >= len(self.asked):
-            self._nobody()
+            _lost(self._answers, self._pending)
+
+    def part(self, sid: str) -> Pending:
+        """As `RemoteCallback.part`."""
+        return _part(self._answers, self._pending, sid, self.lose)
+
+
+def _lost(answers: Answers, pending: Pending) -> None:
+    answers.post(pending.node, Kind.LOST, Lost(pending.number, pending.of))
+
+
+def _part(answers: Answers, pending: Pending, sid: str, less: Callable[[], None]) -> Pending:
+    if pending.of != sid:  # else it has moved before, and counts apart already
+        answers.post(pending.node, Kind.PARTED, Parted(pending.number, sid))
+        less()
+    return Pending(pending.node, pending.number, sid, pending.waits)
 
 
 class _Question:
-    __slots__ = ("done", "nodes", "replies")
+    __slots__ = ("any", "done", "nodes", "replies")
 
-    def __init__(self, nodes: Iterable[str], done: Any) -> None:
+    def __init__(self, nodes: Iterable[str], done: Any, *, any_node: bool) -> None:
         self.nodes = set(nodes)
+        #: Whether the answer may come from another node than the one that was asked.
+        self.any = any_node
         self.replies: dict[str, bytes | None] = {}
         self.done = done
 
@@ -114,16 +176,22 @@ class Questions:
         self._open: dict[int, _Question] = {}
 
     def ask(
-        self, nodes: Iterable[str], send: Callable[[str, int], bool], seconds: float
+        self,
+        nodes: Iterable[str],
+        send: Callable[[str, int], bool],
+        seconds: float,
+        *,
+        any_node: bool = False,
     ) -> dict[str, bytes | None]:
         """Sends a question, ``send(node, number)``, and waits for the replies. # greenlet
 
-        A node that failed to answer has `None`; one that is dead, or late, is missing. Raises
-        `NotServing` in the hub, where nothing may wait.
+        A node that failed to answer has `None`; one that is dead, or late, is missing.
+        ``any_node``: the one node that is asked may have another one answer.
+        Raises `NotServing` in the hub, where nothing may wait.
         """
         refuse_in_hub()
         number = next(self._numbers)
-        question = self._open[number] = _Question(nodes, self._create_event())
+        question = self._open[number] = _Question(nodes, self._create_event(), any_node=any_node)
         try:
             for node in list(question.nodes):
                 if not send(node, number):
@@ -137,7 +205,11 @@ class Questions:
     def replied(self, node: str, number: int, body: bytes | None) -> None:
         """A node has answered."""
         question = self._open.get(number)
-        if question is not None and node in question.nodes:
+        if question is None:
+            return
+        if question.any and node not in question.nodes:
+            node = next(iter(question.nodes))  # what it was about has moved meanwhile
+        if node in question.nodes:
             question.replies[node] = body
             self._less(question, node)
 

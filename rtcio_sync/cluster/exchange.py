@@ -6,47 +6,47 @@ their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Collection
 from typing import Any
 
-from ..adapter.calls import Waiter
-from ..adapter.emit import Pieces, RoomIndex
+from ..adapter.emit import RoomIndex
+from ..adapter.member import Member
 from ..errors import ProtocolError
-from ..events import RtcioEvents
 from ..metrics import Counters
-from ..parser.packet import FastJson, TextPacket, event_pieces
-from ..protocol.envelope import Drop, filled, placeholders_fit
-from . import wire
-from .asks import Questions, RemoteWaiter
+from ..protocol.envelope import Drop
+from . import moves, wire
+from .arriving import Later, Message
+from .asks import Questions
 from .channel import check_relay
+from .heirs import Heirs
 from .ports import Bus, Relays, Tasks
-from .replica import Ghost, Replica
-from .shared import SharedRooms, body_of, share
+from .presence import Presence
+from .remote_events import RemoteEvents
+from .replica import Ghost
+from .shared import SharedRooms, share
+from .succession import Lost, Succession
 from .wire import Kind, decoded, encoded, room_of, rooms_of
 
-__all__ = ["Exchange", "values_in"]
+__all__ = ["Exchange"]
 
 #: The label under which messages are counted that were dropped since too much waits for a node.
 OVERFLOW = "worker-overflow"
-
-AT_A_TIME = 100  # dead sockets whose peers are told in one turn of the loop
 
 
 class Exchange:
     """The messages of one server's bus: its `ports.Handlers`.
 
     ``guard(environ, event, callback, *args)`` calls the app's code. ``disconnect(sid, namespace)``
-    and ``do_here(what, namespace, rooms, skip, named)`` are for sockets of this node.
+    and ``do_here(what, namespace, rooms, skip, named)`` are for sockets of this node. ``later``
+    calls back after some seconds.
     """
-
-    bus: Bus
 
     def __init__(
         self,
         manager: RoomIndex,
         *,
         tasks: Tasks,
+        later: Later,
         relays: Relays,
         counters: Counters,
         guard: Callable[..., Any],
@@ -55,13 +55,36 @@ class Exchange:
     ) -> None:
         self._manager = manager
         self._tasks = tasks
-        self._guard = guard
         self._disconnect_here = disconnect
         self._do_here = do_here
         self._relays = relays
         self._counters = counters
-        self.replica = Replica()
+        self._bus: Bus | None = None
+        self.presence = Presence(manager, tasks, relays)
+        self.replica = self.presence.replica
         self.questions = Questions(tasks.create_event)
+        self.succession = Succession(
+            manager,
+            self.replica,
+            tasks,
+            later,
+            handle=self.handle,
+            post=self._post,
+            overflowed=self.overflowed,
+            bury=self._bury,
+            tell_joined=self._tell_joined,
+        )
+        self.leaving, self.arrivals = self.succession.leaving, self.succession.arrivals
+        self._fronts = self.arrivals.fronts
+        self.events = RemoteEvents(
+            manager,
+            tasks,
+            guard=guard,
+            post=self._post,
+            asked=lambda: self._shared.asked,
+            hidden_from=self.arrivals.hidden_from,
+        )
+        self.leaving.settled = lambda: not self.events.waiting
         #: Answers questions of other nodes: by name, ``(about) -> reply``. # greenlet
         self.answers: dict[str, Callable[[bytes], bytes]] = {}
         #: The same in the hub, for what has to be done in order: ``(node, number, about)``. They
@@ -70,24 +93,24 @@ class Exchange:
         #: Called before the first node is met, with a secret that all nodes know.
         self.on_begin: list[Callable[[bytes], None]] = []
         #: Called with a node that lives, that has said how old it is, and that is dead; and with
-        #: the members that died with it.
+        #: its members that died with it, and whether that holds for a sid.
         self.on_joined: list[Callable[[str], None]] = []
         self.on_met: list[Callable[[str], None]] = []
-        self.on_died: list[Callable[[str, list[Ghost]], None]] = []
+        self.on_died: list[Callable[[str, list[Ghost], Lost], None]] = []
         #: Called in a greenlet when another node has told this node's peers that it is dead.
         self.on_given_up: Callable[[str], None] = lambda node: None
-        #: The nodes that have said that they stop.
-        self.going: set[str] = set()
         self._do: dict[int, Callable[[str, Any], None]] = {
+            **self.succession.handlers,
             Kind.GOING: self._going,
             Kind.FORWARD: self._forward,
-            Kind.EMIT: self._emit,
-            Kind.JOINED: self._joined,
-            Kind.LEFT: self._left,
-            Kind.TOLD: self._told,
-            Kind.BACK: self._back,
-            Kind.ANSWER: self._answer,
-            Kind.LOST: self._lost,
+            Kind.EMIT: self.events.emit,
+            Kind.ANSWER: self.events.answer,
+            Kind.LOST: self.events.lost,
+            Kind.PARTED: self.events.parted,
+            Kind.JOINED: self.presence.joined,
+            Kind.LEFT: self.presence.left,
+            Kind.TOLD: self.presence.told,
+            Kind.BACK: self.presence.back,
             Kind.ENTER: self._enter,
             Kind.LEAVE: self._leave,
             Kind.CLOSE: self._close,
@@ -99,18 +122,47 @@ class Exchange:
         }
 
     @property
+    def bus(self) -> Bus:
+        assert self._bus is not None
+        return self._bus
+
+    @bus.setter
+    def bus(self, bus: Bus) -> None:
+        self._bus = bus
+        self.succession.begin(bus)
+
+    @property
+    def heirs(self) -> Heirs:
+        return self.succession.heirs
+
+    @property
     def _shared(self) -> SharedRooms:
-        return share(self._manager, self.bus, self.replica, self.questions)
+        return share(self._manager, self)
 
     # -- as `ports.Handlers` ---------------------------------------------------------------------
 
     def received(self, node: str, kind: int, key: bytes, body: bytes) -> None:
         try:
-            self._received(node, kind, key, body)
+            if (self._fronts or self.leaving.begun) and self.succession.takes(
+                (node, kind, key, body)
+            ):
+                return
+            self._handle(node, kind, key, body)
         except ProtocolError as error:  # one message; the stream can be read further
             self._counters.dropped[error.reason] += 1
 
-    def _received(self, node: str, kind: int, key: bytes, body: bytes) -> None:
+    def handle(self, message: Message, *, only: Collection[str] | None = None) -> None:
+        """Does what a message says that did not come directly. ``only``: to these members."""
+        node, kind, key, body = message
+        try:
+            if only is None:
+                self._handle(node, kind, key, body)
+            else:
+                self._handle_for(only, node, kind, body)
+        except ProtocolError as error:
+            self._counters.dropped[error.reason] += 1
+
+    def _handle(self, node: str, kind: int, key: bytes, body: bytes) -> None:
         if kind == Kind.RELAY:
             sid, slash, rest = key.decode().partition("/")
             if not slash or not body.startswith(b"42") or not body.endswith(b"]"):
@@ -122,16 +174,33 @@ class Exchange:
             raise ProtocolError(Drop.CHANNEL)
         do(node, decoded(_STRUCTURES[kind], body))
 
+    def _handle_for(self, only: Collection[str], node: str, kind: int, body: bytes) -> None:
+        message = decoded(_STRUCTURES[kind], body)
+        if isinstance(message, wire.Emit):
+            self.events.emit(node, message, only)
+        elif isinstance(message, wire.Close):
+            inside = self._manager.sids_in(message.namespace, [room_of(message.room)])
+            for sid in [each for each in inside if each in only]:
+                self._manager.basic_leave_room(sid, message.namespace, room_of(message.room))
+        elif isinstance(message, wire.Many):
+            self._many(node, message, only)
+
     def joined(self, node: str) -> None:
         shared = self._shared
-        for namespace, members in shared.members.items():
+        self.succession.joined(node)
+        for members in shared.members.values():
             for member in members.values():
                 if member.rooms and not member.departed:
-                    rooms = list(member.rooms)
-                    made = wire.Joined(namespace, member.sid, rooms, member.relays)
-                    self.bus.post(node, Kind.JOINED, _of_what_can_be_sent(made))
+                    self.bus.post(node, Kind.JOINED, _rooms_of(member))
         for each in self.on_joined:
             each(node)
+
+    def _tell_joined(self, namespace: str, sid: str) -> None:
+        member = self._manager.member(sid, namespace)
+        if member is not None and member.rooms:
+            body = _rooms_of(member)
+            for node in list(self.bus.nodes):
+                self.bus.post(node, Kind.JOINED, body)
 
     def met(self, node: str) -> None:
         for each in self.on_met:
@@ -139,23 +208,21 @@ class Exchange:
 
     def leave(self) -> None:
         """Tells the other nodes that this one stops. # greenlet"""
-        for node in list(self.bus.nodes):
-            self.bus.post(node, Kind.GOING, encoded(wire.Going()), now=True)
+        self.leaving.say_going()
 
     def _going(self, node: str, message: wire.Going) -> None:
-        self.going.add(node)
+        self.leaving.going.add(node)
 
     def died(self, node: str) -> None:
-        self.going.discard(node)
-        shared = self._shared
-        ghosts = self.replica.ghosts_of(node)
-        self.replica.drop(node)
-        shared.asked.died(node)
         self.questions.died(node)
+        self.replica.expected.drop(node)
+        self.succession.died(node)
+
+    def _bury(self, node: str, ids: Collection[str], lost: Lost) -> None:
+        self._shared.asked.died(node, ids)
+        ghosts = self.presence.died(node)
         for each in self.on_died:
-            each(node, ghosts)
-        if ghosts:
-            self._tasks.spawn(self._tell_of_dead, ghosts)
+            each(node, ghosts, lost)
 
     def overflowed(self) -> None:
         self._counters.dropped[OVERFLOW] += 1
@@ -163,7 +230,23 @@ class Exchange:
     def given_up(self, node: str) -> None:
         self._tasks.spawn(self.on_given_up, node)
 
-    # -- relays and events -------------------------------------------------------------------------
+    # -- what this node sends ----------------------------------------------------------------------
+
+    def send(
+        self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
+    ) -> bool:
+        """As `Bus.post`, for members: it is held back while they move. # hub or greenlet"""
+        if self._fronts and self.arrivals.hold(node, kind, key, body):
+            return True
+        return self.bus.post(node, kind, body, key, now=now)
+
+    def _post(self, node: str, kind: int, message: wire.Struct) -> None:
+        if node == self.bus.node:  # the answer to what this node has asked for itself
+            self._do[kind](node, message)
+        else:
+            self.bus.post(node, kind, encoded(message))
+
+    # -- relays ------------------------------------------------------------------------------------
 
     def _forward(self, node: str, message: wire.Forward) -> None:
         relay = {
@@ -176,128 +259,6 @@ class Exchange:
         limits = self._manager.limits_of(message.namespace)
         attachments = check_relay(relay, limits.max_attachments)
         self._relays.from_elsewhere({**relay, "attachments": attachments})
-
-    def _emit(self, node: str, message: wire.Emit) -> None:
-        message.rooms = None if message.rooms is None else rooms_of(message.rooms)
-        message.skip = rooms_of(message.skip)
-        if not message.body.startswith("[") or not message.body.endswith("]"):
-            raise ProtocolError(Drop.CHANNEL)
-        if self._manager.late:  # encoding runs the app's code
-            self._tasks.spawn(self._deliver, node, message)
-        else:
-            self._deliver(node, message)
-
-    def _deliver(self, node: str, message: wire.Emit) -> None:  # hub or greenlet
-        manager, namespace = self._manager, message.namespace
-        those: list[str] = []
-        if namespace in manager.members:
-            those = list(manager.sids_in(namespace, message.rooms))
-            if message.skip:
-                those = manager.without(namespace, those, message.skip)
-        if message.number is not None:
-            callback = self._callback(node, message.number, len(those), waits=message.waits)
-            if not those:
-                self._post(node, Kind.LOST, wire.Lost(message.number))
-            encode = partial(self._pieces, message)
-            for sid in those:
-                manager.send_with_callback(namespace, sid, callback, encode)
-        elif those:
-            encode = partial(self._pieces, message, None)
-            manager.send_to_several(namespace, those, encode)
-
-    def _pieces(self, message: wire.Emit, number: int | None, offset: str | None = None) -> Pieces:
-        """The packets of an event; the same text for all nodes, but for offset and number."""
-        kind, namespace = self._manager.server.packet_class, message.namespace
-        if isinstance(kind, type) and issubclass(kind, TextPacket):
-            count = len(message.attachments)
-            start = f"5{count}-" if count else "2"
-            where = "" if namespace == "/" else f"{namespace},"
-            body = message.body if offset is None else f'{message.body[:-1]},"{offset}"]'
-            text = f"{start}{where}{'' if number is None else number}{body}"
-            return [text, *message.attachments]
-        arguments = values_in(message.body, message.attachments)
-        if offset is not None:
-            arguments.append(offset)
-        return event_pieces(kind, namespace, arguments, number)
-
-    def _callback(self, node: str, number: int, asked: int, *, waits: bool) -> Callable[..., Any]:
-        answer = partial(self._send_answer, node, number)
-        lose = partial(self._post, node, Kind.LOST, wire.Lost(number))
-        if waits:
-            return RemoteWaiter(answer, lose)
-        left = asked
-
-        def answered(*args: Any) -> None:  # hub or greenlet
-            nonlocal left
-            answer(*args)
-            left -= 1
-            if not left:  # the node that asks need not keep its callback any longer
-                lose()
-
-        return answered
-
-    def _send_answer(self, node: str, number: int, *args: Any) -> None:  # hub or greenlet
-        body, attachments = body_of(TextPacket, list(args))
-        self._post(node, Kind.ANSWER, wire.Answer(number, body, attachments))
-
-    def _answer(self, node: str, message: wire.Answer) -> None:
-        callback = self._shared.asked.callback(message.number)
-        if callback is None:
-            return
-        args = values_in(message.body, message.attachments)
-        if isinstance(callback, Waiter):
-            callback(*args)
-        else:
-            self._tasks.spawn_in_turn(self._guard, None, "ack", callback, *args)
-
-    def _lost(self, node: str, message: wire.Lost) -> None:
-        self._shared.asked.lost(node, message.number)
-
-    def _post(self, node: str, kind: int, message: wire.Struct) -> None:
-        self.bus.post(node, kind, encoded(message))
-
-    # -- who is where ------------------------------------------------------------------------------
-
-    def _joined(self, node: str, message: wire.Joined) -> None:
-        rooms = rooms_of(message.rooms)
-        self.replica.join(node, message.namespace, message.sid, rooms, relays=message.relays)
-
-    def _left(self, node: str, message: wire.Left) -> None:
-        self.replica.leave(node, message.sid, rooms_of(message.rooms))
-
-    def _told(self, node: str, message: wire.Member) -> None:
-        ghost = self.replica.ghost(message.sid)
-        if ghost is not None:
-            self._tell_peers(ghost)
-
-    def _back(self, node: str, message: wire.Member) -> None:
-        ghost = self.replica.ghost(message.sid)
-        if ghost is not None:
-            ghost.told_rooms, ghost.told = set(), set()
-
-    def _tell_of_dead(self, ghosts: list[Ghost]) -> None:  # greenlet
-        for number, ghost in enumerate(ghosts):
-            if ghost.relays or self._relays.serves_namespace(ghost.namespace):
-                self._tell_peers(ghost)
-            if number % AT_A_TIME == AT_A_TIME - 1:
-                self._tasks.sleep(0)
-
-    def _tell_peers(self, ghost: Ghost) -> None:  # hub or greenlet
-        """Sends peer-left to the sockets of this node that share a room with a lost one, once."""
-        rooms = [room for room in ghost.rooms if room not in ghost.told_rooms]
-        if not rooms:
-            return
-        ghost.told_rooms.update(rooms)
-        inside = self._manager.sids_in(ghost.namespace, rooms)
-        those = [sid for sid in inside if sid not in ghost.told]
-        ghost.told.update(those)
-        if those:
-            event, payload = RtcioEvents.PEER_LEFT, {"id": ghost.sid}
-            send = partial(self._manager.emit_here, event, payload, ghost.namespace, those)
-            if self._manager.late:
-                self._tasks.spawn(send)
-            else:
-                send()
 
     # -- what is to be done to sockets of this node ------------------------------------------------
 
@@ -329,16 +290,20 @@ class Exchange:
     def _disconnect(self, node: str, message: wire.Member) -> None:
         self._tasks.spawn_in_turn(self._disconnect_here, message.sid, message.namespace)
 
-    def _many(self, node: str, message: wire.Many) -> None:
+    def _many(self, node: str, message: wire.Many, only: Collection[str] | None = None) -> None:
         rooms = None if message.rooms is None else rooms_of(message.rooms)
-        what, named = message.what, rooms_of(message.named)
-        given = what, message.namespace, rooms, rooms_of(message.skip), named
+        what, named, skip = message.what, rooms_of(message.named), rooms_of(message.skip)
+        if only is not None:
+            inside = self._manager.sids_in(message.namespace, rooms)
+            rooms = [sid for sid in inside if sid in only]
+        given = what, message.namespace, rooms, skip, named
         if what in ("join", "leave"):  # at once: what follows may go to these rooms
             try:
                 self._do_here(*given)
             except ProtocolError as error:
                 self._counters.dropped[error.reason] += 1
-            self._post(node, Kind.DONE, wire.Done(message.number))
+            if only is None:
+                self._post(node, Kind.DONE, wire.Done(message.number))
         elif what in ("disconnect", "close"):
             self._tasks.spawn_in_turn(self._do_here, *given)
         else:
@@ -346,6 +311,9 @@ class Exchange:
 
     def _done(self, node: str, message: wire.Done) -> None:
         self.replica.expected.done(node, message.number)
+        asked = self.heirs.nodes.get(node, node)
+        if asked != node:  # its heir was asked, and has passed it on
+            self.replica.expected.done(asked, message.number)
 
     # -- questions ---------------------------------------------------------------------------------
 
@@ -389,13 +357,26 @@ class Exchange:
         self.questions.replied(node, message.number, None if message.failed else message.body)
 
 
-def _of_what_can_be_sent(made: wire.Joined) -> bytes:
-    """The body; a room that another worker cannot know by its name is left out."""
-    made.rooms = [room for room in made.rooms if wire.can_be_sent(room)]
-    return encoded(made)
+def _rooms_of(member: Member) -> bytes:
+    """The body of JOINED; a room that another worker cannot know by its name is left out."""
+    rooms = [room for room in member.rooms or () if wire.can_be_sent(room)]
+    return encoded(wire.Joined(member.namespace, member.sid, rooms, member.relays))
 
 
 _STRUCTURES: dict[int, Any] = {
+    Kind.MOVING: moves.Moving,
+    Kind.INHERITED: moves.Inherited,
+    Kind.FOR: moves.For,
+    Kind.SWITCHED: moves.Switched,
+    Kind.PREPARE: moves.Prepare,
+    Kind.BARRIER: moves.Barrier,
+    Kind.COMING: moves.Coming,
+    Kind.RELEASE: moves.Release,
+    Kind.FAREWELL: moves.Farewell,
+    Kind.FIN: moves.Fin,
+    Kind.READY: moves.Ready,
+    Kind.ECHO: moves.Echo,
+    Kind.PARTED: moves.Parted,
     Kind.GOING: wire.Going,
     Kind.FORWARD: wire.Forward,
     Kind.EMIT: wire.Emit,
@@ -414,17 +395,3 @@ _STRUCTURES: dict[int, Any] = {
     Kind.REPLY: wire.Reply,
     Kind.DONE: wire.Done,
 }
-
-
-def values_in(body: str, attachments: list[bytes]) -> list[Any]:
-    """The values in a body. Raises `ProtocolError` for what is not JSON, or does not match."""
-    try:
-        found = FastJson.loads(body)
-    except (ValueError, RecursionError):
-        raise ProtocolError(Drop.CHANNEL) from None
-    if not isinstance(found, list) or (
-        attachments and not placeholders_fit(found, len(attachments))
-    ):
-        raise ProtocolError(Drop.CHANNEL)
-    made: list[Any] = filled(found, attachments) if attachments else found
-    return made

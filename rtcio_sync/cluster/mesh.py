@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import logging
+import os
 import time
 from collections.abc import Callable, KeysView
 from contextlib import closing, suppress
@@ -55,6 +56,7 @@ class Mesh:
         self._born = self._directory.born(self.node) or time.time_ns()
         # Read from the directory, so that a node which stands still need not say it.
         self._births: dict[str, int] = {}
+        self._pids: dict[str, int] = {}
         #: A secret that all nodes of this master know.
         self.secret = self._directory.secret()
         self._turn = turn_here()
@@ -65,8 +67,9 @@ class Mesh:
         #: The nodes that this one has given up.
         self._given_up: set[str] = set()
         self._stopped = False
-        #: The other nodes that live.
+        #: The other nodes that live, and those that have connected to this one.
         self.nodes: KeysView[str] = self._outlets.keys()
+        self.heard: KeysView[str] = self._inlets.keys()
         self._entrance = first_io(self._loop, self._claim.socket.fileno())
 
     @property
@@ -140,6 +143,15 @@ class Mesh:
             self._connect(node)
         return node in self._outlets
 
+    def born(self, node: str) -> int:
+        """As `ports.Bus.born`."""
+        return self._births.get(node, self._born)
+
+    @property
+    def pids(self) -> list[int]:
+        """As `ports.Bus.pids`."""
+        return [os.getpid(), *self._pids.values()]
+
     def connect(self, node: str) -> _socket.socket:
         """A new stream for descriptors to a node. Raises `OSError`."""
         if node not in self._outlets:
@@ -155,7 +167,8 @@ class Mesh:
     # -- hub -----------------------------------------------------------------------------------
 
     def _hello(self, purpose: str) -> bytes:
-        return frame(Kind.HELLO, encoded(Hello(self.node, VERSION, purpose, self._born)))
+        hello = Hello(self.node, VERSION, purpose, self._born, os.getpid())
+        return frame(Kind.HELLO, encoded(hello))
 
     def _connect(self, node: str) -> None:
         if self._stopped or node in self._outlets or node in self._given_up:
@@ -260,6 +273,7 @@ class Mesh:
 
         stream = self._inlets[node] = Inlet(sock, self._loop, received, ended)
         self._births[node] = hello.born
+        self._pids[node] = hello.pid
         self._connect(node)
         handlers.met(node)
 
@@ -281,6 +295,7 @@ class Mesh:
             return
         del self._outlets[node]
         self._births.pop(node, None)
+        self._pids.pop(node, None)
         found.close()
         inlet = self._inlets.pop(node, None)
         if inlet is not None:

@@ -48,6 +48,8 @@ class Node:
         self._engine = engine
         self._relay = relay
         self._key = key
+        self._nodes: dict[str, str] = {}
+        self._fronts = exchange.arrivals.fronts
         #: The bus; `None`: it has not begun, or could not.
         self.bus: Mesh | None = None
         #: Takes each stream of descriptors that another node opens.
@@ -87,24 +89,38 @@ class Node:
             self.bus.stop()
 
     def owner(self, sid: str) -> str | None:
-        """The other node to which a sid belongs; `None`: to none that lives."""
-        return self._node_in(sid, SID)
+        """The other node that has the connection with this id; `None`: this one, or none."""
+        if len(sid) != SID or self.bus is None:
+            return None
+        leaving, arrivals = self._exchange.leaving, self._exchange.arrivals
+        if leaving.begun and sid in leaving.gone_links:
+            return leaving.heir
+        node = self._exchange.heirs.nodes.get(sid[:NODE])
+        if sid[:NODE] in self._exchange.heirs.own or (
+            node in arrivals.fronts and arrivals.has(sid)
+        ):
+            return None
+        return node
 
     def owner_of_session(self, pid: str) -> str | None:
         """The same for the key to a session; `None`, too, if that node stops."""
-        node = self._node_in(pid, PID)
-        return None if node in self._exchange.going else node
+        if len(pid) != PID or self.bus is None:
+            return None
+        node = self._holder(pid)
+        own = pid[:NODE] in self._exchange.heirs.own or node in self._exchange.arrivals.fronts
+        return None if own or node in self._exchange.leaving.going else node
 
     def leave(self) -> None:
         """Tells the others that this node stops: they send it no sessions any more. # greenlet"""
         if self.bus is not None:
             self._exchange.leave()
 
-    def _node_in(self, name: str, length: int) -> str | None:
-        bus, node = self.bus, name[:NODE]
-        if bus is None or len(name) != length or node == bus.node:
-            return None
-        return node if node in bus.nodes or bus.finds(node) else None
+    def _holder(self, name: str) -> str | None:
+        """The other node that has the id with which a sid or a key begins."""
+        node = self._exchange.heirs.nodes.get(name[:NODE])
+        if node is not None or self.bus is None or name[:NODE] in self._exchange.heirs.own:
+            return node
+        return name[:NODE] if self.bus.finds(name[:NODE]) else None
 
     def new_pid(self) -> str:
         """A key to a session of this node."""
@@ -127,15 +143,19 @@ class Node:
         return self.bus.node + urlsafe_b64encode(os.urandom(12)).decode()
 
     def _joined(self, node: str) -> None:
+        self._nodes = self._exchange.heirs.nodes
         self._relay.elsewhere = self._send_relay
 
     def _send_relay(self, namespace: str, target: str, message: bytes) -> bool | None:  # hub
+        node = self._nodes.get(target[:NODE])
+        if node is None or len(target) != SID:
+            return None
+        key = (target + namespace).encode()
+        if self._fronts:
+            return self._exchange.send(node, Kind.RELAY, message, key)
         bus = self.bus
         assert bus is not None
-        node = target[:NODE]
-        if len(target) != SID or node not in bus.nodes:
-            return None
-        return bus.post(node, Kind.RELAY, message, (target + namespace).encode())
+        return bus.post(node, Kind.RELAY, message, key)
 
 
 def _release(bus: Mesh, pid: int) -> None:

@@ -23,6 +23,17 @@ class Bus(Protocol):
         """The ids of the other nodes that live."""
 
     @property
+    def heard(self) -> Collection[str]:
+        """Those whose messages arrive here by now."""
+
+    def born(self, node: str) -> int:
+        """When a node, this one or another, has claimed its id."""
+
+    @property
+    def pids(self) -> Collection[int]:
+        """The processes of all nodes that have said theirs, this one included."""
+
+    @property
     def eldest(self) -> str | None:
         """The node that has lived longest, this one included; `None`: not all have said it."""
 

@@ -79,12 +79,15 @@ class Replica:
     def __init__(self) -> None:
         self.expected = Expected()
         self._by_node: dict[str, dict[str, Ghost]] = {}
+        # The nodes of members that have moved to another one: by sid.
+        self._moved: dict[str, str] = {}
         # By namespace and room: how many members of each node are inside.
         self._inside: dict[tuple[str, Any], dict[str, int]] = {}
 
     def ghost(self, sid: str) -> Ghost | None:
         """The member with this sid, if it is in a room."""
-        found: Ghost | None = self._by_node.get(sid[:4], {}).get(sid)
+        node = self._moved.get(sid, sid[:4]) if self._moved else sid[:4]
+        found: Ghost | None = self._by_node.get(node, {}).get(sid)
         return found
 
     def nodes_in(self, namespace: str, room: Any) -> Iterable[str]:
@@ -110,6 +113,9 @@ class Replica:
         self, node: str, namespace: str, sid: str, rooms: Iterable[Any], *, relays: bool
     ) -> None:
         """A member of ``node`` is in these rooms."""
+        self.move(sid, node)
+        if node != sid[:4]:
+            self._moved[sid] = node
         here = self._by_node.setdefault(node, {})
         ghost = here.get(sid)
         if ghost is None:
@@ -118,8 +124,7 @@ class Replica:
         for room in rooms:
             if room not in ghost.rooms:
                 ghost.rooms[room] = None
-                inside = self._inside.setdefault((namespace, room), {})
-                inside[node] = inside.get(node, 0) + 1
+                self._more(ghost, room)
 
     def leave(self, node: str, sid: str, rooms: Iterable[Any]) -> None:
         """It is no longer in these."""
@@ -134,13 +139,42 @@ class Replica:
                 self._less(ghost, room)
         if not ghost.rooms:
             del here[sid]
+            self._moved.pop(sid, None)
+
+    def move(self, sid: str, node: str) -> None:
+        """A member is one of another node now, if it was not before."""
+        ghost = self.ghost(sid)
+        if ghost is None or ghost.node == node:
+            return
+        self._moved[sid] = node
+        del self._by_node[ghost.node][sid]
+        for room in ghost.rooms:
+            self._less(ghost, room)
+        ghost.node = node
+        self._by_node.setdefault(node, {})[sid] = ghost
+        for room in ghost.rooms:
+            self._more(ghost, room)
+
+    def take(self, sid: str) -> None:
+        """A member is one of this node now."""
+        ghost = self.ghost(sid)
+        self._moved.pop(sid, None)
+        if ghost is not None:
+            del self._by_node[ghost.node][sid]
+            for room in ghost.rooms:
+                self._less(ghost, room)
 
     def drop(self, node: str) -> None:
         """A node is dead."""
         self.expected.drop(node)
         for ghost in self._by_node.pop(node, {}).values():
+            self._moved.pop(ghost.sid, None)
             for room in ghost.rooms:
                 self._less(ghost, room)
+
+    def _more(self, ghost: Ghost, room: Any) -> None:
+        inside = self._inside.setdefault((ghost.namespace, room), {})
+        inside[ghost.node] = inside.get(ghost.node, 0) + 1
 
     def _less(self, ghost: Ghost, room: Any) -> None:
         place = ghost.namespace, room

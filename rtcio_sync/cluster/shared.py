@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from types import MethodType
-from typing import Any
+from typing import Any, Protocol
 
 from ..adapter.calls import Waiter
 from ..adapter.emit import MAX_CALLBACKS, RoomIndex, arguments_of, polite
@@ -17,6 +17,7 @@ from ..adapter.recipients import recipients, rooms_in, skipped
 from ..parser.packet import TextPacket, event_pieces
 from . import wire
 from .asks import Callbacks, Questions
+from .heirs import Heirs
 from .ports import Bus
 from .replica import Replica
 from .wire import Kind, encoded
@@ -26,6 +27,27 @@ __all__ = ["SharedRooms", "body_of", "share"]
 ANSWER_WITHIN = 5.0  # seconds that another node may take to answer a question
 
 
+class Others(Protocol):
+    """The other nodes, and what this one knows of them: `exchange.Exchange`."""
+
+    @property
+    def bus(self) -> Bus: ...
+
+    @property
+    def replica(self) -> Replica: ...
+
+    @property
+    def questions(self) -> Questions: ...
+
+    @property
+    def heirs(self) -> Heirs: ...
+
+    def send(
+        self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
+    ) -> bool:
+        """As `Bus.post`, for members."""
+
+
 class SharedRooms(RoomIndex):
     """The rooms of all nodes."""
 
@@ -33,30 +55,42 @@ class SharedRooms(RoomIndex):
     replica: Replica
     asked: Callbacks
     questions: Questions
+    heirs: Heirs
+    send: Callable[..., bool]
 
     # -- where somebody is -----------------------------------------------------------------------
 
     def node_of(self, sid: Any) -> str | None:
-        """The other node whose sid this is; `None`: it is none of another node."""
-        if type(sid) is str and len(sid) == wire.SID and sid[: wire.NODE] in self.bus.nodes:
-            return sid[: wire.NODE]
+        """Where to send what is for a sid of another node; `None`: it is none of another node."""
+        if type(sid) is str and len(sid) == wire.SID:
+            return self.heirs.nodes.get(sid[: wire.NODE])
         return None
 
     def is_elsewhere(self, sid: Any) -> bool:
         return self.node_of(sid) is not None
 
     def nodes_of(self, namespace: str, rooms: Any) -> list[str]:
-        """The other nodes with sockets in ``rooms``, the result of `recipients`."""
+        """Where to send what is for sockets of other nodes in ``rooms``, as of `recipients`."""
+        nodes = self.heirs.nodes
         if rooms is None:
-            return list(self.bus.nodes)
+            return [each for each in self.bus.nodes if nodes.get(each) == each]
         found: dict[str, None] = {}
         for room in [rooms] if type(rooms) is str else rooms_in(rooms):
             node = self.node_of(room)
-            if node is not None:
+            if node is None:
+                for each in self.replica.nodes_in(namespace, room):
+                    found[nodes.get(each, each)] = None
+            elif self.member(room, namespace) is None:
                 found[node] = None
-            else:
-                found.update(dict.fromkeys(self.replica.nodes_in(namespace, room)))
         return [each for each in found if each in self.bus.nodes]
+
+    def holders_of(self, namespace: str, rooms: Any) -> list[str]:
+        """The other nodes that may have them: those that leave still have some."""
+        found: dict[str, None] = {}
+        for node in self.nodes_of(namespace, rooms):
+            found[node] = None
+            found.update(dict.fromkeys(self.heirs.sources(node)))
+        return list(found)
 
     def is_sid_room(self, namespace: str, room: Any) -> bool:
         return super().is_sid_room(namespace, room) or self.node_of(room) is not None
@@ -78,12 +112,21 @@ class SharedRooms(RoomIndex):
         return len(here | self.replica.places())
 
     def _post(self, nodes: Iterable[str], kind: int, message: wire.Struct, *, now: bool) -> None:
+        """To nodes, about this one's members."""
         nodes = list(nodes)
         if not nodes:  # all others have died, or nobody is concerned
             return
         body = encoded(message)
         for node in nodes:
             self.bus.post(node, kind, body, now=now)
+
+    def _send(
+        self, nodes: Iterable[str], kind: int, message: wire.Struct, *, sid: str = "", now: bool
+    ) -> None:
+        """To members of other nodes; ``sid``: to that one alone."""
+        body, key = encoded(message), sid.encode()
+        for node in list(nodes):
+            self.send(node, kind, body, key, now=now)
 
     # -- events ------------------------------------------------------------------------------------
 
@@ -121,14 +164,17 @@ class SharedRooms(RoomIndex):
             polite(arguments, self.recovery)
         body, attachments = body_of(self.server.packet_class, arguments)
         where = None if rooms is None else rooms_in(rooms)
-        number = None if callback is None else self.asked.ask(callback, nodes)
+        number = None
+        if callback is not None:
+            sources = [each for node in nodes for each in self.heirs.sources(node)]
+            number = self.asked.ask(callback, [*nodes, *sources])
         waits = isinstance(callback, Waiter)
         made = wire.Emit(namespace, where, skip, body, attachments, number, waits)
         unsent = set(nodes)
         try:
             message = encoded(made)
             for node in nodes:
-                if self.bus.post(node, Kind.EMIT, message):
+                if self.send(node, Kind.EMIT, message):
                     unsent.discard(node)
         finally:  # it may be too long, or a room may be none that can be sent
             if number is not None:
@@ -166,7 +212,7 @@ class SharedRooms(RoomIndex):
         made = wire.Forward(
             message["namespace"], target, message["rooms"], message["raw"], message["attachments"]
         )
-        if self.bus.post(node, Kind.FORWARD, encoded(made)):
+        if self.send(node, Kind.FORWARD, encoded(made), target.encode()):
             done()
         return True
 
@@ -207,26 +253,27 @@ class SharedRooms(RoomIndex):
         else:
             wire.check_room(room)
             number = self.replica.expected.begin([node], namespace, [room])
-            self._post([node], Kind.ENTER, wire.Enter(namespace, sid, room, number), now=True)
+            enter = wire.Enter(namespace, sid, room, number)
+            self._send([node], Kind.ENTER, enter, sid=sid, now=True)
 
     def leave_room(self, sid: str, namespace: str, room: Any) -> None:
         node = self.node_of(sid)
         if node is None or self.member(sid, namespace) is not None:
             super().leave_room(sid, namespace, room)
         else:
-            self._post([node], Kind.LEAVE, wire.Leave(namespace, sid, room), now=True)
+            self._send([node], Kind.LEAVE, wire.Leave(namespace, sid, room), sid=sid, now=True)
 
     def close_room(self, room: Any, namespace: str) -> None:
         super().close_room(room, namespace)
-        nodes = self.replica.nodes_in(namespace, room)
-        self._post(nodes, Kind.CLOSE, wire.Close(namespace, room), now=True)
+        nodes = self.nodes_of(namespace, [room])
+        self._send(nodes, Kind.CLOSE, wire.Close(namespace, room), now=True)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Whether this node has to disconnect it; one of another node is disconnected there."""
         node = self.node_of(sid)
         if node is None or self.member(sid, namespace) is not None:
             return self.is_connected(sid, namespace)
-        self._post([node], Kind.DISCONNECT, wire.Member(namespace, sid), now=True)
+        self._send([node], Kind.DISCONNECT, wire.Member(namespace, sid), sid=sid, now=True)
         return False
 
     # -- several sockets ---------------------------------------------------------------------------
@@ -242,14 +289,28 @@ class SharedRooms(RoomIndex):
                 wire.check_room(room)
         number = expected.begin(nodes, namespace, named) if what == "join" else 0
         message = wire.Many(namespace, where, list(skip), what, list(named), number)
-        self._post(nodes, Kind.MANY, message, now=True)
+        self._send(nodes, Kind.MANY, message, now=True)
 
     def fetch_elsewhere(self, namespace: str, rooms: Any, skip: list[Any]) -> list[wire.Described]:
-        nodes = self.nodes_of(namespace, recipients(rooms))
+        nodes = self.holders_of(namespace, recipients(rooms))
         where = None if rooms is None else rooms_in(rooms)
         about = encoded(wire.Which(namespace, where, list(skip)))
         replies = self.ask(nodes, "sockets", about)
-        return [each for body in replies.values() if body for each in wire.sockets_in(body)]
+        found = [each for body in replies.values() if body for each in wire.sockets_in(body)]
+        return list({each.sid: each for each in found}.values())
+
+    def ask_about(self, sid: str, what: str, about: bytes) -> bytes | None:
+        """Asks the node of a socket something about it, and waits for the reply. # greenlet"""
+        node = self.node_of(sid)
+        if node is None:
+            return None
+
+        def send(node: str, number: int) -> bool:
+            body = encoded(wire.Ask(number, what, about))
+            return self.send(node, Kind.ASK, body, sid.encode(), now=True)
+
+        replies = self.questions.ask([node], send, ANSWER_WITHIN, any_node=True)
+        return next(iter(replies.values()), None)
 
     def ask(
         self, nodes: Iterable[str], what: str, about: bytes, seconds: float = ANSWER_WITHIN
@@ -277,7 +338,7 @@ def body_of(kind: Any, arguments: list[Any]) -> tuple[str, list[bytes]]:
     return text[text.index("[") :], [bytes(each) for each in rest]  # type: ignore[arg-type]
 
 
-def share(manager: RoomIndex, bus: Bus, replica: Replica, questions: Questions) -> SharedRooms:
+def share(manager: RoomIndex, others: Others) -> SharedRooms:
     """Makes ``manager`` one of all nodes."""
     if isinstance(manager, SharedRooms):
         return manager
@@ -288,7 +349,8 @@ def share(manager: RoomIndex, bus: Bus, replica: Replica, questions: Questions) 
     def forgot() -> None:
         counters.dropped["unanswered"] += 1
 
-    manager.bus, manager.replica, manager.questions = bus, replica, questions
+    manager.bus, manager.replica, manager.questions = others.bus, others.replica, others.questions
+    manager.heirs, manager.send = others.heirs, others.send
     manager.asked = Callbacks(MAX_CALLBACKS, forgot)
     return manager
 

@@ -26,7 +26,7 @@ __all__ = [
     "sockets_sent",
 ]  # fmt: skip
 
-VERSION = 1  #: of the protocol; nodes of other versions are not spoken to
+VERSION = 2  #: of the protocol; nodes of other versions are not spoken to
 
 NODE = 4  #: characters of a node's id
 SID = 20  #: characters of a sid
@@ -65,6 +65,20 @@ class Kind:
     REPLY = 17
     DONE = 18
     GOING = 19
+    # Sessions that move to another node: `moves`.
+    MOVING = 20
+    FIN = 21
+    SWITCHED = 22
+    PREPARE = 23
+    READY = 24
+    BARRIER = 25
+    ECHO = 26
+    COMING = 27
+    RELEASE = 28
+    FOR = 29
+    FAREWELL = 30
+    INHERITED = 31
+    PARTED = 32
 
 
 #: What may be dropped, and is counted then, if too much waits for a node. All other kinds change
@@ -75,13 +89,14 @@ DROPPABLE = frozenset({Kind.RELAY, Kind.FORWARD, Kind.EMIT, Kind.ANSWER})
 class Hello(Struct):
     """The first frame on each stream. ``purpose``: messages, or descriptors.
 
-    ``born``: when the node claimed its id.
+    ``born``: when the node claimed its id; ``pid``: of its process.
     """
 
     node: str
     version: int
     purpose: str
     born: int
+    pid: int
 
 
 class Going(Struct):
@@ -148,9 +163,13 @@ class Answer(Struct):
 
 
 class Lost(Struct):
-    """Nobody will (any more) acknowledge the event with this number at the sending node."""
+    """Nobody will (any more) acknowledge the event with this number at the sending node.
+
+    ``of``: none of those of another node, or of one socket, that have moved to the sending one.
+    """
 
     number: int
+    of: str = ""
 
 
 class Enter(Struct):

@@ -26,8 +26,9 @@ from socketio import exceptions
 from ..cluster.exchange import Exchange
 from ..cluster.replica import Ghost
 from ..cluster.shared import SharedRooms
+from ..cluster.succession import Lost
+from ..cluster.wire import NODE, Kind, Struct, decoded, encoded
 from ..cluster.wire import Ask as Question
-from ..cluster.wire import Kind, Struct, decoded, encoded
 from ..errors import OptionError, ProtocolError, RtcioError
 from ..hub.thread import refuse_in_hub
 from ..server import Server
@@ -105,8 +106,8 @@ class Table(Protocol):
     def hand_on(self) -> list[Seat]:
         """Gives up all seats: another worker is the keeper now. # hub"""
 
-    def dead(self, node: str) -> None:
-        """The clients of another worker have died with it. # hub"""
+    def dead(self, lost: Lost) -> None:
+        """Clients of another worker have died with it: ``lost(sid)``. # hub"""
 
 
 class Keeper:
@@ -280,14 +281,14 @@ class Keeper:
 
     def _follow(self, keeper: str) -> None:
         """Another worker keeps the rooms from now on."""
-        own = self._exchange.bus.node
+        own = self._exchange.heirs.own
         claims = self._seats()
         if self._node is None:
             handed = self._table.hand_on()
             claims += handed
             self._claims.clear()
             for seat in handed:
-                if seat.sid.startswith(own):
+                if seat.sid[:NODE] in own:
                     self.add(seat)
         elif self._node in self._exchange.bus.nodes:
             self._post(self._node, Op("unclaim"))
@@ -343,13 +344,13 @@ class Keeper:
             else:
                 self._do(node, number, op)
 
-    def _died(self, node: str, ghosts: list[Ghost]) -> None:
+    def _died(self, node: str, ghosts: list[Ghost], lost: Lost) -> None:
         self._claims.pop(node, None)
         was_keeper = node == self._node
         if was_keeper:
             self._gone += ghosts
         elif self._node is None:
-            self._table.dead(node)
+            self._table.dead(lost)
         if node in self._awaited:
             self._awaited.discard(node)
             self._finish()

@@ -15,6 +15,7 @@ from typing import Any
 from ..cluster.exchange import Exchange
 from ..cluster.replica import Ghost
 from ..cluster.shared import SharedRooms
+from ..cluster.succession import Lost
 from ..cluster.wire import decoded, encoded
 from ..errors import LimitExceeded, ProtocolError
 from ..server import Server
@@ -181,11 +182,10 @@ class Table:
     def has_entered(self, sid: str, room: str) -> bool:
         """Has a client of another worker enter the Socket.IO room; `False`: it has left."""
         manager = self._server.manager
-        node = manager.node_of(sid) if isinstance(manager, SharedRooms) else None
-        if node is None:
+        if not isinstance(manager, SharedRooms):
             return False
-        replies = manager.ask([node], self._enters, encoded(Op(self._enters, room, sid)))
-        said = (replies.get(node) or b"").decode()
+        about = encoded(Op(self._enters, room, sid))
+        said = (manager.ask_about(sid, self._enters, about) or b"").decode()
         if said not in (ENTERED, LEFT, ""):
             raise LimitExceeded(said) if said.startswith("room") else ProtocolError(said)
         return said == ENTERED
@@ -270,22 +270,13 @@ class Table:
         name, since = (None, 1) if holder is None else (holder.name, holder.since)
         return Seat(room, sid, name, secret, since, entered, away, media, token_of(holder))
 
-    def dead(self, node: str) -> None:
+    def dead(self, lost: Lost) -> None:
         """As `keeper.Table.dead`."""
         with self._lock:
             for room, sid, _ in self._seating.all():
-                if not self._lives(sid):
+                if lost(sid):
                     self._seating.vacate(room, sid)
                     self._run(self._rooms.append(room, LobbyRoom.depart, sid))
-
-    def _lives(self, sid: str) -> bool:
-        """Whether a client is this worker's, or that of another one which lives."""
-        manager = self._server.manager
-        return (
-            manager.member(sid, self._namespace.name) is not None
-            or not isinstance(manager, SharedRooms)
-            or manager.node_of(sid) is not None
-        )
 
 
 class _Elsewhere:

@@ -88,7 +88,7 @@ class Workers:
         sid = sid_in_query(query)
         return None if sid is None else self._node.owner(sid)
 
-    def died(self, node: str, _: object = None) -> None:
+    def died(self, node: str, *_: object) -> None:
         """Another node is dead. # hub"""
         self.giver.forget(node)
 

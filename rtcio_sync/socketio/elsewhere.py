@@ -10,7 +10,7 @@ from socketio import exceptions
 
 from ..adapter.emit import RoomIndex
 from ..cluster import wire
-from ..cluster.exchange import values_in
+from ..cluster.remote_events import values_in
 from ..cluster.shared import SharedRooms, body_of
 from ..errors import OptionError
 from ..parser.packet import TextPacket

@@ -1,0 +1,174 @@
+"""Events that other nodes send to sockets of this one, and acknowledgements. # hub"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+from ..adapter.calls import Waiter
+from ..adapter.emit import Pieces, RoomIndex
+from ..errors import ProtocolError
+from ..parser.packet import FastJson, TextPacket, event_pieces
+from ..protocol.envelope import Drop, filled, placeholders_fit
+from . import moves, wire
+from .asks import Callbacks, RemoteCallback, RemoteWaiter
+from .moves import Pending
+from .ports import Tasks
+from .shared import body_of
+from .wire import Kind, rooms_of
+
+__all__ = ["RemoteEvents", "values_in"]
+
+
+class RemoteEvents:
+    """``guard(environ, event, callback, *args)`` calls the app's code.
+
+    ``hidden_from(node)``: the sids that an event of a node is not for. ``asked()``: the callbacks
+    of this node.
+    """
+
+    def __init__(
+        self,
+        manager: RoomIndex,
+        tasks: Tasks,
+        *,
+        guard: Callable[..., Any],
+        post: Callable[[str, int, wire.Struct], None],
+        asked: Callable[[], Callbacks],
+        hidden_from: Callable[[str], Collection[str]],
+    ) -> None:
+        self._manager = manager
+        self._tasks = tasks
+        self._guard = guard
+        self.post = post
+        self._asked = asked
+        self._hidden_from = hidden_from
+        #: How many events wait for a greenlet that delivers them.
+        self.waiting = 0
+
+    def emit(self, node: str, message: wire.Emit, only: Collection[str] | None = None) -> None:
+        """``only``: to these of the sockets that it is for."""
+        message.rooms = None if message.rooms is None else rooms_of(message.rooms)
+        message.skip = rooms_of(message.skip)
+        if not message.body.startswith("[") or not message.body.endswith("]"):
+            raise ProtocolError(Drop.CHANNEL)
+        hidden = self._hidden_from(node) if only is None else ()
+        if self._manager.late:  # encoding runs the app's code
+            self.waiting += 1
+            self._tasks.spawn(self._deliver_later, node, message, only, hidden)
+        else:
+            self._deliver(node, message, only, hidden)
+
+    def _deliver_later(self, *args: Any) -> None:  # greenlet
+        try:
+            self._deliver(*args)
+        finally:
+            self.waiting -= 1
+
+    def _deliver(
+        self,
+        node: str,
+        message: wire.Emit,
+        only: Collection[str] | None,
+        hidden: Collection[str],
+    ) -> None:  # hub or greenlet
+        manager, namespace = self._manager, message.namespace
+        those: list[str] = []
+        if namespace in manager.members:
+            those = list(manager.sids_in(namespace, message.rooms))
+            if message.skip:
+                those = manager.without(namespace, those, message.skip)
+            if only is not None:
+                those = [sid for sid in those if sid in only]
+            elif hidden:
+                those = [sid for sid in those if sid not in hidden]
+        if message.number is not None:
+            self._deliver_with_callback(node, message, those, apart=only is not None)
+        elif those:
+            encode = partial(self._pieces, message, None)
+            manager.send_to_several(namespace, those, encode)
+
+    def _deliver_with_callback(
+        self, node: str, message: wire.Emit, those: list[str], *, apart: bool
+    ) -> None:
+        """``apart``: each socket answers for itself, since another node answers for the rest."""
+        assert message.number is not None
+        pending = Pending(node, message.number, "", message.waits)
+        encode = partial(self._pieces, message)
+        send = partial(self._manager.send_with_callback, message.namespace)
+        if apart:
+            for sid in those:
+                self.post(node, Kind.PARTED, moves.Parted(message.number, sid))
+                send(sid, self.callback_for(pending, sid), encode)
+            return
+        callback: Callable[..., Any] = (
+            RemoteWaiter(self, pending)
+            if message.waits
+            else RemoteCallback(self, pending, len(those))
+        )
+        if not those:
+            self.post(node, Kind.LOST, wire.Lost(message.number))
+        for sid in those:
+            send(sid, callback, encode)
+
+    def callback_for(self, pending: Pending, sid: str) -> RemoteCallback | RemoteWaiter:
+        """The callback of another node for one socket, which has moved here with it."""
+        own = Pending(pending.node, pending.number, sid, pending.waits)
+        if not pending.waits:
+            return RemoteCallback(self, own)
+        waiter = RemoteWaiter(self, own)
+        waiter.asked.append(sid)
+        return waiter
+
+    def _pieces(self, message: wire.Emit, number: int | None, offset: str | None = None) -> Pieces:
+        """The packets of an event; the same text for all nodes, but for offset and number."""
+        kind, namespace = self._manager.server.packet_class, message.namespace
+        if isinstance(kind, type) and issubclass(kind, TextPacket):
+            count = len(message.attachments)
+            start = f"5{count}-" if count else "2"
+            where = "" if namespace == "/" else f"{namespace},"
+            body = message.body if offset is None else f'{message.body[:-1]},"{offset}"]'
+            text = f"{start}{where}{'' if number is None else number}{body}"
+            return [text, *message.attachments]
+        arguments = values_in(message.body, message.attachments)
+        if offset is not None:
+            arguments.append(offset)
+        return event_pieces(kind, namespace, arguments, number)
+
+    # -- acknowledgements: hub or greenlet ---------------------------------------------------------
+
+    def send_answer(self, node: str, number: int, args: tuple[Any, ...]) -> None:
+        """As `asks.Answers`."""
+        body, attachments = body_of(TextPacket, list(args))
+        self.post(node, Kind.ANSWER, wire.Answer(number, body, attachments))
+
+    def answer(self, node: str, message: wire.Answer) -> None:
+        callback = self._asked().callback(message.number)
+        if callback is None:
+            return
+        args = values_in(message.body, message.attachments)
+        if isinstance(callback, Waiter):
+            callback(*args)
+        else:
+            self._tasks.spawn_in_turn(self._guard, None, "ack", callback, *args)
+
+    def lost(self, node: str, message: wire.Lost) -> None:
+        self._asked().lost(message.of or node, message.number)
+
+    def parted(self, node: str, message: moves.Parted) -> None:
+        self._asked().parted(message.number, message.of)
+
+
+def values_in(body: str, attachments: list[bytes]) -> list[Any]:
+    """The values in a body. Raises `ProtocolError` for what is not JSON, or does not match."""
+    try:
+        found = FastJson.loads(body)
+    except (ValueError, RecursionError):
+        raise ProtocolError(Drop.CHANNEL) from None
+    if not isinstance(found, list) or (
+        attachments and not placeholders_fit(found, len(attachments))
+    ):
+        raise ProtocolError(Drop.CHANNEL)
+    made: list[Any] = filled(found, attachments) if attachments else found
+    return made

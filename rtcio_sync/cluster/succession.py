@@ -1,0 +1,173 @@
+"""What a node knows of nodes that leave and of their heirs, and its own part in that. # hub
+
+`leaving` is the part of the node that leaves, `arriving` that of its heir. Here is that of all
+others, and the end of a node: who of its members is lost, and who is its heir's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ..adapter.emit import RoomIndex
+from . import moves
+from .arriving import SEVERAL, Arrivals, Handler, Later, Message
+from .heirs import Heirs
+from .leaving import Leaving
+from .ports import Bus, Sessions, Tasks
+from .replica import Replica
+from .wire import Kind, Struct
+
+__all__ = ["Lost", "Succession"]
+
+INHERITED_WITHIN = 2.0  # seconds in which an heir says what it has got of a node that died
+MOST_MOVING = 100  # nodes whose heir is not known here yet
+
+#: Whether the member with a sid is lost, now that a node is dead.
+Lost = Callable[[str], bool]
+
+
+class Succession:
+    """``bury(node, ids, lost)``: a node is dead; nobody has its ``ids`` any more."""
+
+    def __init__(
+        self,
+        manager: RoomIndex,
+        replica: Replica,
+        tasks: Tasks,
+        later: Later,
+        *,
+        handle: Handler,
+        post: Callable[[str, int, Struct], None],
+        overflowed: Callable[[], None],
+        bury: Callable[[str, Collection[str], Lost], None],
+        tell_joined: Callable[[str, str], None],
+    ) -> None:
+        self._later = later
+        self._post = post
+        self._handle = handle
+        self._bury_now = bury
+        self.arrivals = Arrivals(replica, handle, post, later, overflowed, tell_joined)
+        self.leaving = Leaving(manager, replica, tasks, handle, post)
+        self.leaving.receives = lambda: bool(self.arrivals.fronts)
+        self.heirs: Heirs
+        self.bus: Bus
+        # Of nodes that have left: their ids, and the sids that live on.
+        self._kept: dict[str, tuple[set[str], set[str]]] = {}
+        #: Dead nodes of which their heirs have to say what they have got.
+        self._unburied: set[str] = set()
+        #: By heir that is not known here yet: who leaves to it.
+        self._unknown: dict[str, list[tuple[str, moves.Moving]]] = {}
+
+    def begin(self, bus: Bus) -> None:
+        """The bus is there."""
+        self.bus = self.arrivals.bus = self.leaving.bus = bus
+        self.heirs = self.arrivals.heirs = self.leaving.heirs = Heirs(bus.node, bus.nodes)
+
+    def enable(self, sessions: Sessions) -> None:
+        """Sessions can come and go."""
+        self.arrivals.sessions = self.leaving.sessions = sessions
+
+    @property
+    def handlers(self) -> dict[int, Callable[[str, object], None]]:
+        """What to call for each kind of message: ``(node, structure)``."""
+        arrivals, leaving = self.arrivals, self.leaving
+        found: dict[int, Callable[..., None]] = {
+            Kind.MOVING: self._moving,
+            Kind.INHERITED: self._inherited,
+            Kind.FOR: self._for,
+            Kind.SWITCHED: arrivals.switched,
+            Kind.PREPARE: arrivals.prepare,
+            Kind.BARRIER: arrivals.barrier,
+            Kind.COMING: arrivals.coming,
+            Kind.RELEASE: arrivals.release,
+            Kind.FAREWELL: self._farewell,
+            Kind.FIN: leaving.fin,
+            Kind.READY: leaving.ready,
+            Kind.ECHO: leaving.echo,
+        }
+        return found
+
+    def takes(self, message: Message) -> bool:
+        """Sends a message of another node on; `True`: it is not for members of this one."""
+        return self.arrivals.passes(message) or self.leaving.passes(message)
+
+    def joined(self, node: str) -> None:
+        self.heirs.joined(node)
+        inherited = [each for each in self.heirs.own if each != self.bus.node]
+        if inherited:
+            self._post(node, Kind.INHERITED, moves.Inherited("", inherited, []))
+        self.leaving.joined(node)
+        for source, message in self._unknown.pop(node, ()):
+            if source in self.bus.nodes:
+                self._moving(source, message)
+
+    # -- another node leaves -----------------------------------------------------------------------
+
+    def _moving(self, node: str, message: moves.Moving) -> None:
+        heir = message.heir
+        if heir == self.bus.node:
+            self.arrivals.begin(node, message.ids)
+        elif heir in self.bus.nodes:
+            self.heirs.moving(node, message.ids, heir)
+            self._post(heir, Kind.SWITCHED, moves.Switched(node, message.ids))
+        else:
+            if len(self._unknown) < MOST_MOVING:
+                self._unknown.setdefault(heir, []).append((node, message))
+            return
+        self._post(node, Kind.FIN, moves.Fin(message.number))
+
+    def _for(self, node: str, message: moves.For) -> None:
+        body = message.node, message.kind, message.key, message.body
+        front = self.arrivals.fronts.get(node)
+        if front is not None:
+            self.arrivals.passed_back(front, body)
+        elif node == self.leaving.heir:
+            self.leaving.passed_on(body)
+        elif node in self._kept:  # it has just left to this node
+            self._handle(body, only=self._kept[node][1] if message.kind in SEVERAL else None)
+
+    # -- the end of a node -------------------------------------------------------------------------
+
+    def _farewell(self, node: str, message: moves.Farewell) -> None:
+        self._finish(node)
+
+    def _finish(self, node: str) -> None:
+        """This node has all that it gets of another one."""
+        front = self.arrivals.finish(node)
+        if front is not None:
+            self._kept[node] = set(front.ids), front.adopted
+
+    def _inherited(self, node: str, message: moves.Inherited) -> None:
+        self.heirs.inherited_by(message.source, message.ids, node)
+        if not message.source:
+            return
+        if message.source in self._unburied:
+            self._kept[message.source] = set(message.ids), set(message.kept)
+            self._bury(message.source)
+        elif message.source in self.bus.nodes:
+            self._kept[message.source] = set(message.ids), set(message.kept)
+
+    def died(self, node: str) -> None:
+        self._unknown.pop(node, None)
+        self.leaving.died(node)
+        if node in self.arrivals.fronts:
+            self._finish(node)
+        self.arrivals.died(node)
+        for each in list(self._unburied):  # whose heir this one was
+            if self.heirs.nodes.get(each) == node:
+                self._bury(each)
+        self._unburied.add(node)
+        heir = self.heirs.nodes.get(node)
+        if self.heirs.is_leaving(node) and heir != node and heir in self.bus.nodes:
+            self._later(INHERITED_WITHIN, self._bury, node)
+        else:
+            self._bury(node)
+
+    def _bury(self, node: str) -> None:
+        if node not in self._unburied:
+            return
+        self._unburied.discard(node)
+        ids = self.heirs.died(node)
+        left, kept = self._kept.pop(node, (set(), set()))
+        gone = ids | left
+        self._bury_now(node, ids, lambda sid: sid[:4] in gone and sid not in kept)

@@ -205,8 +205,14 @@ class Server(NodeApi):
         exchange.inline[ACKNOWLEDGED] = self.departing.acknowledged
         self.departing.tell = self._tell_owner
         moving = Moving(self, node.owner_of_session)
-        workers = Workers(node, eio.hub_thread, moving.go_on)
+        workers = Workers(
+            node, eio.hub_thread, moving.go_on, exchange.arrivals.descriptor, chosen.drain_seconds
+        )
         moving.give = workers.giver.give_open
+        self.departing.awaited = exchange.events.callback_of
+        exchange.succession.enable(self.departing)
+        exchange.leaving.give = workers.giver.give_session
+        exchange.leaving.on_heir.append(workers.leaves)
         recovery, reconnect = manager.recovery, self.reconnect
         if isinstance(recovery, Recovery) and isinstance(reconnect, Reconnect):
             reconnect.elsewhere = moving.move

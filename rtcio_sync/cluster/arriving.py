@@ -294,8 +294,9 @@ class Arrivals:
             self._awaited.add(eio_sid)
             self._later(ATTACH_WITHIN, self._awaited.discard, eio_sid)
 
-    def descriptor(self, eio_sid: str, fd: int) -> None:
-        """The WebSocket of a session has come, perhaps before it."""
+    def descriptor(self, fd: int, about: bytes) -> None:
+        """The WebSocket of a session has come, perhaps before it. ``about``: its connection."""
+        eio_sid = about.decode("ascii", "replace")
         if eio_sid in self._awaited and self.sessions is not None:
             self._awaited.discard(eio_sid)
             self.sessions.attach(eio_sid, fd)

@@ -18,6 +18,7 @@ from ..adapter.emit import RoomIndex
 from ..hub.forked import serves
 from .exchange import Exchange
 from .mesh import Mesh
+from .successors import is_coming
 from .wire import NODE, PID, SID, Kind
 
 __all__ = ["Node"]
@@ -74,6 +75,7 @@ class Node:
             )
             return False
         self.bus = self._exchange.bus = bus
+        self._exchange.leaving.successor = lambda: is_coming(master, bus.pids)
         for begins in self._exchange.on_begin:
             begins(bus.secret)
         self._engine.generate_id = self._sid
@@ -95,12 +97,9 @@ class Node:
         leaving, arrivals = self._exchange.leaving, self._exchange.arrivals
         if leaving.begun and sid in leaving.gone_links:
             return leaving.heir
-        node = self._exchange.heirs.nodes.get(sid[:NODE])
-        if sid[:NODE] in self._exchange.heirs.own or (
-            node in arrivals.fronts and arrivals.has(sid)
-        ):
+        if sid[:NODE] in self._exchange.heirs.own or (arrivals.fronts and arrivals.has(sid)):
             return None
-        return node
+        return self._holder(sid)
 
     def owner_of_session(self, pid: str) -> str | None:
         """The same for the key to a session; `None`, too, if that node stops."""
@@ -109,6 +108,18 @@ class Node:
         node = self._holder(pid)
         own = pid[:NODE] in self._exchange.heirs.own or node in self._exchange.arrivals.fronts
         return None if own or node in self._exchange.leaving.going else node
+
+    @property
+    def heir(self) -> str | None:
+        """The node to which this one leaves, once there is one."""
+        return self._exchange.leaving.heir
+
+    def move_out(self, *, wait: float, drain: float) -> bool:
+        """Leaves to another node, with all sessions; `False`: there is none. # greenlet
+
+        ``wait``: seconds in which a successor may come; ``drain``: in which handlers may finish.
+        """
+        return self.bus is not None and self._exchange.leaving.run(wait=wait, drain=drain)
 
     def leave(self) -> None:
         """Tells the others that this node stops: they send it no sessions any more. # greenlet"""

@@ -112,6 +112,11 @@ class RemoteEvents:
         for sid in those:
             send(sid, callback, encode)
 
+    def callback_of(self, pending: Any) -> RemoteCallback | RemoteWaiter:
+        """The same, of the state of a session. Raises `TypeError` for what is none."""
+        found = Pending(*pending)
+        return self.callback_for(found, found.of)
+
     def callback_for(self, pending: Pending, sid: str) -> RemoteCallback | RemoteWaiter:
         """The callback of another node for one socket, which has moved here with it."""
         own = Pending(pending.node, pending.number, sid, pending.waits)

@@ -26,7 +26,8 @@ from gevent.pywsgi import WSGIHandler
 
 from ..transport.server_stop import servers_of
 from ..transport.takeover import stack
-from .gunicorn_http import adopt
+from .gunicorn_exit import Exit
+from .gunicorn_http import adopt, parted
 from .handover import Arrived, Giver
 from .heads import BUSY, PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
 from .reread import Reread
@@ -41,6 +42,10 @@ class Node(Protocol):
 
     @property
     def alone(self) -> bool: ...
+
+    @property
+    def heir(self) -> str | None:
+        """The node to which this one leaves."""
 
     def owner(self, sid: str) -> str | None:
         """The other node to which a sid belongs."""
@@ -101,10 +106,13 @@ def _before_run(worker: Any, begin: Callable[[Any], None]) -> None:
 class Front:
     """The connections of one worker."""
 
-    def __init__(self, worker: Any, node: Node, giver: Giver) -> None:
+    def __init__(
+        self, worker: Any, node: Node, giver: Giver, move_out: Callable[[float], object]
+    ) -> None:
         self._worker = worker
         self._node = node
         self._giver = giver
+        self._exit = Exit(worker, move_out, lambda: node.alone, self._hand_on)
 
     def install(self) -> None:
         """Wraps the worker's methods. # before it serves"""
@@ -116,6 +124,7 @@ class Front:
                     "other, and polling fails: end TLS in a proxy in front, or use `-w 1`"
                 )
             return
+        self._exit.install()
         if worker.server_class is None:
             worker.handle = self._of_streams(worker.handle)
             worker.handle_request = self._of_requests(worker.handle_request)
@@ -157,13 +166,14 @@ class Front:
 
     def _goes_on(self, listener: Any, client: Any) -> bool:
         """Hands a new connection to its owner; `True`: it is not this worker's any more."""
-        if isinstance(client, Arrived):
-            return False
         first = b""
-        with suppress(OSError), self._worker.timeout_ctx():
-            first = client.recv(PEEKED, socket.MSG_PEEK)
+        if self._node.heir is None or isinstance(client, Arrived):
+            with suppress(OSError), self._worker.timeout_ctx():
+                first = client.recv(PEEKED, socket.MSG_PEEK)
         sid = sid_in_first(first)
-        node = None if sid is None else self._node.owner(sid)
+        node = self._node.owner(sid) if sid is not None else None
+        if node is None and not isinstance(client, Arrived):
+            node = self._node.heir  # this worker leaves
         if node is None:
             return False
         given = self._giver.give(node, client.fileno(), self._index(listener), _unread_of(client))
@@ -185,6 +195,7 @@ class Front:
 
     def _of_requests(self, handle: Callable[..., Any]) -> Callable[..., Any]:
         def handle_request(listener_name: Any, req: Any, client: Any, address: Any) -> Any:
+            self._exit.request()
             if not self._node.alone and self._request_goes_on(listener_name, req, client):
                 raise StopIteration  # gunicorn then closes its descriptor
             return handle(listener_name, req, client, address)
@@ -207,7 +218,33 @@ class Front:
 
     def _owner_of(self, query: str) -> str | None:
         sid = sid_in_query(query or "")
-        return None if sid is None else self._node.owner(sid)
+        if sid is None:  # a handshake, or for the app: the heir of a worker that leaves has it
+            return self._node.heir
+        return self._node.owner(sid)
+
+    # -- this worker leaves ------------------------------------------------------------------------
+
+    def leaves(self, heir: str) -> None:
+        """Accepts no connections any more, and hands those over that are idle. # greenlet"""
+        for server in servers_of(self._worker):
+            server.stop_accepting()
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Hands over the connections that wait for a request."""
+        if self._node.heir is None:
+            return
+        for index, server in enumerate(servers_of(self._worker)):
+            for sock, data in parted(server):
+                gevent.spawn(self._give, index, sock, data)
+
+    def _give(self, listener: int, sock: Any, data: bytes) -> None:
+        heir = self._node.heir
+        try:
+            if heir is not None:
+                self._giver.give(heir, sock.fileno(), listener, data)
+        finally:
+            sock.close()
 
     def _of_handlers(self, kind: Any) -> Any:
         node, goes_on = self._node, self._handler_goes_on

@@ -32,7 +32,7 @@ from .ports import Application, Engine
 from .reread import Reread
 from .response import Response
 
-__all__ = ["adopt", "answer_directly"]
+__all__ = ["adopt", "answer_directly", "parted"]
 
 LOOK_EVERY = 0.1  # seconds between two checks of the answers that a worker that stops waits for
 
@@ -79,6 +79,18 @@ def adopt(server: StreamServer, arrived: Reread) -> bool:
     return True
 
 
+def parted(server: StreamServer) -> list[tuple[_socket.socket, bytes]]:
+    """The connections of a worker that leaves which wait for a request, and what was read of it.
+
+    From now on the next requests on the others, and all new ones, are left to gunicorn's own way.
+    """
+    entrance = getattr(server.do_handle, "__self__", None)
+    if not isinstance(entrance, _Entrance):
+        return []
+    entrance.leaves = True
+    return [each.depart() for each in entrance.idle.waiting(Connection)]
+
+
 def _suits(worker: Any, environ: Environ) -> bool:
     module = sys.modules.get("gunicorn.workers.ggevent")
     if module is None or type(worker) is not module.GeventWorker:
@@ -109,6 +121,9 @@ class _Entrance:
 
     #: What belongs to another worker is handed over to gunicorn first, and by `gunicorn.Front`.
     elsewhere: Callable[[Connection, str], bool] | None = None
+
+    #: Whether the worker leaves: then the heir answers what comes.
+    leaves = False
 
     def __init__(
         self, worker: Any, server: StreamServer, environ: Mapping[str, Any], engine: Engine
@@ -193,6 +208,8 @@ class _Entrance:
 
     def is_plain(self, environ: Environ) -> bool:
         """Whether gunicorn's own way would give the same answer."""
+        if self.leaves:
+            return False
         query = environ["QUERY_STRING"]
         if "%" in query or len(environ) > self._most_fields:
             return False

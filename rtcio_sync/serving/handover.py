@@ -35,6 +35,7 @@ MOST_DESCRIPTORS = 64  # in one message of the kernel
 
 CONNECTION = 32  #: the kind of frame that carries a new connection
 OPEN = 33  #: the same for a WebSocket that is open
+SESSION = 34  #: the same for the WebSocket of a session that moves
 
 
 class Handed(Struct):
@@ -79,6 +80,10 @@ class Giver:
     def give_open(self, node: str, fd: int, about: bytes) -> bool:
         """The same for a WebSocket that is open; ``about``: what the node has to know of it."""
         return bool(self._give(node, fd, OPEN, about))
+
+    def give_session(self, node: str, fd: int, about: bytes) -> bool:
+        """The same for a session that moves; ``about``: the id of its connection."""
+        return bool(self._give(node, fd, SESSION, about))
 
     def _give(self, node: str, fd: int, kind: int, body: bytes) -> bool | None:
         if len(body) > LONGEST_READ:
@@ -132,14 +137,17 @@ class Taker:
     """Reads the streams of others.
 
     ``serve(listener, connection)`` serves a new connection, and may block; ``go_on(fd, about)``
-    goes on with a WebSocket.
+    goes on with a WebSocket, ``attach(fd, about)`` with that of a session that moves.
     """
 
     def __init__(
-        self, serve: Callable[[int, Arrived], None], go_on: Callable[[int, bytes], None]
+        self,
+        serve: Callable[[int, Arrived], None],
+        go_on: Callable[[int, bytes], None],
+        attach: Callable[[int, bytes], None],
     ) -> None:
         self._serve = serve
-        self._go_on = go_on
+        self._open = {OPEN: go_on, SESSION: attach}
 
     def take(self, node: str, sock: Any) -> None:
         """Reads a stream until its end. # hub"""
@@ -156,7 +164,7 @@ class Taker:
                 if not data:
                     return
                 for each in frames.feed(data):
-                    if each.kind not in (CONNECTION, OPEN) or not waiting:
+                    if each.kind not in (CONNECTION, *self._open) or not waiting:
                         raise ProtocolError("channel")
                     self._arrive(waiting.popleft(), each)
         except ProtocolError as error:
@@ -169,8 +177,9 @@ class Taker:
                 os.close(fd)
 
     def _arrive(self, fd: int, message: Frame) -> None:
-        if message.kind == OPEN:
-            self._go_on(fd, message.body)  # which closes it
+        go_on = self._open.get(message.kind)
+        if go_on is not None:
+            go_on(fd, message.body)  # which closes it
             return
         try:
             if not stat.S_ISSOCK(os.fstat(fd).st_mode):

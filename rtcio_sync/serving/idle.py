@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from gevent.hub import get_hub
 
@@ -18,6 +18,9 @@ __all__ = ["IDLE_AT_LEAST", "KEEP_ALIVE", "Idle"]
 KEEP_ALIVE = 60  # seconds that an idle HTTP connection is kept for its next request
 IDLE_AT_LEAST = 64  # HTTP connections that may wait for a request, however full the server is
 LOOK_EVERY = 0.5  # seconds between two checks of the deadlines
+
+
+T = TypeVar("T")
 
 
 class Waiting(Protocol):
@@ -69,6 +72,10 @@ class Idle:
     def discard(self, connection: Waiting) -> None:
         """It waits no longer. # hub or greenlet"""
         self._waiting.pop(connection, None)
+
+    def waiting(self, kind: type[T]) -> list[T]:
+        """Those of a kind."""
+        return [each for each in self._waiting if isinstance(each, kind)]
 
     # -- deadlines: hub or greenlet ----------------------------------------------------------------
 

@@ -63,12 +63,15 @@ def _listen_on_gevent(
     restore = on_signals(event.set)
     engine.on_fork = restore
     try:
+        leave: Callable[[], None] | None = None
         if workers is not None:
-            begin_under_supervisor(workers, http, event.set)
+            leave = begin_under_supervisor(workers, http, event.set)
         http.start()
         serves(engine, http.socket)
         ready(http.server_port or asked.port)
         event.wait()
+        if leave is not None:
+            leave()
         http.stop_accepting()
         stop.drain()
     finally:

@@ -17,6 +17,7 @@ import gevent
 from gevent.socket import socket as GeventSocket
 from gevent.socket import wait_read
 
+from .gunicorn_exit import AGAIN, LOOKS
 from .handover import Arrived
 from .heads import BUSY
 from .http import Connection, take_over
@@ -35,14 +36,17 @@ def inherited() -> GeventSocket | None:
     return GeventSocket(fileno=int(number)) if number.isdigit() else None
 
 
-def begin_under_supervisor(workers: Workers, http: HttpServer, stop: Callable[[], Any]) -> None:
+def begin_under_supervisor(
+    workers: Workers, http: HttpServer, stop: Callable[[], Any]
+) -> Callable[[], None] | None:
     """Joins the other workers of the supervisor, if one has started this process.
 
-    ``stop`` is called when the supervisor has died.
+    ``stop`` is called when the supervisor has died. Gives what moves the sessions of a worker that
+    stops to another one, in a greenlet; `None`: there are no others.
     """
     number = os.environ.pop(LIFE, "")
     if not number.isdigit():
-        return
+        return None
     gevent.spawn(_until_end, int(number), stop)
     http.max_accept = 1  # or one worker would take all that come at once
 
@@ -67,8 +71,23 @@ def begin_under_supervisor(workers: Workers, http: HttpServer, stop: Callable[[]
             give(node, connection)
         return node is not None
 
-    if workers.begin_under(os.getppid(), serve):
-        http.elsewhere = elsewhere
+    def hand_on(heir: str) -> None:
+        http.stop_accepting()
+        for connection in http.idle.waiting(Connection):
+            give(heir, connection)
+
+    def leave() -> None:
+        workers.move_out(0.0)  # the supervisor stops a worker once its successor is ready
+        for _ in range(LOOKS):
+            if workers.heir is not None:
+                hand_on(workers.heir)
+                gevent.sleep(AGAIN)
+
+    if not workers.begin_under(os.getppid(), serve):
+        return None
+    http.elsewhere = elsewhere
+    workers.on_heir = hand_on
+    return leave
 
 
 def _until_end(pipe: int, stop: Callable[[], Any]) -> None:

@@ -34,6 +34,11 @@ class Node(Protocol):
     @property
     def alone(self) -> bool: ...
 
+    @property
+    def heir(self) -> str | None: ...
+
+    def move_out(self, *, wait: float, drain: float) -> bool: ...
+
     def begin(self, master: int, *, several: bool = True) -> bool: ...
 
     def end(self) -> None: ...
@@ -57,16 +62,40 @@ def key_of(path: str) -> str:
 class Workers:
     """One server's part among the workers of gunicorn.
 
-    ``go_on(fd, about)`` goes on with a WebSocket of another worker.
+    ``go_on(fd, about)`` goes on with a WebSocket of another worker, and ``attach(fd, about)`` with
+    that of a session that has come. ``drain``: seconds in which handlers of a worker that leaves
+    may finish.
     """
 
     def __init__(
-        self, node: Node, hub_thread: HubThread, go_on: Callable[[int, bytes], None]
+        self,
+        node: Node,
+        hub_thread: HubThread,
+        go_on: Callable[[int, bytes], None],
+        attach: Callable[[int, bytes], None],
+        drain: float,
     ) -> None:
         self._node = node
         self._go_on = go_on
+        self._attach = attach
         self._hub_thread = hub_thread
+        self._drain = drain
         self.giver = Giver(lambda: node.bus)
+        #: Called with the heir when this worker leaves: from now on that one serves. # greenlet
+        self.on_heir: Callable[[str], None] = lambda heir: None
+
+    def move_out(self, wait: float) -> bool:
+        """Leaves to another worker; waits so many seconds for a successor. # greenlet"""
+        return self._node.move_out(wait=wait, drain=self._drain)
+
+    @property
+    def heir(self) -> str | None:
+        """The worker to which this one leaves."""
+        return self._node.heir
+
+    def leaves(self, heir: str) -> None:
+        """There is an heir. # greenlet"""
+        self.on_heir(heir)
 
     def await_worker(self) -> None:
         """Begins in each gunicorn worker that loads this app, before it serves."""
@@ -74,7 +103,7 @@ class Workers:
 
     def begin_under(self, master: int, serve: Callable[[int, Arrived], None]) -> bool:
         """Joins the workers of another supervisor. ``serve(0, connection)`` serves theirs."""
-        self._node.takes = Taker(serve, self._go_on).take
+        self._node.takes = Taker(serve, self._go_on, self._attach).take
         return self._node.begin(master)
 
     def end(self) -> None:
@@ -86,7 +115,7 @@ class Workers:
         if self._node.alone:
             return None
         sid = sid_in_query(query)
-        return None if sid is None else self._node.owner(sid)
+        return self._node.heir if sid is None else self._node.owner(sid)
 
     def died(self, node: str, *_: object) -> None:
         """Another node is dead. # hub"""
@@ -97,7 +126,8 @@ class Workers:
             warn_of_worker(worker)
             return
         self._hub_thread.bind()
-        front = Front(worker, self._node, self.giver)
-        self._node.takes = Taker(front.serve, self._go_on).take
+        front = Front(worker, self._node, self.giver, self.move_out)
+        self.on_heir = front.leaves
+        self._node.takes = Taker(front.serve, self._go_on, self._attach).take
         if self._node.begin(worker.ppid, several=worker.cfg.workers > 1):
             front.install()

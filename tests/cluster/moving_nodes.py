@@ -299,7 +299,7 @@ class Network:
             index = self.random.randrange(len(self.descriptors))
             node, eio_sid, fd = self.descriptors.pop(index)
             if self.hosts[node].alive:
-                self.hosts[node].exchange.arrivals.descriptor(eio_sid, fd)
+                self.hosts[node].exchange.arrivals.descriptor(fd, eio_sid.encode())
             else:
                 os.close(fd)
         if not busy:

@@ -1,0 +1,81 @@
+"""How a gunicorn worker leaves: SIGTERM and ``max_requests`` first move its sessions to another.
+
+Until that is done the worker runs as ever: it says to the master that it lives, and serves. Only
+then it gets the signal.
+
+Used of gunicorn's private names, and asserted in ``tests/test_upstream.py``: of a worker
+``handle_exit``, ``nr`` and ``max_requests``.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+__all__ = ["AGAIN", "LOOKS", "Exit"]
+
+SPARE = 5.0  # seconds of the graceful time-out that are left when waiting for a successor ends
+AGAIN = 0.05  # seconds between two looks for connections that are idle by now
+LOOKS = 4
+
+
+class Exit:
+    """The end of one worker.
+
+    ``move_out(wait)`` moves the sessions, and waits so many seconds for a successor.
+    ``alone()``: whether there is no other worker. ``hand_on()`` hands over what is idle.
+    """
+
+    def __init__(
+        self,
+        worker: Any,
+        move_out: Callable[[float], object],
+        alone: Callable[[], bool],
+        hand_on: Callable[[], None],
+    ) -> None:
+        self._worker = worker
+        self._move_out = move_out
+        self._alone = alone
+        self._hand_on = hand_on
+        self._begun = False
+        self._before: Any = None
+
+    def install(self) -> None:
+        """Gets SIGTERM before the worker does. # before it serves"""
+        before = signal.getsignal(signal.SIGTERM)
+        if callable(before):
+            self._before = before
+            signal.signal(signal.SIGTERM, self._asked)
+
+    def _asked(self, number: int, frame: Any) -> None:
+        # The master asks once a second until the worker has ended.
+        self.begin()
+
+    def request(self) -> None:
+        """A request begins; after ``max_requests`` the worker leaves. # greenlet"""
+        worker = self._worker
+        if worker.nr + 1 >= worker.max_requests and not self._alone():
+            worker.max_requests = sys.maxsize  # or it would leave at once
+            worker.log.info("Autorestarting worker after current request.")
+            self.begin()
+
+    def begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            gevent.spawn(self._leave)
+
+    def _leave(self) -> None:
+        try:
+            self._move_out(max(0.0, self._worker.cfg.graceful_timeout - SPARE))
+            for _ in range(LOOKS):
+                self._hand_on()
+                gevent.sleep(AGAIN)
+        finally:
+            if self._before is not None:
+                self._before(signal.SIGTERM, None)
+            else:
+                self._worker.alive = False

@@ -1,0 +1,68 @@
+"""Many real socket.io-clients that talk all the time, and what happened to them (`node/crowd.js`)."""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.integration.clients import NODE_DIR
+from tests.timing import DEADLINE
+
+
+class Crowd:
+    """``websockets`` and ``pollings`` clients, each with a message every ``every`` milliseconds."""
+
+    def __init__(self, url: str, websockets: int, pollings: int, every: int) -> None:
+        self._process = subprocess.Popen(
+            ["node", str(NODE_DIR / "crowd.js"), url, str(websockets), str(pollings), str(every)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], 4 * DEADLINE)
+        assert ready, "the clients say nothing"
+        return self._process.stdout.readline()
+
+    def await_ready(self) -> None:
+        assert self._line() == "ready\n"
+
+    def stop(self) -> dict[str, Any]:
+        """They stop to send; what has happened, once all has arrived."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("stop\n")
+        self._process.stdin.flush()
+        found: dict[str, Any] = json.loads(self._line())
+        return found
+
+    def assert_undisturbed(self) -> dict[str, Any]:
+        """No client has noticed anything: all messages came, once, in order."""
+        found = self.stop()
+        assert found["trouble"] == []
+        assert found["missing"] == []
+        assert set(found["handshakes"]) == {"200"}
+        assert found["sent"] > 0
+        return found
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+@contextmanager
+def crowd(url: str, websockets: int = 40, pollings: int = 10, every: int = 50) -> Iterator[Crowd]:
+    found = Crowd(url, websockets, pollings, every)
+    try:
+        found.await_ready()
+        yield found
+    finally:
+        found.end()

@@ -102,9 +102,17 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "directory",
             "stream",
             "mesh",
+            "moves",
+            "successors",
             "replica",
+            "presence",
+            "heirs",
             "asks",
             "shared",
+            "remote_events",
+            "arriving",
+            "leaving",
+            "succession",
             "exchange",
             "totals",
             "node",
@@ -155,6 +163,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "gunicorn_http",
             "heads",
             "handover",
+            "gunicorn_exit",
             "gunicorn",
             "warnings",
             "workers",
@@ -192,7 +201,8 @@ VOCABULARY = [*ROOMS[0][1][:-1], *(each for each in ORDER if each.startswith("co
 PURE = [each for each in ORDER if each.startswith(("protocol.", "parser."))] + ["ice"]
 PURE += ["engineio.state", "engineio.requests", "engineio.payload", "engineio.seats"]
 PURE += ["adapter.recipients", "cluster.channel", "lobby.seating"]
-PURE += ["cluster.wire", "cluster.replica", "adapter.recovery_state"]
+PURE += ["cluster.wire", "cluster.moves", "cluster.replica", "cluster.heirs"]
+PURE += ["adapter.recovery_state"]
 
 #: What a pure module may not import: clocks, files, sockets, tasks. `ice` asks the time when its
 #: caller gives none; `websocket` takes the C unmasking of `websockets`.

@@ -124,8 +124,11 @@ class SharedRooms(RoomIndex):
         self, nodes: Iterable[str], kind: int, message: wire.Struct, *, sid: str = "", now: bool
     ) -> None:
         """To members of other nodes; ``sid``: to that one alone."""
+        nodes = list(nodes)
+        if not nodes:
+            return
         body, key = encoded(message), sid.encode()
-        for node in list(nodes):
+        for node in nodes:
             self.send(node, kind, body, key, now=now)
 
     # -- events ------------------------------------------------------------------------------------
@@ -265,8 +268,9 @@ class SharedRooms(RoomIndex):
 
     def close_room(self, room: Any, namespace: str) -> None:
         super().close_room(room, namespace)
-        nodes = self.nodes_of(namespace, [room])
-        self._send(nodes, Kind.CLOSE, wire.Close(namespace, room), now=True)
+        holders = self.heirs.nodes
+        inside = {holders.get(each, each) for each in self.replica.nodes_in(namespace, room)}
+        self._send(inside, Kind.CLOSE, wire.Close(namespace, room), now=True)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Whether this node has to disconnect it; one of another node is disconnected there."""

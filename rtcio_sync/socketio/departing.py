@@ -24,8 +24,8 @@ from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
 from ..adapter.recovery import Recovery
 from ..adapter.recovery_state import SessionState
-from ..cluster.exchange import values_in
 from ..cluster.ports import Packed
+from ..cluster.remote_events import values_in
 from ..cluster.shared import body_of
 from ..cluster.wire import decoded, encoded
 from ..engineio.socket import Socket as Link

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rtcio_sync.cluster import shared
 from rtcio_sync.cluster.asks import Questions
+from rtcio_sync.cluster.heirs import Heirs
 from rtcio_sync.cluster.replica import Replica
 from rtcio_sync.errors import OptionError
 from tests.members import FakeServer
@@ -36,7 +38,13 @@ class Bus:
 def sharing(bus: Bus) -> FakeServer:
     fake = FakeServer()
     questions = Questions(lambda: pytest.fail("nothing waits here"))
-    shared.share(fake.index, bus, Replica(), questions)
+    heirs = Heirs(bus.node, bus.nodes)
+    for node in bus.nodes:
+        heirs.joined(node)
+    others: Any = SimpleNamespace(
+        bus=bus, replica=Replica(), questions=questions, heirs=heirs, send=bus.post
+    )
+    shared.share(fake.index, others)
     return fake
 
 

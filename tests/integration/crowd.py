@@ -1,4 +1,4 @@
-"""Many real socket.io-clients that talk all the time, and what happened to them (`node/crowd.js`)."""
+"""Many real socket.io-clients that talk all the time, and what they notice (`node/crowd.js`)."""
 
 from __future__ import annotations
 

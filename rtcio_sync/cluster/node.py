@@ -10,9 +10,12 @@ import atexit
 import logging
 import os
 import secrets
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Protocol
+
+import gevent
 
 from ..adapter.emit import RoomIndex
 from ..hub.forked import serves
@@ -24,6 +27,9 @@ from .wire import NODE, PID, SID, Kind
 __all__ = ["Node"]
 
 log = logging.getLogger(__name__)
+
+MEET_WITHIN = 1.0  # seconds; a node that stands still is not waited for any longer
+LOOK_EACH = 0.01
 
 
 class IdMaker(Protocol):
@@ -81,8 +87,16 @@ class Node:
         self._engine.generate_id = self._sid
         serves(bus, None)
         bus.start()
+        self._meet(bus)
         atexit.register(_release, bus, os.getpid())
         return True
+
+    def _meet(self, bus: Mesh) -> None:
+        """Waits until the others have said which ids they have: clients may come at once."""
+        until = time.monotonic() + MEET_WITHIN
+        while set(bus.nodes).difference(bus.heard) and time.monotonic() < until:
+            gevent.sleep(LOOK_EACH)
+        gevent.sleep(LOOK_EACH)  # what a node says comes right behind its first message
 
     def end(self) -> None:
         """For the others this node is dead from now on. # greenlet"""

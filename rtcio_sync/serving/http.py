@@ -56,6 +56,8 @@ class Entrance(Protocol):
     #: Takes a connection whose request belongs to another process: ``(connection, query)``;
     #: `False`: it belongs here. `None`: there is no other process. # hub
     elsewhere: Callable[[Connection, str], bool] | None
+    #: Whether sessions go to another process now, also between a request and its greenlet.
+    leaves: bool
 
     @property
     def ending(self) -> bool:
@@ -117,8 +119,10 @@ def take_over(entrance: Entrance, arrived: Reread) -> None:
 class Connection:
     """One TCP connection. `begin` reads its first request."""
 
-    __slots__ = ("_data", "_entrance", "_listed", "_reader", "_reads", "address", "asked", "since",
-                 "socket", "taken")  # fmt: skip
+    __slots__ = (
+        "_cut", "_data", "_entrance", "_listed", "_reader", "_reads", "address", "asked", "since",
+        "socket", "taken",
+    )  # fmt: skip
 
     def __init__(self, entrance: Entrance, sock: _socket.socket, address: Any) -> None:
         self.socket: Any = sock
@@ -131,6 +135,8 @@ class Connection:
         self._entrance = entrance
         self._reader: IoWatcher | None = entrance.loop.io(sock.fileno(), READ)
         self._data = b""
+        #: Where the request ends in the data of one whose session may move meanwhile; 0: none.
+        self._cut = 0
         self._reads = 0
         self._listed = False  # whether it is among those that wait for a request
 
@@ -239,7 +245,11 @@ class Connection:
                 self._wait_for_rest()
             return
         environ["wsgi.input"] = Body(data[begin:end])
-        self._data, self._reads, self.asked = data[end:], 0, True
+        if entrance.leaves:
+            self._cut = end
+        else:
+            self._data = data[end:]
+        self._reads, self.asked = 0, True
         if self._reader is not None and self._reader.active:
             self._reader.stop()
         self._unlist()
@@ -289,6 +299,8 @@ class Connection:
 
     def answer(self, response: Response, environ: Environ) -> None:
         """Calls the application and sends its answer. # greenlet"""
+        if self._cut and self._moves_on(environ):
+            return
         try:
             response.run(self._entrance.application, environ)
         except BaseException as error:  # noqa: BLE001 - it ends with the request
@@ -301,6 +313,14 @@ class Connection:
                 self._discard_and_close()
             else:
                 self._next()
+
+    def _moves_on(self, environ: Environ) -> bool:
+        """Whether its session has gone to another process since it was read, and it goes there."""
+        elsewhere = self._entrance.elsewhere
+        if elsewhere is not None and elsewhere(self, environ["QUERY_STRING"]):
+            return True
+        self._data, self._cut = self._data[self._cut :], 0
+        return False
 
     def _next(self) -> None:
         """Waits for the next request."""

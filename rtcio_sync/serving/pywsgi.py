@@ -56,6 +56,7 @@ class HttpServer(pywsgi.WSGIServer):
     beginnings: tuple[bytes, ...] = ()
     #: As `http.Entrance.elsewhere`.
     elsewhere: Callable[[Connection, str], bool] | None = None
+    leaves = False
     first_line: re.Pattern[str]
     longest = HEAD
 

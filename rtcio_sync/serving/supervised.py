@@ -73,6 +73,7 @@ def begin_under_supervisor(
 
     def hand_on(heir: str) -> None:
         http.stop_accepting()
+        http.leaves = True
         for connection in http.idle.waiting(Connection):
             give(heir, connection)
 

@@ -1,0 +1,113 @@
+"""Workers that leave while many clients talk: no client notices anything.
+
+`RELOAD=full` (`make reloads`) is the long form: 500 WebSockets, 100 polling clients, three reloads.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.crowd import Crowd, crowd
+from tests.integration.many_workers import await_workers, kill, workers
+from tests.integration.servers import Running, running
+from tests.timing import DEADLINE, wait_until
+
+FULL = os.environ.get("RELOAD") == "full"
+
+#: WebSockets, polling clients, milliseconds between two messages of each, and reloads.
+SIZE = (500, 100, 1000, 3) if FULL else (40, 10, 100, 2)
+
+
+def others(server: Running, before: set[int], count: int) -> set[int]:
+    """Waits until ``count`` workers are there, and none of those ``before``."""
+    end = time.monotonic() + 4 * DEADLINE
+    while True:
+        found = await_workers(server, count)
+        if not found & before:
+            return found
+        assert time.monotonic() < end, "the old workers stay"
+        time.sleep(0.2)
+
+
+def talk(there: Crowd, seconds: float = 1.0) -> None:
+    """The clients talk for some time, so that what follows happens in the middle of it."""
+    time.sleep(seconds)
+
+
+def reload(server: Running, there: Crowd, count: int, times: int) -> None:
+    pids = await_workers(server, count)
+    for _ in range(times):
+        talk(there)
+        server.process.send_signal(signal.SIGHUP)
+        pids = others(server, pids, count)
+    talk(there)
+
+
+@pytest.mark.parametrize(
+    "way", ["gevent", "gevent-preload", "geventwebsocket", "gevent_pywsgi", "rtcio-sync"]
+)
+def test_nobody_notices_a_reload(way: str) -> None:
+    websockets, pollings, every, times = SIZE
+    with workers(way) as server, crowd(server.url, websockets, pollings, every) as there:
+        reload(server, there, 4, times)
+        there.assert_undisturbed()
+
+
+def test_nobody_notices_the_reload_of_a_single_worker() -> None:
+    with running("gunicorn-gevent", "many_workers") as server:
+        with crowd(server.url, 12, 4) as there:
+            reload(server, there, 1, 2)
+            there.assert_undisturbed()
+
+
+def test_nobody_notices_that_there_are_fewer_workers() -> None:
+    with workers() as server, crowd(server.url, 24, 8) as there:
+        talk(there)
+        server.process.send_signal(signal.SIGTTOU)
+        await_workers(server, 3)
+        server.process.send_signal(signal.SIGTTOU)
+        await_workers(server, 2)
+        talk(there)
+        there.assert_undisturbed()
+
+
+def test_nobody_notices_that_workers_are_replaced_after_so_many_requests() -> None:
+    options = {"GUNICORN_CMD_ARGS": "--max-requests 300 --max-requests-jitter 100"}
+    with workers(environ=options) as server, crowd(server.url, 24, 8) as there:
+        before = await_workers(server)
+        replaced: set[int] = set()
+        while len(replaced) < 3:
+            replaced |= before - await_workers(server)
+        talk(there)
+        there.assert_undisturbed()
+
+
+def leaving(server: Running) -> Callable[[], bool]:
+    """Whether a worker has begun to leave: there is one that younger ones know of, too."""
+    mark = server.log_mark()
+    return lambda: "Booting worker" in server.log(mark)
+
+
+def test_the_others_lose_nothing_if_a_worker_is_killed_while_it_leaves() -> None:
+    with workers(clean_log=False) as server, crowd(server.url, 24, 8) as there:
+        before = await_workers(server)
+        victim = min(before)
+        talk(there)
+        begun = leaving(server)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(begun)
+        talk(there, 0.5)
+        kill(victim)
+        others(server, before, 4)
+        talk(there)
+        found = there.stop()
+    lost = {each[1] for each in found["trouble"] if each[3] == "disconnect"}
+    for _, number, _, what, *_ in found["trouble"]:
+        assert number in lost or what == "peer-left" or number // 4 in {n // 4 for n in lost}
+    for sender, receiver, *_ in found["missing"]:
+        assert {sender, receiver} & lost

@@ -59,10 +59,10 @@ def test_nobody_notices_a_reload(way: str) -> None:
 
 
 def test_nobody_notices_the_reload_of_a_single_worker() -> None:
-    with running("gunicorn-gevent", "many_workers") as server:
-        with crowd(server.url, 12, 4) as there:
-            reload(server, there, 1, 2)
-            there.assert_undisturbed()
+    alone = running("gunicorn-gevent", "many_workers")
+    with alone as server, crowd(server.url, 12, 4) as there:
+        reload(server, there, 1, 2)
+        there.assert_undisturbed()
 
 
 def test_nobody_notices_that_there_are_fewer_workers() -> None:

@@ -5,6 +5,8 @@ Each seed is another order in which streams deliver, sessions are busy and clien
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gevent
 import pytest
 
@@ -80,3 +82,57 @@ def test_all_nodes_leave_to_as_many_new_ones_three_times(seed: int) -> None:
     assert len({client.host for client in network.clients}) == 2
     for client in network.clients:
         assert network.told_of_leaving(client) == []
+
+
+def run_until(network: Network, over: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if over():
+            return
+        network.run(5, network.chatter)
+    raise AssertionError("it takes for ever")
+
+
+def check_the_lost(network: Network) -> None:
+    """Those that live hear of the end of each lost peer once, and of nobody else's."""
+    lost = {client.sid: client for client in network.clients if client.lost}
+    for client in network.clients:
+        if client.lost:
+            continue
+        told = network.told_of_leaving(client)
+        peers = {sid for sid, each in lost.items() if set(each.rooms) & set(client.rooms)}
+        assert sorted(told) == sorted(peers)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_that_dies_while_it_leaves_takes_only_what_had_not_left(seed: int) -> None:
+    network = network_of(seed, each=8)
+    leaver = network.living[seed % 3]
+    gevent.spawn(leaver.exchange.leaving.run, wait=5.0, drain=30.0)
+    left = 1 + seed % 7
+    run_until(network, lambda: len(leaver.links) <= 8 - left)
+    network.die(leaver)
+    network.run(200, network.chatter)
+    network.settle()
+    gone = [client for client in network.clients if client.lost]
+    assert len(gone) == len(leaver.links)
+    network.check()
+    check_the_lost(network)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_whose_heir_dies_leaves_to_another_one(seed: int) -> None:
+    network = network_of(seed, each=8)
+    leaver = network.living[seed % 3]
+    running = gevent.spawn(leaver.exchange.leaving.run, wait=5.0, drain=30.0)
+    run_until(network, lambda: len(leaver.links) <= 4)
+    heir = network.hosts[str(leaver.exchange.leaving.heir)]
+    network.die(heir)
+    run_until(network, lambda: bool(running.dead))
+    assert running.value is True and not leaver.links
+    network.die(leaver)
+    network.run(200, network.chatter)
+    network.settle()
+    for client in network.clients:  # whose descriptor went to the heir when it had died
+        client.lost = client.host is None
+    (last,) = network.living
+    assert {client.host for client in network.clients if not client.lost} == {last}

@@ -162,7 +162,8 @@ def test_every_client_comes_back_to_a_worker_that_was_replaced(
     everybody: Callable[[str], list[Any]], way: str, recovery: bool
 ) -> None:
     options = {"connection_state_recovery": recovery, "ping_interval": 60}
-    with running(way, clean_log=False, **options) as server:
+    # In a cluster they would move, and notice nothing (`test_workers_reload`).
+    with running(way, clean_log=False, cluster=False, **options) as server:
         clients = everybody(server.url)
         server.process.send_signal(signal.SIGHUP)
         all_back(clients)

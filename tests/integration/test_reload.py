@@ -188,7 +188,8 @@ def test_a_worker_that_is_replaced_sends_its_clients_to_the_next(
     app_file = tmp_path / "app_of_this_test.py"
     app_file.write_text("from two_parsers import app\n")
     search = os.pathsep.join([str(tmp_path), str(APPS), str(ROOT)])
-    environ = {"PYTHONPATH": search, "GUNICORN_CMD_ARGS": options}
+    # Alone: otherwise its clients would move, and notice nothing (`test_workers_reload`).
+    environ = {"PYTHONPATH": search, "GUNICORN_CMD_ARGS": options, "RTCIO_CLUSTER": "0"}
     with running(way, app_file.stem, environ=environ, clean_log=False) as server:
         crowd.join(server)
         clients = some_clients(server, node)

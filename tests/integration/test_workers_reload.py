@@ -22,6 +22,9 @@ FULL = os.environ.get("RELOAD") == "full"
 #: WebSockets, polling clients, milliseconds between two messages of each, and reloads.
 SIZE = (500, 100, 1000, 3) if FULL else (40, 10, 100, 2)
 
+#: How long an old worker waits for its successor to have loaded the app, on a busy machine, too.
+PATIENT = {"GUNICORN_CMD_ARGS": "--graceful-timeout 300"}
+
 
 def others(server: Running, before: set[int], count: int) -> set[int]:
     """Waits until ``count`` workers are there, and none of those ``before``."""
@@ -53,20 +56,20 @@ def reload(server: Running, there: Crowd, count: int, times: int) -> None:
 )
 def test_nobody_notices_a_reload(way: str) -> None:
     websockets, pollings, every, times = SIZE
-    with workers(way) as server, crowd(server.url, websockets, pollings, every) as there:
+    with workers(way, environ=PATIENT) as server, crowd(server.url, websockets, pollings, every) as there:
         reload(server, there, 4, times)
         there.assert_undisturbed()
 
 
 def test_nobody_notices_the_reload_of_a_single_worker() -> None:
-    alone = running("gunicorn-gevent", "many_workers")
+    alone = running("gunicorn-gevent", "many_workers", environ=PATIENT)
     with alone as server, crowd(server.url, 12, 4) as there:
         reload(server, there, 1, 2)
         there.assert_undisturbed()
 
 
 def test_nobody_notices_that_there_are_fewer_workers() -> None:
-    with workers() as server, crowd(server.url, 24, 8) as there:
+    with workers(environ=PATIENT) as server, crowd(server.url, 24, 8) as there:
         talk(there)
         server.process.send_signal(signal.SIGTTOU)
         await_workers(server, 3)
@@ -94,7 +97,7 @@ def leaving(server: Running) -> Callable[[], bool]:
 
 
 def test_the_others_lose_nothing_if_a_worker_is_killed_while_it_leaves() -> None:
-    with workers(clean_log=False) as server, crowd(server.url, 24, 8) as there:
+    with workers(clean_log=False, environ=PATIENT) as server, crowd(server.url, 24, 8) as there:
         before = await_workers(server)
         victim = min(before)
         talk(there)

@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from rtcio_sync.cluster import arriving, leaving
-from tests.cluster.moving_nodes import Host, Network
+from tests.relay.moving_nodes import Host, Network
 
 SEEDS = range(12)
 

@@ -56,7 +56,8 @@ def reload(server: Running, there: Crowd, count: int, times: int) -> None:
 )
 def test_nobody_notices_a_reload(way: str) -> None:
     websockets, pollings, every, times = SIZE
-    with workers(way, environ=PATIENT) as server, crowd(server.url, websockets, pollings, every) as there:
+    start = workers(way, environ=PATIENT)
+    with start as server, crowd(server.url, websockets, pollings, every) as there:
         reload(server, there, 4, times)
         there.assert_undisturbed()
 

@@ -134,6 +134,11 @@ def test_gunicorn_has_what_we_rely_on() -> None:
     assert "self.handle_request(listener_name, req, client, addr)" in inspect.getsource(
         ggevent.AsyncWorker.handle
     )
+    request = inspect.getsource(ggevent.AsyncWorker.handle_request)
+    assert "self.nr += 1" in request and "self.nr >= self.max_requests" in request
+    base = gunicorn.workers.base.Worker
+    assert "self.alive = False" in inspect.getsource(base.handle_exit)
+    assert "signal.SIGTERM, self.handle_exit" in inspect.getsource(base.init_signals)
     parsed = inspect.getsource(gunicorn.http.message)
     for name in ("method", "uri", "query", "version", "headers", "proxy_protocol_info", "unreader"):
         assert f"self.{name} = " in parsed or f"self.{name}," in parsed, name

@@ -10,11 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-__all__ = ["MOST_IDS", "Heirs"]
-
-#: Ids of other nodes that a node may have; over it, sessions that come with more stay unreachable
-#: by their ids. A host would have to reload so often while one session lives.
-MOST_IDS = 10_000
+__all__ = ["Heirs"]
 
 
 class Heirs:

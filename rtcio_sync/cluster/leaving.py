@@ -20,7 +20,7 @@ from .arriving import FOR_MEMBERS, SEVERAL, Message
 from .heirs import Heirs
 from .ports import Bus, Packed, Sessions, Tasks
 from .replica import Replica
-from .wire import SID, Going, Kind, Struct
+from .wire import NODE, SID, Going, Kind, Struct
 
 __all__ = ["Leaving"]
 
@@ -32,6 +32,7 @@ FIN_WITHIN = 1.0  # seconds in which all others send to the heir
 LAST_WITHIN = 2.0  # seconds in which those that stood still do so
 READY_WITHIN = 3.0  # seconds in which the heir answers; it waits for others itself
 ECHO_WITHIN = 1.0  # seconds in which all others have read what was sent before
+TRIES = 3  # of an heir that does not answer; then those that are left are disconnected
 BATCH = 32  # sessions that move at once: their clients wait for each other
 MOST_EARLY = 10_000  # messages that wait for the end of a node's stream
 
@@ -146,7 +147,7 @@ class Leaving:
         self._fins.clear()
         self._late.clear()
         self._slow.clear()
-        self._ids = list(self.heirs.own)
+        self._ids = self._ids_in_use()
         self.heirs.moving(self.bus.node, self._ids, heir)
         self.heir = heir
         for node in list(self.bus.nodes):
@@ -157,6 +158,14 @@ class Leaving:
             self._let_in(node)
         for each in self.on_heir:
             each(heir)
+
+    def _ids_in_use(self) -> list[str]:
+        """The ids that go along: inherited ones of which no session is left are given up."""
+        assert self.sessions is not None
+        sids = self.sessions.live()
+        for members in self._manager.members.values():
+            sids += members
+        return [self.bus.node, *(self.heirs.own & {sid[:NODE] for sid in sids} - {self.bus.node})]
 
     def _say_moving(self, node: str) -> None:
         assert self.heir is not None
@@ -170,15 +179,16 @@ class Leaving:
         assert self.sessions is not None
         until = time.monotonic() + drain
         waiting: list[tuple[str, str]] = self.sessions.waiting()
+        failed = 0
         while self._lives(heir):
             live = [each for each in self.sessions.live() if each not in self._stays]
             idle = [each for each in live if not self.sessions.busy(each)][:BATCH]
-            if idle or waiting:
-                self._batch(heir, idle, waiting)
+            if (idle or waiting) and failed < TRIES:
+                failed = 0 if self._batch(heir, idle, waiting) else failed + 1
                 waiting = []
-            elif not live or time.monotonic() > until:
+            elif not live or failed or time.monotonic() > until:
                 waiting = self.sessions.waiting()
-                if waiting and not live:
+                if waiting and not live and not failed:
                     continue
                 self._post(heir, Kind.FAREWELL, moves.Farewell())
                 # What the others have still sent here goes on to the heir.
@@ -190,13 +200,15 @@ class Leaving:
 
     # -- a batch ---------------------------------------------------------------------------------
 
-    def _batch(self, heir: str, idle: list[str], waiting: list[tuple[str, str]]) -> None:
+    def _batch(self, heir: str, idle: list[str], waiting: list[tuple[str, str]]) -> bool:
+        """`False`: the heir does not answer."""
         assert self.sessions is not None
         for each in idle:
             self.sessions.freeze(each)
         descriptors: list[tuple[str, int]] = []
         stay = idle
-        if self._stand_by(heir):
+        stands_by = self._stand_by(heir)
+        if stands_by:
             # Without a pause until the release: nothing comes or goes meanwhile.
             stay = [each for each in idle if not self._pack(heir, each, descriptors)]
             for namespace, sid in waiting:
@@ -211,6 +223,7 @@ class Leaving:
                 self.give(heir, fd, eio_sid.encode())
             finally:
                 os.close(fd)
+        return stands_by
 
     def _stand_by(self, heir: str) -> bool:
         """Has all others read what they were sent, and the heir hold back what comes."""

@@ -256,6 +256,8 @@ class Network:
         self.clients: list[Client] = []
         self.emitted: dict[str, int] = defaultdict(int)
         self.drops: list[Any] = []
+        #: The nodes that stand still.
+        self.stopped: set[str] = set()
 
     def client(self, sid: str) -> Client:
         (found,) = (each for each in self.clients if each.sid == sid)
@@ -294,7 +296,8 @@ class Network:
 
     def step(self, most: int = 3) -> bool:
         """Some stream delivers some of its messages; `False`: none has any."""
-        busy = [pair for pair, waiting in self.streams.items() if waiting]
+        still = self.stopped
+        busy = [pair for pair, waiting in self.streams.items() if waiting and pair[1] not in still]
         if self.descriptors and self.random.random() < 0.3:
             index = self.random.randrange(len(self.descriptors))
             node, eio_sid, fd = self.descriptors.pop(index)
@@ -346,10 +349,19 @@ class Network:
 
     # -- what clients do -------------------------------------------------------------------------
 
+    def _waiting(self) -> int:
+        return sum(
+            len(each) for (_, to), each in self.streams.items() if to not in self.stopped
+        )
+
     def chatter(self) -> None:
         """A client relays to another, or somebody emits to a room."""
-        ready = [each for each in self.clients if each.host is not None]
-        if not ready or sum(map(len, self.streams.values())) > MOST_WAITING:
+        ready = [
+            each
+            for each in self.clients
+            if each.host is not None and each.host.name not in self.stopped
+        ]
+        if not ready or self._waiting() > MOST_WAITING:
             return
         client = self.random.choice(ready)
         host, kind = client.host, self.random.random()
@@ -363,7 +375,8 @@ class Network:
                 host.emits(client, client.sid, self.random.choice(client.rooms))
         else:
             # A node that is new knows not all rooms yet; with its first clients, it does.
-            host = self.random.choice([each for each in self.living if each.links])
+            able = [each for each in self.living if each.name not in self.stopped]
+            host = self.random.choice([each for each in able if each.links])
             host.emits(host, host.name, self.random.choice(["tea", "cake", "pie"]))
 
     def heard(self, client: Client) -> dict[str, list[int]]:

@@ -89,6 +89,7 @@ def run_until(network: Network, over: Callable[[], bool]) -> None:
         if over():
             return
         network.run(5, network.chatter)
+        gevent.sleep(0.001)
     raise AssertionError("it takes for ever")
 
 
@@ -136,3 +137,37 @@ def test_a_node_whose_heir_dies_leaves_to_another_one(seed: int) -> None:
         client.lost = client.host is None
     (last,) = network.living
     assert {client.host for client in network.clients if not client.lost} == {last}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_node_that_stands_still_does_not_hold_a_move_up(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIN_WITHIN", "ECHO_WITHIN", "LAST_WITHIN"):
+        monkeypatch.setattr(leaving, name, 0.2)
+    monkeypatch.setattr(arriving, "SWITCH_WITHIN", 0.2)
+    network = network_of(seed, count=4)
+    stopped, leaver = network.living[0], network.living[1]
+    network.stopped.add(stopped.name)
+    running = gevent.spawn(leaver.exchange.leaving.run, wait=5.0, drain=30.0)
+    run_until(network, lambda: bool(running.dead))
+    assert running.value is True and not leaver.links
+    network.stopped.clear()  # it goes on, before the other one has gone
+    network.run(100, network.chatter)
+    network.settle()
+    network.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_node_gives_up_to_move_to_an_heir_that_stands_still(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIN_WITHIN", "READY_WITHIN", "ECHO_WITHIN", "LAST_WITHIN"):
+        monkeypatch.setattr(leaving, name, 0.1)
+    network = network_of(seed)
+    leaver, heir = network.living[0], network.living[2]
+    network.stopped.add(heir.name)
+    running = gevent.spawn(leaver.exchange.leaving.run, wait=5.0, drain=30.0)
+    run_until(network, lambda: bool(running.dead))
+    assert leaver.exchange.leaving.heir == heir.name
+    assert len(leaver.links) == 6 and not leaver.frozen

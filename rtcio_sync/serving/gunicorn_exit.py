@@ -46,10 +46,19 @@ class Exit:
 
     def install(self) -> None:
         """Gets SIGTERM before the worker does. # before it serves"""
-        before = signal.getsignal(signal.SIGTERM)
+        before, worker = signal.getsignal(signal.SIGTERM), self._worker
         if callable(before):
             self._before = before
             signal.signal(signal.SIGTERM, self._asked)
+            after = worker.cfg.worker_exit
+
+            def worker_exit(server: Any, worker: Any) -> None:
+                after(server, worker)
+                # The master still asks, and may do so while the interpreter ends, when nobody
+                # handles signals any more.
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+            worker.cfg.set("worker_exit", worker_exit)
 
     def _asked(self, number: int, frame: Any) -> None:
         # The master asks once a second until the worker has ended.

@@ -142,6 +142,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "moving",
             "receive",
             "listeners",
+            "session_state",
             "departing",
             "server_hooks",
             "python_api",

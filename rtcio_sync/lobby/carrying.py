@@ -1,4 +1,4 @@
-"""The seats of a client that goes on in another worker: a `socketio.departing.Part`. # hub
+"""The seats of a client that goes on in another worker: a `socketio.session_state.Part`. # hub
 
 Nobody is told: the keeper's table does not change. The client's worker has its own copy of the
 seats (`keeper.Keeper.seats`), which goes along.
@@ -32,7 +32,7 @@ class Carrying:
         self._namespace = namespace
 
     def pack(self, member: Member) -> Any:
-        """As `departing.Part.pack`."""
+        """As `session_state.Part.pack`."""
         if member.namespace != self._namespace:
             return None
         sid = member.sid
@@ -42,10 +42,10 @@ class Carrying:
         return [msgspec.to_builtins(seat, builtin_types=(bytes,)) for seat in seats] or None
 
     def leave(self, member: Member) -> None:
-        """As `departing.Part.leave`."""
+        """As `session_state.Part.leave`."""
         if member.namespace == self._namespace:
             self._keeper.seats.pop(member.sid, None)
 
     def enter(self, member: Member, value: Any) -> None:
-        """As `departing.Part.enter`."""
+        """As `session_state.Part.enter`."""
         self._keeper.take_in(msgspec.convert(value, list[Seat]))

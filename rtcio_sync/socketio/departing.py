@@ -17,13 +17,12 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from copy import copy
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from ..adapter.calls import Waiter
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
 from ..adapter.recovery import Recovery
-from ..adapter.recovery_state import SessionState
 from ..cluster.ports import Packed
 from ..cluster.remote_events import values_in
 from ..cluster.shared import body_of
@@ -33,17 +32,18 @@ from ..engineio.state import State
 from ..engineio.transfer import LinkState, busy, take_out
 from ..errors import CannotMove, CannotPack, ProtocolError
 from ..metrics import Counters
-from ..parser.decoder import Partial, PartialState
+from ..parser.decoder import Partial
 from ..parser.packet import TextPacket
 from ..protocol.envelope import Drop
-from ..protocol.packing import Struct, pack, unpack
+from ..protocol.packing import pack, unpack
 from . import items
 from .dispatch import NO_CONTEXT, Callee
 from .lifecycle import Lifecycle
 from .ports import Host
+from .session_state import Acknowledged, MemberState, Part, SessionBytes
 from .socket import Handshake, Socket, socket_of
 
-__all__ = ["ACKNOWLEDGED", "Departing", "Part"]
+__all__ = ["ACKNOWLEDGED", "Departing"]
 
 ACKNOWLEDGED = "acknowledged"  # the name of what another process tells
 
@@ -53,66 +53,6 @@ _REFUSED = (
     "a session cannot go to another worker, and its client has to reconnect: %s has %s; keep there "
     "what JSON has, bytes, tuples and sets"
 )
-
-
-class MemberState(Struct):
-    """A socket in one namespace. Values of the app are packed (`protocol.packing`)."""
-
-    namespace: str
-    sid: str
-    rooms: bytes
-    auth: bytes
-    #: `None`: the app has not used its `Socket`.
-    data: bytes | None
-    #: Whether it has the default listeners itself, and how often its client came back.
-    relays: bool
-    recovered: bool
-    returns: int
-    #: `Member.told`.
-    told: bytes
-    session: SessionState | None
-    #: Of `Part`s, by name.
-    parts: dict[str, bytes]
-    #: The number of the next acknowledgement that is asked for.
-    number: int = 1
-    #: Acknowledgements that other processes wait for, by number.
-    pending: dict[int, Any] = {}  # noqa: RUF012  (msgspec copies it)
-
-
-class SessionBytes(Struct):
-    """A whole session. ``link``: `None`: it waits for its client."""
-
-    eio_sid: str
-    environ: bytes
-    #: What the app keeps by `Server.save_session`, by namespace.
-    session: bytes
-    link: LinkState | None
-    partial: PartialState | None
-    members: list[MemberState]
-
-
-class Acknowledged(Struct):
-    """The acknowledgement of a client's event, given in the process that it has left."""
-
-    namespace: str
-    sid: str
-    returns: int
-    number: int
-    body: str
-    attachments: list[bytes]
-
-
-class Part(Protocol):
-    """Whoever keeps something of a socket, and takes it along. # hub or greenlet"""
-
-    def pack(self, member: Member) -> Any:
-        """The value to take along; `None`: nothing. Changes nothing. Raises `CannotMove`."""
-
-    def leave(self, member: Member) -> None:
-        """The socket has left this process."""
-
-    def enter(self, member: Member, value: Any) -> None:
-        """It is here now."""
 
 
 class Departing:

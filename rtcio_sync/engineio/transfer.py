@@ -7,6 +7,7 @@ here, and has no transport: what is sent to it waits in its outbox. # hub or gre
 from __future__ import annotations
 
 import _socket
+import itertools
 import os
 from collections import deque
 from typing import Any, Protocol
@@ -102,7 +103,8 @@ class Transfer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._awaited: dict[str, LinkState] = {}
+        self._awaited: dict[str, tuple[int, LinkState]] = {}
+        self._numbers = itertools.count()
 
     def awaits(self, sid: str) -> bool:
         """Whether a connection is here, and not attached yet."""
@@ -122,20 +124,21 @@ class Transfer:
         if state.carried is None:
             link.state = State.POLLING
         self._engine.sockets[state.sid] = link
-        self._awaited[state.sid] = state
-        self._engine.heartbeat.later(ATTACH_WITHIN, self._give_up, state)
+        number = next(self._numbers)  # the timer holds no state, which may be large
+        self._awaited[state.sid] = number, state
+        self._engine.heartbeat.later(ATTACH_WITHIN, self._give_up, state.sid, number)
         return link
 
-    def _give_up(self, state: LinkState) -> None:
-        if self._awaited.get(state.sid) is state:
-            del self._awaited[state.sid]
-            link = self._engine.sockets.get(state.sid)
+    def _give_up(self, sid: str, number: int) -> None:
+        if sid in self._awaited and self._awaited[sid][0] == number:
+            del self._awaited[sid]
+            link = self._engine.sockets.get(sid)
             if link is not None:
                 link.close(abort=True, reason="transport close")
 
     def attach(self, link: Socket, fd: int) -> bool:
         """Goes on with it: sends what waits, and reads; `False`: it is over."""
-        state = self._awaited.pop(link.sid, None)
+        _, state = self._awaited.pop(link.sid, (0, None))
         if state is None or link.closed or (state.carried is None) != (fd < 0):
             if fd >= 0:
                 os.close(fd)

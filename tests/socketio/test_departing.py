@@ -191,6 +191,37 @@ def test_a_session_whose_handler_runs_is_busy(transport: str) -> None:
     assert client.next() == "31[true]"
 
 
+def test_a_handler_beside_the_others_makes_a_session_busy(transport: str) -> None:
+    old, new = servers(async_handlers=True)
+    release = Event()
+    old.on("wait")(lambda sid: release.wait())
+    client = TRANSPORTS[transport](old).join()
+    client.emit("wait", number=1)
+    until(lambda: client.link.tasks)
+    assert old.departing.busy(client.eio_sid)
+    release.set()
+    move(client, new)
+    assert client.next() == "31[true]"
+
+
+def test_a_connection_in_no_namespace_moves_and_its_time_to_join_goes_on(transport: str) -> None:
+    limits = Limits(connect_timeout=10)
+    old, new = servers(limits=limits)
+    forward_old, forward = timed(old.eio), timed(new.eio)
+    late, joins = TRANSPORTS[transport](old), TRANSPORTS[transport](old)
+    for client in (late, joins):
+        client.link.begun_at = old.eio.heartbeat.now()
+    forward_old(6)
+    for client in (late, joins):
+        move(client, new)
+    joins.join()
+    forward(3)
+    assert late.link is not None and not late.link.closed
+    forward(2)
+    assert new.stats()["closed"] == {"connect-timeout": 1}
+    assert joins.link is not None and not joins.link.closed
+
+
 def test_a_call_that_waits_makes_a_session_busy(transport: str) -> None:
     old, new = servers()
     client = TRANSPORTS[transport](old).join()

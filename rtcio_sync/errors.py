@@ -53,7 +53,7 @@ class OptionError(RtcioError, ValueError):
 class CannotMove(RtcioError):
     """A session cannot go to another process; ``reason`` says why, and holds no client's data.
 
-    ``later``: it can in a moment, when what is under way has ended.
+    ``later``: it can in a moment, when what is under way has ended, or it ends itself.
     """
 
     def __init__(self, reason: str, *, later: bool = False) -> None:

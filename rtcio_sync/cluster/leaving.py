@@ -10,7 +10,6 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from ..adapter.emit import RoomIndex
@@ -282,8 +281,11 @@ class Leaving:
     def _pack_waiting(self, heir: str, namespace: str, sid: str) -> None:
         assert self.sessions is not None
         ghosts = self._rooms_of([(namespace, sid)])
-        with suppress(CannotMove):
+        try:
             self._send(heir, self.sessions.pack_waiting(namespace, sid), ghosts)
+        except CannotMove as error:
+            if not error.later:
+                self._say_why(error.reason)
 
     def _send(self, heir: str, packed: Packed, ghosts: list[Any]) -> None:
         self._post(heir, Kind.COMING, moves.Coming(packed.state, packed.fd >= 0))

@@ -82,15 +82,17 @@ def take_out(link: Socket) -> tuple[LinkState, RawSocket | None]:
     connection as it was.
     """
     if link.closed:
-        raise CannotMove("it is closed")
+        raise CannotMove("it has ended", later=True)
     if busy(link):
         raise CannotMove("it is busy", later=True)
     beat = link.server.heartbeat.state(link)
     carried = sock = None
     if link.transport is not None:
-        parted = link.transport.part() if isinstance(link.transport, WebSocket) else None
+        if not isinstance(link.transport, WebSocket):
+            raise CannotMove("its TCP connection is the WSGI server's")
+        parted = link.transport.part()
         if parted is None:
-            raise CannotMove("its TCP connection is the WSGI server's, or closes")
+            raise CannotMove("it speaks TLS", later=link.transport.closed)
         sock, carried = parted
     rate = None if link.rate is None else link.rate.ages(link.server.heartbeat.now())
     counted, parked, allowance = link.address is not None, link.parked or [], link.allowance

@@ -11,7 +11,6 @@ What cannot be carried is found before anything is changed: then the session sta
 from __future__ import annotations
 
 import itertools
-import logging
 import os
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -47,13 +46,6 @@ __all__ = ["ACKNOWLEDGED", "Departing"]
 
 ACKNOWLEDGED = "acknowledged"  # the name of what another process tells
 
-log = logging.getLogger(__name__)
-
-_REFUSED = (
-    "a session cannot go to another worker, and its client has to reconnect: %s has %s; keep there "
-    "what JSON has, bytes, tuples and sets"
-)
-
 
 class Departing:
     """The sessions of one server that change their process: `cluster.ports.Sessions`."""
@@ -64,7 +56,6 @@ class Departing:
         self._manager: RoomIndex = host.manager
         self._lifecycle = lifecycle
         self._counters = counters
-        self._said: set[str] = set()
         #: The handlers of `on_moved`.
         self.handlers: list[Callee] = []
         #: What else belongs to a socket, by name.
@@ -120,7 +111,7 @@ class Departing:
         """As `ports.Sessions.pack`."""
         link = self._engine.sockets.get(eio_sid)
         if link is None:
-            raise CannotMove("it is closed")
+            raise CannotMove("it has ended", later=True)
         if self.busy(eio_sid):
             raise CannotMove("it is busy", later=True)
         members = self._manager.members_of(eio_sid)
@@ -157,7 +148,7 @@ class Departing:
         """As `ports.Sessions.pack_waiting`."""
         member = self._manager.member(sid, namespace)
         if member is None or member.stage is not Stage.AWAY or not member.session.open:
-            raise CannotMove("it is over, or its client is back")
+            raise CannotMove("it has ended, or its client is back", later=True)
         if member.session.taken is not None:
             raise CannotMove("its client comes back", later=True)
         socket: Socket | None = member.socket
@@ -201,11 +192,8 @@ class Departing:
         try:
             return pack(value)
         except CannotPack as error:
-            found = f"{what}: {error}"
-            if found not in self._said:
-                self._said.add(found)
-                self._engine.spawn(log.warning, _REFUSED, what, str(error))
-            raise CannotMove(found) from None
+            fix = "keep there what JSON has, bytes, tuples and sets"
+            raise CannotMove(f"{what} has {error}; {fix}") from None
 
     def _environ(self, environ: dict[str, Any]) -> bytes:
         """The plain values of an environ, and what `of_environ` makes of the others."""

@@ -59,7 +59,9 @@ def test_nobody_notices_a_reload(way: str) -> None:
     start = workers(way, environ=PATIENT)
     with start as server, crowd(server.url, websockets, pollings, every) as there:
         reload(server, there, 4, times)
-        there.assert_undisturbed()
+        found = there.assert_undisturbed()
+    assert len(set(found.pop("sids"))) == websockets + pollings
+    print(f"{way}: {found}")
 
 
 def test_nobody_notices_the_reload_of_a_single_worker() -> None:

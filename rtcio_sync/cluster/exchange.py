@@ -211,7 +211,10 @@ class Exchange:
         self.leaving.say_going()
 
     def _going(self, node: str, message: wire.Going) -> None:
-        self.leaving.going.add(node)
+        if message.stays:
+            self.leaving.going.discard(node)
+        else:
+            self.leaving.going.add(node)
 
     def died(self, node: str) -> None:
         self.questions.died(node)

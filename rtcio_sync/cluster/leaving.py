@@ -93,11 +93,12 @@ class Leaving:
 
     # -- the whole -------------------------------------------------------------------------------
 
-    def run(self, *, wait: float, drain: float) -> bool:
+    def run(self, *, wait: float, drain: float, must: Callable[[], bool] = lambda: True) -> bool:
         """Moves all sessions that can move; `False`: there is no heir.
 
         ``wait``: seconds in which a successor may come; meanwhile this node serves as before.
-        ``drain``: seconds in which handlers may finish.
+        ``drain``: seconds in which handlers may finish. ``must()``: whether it leaves in any case;
+        if not, it stays if there is no heir, and may leave later.
         """
         if self.begun or self.sessions is None:
             return False
@@ -105,10 +106,14 @@ class Leaving:
         self._changed = self._tasks.create_event()
         self.say_going()
         until = time.monotonic() + wait
-        while (heir := self._choose(until)) is not None:
+        while (heir := self._choose(until, must)) is not None:
             self._begin(heir)
             if self._move_all(heir, drain):
                 return True
+        if not must():
+            self.begun = False
+            for node in list(self.bus.nodes):
+                self._post(node, Kind.GOING, Going(stays=True))
         return False
 
     def say_going(self) -> None:
@@ -119,7 +124,7 @@ class Leaving:
     def _say_going(self, node: str) -> None:
         self._post(node, Kind.GOING, Going())
 
-    def _choose(self, until: float) -> str | None:
+    def _choose(self, until: float, must: Callable[[], bool]) -> str | None:
         """The heir, once it is there; `None`: there will be none."""
         if self.bus.nodes:
             self._tasks.sleep(MOMENT)
@@ -127,19 +132,27 @@ class Leaving:
             late = time.monotonic() > until
             able = [each for each in self.bus.heard if self._is_able(each)]
             waits = self.successor() or self.receives()
-            if not waits or late:
-                return self._best(able) if able else None
+            if able and (not waits or late):
+                return self._best(able)
+            # Of several that need not leave, all but one wait until that one stays.
+            if not able and (not waits or late) and (must() or self._is_first()):
+                return None
             self._tasks.sleep(LOOK_EACH)
 
     def _is_able(self, node: str) -> bool:
         return node in self.bus.nodes and node not in self.going
 
+    def _leavers(self) -> list[str]:
+        return sorted({self.bus.node, *self.going.intersection(self.bus.nodes)})
+
+    def _is_first(self) -> bool:
+        return self._leavers()[0] == self.bus.node
+
     def _best(self, able: list[str]) -> str:
         """Whoever has inherited least, then the youngest; those that leave at once spread."""
         inherited, born = self.heirs.inherited, self.bus.born
         able.sort(key=lambda node: (inherited.get(node, 0), -born(node), node))
-        leave = sorted({self.bus.node, *self.going.intersection(self.bus.nodes)})
-        return able[leave.index(self.bus.node) % len(able)]
+        return able[self._leavers().index(self.bus.node) % len(able)]
 
     def _begin(self, heir: str) -> None:
         self._number += 1

@@ -128,12 +128,10 @@ class Node:
         """The node to which this one leaves, once there is one."""
         return self._exchange.leaving.heir
 
-    def move_out(self, *, wait: float, drain: float) -> bool:
-        """Leaves to another node, with all sessions; `False`: there is none. # greenlet
-
-        ``wait``: seconds in which a successor may come; ``drain``: in which handlers may finish.
-        """
-        return self.bus is not None and self._exchange.leaving.run(wait=wait, drain=drain)
+    def move_out(self, *, wait: float, drain: float, must: Callable[[], bool]) -> bool:
+        """Leaves to another node, with all sessions: as `leaving.Leaving.run`. # greenlet"""
+        leaving = self._exchange.leaving
+        return self.bus is not None and leaving.run(wait=wait, drain=drain, must=must)
 
     def leave(self) -> None:
         """Tells the others that this node stops: they send it no sessions any more. # greenlet"""

@@ -100,7 +100,9 @@ class Hello(Struct):
 
 
 class Going(Struct):
-    """The node takes no sessions back any more: it stops."""
+    """The node takes no sessions back any more: it stops. ``stays``: it does not, after all."""
+
+    stays: bool = False
 
 
 class Forward(Struct):

@@ -26,7 +26,7 @@ from gevent.pywsgi import WSGIHandler
 
 from ..transport.server_stop import servers_of
 from ..transport.takeover import stack
-from .gunicorn_exit import Exit
+from .gunicorn_exit import Exit, MoveOut
 from .gunicorn_http import adopt, parted
 from .handover import Arrived, Giver
 from .heads import BUSY, PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
@@ -107,7 +107,11 @@ class Front:
     """The connections of one worker."""
 
     def __init__(
-        self, worker: Any, node: Node, giver: Giver, move_out: Callable[[float], object]
+        self,
+        worker: Any,
+        node: Node,
+        giver: Giver,
+        move_out: MoveOut,
     ) -> None:
         self._worker = worker
         self._node = node

@@ -16,24 +16,28 @@ from typing import Any
 
 import gevent
 
-__all__ = ["AGAIN", "LOOKS", "Exit"]
+__all__ = ["AGAIN", "LOOKS", "Exit", "MoveOut"]
 
 SPARE = 5.0  # seconds of the graceful time-out that are left when waiting for a successor ends
+LATER = 50  # requests until a worker that could not leave after ``max_requests`` tries again
 AGAIN = 0.05  # seconds between two looks for connections that are idle by now
 LOOKS = 4
+
+MoveOut = Callable[[float, Callable[[], bool]], bool]
 
 
 class Exit:
     """The end of one worker.
 
-    ``move_out(wait)`` moves the sessions, and waits so many seconds for a successor.
+    ``move_out(wait, must)`` moves the sessions, and waits so many seconds for a successor. `False`:
+    there is nobody to move them to; ``must()``: whether the worker leaves then, too.
     ``alone()``: whether there is no other worker. ``hand_on()`` hands over what is idle.
     """
 
     def __init__(
         self,
         worker: Any,
-        move_out: Callable[[float], object],
+        move_out: MoveOut,
         alone: Callable[[], bool],
         hand_on: Callable[[], None],
     ) -> None:
@@ -42,6 +46,7 @@ class Exit:
         self._alone = alone
         self._hand_on = hand_on
         self._begun = False
+        self._must = False
         self._before: Any = None
 
     def install(self) -> None:
@@ -62,29 +67,41 @@ class Exit:
 
     def _asked(self, number: int, frame: Any) -> None:
         # The master asks once a second until the worker has ended.
-        self.begin()
+        self._must = True
+        self._begin()
 
     def request(self) -> None:
         """A request begins; after ``max_requests`` the worker leaves. # greenlet"""
         worker = self._worker
         if worker.nr + 1 >= worker.max_requests and not self._alone():
             worker.max_requests = sys.maxsize  # or it would leave at once
-            worker.log.info("Autorestarting worker after current request.")
-            self.begin()
+            self._begin()
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         if not self._begun:
             self._begun = True
             gevent.spawn(self._leave)
 
     def _leave(self) -> None:
+        worker = self._worker
+        wait = max(0.0, worker.cfg.graceful_timeout - SPARE)
+        moved = False
         try:
-            self._move_out(max(0.0, self._worker.cfg.graceful_timeout - SPARE))
-            for _ in range(LOOKS):
-                self._hand_on()
-                gevent.sleep(AGAIN)
-        finally:
-            if self._before is not None:
-                self._before(signal.SIGTERM, None)
-            else:
-                self._worker.alive = False
+            moved = self._move_out(wait, lambda: self._must)
+        except Exception:
+            worker.log.exception("The sessions of this worker could not be moved")
+            self._must = True
+        if moved or self._must:
+            self._end()
+        else:  # all others leave, too: this is the one that stays
+            self._begun = False
+            worker.max_requests = worker.nr + LATER
+
+    def _end(self) -> None:
+        for _ in range(LOOKS):
+            self._hand_on()
+            gevent.sleep(AGAIN)
+        if self._before is not None:
+            self._before(signal.SIGTERM, None)
+        else:
+            self._worker.alive = False

@@ -37,7 +37,7 @@ class Node(Protocol):
     @property
     def heir(self) -> str | None: ...
 
-    def move_out(self, *, wait: float, drain: float) -> bool: ...
+    def move_out(self, *, wait: float, drain: float, must: Callable[[], bool]) -> bool: ...
 
     def begin(self, master: int, *, several: bool = True) -> bool: ...
 
@@ -84,9 +84,12 @@ class Workers:
         #: Called with the heir when this worker leaves: from now on that one serves. # greenlet
         self.on_heir: Callable[[str], None] = lambda heir: None
 
-    def move_out(self, wait: float) -> bool:
-        """Leaves to another worker; waits so many seconds for a successor. # greenlet"""
-        return self._node.move_out(wait=wait, drain=self._drain)
+    def move_out(self, wait: float, must: Callable[[], bool] = lambda: True) -> bool:
+        """Leaves to another worker; waits so many seconds for a successor. # greenlet
+
+        ``must()``: whether it leaves in any case. `False`: there is no other one.
+        """
+        return self._node.move_out(wait=wait, drain=self._drain, must=must)
 
     @property
     def heir(self) -> str | None:

@@ -23,7 +23,8 @@ FULL = os.environ.get("RELOAD") == "full"
 SIZE = (500, 100, 1000, 3) if FULL else (40, 10, 100, 2)
 
 #: How long an old worker waits for its successor to have loaded the app, on a busy machine, too.
-PATIENT = {"GUNICORN_CMD_ARGS": "--graceful-timeout 300"}
+PATIENCE = "--graceful-timeout 300"
+PATIENT = {"GUNICORN_CMD_ARGS": PATIENCE}
 
 
 def others(server: Running, before: set[int], count: int) -> set[int]:
@@ -83,7 +84,7 @@ def test_nobody_notices_that_there_are_fewer_workers() -> None:
 
 
 def test_nobody_notices_that_workers_are_replaced_after_so_many_requests() -> None:
-    options = {"GUNICORN_CMD_ARGS": "--max-requests 300 --max-requests-jitter 100"}
+    options = {"GUNICORN_CMD_ARGS": f"{PATIENCE} --max-requests 300 --max-requests-jitter 100"}
     with workers(environ=options) as server, crowd(server.url, 24, 8) as there:
         before = await_workers(server)
         replaced: set[int] = set()

@@ -171,3 +171,19 @@ def test_a_node_gives_up_to_move_to_an_heir_that_stands_still(
     run_until(network, lambda: bool(running.dead))
     assert leaver.exchange.leaving.heir == heir.name
     assert len(leaver.links) == 6 and not leaver.frozen
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_of_nodes_that_all_leave_but_need_not_one_stays(seed: int) -> None:
+    network = network_of(seed)
+    leavers = {
+        host: gevent.spawn(host.exchange.leaving.run, wait=0.0, drain=30.0, must=lambda: False)
+        for host in network.living
+    }
+    run_until(network, lambda: all(leaver.dead for leaver in leavers.values()))
+    (stays,) = [host for host, leaver in leavers.items() if not leaver.value]
+    assert not stays.exchange.leaving.begun
+    network.run(100, network.chatter)
+    network.settle()
+    network.check()
+    assert {client.host for client in network.clients} == {stays}

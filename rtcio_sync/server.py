@@ -204,7 +204,7 @@ class Server(NodeApi):
         self._stop.on_drain = node.leave
         exchange.inline[ACKNOWLEDGED] = self.departing.acknowledged
         self.departing.tell = self._tell_owner
-        moving = Moving(self, node.owner_of_session)
+        moving = Moving(self, node.owner_of_session, exchange=exchange, sessions=self.departing)
         workers = Workers(
             node, eio.hub_thread, moving.go_on, exchange.arrivals.descriptor, chosen.drain_seconds
         )
@@ -216,6 +216,7 @@ class Server(NodeApi):
         recovery, reconnect = manager.recovery, self.reconnect
         if isinstance(recovery, Recovery) and isinstance(reconnect, Reconnect):
             reconnect.elsewhere = moving.move
+            node.strays = moving.strays
             exchange.on_begin.append(lambda _: setattr(recovery, "new_pid", node.new_pid))
         exchange.on_died.append(workers.died)
         exchange.on_given_up = self._stop.give_up

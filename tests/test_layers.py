@@ -115,6 +115,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "succession",
             "exchange",
             "totals",
+            "strays",
             "node",
         ),
     ),

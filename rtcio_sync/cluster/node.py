@@ -21,6 +21,7 @@ from ..adapter.emit import RoomIndex
 from ..hub.forked import serves
 from .exchange import Exchange
 from .mesh import Mesh
+from .strays import Strays
 from .successors import is_coming
 from .wire import NODE, PID, SID, Kind
 
@@ -57,6 +58,8 @@ class Node:
         self._key = key
         self._nodes: dict[str, str] = {}
         self._fronts = exchange.arrivals.fronts
+        #: `None`: no client comes back here.
+        self.strays: Strays | None = None
         #: The bus; `None`: it has not begun, or could not.
         self.bus: Mesh | None = None
         #: Takes each stream of descriptors that another node opens.
@@ -111,6 +114,8 @@ class Node:
         leaving, arrivals = self._exchange.leaving, self._exchange.arrivals
         if leaving.begun and sid in leaving.gone_links:
             return leaving.heir
+        if self.strays is not None and (self.strays.taken(sid) or self.strays.given(sid)):
+            return self.strays.given(sid)
         if sid[:NODE] in self._exchange.heirs.own or (arrivals.fronts and arrivals.has(sid)):
             return None
         return self._holder(sid)

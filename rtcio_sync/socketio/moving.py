@@ -2,7 +2,8 @@
 
 The session's key begins with the id of its worker. Its WebSocket goes there as an open descriptor,
 before CONNECT is answered, so nothing but the connection itself has to move. A client that begins
-on polling is waited for until it has upgraded; one that stays on polling gets a new session.
+on polling is waited for until it has upgraded. If it stays on polling, its connection is made anew
+there, and its requests are passed on (`cluster.strays`).
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..cluster.exchange import Exchange
+from ..cluster.ports import Sessions
+from ..cluster.strays import Strays
 from ..cluster.wire import Struct, decoded, encoded
 from ..engineio.socket import Socket as Link
 from ..engineio.state import State
-from ..errors import OptionError
+from ..errors import CannotMove, OptionError
 from ..logs import tell
 from ..transport.base import Carried
 from . import items
 from .ports import Host
+from .reconnect import without_session
 
 __all__ = ["Moving"]
 
@@ -34,6 +39,9 @@ _UNSENDABLE = "connection %(rtcio_connection)s cannot go to another worker, for 
 PROBE_WITHIN = 0.3  # seconds in which a client on polling begins to upgrade
 UPGRADE_WITHIN = 5.0  # seconds in which it has done so
 LOOK_EACH = 0.01
+IDLE_WITHIN = 2.0  # seconds in which the POST with its CONNECT has ended
+
+POLLS = "polls"  # what is told to the worker with the session
 
 
 class Moved(Struct):
@@ -46,16 +54,41 @@ class Moved(Struct):
     auth: Any
 
 
+class Polls(Struct):
+    """A connection on polling as bytes (`departing`), and the `Named` of its CONNECT."""
+
+    state: bytes
+    connect: bytes
+
+
+class Named(Struct):
+    """A CONNECT that names a session."""
+
+    namespace: str
+    auth: Any
+
+
 class Moving:
     """Moves the connections of one server.
 
     ``owner(pid)``: the other worker that has a session, if one does.
     """
 
-    def __init__(self, host: Host, owner: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        owner: Callable[[str], str | None],
+        *,
+        exchange: Exchange,
+        sessions: Sessions,
+    ) -> None:
         self._host = host
         self._engine: Any = host.eio
         self._owner = owner
+        self._exchange = exchange
+        self._sessions = sessions
+        self.strays = Strays(exchange, self._engine.sockets.__contains__)
+        exchange.inline[POLLS] = self._take_polling
         #: Sends a descriptor to another worker: ``(node, fd, about)``.
         self.give: Callable[[str, int, bytes], bool] = _give_nothing
 
@@ -67,7 +100,7 @@ class Moving:
             return False
         parted = self._part(link)
         if parted is None:
-            return link.closed
+            return link.closed or self._polls_on(link, node, namespace, auth)
         sock, carried = parted
         kept = self._host.environ.pop(link.sid, None) or {}
         environ = {key: each for key, each in kept.items() if type(each) in (str, int, bool)}
@@ -94,6 +127,48 @@ class Moving:
                 return None
             self._engine.sleep(LOOK_EACH)
         return None
+
+    def _polls_on(self, link: Link, node: str, namespace: str, auth: Any) -> bool:
+        """The same for a connection that stays on polling, once nothing of it is under way."""
+        try:
+            connect = encoded(Named(namespace, auth))
+        except OptionError:
+            tell(log, _UNSENDABLE, connection=link.sid)
+            return False
+        if link.state is not State.POLLING:
+            return False
+        self._sessions.freeze(link.sid)
+        self._engine.spawn(self._send_polling, link, node, connect)
+        return True
+
+    def _send_polling(self, link: Link, node: str, connect: bytes) -> None:
+        until = time.monotonic() + IDLE_WITHIN
+        while self._sessions.busy(link.sid) and time.monotonic() < until:
+            self._engine.sleep(LOOK_EACH)
+        if link.closed:
+            return
+        try:
+            if link.joined:  # with another CONNECT, its sockets would have to move, too
+                raise CannotMove("it has joined a namespace")
+            state = self._sessions.pack(link.sid).state
+        except CannotMove:
+            named = decoded(Named, connect)
+            link.enqueue(items.Connect(named.namespace, without_session(named.auth)))
+            self._sessions.thaw(link.sid)
+            return
+        # Both before the open poll is answered: the next one goes there.
+        self.strays.give(link.sid, node)
+        self._exchange.tell(node, POLLS, encoded(Polls(state, connect)))
+        tell(log, _MOVED, connection=link.sid)
+
+    def _take_polling(self, node: str, number: int, about: bytes) -> None:  # hub
+        polls = decoded(Polls, about)
+        named = decoded(Named, polls.connect)
+        eio_sid, _ = self._sessions.adopt(polls.state)
+        self.strays.take(eio_sid, node)
+        link = self._engine.sockets[eio_sid]
+        link.enqueue(items.Connect(named.namespace, named.auth))
+        self._sessions.attach(eio_sid, -1)
 
     def go_on(self, fd: int, about: bytes) -> None:
         """Goes on with a connection of another worker. # greenlet"""

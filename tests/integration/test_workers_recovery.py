@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.clients import SEQ, Client, Driver
+from tests.integration.line import Line
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
 from tests.integration.servers import Running
 
@@ -19,7 +20,7 @@ def driver() -> Iterator[Driver]:
         yield driver
 
 
-@pytest.fixture(scope="module", params=["gevent", "gevent_pywsgi", "geventwebsocket"])
+@pytest.fixture(scope="module", params=["gevent", "gevent_pywsgi", "geventwebsocket", "rtcio-sync"])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with workers(request.param, connection_state_recovery=True) as server:
         yield server
@@ -59,6 +60,37 @@ def test_clients_come_back_to_their_sessions_and_miss_nothing(
         assert back == [False, True, True, True]
         assert client.call("pid") == pid
         assert set(client.call("do", "rooms", client.id)) == {client.id, "tea", f"own-{client.id}"}
+
+
+def test_clients_that_stay_on_polling_come_back_to_their_sessions(
+    driver: Driver, server: Running
+) -> None:
+    with Line(server.port) as line:
+        clients = everywhere(driver, line, each=3, transports=["polling"], **BACK)
+        other = driver.connect(server.url, transports=["websocket"])
+        sids = [client.id for client in clients]
+        pids = [client.call("pid") for client in clients]
+        for client in clients:
+            client.call("join", "tea")
+        for number in range(3):
+            line.cut()
+            for client in clients:
+                client.wait("disconnect", count=number + 1)
+            other.burst("to", "tea", "number", SEQ, count=20, start=20 * number)
+            line.mend()
+            for client in clients:
+                client.wait("connect", count=number + 2)
+        for client, pid in zip(clients, pids, strict=True):
+            client.wait_for("number", 60)
+            assert client.received("number") == [[each] for each in range(60)]
+            back = [report["recovered"] for report in client.reports if report["type"] == "connect"]
+            assert back == [False, True, True, True]
+            assert {client.call("pid") for _ in range(10)} == {pid}
+            other.fence(client)
+        assert [client.id for client in clients] == sids
+        for client in clients:
+            client.disconnect()
+        server.eventually("/all-stats", lambda found: found["connected"] == 1)
 
 
 def test_what_was_sent_meanwhile_arrives_once_in_order(driver: Driver, server: Running) -> None:

@@ -22,9 +22,10 @@ workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 # is done. The bound on clients is the limit of open files (`ulimit -n`).
 worker_connections = 10_000
 
-# Seconds for requests to end when the worker stops. The server's own drain_seconds (1) come first;
-# during them the server ends every client's connection, which ends its requests.
-graceful_timeout = 5
+# Seconds in which a worker stops. On SIGHUP, the old worker waits for most of them until the new
+# one has loaded the app, and hands its clients to it. When all stop, the server ends every client's
+# connection at once, which ends its requests.
+graceful_timeout = 30
 
 # gunicorn kills a worker whose event loop does not run for so many seconds (an endless loop, or C
 # code that blocks). It bounds neither a connection nor a handler that waits for a database.
@@ -41,7 +42,8 @@ limit_request_line = 4094
 limit_request_fields = 100
 limit_request_field_size = 8190
 
-# Replacing a worker after so many requests would disconnect all its clients: 0 turns it off.
+# A worker is replaced after so many requests, and its clients go to the other workers; with one
+# worker they would be disconnected: 0 turns it off.
 max_requests = 0
 
 # Without preloading, SIGHUP loads new code.

@@ -49,7 +49,7 @@ def _plain(value: Any, level: int) -> Any:
     if kind is int:
         return value if -_LARGE <= value < _LARGE else _ext(_INT, hex(value).encode())
     if level > _LEVELS:
-        raise CannotPack(f"a {kind.__name__} with over {_LEVELS} levels, or in itself")
+        raise CannotPack(f"a value of over {_LEVELS} levels, or one that holds itself")
     if kind is list:
         return [_plain(each, level + 1) for each in value]
     if kind is dict:
@@ -58,7 +58,8 @@ def _plain(value: Any, level: int) -> Any:
         return _ext(_BYTEARRAY, bytes(value))
     code = _SEQUENCES.get(kind)
     if code is None:
-        raise CannotPack(f"a {kind.__module__}.{kind.__qualname__}".replace("builtins.", ""))
+        name = f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
+        raise CannotPack(f"a value of type {name}")
     return _ext(code, _encode([_plain(each, level + 1) for each in value]))
 
 

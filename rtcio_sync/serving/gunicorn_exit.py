@@ -18,7 +18,9 @@ import gevent
 
 __all__ = ["AGAIN", "LOOKS", "Exit", "MoveOut"]
 
-SPARE = 5.0  # seconds of the graceful time-out that are left when waiting for a successor ends
+# Seconds of the graceful time-out that are left when waiting for a successor ends, if that is at
+# most half of it.
+SPARE = 5.0
 LATER = 50  # requests until a worker that could not leave after ``max_requests`` tries again
 AGAIN = 0.05  # seconds between two looks for connections that are idle by now
 LOOKS = 4
@@ -84,7 +86,8 @@ class Exit:
 
     def _leave(self) -> None:
         worker = self._worker
-        wait = max(0.0, worker.cfg.graceful_timeout - SPARE)
+        whole = worker.cfg.graceful_timeout
+        wait = max(whole - SPARE, whole / 2)
         moved = False
         try:
             moved = self._move_out(wait, lambda: self._must)

@@ -140,7 +140,7 @@ def test_data_and_flasks_session_go_along(scene: Scene) -> None:
 
 def test_a_client_that_cannot_move_is_closed_and_the_log_says_why(scene: Scene) -> None:
     assert scene.odd.wait("disconnect")["code"] == 1001  # so it reconnects
-    assert "socket.data has a object" in scene.server.log()
+    assert "socket.data has a value of type object" in scene.server.log()
 
 
 def test_a_lobby_tells_nobody_of_a_reload_and_stays_exact() -> None:

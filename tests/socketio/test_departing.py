@@ -153,7 +153,8 @@ def test_an_app_that_keeps_a_type_of_its_own_keeps_its_session_and_hears_why(
     told(old, [])
     client = TRANSPORTS[transport](old).join()
     old.of("/").sockets[client.sid].data["key"] = Server
-    with pytest.raises(CannotMove, match=r"socket\.data has a type; keep there what JSON has"):
+    why = r"socket\.data has a value of type type; keep there what JSON has"
+    with pytest.raises(CannotMove, match=why):
         pack(old, client.eio_sid)
     client.emit("echo", 1, number=1)
     assert client.next() == "31[[1]]"

@@ -1,4 +1,4 @@
-"""The names of python-engineio, python-socketio, gevent and Werkzeug that we override or use."""
+"""The names of python-engineio, python-socketio, gevent and others that we override or use."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import engineio
 import engineio.packet
 import engineio.socket
 import gevent.socket
+import redis
 import socketio
 import socketio.packet
 import werkzeug.local
@@ -183,6 +184,7 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
     lambda: threads: "_async",
     lambda: gevent_driver: "Thread",
     lambda: gevent.socket.socket: "_accept",
+    lambda: redis.Connection(): "_sock connect disconnect",
     lambda: Input(io.BytesIO(), 0): """
         _chunked_input_error chunk_length chunked_input content_length position
     """,

@@ -1,0 +1,230 @@
+"""Reads the inbox of this node, and acknowledges what it has read. # hub"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import gevent
+
+from ..errors import ProtocolError
+from ..transport.outgoing import Turn
+from .outbox import HEADER
+from .redis_link import Door, Line, Link, Replied
+from .resp import ErrorReply, Reply, command
+from .wire import is_node
+
+__all__ = ["Arrived", "Reader"]
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 200  # entries that are read at a time
+BLOCK = 5.0  # seconds for which Redis holds the question back
+ACK_EACH, ACK_AFTER = 64, 0.05  # entries, seconds
+TURN = 0.01  # seconds of work before clients have their turn
+LONGEST_ID = 50  # bytes
+
+
+class Arrived(NamedTuple):
+    """An entry of the inbox."""
+
+    sender: str
+    token: int
+    epoch: int
+    number: int
+    body: bytes
+
+
+class Reader:
+    """``arrived(entry)`` is called for each entry, in order; it may raise `ProtocolError`.
+
+    ``ready()``: the inbox is there. ``call(command, replied)``: sends a command to its master while
+    the reader's own connection waits there for entries.
+    """
+
+    def __init__(
+        self,
+        door: Door,
+        inbox: str,
+        acks: str,
+        token: int,
+        turn: Turn,
+        *,
+        arrived: Callable[[Arrived], None],
+        ready: Callable[[], None],
+        call: Callable[[bytes, Replied], bool],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._inbox, self._acks_key = inbox, acks
+        self._token = token
+        self._loop = turn.loop
+        self._arrived, self._ready, self._call = arrived, ready, call
+        self._claimed = False
+        self._made = False  # whether this node has made its inbox before
+        self._at = b"0"
+        self._entries: deque[Any] = deque()
+        self._following: dict[str, tuple[int, int]] = {}
+        self._news: dict[str, tuple[int, int]] = {}
+        self._unacknowledged = 0
+        self._timer = turn.loop.timer(ACK_AFTER, ref=False)
+        self._timed = False
+        self._stopped = False
+        self.line = Line(
+            door, door.place(inbox), turn,
+            up=self._up, down=self._down, failed=failed, patience=2 * BLOCK,
+        )  # fmt: skip
+
+    def open(self) -> None:
+        """The id is this node's: makes the inbox, if it is not there, and reads it."""
+        self._claimed = True
+        link = self.line.link
+        if link is None or link.closed:
+            return
+        if link.awaits:  # an inbox that Redis has forgotten is not read any more
+            self.line.cut()
+        else:
+            self._begin(link)
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._timer.close()
+        self.line.stop()
+
+    def note(self, sender: str, epoch: int, following: int) -> None:
+        """All entries of a sender before this number have been taken."""
+        self._following[sender] = self._news[sender] = epoch, following
+
+    def forget(self, sender: str) -> None:
+        """A sender is dead."""
+        self._news.pop(sender, None)
+        if self._following.pop(sender, None) is not None:
+            self._call(command("HDEL", self._acks_key, sender), _ignore)
+
+    def _up(self, link: Link) -> None:
+        if self._claimed:
+            self._begin(link)
+
+    def _down(self) -> None:
+        self._entries.clear()
+
+    def _begin(self, link: Link) -> None:
+        self._entries.clear()
+        self._at = b"0"  # what was not acknowledged comes again
+        if not self._made:
+            link.call(command("DEL", self._inbox, self._acks_key), _ignore)
+        link.call(command("XADD", self._inbox, "*", "b", self._token), self._is_made)
+        if self._following:
+            self._news = dict(self._following)
+            link.call(self._acknowledge(), _ignore)
+        self._read(link)
+
+    def _is_made(self, reply: Reply) -> None:
+        if isinstance(reply, ErrorReply):
+            self._refused(reply)
+        else:
+            self._made = True
+            self._ready()
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def _read(self, link: Link) -> None:
+        block = int(BLOCK * 1000)
+        made = command(
+            "XREAD", "COUNT", AT_A_TIME, "BLOCK", block, "STREAMS", self._inbox, self._at
+        )
+        if self._unacknowledged >= ACK_EACH:
+            self._trim(link.call)
+        link.call(made, self._replied)
+        link.flush()
+
+    def _replied(self, reply: Reply) -> None:
+        if isinstance(reply, ErrorReply):
+            self._refused(reply)
+            return
+        if isinstance(reply, list):
+            with suppress(TypeError, ValueError):
+                ((_, entries),) = reply
+                self._entries.extend(entries)
+        self._work()
+
+    def _work(self) -> None:
+        """Hands entries on; after some milliseconds clients have their turn."""
+        entries = self._entries
+        end = time.perf_counter() + TURN
+        while entries:
+            self._hand_on(entries.popleft())
+            if entries and time.perf_counter() > end:
+                self._loop.run_callback(self._go_on, self.line.link)
+                return
+        link = self.line.link
+        if self._stopped or link is None or link.closed or link.awaits:
+            return
+        self._read(link)
+        if self._unacknowledged and not self._timed:
+            self._timed = True
+            self._timer.start(self._late, update=True)
+
+    def _go_on(self, link: Link | None) -> None:
+        try:
+            if link is self.line.link and not self._stopped:
+                self._work()
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            gevent.spawn(log.error, "The inbox could not be read", exc_info=error)
+
+    def _hand_on(self, found: Any) -> None:
+        try:
+            where, (name, value) = found
+        except (TypeError, ValueError):  # somebody else's entry
+            return
+        if not isinstance(where, bytes) or len(where) > LONGEST_ID:
+            return
+        self._at = where
+        self._unacknowledged += 1
+        if name != b"m" or not isinstance(value, bytes) or len(value) < HEADER.size:
+            return
+        sender, token, epoch, number = HEADER.unpack_from(value)
+        node = sender.decode("latin-1")
+        if not is_node(node):
+            return
+        try:
+            self._arrived(Arrived(node, token, epoch, number, value[HEADER.size :]))
+        except ProtocolError:
+            said = "an entry in the inbox cannot be read; it is dropped"
+            gevent.spawn(log.warning, said)
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            gevent.spawn(log.error, "A message of another node failed", exc_info=error)
+
+    def _refused(self, error: ErrorReply) -> None:
+        gevent.spawn(log.warning, "Redis does not let this node read: %s", error.text[:200])
+        self.line.cut()
+
+    # -- acknowledging -------------------------------------------------------------------------
+
+    def _acknowledge(self) -> bytes:
+        args: list[str] = []
+        for sender, (epoch, following) in self._news.items():
+            args += (sender, f"{epoch} {following}")
+        self._news.clear()
+        return command("HSET", self._acks_key, *args)
+
+    def _trim(self, call: Callable[[bytes, Replied], object]) -> None:
+        self._unacknowledged = 0
+        if self._news:
+            call(self._acknowledge(), _ignore)
+        made = command("XTRIM", self._inbox, "MINID", "~", self._at)
+        call(made, _ignore)
+
+    def _late(self) -> None:
+        self._timed = False
+        try:
+            self._trim(self._call)
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            gevent.spawn(log.error, "The inbox could not be acknowledged", exc_info=error)
+
+
+def _ignore(reply: Reply) -> None:
+    """Nothing."""

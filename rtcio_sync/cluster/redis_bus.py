@@ -1,0 +1,510 @@
+"""The bus between hosts, over Redis: an inbox for each node, which that node alone reads.
+
+Redis carries, and says who lives (`census`). It keeps nothing that cannot be told again: a Redis
+that forgets everything loses no message (`outbox`).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, KeysView, Mapping
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from ..errors import ProtocolError
+from ..hub.ports import Loop, TimerWatcher
+from ..transport.outgoing import turn_here
+from .beats import EACH
+from .census import OLDEST_VERSION, TOKENS, VERSION, Census, Identity, Record
+from .outbox import LOSSY, Budget, Outbox
+from .ports import Handlers
+from .reader import Arrived, Reader
+from .redis_link import Door, Url
+from .resp import ErrorReply, command
+from .wire import Frames, Struct, decoded, encoded, frame
+from .writer import Target, Writer
+
+__all__ = ["RedisBus"]
+
+log = logging.getLogger(__name__)
+
+LAST_WORDS = 1.0  # seconds that a node which leaves waits for Redis
+MOST_GRAVES = 10_000  # dead nodes that are remembered
+
+
+class Note:
+    """The kinds of messages that only buses see."""
+
+    HELLO = 200
+    DEAD = 201
+    BYE = 202
+    NACK = 203
+
+
+class Hello(Struct):
+    """The first message of an epoch."""
+
+    version: int
+    host: str
+    born: int
+
+
+class Dead(Struct):
+    """A node is buried."""
+
+    node: str
+    token: int
+
+
+class Nack(Struct):
+    """Entries are missing from this number on."""
+
+    epoch: int
+    number: int
+
+
+class _Peer:
+    """Another node."""
+
+    __slots__ = ("following", "host", "nacked", "node", "target", "token", "writer")
+
+    def __init__(self, node: str, token: int, target: Target, writer: Writer) -> None:
+        self.node = node
+        self.token = token
+        self.target = target
+        self.writer = writer
+        self.host = ""
+        #: The number of the entry that is to come from it.
+        self.following = 0
+        #: When it was last told that entries are missing.
+        self.nacked = 0.0
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.target.outbox
+
+
+class RedisBus:
+    """The bus of one node. Raises `OptionError` for an address that cannot be read.
+
+    ``refused(reason)``: the id was ``taken`` by another node, or this node was ``buried`` while it
+    stood still. Nothing is carried any more: its owner has to close its clients and to begin anew
+    with another id. # hub
+    ``status()``: how many sessions and rooms there are. ``dropped(reason, messages)`` is called
+    when messages are given up that `post` had taken.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        handlers: Handlers,
+        me: Identity,
+        *,
+        prefix: str = "rtcio",
+        refused: Callable[[str], None] = lambda reason: None,
+        status: Callable[[], tuple[int, int]] = lambda: (0, 0),
+        dropped: Callable[[str, int], None] = lambda reason, messages: None,
+        door: Door | None = None,
+    ) -> None:
+        self._door = door or Url(url)
+        self._handlers = handlers
+        self._me = me
+        self._prefix = prefix
+        self._on_refused = refused
+        self._on_dropped = dropped
+        self.node = me.node
+        self._token = 1 + secrets.randbelow(TOKENS - 1)
+        self._hello = encoded(Hello(VERSION, me.host, me.born))
+        self._budget = Budget()
+        self._peers: dict[str, _Peer] = {}
+        self._births: dict[str, int] = {}
+        self._graves: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._turn = turn_here()
+        self._writers: dict[str, Writer] = {}
+        self._reader: Reader | None = None
+        self._tick: TimerWatcher | None = None
+        self._stopped = False
+        self._lost = False  # whether the log has said that Redis does not answer
+        self._contact = Event()
+        self._figures = {"messages_in": 0, "messages_out": 0, "bytes_in": 0, "bytes_out": 0}
+        self._past = {"resent": 0, "unprotected": 0}  # of peers that are dead
+        self._dropped: dict[str, int] = {}
+        self._census = Census(
+            me, self._token, prefix, call=self._call_nodes, events=self, status=status
+        )
+        #: The other nodes that live.
+        self.nodes: KeysView[str] = self._peers.keys()
+        #: When they have begun, as they say.
+        self.births: Mapping[str, int] = self._births
+
+    @property
+    def _loop(self) -> Loop:
+        return self._turn.loop
+
+    # -- the owner's ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Looks for the others. Returns at once. # hub or greenlet"""
+        self._writer(self._census.keys[0])
+        inbox, acks = self._keys(self.node)
+        self._reader = Reader(
+            self._door, inbox, acks, self._token, self._turn,
+            arrived=self._arrived, ready=self._ready, call=self._call_inbox, failed=self.failed,
+        )  # fmt: skip
+        self._tick = self._loop.timer(EACH, EACH, ref=False)
+        self._tick.start(self._each_second)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for the first contact; whether there is one. # greenlet"""
+        return bool(self._contact.wait(seconds))
+
+    @property
+    def degraded(self) -> bool:
+        """Whether there is no contact."""
+        return not self._contact.is_set()
+
+    def post(
+        self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
+    ) -> bool:
+        """As `ports.Bus.post`."""
+        peer = self._peers.get(node)
+        if peer is None:
+            return False
+        made = frame(kind, body, key)
+        target = peer.target
+        if not target.outbox.add(made, lossy=kind in LOSSY):
+            self._handlers.overflowed()
+            return False
+        figures = self._figures
+        figures["messages_out"] += 1
+        figures["bytes_out"] += len(made)
+        if target.outbox.full:
+            self._loop.run_callback(self._begin_again, peer)
+        else:
+            peer.writer.want(target, now=now)
+        return True
+
+    @property
+    def eldest(self) -> str | None:
+        """As `ports.Bus.eldest`."""
+        births = self._births
+        if any(node not in births for node in self._peers):
+            return None
+        return min([(self._me.born, self.node), *((born, node) for node, born in births.items())])[
+            1
+        ]
+
+    def host_of(self, node: str) -> str | None:
+        """The host of a node that lives."""
+        peer = self._peers.get(node)
+        return None if peer is None else peer.host
+
+    def bury(self, node: str) -> None:
+        """A node of this host is dead. # hub or greenlet"""
+        self._census.ended(node)
+
+    def figures(self) -> dict[str, Any]:
+        """Of what goes over Redis."""
+        boxes = [peer.outbox for peer in self._peers.values()]
+        oldest = [box.oldest for box in boxes if box.oldest is not None]
+        return {
+            **self._figures,
+            "resent": self._past["resent"] + sum(box.resent for box in boxes),
+            "unprotected": self._past["unprotected"] + sum(box.unprotected for box in boxes),
+            "dropped": dict(self._dropped),
+            "kept_bytes": self._budget.kept,
+            "oldest_seconds": time.monotonic() - min(oldest) if oldest else 0.0,
+            "round_trip_seconds": self._census.round_trip,
+        }
+
+    def leave(self) -> None:
+        """Says that this node has ended; takes at most a second. # greenlet"""
+        for peer in self._peers.values():
+            self._note(peer, Note.BYE, b"")
+            peer.writer.want(peer.target, now=True)
+        if self.degraded:
+            return
+        end = time.monotonic() + LAST_WORDS
+        while time.monotonic() < end and any(
+            peer.outbox.unconfirmed for peer in self._peers.values()
+        ):
+            gevent.sleep(0.01)
+        done = Event()
+        self._census.leave(done.set)
+        self._call_inbox(command("DEL", *self._keys(self.node)), lambda reply: None)
+        done.wait(max(0.0, end - time.monotonic()))
+
+    def stop(self) -> None:
+        """Ends at once, and calls no handler. # hub or greenlet"""
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._tick is not None:
+            self._tick.close()
+        if self._reader is not None:
+            self._reader.stop()
+        for writer in self._writers.values():
+            writer.line.stop()
+        self._peers.clear()
+        self._births.clear()
+
+    def abandon(self) -> list[int]:
+        """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
+        lines = [writer.line for writer in self._writers.values()]
+        if self._reader is not None:
+            lines.append(self._reader.line)
+        return [fd for fd in (line.fileno() for line in lines) if fd >= 0]
+
+    # -- connections ---------------------------------------------------------------------------
+
+    def _keys(self, node: str) -> tuple[str, str]:
+        base = f"{self._prefix}:{{n:{node}}}"
+        return f"{base}:inbox", f"{base}:acks"
+
+    def _writer(self, key: str) -> Writer:
+        place = self._door.place(key)
+        found = self._writers.get(place)
+        if found is None:
+            found = self._writers[place] = Writer(self._door, place, self._turn, self)
+        return found
+
+    def _call_nodes(self, made: bytes, replied: Callable[[Any], None]) -> bool:
+        return self._writer(self._census.keys[0]).call(made, replied)
+
+    def _call_inbox(self, made: bytes, replied: Callable[[Any], None]) -> bool:
+        return self._writer(self._keys(self.node)[0]).call(made, replied)
+
+    def connected(self, writer: Writer) -> None:
+        """As `writer.Events.connected`."""
+        if writer is self._writer(self._census.keys[0]):
+            self._census.connected()
+
+    def disconnected(self, writer: Writer) -> None:
+        """As `writer.Events.disconnected`."""
+        if writer is self._writer(self._census.keys[0]):
+            self._census.disconnected()
+            self._contact.clear()
+            self._say_lost("its connection has ended")
+
+    def failed(self, error: Exception) -> None:
+        """As `writer.Events.failed`."""
+        self._say_lost(str(error) or type(error).__name__)
+
+    def _say_lost(self, why: str) -> None:
+        if not self._lost and not self._stopped:
+            self._lost = True
+            said = "no contact to Redis (%s): other hosts are out of reach; trying again"
+            gevent.spawn(log.info, said, why)
+
+    def misplaced(self, writer: Writer, error: ErrorReply) -> None:
+        """As `writer.Events.misplaced`."""
+
+    # -- as `census.Events` --------------------------------------------------------------------
+
+    def claimed(self) -> None:
+        assert self._reader is not None
+        self._reader.open()
+
+    def _ready(self) -> None:
+        """The id is this node's, and its inbox is there."""
+        self._contact.set()
+        if self._lost:
+            self._lost = False
+            gevent.spawn(log.info, "Redis answers again")
+        self._census.beat()
+
+    def refused(self, reason: str) -> None:
+        self.stop()
+        self._on_refused(reason)
+
+    def found(self, node: str, record: Record) -> None:
+        if (node, record.token) in self._graves:
+            self._census.bury_again(node, record.token)
+        elif record.host != self._me.host:
+            if not OLDEST_VERSION <= record.version <= VERSION:
+                said = "node %s speaks another version (%s) of the protocol over Redis"
+                gevent.spawn(log.warning, said, node, record.version)
+                return
+            self._meet(node, record.token, record.host, record.born)
+
+    def dead(self, node: str, token: int) -> None:
+        self._died(node, token)
+
+    def buried(self, node: str, token: int) -> None:
+        body = encoded(Dead(node, token))
+        inbox, acks = self._keys(node)
+        self._died(node, token)
+        for peer in self._peers.values():
+            self._note(peer, Note.DEAD, body)
+        self._writer(inbox).call(command("DEL", inbox, acks), lambda reply: None)
+
+    # -- the others ----------------------------------------------------------------------------
+
+    def _meet(self, node: str, token: int, host: str, born: int) -> _Peer:
+        peer = self._peers.get(node)
+        if peer is not None and peer.token != token:
+            self._died(node, peer.token)
+            peer = None
+        if peer is None:
+            peer = self._new_peer(node, token)
+            peer.host = host
+            self._births[node] = born
+            self._census.met(node, token)
+            self._handlers.joined(node)
+            self._handlers.met(node)
+        return peer
+
+    def _new_peer(self, node: str, token: int) -> _Peer:
+        inbox, acks = self._keys(node)
+        outbox = Outbox(
+            (self.node.encode(), self._token),
+            1,
+            budget=self._budget,
+            clock=time.monotonic,
+            begin=lambda epoch: frame(Note.HELLO, self._hello),
+            dropped=self._drop,
+        )
+        writer = self._writer(inbox)
+        target = Target(node, self.node, inbox, acks, outbox)
+        peer = self._peers[node] = _Peer(node, token, target, writer)
+        writer.add(target)
+        writer.want(target)
+        return peer
+
+    def _drop(self, reason: str, messages: int) -> None:
+        self._dropped[reason] = self._dropped.get(reason, 0) + messages
+        self._on_dropped(reason, messages)
+
+    def _died(self, node: str, token: int) -> None:
+        self._graves[node, token] = None
+        if len(self._graves) > MOST_GRAVES:
+            self._graves.popitem(last=False)
+        peer = self._peers.get(node)
+        if peer is None or peer.token != token:
+            return
+        del self._peers[node]
+        self._births.pop(node, None)
+        self._census.forget(node)
+        peer.writer.discard(peer.target)
+        for name, count in (
+            ("resent", peer.outbox.resent),
+            ("unprotected", peer.outbox.unprotected),
+        ):
+            self._past[name] += count
+        peer.outbox.end()
+        if self._reader is not None:
+            self._reader.forget(node)
+        self._handlers.died(node)
+
+    def _begin_again(self, peer: _Peer, epoch: int | None = None) -> None:
+        """What one of the two had to drop must not be missed: both begin anew."""
+        node = peer.node
+        if self._peers.get(node) is not peer:
+            return
+        born = self._births.pop(node)
+        del self._peers[node]
+        self._handlers.died(node)
+        peer.outbox.reset(peer.outbox.epoch + 1 if epoch is None else epoch)
+        peer.following = 0
+        self._peers[node] = peer
+        self._births[node] = born
+        peer.writer.want(peer.target)
+        self._handlers.joined(node)
+        self._handlers.met(node)
+
+    # -- what arrives --------------------------------------------------------------------------
+
+    def _arrived(self, entry: Arrived) -> None:
+        node, token = entry.sender, entry.token
+        if node == self.node or (node, token) in self._graves:
+            return
+        peer = self._peers.get(node)
+        if peer is None or peer.token != token:
+            peer = self._stranger(entry)
+            if peer is None:
+                return
+        epoch = peer.outbox.epoch
+        if entry.epoch != epoch:
+            if entry.epoch < epoch or entry.number:
+                return
+            self._begin_again(peer, entry.epoch)
+            if self._peers.get(node) is not peer:
+                return
+        assert self._reader is not None
+        if entry.number != peer.following:
+            if entry.number > peer.following:
+                self._missing(peer)
+            else:
+                self._reader.note(node, entry.epoch, peer.following)
+            return
+        peer.following += 1
+        self._reader.note(node, entry.epoch, peer.following)
+        self._hand_on(peer, entry.body)
+
+    def _stranger(self, entry: Arrived) -> _Peer | None:
+        """A node whose first entry it is."""
+        if entry.number:
+            return None
+        frames = Frames().feed(entry.body)
+        if not frames or frames[0].kind != Note.HELLO:
+            raise ProtocolError("channel")
+        hello = decoded(Hello, frames[0].body)
+        if not OLDEST_VERSION <= hello.version <= VERSION or hello.host == self._me.host:
+            return None
+        return self._meet(entry.sender, entry.token, hello.host, hello.born)
+
+    def _missing(self, peer: _Peer) -> None:
+        now = time.monotonic()
+        if now - peer.nacked >= EACH:
+            peer.nacked = now
+            body = encoded(Nack(peer.outbox.epoch, peer.following))
+            self._note(peer, Note.NACK, body)
+
+    def _note(self, peer: _Peer, kind: int, body: bytes) -> None:
+        peer.outbox.add(frame(kind, body), lossy=False)
+        peer.writer.want(peer.target)
+
+    def _hand_on(self, peer: _Peer, body: bytes) -> None:
+        node, figures = peer.node, self._figures
+        figures["bytes_in"] += len(body)
+        for kind, key, content in Frames().feed(body):
+            if kind >= Note.HELLO:
+                self._noted(peer, kind, content)
+            else:
+                figures["messages_in"] += 1
+                try:
+                    self._handlers.received(node, kind, key, content)
+                except ProtocolError:
+                    self._drop("channel", 1)
+                except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+                    gevent.spawn(log.error, "A message of another node failed", exc_info=error)
+            if self._peers.get(node) is not peer:
+                return
+
+    def _noted(self, peer: _Peer, kind: int, body: bytes) -> None:
+        if kind == Note.BYE:
+            self._died(peer.node, peer.token)
+        elif kind == Note.DEAD:
+            dead = decoded(Dead, body)
+            if dead.node != self.node:
+                self._died(dead.node, dead.token)
+        elif kind == Note.NACK:
+            nack = decoded(Nack, body)
+            if nack.epoch == peer.outbox.epoch:
+                peer.outbox.rewind(nack.number)
+                peer.writer.want(peer.target)
+
+    def _each_second(self) -> None:
+        try:
+            self._census.beat()
+            for writer in list(self._writers.values()):
+                writer.tick()
+            if self._reader is not None:
+                self._reader.line.check()
+        except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+            gevent.spawn(log.error, "The bus over Redis failed", exc_info=error)

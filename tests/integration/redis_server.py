@@ -15,27 +15,53 @@ from tests.integration.servers import free_port
 from tests.timing import DEADLINE
 
 
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """Starts one that keeps nothing on disk, and stops it afterwards; its URL."""
-    port = free_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp")
-    try:
+class RedisServer:
+    """One that keeps nothing on disk. It can be killed, and started again on the same port."""
+
+    def __init__(self, *options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = options
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += self._options
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp")
         end = time.monotonic() + DEADLINE
-        url = f"redis://127.0.0.1:{port}/0"
-        with redis.Redis.from_url(url) as client:
+        with self.client() as client:
             while True:
                 try:
                     client.ping()
                     break
                 except redis.ConnectionError:
-                    assert time.monotonic() < end and process.poll() is None
+                    assert time.monotonic() < end and self.process.poll() is None
                     time.sleep(0.05)
-        yield url
+
+    def client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.url)
+
+    def signal(self, number: int) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it at once: it forgets everything."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Starts one that keeps nothing on disk, and stops it afterwards; its URL."""
+    server = RedisServer()
+    try:
+        yield server.url
     finally:
-        process.terminate()
-        process.wait()
+        server.kill()
 
 
 @contextmanager

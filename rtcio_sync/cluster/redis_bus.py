@@ -128,7 +128,7 @@ class RedisBus:
         self._writers: dict[str, Writer] = {}
         self._reader: Reader | None = None
         self._tick: TimerWatcher | None = None
-        self._stopped = False
+        self._leaving = self._stopped = False
         self._lost = False  # whether the log has said that Redis does not answer
         self._contact = Event()
         self._figures = {"messages_in": 0, "messages_out": 0, "bytes_in": 0, "bytes_out": 0}
@@ -173,7 +173,7 @@ class RedisBus:
     ) -> bool:
         """As `ports.Bus.post`."""
         peer = self._peers.get(node)
-        if peer is None:
+        if peer is None or self._leaving:
             return False
         made = frame(kind, body, key)
         target = peer.target
@@ -224,6 +224,7 @@ class RedisBus:
 
     def leave(self) -> None:
         """Says that this node has ended; takes at most a second. # greenlet"""
+        self._leaving = True
         for peer in self._peers.values():
             self._note(peer, Note.BYE, b"")
             peer.writer.want(peer.target, now=True)

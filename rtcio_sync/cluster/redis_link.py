@@ -161,6 +161,13 @@ class Link(Outlet):
         self._disconnect()
 
 
+def _opened(door: Door, place: str) -> Opened | Exception:
+    try:
+        return door.open(place)
+    except Exception as error:  # noqa: BLE001  (gevent would print what a thread of its pool raises)
+        return error
+
+
 def _taken(opened: Opened) -> RawSocket:
     """The socket of a connection; from now on the hub's."""
     sock = opened._sock
@@ -253,8 +260,10 @@ class Line:
     def _open(self) -> Opened:
         if self._pool is None:
             return self._door.open(self.place)
-        opened: Opened = self._pool.apply(self._door.open, (self.place,))
-        return opened
+        found = self._pool.apply(_opened, (self._door, self.place))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _end(self, link: Link) -> None:
         if self.link is link:

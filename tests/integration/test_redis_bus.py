@@ -163,3 +163,179 @@ def test_nothing_is_lost_doubled_or_disordered_when_redis_is(
     more(nodes)
     reports = nothing_is_lost(*nodes)
     assert all(report["dead"] == [] for report in reports.values())
+
+
+# -- what a node may do --------------------------------------------------------------------------
+
+
+@pytest.mark.integration
+def test_nothing_is_lost_when_a_receiver_is_stopped(server: RedisServer, make: Make) -> None:
+    a, b = nodes = [make(server.url, name) for name in NAMES[:2]]
+    met(*nodes)
+    for each in nodes:
+        each.post(RATE, 5000)
+    more(nodes)
+    before = a.report()["memory"]
+    b.signal(signal.SIGSTOP)
+    time.sleep(4)
+    b.signal(signal.SIGCONT)
+    more(nodes)
+    reports = nothing_is_lost(*nodes)
+    assert reports[a.id]["dead"] == reports[b.id]["dead"] == []
+    assert a.report()["memory"] - before < 40_000_000
+
+
+@pytest.mark.integration
+def test_a_killed_node_is_dead_once_for_all_others_within_eight_seconds(
+    server: RedisServer, make: Make
+) -> None:
+    nodes = [make(server.url, name) for name in NAMES]
+    met(*nodes)
+    for each in nodes:
+        each.post(50)
+    more(nodes, 20)
+    *others, victim = nodes
+    at = time.time()
+    victim.process.kill()
+    wait_until(lambda: all(each.report()["dead"] for each in others))
+    reports = nothing_is_lost_but_for_the_dead(others, victim)
+    for report in reports.values():
+        ((node, when),) = report["dead"]
+        assert node == victim.id
+        assert 3 < when - at < 8
+    with server.client() as client:
+        assert not client.exists(f"rtcio:{{n:{victim.id}}}:inbox")
+        assert client.hlen("rtcio:{nodes}:beats") == len(others)
+
+
+def nothing_is_lost_but_for_the_dead(
+    others: list[RedisProcess], dead: RedisProcess
+) -> dict[str, Any]:
+    for each in others:
+        each.post(0)
+    more_or_equal(others)
+    reports = {each.id: each.report() for each in others}
+    for report in reports.values():
+        assert sum(report["doubled"].values()) == 0, report
+        assert sum(report["disordered"].values()) == 0, report
+        assert report["dropped"].keys() <= {"died"}
+    return reports
+
+
+def more_or_equal(nodes: list[RedisProcess]) -> None:
+    """Waits until all has arrived that these have posted to each other."""
+
+    def arrived() -> bool:
+        reports = {each.id: each.report() for each in nodes}
+        return all(
+            reports[b.id]["following"].get(a.id, 0) == reports[a.id]["posted"].get(b.id, 0)
+            for a in nodes
+            for b in nodes
+            if a is not b
+        )
+
+    wait_until(arrived)
+
+
+@pytest.mark.integration
+def test_a_node_that_stood_still_for_too_long_is_buried_and_learns_it(
+    server: RedisServer, make: Make
+) -> None:
+    nodes = [make(server.url, name) for name in NAMES[:3]]
+    met(*nodes)
+    for each in nodes:
+        each.post(50)
+    more(nodes, 20)
+    *others, victim = nodes
+    victim.signal(signal.SIGSTOP)
+    wait_until(lambda: all(each.report()["dead"] for each in others))
+    victim.signal(signal.SIGCONT)
+    wait_until(lambda: victim.report()["refusals"])
+    time.sleep(1)  # what it may still have sent
+    assert victim.report()["refusals"] == ["buried"]
+    assert victim.report()["nodes"] == []
+    reports = nothing_is_lost_but_for_the_dead(others, victim)
+    for report in reports.values():
+        assert [node for node, _ in report["dead"]] == [victim.id]
+        assert report["living"].count(victim.id) == 1
+    # It begins anew, under another id.
+    again = make(server.url, NAMES[3])
+    met(*others, again)
+
+
+@pytest.mark.integration
+def test_a_stopped_node_for_which_its_host_beats_is_not_buried(
+    server: RedisServer, make: Make
+) -> None:
+    a = make(server.url, "aaaa", "--host=one", "--siblings=bbbb")
+    b = make(server.url, "bbbb", "--host=one", "--siblings=aaaa")
+    c = make(server.url, "cccc")
+    wait_until(lambda: c.report()["nodes"] == ["aaaa", "bbbb"])
+    assert a.report()["nodes"] == ["cccc"]  # a node of the same host is not spoken to over Redis
+    b.signal(signal.SIGSTOP)
+    time.sleep(9)
+    b.signal(signal.SIGCONT)
+    c.post(100)
+    wait_until(lambda: b.report()["following"].get("cccc", 0) > 50)
+    assert c.report()["dead"] == []
+    # Its host knows at once when it is dead.
+    b.process.kill()
+    at = time.time()
+    a.ask("bury", "bbbb")
+    wait_until(lambda: c.report()["dead"])
+    ((node, when),) = c.report()["dead"]
+    assert node == "bbbb"
+    assert when - at < 3
+
+
+@pytest.mark.integration
+def test_a_node_that_leaves_is_dead_at_once_after_its_last_message(
+    server: RedisServer, make: Make
+) -> None:
+    a, b = nodes = [make(server.url, name) for name in NAMES[:2]]
+    met(*nodes)
+    a.post(RATE)
+    more([a, b], 0)
+    wait_until(lambda: b.report()["following"].get("aaaa", 0) > 100)
+    posted = a.ask("leave")
+    assert posted is None
+    wait_until(lambda: b.report()["dead"])
+    report = b.report()
+    assert report["following"]["aaaa"] == a.report()["posted"]["bbbb"]
+    with server.client() as client:
+        assert not client.exists("rtcio:{n:aaaa}:inbox")
+        assert client.hkeys("rtcio:{nodes}:beats") == [b"bbbb"]
+
+
+@pytest.mark.integration
+def test_nodes_without_redis_find_each_other_when_it_comes(make: Make) -> None:
+    server = RedisServer()
+    server.kill()
+    nodes = [make(server.url, name, *flags) for name, flags in (("aaaa", ()), ("bbbb", ("--plain",)))]
+    assert all(each.report()["degraded"] for each in nodes)
+    time.sleep(0.5)
+    server.start()
+    try:
+        met(*nodes)
+        assert not any(each.report()["degraded"] for each in nodes)
+        for each in nodes:
+            each.post(100)
+        more(nodes, 50)
+        nothing_is_lost(*nodes)
+        assert nodes[0].report()["eldest"] == nodes[1].report()["eldest"]
+    finally:
+        server.kill()
+
+
+@pytest.mark.integration
+def test_the_second_node_with_an_id_is_refused(server: RedisServer, make: Make) -> None:
+    a, b = [make(server.url, name) for name in NAMES[:2]]
+    met(a, b)
+    other = make(server.url, "aaaa")
+    wait_until(lambda: other.report()["refusals"])
+    assert other.report()["refusals"] == ["taken"]
+    for each in (a, b):
+        each.post(100)
+    more([a, b], 50)
+    nothing_is_lost(a, b)
+    assert b.report()["living"] == ["aaaa"]

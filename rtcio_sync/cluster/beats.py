@@ -14,7 +14,9 @@ __all__ = ["DEAD_AFTER", "EACH", "Beats"]
 EACH = 1.0  # seconds between two beats
 PROMPT = 0.9  # seconds within which an answer is prompt
 STEP = 1.25  # seconds that count between two answers, at most
-DEAD_AFTER = 5.5  # seconds of good time: so a death is noticed within eight seconds
+# Seconds of good time. A death is noticed within eight seconds. A node that could not reach Redis
+# for four seconds has some time to connect again.
+DEAD_AFTER = 6.75
 
 
 class _Seen:
@@ -27,7 +29,7 @@ class _Seen:
 
 
 class Beats:
-    """Judges the counters of other nodes."""
+    """Judges the marks of other nodes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -37,11 +39,14 @@ class Beats:
         self.good = 0.0
 
     def ask(self) -> None:
-        """The counters are asked for."""
+        """The marks are asked for."""
         self._asked = self._clock()
 
-    def answer(self, marks: Mapping[str, int]) -> list[str]:
-        """The counters that were asked for. Returns the nodes that are dead."""
+    def answer(self, marks: Mapping[str, int], ages: Mapping[str, float]) -> list[str]:
+        """The marks that were asked for, and the seconds since each was made, as Redis says.
+
+        Returns the nodes that are dead.
+        """
         now = self._clock()
         if now - self._asked <= PROMPT:
             self.good += min(now - self._answered, STEP)
@@ -50,7 +55,8 @@ class Beats:
             mark = marks.get(node)
             if mark is not None and mark != seen.mark:
                 seen.moved = seen.mark is not None
-                seen.mark, seen.since = mark, self.good
+                # Redis' clock may jump.
+                seen.mark, seen.since = mark, self.good - min(max(0.0, ages[node]), EACH)
         return [node for node, each in self._seen.items() if self.good - each.since >= DEAD_AFTER]
 
     def watch(self, node: str, mark: int | None = None) -> None:
@@ -58,9 +64,10 @@ class Beats:
         self._seen.setdefault(node, _Seen(mark, self.good))
 
     def forget(self, node: str) -> None:
+        """A node is dead."""
         self._seen.pop(node, None)
 
     def moved(self, node: str) -> bool:
-        """Whether its counter was higher when it was last seen than before."""
+        """Whether its mark has changed since it is watched."""
         found = self._seen.get(node)
         return found is not None and found.moved

@@ -16,7 +16,7 @@ from ..errors import ProtocolError
 from ..protocol.envelope import Drop
 from .beats import Beats
 from .redis_link import Replied
-from .resp import Reply, command
+from .resp import ErrorReply, Reply, command
 from .wire import Struct, decoded, encoded, is_node
 
 __all__ = ["OLDEST_VERSION", "TOKENS", "VERSION", "Census", "Events", "Identity", "Record"]
@@ -27,7 +27,7 @@ VERSION = OLDEST_VERSION = 1
 TOKENS = 1 << 20  #: how many tokens there are; a mark is a number that Lua can hold exactly
 _TIMES = 1 << 32
 
-FRESH = 30  # tenths of a second since its last beat, in which a node surely lives
+FRESH = 3.0  # seconds since its last beat in which a node surely lives
 MOST_NODES = 10_000
 LONGEST_RECORD = 1000  # bytes
 
@@ -68,6 +68,9 @@ class Events(Protocol):
 
     def refused(self, reason: str) -> None:
         """The id is not this node's: it is ``taken``, or ``buried``."""
+
+    def objected(self, error: ErrorReply) -> None:
+        """Redis replied with an error."""
 
     def found(self, node: str, record: Record) -> None:
         """A node lives. Called again when it is seen with another token."""
@@ -196,9 +199,11 @@ class Census:
 
     def connected(self) -> None:
         """There is a connection: claims the id, once more."""
-        self._asking = None
         self.claimed = False
-        self._run(_CLAIM, self._node, self._token, self._record(), replied=self._claim_replied)
+        sent = self._run(
+            _CLAIM, self._node, self._token, self._record(), replied=self._claim_replied
+        )
+        self._asking = self._clock() if sent else None
 
     def disconnected(self) -> None:
         """The connection has ended."""
@@ -211,15 +216,21 @@ class Census:
         return encoded(Record(VERSION, self._token, me.host, me.born, sessions, rooms))
 
     def _claim_replied(self, reply: Reply) -> None:
+        self._asking = None
         if reply == b"claimed":
             self.claimed = True
             self._events.claimed()
         elif reply in (b"taken", b"buried"):
             self._events.refused("taken" if reply == b"taken" else "buried")
+        elif isinstance(reply, ErrorReply):
+            self._events.objected(reply)
 
     def beat(self) -> None:
         """To be called every second."""
-        if self._asking is not None or not self.claimed:
+        if self._asking is not None:
+            return
+        if not self.claimed:
+            self.connected()
             return
         self._beats.ask()
         self._asking = self._clock()
@@ -244,24 +255,28 @@ class Census:
         if reply == b"missing":  # Redis has forgotten, or this node is buried
             self.connected()
             return
+        if isinstance(reply, ErrorReply):
+            self._events.objected(reply)
+            return
         try:
             now, marks = _marks_in(reply)
         except ProtocolError:
             return
         marks.pop(self._node, None)
-        dead = self._beats.answer(marks)
-        self._look(now, marks)
+        ages = {node: (now - mark) % _TIMES / 10 for node, mark in marks.items()}
+        dead = self._beats.answer(marks, ages)
+        self._look(marks, ages)
         for node in dead:
             self._bury(node, marks.get(node))
         missing = [node for node in self._tokens if node not in marks and node not in dead]
         for node in missing:
             self._visit(node, self._tokens[node])
 
-    def _look(self, now: int, marks: Mapping[str, int]) -> None:
+    def _look(self, marks: Mapping[str, int], ages: Mapping[str, float]) -> None:
         """Asks for the records of nodes that are new, or are seen to live for the first time."""
         ask = []
         for node, mark in marks.items():
-            token, when = divmod(mark, _TIMES)
+            token = mark // _TIMES
             known = self._tokens.get(node)
             if known != token:
                 if known is not None:
@@ -269,7 +284,7 @@ class Census:
                     self._events.dead(node, known)
                 self._tokens[node] = token
                 self._beats.watch(node, mark)
-                if (now - when) % _TIMES <= FRESH:
+                if ages[node] <= FRESH:
                     ask.append(node)
             elif node not in self._living and self._beats.moved(node):
                 ask.append(node)

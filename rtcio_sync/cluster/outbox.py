@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from .wire import HEAD, Kind
 
-__all__ = ["HEADER", "LOSSY", "Budget", "Entry", "Intake", "Outbox", "Verdict"]
+__all__ = ["HEADER", "LOSSY", "Bounds", "Budget", "Entry", "Intake", "Outbox", "Verdict"]
 
 #: Kinds of messages that may be dropped while both nodes live.
 LOSSY = frozenset({Kind.RELAY, Kind.FORWARD, Kind.EMIT})
@@ -28,12 +29,20 @@ LOSSY = frozenset({Kind.RELAY, Kind.FORWARD, Kind.EMIT})
 #: The beginning of an entry: the sender's id, its token, the epoch, the number of the entry.
 HEADER = struct.Struct(">4sIIQ")
 
-OLDEST = 60.0  # seconds that a lossy message waits for Redis
-MOST = 16_000_000  # bytes that are kept for one node
-MOST_IN_ALL = 64_000_000  # bytes that are kept for all nodes
-MOST_INSIDE = 64_000_000  # bytes of what an inbox holds
 LARGEST = 64_000  # bytes of an entry of several messages
 ITEM = 200  # bytes that an entry or a message takes besides its own
+
+
+class Bounds(NamedTuple):
+    """What may be kept."""
+
+    #: Seconds that a lossy message waits for Redis.
+    oldest: float = 60.0
+    #: Bytes for one node, and for all nodes. What must not be dropped may take twice as much.
+    each: int = 16_000_000
+    all: int = 64_000_000
+    #: Bytes in an inbox.
+    inside: int = 64_000_000
 
 
 class Entry:
@@ -56,17 +65,17 @@ class Entry:
 class Budget:
     """The bytes that are kept for all nodes."""
 
-    def __init__(self, most: int = MOST_IN_ALL) -> None:
-        self.most = most
+    def __init__(self, bounds: Bounds) -> None:
+        self.bounds = bounds
         self.kept = 0
         self.boxes: set[Outbox] = set()
 
     def make_room(self, needed: int) -> None:
         """Has the outboxes with the most bytes give up what is confirmed."""
         for box in sorted(self.boxes, key=lambda each: -each.kept):
-            if self.kept + needed <= self.most:
+            if self.kept + needed <= self.bounds.all:
                 return
-            box.unprotect(self.kept + needed - self.most)
+            box.unprotect(self.kept + needed - self.bounds.all)
 
 
 class Outbox:
@@ -84,14 +93,13 @@ class Outbox:
         clock: Callable[[], float],
         begin: Callable[[int], bytes],
         dropped: Callable[[str, int], None],
-        most: int = MOST,
     ) -> None:
         self._sender = sender
         self._budget = budget
         self._clock = clock
         self._begin = begin
         self._dropped = dropped
-        self._most = most
+        self._bounds = budget.bounds
         self.epoch = epoch
         self._entries: dict[int, Entry] = {}
         self._frames: list[bytes] = []
@@ -115,15 +123,17 @@ class Outbox:
     def add(self, frame: bytes, *, lossy: bool) -> bool:
         """Takes a message; `False`: too much waits."""
         size = len(frame) + ITEM
-        if self.kept + size > self._most:
-            self.unprotect(self.kept + size - self._most)
-        budget = self._budget
-        if budget.kept + size > budget.most:
+        bounds, budget = self._bounds, self._budget
+        if self.kept + size > bounds.each:
+            self.unprotect(self.kept + size - bounds.each)
+        if budget.kept + size > bounds.all:
             budget.make_room(size)
+        if size > bounds.each:
+            return False
         if lossy and (
-            self.kept + size > self._most
-            or budget.kept + size > budget.most
-            or self.inside + self.of_others + self._frames_size + size > MOST_INSIDE
+            self.kept + size > bounds.each
+            or budget.kept + size > bounds.all
+            or self.inside + self.of_others + self._frames_size + size > bounds.inside
         ):
             return False
         self._frames.append(frame)
@@ -131,10 +141,16 @@ class Outbox:
         self._keep(size)
         return True
 
-    @property
     def full(self) -> bool:
-        """Whether what must not be dropped is too much."""
-        return self.kept > 2 * self._most
+        """Whether what must not be dropped is too much. All else is dropped before."""
+        bounds, budget = self._bounds, self._budget
+        if self.kept > 2 * bounds.each:
+            self._strip_all()
+            return self.kept > bounds.each
+        if budget.kept > 2 * bounds.all and self.kept >= budget.kept / len(budget.boxes):
+            self._strip_all()
+            return budget.kept > 2 * bounds.all
+        return False
 
     def _keep(self, size: int) -> None:
         self.kept += size
@@ -212,6 +228,14 @@ class Outbox:
             if self.last is None or entry.number >= self.last[0]:
                 self.last = entry.number, where
 
+    def is_entry(self, number: int, found: Any) -> bool:
+        """Whether what Redis has in a place is the entry with this number."""
+        try:
+            value: bytes = found[0][1][1]
+            return HEADER.unpack_from(value) == (*self._sender, self.epoch, number)
+        except (TypeError, IndexError, struct.error):
+            return False
+
     def refused(self, entry: Entry) -> None:
         """Redis has not taken it: it is to be sent again, and all after it."""
         if self._entries.get(entry.number) is entry:
@@ -261,7 +285,7 @@ class Outbox:
     def expire(self) -> None:
         """Drops lossy messages that are too old, and not confirmed."""
         self._form()
-        before = self._clock() - OLDEST
+        before = self._clock() - self._bounds.oldest
         for entry in self._unstripped():
             if entry.made > before:
                 return
@@ -275,12 +299,17 @@ class Outbox:
                 return
             self._strip(entry)
 
+    def _strip_all(self) -> None:
+        self._form()
+        for entry in self._unstripped():
+            self._strip(entry, "overflow")
+
     def _unstripped(self) -> Iterator[Entry]:
         while self._stripped < self._next:
             yield self._entries[self._stripped]
             self._stripped += 1
 
-    def _strip(self, entry: Entry) -> None:
+    def _strip(self, entry: Entry, reason: str = "expired") -> None:
         value, kept = entry.value, [entry.value[: HEADER.size]]
         lossy = 0
         for kind, start, stop in _frames_in(value):
@@ -293,7 +322,7 @@ class Outbox:
         entry.value = b"".join(kept)
         self._keep(len(entry.value) - len(value))
         if entry.id is None:
-            self._dropped("expired", lossy)
+            self._dropped(reason, lossy)
         else:
             entry.unprotected += lossy
             self.unprotected += lossy
@@ -338,21 +367,31 @@ def _frames_in(value: bytes) -> Iterator[tuple[int, int, int]]:
 class Verdict:
     """What becomes of an entry that has come."""
 
-    TAKE, AGAIN, GAP = "take", "again", "gap"
+    #: It is the next one, and counts as taken from now on.
+    TAKE = "take"
+    #: It was taken before.
+    AGAIN = "again"
+    #: Others before it are missing.
+    GAP = "gap"
+    #: The sender has begun anew with it.
+    ANEW = "anew"
+    #: It is of an epoch that is over, or of a new one that did not begin with it.
+    STALE = "stale"
 
 
 class Intake:
-    """What one node has sent in one epoch."""
+    """What one node has sent in this epoch."""
 
-    __slots__ = ("epoch", "following")
+    __slots__ = ("following",)
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self) -> None:
         #: The number of the next entry.
         self.following = 0
 
-    def judge(self, number: int) -> str:
-        """`Verdict.TAKE`: it is the next one, and counts as taken from now on."""
+    def judge(self, epoch: int, number: int, current: int) -> str:
+        """``current``: the epoch of the two nodes."""
+        if epoch != current:
+            return Verdict.ANEW if epoch > current and number == 0 else Verdict.STALE
         if number == self.following:
             self.following = number + 1
             return Verdict.TAKE

@@ -18,13 +18,14 @@ from .redis_link import Door, Line, Link, Replied
 from .resp import ErrorReply, Reply, command
 from .wire import is_node
 
-__all__ = ["Arrived", "Reader"]
+__all__ = ["Arrived", "Reader", "nack"]
 
 log = logging.getLogger(__name__)
 
 AT_A_TIME = 200  # entries that are read at a time
 BLOCK = 5.0  # seconds for which Redis holds the question back
 ACK_EACH, ACK_AFTER = 64, 0.05  # entries, seconds
+GRACE = 0.1  # seconds without an entry after which the inbox counts as read
 TURN = 0.01  # seconds of work before clients have their turn
 LONGEST_ID = 50  # bytes
 
@@ -37,6 +38,11 @@ class Arrived(NamedTuple):
     epoch: int
     number: int
     body: bytes
+
+
+def nack(inbox: str, header: bytes) -> bytes:
+    """The command that asks a node for what is missing, from the header's number on."""
+    return command("XADD", inbox, "NOMKSTREAM", "*", "n", header)
 
 
 class Reader:
@@ -58,11 +64,14 @@ class Reader:
         ready: Callable[[], None],
         call: Callable[[bytes, Replied], bool],
         failed: Callable[[Exception], None],
+        objected: Callable[[ErrorReply], None],
+        nacked: Callable[[Arrived], None],
     ) -> None:
         self._inbox, self._acks_key = inbox, acks
         self._token = token
         self._loop = turn.loop
         self._arrived, self._ready, self._call = arrived, ready, call
+        self._objected, self._nacked = objected, nacked
         self._claimed = False
         self._made = False  # whether this node has made its inbox before
         self._at = b"0"
@@ -73,6 +82,9 @@ class Reader:
         self._timer = turn.loop.timer(ACK_AFTER, ref=False)
         self._timed = False
         self._stopped = False
+        # What is to be done when all that is in the inbox now was read.
+        self._after: list[tuple[float, Callable[[], None]]] = []
+        self._asked = self._complete = 0.0
         self.line = Line(
             door, door.place(inbox), turn,
             up=self._up, down=self._down, failed=failed, patience=2 * BLOCK,
@@ -104,6 +116,33 @@ class Reader:
         if self._following.pop(sender, None) is not None:
             self._call(command("HDEL", self._acks_key, sender), _ignore)
 
+    def after_all(self, do: Callable[[], None]) -> None:
+        """Does it when all was handed on that Redis has got before now."""
+        self._after.append((time.monotonic(), do))
+        self._look_later()
+
+    def _look_later(self) -> None:
+        timer = self._loop.timer(GRACE, ref=False)
+
+        def look() -> None:
+            timer.close()
+            link = self.line.link
+            if self._stopped:
+                return
+            if link is not None and link.awaits and time.monotonic() - self._asked > GRACE:
+                self._handed_on(time.monotonic())  # Redis holds the question back: there is nothing
+            if self._after:
+                self._look_later()
+
+        timer.start(look, update=True)
+
+    def _handed_on(self, until: float) -> None:
+        """All was handed on that Redis had got by then."""
+        due = [do for when, do in self._after if when <= until]
+        self._after = [each for each in self._after if each[0] > until]
+        for do in due:
+            do()
+
     def _up(self, link: Link) -> None:
         if self._claimed:
             self._begin(link)
@@ -120,6 +159,7 @@ class Reader:
         if self._following:
             self._news = dict(self._following)
             link.call(self._acknowledge(), _ignore)
+            self._news.clear()
         self._read(link)
 
     def _is_made(self, reply: Reply) -> None:
@@ -138,6 +178,7 @@ class Reader:
         )
         if self._unacknowledged >= ACK_EACH:
             self._trim(link.call)
+        self._asked = time.monotonic()
         link.call(made, self._replied)
         link.flush()
 
@@ -149,6 +190,8 @@ class Reader:
             with suppress(TypeError, ValueError):
                 ((_, entries),) = reply
                 self._entries.extend(entries)
+        if len(self._entries) < AT_A_TIME:
+            self._complete = self._asked
         self._work()
 
     def _work(self) -> None:
@@ -160,13 +203,13 @@ class Reader:
             if entries and time.perf_counter() > end:
                 self._loop.run_callback(self._go_on, self.line.link)
                 return
+        if self._after:
+            self._handed_on(self._complete)
         link = self.line.link
         if self._stopped or link is None or link.closed or link.awaits:
             return
         self._read(link)
-        if self._unacknowledged and not self._timed:
-            self._timed = True
-            self._timer.start(self._late, update=True)
+        self._acknowledge_soon()
 
     def _go_on(self, link: Link | None) -> None:
         try:
@@ -184,14 +227,15 @@ class Reader:
             return
         self._at = where
         self._unacknowledged += 1
-        if name != b"m" or not isinstance(value, bytes) or len(value) < HEADER.size:
+        hand_on = {b"m": self._arrived, b"n": self._nacked}.get(name)
+        if hand_on is None or not isinstance(value, bytes) or len(value) < HEADER.size:
             return
         sender, token, epoch, number = HEADER.unpack_from(value)
         node = sender.decode("latin-1")
         if not is_node(node):
             return
         try:
-            self._arrived(Arrived(node, token, epoch, number, value[HEADER.size :]))
+            hand_on(Arrived(node, token, epoch, number, value[HEADER.size :]))
         except ProtocolError:
             said = "an entry in the inbox cannot be read; it is dropped"
             gevent.spawn(log.warning, said)
@@ -199,7 +243,7 @@ class Reader:
             gevent.spawn(log.error, "A message of another node failed", exc_info=error)
 
     def _refused(self, error: ErrorReply) -> None:
-        gevent.spawn(log.warning, "Redis does not let this node read: %s", error.text[:200])
+        self._objected(error)
         self.line.cut()
 
     # -- acknowledging -------------------------------------------------------------------------
@@ -208,22 +252,30 @@ class Reader:
         args: list[str] = []
         for sender, (epoch, following) in self._news.items():
             args += (sender, f"{epoch} {following}")
-        self._news.clear()
         return command("HSET", self._acks_key, *args)
 
-    def _trim(self, call: Callable[[bytes, Replied], object]) -> None:
-        self._unacknowledged = 0
+    def _trim(self, call: Callable[[bytes, Replied], bool]) -> bool:
+        made = [command("XTRIM", self._inbox, "MINID", "~", self._at)]
         if self._news:
-            call(self._acknowledge(), _ignore)
-        made = command("XTRIM", self._inbox, "MINID", "~", self._at)
-        call(made, _ignore)
+            made.insert(0, self._acknowledge())
+        if not all(call(each, _ignore) for each in made):
+            return False
+        self._unacknowledged = 0
+        self._news.clear()
+        return True
 
     def _late(self) -> None:
         self._timed = False
         try:
-            self._trim(self._call)
+            if self._unacknowledged and not self._trim(self._call):
+                self._acknowledge_soon()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             gevent.spawn(log.error, "The inbox could not be acknowledged", exc_info=error)
+
+    def _acknowledge_soon(self) -> None:
+        if self._unacknowledged and not self._timed:
+            self._timed = True
+            self._timer.start(self._late, update=True)
 
 
 def _ignore(reply: Reply) -> None:

@@ -21,10 +21,11 @@ from ..hub.ports import Loop, TimerWatcher
 from ..transport.outgoing import turn_here
 from .beats import EACH
 from .census import OLDEST_VERSION, TOKENS, VERSION, Census, Identity, Record
-from .outbox import LOSSY, Budget, Outbox
+from .doors import door
+from .outbox import HEADER, LOSSY, Bounds, Budget, Intake, Outbox, Verdict
 from .ports import Handlers
-from .reader import Arrived, Reader
-from .redis_link import Door, Url
+from .reader import Arrived, Reader, nack
+from .redis_link import Door, Unplaced
 from .resp import ErrorReply, command
 from .wire import Frames, Struct, decoded, encoded, frame
 from .writer import Target, Writer
@@ -33,8 +34,11 @@ __all__ = ["RedisBus"]
 
 log = logging.getLogger(__name__)
 
+TICK = EACH / 2
 LAST_WORDS = 1.0  # seconds that a node which leaves waits for Redis
 MOST_GRAVES = 10_000  # dead nodes that are remembered
+PARKED = 5.0  # seconds until a node is met again for which too much waited
+WARN_EACH = 60.0  # seconds between two warnings about what Redis refuses
 
 
 class Note:
@@ -43,7 +47,6 @@ class Note:
     HELLO = 200
     DEAD = 201
     BYE = 202
-    NACK = 203
 
 
 class Hello(Struct):
@@ -61,32 +64,21 @@ class Dead(Struct):
     token: int
 
 
-class Nack(Struct):
-    """Entries are missing from this number on."""
-
-    epoch: int
-    number: int
-
-
 class _Peer:
     """Another node."""
 
-    __slots__ = ("following", "host", "nacked", "node", "target", "token", "writer")
+    __slots__ = ("born", "gap", "host", "intake", "nacked", "node", "target", "token")
 
-    def __init__(self, node: str, token: int, target: Target, writer: Writer) -> None:
+    def __init__(self, node: str, token: int, host: str, born: int, target: Target) -> None:
         self.node = node
         self.token = token
+        self.host = host
+        self.born = born
         self.target = target
-        self.writer = writer
-        self.host = ""
-        #: The number of the entry that is to come from it.
-        self.following = 0
-        #: When it was last told that entries are missing.
+        self.intake = Intake()
+        #: Whether entries are missing, and when it was last told.
+        self.gap = False
         self.nacked = 0.0
-
-    @property
-    def outbox(self) -> Outbox:
-        return self.target.outbox
 
 
 class RedisBus:
@@ -109,9 +101,9 @@ class RedisBus:
         refused: Callable[[str], None] = lambda reason: None,
         status: Callable[[], tuple[int, int]] = lambda: (0, 0),
         dropped: Callable[[str, int], None] = lambda reason, messages: None,
-        door: Door | None = None,
+        bounds: Bounds | None = None,
     ) -> None:
-        self._door = door or Url(url)
+        self._door: Door = door(url)
         self._handlers = handlers
         self._me = me
         self._prefix = prefix
@@ -120,7 +112,7 @@ class RedisBus:
         self.node = me.node
         self._token = 1 + secrets.randbelow(TOKENS - 1)
         self._hello = encoded(Hello(VERSION, me.host, me.born))
-        self._budget = Budget()
+        self._budget = Budget(bounds or Bounds())
         self._peers: dict[str, _Peer] = {}
         self._births: dict[str, int] = {}
         self._graves: OrderedDict[tuple[str, int], None] = OrderedDict()
@@ -134,6 +126,9 @@ class RedisBus:
         self._figures = {"messages_in": 0, "messages_out": 0, "bytes_in": 0, "bytes_out": 0}
         self._past = {"resent": 0, "unprotected": 0}  # of peers that are dead
         self._dropped: dict[str, int] = {}
+        self._parked: dict[str, tuple[_Peer, float]] = {}
+        self._warned = -WARN_EACH
+        self._ticks = 0
         self._census = Census(
             me, self._token, prefix, call=self._call_nodes, events=self, status=status
         )
@@ -155,9 +150,10 @@ class RedisBus:
         self._reader = Reader(
             self._door, inbox, acks, self._token, self._turn,
             arrived=self._arrived, ready=self._ready, call=self._call_inbox, failed=self.failed,
+            objected=self.objected, nacked=self._asked_again,
         )  # fmt: skip
-        self._tick = self._loop.timer(EACH, EACH, ref=False)
-        self._tick.start(self._each_second)
+        self._tick = self._loop.timer(TICK, TICK, ref=False)
+        self._tick.start(self._ticked)
 
     def wait(self, seconds: float) -> bool:
         """Waits for the first contact; whether there is one. # greenlet"""
@@ -183,10 +179,10 @@ class RedisBus:
         figures = self._figures
         figures["messages_out"] += 1
         figures["bytes_out"] += len(made)
-        if target.outbox.full:
-            self._loop.run_callback(self._begin_again, peer)
+        if target.outbox.full():
+            self._loop.run_callback(self._park, peer)
         else:
-            peer.writer.want(target, now=now)
+            target.writer.want(target, now=now)
         return True
 
     @property
@@ -210,7 +206,7 @@ class RedisBus:
 
     def figures(self) -> dict[str, Any]:
         """Of what goes over Redis."""
-        boxes = [peer.outbox for peer in self._peers.values()]
+        boxes = [peer.target.outbox for peer in self._peers.values()]
         oldest = [box.oldest for box in boxes if box.oldest is not None]
         return {
             **self._figures,
@@ -227,12 +223,12 @@ class RedisBus:
         self._leaving = True
         for peer in self._peers.values():
             self._note(peer, Note.BYE, b"")
-            peer.writer.want(peer.target, now=True)
+            peer.target.writer.want(peer.target, now=True)
         if self.degraded:
             return
         end = time.monotonic() + LAST_WORDS
         while time.monotonic() < end and any(
-            peer.outbox.unconfirmed for peer in self._peers.values()
+            peer.target.outbox.unconfirmed for peer in self._peers.values()
         ):
             gevent.sleep(0.01)
         done = Event()
@@ -294,7 +290,9 @@ class RedisBus:
 
     def failed(self, error: Exception) -> None:
         """As `writer.Events.failed`."""
-        self._say_lost(str(error) or type(error).__name__)
+        self._relocate()
+        if not isinstance(error, Unplaced):
+            self._say_lost(str(error) or type(error).__name__)
 
     def _say_lost(self, why: str) -> None:
         if not self._lost and not self._stopped:
@@ -302,8 +300,40 @@ class RedisBus:
             said = "no contact to Redis (%s): other hosts are out of reach; trying again"
             gevent.spawn(log.info, said, why)
 
-    def misplaced(self, writer: Writer, error: ErrorReply) -> None:
-        """As `writer.Events.misplaced`."""
+    def objected(self, error: ErrorReply) -> None:
+        """As `writer.Events.objected`."""
+        if error.code == "MOVED":
+            self._door.moved(error.text)
+            self._relocate()
+            return
+        now = time.monotonic()
+        if error.code != "ASK" and now - self._warned >= WARN_EACH:
+            self._warned = now
+            gevent.spawn(log.warning, "Redis refuses what this node asks: %s", error.text[:200])
+        if error.code in ("READONLY", "MASTERDOWN"):  # the master is another one now
+            for writer in list(self._writers.values()):
+                writer.line.cut()
+
+    def _relocate(self) -> None:
+        """Masters of a cluster have changed: everything goes to where its key is now."""
+        if self._stopped:
+            return
+        for peer in self._peers.values():
+            target = peer.target
+            writer = self._writer(target.inbox)
+            if writer is not target.writer:
+                target.writer.discard(target)
+                writer.add(target)
+                writer.resume(target)
+        inbox, nodes = self._keys(self.node)[0], self._census.keys[0]
+        if self._reader is not None:
+            self._reader.line.move(self._door.place(inbox))
+        needed = {self._writer(nodes), self._writer(inbox)}
+        needed.update(peer.target.writer for peer in self._peers.values())
+        for place, writer in list(self._writers.items()):
+            if writer not in needed:
+                del self._writers[place]
+                writer.line.stop()
 
     # -- as `census.Events` --------------------------------------------------------------------
 
@@ -334,33 +364,42 @@ class RedisBus:
             self._meet(node, record.token, record.host, record.born)
 
     def dead(self, node: str, token: int) -> None:
-        self._died(node, token)
+        assert self._reader is not None
+        self._reader.after_all(lambda: self._died(node, token))
 
     def buried(self, node: str, token: int) -> None:
+        self.dead(node, token)
         body = encoded(Dead(node, token))
-        inbox, acks = self._keys(node)
-        self._died(node, token)
         for peer in self._peers.values():
-            self._note(peer, Note.DEAD, body)
+            if peer.node != node:
+                self._note(peer, Note.DEAD, body)
+        inbox, acks = self._keys(node)
         self._writer(inbox).call(command("DEL", inbox, acks), lambda reply: None)
 
     # -- the others ----------------------------------------------------------------------------
 
-    def _meet(self, node: str, token: int, host: str, born: int) -> _Peer:
+    def _meet(self, node: str, token: int, host: str, born: int) -> _Peer | None:
         peer = self._peers.get(node)
         if peer is not None and peer.token != token:
             self._died(node, peer.token)
             peer = None
-        if peer is None:
-            peer = self._new_peer(node, token)
-            peer.host = host
-            self._births[node] = born
+        if peer is None and node not in self._parked:
+            peer = _Peer(node, token, host, born, self._target(node))
             self._census.met(node, token)
-            self._handlers.joined(node)
-            self._handlers.met(node)
+            self._join(peer)
         return peer
 
-    def _new_peer(self, node: str, token: int) -> _Peer:
+    def _join(self, peer: _Peer) -> None:
+        node, target = peer.node, peer.target
+        self._peers[node] = peer
+        self._births[node] = peer.born
+        writer = self._writer(target.inbox)
+        writer.add(target)
+        writer.want(target)
+        self._handlers.joined(node)
+        self._handlers.met(node)
+
+    def _target(self, node: str) -> Target:
         inbox, acks = self._keys(node)
         outbox = Outbox(
             (self.node.encode(), self._token),
@@ -370,12 +409,7 @@ class RedisBus:
             begin=lambda epoch: frame(Note.HELLO, self._hello),
             dropped=self._drop,
         )
-        writer = self._writer(inbox)
-        target = Target(node, self.node, inbox, acks, outbox)
-        peer = self._peers[node] = _Peer(node, token, target, writer)
-        writer.add(target)
-        writer.want(target)
-        return peer
+        return Target(self.node, inbox, acks, outbox, self._writer(inbox))
 
     def _drop(self, reason: str, messages: int) -> None:
         self._dropped[reason] = self._dropped.get(reason, 0) + messages
@@ -385,38 +419,51 @@ class RedisBus:
         self._graves[node, token] = None
         if len(self._graves) > MOST_GRAVES:
             self._graves.popitem(last=False)
+        parked = self._parked.pop(node, None)
+        if parked is not None:
+            parked[0].target.outbox.end()
         peer = self._peers.get(node)
         if peer is None or peer.token != token:
             return
-        del self._peers[node]
-        self._births.pop(node, None)
+        outbox = peer.target.outbox
+        self._past["resent"] += outbox.resent
+        self._past["unprotected"] += outbox.unprotected
         self._census.forget(node)
-        peer.writer.discard(peer.target)
-        for name, count in (
-            ("resent", peer.outbox.resent),
-            ("unprotected", peer.outbox.unprotected),
-        ):
-            self._past[name] += count
-        peer.outbox.end()
         if self._reader is not None:
             self._reader.forget(node)
-        self._handlers.died(node)
+        self._part(peer)
+        outbox.end()
 
-    def _begin_again(self, peer: _Peer, epoch: int | None = None) -> None:
-        """What one of the two had to drop must not be missed: both begin anew."""
-        node = peer.node
-        if self._peers.get(node) is not peer:
-            return
-        born = self._births.pop(node)
-        del self._peers[node]
-        self._handlers.died(node)
-        peer.outbox.reset(peer.outbox.epoch + 1 if epoch is None else epoch)
-        peer.following = 0
-        self._peers[node] = peer
-        self._births[node] = born
-        peer.writer.want(peer.target)
-        self._handlers.joined(node)
-        self._handlers.met(node)
+    def _part(self, peer: _Peer) -> None:
+        del self._peers[peer.node]
+        del self._births[peer.node]
+        peer.target.writer.discard(peer.target)
+        self._handlers.died(peer.node)
+
+    def _begin_again(self, peer: _Peer, epoch: int) -> None:
+        """One of the two had to drop what must not be missed: both tell each other all again."""
+        self._part(peer)
+        peer.target.outbox.reset(epoch)
+        peer.intake = Intake()
+        self._join(peer)
+
+    def _park(self, peer: _Peer) -> None:
+        """Too much waits for a node: nothing is kept for it until it can be told all again."""
+        if self._peers.get(peer.node) is peer:
+            self._part(peer)
+            outbox = peer.target.outbox
+            outbox.reset(outbox.epoch + 1)
+            peer.intake = Intake()
+            self._parked[peer.node] = peer, time.monotonic()
+            said = "too much waits for node %s: both begin anew when Redis takes it"
+            gevent.spawn(log.warning, said, peer.node)
+
+    def _unpark(self) -> None:
+        for node, (peer, since) in list(self._parked.items()):
+            link = self._writer(peer.target.inbox).line.link
+            if self._contact.is_set() and link is not None and time.monotonic() - since > PARKED:
+                del self._parked[node]
+                self._join(peer)
 
     # -- what arrives --------------------------------------------------------------------------
 
@@ -429,23 +476,28 @@ class RedisBus:
             peer = self._stranger(entry)
             if peer is None:
                 return
-        epoch = peer.outbox.epoch
-        if entry.epoch != epoch:
-            if entry.epoch < epoch or entry.number:
-                return
-            self._begin_again(peer, entry.epoch)
-            if self._peers.get(node) is not peer:
-                return
         assert self._reader is not None
-        if entry.number != peer.following:
-            if entry.number > peer.following:
-                self._missing(peer)
-            else:
-                self._reader.note(node, entry.epoch, peer.following)
+        verdict = peer.intake.judge(entry.epoch, entry.number, peer.target.outbox.epoch)
+        if verdict == Verdict.ANEW:
+            self._begin_again(peer, entry.epoch)
+            verdict = peer.intake.judge(entry.epoch, entry.number, entry.epoch)
+        if verdict == Verdict.GAP:
+            self._missing(peer)
+        elif verdict != Verdict.STALE:
+            self._reader.note(node, entry.epoch, peer.intake.following)
+            if verdict == Verdict.TAKE:
+                peer.gap = False
+                self._hand_on(peer, entry.body)
+
+    def _asked_again(self, asked: Arrived) -> None:
+        """A node misses what this one has sent, from a number on."""
+        peer = self._peers.get(asked.sender)
+        if peer is None or peer.token != asked.token:
             return
-        peer.following += 1
-        self._reader.note(node, entry.epoch, peer.following)
-        self._hand_on(peer, entry.body)
+        target = peer.target
+        if asked.epoch == target.outbox.epoch:
+            target.outbox.rewind(asked.number)
+            target.writer.resume(target)
 
     def _stranger(self, entry: Arrived) -> _Peer | None:
         """A node whose first entry it is."""
@@ -460,15 +512,21 @@ class RedisBus:
         return self._meet(entry.sender, entry.token, hello.host, hello.born)
 
     def _missing(self, peer: _Peer) -> None:
+        """Asks for entries that Redis has lost, at once and then every second.
+
+        Not as a message: those of this node may be missing there, too.
+        """
         now = time.monotonic()
+        peer.gap = True
         if now - peer.nacked >= EACH:
             peer.nacked = now
-            body = encoded(Nack(peer.outbox.epoch, peer.following))
-            self._note(peer, Note.NACK, body)
+            target = peer.target
+            given = self.node.encode(), self._token, target.outbox.epoch, peer.intake.following
+            target.writer.call(nack(target.inbox, HEADER.pack(*given)), lambda reply: None)
 
     def _note(self, peer: _Peer, kind: int, body: bytes) -> None:
-        peer.outbox.add(frame(kind, body), lossy=False)
-        peer.writer.want(peer.target)
+        peer.target.outbox.add(frame(kind, body), lossy=False)
+        peer.target.writer.want(peer.target)
 
     def _hand_on(self, peer: _Peer, body: bytes) -> None:
         node, figures = peer.node, self._figures
@@ -494,18 +552,21 @@ class RedisBus:
             dead = decoded(Dead, body)
             if dead.node != self.node:
                 self._died(dead.node, dead.token)
-        elif kind == Note.NACK:
-            nack = decoded(Nack, body)
-            if nack.epoch == peer.outbox.epoch:
-                peer.outbox.rewind(nack.number)
-                peer.writer.want(peer.target)
 
-    def _each_second(self) -> None:
+    def _ticked(self) -> None:
         try:
-            self._census.beat()
-            for writer in list(self._writers.values()):
-                writer.tick()
             if self._reader is not None:
                 self._reader.line.check()
+            self._ticks += 1
+            for writer in list(self._writers.values()):
+                writer.line.check()
+                if self._ticks % 2:
+                    writer.tick()
+            if self._ticks % 2:
+                self._census.beat()
+                self._unpark()
+                for peer in self._peers.values():
+                    if peer.gap:
+                        self._missing(peer)
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             gevent.spawn(log.error, "The bus over Redis failed", exc_info=error)

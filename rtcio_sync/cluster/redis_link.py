@@ -13,21 +13,21 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import gevent
 from gevent import monkey
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from ..errors import OptionError, ProtocolError
+from ..errors import ProtocolError
 from ..transport.base import RawSocket
 from ..transport.outgoing import READ, Turn, tls_wants
 from . import resp
 from .resp import Reply
 from .stream import Outlet
 
-__all__ = ["Door", "Line", "Link", "Replied", "Url"]
+__all__ = ["Door", "Line", "Link", "Opened", "Replied", "Unplaced"]
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,15 @@ Replied = Callable[[Reply], None]
 """Gets the reply to a command. # hub"""
 
 CHUNK = 1 << 18  # bytes that are read at a time
-PATIENCE = 5.0  # seconds without a reply, after which a connection is made anew
+PATIENCE = 1.5  # seconds without a reply, after which another connection is tried
+GRACE = 0.05  # seconds in which the old one may still answer
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds before a connection is tried again
+
+T = TypeVar("T")
+
+
+class Unplaced(ConnectionError):
+    """It was not known where Redis is; now it is."""
 
 
 class Opened(Protocol):
@@ -56,41 +63,11 @@ class Door(Protocol):
     def place(self, key: str) -> str:
         """The master of a key."""
 
+    def lost(self, place: str) -> None:
+        """A master cannot be reached: looks where its keys are now, and blocks meanwhile."""
 
-class Url:
-    """One Redis at an address. Raises `OptionError` for one that redis-py cannot read."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            import redis
-            from redis.backoff import NoBackoff
-            from redis.retry import Retry
-        except ImportError:
-            raise OptionError(
-                "cluster='redis://…' needs redis-py: pip install 'rtcio-sync[redis]'"
-            ) from None
-        options: dict[str, Any] = {
-            "protocol": 2,
-            "socket_timeout": PATIENCE,
-            "socket_connect_timeout": PATIENCE,
-            "socket_keepalive": True,
-            "retry": Retry(NoBackoff(), 0),
-        }
-        if url.startswith("unix:"):
-            del options["socket_keepalive"], options["socket_connect_timeout"]
-        try:
-            self._pool = redis.ConnectionPool.from_url(url, **options)
-        except (ValueError, TypeError) as error:
-            raise OptionError(f"cluster: redis-py cannot read the address: {error}") from None
-
-    def open(self, place: str) -> Opened:
-        pool = self._pool
-        connection: Any = pool.connection_class(**pool.connection_kwargs)
-        connection.connect()
-        return connection  # type: ignore[no-any-return]
-
-    def place(self, key: str) -> str:
-        return ""
+    def moved(self, error: str) -> None:
+        """Redis says ``MOVED slot address``."""
 
 
 class Link(Outlet):
@@ -109,10 +86,13 @@ class Link(Outlet):
         #: Since when a reply is awaited.
         self.since = 0.0
 
-    def call(self, command: bytes, replied: Replied) -> None:
-        """Sends a command at the end of the loop's turn."""
+    def call(self, command: bytes, replied: Replied) -> bool:
+        """Sends a command at the end of the loop's turn. `False`: the connection has ended."""
+        if self.closed:
+            return False
         self.expect(replied)
         self.send(command)
+        return True
 
     def expect(self, replied: Replied) -> None:
         """The next command, which `send` sends, has its reply go there."""
@@ -161,13 +141,6 @@ class Link(Outlet):
         self._disconnect()
 
 
-def _opened(door: Door, place: str) -> Opened | Exception:
-    try:
-        return door.open(place)
-    except Exception as error:  # noqa: BLE001  (gevent would print what a thread of its pool raises)
-        return error
-
-
 def _taken(opened: Opened) -> RawSocket:
     """The socket of a connection; from now on the hub's."""
     sock = opened._sock
@@ -180,8 +153,9 @@ def _taken(opened: Opened) -> RawSocket:
 class Line:
     """A connection that is made again when it ends.
 
-    ``up(link)`` is called when it is made, ``down()`` when it has ended. # greenlet, hub
-    ``patience``: seconds without the reply that is awaited, after which it is given up.
+    ``up(link)`` is called when it is made, ``down()`` when it has ended, and ``failed(error)`` when
+    it could not be made. # greenlet, hub, greenlet
+    ``patience``: seconds without the reply that is awaited, after which another one is tried.
     """
 
     def __init__(
@@ -196,21 +170,29 @@ class Line:
         patience: float = PATIENCE,
     ) -> None:
         self._door = door
-        self.place = place
+        self._place = place
         self._turn = turn
         self._up, self._down, self._failed = up, down, failed
         self._patience = patience
         self._ended = Event()
         self._stopped = False
+        # Where the standard library is not patched, redis-py blocks a thread instead of a greenlet.
         self._pool = None if monkey.is_module_patched("socket") else ThreadPool(1)
+        #: The connection; `None`: there is none.
         self.link: Link | None = None
+        # A connection that was made since this one does not answer.
+        self._spare: Opened | None = None
+        self._replacing = False
         self._greenlet = gevent.spawn(self._run)
 
     def check(self) -> None:
-        """Gives a connection up that does not answer. # hub or greenlet"""
+        """Tries another connection if this one does not answer. # hub or greenlet"""
         link = self.link
-        if link is not None and link.awaits and time.monotonic() - link.since > self._patience:
-            self.cut()
+        if link is None or not link.awaits or self._replacing:
+            return
+        if time.monotonic() - link.since > self._patience:
+            self._replacing = True
+            gevent.spawn(self._replace, link)
 
     def cut(self) -> None:
         """Makes the connection anew. # hub or greenlet"""
@@ -218,6 +200,12 @@ class Line:
         if link is not None:
             link.close()
             self._end(link)
+
+    def move(self, place: str) -> None:
+        """What it was connected for is on another master now. # hub or greenlet"""
+        if self._place != place:
+            self._place = place
+            self.cut()
 
     def stop(self) -> None:
         """Ends for good, and calls nothing more. # hub or greenlet"""
@@ -231,42 +219,75 @@ class Line:
     def fileno(self) -> int:
         return -1 if self.link is None else self.link.fileno()
 
-    def _run(self) -> None:  # greenlet
+    # -- greenlet ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
         pause = FIRST_PAUSE
         while not self._stopped:
+            opened, self._spare = self._spare, None
             try:
-                opened = self._open()
+                opened = opened or self._blocking(self._door.open, self._place)
+                began = time.monotonic()
+                self._use(opened)
             except Exception as error:  # noqa: BLE001  (redis-py's, of sockets, of TLS)
-                self._failed(error)
+                self._say(error)
+            else:
+                self._ended.wait()
+                if time.monotonic() - began > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
+            if self._spare is None:
                 gevent.sleep(pause * random.uniform(0.5, 1.5))
                 pause = min(2 * pause, LONGEST_PAUSE)
-                continue
-            if self._stopped:
-                opened.disconnect()
-                return
-            began = time.monotonic()
-            self._use(opened)
-            self._ended.wait()
-            if time.monotonic() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
-            gevent.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _say(self, error: Exception) -> None:
+        try:
+            self._blocking(self._door.lost, self._place)
+        except Exception as more:  # noqa: BLE001
+            log.debug("no other address is known: %s", more)
+        if not self._stopped:
+            self._failed(error)
 
     def _use(self, opened: Opened) -> None:
+        if self._stopped:
+            opened.disconnect()
+            return
         self._ended.clear()
         link = self.link = Link(opened, self._turn, lambda: self._end(link))
         self._up(link)
 
-    def _open(self) -> Opened:
-        if self._pool is None:
-            return self._door.open(self.place)
-        found = self._pool.apply(_opened, (self._door, self.place))
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def _end(self, link: Link) -> None:
+    def _end(self, link: Link) -> None:  # hub or greenlet
         if self.link is link:
             self.link = None
             self._down()
             self._ended.set()
+
+    def _replace(self, link: Link) -> None:
+        """Redis may only be slow: the old connection goes when the new one answers, and it not."""
+        since = link.since
+        try:
+            spare = self._blocking(self._door.open, self._place)
+            gevent.sleep(GRACE)
+            if self.link is link and link.awaits and link.since == since:
+                self._spare = spare
+                self.cut()
+            else:
+                spare.disconnect()
+        except Exception as error:  # noqa: BLE001  (it does not answer either)
+            log.debug("another connection to Redis could not be made: %s", error)
+        finally:
+            self._replacing = False
+
+    def _blocking(self, do: Callable[[str], T], place: str) -> T:
+        if self._pool is None:
+            return do(place)
+        found: T | Exception = self._pool.apply(_result, (do, place))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def _result(do: Callable[[str], T], place: str) -> T | Exception:
+    try:
+        return do(place)
+    except Exception as error:  # noqa: BLE001  (gevent prints what a thread of its pool raises)
+        return error

@@ -27,19 +27,18 @@ STALLED = 2.0  # seconds without an acknowledgement after which Redis is asked w
 MUCH = 4_000_000  # bytes in an inbox from which on Redis is asked what others have sent
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds before it is sent again what Redis did not take
 MOST_ENTRIES = 1_000_000  # entries of an inbox; bytes bound it earlier
-WARN_EACH = 60.0  # seconds between two warnings about what Redis refuses
 
 
 class Target:
     """Another node's inbox, as this node writes to it."""
 
     __slots__ = (
-        "acks", "add", "asked", "asking", "held", "inbox", "node", "outbox", "pause", "polled",
-        "sender",
+        "acks", "add", "asked", "asking", "held", "inbox", "outbox", "pause", "polled", "sender",
+        "writer",
     )  # fmt: skip
 
-    def __init__(self, node: str, sender: str, inbox: str, acks: str, outbox: Outbox) -> None:
-        self.node = node
+    def __init__(self, sender: str, inbox: str, acks: str, outbox: Outbox, writer: Writer) -> None:
+        self.writer = writer
         self.sender = sender
         self.inbox, self.acks = inbox, acks
         self.outbox = outbox
@@ -63,8 +62,8 @@ class Events(Protocol):
     def failed(self, error: Exception) -> None:
         """No connection could be made."""
 
-    def misplaced(self, writer: Writer, error: ErrorReply) -> None:
-        """A key is not, or not any more, on this master."""
+    def objected(self, error: ErrorReply) -> None:
+        """Redis replied with an error."""
 
 
 class Writer:
@@ -78,7 +77,6 @@ class Writer:
         self._armed = False
         self._at_end = Turn(turn.loop).at_end
         self._loop = turn.loop
-        self._warned = -WARN_EACH
         self.place = place
         self.line = Line(door, place, turn, up=self._up, down=self._down, failed=events.failed)
 
@@ -87,10 +85,7 @@ class Writer:
     def call(self, made: bytes, replied: Replied) -> bool:
         """Sends a command at the end of the turn. `False`: there is no connection."""
         link = self.line.link
-        if link is None or link.closed:
-            return False
-        link.call(made, replied)
-        return True
+        return link is not None and link.call(made, replied)
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -106,8 +101,16 @@ class Writer:
     def add(self, target: Target) -> None:
         """From now on a target's inbox is here."""
         self.targets.add(target)
-        if self.line.link is not None:
+        target.writer = self
+        target.asking = False
+        if self.line.link is not None and target.outbox.unacknowledged:
+            target.outbox.rewind_unconfirmed()
             self._ask(target)
+
+    def resume(self, target: Target) -> None:
+        """The same as `want`, if the target is still here."""
+        if target in self.targets and not target.asking and target.outbox.waits:
+            self.want(target)
 
     def discard(self, target: Target) -> None:
         self.targets.discard(target)
@@ -154,7 +157,7 @@ class Writer:
         else:
             target.outbox.refused(entry)
             if isinstance(reply, ErrorReply):
-                self._refused(reply)
+                self._events.objected(reply)
             self._hold(target)
         if not self._awaited and self._waiting:
             self.want(next(iter(self._waiting)))
@@ -170,27 +173,14 @@ class Writer:
         def again() -> None:
             timer.close()
             target.held = False
-            if target in self.targets:
-                self.want(target)
+            target.writer.resume(target)
 
         timer.start(again)
-
-    def _refused(self, error: ErrorReply) -> None:
-        if error.code in ("MOVED", "ASK"):
-            self._events.misplaced(self, error)
-            return
-        if time.monotonic() - self._warned >= WARN_EACH:
-            self._warned = time.monotonic()
-            said = "Redis does not take messages for other nodes: %s"
-            gevent.spawn(log.warning, said, error.text[:200])
-        if error.code in ("READONLY", "MASTERDOWN", "LOADING", "UNBLOCKED"):
-            self.line.cut()
 
     # -- what was acknowledged -----------------------------------------------------------------
 
     def tick(self) -> None:
         """To be called every second."""
-        self.line.check()
         link, now = self.line.link, time.monotonic()
         if link is None or link.closed:
             return
@@ -255,19 +245,18 @@ class Writer:
         target.asking = True
         target.asked = target.polled = time.monotonic()
         last, epoch = outbox.last, outbox.epoch
-        found: list[bool] = [last is None]
+        found: list[bool] = []
         if last is not None:
             made = command("XRANGE", target.inbox, last[1], last[1], "COUNT", 1)
-            link.call(made, lambda reply: found.append(bool(reply) and isinstance(reply, list)))
+            link.call(made, lambda reply: found.append(outbox.is_entry(last[0], reply)))
 
         def replied(reply: Reply) -> None:
             target.asking = False
             self._polled(target, reply)
             # Streams lose their end, or everything: if the last entry is there, all are.
             same = outbox.epoch == epoch and outbox.last is not None and outbox.last == last
-            if same and not found[-1]:
+            if same and found == [False]:
                 outbox.rewind()
-            if outbox.waits:
-                self.want(target)
+            self.resume(target)
 
         link.call(command("HGET", target.acks, target.sender), replied)

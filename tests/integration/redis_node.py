@@ -164,7 +164,7 @@ def main(url: str, node: str, *flags: str) -> None:
             rate, size = float(given[0]), int(given[1])
         elif name == "report":
             answer = {
-                **{key: value for key, value in vars(handlers).items()},
+                **vars(handlers),
                 "dropped": dropped,
                 "refusals": refusals,
                 "nodes": sorted(bus.nodes),

@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-import redis
 
 from tests.integration.redis_node import RedisProcess
 from tests.integration.redis_server import RedisServer
@@ -311,13 +310,13 @@ def test_a_node_that_leaves_is_dead_at_once_after_its_last_message(
 def test_nodes_without_redis_find_each_other_when_it_comes(make: Make) -> None:
     server = RedisServer()
     server.kill()
-    nodes = [make(server.url, name, *flags) for name, flags in (("aaaa", ()), ("bbbb", ("--plain",)))]
+    nodes = [make(server.url, "aaaa"), make(server.url, "bbbb", "--plain")]
     assert all(each.report()["degraded"] for each in nodes)
     time.sleep(0.5)
     server.start()
     try:
         met(*nodes)
-        assert not any(each.report()["degraded"] for each in nodes)
+        wait_until(lambda: not any(each.report()["degraded"] for each in nodes))
         for each in nodes:
             each.post(100)
         more(nodes, 50)

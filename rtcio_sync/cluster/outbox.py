@@ -221,7 +221,8 @@ class Outbox:
 
     def added(self, entry: Entry, where: bytes) -> None:
         """Redis has it."""
-        if self._entries.get(entry.number) is entry:
+        # If it is to be sent again, then because it came too early.
+        if entry.number < self._cursor and self._entries.get(entry.number) is entry:
             if entry.id is None:
                 self.inside += entry.size
             entry.id = where

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import time
 from collections import deque
 from collections.abc import Callable
@@ -70,8 +71,8 @@ class Reader:
         self._inbox, self._acks_key = inbox, acks
         self._token = token
         self._loop = turn.loop
-        self._arrived, self._ready, self._call = arrived, ready, call
-        self._objected, self._nacked = objected, nacked
+        self._ready, self._call, self._objected = ready, call, objected
+        self._kinds = {b"m": arrived, b"n": nacked}
         self._claimed = False
         self._made = False  # whether this node has made its inbox before
         self._at = b"0"
@@ -220,25 +221,23 @@ class Reader:
 
     def _hand_on(self, found: Any) -> None:
         try:
-            where, (name, value) = found
-        except (TypeError, ValueError):  # somebody else's entry
+            where, fields = found
+            if not isinstance(where, bytes) or len(where) > LONGEST_ID:
+                return
+            self._at = where
+            self._unacknowledged += 1
+            name, value = fields
+            sender, token, epoch, number = HEADER.unpack_from(value)
+            node = sender.decode("latin-1")
+            hand_on = self._kinds.get(name)
+        except (TypeError, ValueError, struct.error):  # somebody else's entry
             return
-        if not isinstance(where, bytes) or len(where) > LONGEST_ID:
-            return
-        self._at = where
-        self._unacknowledged += 1
-        hand_on = {b"m": self._arrived, b"n": self._nacked}.get(name)
-        if hand_on is None or not isinstance(value, bytes) or len(value) < HEADER.size:
-            return
-        sender, token, epoch, number = HEADER.unpack_from(value)
-        node = sender.decode("latin-1")
-        if not is_node(node):
+        if hand_on is None or not is_node(node):
             return
         try:
             hand_on(Arrived(node, token, epoch, number, value[HEADER.size :]))
         except ProtocolError:
-            said = "an entry in the inbox cannot be read; it is dropped"
-            gevent.spawn(log.warning, said)
+            gevent.spawn(log.warning, "an entry in the inbox cannot be read; it is dropped")
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             gevent.spawn(log.error, "A message of another node failed", exc_info=error)
 

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 TICK = EACH / 2
 LAST_WORDS = 1.0  # seconds that a node which leaves waits for Redis
 MOST_GRAVES = 10_000  # dead nodes that are remembered
+AGAIN = 3.0  # seconds in which the same entries are not sent again
 PARKED = 5.0  # seconds until a node is met again for which too much waited
 WARN_EACH = 60.0  # seconds between two warnings about what Redis refuses
 
@@ -67,7 +68,7 @@ class Dead(Struct):
 class _Peer:
     """Another node."""
 
-    __slots__ = ("born", "gap", "host", "intake", "nacked", "node", "target", "token")
+    __slots__ = ("born", "gap", "host", "intake", "nacked", "node", "repeated", "target", "token")
 
     def __init__(self, node: str, token: int, host: str, born: int, target: Target) -> None:
         self.node = node
@@ -79,6 +80,8 @@ class _Peer:
         #: Whether entries are missing, and when it was last told.
         self.gap = False
         self.nacked = 0.0
+        #: From which number on it was last sent entries again, and when.
+        self.repeated = -1, 0.0
 
 
 class RedisBus:
@@ -444,7 +447,7 @@ class RedisBus:
         """One of the two had to drop what must not be missed: both tell each other all again."""
         self._part(peer)
         peer.target.outbox.reset(epoch)
-        peer.intake = Intake()
+        peer.intake, peer.gap = Intake(), False
         self._join(peer)
 
     def _park(self, peer: _Peer) -> None:
@@ -453,7 +456,7 @@ class RedisBus:
             self._part(peer)
             outbox = peer.target.outbox
             outbox.reset(outbox.epoch + 1)
-            peer.intake = Intake()
+            peer.intake, peer.gap = Intake(), False
             self._parked[peer.node] = peer, time.monotonic()
             said = "too much waits for node %s: both begin anew when Redis takes it"
             gevent.spawn(log.warning, said, peer.node)
@@ -494,8 +497,12 @@ class RedisBus:
         peer = self._peers.get(asked.sender)
         if peer is None or peer.token != asked.token:
             return
-        target = peer.target
-        if asked.epoch == target.outbox.epoch:
+        target, now = peer.target, time.monotonic()
+        if asked.epoch != target.outbox.epoch:
+            return
+        number, when = peer.repeated
+        if asked.number != number or now - when > AGAIN:  # else it is on its way
+            peer.repeated = asked.number, now
             target.outbox.rewind(asked.number)
             target.writer.resume(target)
 

@@ -8,27 +8,30 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import redis
+from redis.crc import key_slot
 
 from tests.integration.servers import free_port
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, wait_until
 
 
 class RedisServer:
     """One that keeps nothing on disk. It can be killed, and started again on the same port."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, folder: str | Path = "/tmp") -> None:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
+        self._folder = folder
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
 
     def start(self) -> None:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
         command += self._options
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/tmp")
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self._folder)
         end = time.monotonic() + DEADLINE
         with self.client() as client:
             while True:
@@ -74,3 +77,95 @@ def hung(url: str) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+class Sentinels:
+    """A master, a replica and one Sentinel that makes the replica master when the other is gone."""
+
+    SERVICE = "calls"
+
+    def __init__(self, folder: Path) -> None:
+        self.master = RedisServer(folder=folder)
+        self.replica = RedisServer("--replicaof", f"127.0.0.1 {self.master.port}", folder=folder)
+        port = free_port()
+        config = folder / "sentinel.conf"
+        config.write_text(
+            f"port {port}\nbind 127.0.0.1\n"
+            f"sentinel monitor {self.SERVICE} 127.0.0.1 {self.master.port} 1\n"
+            f"sentinel down-after-milliseconds {self.SERVICE} 1000\n"
+            f"sentinel failover-timeout {self.SERVICE} 5000\n"
+        )
+        command = ["redis-server", str(config), "--sentinel"]
+        self._sentinel = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
+        self.url = f"redis+sentinel://127.0.0.1:{port}/{self.SERVICE}/0"
+        with redis.Redis(port=port) as sentinel:
+            wait_until(lambda: self._knows_the_replica(sentinel))
+
+    def _knows_the_replica(self, sentinel: redis.Redis) -> bool:
+        try:
+            (state,) = sentinel.sentinel_masters().values()
+        except redis.RedisError:
+            return False
+        return bool(state["num-slaves"] == 1)
+
+    def stop(self) -> None:
+        for each in (self.master, self.replica):
+            each.kill()
+        self._sentinel.kill()
+        self._sentinel.wait()
+
+
+class RedisCluster:
+    """A Redis Cluster of three masters."""
+
+    def __init__(self, folder: Path) -> None:
+        self.masters: list[RedisServer] = []
+        self._buses: list[int] = []
+        for number in range(3):
+            (folder / str(number)).mkdir()
+            bus = free_port()  # the usual one, 10,000 higher, may not be free
+            options = f"--cluster-enabled yes --cluster-node-timeout 2000 --cluster-port {bus}"
+            self.masters.append(RedisServer(*options.split(), folder=folder / str(number)))
+            self._buses.append(bus)
+        share = 16384 // 3 + 1
+        for number, master in enumerate(self.masters):
+            slots = number * share, min(16383, (number + 1) * share - 1)
+            with master.client() as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        with self.masters[0].client() as client:
+            for other, bus in zip(self.masters[1:], self._buses[1:], strict=True):
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, bus)
+        wait_until(lambda: all(self._is_up(each) for each in self.masters))
+        self.url = f"redis+cluster://127.0.0.1:{self.masters[0].port},127.0.0.1:1"
+
+    def _is_up(self, master: RedisServer) -> bool:
+        with master.client() as client:
+            state = client.execute_command("CLUSTER", "INFO")
+            slots = client.execute_command("CLUSTER", "SLOTS")
+        return "cluster_state:ok" in str(state) and len(slots) == 3
+
+    def master_of(self, key: str) -> RedisServer:
+        """The one that has a key, before any was moved."""
+        return self.masters[key_slot(key.encode()) // (16384 // 3 + 1)]
+
+    def move(self, key: str, to: RedisServer) -> None:
+        """Moves the slot of a key, and all that is in it, to another master."""
+        slot, source = key_slot(key.encode()), self.master_of(key)
+        ids = {}
+        for each in (source, to):
+            with each.client() as client:
+                ids[each] = client.execute_command("CLUSTER", "MYID")
+        with source.client() as there, to.client() as here:
+            here.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+            there.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+            while keys := there.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 100):
+                for each in keys:
+                    there.execute_command("MIGRATE", "127.0.0.1", to.port, each, 0, 5000)
+            for master in (to, source, *self.masters):
+                with master.client() as client:
+                    client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+
+    def stop(self) -> None:
+        for each in self.masters:
+            each.kill()

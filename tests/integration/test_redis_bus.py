@@ -7,12 +7,13 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.integration.redis_node import RedisProcess
-from tests.integration.redis_server import RedisServer
+from tests.integration.redis_server import RedisCluster, RedisServer, Sentinels
 from tests.timing import wait_until
 
 #: `make long` stops Redis for longer.
@@ -162,6 +163,56 @@ def test_nothing_is_lost_doubled_or_disordered_when_redis_is(
     more(nodes)
     reports = nothing_is_lost(*nodes)
     assert all(report["dead"] == [] for report in reports.values())
+
+
+@pytest.mark.integration
+def test_nothing_is_lost_when_a_replica_becomes_the_master(make: Make, tmp_path: Path) -> None:
+    sentinels = Sentinels(tmp_path)
+    try:
+        nodes = [make(sentinels.url, name) for name in NAMES[:3]]
+        met(*nodes)
+        for each in nodes:
+            each.post(RATE)
+        more(nodes)
+        sentinels.master.kill()
+        more(nodes)
+        reports = nothing_is_lost(*nodes)
+        assert all(report["dead"] == [] for report in reports.values())
+        with sentinels.replica.client() as client:
+            assert client.info("replication")["role"] == "master"
+    finally:
+        sentinels.stop()
+
+
+@pytest.mark.integration
+def test_nothing_is_lost_on_a_redis_cluster_when_a_slot_moves_or_a_master_restarts(
+    make: Make, tmp_path: Path
+) -> None:
+    cluster = RedisCluster(tmp_path)
+    try:
+        nodes = [make(cluster.url, name) for name in NAMES]
+        met(*nodes)
+        places = {cluster.master_of(f"{{n:{each.id}}}").port for each in nodes}
+        assert len(places) > 1  # else it would be no test
+        for each in nodes:
+            each.post(100)
+        more(nodes, 50)
+        inbox = f"rtcio:{{n:{nodes[0].id}}}:inbox"
+        source = cluster.master_of(inbox)
+        cluster.move(inbox, next(each for each in cluster.masters if each is not source))
+        more(nodes, 50)
+        nodes_key = "rtcio:{nodes}:beats"
+        source = cluster.master_of(nodes_key)
+        cluster.move(nodes_key, next(each for each in cluster.masters if each is not source))
+        more(nodes, 50)
+        for master in cluster.masters:
+            master.kill()
+            master.start()
+            more(nodes, 50)
+        reports = nothing_is_lost(*nodes)
+        assert all(report["dead"] == [] for report in reports.values())
+    finally:
+        cluster.stop()
 
 
 # -- what a node may do --------------------------------------------------------------------------

@@ -9,7 +9,8 @@ removes the mark that stood still; the others see the grave.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from ..errors import ProtocolError
@@ -366,9 +367,14 @@ def _marks_in(reply: Reply) -> tuple[int, dict[str, int]]:
         raise ProtocolError(Drop.CHANNEL)
     try:
         now, found = reply
-        names: Iterable[bytes] = found[: 2 * MOST_NODES : 2]
-        pairs = zip(names, found[1 : 2 * MOST_NODES : 2], strict=True)
-        marks = {node.decode("latin-1"): int(mark) for node, mark in pairs}
-        return int(now), {node: mark for node, mark in marks.items() if is_node(node) and mark > 0}
-    except (TypeError, ValueError, AttributeError):
+        said = list(zip(found[::2], found[1::2], strict=True))[:MOST_NODES]
+        now = int(now)
+    except (TypeError, ValueError):
         raise ProtocolError(Drop.CHANNEL) from None
+    marks = {}
+    for name, mark in said:
+        with suppress(AttributeError, ValueError):  # somebody else's
+            node, number = name.decode("ascii"), int(mark)
+            if is_node(node) and 0 < number < TOKENS * _TIMES:
+                marks[node] = number
+    return now, marks

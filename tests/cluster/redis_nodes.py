@@ -29,13 +29,20 @@ class Me:
 class RedisNode:
     """A bus of its own, which notes what it calls."""
 
-    def __init__(self, url: str, node: str | None = None, host: str | None = None) -> None:
+    def __init__(
+        self, url: str, node: str | None = None, host: str | None = None, **options: Any
+    ) -> None:
         self.handlers = Handlers()
         self.me = Me(node, host)
         self.refusals: list[str] = []
         self.dropped: dict[str, int] = {}
         self.bus = RedisBus(
-            url, self.handlers, self.me, refused=self.refusals.append, dropped=self._drop
+            url,
+            self.handlers,
+            self.me,
+            refused=self.refusals.append,
+            dropped=self._drop,
+            **options,
         )
         self.bus.start()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.redis_node import RedisProcess
+from tests.integration.redis_node import ROOT, RedisProcess
 from tests.integration.redis_server import RedisCluster, RedisServer, Sentinels
 from tests.timing import wait_until
 
@@ -389,3 +391,107 @@ def test_the_second_node_with_an_id_is_refused(server: RedisServer, make: Make) 
     more([a, b], 50)
     nothing_is_lost(a, b)
     assert b.report()["living"] == ["aaaa"]
+
+
+# -- a host that is cut off from Redis -----------------------------------------------------------
+
+CARRY = "import time; from tests.integration.line import Line; print(Line({port}).port, flush=True)"
+
+
+@pytest.fixture
+def line(server: RedisServer) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process that carries connections to Redis; stopped, it is a network that loses all."""
+    program = CARRY.format(port=server.port) + "; time.sleep(1000)"
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield process, f"redis://127.0.0.1:{int(process.stdout.readline())}/0"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+Cut = tuple["subprocess.Popen[str]", str]
+
+
+@pytest.mark.integration
+def test_nothing_is_lost_when_one_host_is_cut_off_for_four_seconds(
+    server: RedisServer, make: Make, line: Cut
+) -> None:
+    network, url = line
+    nodes = [make(url, "aaaa"), make(server.url, "bbbb"), make(server.url, "cccc")]
+    met(*nodes)
+    for each in nodes:
+        each.post(RATE)
+    more(nodes)
+    network.send_signal(signal.SIGSTOP)
+    time.sleep(4)
+    network.send_signal(signal.SIGCONT)
+    more(nodes)
+    reports = nothing_is_lost(*nodes)
+    assert all(report["dead"] == [] for report in reports.values())
+
+
+@pytest.mark.integration
+def test_a_host_that_is_cut_off_for_long_is_buried_and_learns_it(
+    server: RedisServer, make: Make, line: Cut
+) -> None:
+    network, url = line
+    victim, *others = [make(url, "aaaa"), make(server.url, "bbbb"), make(server.url, "cccc")]
+    met(victim, *others)
+    for each in (victim, *others):
+        each.post(RATE)
+    more([victim, *others])
+    network.send_signal(signal.SIGSTOP)
+    at = time.time()
+    wait_until(lambda: all(each.report()["dead"] for each in others))
+    for each in others:
+        ((node, when),) = each.report()["dead"]
+        assert node == victim.id
+        assert 4 < when - at < 8
+    assert victim.report()["nodes"] == ["bbbb", "cccc"]  # it cannot know
+    network.send_signal(signal.SIGCONT)
+    wait_until(lambda: victim.report()["refusals"] == ["buried"])
+    more(others)
+    nothing_is_lost_but_for_the_dead(others, victim)
+
+
+# -- what is too much ----------------------------------------------------------------------------
+
+
+@pytest.mark.integration
+def test_messages_that_redis_never_had_are_dropped_and_counted_when_they_are_too_many(
+    server: RedisServer, make: Make
+) -> None:
+    nodes = a, b = [make(server.url, name) for name in NAMES[:2]]
+    met(a, b)
+    server.kill()
+    before = a.report()["memory"]
+    a.post(100, 100_000)  # ten megabytes a second
+    wait_until(lambda: a.report()["overflows"] > 200)
+    a.post(0)
+    report = a.report()
+    assert 15_000_000 < report["figures"]["kept_bytes"] < 17_000_000
+    assert report["memory"] - before < 60_000_000
+    server.start()
+    a.post(RATE)
+    b.post(RATE)
+    more(nodes)
+    nothing_is_lost(*nodes, refused=True)  # of what `post` has taken
+
+
+@pytest.mark.integration
+def test_what_redis_has_leaves_the_memory_while_a_receiver_stands_still(
+    server: RedisServer, make: Make
+) -> None:
+    a, b = [make(server.url, name) for name in NAMES[:2]]
+    met(a, b)
+    a.post(80, 100_000)
+    wait_until(lambda: b.report()["following"].get("aaaa", 0) > 50)
+    before = a.report()["memory"]
+    b.signal(signal.SIGSTOP)
+    wait_until(lambda: a.report()["figures"]["unprotected"] > 50)
+    b.signal(signal.SIGCONT)
+    reports = nothing_is_lost(a, b)
+    assert reports["aaaa"]["memory"] - before < 60_000_000
+    assert reports["aaaa"]["dead"] == []

@@ -1,0 +1,293 @@
+"""Buses in this process on a real Redis: what they keep in it, and what strangers may write."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+import pytest
+import redis
+
+from rtcio_sync.cluster import census, redis_bus
+from rtcio_sync.cluster.outbox import HEADER, Bounds
+from rtcio_sync.cluster.wire import HEAD, Kind, encoded, frame
+from rtcio_sync.errors import OptionError
+from tests.cluster.redis_nodes import RedisNode
+from tests.integration.redis_server import RedisServer
+from tests.timing import until
+
+pytestmark = pytest.mark.integration
+
+Make = Callable[..., RedisNode]
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    made = RedisServer()
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def make(server: RedisServer) -> Iterator[Make]:
+    made: list[RedisNode] = []
+
+    def make(**options: Any) -> RedisNode:
+        made.append(RedisNode(options.pop("url", server.url), **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.bus.stop()
+
+
+def meet(*nodes: RedisNode) -> None:
+    until(lambda: all(len(each.bus.nodes) == len(nodes) - 1 for each in nodes))
+
+
+def answers(*nodes: RedisNode) -> None:
+    """Waits until each has got something from each other."""
+    for a in nodes:
+        for b in nodes:
+            if a is not b:
+                body = secrets.token_bytes(4)
+                assert a.post(b, 77, body)
+                until(lambda b=b, body=body: body in b.bodies())
+
+
+def test_the_keys_are_under_the_prefix_and_each_in_one_slot(
+    server: RedisServer, make: Make
+) -> None:
+    a, b = make(prefix="one"), make(prefix="one")
+    other = make(prefix="two")
+    meet(a, b)
+    answers(a, b)
+    until(lambda: not other.bus.degraded)
+    assert list(other.bus.nodes) == []
+    with server.client() as client:
+        found = {each.decode() for each in client.keys("*")}
+    assert found <= {
+        *(f"one:{{nodes}}:{each}" for each in ("records", "beats", "graves")),
+        *(f"one:{{n:{node.id}}}:{each}" for node in (a, b) for each in ("inbox", "acks")),
+        *(f"two:{{nodes}}:{each}" for each in ("records", "beats", "graves")),
+        f"two:{{n:{other.id}}}:inbox",
+    }
+    assert f"one:{{n:{a.id}}}:inbox" in found
+
+
+def test_what_was_read_leaves_the_inbox(server: RedisServer, make: Make) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    for number in range(50):
+        for _ in range(20):
+            a.post(b, 77, bytes(1000), b"%d" % number)
+        gevent.sleep(0.005)
+    until(lambda: len(b.handlers.messages) == 1000)
+    with server.client() as client:
+        until(lambda: client.xlen(f"rtcio:{{n:{b.id}}}:inbox") < 20)
+    until(lambda: a.bus.figures()["kept_bytes"] == 0)
+
+
+def test_a_user_with_a_password_and_few_rights_is_enough(server: RedisServer, make: Make) -> None:
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "rtcio", "on", ">secret", "~rtcio:*", *RIGHTS)
+        client.execute_command("ACL", "SETUSER", "default", "off")
+    url = server.url.replace("://", "://rtcio:secret@")
+    a, b = make(url=url), make(url=url)
+    meet(a, b)
+    answers(a, b)
+    for each in (a, b):
+        assert each.handlers.overflows == 0
+
+
+#: The rights that docs/cluster.md names.
+RIGHTS = [
+    "-@all", "+eval", "+time", "+hget", "+hset", "+hdel", "+hmget", "+hgetall", "+zadd", "+zscore",
+    "+zremrangebyscore", "+xadd", "+xread", "+xrange", "+xtrim", "+del", "+memory|usage", "+select",
+]  # fmt: skip
+
+
+def test_a_wrong_password_is_told_once_and_harms_nobody(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    lonely = make(url=server.url.replace("://", "://nobody:wrong@"))
+    gevent.sleep(1)
+    assert lonely.bus.degraded
+    said = [each.getMessage() for each in caplog.records if "Redis" in each.getMessage()]
+    assert len(said) == 1 and "no contact" in said[0]
+    assert "wrong" not in said[0].replace("wrong number", "")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://host", "redis://host:port/0", "redis+cluster://,", "ftp://x"]
+)
+def test_an_address_that_cannot_be_read_is_refused(make: Make, url: str) -> None:
+    with pytest.raises(OptionError):
+        make(url=url)
+
+
+# -- what strangers may write --------------------------------------------------------------------
+
+
+def header(node: str, token: int = 1, epoch: int = 1, number: int = 0) -> bytes:
+    return HEADER.pack(node.encode(), token, epoch, number)
+
+
+HELLO = frame(redis_bus.Note.HELLO, encoded(redis_bus.Hello(census.VERSION, "their host", 1)))
+
+STRANGE: dict[str, dict[bytes, bytes]] = {
+    "no header": {b"m": b"xxxx"},
+    "two fields": {b"m": b"xxxx", b"n": b"y"},
+    "another field": {b"zzz": b"\xff"},
+    "an id that is none": {b"m": header("a/..") + HELLO},
+    "no hello": {b"m": header("evil") + frame(Kind.JOINED, b"x")},
+    "half a frame": {b"m": header("evil") + HELLO[:-1]},
+    "a frame that is too long": {b"m": header("evil") + HEAD.pack(2**32 - 1, 1, 0) + b"x"},
+    "a hello that is none": {b"m": header("evil") + frame(redis_bus.Note.HELLO, b"\xc1")},
+    "another version": {
+        b"m": header("evil")
+        + frame(redis_bus.Note.HELLO, encoded(redis_bus.Hello(999, "their host", 1)))
+    },
+    "a number from the middle": {b"m": header("evil", number=7) + HELLO},
+    "a wish of a stranger": {b"n": header("evil", number=2**63)},
+}
+
+
+@pytest.mark.parametrize("fields", STRANGE.values(), ids=STRANGE)
+def test_a_strange_entry_is_dropped_and_those_around_it_arrive(
+    server: RedisServer, make: Make, fields: dict[bytes, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    with server.client() as client:
+        for _ in range(3):
+            client.xadd(f"rtcio:{{n:{b.id}}}:inbox", fields)
+            answers(a, b)
+    assert b.handlers.living == [a.id]
+    assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+def test_a_strange_message_of_a_node_is_dropped_and_counted(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    assert a.post(b, 77, b"unreadable")
+    answers(a, b)
+    assert b.dropped == {"channel": 1}
+    assert a.post(b, 77, b"raises")
+    answers(a, b)
+    assert len([each for each in caplog.records if each.levelno >= logging.ERROR]) == 1
+
+
+STRANGE_KEYS: dict[str, Callable[[redis.Redis, str], object]] = {
+    "a record that is none": lambda client, node: client.hset(
+        "rtcio:{nodes}:records", "evil", b"\xc1"
+    ),
+    "a mark that is none": lambda client, node: client.hset("rtcio:{nodes}:beats", "evil", b"x"),
+    "a name that is none": lambda client, node: client.hset("rtcio:{nodes}:beats", "../x", 2**33),
+    "an acknowledgement that is none": lambda client, node: client.hset(
+        f"rtcio:{{n:{node}}}:acks", mapping={"evil": "1 1", node: "x", "": b"\xff"}
+    ),
+}
+
+
+@pytest.mark.parametrize("write", STRANGE_KEYS.values(), ids=STRANGE_KEYS)
+def test_strange_values_in_redis_harm_nobody(
+    server: RedisServer,
+    make: Make,
+    write: Callable[[redis.Redis, str], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    with server.client() as client:
+        write(client, a.id)
+    gevent.sleep(1.5)  # a beat
+    c = make()
+    meet(a, b, c)
+    answers(a, b, c)
+    assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+def test_a_key_of_another_type_is_told_and_mended_by_its_removal(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with server.client() as client:
+        client.set("rtcio:{nodes}:beats", "text")
+        a, b = make(), make()
+        until(lambda: any("WRONGTYPE" in each.getMessage() for each in caplog.records))
+        client.delete("rtcio:{nodes}:beats")
+    meet(a, b)
+    answers(a, b)
+
+
+# -- who lives -----------------------------------------------------------------------------------
+
+
+def test_what_a_dead_cluster_has_left_is_buried_and_was_never_taken_to_live(
+    server: RedisServer, make: Make
+) -> None:
+    old = make()
+    until(lambda: not old.bus.degraded)
+    old.bus.stop()
+    gevent.sleep(census.FRESH + 0.5)
+    new = make()
+    with server.client() as client:
+        until(lambda: client.hkeys("rtcio:{nodes}:beats") == [new.id.encode()])
+        assert not client.exists(f"rtcio:{{n:{old.id}}}:inbox")
+    assert new.handlers.living == []
+
+
+def test_a_dead_node_that_redis_remembers_again_is_buried_again(
+    server: RedisServer, make: Make
+) -> None:
+    # As when a replica becomes the master that did not know of the burial.
+    a, b = make(), make()
+    meet(a, b)
+    with server.client() as client:
+        keys = ("rtcio:{nodes}:beats", "rtcio:{nodes}:records")
+        before = [client.hgetall(key) for key in keys]
+        b.bus.leave()
+        b.bus.stop()
+        until(lambda: a.handlers.dead)
+        client.delete("rtcio:{nodes}:graves")
+        for key, value in zip(keys, before, strict=True):
+            client.hset(key, mapping=value)
+        until(lambda: client.hkeys(keys[0]) == [a.id.encode()])
+    assert a.handlers.dead == [b.id]
+    assert a.handlers.living == [b.id]
+
+
+# -- too much for a node that is alive -------------------------------------------------------------
+
+
+def test_when_firm_messages_had_to_be_dropped_both_nodes_begin_anew(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(redis_bus, "PARKED", 0.5)
+    a, b = make(bounds=Bounds(each=100_000)), make()
+    c = make()
+    meet(a, b, c)
+    answers(a, b, c)
+    server.kill()
+    until(lambda: a.bus.degraded and b.bus.degraded)
+    while a.post(b, Kind.JOINED, bytes(1000)):
+        gevent.sleep(0)
+    until(lambda: a.handlers.dead == [b.id])
+    assert not a.post(b, Kind.JOINED, b"nobody")
+    assert a.bus.figures()["kept_bytes"] < 10_000
+    server.start()
+    until(lambda: a.handlers.living.count(b.id) == b.handlers.living.count(a.id) == 2)
+    assert b.handlers.dead == [a.id]
+    messages = len(b.handlers.messages)
+    answers(a, b, c)
+    # Nothing of what was dropped came, and nobody else has noticed.
+    assert not any(body == bytes(1000) for *_, body in b.handlers.messages[messages:])
+    assert c.handlers.dead == []
+    assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []

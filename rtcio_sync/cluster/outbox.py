@@ -4,7 +4,7 @@ An `Outbox` has what this node sends to another one. Messages are put together t
 and an entry is kept until the other node has acknowledged it. So it can be sent again after Redis
 has lost it. An `Intake` is the other end: it takes each number once, in order.
 
-Messages whose loss changes nothing but themselves (`LOSSY`) give way when the memory is short:
+Messages of a kind in `wire.DROPPABLE` ("lossy" here) give way when the memory is short:
 
 - what Redis has confirmed leaves the memory first. It is *unprotected*: lost if Redis loses it;
 - what Redis has not confirmed is dropped when it is too old, and no more is taken.
@@ -19,12 +19,9 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .wire import HEAD, Kind
+from .wire import DROPPABLE, HEAD
 
-__all__ = ["HEADER", "LOSSY", "Bounds", "Budget", "Entry", "Intake", "Outbox", "Verdict"]
-
-#: Kinds of messages that may be dropped while both nodes live.
-LOSSY = frozenset({Kind.RELAY, Kind.FORWARD, Kind.EMIT})
+__all__ = ["HEADER", "Bounds", "Budget", "Entry", "Intake", "Outbox", "Verdict"]
 
 #: The beginning of an entry: the sender's id, its token, the epoch, the number of the entry.
 HEADER = struct.Struct(">4sIIQ")
@@ -314,7 +311,7 @@ class Outbox:
         value, kept = entry.value, [entry.value[: HEADER.size]]
         lossy = 0
         for kind, start, stop in _frames_in(value):
-            if kind in LOSSY:
+            if kind in DROPPABLE:
                 lossy += 1
             else:
                 kept.append(value[start:stop])
@@ -349,7 +346,7 @@ class Outbox:
         lossy = 0
         for entry in self._entries.values():
             lossy += entry.unprotected
-            lossy += sum(kind in LOSSY for kind, _, _ in _frames_in(entry.value))
+            lossy += sum(kind in DROPPABLE for kind, _, _ in _frames_in(entry.value))
         if lossy:
             self._dropped(reason, lossy)
         self._keep(-self.kept)

@@ -22,12 +22,12 @@ from ..transport.outgoing import turn_here
 from .beats import EACH
 from .census import OLDEST_VERSION, TOKENS, VERSION, Census, Identity, Record
 from .doors import door
-from .outbox import HEADER, LOSSY, Bounds, Budget, Intake, Outbox, Verdict
+from .outbox import HEADER, Bounds, Budget, Intake, Outbox, Verdict
 from .ports import Handlers
 from .reader import Arrived, Reader, nack
 from .redis_link import Door, Unplaced
 from .resp import ErrorReply, command
-from .wire import Frames, Struct, decoded, encoded, frame
+from .wire import DROPPABLE, Frames, Struct, decoded, encoded, frame
 from .writer import Target, Writer
 
 __all__ = ["RedisBus"]
@@ -176,7 +176,7 @@ class RedisBus:
             return False
         made = frame(kind, body, key)
         target = peer.target
-        if not target.outbox.add(made, lossy=kind in LOSSY):
+        if not target.outbox.add(made, lossy=kind in DROPPABLE):
             self._handlers.overflowed()
             return False
         figures = self._figures

@@ -11,7 +11,6 @@ import pytest
 
 from rtcio_sync.cluster.outbox import (
     HEADER,
-    LOSSY,
     Bounds,
     Budget,
     Entry,
@@ -19,7 +18,7 @@ from rtcio_sync.cluster.outbox import (
     Outbox,
     Verdict,
 )
-from rtcio_sync.cluster.wire import Frames, Kind, frame
+from rtcio_sync.cluster.wire import DROPPABLE, Frames, Kind, frame
 from tests.timing import Clock
 
 LOSSY_KIND, FIRM_KIND = Kind.RELAY, Kind.JOINED
@@ -45,7 +44,7 @@ class Sender:
 
     def add(self, number: int, kind: int = LOSSY_KIND, size: int = 0) -> bool:
         body = b"%d " % number + bytes(size)
-        return self.box.add(frame(kind, body), lossy=kind in LOSSY)
+        return self.box.add(frame(kind, body), lossy=kind in DROPPABLE)
 
 
 def numbers(entries: list[Entry]) -> list[int]:
@@ -412,6 +411,6 @@ def test_within_small_bounds_only_lossy_messages_are_missing_and_they_are_counte
     redis.run(600, [redis.ask_again, redis.forget, redis.forget_the_end, expire])
     assert redis.got == sorted(set(redis.got))  # in order, and none twice
     missing = set(range(redis.posted)) - set(redis.got)
-    assert all(redis.kinds[each] in LOSSY for each in missing)
+    assert all(redis.kinds[each] in DROPPABLE for each in missing)
     assert sum(redis.sender.dropped.values()) >= len(missing)
     assert redis.box.kept == redis.box.inside == 0

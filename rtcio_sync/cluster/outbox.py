@@ -102,6 +102,7 @@ class Outbox:
         self._frames: list[bytes] = []
         self._frames_size = 0
         self._first = self._next = self._cursor = self._stripped = 0
+        self._largest = 0  # bytes of a message that is not lossy
         #: Bytes of memory, and bytes in Redis that are not acknowledged.
         self.kept = 0
         self.inside = 0
@@ -125,9 +126,9 @@ class Outbox:
             self.unprotect(self.kept + size - bounds.each)
         if budget.kept + size > bounds.all:
             budget.make_room(size)
-        if size > bounds.each:
-            return False
-        if lossy and (
+        if not lossy:
+            self._largest = max(self._largest, size)
+        elif (
             self.kept + size > bounds.each
             or budget.kept + size > bounds.all
             or self.inside + self.of_others + self._frames_size + size > bounds.inside
@@ -141,9 +142,9 @@ class Outbox:
     def full(self) -> bool:
         """Whether what must not be dropped is too much. All else is dropped before."""
         bounds, budget = self._bounds, self._budget
-        if self.kept > 2 * bounds.each:
+        if self.kept > 2 * bounds.each + self._largest:
             self._strip_all()
-            return self.kept > bounds.each
+            return self.kept > bounds.each + self._largest
         if budget.kept > 2 * bounds.all and self.kept >= budget.kept / len(budget.boxes):
             self._strip_all()
             return budget.kept > 2 * bounds.all
@@ -333,7 +334,7 @@ class Outbox:
         self.epoch = epoch
         self._first = self._next = self._cursor = self._stripped = 0
         self.last = None
-        self.inside = 0
+        self.inside = self._largest = 0
         self.add(self._begin(epoch), lossy=False)
 
     def end(self) -> None:

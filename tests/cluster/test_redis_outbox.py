@@ -220,6 +220,14 @@ def test_too_many_firm_messages_fill_an_outbox_after_all_others_were_dropped() -
     assert sender.box.kept == sender.budget.kept < 1000
 
 
+def test_one_large_firm_message_is_not_too_much_and_a_large_lossy_one_is_refused() -> None:
+    sender = Sender(Budget(Bounds(each=100_000)))
+    assert not sender.add(0, size=100_000)
+    assert sender.add(1, FIRM_KIND, size=400_000)
+    assert sender.add(2, FIRM_KIND, size=1000)
+    assert not sender.box.full()
+
+
 def test_the_messages_of_a_dead_node_are_counted() -> None:
     sender = Sender()
     for number in range(10):

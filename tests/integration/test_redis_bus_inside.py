@@ -22,7 +22,7 @@ from rtcio_sync.cluster.wire import HEAD, Kind, encoded, frame
 from rtcio_sync.errors import OptionError
 from tests.cluster.redis_nodes import RedisNode
 from tests.integration.redis_node import RedisProcess
-from tests.integration.redis_server import RedisServer
+from tests.integration.redis_server import PROGRAM, RedisServer
 from tests.integration.servers import free_port
 from tests.timing import until, wait_until
 
@@ -117,6 +117,7 @@ RIGHTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.skipif(PROGRAM != "redis-server", reason="the servers of PyPI's wheels have no TLS")
 @pytest.mark.parametrize("flags", [(), ("--plain",)], ids=["patched", "not patched"])
 def test_redis_may_speak_tls(tmp_path: Path, flags: tuple[str, ...]) -> None:
     authority = trustme.CA()

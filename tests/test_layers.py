@@ -112,6 +112,8 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "census",
             "reader",
             "writer",
+            "masters",
+            "peer",
             "redis_bus",
             "replica",
             "presence",

@@ -206,6 +206,11 @@ class Census:
         )
         self._asking = self._clock() if sent else None
 
+    @property
+    def silent(self) -> float:
+        """Seconds for which an answer is awaited."""
+        return 0.0 if self._asking is None else self._clock() - self._asking
+
     def disconnected(self) -> None:
         """The connection has ended."""
         self._asking = None

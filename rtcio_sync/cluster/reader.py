@@ -142,7 +142,10 @@ class Reader:
         due = [do for when, do in self._after if when <= until]
         self._after = [each for each in self._after if each[0] > until]
         for do in due:
-            do()
+            try:
+                do()
+            except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
+                gevent.spawn(log.error, "The death of a node was not told", exc_info=error)
 
     def _up(self, link: Link) -> None:
         if self._claimed:
@@ -153,6 +156,7 @@ class Reader:
 
     def _begin(self, link: Link) -> None:
         self._entries.clear()
+        self._complete = 0.0
         self._at = b"0"  # what was not acknowledged comes again
         if not self._made:
             link.call(command("DEL", self._inbox, self._acks_key), _ignore)
@@ -187,6 +191,11 @@ class Reader:
         if isinstance(reply, ErrorReply):
             self._refused(reply)
             return
+        link = self.line.link
+        if reply is None and link is not None:  # no entries for a while: perhaps no inbox
+            self._complete = self._asked
+            link.call(command("EXISTS", self._inbox), self._looked)
+            return
         if isinstance(reply, list):
             with suppress(TypeError, ValueError):
                 ((_, entries),) = reply
@@ -194,6 +203,12 @@ class Reader:
         if len(self._entries) < AT_A_TIME:
             self._complete = self._asked
         self._work()
+
+    def _looked(self, reply: Reply) -> None:
+        if reply == 0:  # somebody has removed it, or Redis was short of memory
+            self.line.cut()
+        else:
+            self._work()
 
     def _work(self) -> None:
         """Hands entries on; after some milliseconds clients have their turn."""

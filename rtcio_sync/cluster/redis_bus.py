@@ -22,66 +22,26 @@ from ..transport.outgoing import turn_here
 from .beats import EACH
 from .census import OLDEST_VERSION, TOKENS, VERSION, Census, Identity, Record
 from .doors import door
-from .outbox import HEADER, Bounds, Budget, Intake, Outbox, Verdict
+from .masters import Masters
+from .outbox import HEADER, Bounds, Budget, Outbox, Verdict
+from .peer import Dead, Hello, Note, Peer
 from .ports import Handlers
 from .reader import Arrived, Reader, nack
-from .redis_link import Door, Unplaced
+from .redis_link import Door
 from .resp import ErrorReply, command
-from .wire import DROPPABLE, Frames, Struct, decoded, encoded, frame
-from .writer import Target, Writer
+from .wire import DROPPABLE, Frames, decoded, encoded, frame
+from .writer import Target
 
 __all__ = ["RedisBus"]
 
 log = logging.getLogger(__name__)
 
 TICK = EACH / 2
+SILENT = 3.0  # seconds without an answer, after which this counts as no contact
 LAST_WORDS = 1.0  # seconds that a node which leaves waits for Redis
 MOST_GRAVES = 10_000  # dead nodes that are remembered
 AGAIN = 3.0  # seconds in which the same entries are not sent again
 PARKED = 5.0  # seconds until a node is met again for which too much waited
-WARN_EACH = 60.0  # seconds between two warnings about what Redis refuses
-
-
-class Note:
-    """The kinds of messages that only buses see."""
-
-    HELLO = 200
-    DEAD = 201
-    BYE = 202
-
-
-class Hello(Struct):
-    """The first message of an epoch."""
-
-    version: int
-    host: str
-    born: int
-
-
-class Dead(Struct):
-    """A node is buried."""
-
-    node: str
-    token: int
-
-
-class _Peer:
-    """Another node."""
-
-    __slots__ = ("born", "gap", "host", "intake", "nacked", "node", "repeated", "target", "token")
-
-    def __init__(self, node: str, token: int, host: str, born: int, target: Target) -> None:
-        self.node = node
-        self.token = token
-        self.host = host
-        self.born = born
-        self.target = target
-        self.intake = Intake()
-        #: Whether entries are missing, and when it was last told.
-        self.gap = False
-        self.nacked = 0.0
-        #: From which number on it was last sent entries again, and when.
-        self.repeated = -1, 0.0
 
 
 class RedisBus:
@@ -116,11 +76,10 @@ class RedisBus:
         self._token = 1 + secrets.randbelow(TOKENS - 1)
         self._hello = encoded(Hello(VERSION, me.host, me.born))
         self._budget = Budget(bounds or Bounds())
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, Peer] = {}
         self._births: dict[str, int] = {}
         self._graves: OrderedDict[tuple[str, int], None] = OrderedDict()
         self._turn = turn_here()
-        self._writers: dict[str, Writer] = {}
         self._reader: Reader | None = None
         self._tick: TimerWatcher | None = None
         self._leaving = self._stopped = False
@@ -129,11 +88,19 @@ class RedisBus:
         self._figures = {"messages_in": 0, "messages_out": 0, "bytes_in": 0, "bytes_out": 0}
         self._past = {"resent": 0, "unprotected": 0}  # of peers that are dead
         self._dropped: dict[str, int] = {}
-        self._parked: dict[str, tuple[_Peer, float]] = {}
-        self._warned = -WARN_EACH
+        self._parked: dict[str, tuple[Peer, float]] = {}
         self._ticks = 0
         self._census = Census(
             me, self._token, prefix, call=self._call_nodes, events=self, status=status
+        )
+        self._masters = Masters(
+            self._door,
+            self._turn,
+            (self._census.keys[0], self._keys(me.node)[0]),
+            connected=self._census.connected,
+            disconnected=self._disconnected,
+            failed=self._say_lost,
+            relocated=self._relocated,
         )
         #: The other nodes that live.
         self.nodes: KeysView[str] = self._peers.keys()
@@ -148,12 +115,13 @@ class RedisBus:
 
     def start(self) -> None:
         """Looks for the others. Returns at once. # hub or greenlet"""
-        self._writer(self._census.keys[0])
+        masters = self._masters
+        masters.start()
         inbox, acks = self._keys(self.node)
         self._reader = Reader(
             self._door, inbox, acks, self._token, self._turn,
-            arrived=self._arrived, ready=self._ready, call=self._call_inbox, failed=self.failed,
-            objected=self.objected, nacked=self._asked_again,
+            arrived=self._arrived, ready=self._ready, call=self._call_inbox,
+            failed=masters.failed, objected=masters.objected, nacked=self._asked_again,
         )  # fmt: skip
         self._tick = self._loop.timer(TICK, TICK, ref=False)
         self._tick.start(self._ticked)
@@ -165,7 +133,7 @@ class RedisBus:
     @property
     def degraded(self) -> bool:
         """Whether there is no contact."""
-        return not self._contact.is_set()
+        return not self._contact.is_set() or self._census.silent > SILENT
 
     def post(
         self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
@@ -191,12 +159,8 @@ class RedisBus:
     @property
     def eldest(self) -> str | None:
         """As `ports.Bus.eldest`."""
-        births = self._births
-        if any(node not in births for node in self._peers):
-            return None
-        return min([(self._me.born, self.node), *((born, node) for node, born in births.items())])[
-            1
-        ]
+        births = {**self._births, self.node: self._me.born}
+        return min(births, key=lambda node: (births[node], node))
 
     def host_of(self, node: str) -> str | None:
         """The host of a node that lives."""
@@ -248,14 +212,13 @@ class RedisBus:
             self._tick.close()
         if self._reader is not None:
             self._reader.stop()
-        for writer in self._writers.values():
-            writer.line.stop()
+        self._masters.stop()
         self._peers.clear()
         self._births.clear()
 
     def abandon(self) -> list[int]:
         """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
-        lines = [writer.line for writer in self._writers.values()]
+        lines = [writer.line for writer in self._masters.writers]
         if self._reader is not None:
             lines.append(self._reader.line)
         return [fd for fd in (line.fileno() for line in lines) if fd >= 0]
@@ -266,36 +229,16 @@ class RedisBus:
         base = f"{self._prefix}:{{n:{node}}}"
         return f"{base}:inbox", f"{base}:acks"
 
-    def _writer(self, key: str) -> Writer:
-        place = self._door.place(key)
-        found = self._writers.get(place)
-        if found is None:
-            found = self._writers[place] = Writer(self._door, place, self._turn, self)
-        return found
-
     def _call_nodes(self, made: bytes, replied: Callable[[Any], None]) -> bool:
-        return self._writer(self._census.keys[0]).call(made, replied)
+        return self._masters.call(self._census.keys[0], made, replied)
 
     def _call_inbox(self, made: bytes, replied: Callable[[Any], None]) -> bool:
-        return self._writer(self._keys(self.node)[0]).call(made, replied)
+        return self._masters.call(self._keys(self.node)[0], made, replied)
 
-    def connected(self, writer: Writer) -> None:
-        """As `writer.Events.connected`."""
-        if writer is self._writer(self._census.keys[0]):
-            self._census.connected()
-
-    def disconnected(self, writer: Writer) -> None:
-        """As `writer.Events.disconnected`."""
-        if writer is self._writer(self._census.keys[0]):
-            self._census.disconnected()
-            self._contact.clear()
-            self._say_lost("its connection has ended")
-
-    def failed(self, error: Exception) -> None:
-        """As `writer.Events.failed`."""
-        self._relocate()
-        if not isinstance(error, Unplaced):
-            self._say_lost(str(error) or type(error).__name__)
+    def _disconnected(self) -> None:
+        self._census.disconnected()
+        self._contact.clear()
+        self._say_lost("its connection has ended")
 
     def _say_lost(self, why: str) -> None:
         if not self._lost and not self._stopped:
@@ -303,40 +246,9 @@ class RedisBus:
             said = "no contact to Redis (%s): other hosts are out of reach; trying again"
             gevent.spawn(log.info, said, why)
 
-    def objected(self, error: ErrorReply) -> None:
-        """As `writer.Events.objected`."""
-        if error.code == "MOVED":
-            self._door.moved(error.text)
-            self._relocate()
-            return
-        now = time.monotonic()
-        if error.code != "ASK" and now - self._warned >= WARN_EACH:
-            self._warned = now
-            gevent.spawn(log.warning, "Redis refuses what this node asks: %s", error.text[:200])
-        if error.code in ("READONLY", "MASTERDOWN"):  # the master is another one now
-            for writer in list(self._writers.values()):
-                writer.line.cut()
-
-    def _relocate(self) -> None:
-        """Masters of a cluster have changed: everything goes to where its key is now."""
-        if self._stopped:
-            return
-        for peer in self._peers.values():
-            target = peer.target
-            writer = self._writer(target.inbox)
-            if writer is not target.writer:
-                target.writer.discard(target)
-                writer.add(target)
-                writer.resume(target)
-        inbox, nodes = self._keys(self.node)[0], self._census.keys[0]
+    def _relocated(self) -> None:
         if self._reader is not None:
-            self._reader.line.move(self._door.place(inbox))
-        needed = {self._writer(nodes), self._writer(inbox)}
-        needed.update(peer.target.writer for peer in self._peers.values())
-        for place, writer in list(self._writers.items()):
-            if writer not in needed:
-                del self._writers[place]
-                writer.line.stop()
+            self._reader.line.move(self._door.place(self._keys(self.node)[0]))
 
     # -- as `census.Events` --------------------------------------------------------------------
 
@@ -347,14 +259,16 @@ class RedisBus:
     def _ready(self) -> None:
         """The id is this node's, and its inbox is there."""
         self._contact.set()
-        if self._lost:
-            self._lost = False
-            gevent.spawn(log.info, "Redis answers again")
         self._census.beat()
 
     def refused(self, reason: str) -> None:
+        if self._leaving:
+            return
         self.stop()
         self._on_refused(reason)
+
+    def objected(self, error: ErrorReply) -> None:
+        self._masters.objected(error)
 
     def found(self, node: str, record: Record) -> None:
         if (node, record.token) in self._graves:
@@ -377,28 +291,27 @@ class RedisBus:
             if peer.node != node:
                 self._note(peer, Note.DEAD, body)
         inbox, acks = self._keys(node)
-        self._writer(inbox).call(command("DEL", inbox, acks), lambda reply: None)
+        self._masters.call(inbox, command("DEL", inbox, acks), lambda reply: None)
 
     # -- the others ----------------------------------------------------------------------------
 
-    def _meet(self, node: str, token: int, host: str, born: int) -> _Peer | None:
+    def _meet(self, node: str, token: int, host: str, born: int) -> Peer | None:
         peer = self._peers.get(node)
         if peer is not None and peer.token != token:
             self._died(node, peer.token)
             peer = None
         if peer is None and node not in self._parked:
-            peer = _Peer(node, token, host, born, self._target(node))
+            peer = Peer(node, token, host, born, self._target(node))
             self._census.met(node, token)
             self._join(peer)
         return peer
 
-    def _join(self, peer: _Peer) -> None:
+    def _join(self, peer: Peer) -> None:
         node, target = peer.node, peer.target
         self._peers[node] = peer
         self._births[node] = peer.born
-        writer = self._writer(target.inbox)
-        writer.add(target)
-        writer.want(target)
+        self._masters.add(target)
+        target.writer.want(target)
         self._handlers.joined(node)
         self._handlers.met(node)
 
@@ -412,7 +325,7 @@ class RedisBus:
             begin=lambda epoch: frame(Note.HELLO, self._hello),
             dropped=self._drop,
         )
-        return Target(self.node, inbox, acks, outbox, self._writer(inbox))
+        return Target(self.node, inbox, acks, outbox, self._masters.writer(inbox))
 
     def _drop(self, reason: str, messages: int) -> None:
         self._dropped[reason] = self._dropped.get(reason, 0) + messages
@@ -437,33 +350,30 @@ class RedisBus:
         self._part(peer)
         outbox.end()
 
-    def _part(self, peer: _Peer) -> None:
+    def _part(self, peer: Peer) -> None:
         del self._peers[peer.node]
         del self._births[peer.node]
         peer.target.writer.discard(peer.target)
         self._handlers.died(peer.node)
 
-    def _begin_again(self, peer: _Peer, epoch: int) -> None:
+    def _begin_again(self, peer: Peer, epoch: int) -> None:
         """One of the two had to drop what must not be missed: both tell each other all again."""
         self._part(peer)
-        peer.target.outbox.reset(epoch)
-        peer.intake, peer.gap = Intake(), False
+        peer.begin_again(epoch)
         self._join(peer)
 
-    def _park(self, peer: _Peer) -> None:
+    def _park(self, peer: Peer) -> None:
         """Too much waits for a node: nothing is kept for it until it can be told all again."""
         if self._peers.get(peer.node) is peer:
             self._part(peer)
-            outbox = peer.target.outbox
-            outbox.reset(outbox.epoch + 1)
-            peer.intake, peer.gap = Intake(), False
+            peer.begin_again(peer.epoch + 1)
             self._parked[peer.node] = peer, time.monotonic()
             said = "too much waits for node %s: both begin anew when Redis takes it"
             gevent.spawn(log.warning, said, peer.node)
 
     def _unpark(self) -> None:
         for node, (peer, since) in list(self._parked.items()):
-            link = self._writer(peer.target.inbox).line.link
+            link = self._masters.writer(peer.target.inbox).line.link
             if self._contact.is_set() and link is not None and time.monotonic() - since > PARKED:
                 del self._parked[node]
                 self._join(peer)
@@ -480,7 +390,7 @@ class RedisBus:
             if peer is None:
                 return
         assert self._reader is not None
-        verdict = peer.intake.judge(entry.epoch, entry.number, peer.target.outbox.epoch)
+        verdict = peer.intake.judge(entry.epoch, entry.number, peer.epoch)
         if verdict == Verdict.ANEW:
             self._begin_again(peer, entry.epoch)
             verdict = peer.intake.judge(entry.epoch, entry.number, entry.epoch)
@@ -498,7 +408,7 @@ class RedisBus:
         if peer is None or peer.token != asked.token:
             return
         target, now = peer.target, time.monotonic()
-        if asked.epoch != target.outbox.epoch:
+        if asked.epoch != peer.epoch:
             return
         number, when = peer.repeated
         if asked.number != number or now - when > AGAIN:  # else it is on its way
@@ -506,7 +416,7 @@ class RedisBus:
             target.outbox.rewind(asked.number)
             target.writer.resume(target)
 
-    def _stranger(self, entry: Arrived) -> _Peer | None:
+    def _stranger(self, entry: Arrived) -> Peer | None:
         """A node whose first entry it is."""
         if entry.number:
             return None
@@ -518,7 +428,7 @@ class RedisBus:
             return None
         return self._meet(entry.sender, entry.token, hello.host, hello.born)
 
-    def _missing(self, peer: _Peer) -> None:
+    def _missing(self, peer: Peer) -> None:
         """Asks for entries that Redis has lost, at once and then every second.
 
         Not as a message: those of this node may be missing there, too.
@@ -528,14 +438,14 @@ class RedisBus:
         if now - peer.nacked >= EACH:
             peer.nacked = now
             target = peer.target
-            given = self.node.encode(), self._token, target.outbox.epoch, peer.intake.following
+            given = self.node.encode(), self._token, peer.epoch, peer.intake.following
             target.writer.call(nack(target.inbox, HEADER.pack(*given)), lambda reply: None)
 
-    def _note(self, peer: _Peer, kind: int, body: bytes) -> None:
+    def _note(self, peer: Peer, kind: int, body: bytes) -> None:
         peer.target.outbox.add(frame(kind, body), lossy=False)
         peer.target.writer.want(peer.target)
 
-    def _hand_on(self, peer: _Peer, body: bytes) -> None:
+    def _hand_on(self, peer: Peer, body: bytes) -> None:
         node, figures = peer.node, self._figures
         figures["bytes_in"] += len(body)
         for kind, key, content in Frames().feed(body):
@@ -552,7 +462,7 @@ class RedisBus:
             if self._peers.get(node) is not peer:
                 return
 
-    def _noted(self, peer: _Peer, kind: int, body: bytes) -> None:
+    def _noted(self, peer: Peer, kind: int, body: bytes) -> None:
         if kind == Note.BYE:
             self._died(peer.node, peer.token)
         elif kind == Note.DEAD:
@@ -560,16 +470,24 @@ class RedisBus:
             if dead.node != self.node:
                 self._died(dead.node, dead.token)
 
+    def _look_at_redis(self) -> None:
+        if self._contact.is_set() and self.degraded:
+            self._say_lost("it does not answer")
+        elif self._lost and not self.degraded:
+            self._lost = False
+            gevent.spawn(log.info, "Redis answers again")
+
     def _ticked(self) -> None:
         try:
             if self._reader is not None:
                 self._reader.line.check()
             self._ticks += 1
-            for writer in list(self._writers.values()):
+            for writer in self._masters.writers:
                 writer.line.check()
                 if self._ticks % 2:
                     writer.tick()
             if self._ticks % 2:
+                self._look_at_redis()
                 self._census.beat()
                 self._unpark()
                 for peer in self._peers.values():

@@ -215,6 +215,8 @@ class Line:
             self.link = None
         self._ended.set()
         self._greenlet.kill(block=False)
+        if self._pool is not None:
+            gevent.spawn(self._pool.kill)
 
     def fileno(self) -> int:
         return -1 if self.link is None else self.link.fileno()

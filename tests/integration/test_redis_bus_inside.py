@@ -16,13 +16,13 @@ import pytest
 import redis
 import trustme
 
-from rtcio_sync.cluster import census, redis_bus
+from rtcio_sync.cluster import census, peer, reader, redis_bus
 from rtcio_sync.cluster.outbox import HEADER, Bounds
 from rtcio_sync.cluster.wire import HEAD, Kind, encoded, frame
 from rtcio_sync.errors import OptionError
 from tests.cluster.redis_nodes import RedisNode
 from tests.integration.redis_node import RedisProcess
-from tests.integration.redis_server import PROGRAM, RedisServer
+from tests.integration.redis_server import PROGRAM, RedisServer, hung
 from tests.integration.servers import free_port
 from tests.timing import until, wait_until
 
@@ -113,7 +113,8 @@ def test_a_user_with_a_password_and_few_rights_is_enough(server: RedisServer, ma
 #: The rights that docs/cluster.md names.
 RIGHTS = [
     "-@all", "+eval", "+time", "+hget", "+hset", "+hdel", "+hmget", "+hgetall", "+zadd", "+zscore",
-    "+zremrangebyscore", "+xadd", "+xread", "+xrange", "+xtrim", "+del", "+memory|usage", "+select",
+    "+zremrangebyscore", "+xadd", "+xread", "+xrange", "+xtrim", "+del", "+exists", "+memory|usage",
+    "+select",
 ]  # fmt: skip
 
 
@@ -189,6 +190,30 @@ def test_an_address_that_cannot_be_read_is_refused(make: Make, url: str) -> None
         make(url=url)
 
 
+def test_an_inbox_that_somebody_removes_is_made_again(
+    server: RedisServer, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "BLOCK", 0.5)
+    a, b = make(), make()
+    meet(a, b)
+    answers(a, b)
+    gevent.sleep(0.2)  # what was read is acknowledged
+    with server.client() as client:
+        client.delete(f"rtcio:{{n:{b.id}}}:inbox", f"rtcio:{{n:{b.id}}}:acks")
+    answers(a, b)
+    assert a.handlers.dead == b.handlers.dead == []
+
+
+def test_a_redis_that_hangs_is_no_contact(server: RedisServer, make: Make) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    until(lambda: not a.bus.degraded)
+    with hung(server.url):
+        until(lambda: a.bus.degraded)
+    until(lambda: not a.bus.degraded)
+    answers(a, b)
+
+
 # -- what strangers may write --------------------------------------------------------------------
 
 
@@ -196,7 +221,7 @@ def header(node: str, token: int = 1, epoch: int = 1, number: int = 0) -> bytes:
     return HEADER.pack(node.encode(), token, epoch, number)
 
 
-HELLO = frame(redis_bus.Note.HELLO, encoded(redis_bus.Hello(census.VERSION, "their host", 1)))
+HELLO = frame(peer.Note.HELLO, encoded(peer.Hello(census.VERSION, "their host", 1)))
 
 STRANGE: dict[str, dict[bytes, bytes]] = {
     "no header": {b"m": b"xxxx"},
@@ -206,10 +231,10 @@ STRANGE: dict[str, dict[bytes, bytes]] = {
     "no hello": {b"m": header("evil") + frame(Kind.JOINED, b"x")},
     "half a frame": {b"m": header("evil") + HELLO[:-1]},
     "a frame that is too long": {b"m": header("evil") + HEAD.pack(2**32 - 1, 1, 0) + b"x"},
-    "a hello that is none": {b"m": header("evil") + frame(redis_bus.Note.HELLO, b"\xc1")},
+    "a hello that is none": {b"m": header("evil") + frame(peer.Note.HELLO, b"\xc1")},
     "another version": {
         b"m": header("evil")
-        + frame(redis_bus.Note.HELLO, encoded(redis_bus.Hello(999, "their host", 1)))
+        + frame(peer.Note.HELLO, encoded(peer.Hello(999, "their host", 1)))
     },
     "a number from the middle": {b"m": header("evil", number=7) + HELLO},
     "a wish of a stranger": {b"n": header("evil", number=2**63)},

@@ -27,7 +27,7 @@ __all__ = ["HEADER", "Bounds", "Budget", "Entry", "Intake", "Outbox", "Verdict"]
 HEADER = struct.Struct(">4sIIQ")
 
 LARGEST = 64_000  # bytes of an entry of several messages
-ITEM = 200  # bytes that an entry or a message takes besides its own
+ITEM, MESSAGE = 200, 64  # bytes that an entry and a message that waits take besides their own
 
 
 class Bounds(NamedTuple):
@@ -66,6 +66,11 @@ class Budget:
         self.bounds = bounds
         self.kept = 0
         self.boxes: set[Outbox] = set()
+
+    @property
+    def spent(self) -> bool:
+        """Whether more is kept than should be."""
+        return self.kept > self.bounds.all
 
     def make_room(self, needed: int) -> None:
         """Has the outboxes with the most bytes give up what is confirmed."""
@@ -120,7 +125,7 @@ class Outbox:
 
     def add(self, frame: bytes, *, lossy: bool) -> bool:
         """Takes a message; `False`: too much waits."""
-        size = len(frame) + ITEM
+        size = len(frame) + MESSAGE
         bounds, budget = self._bounds, self._budget
         if self.kept + size > bounds.each:
             self.unprotect(self.kept + size - bounds.each)
@@ -213,7 +218,7 @@ class Outbox:
         self._next += 1
         head = HEADER.pack(*self._sender, self.epoch, number)
         self._entries[number] = Entry(number, head + b"".join(frames), now)
-        self._keep(len(head) + ITEM - ITEM * len(frames))
+        self._keep(len(head) + ITEM - MESSAGE * len(frames))
 
     # -- what came of it -----------------------------------------------------------------------
 

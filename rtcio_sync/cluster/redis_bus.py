@@ -303,6 +303,9 @@ class RedisBus:
         if peer is None and node not in self._parked:
             peer = Peer(node, token, host, born, self._target(node))
             self._census.met(node, token)
+            if self._budget.spent:  # it will be told all rooms of this node: one after the other
+                self._parked[node] = peer, 0.0
+                return None
             self._join(peer)
         return peer
 
@@ -367,14 +370,16 @@ class RedisBus:
         if self._peers.get(peer.node) is peer:
             self._part(peer)
             peer.begin_again(peer.epoch + 1)
-            self._parked[peer.node] = peer, time.monotonic()
+            self._parked[peer.node] = peer, time.monotonic() + PARKED
             said = "too much waits for node %s: both begin anew when Redis takes it"
             gevent.spawn(log.warning, said, peer.node)
 
     def _unpark(self) -> None:
-        for node, (peer, since) in list(self._parked.items()):
-            link = self._masters.writer(peer.target.inbox).line.link
-            if self._contact.is_set() and link is not None and time.monotonic() - since > PARKED:
+        now = time.monotonic()
+        for node, (peer, when) in list(self._parked.items()):
+            if self._budget.spent or not self._contact.is_set():
+                return
+            if now >= when and self._masters.writer(peer.target.inbox).line.link is not None:
                 del self._parked[node]
                 self._join(peer)
 

@@ -375,3 +375,39 @@ def test_when_firm_messages_had_to_be_dropped_both_nodes_begin_anew(
     assert not any(body == bytes(1000) for *_, body in b.handlers.messages[messages:])
     assert c.handlers.dead == []
     assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
+
+
+class Telling(RedisNode):
+    """A node that tells each other one much, as one with many members does."""
+
+    def tell(self, size: int) -> None:
+        joined = self.handlers.joined
+
+        def tell(node: str) -> None:
+            joined(node)
+            for _ in range(20):
+                assert self.bus.post(node, Kind.JOINED, bytes(size // 20))
+
+        self.handlers.joined = tell  # type: ignore[method-assign]
+
+
+def test_a_node_with_much_to_tell_meets_the_others_one_after_the_other(
+    server: RedisServer, make: Make
+) -> None:
+    others = [make() for _ in range(5)]
+    meet(*others)
+    most: list[int] = []
+    teller = Telling(server.url, bounds=Bounds(each=400_000, all=300_000))
+    try:
+        teller.tell(200_000)
+
+        def all_are_told() -> bool:
+            most.append(teller.bus.figures()["kept_bytes"])
+            return all(len(each.handlers.messages) == 20 for each in others)
+
+        until(all_are_told)
+        assert max(most) < 550_000
+        assert sorted(teller.handlers.living) == sorted(each.id for each in others)
+        assert teller.handlers.dead == []
+    finally:
+        teller.bus.stop()

@@ -87,18 +87,17 @@ class Link(Outlet):
         self.since = 0.0
 
     def call(self, command: bytes, replied: Replied) -> bool:
-        """Sends a command at the end of the loop's turn. `False`: the connection has ended."""
+        """Sends a command at the end of the loop's turn. `False`: the connection has ended.
+
+        The only way to send one, so that the replies go to their commands in order.
+        """
         if self.closed:
             return False
-        self.expect(replied)
-        self.send(command)
-        return True
-
-    def expect(self, replied: Replied) -> None:
-        """The next command, which `send` sends, has its reply go there."""
         if not self._waiting:
             self.since = time.monotonic()
         self._waiting.append(replied)
+        self.send(command)
+        return True
 
     @property
     def awaits(self) -> bool:

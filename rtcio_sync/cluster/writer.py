@@ -127,7 +127,6 @@ class Writer:
         link = self.line.link
         if link is None or link.closed or self._awaited or not self._waiting:
             return
-        parts: list[bytes] = []
         left = AT_A_TIME
         now = time.monotonic()
         for target in list(self._waiting):
@@ -137,17 +136,16 @@ class Writer:
             for entry in target.outbox.take(left):
                 value = entry.value
                 left -= len(value)
-                parts += (target.add, b"$%d\r\n" % len(value), value, b"\r\n")
-                link.expect(partial(self._added, target, entry))
+                made = b"%b$%d\r\n%b\r\n" % (target.add, len(value), value)
+                link.call(made, partial(self._added, target, entry))
                 self._awaited += 1
             if now - target.polled >= POLL_EACH:
-                self._poll(target, link, parts, now)
+                self._poll(target, link, now)
             if not target.outbox.waits:
                 del self._waiting[target]
             if left <= 0:
                 break
-        if parts:
-            link.send_now(b"".join(parts))
+        link.flush()
 
     def _added(self, target: Target, entry: Entry, reply: Reply) -> None:
         self._awaited -= 1
@@ -184,7 +182,6 @@ class Writer:
         link, now = self.line.link, time.monotonic()
         if link is None or link.closed:
             return
-        parts: list[bytes] = []
         for target in self.targets:
             outbox = target.outbox
             outbox.expire()
@@ -196,21 +193,17 @@ class Writer:
             if oldest is not None and now - max(oldest, target.asked) > STALLED:
                 self._ask(target)
             elif now - target.polled >= POLL_EACH:
-                self._poll(target, link, parts, now)
-        if parts:
-            link.send_now(b"".join(parts))
+                self._poll(target, link, now)
 
-    def _poll(self, target: Target, link: Link, parts: list[bytes], now: float) -> None:
+    def _poll(self, target: Target, link: Link, now: float) -> None:
         outbox = target.outbox
         if not outbox.unacknowledged:
             return
         target.polled = now
-        parts.append(command("HGET", target.acks, target.sender))
-        link.expect(partial(self._polled, target))
+        link.call(command("HGET", target.acks, target.sender), partial(self._polled, target))
         if outbox.inside > MUCH:
-            inside = outbox.inside
-            parts.append(command("MEMORY", "USAGE", target.inbox))
-            link.expect(partial(self._measured, target, inside))
+            measured = partial(self._measured, target, outbox.inside)
+            link.call(command("MEMORY", "USAGE", target.inbox), measured)
 
     def _polled(self, target: Target, reply: Reply) -> None:
         if isinstance(reply, bytes):

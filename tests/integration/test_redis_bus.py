@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ LONG = bool(os.environ.get("LONG_OUTAGES"))
 
 RATE = 400.0  # messages a second, from each to each
 NAMES = ("aaaa", "bbbb", "cccc", "dddd")
+WAYS = {"bbbb": ("--plain",)}  # with the standard library as it is
 
 
 @pytest.fixture
@@ -54,18 +56,21 @@ def met(*nodes: RedisProcess) -> None:
 
 def more(nodes: list[RedisProcess], count: int = 200) -> None:
     """Waits until each has got so many more messages of each other."""
-    before = {each.id: each.report()["following"] for each in nodes}
+    reports = {each.id: each.report() for each in nodes}
+    before = {node: report["following"] for node, report in reports.items()}
 
     def have() -> bool:
-        for each in nodes:
-            found = each.report()["following"]
-            for other in nodes:
-                got = found.get(other.id, 0) - before[each.id].get(other.id, 0)
-                if other is not each and got < count:
-                    return False
-        return True
+        reports.update({each.id: each.report() for each in nodes})
+        return all(
+            reports[b.id]["following"].get(a.id, 0) - before[b.id].get(a.id, 0) >= count
+            for a in nodes
+            for b in nodes
+            if a is not b
+        )
 
-    wait_until(have)
+    with suppress(AssertionError):
+        wait_until(have)
+    assert have(), "\n".join(map(str, reports.values()))
 
 
 def nothing_is_lost(*nodes: RedisProcess, refused: bool = False) -> dict[str, Any]:
@@ -164,6 +169,33 @@ def test_nothing_is_lost_doubled_or_disordered_when_redis_is(
     fault(server)
     more(nodes)
     reports = nothing_is_lost(*nodes)
+    assert all(report["dead"] == [] for report in reports.values())
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("turn", range(6 if LONG else 1))
+def test_nothing_is_lost_whatever_happens_one_after_the_other(
+    server: RedisServer, make: Make, seed: int, turn: int
+) -> None:
+    choose = random.Random(f"{seed} {turn}")
+    nodes = [make(server.url, name, *WAYS.get(name, ())) for name in NAMES]
+    met(*nodes)
+    for each in nodes:
+        each.post(100, choose.choice((50, 1000, 20_000)))
+    more(nodes, 20)
+
+    def stop_a_node(server: RedisServer) -> None:
+        each = choose.choice(nodes)
+        each.signal(signal.SIGSTOP)
+        time.sleep(choose.uniform(0.5, 1.5))
+        each.signal(signal.SIGCONT)
+
+    faults = [killed(0.1), killed(1.5), stopped(0.5), stopped(2.5), cut, emptied, stop_a_node]
+    for _ in range(15 if LONG else 6):
+        choose.choice(faults)(server)
+        time.sleep(choose.choice((0, 0.05, 0.3, 1.5)))
+    more(nodes, 20)
+    reports = nothing_is_lost(*nodes, refused=True)  # Redis may be away for too long in sum
     assert all(report["dead"] == [] for report in reports.values())
 
 

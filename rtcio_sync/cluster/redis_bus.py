@@ -7,6 +7,7 @@ that forgets everything loses no message (`outbox`).
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import time
 from collections import OrderedDict
@@ -155,6 +156,20 @@ class RedisBus:
         else:
             target.writer.want(target, now=now)
         return True
+
+    @property
+    def heard(self) -> list[str]:
+        """As `ports.Bus.heard`."""
+        return [node for node, peer in self._peers.items() if peer.intake.following]
+
+    def born(self, node: str) -> int:
+        """As `ports.Bus.born`."""
+        return self._births.get(node, self._me.born)
+
+    @property
+    def pids(self) -> list[int]:
+        """As `ports.Bus.pids`: no others, as a process is that of a host."""
+        return [os.getpid()]
 
     @property
     def eldest(self) -> str | None:

@@ -18,6 +18,7 @@ import trustme
 
 from rtcio_sync.cluster import census, peer, reader, redis_bus
 from rtcio_sync.cluster.outbox import HEADER, Bounds
+from rtcio_sync.cluster.ports import Bus
 from rtcio_sync.cluster.wire import HEAD, Kind, encoded, frame
 from rtcio_sync.errors import OptionError
 from tests.cluster.redis_nodes import RedisNode
@@ -83,6 +84,16 @@ def test_the_keys_are_under_the_prefix_and_each_in_one_slot(
         f"two:{{n:{other.id}}}:inbox",
     }
     assert f"one:{{n:{a.id}}}:inbox" in found
+
+
+def test_a_bus_is_what_the_cluster_expects_of_one(make: Make) -> None:
+    a, b = make(), make()
+    bus: Bus = a.bus
+    meet(a, b)
+    until(lambda: list(bus.heard) == [b.id])
+    assert (bus.node, list(bus.nodes), bus.eldest) == (a.id, [b.id], a.id)
+    assert (bus.born(a.id), bus.born(b.id)) == (a.me.born, b.me.born)
+    assert bus.pids == [os.getpid()]
 
 
 def test_what_was_read_leaves_the_inbox(server: RedisServer, make: Make) -> None:

@@ -65,8 +65,9 @@ class Bystanders:
 
     def _line(self) -> Any:
         assert self._process.stdout is not None
-        told = select.select([self._process.stdout], [], [], 2 * PATIENCE)[0]
-        line = self._process.stdout.readline() if told else ""
+        told = select.poll()  # and not `select`, which knows only the first 1,024 descriptors
+        told.register(self._process.stdout, select.POLLIN)
+        line = self._process.stdout.readline() if told.poll(2 * PATIENCE * 1000) else ""
         assert line, "the bystanders are gone: see their traceback"
         return json.loads(line)
 

@@ -26,8 +26,9 @@ class Crowd:
 
     def _line(self) -> str:
         assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], 4 * DEADLINE)
-        assert ready, "the clients say nothing"
+        ready = select.poll()  # and not `select`, which knows only the first 1,024 descriptors
+        ready.register(self._process.stdout, select.POLLIN)
+        assert ready.poll(4 * DEADLINE * 1000), "the clients say nothing"
         return self._process.stdout.readline()
 
     def await_ready(self) -> None:

@@ -343,9 +343,11 @@ class Lifecycle:
             self._relay.peer_left(member)
             spawn, sid, said = self._engine.spawn, member.sid, node_reason(reason)
             tell(log, _LEFT, spawn=spawn, sid=sid, namespace=member.namespace, reason=said)
-            if recovers and recovery.may_return(member, reason):
-                self._park(member)
-            else:
+            with self._engine.gate:  # `end` comes before it or after it
+                parked = recovers and recovery.may_return(member, reason)
+                if parked:
+                    self._park(member)
+            if not parked:
                 self._remove(member)
                 if told_to_wait:  # the app disconnected it while its handlers ran
                     self._session_over(member)
@@ -355,8 +357,10 @@ class Lifecycle:
 
         Its handlers have run, or still run.
         """
-        self._recovery.close(member)
-        if member.stage is Stage.AWAY:
+        with self._engine.gate:
+            self._recovery.close(member)
+            away = member.stage is Stage.AWAY
+        if away:
             self._remove(member)
             self._session_over(member)
         else:

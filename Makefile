@@ -115,4 +115,4 @@ redis-versions: $(VENV)/.dev  ## hosts on Redis 6.2, 7 and Valkey, with long out
 	done
 
 clean:  ## remove everything that was installed here
-	rm -rf $(VENV) $(VENV)-3.* build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules benchmarks/.venv
+	rm -rf $(VENV) $(VENV)-redis $(VENV)-3.* build dist *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules benchmarks/.venv

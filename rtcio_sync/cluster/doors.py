@@ -30,7 +30,7 @@ def door(url: str) -> Door:
     try:
         import redis  # noqa: F401
     except ImportError:
-        said = "cluster='redis://…' needs redis-py: pip install 'rtcio-sync[redis]'"
+        said = "the bus over Redis needs redis-py: pip install 'rtcio-sync[redis]'"
         raise OptionError(said) from None
     scheme, _, rest = url.partition("://")
     kind, _, way = re.sub("^valkey", "redis", scheme).partition("+")

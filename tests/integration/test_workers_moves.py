@@ -13,7 +13,7 @@ from tests.frames import masked, upgrade_request
 from tests.integration.clients import Client, Driver
 from tests.integration.many_workers import await_workers
 from tests.integration.servers import Running, running
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, wait_until
 
 TEXT, CONTINUATION, BINARY = 1, 0, 2
 
@@ -76,8 +76,9 @@ class Scene:
 
     def reload(self) -> None:
         before = await_workers(self.server, 1)
+        mark = self.server.log_mark()
         self.server.process.send_signal(signal.SIGHUP)
-        time.sleep(1)
+        wait_until(lambda: "Booting worker" in self.server.log(mark))
         self.asking.send(masked(TEXT, b'431["yes"]'))
         self.late.unpause()
         await_others(self.server, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import gevent
+import pytest
 from gevent.event import Event
 
 from rtcio_sync import Server
@@ -136,11 +137,9 @@ def test_a_probe_that_comes_while_the_session_is_frozen_makes_it_busy() -> None:
     old.departing.freeze(client.eio_sid)
     websocket = WebSocket(old, upgrading=client)
     websocket.say("2probe")
-    try:
+    with pytest.raises(CannotMove) as refused:
         old.departing.pack(client.eio_sid)
-        raise AssertionError("it was packed")
-    except CannotMove as error:
-        assert error.later
+    assert refused.value.later
     old.departing.thaw(client.eio_sid)
     assert websocket.more() == ["3probe"]
     websocket.say("5")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,12 +35,18 @@ def test_a_client_that_moved_comes_back_to_what_it_missed() -> None:
     assert new.of("/").sockets[sid].recovered and not new.of("/").sockets[sid].moved
 
 
-def test_a_session_that_waits_goes_along_with_its_rooms_its_data_and_its_time() -> None:
+def two_with_a_clock() -> tuple[Server, Server, Callable[[float], None], Callable[[float], None]]:
+    """Two servers whose sessions wait for ten seconds, and what moves their clocks on."""
     old, new = new_server(max_disconnection_duration=10), new_server(max_disconnection_duration=10)
     forward_old, forward = timed(old.eio), timed(new.eio)
     for server in (old, new):
         server.recovery.now = server.eio.heartbeat.now  # type: ignore[union-attr]
         server.recovery.later = server.eio.heartbeat.later  # type: ignore[union-attr]
+    return old, new, forward_old, forward
+
+
+def test_a_session_that_waits_goes_along_with_its_rooms_its_data_and_its_time() -> None:
+    old, new, forward_old, forward = two_with_a_clock()
     line = Line(old).connected()
     sid = line.sids["/"]
     old.enter_room(sid, "tea")
@@ -65,11 +72,7 @@ def test_a_session_that_waits_goes_along_with_its_rooms_its_data_and_its_time() 
 
 
 def test_a_session_that_waits_ends_in_the_other_process_when_its_time_is_over() -> None:
-    old, new = new_server(max_disconnection_duration=10), new_server(max_disconnection_duration=10)
-    forward_old, forward = timed(old.eio), timed(new.eio)
-    for server in (old, new):
-        server.recovery.now = server.eio.heartbeat.now  # type: ignore[union-attr]
-        server.recovery.later = server.eio.heartbeat.later  # type: ignore[union-attr]
+    old, new, forward_old, forward = two_with_a_clock()
     line = Line(old).connected()
     lose(line)
     forward_old(6)

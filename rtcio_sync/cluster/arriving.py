@@ -17,7 +17,7 @@ from . import moves
 from .heirs import Heirs
 from .ports import Bus, Sessions
 from .replica import Replica
-from .wire import SID, Kind, encoded
+from .wire import DROPPABLE, SID, Kind, encoded
 
 __all__ = ["Arrivals", "Front"]
 
@@ -77,7 +77,7 @@ class Arrivals:
         self,
         replica: Replica,
         handle: Handler,
-        post: Callable[[str, int, Any], None],
+        post: Callable[[str, int, Any], object],
         later: Later,
         overflowed: Callable[[], None],
         tell_joined: Callable[[str, str], None],
@@ -219,7 +219,7 @@ class Arrivals:
     def _hold(self, front: Front, message: Message) -> None:
         assert front.held is not None
         front.held_bytes += len(message[3])
-        if front.held_bytes > MOST_HELD:
+        if front.held_bytes > MOST_HELD and message[1] in DROPPABLE:
             self._overflowed()
         else:
             front.held.append(message)

@@ -30,6 +30,7 @@ BACKLOG = 128
 
 _LONGEST_PATH = 100  # bytes; the kernel takes 107, on macOS 103
 _TRIES = 100
+_TICK = 20_000_000  # nanoseconds; the kernel's are 1 to 10 ms long
 
 _OURS = re.compile(r"rtcio_sync-(?P<uid>[0-9]+)-(?P<pid>[0-9]+)-(?P<start>[0-9]+)")
 
@@ -58,14 +59,21 @@ class Directory:
                 why.append(f"{base}: {error.strerror or error}")
                 continue
             self.path = path / inner
+            self._found: list[str] = []
+            self._read_at: int | None = None
             _sweep(base, uid)
             return
         raise Unavailable("; ".join(why))
 
     def others(self, node: str) -> list[str]:
-        """The ids that other nodes have claimed."""
+        """The ids that other nodes have claimed. Reads the directory only if it has changed."""
         with suppress(OSError):
-            return [each for each in os.listdir(self.path) if is_node(each) and each != node]
+            changed = os.stat(self.path).st_mtime_ns
+            if changed != self._read_at:
+                self._found = [each for each in os.listdir(self.path) if is_node(each)]
+                # Of two changes within a tick of the kernel's clock, the second does not show.
+                self._read_at = changed if changed < time.time_ns() - _TICK else None
+            return [each for each in self._found if each != node]
         return []
 
     def secret(self) -> bytes:

@@ -243,11 +243,11 @@ class Exchange:
             return True
         return self.bus.post(node, kind, body, key, now=now)
 
-    def _post(self, node: str, kind: int, message: wire.Struct) -> None:
+    def _post(self, node: str, kind: int, message: wire.Struct) -> bool:
         if node == self.bus.node:  # the answer to what this node has asked for itself
             self._do[kind](node, message)
-        else:
-            self.bus.post(node, kind, encoded(message))
+            return True
+        return self.bus.post(node, kind, encoded(message))
 
     # -- relays ------------------------------------------------------------------------------------
 

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..adapter.emit import RoomIndex
-from ..errors import CannotMove
+from ..errors import CannotMove, OptionError
 from . import moves
 from .arriving import FOR_MEMBERS, SEVERAL, Message
 from .heirs import Heirs
 from .ports import Bus, Packed, Sessions, Tasks
 from .replica import Replica
-from .wire import NODE, SID, Going, Kind, Struct
+from .wire import DROPPABLE, NODE, SID, Going, Kind, Struct
 
 __all__ = ["Leaving"]
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MOMENT = 0.1  # seconds in which the others may say that they leave, too
 LOOK_EACH = 0.02
+SETTLE_EACH = 0.001  # seconds between two looks whether what came is delivered
 FIN_WITHIN = 1.0  # seconds in which all others send to the heir
 LAST_WITHIN = 2.0  # seconds in which those that stood still do so
 READY_WITHIN = 3.0  # seconds in which the heir answers; it waits for others itself
@@ -49,13 +50,15 @@ class Leaving:
         replica: Replica,
         tasks: Tasks,
         handle: Callable[[Message], None],
-        post: Callable[[str, int, Struct], None],
+        post: Callable[[str, int, Struct], bool],
+        overflowed: Callable[[], None],
     ) -> None:
         self._manager = manager
         self._replica = replica
         self._tasks = tasks
         self._handle = handle
         self._post = post
+        self._overflowed = overflowed
         self.bus: Bus
         self.heirs: Heirs
         self.sessions: Sessions | None = None
@@ -82,7 +85,8 @@ class Leaving:
         self._early: dict[str, list[Message]] = {}
         self._late: set[str] = set()
         # The connections that cannot move, and why: said once.
-        self._stays: set[str] = set()
+        self._stays: set[str | tuple[str, str]] = set()
+        self._moved = 0
         self._reasons: set[str] = set()
         self._slow: set[str] = set()
         self._ready = 0
@@ -190,18 +194,19 @@ class Leaving:
         """`False`: the heir has died."""
         assert self.sessions is not None
         until = time.monotonic() + drain
-        waiting: list[tuple[str, str]] = self.sessions.waiting()
-        failed = 0
+        failed, stuck = 0, False
         while self._lives(heir):
             live = [each for each in self.sessions.live() if each not in self._stays]
             idle = [each for each in live if not self.sessions.busy(each)][:BATCH]
-            if (idle or waiting) and failed < TRIES:
+            waiting = [each for each in self.sessions.waiting() if each not in self._stays][:BATCH]
+            late = time.monotonic() > until
+            if (idle or waiting) and failed < TRIES and not (stuck and late):
+                moved = self._moved
                 failed = 0 if self._batch(heir, idle, waiting) else failed + 1
-                waiting = []
-            elif not live or failed or time.monotonic() > until:
-                waiting = self.sessions.waiting()
-                if waiting and not live and not failed:
-                    continue
+                stuck = self._moved == moved
+                if stuck:  # all of them can move in a moment, or their clients are back
+                    self._tasks.sleep(LOOK_EACH)
+            elif not live or failed or late:
                 self._post(heir, Kind.FAREWELL, moves.Farewell())
                 # What the others have still sent here goes on to the heir.
                 self._wait(LAST_WITHIN, lambda: self._fins.issuperset(self.bus.nodes))
@@ -223,16 +228,18 @@ class Leaving:
         if stands_by:
             # Without a pause until the release: nothing comes or goes meanwhile.
             stay = [each for each in idle if not self._pack(heir, each, descriptors)]
-            for namespace, sid in waiting:
-                self._pack_waiting(heir, namespace, sid)
+            for which in waiting:
+                self._pack_waiting(heir, which)
         if self._lives(heir):
             self._post(heir, Kind.RELEASE, moves.Release(self._number))
         for each in stay:  # not before: they may send something to those that have just moved
             self.sessions.thaw(each)
+        given = True
         for eio_sid, fd in descriptors:
             # If it cannot be sent, its client comes again, and finds its session if that is kept.
+            # After one that the heir did not take in time, the others would come too late.
             try:
-                self.give(heir, fd, eio_sid.encode())
+                given = given and self.give(heir, fd, eio_sid.encode())
             finally:
                 os.close(fd)
         return stands_by
@@ -255,7 +262,7 @@ class Leaving:
         self._wait(READY_WITHIN, lambda: self._ready == number or not self._lives(heir))
         until = time.monotonic() + READY_WITHIN
         while not self.settled() and time.monotonic() < until:
-            self._tasks.sleep(0)
+            self._tasks.sleep(SETTLE_EACH)
         return self._lives(heir) and self._ready == number
 
     def _missing(self) -> set[tuple[str, str]]:
@@ -266,46 +273,63 @@ class Leaving:
     def _pack(self, heir: str, eio_sid: str, descriptors: list[tuple[str, int]]) -> bool:
         """`False`: it stays, for now or for good."""
         assert self.sessions is not None
-        if self.sessions.busy(eio_sid):
-            return False
         ghosts = self._rooms_of(self._members_of(eio_sid))
+        packed = self._taken(heir, eio_sid, lambda take: take.pack(eio_sid))
+        if packed is None:
+            return False
+        if self._send(heir, packed, ghosts):
+            self.gone_links.add(eio_sid)
+            if packed.fd >= 0:
+                descriptors.append((eio_sid, packed.fd))
+        elif packed.fd >= 0:
+            os.close(packed.fd)
+        return True
+
+    def _taken(
+        self, heir: str, key: str | tuple[str, str], take: Callable[[Sessions], Packed]
+    ) -> Packed | None:
+        """`None`: it stays, for now or for good."""
+        assert self.sessions is not None
+        if not self._lives(heir):
+            return None
         try:
-            packed = self.sessions.pack(eio_sid)
+            return take(self.sessions)
         except CannotMove as error:
             if not error.later:
-                self._stays.add(eio_sid)
+                self._stays.add(key)
                 self._say_why(error.reason)
-            return False
         except Exception:
             log.exception("a session could not be taken out of this worker")
-            self._stays.add(eio_sid)
-            return False
-        self._send(heir, packed, ghosts)
-        self.gone_links.add(eio_sid)
-        if packed.fd >= 0:
-            descriptors.append((eio_sid, packed.fd))
-        return True
+            self._stays.add(key)
+        return None
 
     def _say_why(self, reason: str) -> None:
         if reason not in self._reasons:
             self._reasons.add(reason)
             log.warning("a client cannot move to another worker, and has to reconnect: %s", reason)
 
-    def _pack_waiting(self, heir: str, namespace: str, sid: str) -> None:
-        assert self.sessions is not None
-        ghosts = self._rooms_of([(namespace, sid)])
-        try:
-            self._send(heir, self.sessions.pack_waiting(namespace, sid), ghosts)
-        except CannotMove as error:
-            if not error.later:
-                self._say_why(error.reason)
+    def _pack_waiting(self, heir: str, which: tuple[str, str]) -> None:
+        ghosts = self._rooms_of([which])
+        packed = self._taken(heir, which, lambda take: take.pack_waiting(*which))
+        if packed is not None:
+            self._send(heir, packed, ghosts)
 
-    def _send(self, heir: str, packed: Packed, ghosts: list[Any]) -> None:
-        self._post(heir, Kind.COMING, moves.Coming(packed.state, packed.fd >= 0))
+    def _send(self, heir: str, packed: Packed, ghosts: list[Any]) -> bool:
+        """`False`: it is over, since it is too long or the heir has just died."""
+        coming = moves.Coming(packed.state, packed.fd >= 0)
+        try:
+            sent = self._post(heir, Kind.COMING, coming)
+        except OptionError:
+            sent = False
+        if not sent:
+            log.warning("a session could not be sent to another worker, and is over")
+            return False
+        self._moved += 1
         for namespace, sid, rooms, relays in ghosts:
             self.gone.add(sid)
             if rooms:
                 self._replica.join(heir, namespace, sid, rooms, relays=relays)
+        return True
 
     def _members_of(self, eio_sid: str) -> list[tuple[str, str]]:
         return [(each.namespace, each.sid) for each in self._manager.members_of(eio_sid)]
@@ -344,8 +368,10 @@ class Leaving:
             self._handle(message)
             return
         early = self._early.setdefault(origin, [])
-        if len(early) < MOST_EARLY:
+        if len(early) < MOST_EARLY or message[1] not in DROPPABLE:
             early.append(message)
+        else:
+            self._overflowed()
 
     def passes(self, message: Message) -> bool:
         """Sends on what comes directly for members that have moved; `True`: it is all for them."""

@@ -34,7 +34,7 @@ class RemoteEvents:
         tasks: Tasks,
         *,
         guard: Callable[..., Any],
-        post: Callable[[str, int, wire.Struct], None],
+        post: Callable[[str, int, wire.Struct], object],
         asked: Callable[[], Callbacks],
         hidden_from: Callable[[str], Collection[str]],
     ) -> None:
@@ -53,41 +53,43 @@ class RemoteEvents:
         message.skip = rooms_of(message.skip)
         if not message.body.startswith("[") or not message.body.endswith("]"):
             raise ProtocolError(Drop.CHANNEL)
-        hidden = self._hidden_from(node) if only is None else ()
+        those = self._recipients(node, message, only)
+        apart = only is not None
         if self._manager.late:  # encoding runs the app's code
             self.waiting += 1
-            self._tasks.spawn(self._deliver_later, node, message, only, hidden)
+            self._tasks.spawn(self._deliver_later, node, message, those, apart)
         else:
-            self._deliver(node, message, only, hidden)
+            self._deliver(node, message, those, apart)
 
-    def _deliver_later(self, *args: Any) -> None:  # greenlet
+    def _recipients(self, node: str, message: wire.Emit, only: Collection[str] | None) -> list[str]:
+        """The sockets that it is for, as it comes: later others may have moved here."""
+        manager, namespace = self._manager, message.namespace
+        if namespace not in manager.members:
+            return []
+        those = list(manager.sids_in(namespace, message.rooms))
+        if message.skip:
+            those = manager.without(namespace, those, message.skip)
+        if only is not None:
+            return [sid for sid in those if sid in only]
+        hidden = self._hidden_from(node)
+        return [sid for sid in those if sid not in hidden] if hidden else those
+
+    def _deliver_later(
+        self, node: str, message: wire.Emit, those: list[str], apart: bool
+    ) -> None:  # greenlet
         try:
-            self._deliver(*args)
+            self._deliver(node, message, those, apart)
         finally:
             self.waiting -= 1
 
     def _deliver(
-        self,
-        node: str,
-        message: wire.Emit,
-        only: Collection[str] | None,
-        hidden: Collection[str],
+        self, node: str, message: wire.Emit, those: list[str], apart: bool
     ) -> None:  # hub or greenlet
-        manager, namespace = self._manager, message.namespace
-        those: list[str] = []
-        if namespace in manager.members:
-            those = list(manager.sids_in(namespace, message.rooms))
-            if message.skip:
-                those = manager.without(namespace, those, message.skip)
-            if only is not None:
-                those = [sid for sid in those if sid in only]
-            elif hidden:
-                those = [sid for sid in those if sid not in hidden]
         if message.number is not None:
-            self._deliver_with_callback(node, message, those, apart=only is not None)
+            self._deliver_with_callback(node, message, those, apart=apart)
         elif those:
             encode = partial(self._pieces, message, None)
-            manager.send_to_several(namespace, those, encode)
+            self._manager.send_to_several(message.namespace, those, encode)
 
     def _deliver_with_callback(
         self, node: str, message: wire.Emit, those: list[str], *, apart: bool

@@ -37,7 +37,7 @@ class Succession:
         later: Later,
         *,
         handle: Handler,
-        post: Callable[[str, int, Struct], None],
+        post: Callable[[str, int, Struct], bool],
         overflowed: Callable[[], None],
         bury: Callable[[str, Collection[str], Lost], None],
         tell_joined: Callable[[str, str], None],
@@ -47,7 +47,7 @@ class Succession:
         self._handle = handle
         self._bury_now = bury
         self.arrivals = Arrivals(replica, handle, post, later, overflowed, tell_joined)
-        self.leaving = Leaving(manager, replica, tasks, handle, post)
+        self.leaving = Leaving(manager, replica, tasks, handle, post, overflowed)
         self.leaving.receives = lambda: bool(self.arrivals.fronts)
         self.heirs: Heirs
         self.bus: Bus
@@ -146,6 +146,9 @@ class Succession:
             self._bury(message.source)
         elif message.source in self.bus.nodes:
             self._kept[message.source] = set(message.ids), set(message.kept)
+        else:  # it died too long ago to wait for this: those that were not lost yet are now
+            ids, kept = set(message.ids), set(message.kept)
+            self._bury_now(message.source, (), lambda sid: sid[:4] in ids and sid not in kept)
 
     def died(self, node: str) -> None:
         self._unknown.pop(node, None)

@@ -97,11 +97,9 @@ class Heartbeat:
     def state(self, socket: Pinged) -> Beat:
         """Where it stands for a connection that leaves this process."""
         now, at = self.now(), socket.pinged_at
-        due = now + self.server.ping_every
-        for batch in self._pings:
-            if socket in batch.sockets:
-                due = batch.due
-                break
+        # In no batch: its batch is being sent, and it comes next.
+        waits = (batch.due for batch in self._pings if at is None and socket in batch.sockets)
+        due = next(waits, now)
         return Beat(now - socket.begun_at, due - now, None if at is None else now - at)
 
     def go_on(self, socket: Pinged, beat: Beat) -> None:

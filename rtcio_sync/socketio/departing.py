@@ -155,8 +155,9 @@ class Departing:
         environ = {} if socket is None else socket.handshake.environ
         each = self._state_of(member)
         link = member.link
-        session = {} if link is None else link.session
-        kept = self._packed("the session", {namespace: session[namespace]} if session else {})
+        sessions = {} if link is None else link.session
+        own = {namespace: sessions[namespace]} if namespace in sessions else {}
+        kept = self._packed("the session", own)
         state = SessionBytes("", self._environ(environ), kept, None, None, [each])
         told = [(socket_of(self._host, member), member)] if self.handlers else []
         self._part_callbacks(member, each)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync import Server
-from tests.clients import still_held
+from tests.clients import WebSocket, still_held
 from tests.engineio.clients import timed
 from tests.moving_sessions import ACTIONS, check, lose, move_waiting, moved, new_server
 from tests.reconnecting import Line, leftovers
@@ -69,6 +69,29 @@ def test_a_session_that_waits_goes_along_with_its_rooms_its_data_and_its_time() 
     third = new_server()
     move_waiting(new, third)
     assert leftovers(new) == {}
+
+
+def test_a_session_that_waits_goes_along_if_the_app_saved_one_in_another_namespace() -> None:
+    old, new = new_server(), new_server()
+    line = Line(old).connected()
+    (link,) = old.eio.sockets.values()
+    link.session["/other"] = {"user": 1}
+    lose(line)
+    move_waiting(old, new)
+    again = Line(new, line.key()).connected()
+    assert again.sids == line.sids and new.get_session(line.sids["/"]) == {}
+
+
+def test_a_client_whose_ping_is_about_to_be_sent_gets_it_at_once_in_the_other_process() -> None:
+    server = new_server()
+    forward = timed(server.eio)
+    clients = [WebSocket(server).join() for _ in range(40)]
+    last = server.eio.sockets[clients[-1].eio_sid]
+    seen: list[float] = []
+    # Called between two parts of a batch of PINGs.
+    server.eio.sleep = lambda seconds: seen.append(server.eio.heartbeat.state(last).ping_in)
+    forward(server.eio.ping_interval + 1)
+    assert seen[0] <= 0
 
 
 def test_a_session_that_waits_ends_in_the_other_process_when_its_time_is_over() -> None:

@@ -342,7 +342,8 @@ class Keeper:
                 with suppress(OptionError):  # of a value that cannot be sent: it is dropped
                     self.tell(op)
             else:
-                self._do(node, number, op)
+                with suppress(ProtocolError):  # one of them; the others go on
+                    self._do(node, number, op)
 
     def _died(self, node: str, ghosts: list[Ghost], lost: Lost) -> None:
         self._claims.pop(node, None)

@@ -6,6 +6,7 @@ fails in its first half says that upstream has mended it.
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import subprocess
@@ -227,11 +228,13 @@ def _lines_run(work: Callable[[], Any]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()  # or a collection may run lines of its own in between
     sys.settrace(trace)
     try:
         work()
     finally:
         sys.settrace(before)
+        gc.enable()
     return lines
 
 

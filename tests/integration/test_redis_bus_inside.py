@@ -336,7 +336,7 @@ def test_what_a_dead_cluster_has_left_is_buried_and_was_never_taken_to_live(
     new = make()
     with server.client() as client:
         until(lambda: client.hkeys("rtcio:{nodes}:beats") == [new.id.encode()])
-        assert not client.exists(f"rtcio:{{n:{old.id}}}:inbox")
+        until(lambda: not client.exists(f"rtcio:{{n:{old.id}}}:inbox"))
     assert new.handlers.living == []
 
 

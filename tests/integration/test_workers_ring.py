@@ -11,10 +11,11 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,6 +23,7 @@ from tests.integration.clients import NODE_DIR
 from tests.integration.many_workers import WORKERS as COUNT
 from tests.integration.many_workers import nginx, workers
 from tests.integration.servers import APPS, Running
+from tests.timing import DEADLINE
 
 FULL = os.environ.get("RING") == "full"
 CLIENTS, RELAYS = (200, 1000) if FULL else (24, 100)
@@ -73,15 +75,23 @@ def test_each_relay_of_a_ring_arrives_once_in_order(
         if cell.gunicorn == OLDEST:
             assert f"Starting gunicorn {OLDEST}" in server.log()
         with _reached(server, cell.through, tmp_path) as url:
-            command = ["node", NODE_DIR / "ring.js", url, str(CLIENTS), str(RELAYS)]
-            ran = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = json.loads(ran.stdout)
+            # On a busy machine, one worker may have taken all clients before the others ran.
+            end = time.monotonic() + DEADLINE
+            while (found := _relayed(url))["workers"] == 1:
+                assert time.monotonic() < end, "one worker takes all connections"
+    assert found["workers"] <= COUNT
+    print(f"{'-'.join(cell)}: {json.dumps(found)}")
+
+
+def _relayed(url: str) -> dict[str, Any]:
+    command = ["node", NODE_DIR / "ring.js", url, str(CLIENTS), str(RELAYS)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(ran.stdout)
     assert found["faults"] == []
     polling = len(range(1, CLIENTS, 3))
     assert found["transports"] == {"polling": polling, "websocket": CLIENTS - polling}
     assert found["relays"] == CLIENTS * RELAYS
-    assert 1 < found["workers"] <= COUNT
-    print(f"{'-'.join(cell)}: {json.dumps(found)}")
+    return found
 
 
 @contextmanager

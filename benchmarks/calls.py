@@ -174,11 +174,11 @@ def main() -> None:
             "an event with an acknowledgement": lambda: ask(one),
             "an event that its handler emits to a room of 4": lambda: shout(one, [other, *room]),
             "a WebSocket that opens and joins": lambda: connect(bare, kept),
-            "the same, and leaves": lambda: leave(kept),
+            "the end of such a WebSocket": lambda: leave(kept),
         }
         print("| what | calls | modules |\n|---|---|---|")
         for name, do in rows.items():
-            if do is not rows["the same, and leaves"]:
+            if do is not rows["the end of such a WebSocket"]:
                 do()  # caches are warm
             functions = counted(do)
             modules = {function.partition(":")[0] for function in functions}

@@ -25,7 +25,7 @@ BUN = NODE_PACKAGES / ".bin/bun"
 PEERS = HERE / ".venv/bin/python"  # of the ASGI contestants
 REQUIREMENTS = HERE / "servers/requirements.txt"
 BEFORE = "-before"
-START_SECONDS = 30.0
+START_SECONDS = 30.0  # until a server answers; for several on one core, each
 #: Scenarios of one round for servers that take minutes for three.
 SLOW = frozenset({"call", "connect", "cold", "latency", "disconnect", "storm"})
 
@@ -40,6 +40,8 @@ class Contestant:
     twice as many clients leave, too.
     ``offers``: the features that some attacks need.
     ``several``: the same with ``{workers}`` processes that are one server.
+    ``hosts``: the same as one of several hosts, without its port; ``only_hosts``: it has no other
+    figures. ``ports``: how many hosts it is.
     """
 
     name: str
@@ -54,6 +56,9 @@ class Contestant:
     once: frozenset[str] = frozenset()
     offers: frozenset[str] = frozenset()
     several: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    only_hosts: bool = False
+    ports: int = 1
 
 
 def _gunicorn(worker: str, workers: str = "1") -> tuple[str, ...]:
@@ -73,6 +78,10 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return ("{python}", "-m", f"benchmarks.servers.{name}", "{port}", *arguments)
 
 
+def _node(adapter: str) -> tuple[str, ...]:
+    return ("node", str(HERE / "node/host.js"), adapter)
+
+
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
@@ -88,6 +97,7 @@ CONTESTANTS = {
                 *("--workers", "{workers}"),
                 *("--app", "benchmarks.servers.rtcio_app:server"),
             ),
+            hosts=("{python}", "-m", "benchmarks.servers.rtcio_listen"),
         ),
         Contestant(
             "gunicorn",
@@ -113,6 +123,21 @@ CONTESTANTS = {
             offers=frozenset({"recovery", "msgpack", "redis"}),
             skips=frozenset({"death"}),  # nobody tells the peers
             several=("node", str(HERE / "node/cluster.js"), "{port}", "{workers}"),
+            hosts=_node("plain"),
+        ),
+        Contestant(
+            "node-sharded",
+            "Node, sharded adapter",
+            _node("sharded"),
+            hosts=_node("sharded"),
+            only_hosts=True,
+        ),
+        Contestant(
+            "node-streams",
+            "Node, streams adapter",
+            _node("streams"),
+            hosts=_node("streams"),
+            only_hosts=True,
         ),
         Contestant(
             "bun",
@@ -175,6 +200,15 @@ def with_workers(contestant: Contestant, workers: int, *, redis: bool = False) -
     return replace(contestant, command=(*(OVER_REDIS if redis else ()), *command))
 
 
+#: Starts hosts with a Redis server, as processes of the same tree.
+SEVERAL_HOSTS = ("{python}", "-m", "benchmarks.servers.hosts", "{ports}")
+
+
+def with_hosts(contestant: Contestant, hosts: int) -> Contestant:
+    """So many of the server, each a host of its own."""
+    return replace(contestant, command=(*SEVERAL_HOSTS, *contestant.hosts), ports=hosts)
+
+
 def before(contestant: Contestant, tree: Path) -> Contestant:
     """The same server out of another source tree: its package and its ``benchmarks/servers``."""
     return replace(
@@ -204,9 +238,12 @@ class Server:
     ) -> None:
         self.contestant = contestant
         self.log = log
-        self.port = free_port()
+        self.ports = [free_port() for _ in range(contestant.ports)]
+        self.port = self.ports[0]
+        ports = ",".join(map(str, self.ports))
         command = [
-            part.format(port=self.port, python=sys.executable) for part in contestant.command
+            part.format(port=self.port, ports=ports, python=sys.executable)
+            for part in contestant.command
         ]
         with log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -225,7 +262,8 @@ class Server:
                 preexec_fn=partial(_confine, core, descriptors),
             )
         try:
-            self._await_answer()
+            for port in self.ports:
+                self._await_answer(port)
         except BaseException:
             self.stop()
             raise
@@ -240,11 +278,11 @@ class Server:
     def pid(self) -> int:
         return self.process.pid
 
-    def _await_answer(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+    def _await_answer(self, port: int) -> None:
+        deadline = time.monotonic() + START_SECONDS * len(self.ports)
         while True:
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection(("127.0.0.1", port), 1).close()
                 return
             except OSError:
                 time.sleep(0.02)

@@ -18,6 +18,9 @@ PACKAGES = (
     *("gunicorn", "simple-websocket"),
 )
 
+ADAPTERS = ("@socket.io/redis-adapter", "@socket.io/redis-streams-adapter")
+NODE_VERSIONS = ("socket.io", "socket.io-client", "bun", "@socket.io/bun-engine", *ADAPTERS)
+
 
 def about(module: str = "benchmarks") -> dict[str, object]:
     """The date, the options and the machine of the measurement."""
@@ -46,7 +49,7 @@ def _versions() -> list[str]:
     if NODE_PACKAGES.is_dir():
         node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
         found.append(f"Node {node.stdout.strip()}")
-    for package in ("socket.io", "socket.io-client", "bun", "@socket.io/bun-engine"):
+    for package in NODE_VERSIONS:
         manifest = NODE_PACKAGES / package / "package.json"
         if manifest.exists():
             found.append(f"{package} {json.loads(manifest.read_text())['version']}")

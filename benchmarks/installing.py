@@ -21,6 +21,9 @@ def install(contestants: Iterable[Contestant], figures: Iterable[str]) -> None:
         "several": "node" in commands
         and not SEVERAL.isdisjoint(figures)
         and NODE_PACKAGES / "@socket.io/sticky",
+        "hosts": "node" in commands
+        and "hosts" in figures
+        and NODE_PACKAGES / "@socket.io/redis-streams-adapter",
         "bun": str(BUN) in commands and BUN,
         "call": "call" in figures and NODE_PACKAGES / "socket.io-client",
     }

@@ -24,6 +24,7 @@ PLOTS = {
     "workers": "Server CPU per message between two workers",
     "redis": "Server CPU per message between two processes over Redis",
     "handover": "Server CPU per polling request",
+    "hosts": "CPU of several hosts and their Redis",
 }
 #: Of the README.
 ROWS = (
@@ -32,7 +33,7 @@ ROWS = (
 )
 SERVERS = ("listen", "gunicorn", "node", "bun", "uvicorn")
 GUIDE = "docs/cost.md"
-MARKS = ("<!-- figures -->", "<!-- /figures -->")
+FIGURES, HOSTS = "figures", "hosts"  # the tables, as the guide marks them
 UNPLOTTED = ("times", "MB")
 RATIOS = "In parentheses: times Node's / times the floor's. Less is better everywhere."
 
@@ -52,10 +53,16 @@ def write(document: Document, output: Path) -> None:
 def write_into_documents(document: Document, root: Path) -> None:
     """Replaces the tables of the README and of the guide."""
     lines = document.rows()
-    whole = table(lines, columns(lines))
-    for path, text in ((root / "README.md", excerpt(lines)), (root / GUIDE, whole)):
-        before, begin, rest = path.read_text().partition(MARKS[0])
-        path.write_text(f"{before}{begin}\n{text}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}")
+    fill(root / "README.md", FIGURES, excerpt(lines))
+    for name, text in tables(lines).items():
+        fill(root / GUIDE, name, text)
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Replaces what is between the page's marks of that name."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def excerpt(lines: Iterable[Row]) -> str:
@@ -73,8 +80,16 @@ def excerpt(lines: Iterable[Row]) -> str:
 def page(document: Document) -> str:
     """The table with all rows, and its notes."""
     lines = document.rows()
-    text = [table(lines, columns(lines)), "", RATIOS, "", *_notes(document.runs)]
+    text = ["\n\n".join(tables(lines).values()), "", RATIOS, "", *_notes(document.runs)]
     return "\n".join(text).rstrip("\n")
+
+
+def tables(lines: Iterable[Row]) -> dict[str, str]:
+    """All rows, without those of several hosts; and these, in which other servers take part."""
+    parts: dict[str, list[Row]] = {}
+    for row in lines:
+        parts.setdefault(HOSTS if row.figure.startswith("hosts-") else FIGURES, []).append(row)
+    return {name: table(rows, columns(rows)) for name, rows in parts.items()}
 
 
 def columns(lines: Iterable[Row]) -> list[Contestant]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 NODE, FLOOR = "node", "floor"
@@ -22,7 +23,9 @@ class Row:
     @property
     def plot(self) -> str:
         """The name of the picture that shows it."""
-        kind = self.figure.partition("-")[0]
+        kind, _, what = self.figure.partition("-")
+        if kind == "hosts" and not what.partition("-")[0].isdigit():
+            return ""  # too many
         return "memory" if kind == "limit" else kind
 
     def ratio(self, server: str, to: str) -> float | None:
@@ -48,10 +51,20 @@ def scenario_of(figure: str) -> str:
 def rows(medians: Medians) -> list[Row]:
     """A row for each figure, and rows that follow from two figures."""
     found = []
-    for figure, values in medians.items():
+    for figure in _ordered(medians):
+        values = medians[figure]
         title, unit = describe(figure)
         found.append(Row(figure, title, unit, values))
     return found + _growth(medians)
+
+
+def _ordered(figures: Iterable[str]) -> list[str]:
+    """Those of several hosts by what is measured, not by the number of hosts."""
+    kinds: dict[str, list[str]] = {}
+    for figure in figures:
+        kind = figure.rpartition("-")[0] if figure.startswith("hosts-") else figure
+        kinds.setdefault(kind, []).append(figure)
+    return [figure for same in kinds.values() for figure in same]
 
 
 def describe(figure: str) -> tuple[str, str]:
@@ -77,6 +90,8 @@ def describe(figure: str) -> tuple[str, str]:
         return _of_recovery(*rest)
     if scenario == "storm":
         return _of_storm(*rest)
+    if scenario == "hosts":
+        return _of_hosts(*rest)
     if scenario in ("workers", "redis", "handover", "death"):
         return _of_workers(scenario, *rest)
     if figure == "memory-base":
@@ -109,6 +124,26 @@ def _of_workers(scenario: str, what: str, count: str = "") -> tuple[str, str]:
         return f"memory of each of {count} workers without connections", "MB"
     way = "processes over Redis" if scenario == "redis" else "workers"
     return f"relay, {_bytes(int(what))}, between two of {count} {way}", "µs CPU"
+
+
+def _of_hosts(what: str, count: str) -> tuple[str, str]:
+    who = f"{count} hosts"
+    if what in ("idle", "idleredis"):
+        of = "each host with its share of Redis" if what == "idle" else "Redis for each host"
+        return f"{who} that do nothing, {of}", "ms CPU/s"
+    part = next((part for part in ("redis", "others", "p50") if what.endswith(part)), "")
+    kind = what.removesuffix(part)
+    names = {
+        "steady": "relay at 500/s, 300 B",
+        "spread": "relay at 500/s, 300 B, from all to all",
+        "event": "event to a room at two hosts",
+        "join": "a join of a room",
+    }
+    name = names.get(kind) or f"relay, {_bytes(int(kind))}"
+    if part == "p50":
+        return f"{name}, {who}, latency p50", "µs"
+    of = {"": "", "redis": ", of it Redis", "others": ", each of the other hosts"}[part]
+    return f"{name}, {who}{of}", "µs CPU"
 
 
 def _of_storm(count: str, what: str) -> tuple[str, str]:

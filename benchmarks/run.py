@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accounting import cpu_ns, machine_seconds
-from benchmarks.contestants import HERE, Contestant, Server, with_workers
+from benchmarks.contestants import HERE, Contestant, Server, with_hosts, with_workers
 from benchmarks.rows import Values
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.subject import Scale
@@ -26,6 +26,8 @@ DESCRIPTOR_RESERVE = 1000
 FIGURES = tuple(SCENARIOS)
 #: The figures of several workers, and how many of them: one race after the other.
 WORKERS = {"workers": (2, 4, 8), "redis": (2, 4, 8), "handover": (1, 4), "death": (4,)}
+#: The figures of several hosts, and how many of them.
+HOSTS = {"hosts": (2, 8, 16)}
 #: The load sleeps, or what is measured is time: servers and load run on any core.
 ANY_CORE = ("idle", "death")
 
@@ -65,9 +67,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
     results = Results()
     busy, whole = machine_seconds()
     for figure in plan.figures:
-        racing = [c for c in plan.contestants if figure not in c.skips]
-        if figure in WORKERS:
-            racing = [c for c in racing if c.several]
+        racing = [c for c in plan.contestants if _takes_part(c, figure)]
         for number in range(1 if figure == "limit" else plan.rounds):
             say(f"{figure}, round {number + 1}")
             if number:
@@ -76,6 +76,14 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
     busy, whole = (now - then for now, then in zip(machine_seconds(), (busy, whole), strict=True))
     results.others = max(0.0, busy - results.own_seconds - time.process_time()) / whole
     return results
+
+
+def _takes_part(contestant: Contestant, figure: str) -> bool:
+    if figure in HOSTS:
+        return bool(contestant.hosts)
+    if figure in contestant.skips or contestant.only_hosts:
+        return False
+    return figure not in WORKERS or bool(contestant.several)
 
 
 def _round(
@@ -107,6 +115,10 @@ def _round(
         for workers in WORKERS[figure]:
             several = [with_workers(c, workers, redis=figure == "redis") for c in racing]
             with _Race(figure, several, plan, workers) as race:
+                race.report(results, say)
+    elif figure in HOSTS and racing:
+        for hosts in HOSTS[figure]:
+            with _Race(figure, [with_hosts(c, hosts) for c in racing], plan) as race:
                 race.report(results, say)
     elif racing:
         with _Race(figure, racing, plan) as race:
@@ -154,6 +166,7 @@ class _Race:
             {
                 "name": server.contestant.name,
                 "port": server.port,
+                "ports": server.ports,
                 "pid": server.pid,
                 "bare": server.contestant.bare,
                 "workers": self.workers,

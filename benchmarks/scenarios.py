@@ -15,6 +15,7 @@ from benchmarks import wire
 from benchmarks.accounting import cpu_ns, memory_bytes, settle
 from benchmarks.clients import Pool, Void
 from benchmarks.connecting import cold, connect
+from benchmarks.hosts import hosts
 from benchmarks.participants import call
 from benchmarks.returns import ROOM, Sessions
 from benchmarks.storm import storm
@@ -217,5 +218,6 @@ SCENARIOS: dict[str, Callable[[Subject, Scale], Turns]] = {
         redis,
         handover,
         death,
+        hosts,
     )
 }

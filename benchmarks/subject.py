@@ -42,11 +42,18 @@ class Scale:
     memory: tuple[int, ...] = (2000, 5000)
     idle_seconds: float = 25.0
     polls: int = 1000  # requests of polling
+    host_rate: int = 500  # relays a second between two hosts
+    host_seconds: float = 1.0  # of that
+    host_rest: float = 3.0  # seconds of hosts that do nothing
+    host_joins: int = 400
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """The server under load: its port, its process, whether it is the floor, how many workers."""
+    """The server under load: its port, its process, whether it is the floor, how many workers.
+
+    ``ports``: one of each host.
+    """
 
     name: str
     port: int
@@ -55,9 +62,10 @@ class Subject:
     workers: int = 1
     breathe: Callable[[], None] = lambda: None  # called now and then in a turn that takes long
     pools: list[Pool] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
 
-    def pool(self) -> Pool:
-        self.pools.append(Pool(self.port, bare=self.bare))
+    def pool(self, port: int | None = None) -> Pool:
+        self.pools.append(Pool(port or self.port, bare=self.bare))
         return self.pools[-1]
 
     def keep_alive(self) -> None:

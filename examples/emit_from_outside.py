@@ -3,7 +3,7 @@
     python examples/emit_from_outside.py                            # the server
     python examples/emit_from_outside.py demo "We close at noon."   # the job: room and text
 
-REDIS_URL is the address of Redis. The same manager lets several servers share their rooms.
+REDIS_URL is the address of Redis. All servers that use it are one: start several, on any host.
 """
 
 from gevent import monkey
@@ -13,22 +13,20 @@ monkey.patch_all()
 import os
 import sys
 
-import socketio
+import try_it
 
-from rtcio_sync import RtcioEvents, Server
+from rtcio_sync import Emitter, RtcioEvents, Server
 
 REDIS_URL = os.environ.get("REDIS_URL", "redis://localhost:6379/0")
 
 
 def announce(room, words):
     """A Celery task would call this; it needs neither the server nor gevent."""
-    outside = socketio.RedisManager(REDIS_URL, write_only=True)
-    outside.emit("announcement", {"text": words}, room=room)
+    Emitter(REDIS_URL).to(room).emit("announcement", {"text": words})
 
 
 def serve():
-    manager = socketio.RedisManager(REDIS_URL)
-    server = Server(cors_allowed_origins="*", client_manager=manager)
+    server = Server(cors_allowed_origins="*", cluster=REDIS_URL)
 
     @server.on("connection")
     def on_connection(socket):
@@ -37,7 +35,8 @@ def serve():
             socket.join(data["roomId"])
             socket.to(data["roomId"]).emit(RtcioEvents.INIT_OFFER, {"source": socket.id})
 
-    server.listen(int(os.environ.get("PORT", 3001)), host="127.0.0.1")
+    port = int(os.environ.get("PORT", 3001))
+    server.listen(port, host="127.0.0.1", app=try_it.app())  # with a page to try it
 
 
 if __name__ == "__main__":

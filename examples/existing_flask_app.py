@@ -2,6 +2,8 @@
 
     python examples/existing_flask_app.py
 
+Open http://localhost:3001 to try it in two tabs.
+
 `session`, `current_user`, `current_app` and `request` work in a handler as in a view.
 """
 
@@ -13,6 +15,7 @@ import os
 
 from flask import Blueprint, Flask, request, session
 from flask_login import LoginManager, UserMixin, current_user, login_user
+from try_it import page
 
 from rtcio_sync import ConnectionRefusedError, RtcioEvents, Server
 
@@ -58,9 +61,10 @@ def join_room(sid, data):
 
 def create_app():
     app = Flask(__name__)
-    app.secret_key = os.environ.get("SECRET_KEY", os.urandom(16))
+    app.secret_key = os.environ.get("SECRET_KEY") or os.urandom(16)
     app.register_blueprint(accounts)
     app.register_blueprint(rooms)
+    app.get("/")(page("POST /login name=ada language=fr"))
     login_manager.init_app(app)
     server.init_app(app)
     return app

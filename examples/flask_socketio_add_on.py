@@ -2,6 +2,8 @@
 
     python examples/flask_socketio_add_on.py
 
+Open http://localhost:3001 to try it in two tabs.
+
 Its handlers, its rooms and its server stay as they are.
 """
 
@@ -13,10 +15,12 @@ import os
 
 from flask import Flask, request
 from flask_socketio import SocketIO, emit, join_room
+from try_it import page
 
 from rtcio_sync import RtcioEvents, add_default_listeners
 
 app = Flask(__name__)
+app.get("/")(page())
 socketio = SocketIO(app, cors_allowed_origins="*")
 
 add_default_listeners(socketio)  # this line relays #rtcio:message and sends #rtcio:peer-left

@@ -2,6 +2,8 @@
 
     python examples/namespaces.py
 
+Open http://localhost:3001 to try it in two tabs.
+
 In the browser: io("http://localhost:3001/calls") and io("http://localhost:3001/admin", {auth}).
 """
 
@@ -10,6 +12,8 @@ from gevent import monkey
 monkey.patch_all()
 
 import os
+
+import try_it
 
 from rtcio_sync import ConnectionRefusedError, RtcioEvents, Server, add_default_listeners
 
@@ -43,4 +47,6 @@ def on_admin(socket):
 
 
 if __name__ == "__main__":
-    server.listen(int(os.environ.get("PORT", 3001)), host="127.0.0.1")
+    port = int(os.environ.get("PORT", 3001))
+    page = try_it.app(namespace="/calls", auth={"key": "sesame"})  # or /admin, to watch
+    server.listen(port, host="127.0.0.1", app=page)

@@ -2,6 +2,8 @@
 
     python examples/port_of_the_node_example.py
 
+Open http://localhost:3001 to try it in two tabs.
+
 It trusts its clients as the original does; `rtcio_sync.Lobby` is a strict form of this protocol.
 """
 
@@ -10,6 +12,8 @@ from gevent import monkey
 monkey.patch_all()
 
 import os
+
+import try_it
 
 from rtcio_sync import RtcioEvents, Server
 
@@ -61,4 +65,5 @@ def on_connection(socket):
 
 
 if __name__ == "__main__":
-    server.listen(int(os.environ.get("PORT", 3001)), host="127.0.0.1")
+    port = int(os.environ.get("PORT", 3001))
+    server.listen(port, host="127.0.0.1", app=try_it.app(data={"roomId": "demo", "name": "Ada"}))

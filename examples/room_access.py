@@ -2,7 +2,8 @@
 
     python examples/room_access.py      # DATABASE_URL: another database than one in memory
 
-Log in with GET /login/ada or /login/eve: ada is a member of "board", eve is not.
+Log in at http://localhost:3001/login/ada or /login/eve: ada is a member of "board", eve is not.
+The room page is at http://localhost:3001/?room=board.
 """
 
 from gevent import monkey
@@ -15,9 +16,10 @@ from flask import Flask, session
 from flask_sqlalchemy import SQLAlchemy
 
 from rtcio_sync import Lobby, Server
+from rtcio_sync.pages import RoomPage
 
 app = Flask(__name__)
-app.secret_key = os.environ.get("SECRET_KEY", os.urandom(16))
+app.secret_key = os.environ.get("SECRET_KEY") or os.urandom(16)
 app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "sqlite://")
 db = SQLAlchemy(app)
 server = Server(app=app, connection_state_recovery=True)  # a dropped connection keeps its seat
@@ -35,6 +37,7 @@ def is_member(socket, room, name, password):
 
 
 lobby = Lobby(server, authorize=is_member)  # others get join-error {"reason": "forbidden"}
+RoomPage(server, url_prefix="/", lobby=lobby)
 
 
 @app.get("/login/<user>")

@@ -3,7 +3,8 @@
     TURN_SECRET=... TURN_HOST=turn.example.com python examples/turn_credentials.py
 
 The secret is coturn's `static-auth-secret` (see compose.yaml). Clients never get it.
-In the browser: socket.server.emit("ask-ice", ({iceServers}) => ...)
+Open http://localhost:3001: the room page asks for them, as your page does with
+socket.server.emit("ask-ice", ({iceServers}) => ...).
 """
 
 from gevent import monkey
@@ -15,6 +16,7 @@ import os
 from flask import Flask
 
 from rtcio_sync import Lobby, Server, ice_servers
+from rtcio_sync.pages import RoomPage
 
 HOST = os.environ.get("TURN_HOST", "localhost")
 SECRET = os.environ.get("TURN_SECRET", "for a try on this machine")
@@ -29,6 +31,7 @@ def servers_for(socket):
 app = Flask(__name__)
 server = Server(app=app, cors_allowed_origins=ORIGINS, connection_state_recovery=True)
 lobby = Lobby(server, ice_servers=servers_for)  # answers "ask-ice"; also rooms and presence
+RoomPage(server, url_prefix="/", lobby=lobby)
 
 
 @app.get("/health")

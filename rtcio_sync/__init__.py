@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .adapter.calls import DisconnectedError
+    from .adapter.gathering import Answers, UnansweredError
+    from .adapter.server_call import DisconnectedError
+    from .cluster.emitter import Emitter
     from .errors import (
         ConnectionRefusedError,
         LimitExceeded,
@@ -33,22 +35,30 @@ if TYPE_CHECKING:
         ProtocolError,
         RtcioError,
     )
-    from .events import DisconnectReason, MessagePayload, RtcioEvents
+    from .events import DisconnectReason, Event, MessagePayload, RtcioEvents
     from .ice import ice_servers, turn_credentials
     from .lobby.lobby import Lobby
     from .options import Limits, Options
     from .server import Server
-    from .socketio.listeners import add_default_listeners
+    from .server_options import ServerOptions
+    from .socketio.default_listeners import add_default_listeners
+    from .socketio.dynamic_namespaces import ParentNamespace
     from .socketio.namespace import Namespace
-    from .socketio.remote import RemoteSocket
+    from .socketio.remote_socket import RemoteSocket
+    from .socketio.server_engine import EngineError
     from .socketio.socket import BroadcastOperator, Handshake, Socket
+    from .socketio.throttle import throttle
     from .testing import TestClient
 
 __all__ = [
+    "Answers",
     "BroadcastOperator",
     "ConnectionRefusedError",
     "DisconnectReason",
     "DisconnectedError",
+    "Emitter",
+    "EngineError",
+    "Event",
     "Handshake",
     "LimitExceeded",
     "Limits",
@@ -58,16 +68,20 @@ __all__ = [
     "NotServing",
     "OptionError",
     "Options",
+    "ParentNamespace",
     "ProtocolError",
     "RemoteSocket",
     "RtcioError",
     "RtcioEvents",
     "Server",
+    "ServerOptions",
     "Socket",
     "TestClient",
+    "UnansweredError",
     "__version__",
     "add_default_listeners",
     "ice_servers",
+    "throttle",
     "turn_credentials",
 ]
 
@@ -75,7 +89,9 @@ __all__ = [
 # package before its first line runs, and gevent has to patch sockets and TLS before any module
 # imports them.
 _HOMES = {
-    "adapter.calls": ("DisconnectedError",),
+    "adapter.server_call": ("DisconnectedError",),
+    "cluster.emitter": ("Emitter",),
+    "adapter.gathering": ("Answers", "UnansweredError"),
     "errors": (
         "ConnectionRefusedError",
         "LimitExceeded",
@@ -84,14 +100,18 @@ _HOMES = {
         "ProtocolError",
         "RtcioError",
     ),
-    "events": ("DisconnectReason", "MessagePayload", "RtcioEvents"),
+    "events": ("DisconnectReason", "Event", "MessagePayload", "RtcioEvents"),
     "ice": ("ice_servers", "turn_credentials"),
-    "socketio.listeners": ("add_default_listeners",),
+    "socketio.server_engine": ("EngineError",),
+    "socketio.default_listeners": ("add_default_listeners",),
     "lobby.lobby": ("Lobby",),
     "socketio.namespace": ("Namespace",),
-    "socketio.remote": ("RemoteSocket",),
+    "socketio.dynamic_namespaces": ("ParentNamespace",),
+    "socketio.remote_socket": ("RemoteSocket",),
+    "socketio.throttle": ("throttle",),
     "options": ("Limits", "Options"),
     "server": ("Server",),
+    "server_options": ("ServerOptions",),
     "socketio.socket": ("BroadcastOperator", "Handshake", "Socket"),
     "testing": ("TestClient",),
 }

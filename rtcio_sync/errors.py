@@ -7,11 +7,12 @@
     ├── CannotMove      a session that has to stay in its process
     ├── CannotPack      a value of the app that another process cannot get
     ├── NotServing      the server cannot run this call: it has stopped, or its hub is blocked
-    ├── DisconnectedError   `call` asked a client that has left (see `adapter.calls`)
+    ├── DisconnectedError   `call` asked a client that has left (see `adapter.server_call`)
+    ├── UnansweredError     some of several clients did not answer (see `adapter.gathering`)
     ├── Refused         an HTTP request that the Engine.IO endpoint answers with an error
     └── ProtocolError   a peer's mistake: counted, its connection closed, no error in the log
         ├── LimitExceeded   a client is over a limit; only its request is refused
-        ├── OverBound       a packet holds more than `Limits` allow (see `parser.bounds`)
+        ├── OverBound       a packet holds more than `Limits` allow (see `parser.message_bounds`)
         ├── HandshakeError  an invalid opening handshake of a WebSocket
         └── FrameError      a frame of a WebSocket that breaks RFC 6455
 
@@ -125,6 +126,8 @@ class Refused(RtcioError):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
+        self.message = message
         self.headers = [("Content-Type", "application/json"), *headers]
         self.body = {"code": code, "message": message}
 

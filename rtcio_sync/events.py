@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict
 __all__ = [
     "RESERVED_EVENTS",
     "DisconnectReason",
+    "Event",
     "MessagePayload",
     "RtcioEvents",
     "node_reason",
@@ -44,6 +45,10 @@ class MessagePayload(TypedDict):
     target: str
     data: Any
 
+
+#: An event: its name and its arguments, as `socket.use` gets them and `TestClient.received` gives
+#: them.
+Event = tuple[str, list[Any]]
 
 #: Names with a special meaning in Socket.IO, on the client or the server. As an event from a client
 #: they never reach a handler (python-socketio would run the app's ``disconnect`` handler).

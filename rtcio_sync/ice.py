@@ -64,7 +64,7 @@ def turn_credentials(
     username = str(int(now()) + ttl)
     if user is not None:
         if not isinstance(user, str) or not user:
-            raise OptionError("user must be a non-empty string; leave it out for none")
+            raise OptionError("user must be a non-empty string, or be left out")
         username = f"{username}:{user}"
     message = _encoded(username)
     digest = hmac.new(key, message, hashlib.sha1).digest()
@@ -123,7 +123,7 @@ def _encoded(username: str) -> bytes:
     try:
         encoded = username.encode()
     except UnicodeEncodeError:
-        raise OptionError("user must be text that UTF-8 can hold") from None
+        raise OptionError("user must be text that can be encoded as UTF-8") from None
     if len(encoded) > _MAX_USERNAME:
         raise OptionError(
             f"user is too long: with the expiry it takes {len(encoded)} bytes, "
@@ -187,7 +187,7 @@ def _turn_urls(item: str) -> list[str]:
     scheme, where, transport = _parts(item, "turn")
     if scheme == "turns":
         if transport == "udp":
-            raise OptionError(f"{item!r}: turns: is TLS over TCP, ?transport=tcp or none")
+            raise OptionError(f"{item!r}: turns: is TLS over TCP; write ?transport=tcp or nothing")
         return [f"turns:{where}?transport=tcp"]
     transports = ("udp", "tcp") if transport is None else (transport,)
     return [f"turn:{where}?transport={name}" for name in transports]

@@ -1,5 +1,8 @@
 """Plain counters without locks: the serving thread writes them, any thread may read them.
 
+Under ``async_mode="threading"`` all threads write them. An addition is one step of the interpreter,
+in which no other thread runs, as long as what is added was computed before.
+
 For a message, counting is one addition to a slot. Sums, labels and gauges are made when somebody
 asks (`Server.stats`, `prometheus`).
 """
@@ -72,4 +75,5 @@ class Lag:
 
     def worst(self, now: float) -> float:
         """The longest delay of the last `WINDOW` seconds; 0 without any note in them."""
-        return max((late for at, late in self._seen if at >= now - self.WINDOW), default=0.0)
+        seen = list(self._seen)  # any thread may ask while the serving thread notes one
+        return max((late for at, late in seen if at >= now - self.WINDOW), default=0.0)

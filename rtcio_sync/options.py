@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from .config.names import FOREIGN, plain, unknown_option, without_old
-from .config.values import check_value, is_number, mended, whole
+from .config.option_names import FOREIGN, plain, unknown_option, without_old
+from .config.option_values import check_value, is_number, is_redis, mended, whole
 from .errors import OptionError
 
 __all__ = ["Limits", "Options"]
@@ -154,97 +154,134 @@ NO_LIMITS = Limits(**{each.name: None for each in fields(Limits)})
 
 @dataclass(frozen=True)
 class Options:
-    """The options of one `Server`: ours first, then python-socketio's, then python-engineio's."""
+    """The options of one `Server`: ours first, then python-socketio's, then python-engineio's.
+
+    Ours.
+
+    :app: The Flask app to wrap, as `Server.init_app` does. `None`: none yet.
+    :path: The URL path of the Socket.IO endpoint.
+    :relay_scope: The possible targets of a relay: any socket of the sender's namespace
+        (``"namespace"``), or only those that share a room with the sender (``"room"``).
+    :drain_seconds: Seconds that a stopping server gives to running handlers and closing
+        connections.
+    :limits: Limits on one client. `None`: none of `Limits` applies.
+    :max_connections: Open connections of this process: WebSockets, and polls that wait for their
+        answer. Each takes a descriptor; a request that is sent on to another host
+        (``cluster_address``) takes two. Over it, new clients are answered 503. `None`: as many as
+        the descriptor limit of the process allows, less a reserve for the app's own files.
+    :max_polling_sessions: Polling sessions between two polls, which have no descriptor. Over it,
+        the session that has been idle for the longest is closed (counted as "idle-session"), those
+        in no namespace first. Their request headers and bookkeeping may take 32 MB in all. `None`:
+        as many as ``max_connections``, and at least 1,000.
+    :max_buffered_total: Bytes of memory of the data that waits for all clients together; data that
+        waits for several counts once. Over it, the slowest clients are closed first. `None`: no
+        bound.
+    :trusted_proxies: Proxies in front of the server that each append to ``X-Forwarded-For``. A
+        client's address is then the entry of the outermost proxy. 0: the header is ignored; the
+        address is the peer's, or the one that werkzeug's ProxyFix has set.
+    :connection_state_recovery: Whether a client that lost its connection gets its session back:
+        `True`, or a dict of ``max_disconnection_duration`` (120 seconds), ``skip_middlewares``
+        (`True`), ``max_recovery_bytes`` (1 MB) and ``max_recovery_total`` (64 MB, of all sessions
+        together). Sessions are kept in this process's memory.
+    :cluster: Several processes as one server: `None`: the workers of the same gunicorn, on gevent,
+        find each other; the address of a Redis, like ``redis://host:6379/0``: the same for all
+        processes of all hosts that use it (needs the extra ``redis``); `False`: each process
+        works alone. For `None`, the Flask config ``RTCIO_CLUSTER`` and the environment variable
+        ``RTCIO_CLUSTER`` may name a Redis, or say ``off``.
+    :cluster_required: Whether the server fails to start (`OSError`) if the Redis of ``cluster``
+        does not answer. `False`: it serves its own clients until Redis does.
+    :cluster_prefix: The beginning of all of its keys in the Redis of ``cluster``: servers with
+        different prefixes are apart.
+    :cluster_address: The host and port at which the other hosts of a ``cluster`` reach this server,
+        as ``"10.0.0.5:8000"``. Requests for sessions of this host that a load balancer has sent to
+        another one are then sent on to it. `None`: they are answered 400 there, and the client
+        begins a new session.
+    :cluster_external: The name under which other programs emit to the clients of a ``cluster``,
+        over the same Redis: the channel of python-socketio's write-only managers (``"socketio"`` by
+        default there), and the key of Node's ``@socket.io/redis-emitter`` (``"socket.io"`` by
+        default there). `None`: no name. A `rtcio_sync.Emitter` does not need it.
+    :cluster_secret: At least 16 characters that all hosts of a ``cluster`` know and others do not.
+        The passwords of `Lobby` rooms pass through Redis as digests with this key. `None`: with a
+        key that is not secret.
+
+    python-socketio's.
+
+    :client_manager: A python-socketio client manager, for several processes. `None`: one process.
+    :logger: `True` or a logger for python-socketio's own messages, with ids cut short and text of
+        clients escaped. `True`: ``rtcio_sync.upstream.socketio``, at info level unless it has a
+        level of its own. `False`: the same logger, errors only. No handler is added to it.
+    :serializer: ``"default"``, ``"msgpack"`` or a packet class of the app.
+    :json: A JSON module (``dumps``, ``loads``) for this server only. `None`: orjson, and the
+        standard module for values that orjson refuses.
+    :async_handlers: `None` or `False`: the handlers of one connection run in order. `True`: in
+        parallel, as in python-socketio, each event in a greenlet.
+    :always_connect: Accept a connection before its ``connect`` handler runs instead of after.
+    :namespaces: Namespaces accepted without a handler, or ``"*"``. `None`: ``["/"]``.
+
+    python-engineio's.
+
+    :async_mode: `None`: ``"gevent"``, or threads under a WSGI server that runs on threads.
+    :ping_interval: Seconds between two pings, or ``(seconds, grace)``.
+    :ping_timeout: Seconds that a client has to answer a ping. The sum with the interval is the time
+        until a pulled cable is noticed; 20 s is less than ICE consent freshness (RFC 7675: 30 s).
+    :max_http_buffer_size: Bytes of one message, or of one polling request.
+    :allow_upgrades: Whether a polling client may upgrade to a WebSocket.
+    :http_compression: Whether polling answers are compressed.
+    :compression_threshold: The number of bytes from which a polling answer is compressed.
+    :cookie: A cookie for the polling handshake: its name, or a dict of its attributes; `True`:
+        ``"io"``. `None` or `False`: no cookie.
+    :cors_allowed_origins: Origins that may connect: one, several, compiled regular expressions, a
+        callable, ``"*"`` for any; ``[]`` turns the check off. `None`: the server's own origin.
+    :cors_credentials: Whether other origins may send cookies.
+    :monitor_clients: `None` or `True`: a client that does not answer a ping is disconnected.
+        `False`: it stays connected.
+    :transports: ``"polling"``, ``"websocket"`` or both. `None`: both.
+    :engineio_logger: `True` or a logger for python-engineio's own messages, as for ``logger``;
+        `True`: ``rtcio_sync.upstream.engineio``. `None` or `False`: errors only. Unlike in
+        python-engineio, packets are never logged.
+    """
 
     # -- ours ----------------------------------------------------------------------------------
-    #: The Flask app to wrap, as `Server.init_app` does. `None`: none yet.
     app: Any = None
-    #: The URL path of the Socket.IO endpoint.
     path: str = "/socket.io"
-    #: The possible targets of a relay: any socket of the sender's namespace (``"namespace"``), or
-    #: only those that share a room with the sender (``"room"``).
     relay_scope: Literal["namespace", "room"] = "namespace"
-    #: Seconds that a stopping server gives to running handlers and closing connections.
     drain_seconds: float = 1
-    #: Limits on one client. `None`: none of `Limits` applies.
     limits: Limits = Limits()
-    #: Open connections of this process: WebSockets, and polls that wait for their answer. Each
-    #: takes a descriptor. Over it, new clients are answered 503. `None`: as many as the descriptor
-    #: limit of the process allows, less a reserve for the app's own files.
     max_connections: int | None = None
-    #: Polling sessions between two polls, which have no descriptor. Over it, the session that has
-    #: been idle for the longest is closed (counted as "idle-session"), those in no namespace first.
-    #: Their request headers and bookkeeping may take 32 MB in all. `None`: as many as
-    #: ``max_connections``, and at least 1,000.
     max_polling_sessions: int | None = None
-    #: Bytes of memory of the data that waits for all clients together; data that waits for several
-    #: counts once. Over it, the slowest clients are closed first. `None`: no bound.
     max_buffered_total: int | None = 256_000_000
-    #: Proxies in front of the server that each append to ``X-Forwarded-For``. A client's address is
-    #: then the entry of the outermost proxy. 0: the header is ignored; the address is the peer's,
-    #: or the one that werkzeug's ProxyFix has set.
     trusted_proxies: int = 0
-    #: Whether a client that lost its connection gets its session back: `True`, or a dict of
-    #: ``max_disconnection_duration`` (120 seconds), ``skip_middlewares`` (`True`),
-    #: ``max_recovery_bytes`` (1 MB) and ``max_recovery_total`` (64 MB, of all sessions together).
-    #: Sessions are kept in this process's memory.
     connection_state_recovery: Any = False
 
-    #: The workers of one host as one server: `None`: those of the same gunicorn, on gevent, find
-    #: each other, unless the environment variable ``RTCIO_CLUSTER`` is ``off``; `False`: each
-    #: process is alone.
     cluster: Any = None
+    cluster_required: bool = False
+    cluster_prefix: str = "rtcio"
+    cluster_address: str | None = None
+    cluster_external: str | None = None
+    cluster_secret: str | bytes | None = field(default=None, repr=False)
 
     # -- python-socketio's -----------------------------------------------------------------------
-    #: A python-socketio client manager, for several processes. `None`: one process.
     client_manager: Any = None
-    #: `True` or a logger for python-socketio's own messages, with ids cut short and text of clients
-    #: escaped. `True`: ``rtcio_sync.upstream.socketio``, at info level unless it has a level of its
-    #: own. `False`: the same logger, errors only. No handler is added to it.
     logger: Any = False
-    #: ``"default"``, ``"msgpack"`` or a packet class of the app.
     serializer: Any = "default"
-    #: A JSON module (``dumps``, ``loads``) for this server only. `None`: orjson, and the standard
-    #: module for values that orjson refuses.
     json: Any = None
-    #: `None` or `False`: the handlers of one connection run in order. `True`: in parallel, as in
-    #: python-socketio, each event in a greenlet.
     async_handlers: bool | None = None
-    #: Accept a connection before its ``connect`` handler runs instead of after.
     always_connect: bool = False
-    #: Namespaces accepted without a handler, or ``"*"``. `None`: ``["/"]``.
     namespaces: Any = None
 
     # -- python-engineio's -----------------------------------------------------------------------
-    #: `None`: ``"gevent"``, or threads under a WSGI server that runs on threads.
     async_mode: AsyncMode | None = None
-    #: Seconds between two pings, or ``(seconds, grace)``.
     ping_interval: Any = 10
-    #: Seconds that a client has to answer a ping. The sum with the interval is the time until a
-    #: pulled cable is noticed; 20 s is less than ICE consent freshness (RFC 7675: 30 s).
     ping_timeout: float = 10
-    #: Bytes of one message, or of one polling request.
     max_http_buffer_size: int = 1_000_000
-    #: Whether a polling client may upgrade to a WebSocket.
     allow_upgrades: bool = True
-    #: Whether polling answers are compressed.
     http_compression: bool = True
-    #: Bytes from which on a polling answer is compressed.
     compression_threshold: int = 1024
-    #: A cookie for the polling handshake: its name, or a dict of its attributes; `True`: ``"io"``.
-    #: `None` or `False`: no cookie.
     cookie: Any = None
-    #: Origins that may connect: one, several, compiled regular expressions, a callable, ``"*"``
-    #: for any; ``[]`` turns the check off. `None`: the server's own origin.
     cors_allowed_origins: Any = None
-    #: Whether other origins may send cookies.
     cors_credentials: bool = True
-    #: `False`: clients that do not answer pings stay connected.
     monitor_clients: bool | None = None
-    #: ``"polling"``, ``"websocket"`` or both. `None`: both.
     transports: Any = None
-    #: `True` or a logger for python-engineio's own messages, as for ``logger``; `True`:
-    #: ``rtcio_sync.upstream.engineio``. Unlike in python-engineio, packets are never logged.
     engineio_logger: Any = None
 
     #: The names that the caller gave, for rules that tell a given value from a default.
@@ -275,7 +312,7 @@ class Options:
                 passed[name] = value
             else:
                 limits = [each.name for each in fields(Limits)]
-                raise unknown_option("Server()", name, known, limits=limits)
+                raise unknown_option("Server()", name, known, limits=limits, value=value)
         if "limits" in accepted and accepted["limits"] is None:
             accepted["limits"] = NO_LIMITS
         options = replace(cls(), given=frozenset(accepted), passed=passed, **accepted)
@@ -285,8 +322,8 @@ class Options:
             value = getattr(options, name)
             if isinstance(value, (int, float)) and value >= MILLISECONDS:
                 warnings.warn(
-                    f"{name}={value} is in seconds: did you mean {value / 1000:g}, as Socket.IO's "
-                    f"{value} on Node, in milliseconds?",
+                    f"{name}={value} is in seconds, and Socket.IO on Node takes milliseconds: did "
+                    f"you mean {value / 1000:g}?",
                     UserWarning,
                     stacklevel=3,
                 )
@@ -317,7 +354,7 @@ def transports_of(options: Options) -> list[str]:
 def _check_contradictions(options: Options) -> None:
     given = options.given
     if "allow_upgrades" in given and options.allow_upgrades and len(transports_of(options)) == 1:
-        raise OptionError("allow_upgrades=True needs both transports, but transports names one")
+        raise OptionError("allow_upgrades=True needs both transports, but transports= has only one")
     if "cors_credentials" in given and options.cors_credentials:
         origins = options.cors_allowed_origins
         if isinstance(origins, (list, tuple)) and not origins:
@@ -325,11 +362,21 @@ def _check_contradictions(options: Options) -> None:
     if not options.http_compression and "compression_threshold" in given:
         raise OptionError("compression_threshold has no effect with http_compression=False")
     if options.cluster and options.client_manager is not None:
-        raise OptionError("cluster and client_manager are two ways to several processes: give one")
+        raise OptionError("cluster and client_manager both connect processes: give only one")
+    if is_redis(options.cluster):
+        if options.async_mode == "threading":
+            raise OptionError("cluster needs gevent: leave out async_mode='threading'")
+    elif options.cluster is not None:
+        for name in (
+            "cluster_required", "cluster_prefix", "cluster_secret", "cluster_address",
+            "cluster_external",
+        ):  # fmt: skip
+            if name in given:
+                raise OptionError(f"{name} needs cluster='redis://…'")
     if options.json is not None and options.serializer == "msgpack":
         raise OptionError("json has no effect with serializer='msgpack'; remove one of the two")
     if getattr(options.client_manager, "write_only", False) is True:
-        raise OptionError("client_manager: a server has to listen too; leave out write_only=True")
+        raise OptionError("client_manager: a server has to listen; leave out write_only=True")
 
 
 _RULES = (_check_limits, _check_contradictions)

@@ -19,10 +19,29 @@ _GAUGES = {
     "away": ("sockets_away", "Sockets that lost their connection and may come back."),
     "connections": ("connections", "Open Engine.IO connections."),
     "rooms": ("rooms", "Rooms with members, without the sockets' own rooms."),
-    "send_buffer_bytes": ("send_buffer_bytes", "Memory of the data that waits for clients."),
-    "recovery_bytes": ("recovery_bytes", "Memory of the events that sessions keep for a return."),
-    "hub_lag_seconds": ("hub_lag_seconds", "The longest recent delay of the event loop."),
-    "workers": ("workers", "Workers that are one server."),
+    "send_buffer_bytes": (
+        "send_buffer_bytes",
+        "Bytes of the data that waits for clients.",
+    ),
+    "recovery_bytes": (
+        "recovery_bytes",
+        "Bytes of the events kept for clients that may return.",
+    ),
+    "hub_lag_seconds": (
+        "hub_lag_seconds",
+        "The longest recent delay of the event loop, in seconds.",
+    ),
+    "workers": ("workers", "Workers of this host that are one server."),
+    "nodes": ("cluster_nodes", "Workers of all hosts that are one server."),
+    "degraded": ("cluster_degraded", "1 while the Redis of the cluster does not answer, else 0."),
+    "cluster_oldest_seconds": (
+        "cluster_oldest_seconds",
+        "Seconds that the oldest message for another host has waited for its acknowledgement.",
+    ),
+    "cluster_round_trip_seconds": (
+        "cluster_round_trip_seconds",
+        "Seconds from a request to Redis to its answer.",
+    ),
     "greenlets": ("greenlets", "Greenlets that handle messages of clients."),
 }
 _COUNTERS = {
@@ -35,9 +54,29 @@ _COUNTERS = {
     "handler_seconds": ("handler_seconds", "Seconds that the app's handlers took."),
     "handler_errors": ("handler_errors", "Exceptions that the app's handlers raised."),
 }
+_COUNTERS |= {
+    f"cluster_{key}": (f"cluster_{name}", help_)
+    for key, name, help_ in (
+        ("messages_in", "messages_in", "Messages from other hosts."),
+        ("messages_out", "messages_out", "Messages to other hosts."),
+        ("bytes_in", "bytes_in", "Bytes of the messages from other hosts."),
+        ("bytes_out", "bytes_out", "Bytes of the messages to other hosts."),
+        (
+            "resent",
+            "resent_messages",
+            "Messages sent again after the connection to Redis was lost.",
+        ),
+        (
+            "unprotected",
+            "unprotected_messages",
+            "Messages without a copy in this process, because its memory for copies was full.",
+        ),
+    )
+}
 _LABELLED = {
     "disconnects_by_reason": ("disconnects", "Sockets that left a namespace, by reason."),
     "dropped": ("dropped_messages", "Messages dropped, by reason."),
+    "cluster_dropped": ("cluster_dropped_messages", "Messages to other hosts lost, by reason."),
     "closed": ("closed_connections", "Connections closed or refused by the server, by reason."),
 }
 

@@ -1,81 +1,71 @@
-"""`Server`: makes the parts and connects them; its methods for serving an app.
+"""`Server`: its options, and its methods for serving an app.
 
-Its other methods are in `socketio.node_api` and `socketio.python_api`.
+Its other methods are in `socketio.node_api` and `socketio.python_api`. `server_parts` makes its
+parts, `server_cluster` connects it with other servers.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``:
 ``_engineio_server_class`` (our engine), ``reserved_events``, and what `socketio.server_hooks` and
-the two API modules list. Used as it is: ``_handle_connect``.
+the two API modules list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from socketio import PubSubManager
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from . import prometheus
-from .adapter.drops import Drops
 from .adapter.emit import RoomIndex
-from .adapter.recovery import NoRecovery, Recovery
-from .adapter.recovery_options import RecoveryOptions
-from .cluster.exchange import Exchange
-from .cluster.node import Node
-from .cluster.pubsub import graft
-from .cluster.shared import SharedRooms
-from .cluster.totals import Totals
-from .config.names import METHODS
-from .config.values import check_json
+from .adapter.session_store import Recovery
+from .cluster.pubsub_manager import graft
+from .cluster.redis_options import VARIABLE, cluster_of
+from .cluster.totals import between_hosts
+from .config.option_names import METHODS
+from .config.option_values import check_json
+from .config.origins import described_origins
 from .engineio import server as engine
-from .flask import context, extension
+from .errors import OptionError
+from .flask import extension
 from .flask.context import handler_context, report
 from .hub.thread import HubThread, any_thread
 from .metrics import Counters
 from .options import Options, engineio_options
-from .parser.packet import event_pieces, packet_class
-from .relay.relay import Relay
+from .parser.packet import packet_class
+from .server_cluster import ClusteredServer
+from .server_options import ServerOptions
 from .serving.gunicorn_http import answer_directly
 from .serving.listen import listen, signaling_only
-from .serving.options import Listening
+from .serving.listen_options import Listening
 from .serving.stop import Stop
-from .serving.warnings import warn_of_many_workers
-from .serving.workers import Workers, allowed, key_of
-from .socketio.construction import named, upstream_logger, upstream_options
-from .socketio.departing import ACKNOWLEDGED, Departing
-from .socketio.dispatch import Dispatcher
-from .socketio.elsewhere import ServerSide, describe, do_here
-from .socketio.handling import Handling
-from .socketio.lifecycle import Lifecycle
-from .socketio.listeners import add_default_listeners
-from .socketio.moving import Moving
-from .socketio.node_api import NodeApi
-from .socketio.overdue import Overdue
-from .socketio.overflow import Overflow
-from .socketio.receive import Receiver
-from .socketio.reconnect import NoReconnect, Reconnect
-from .socketio.registry import Registry
+from .socketio.default_listeners import add_default_listeners
+from .socketio.handler_call import Dispatcher
+from .socketio.server_arguments import named, upstream_logger, upstream_options
+from .socketio.server_engine import EngineView
 from .testing import TestClient
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["Server"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
 
 
-class Server(NodeApi):
+class Server(ClusteredServer):
     """The signaling server for rtc.io clients: a `socketio.Server` with the default listeners.
 
     Every option of ``socketio.Server`` and ``engineio.Server`` is accepted, and ours; each is
-    described in `rtcio_sync.options.Options`. Raises `OptionError` for an unknown option, for an
-    invalid value and for two options that contradict each other. Every public method may be called
-    from any thread; it raises `NotServing` when the server has stopped or does not answer for 5 s.
+    described below. Raises `OptionError` for an unknown option, for an invalid value and for two
+    options that contradict each other. Every public method may be called from any thread; it raises
+    `NotServing` when the server has stopped or does not answer for 5 s.
     """
 
     #: The events that a catch-all handler does not see: upstream's list, and ours.
     reserved_events = ["connect", "disconnect", "disconnecting"]  # noqa: RUF012
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.options = Options.of(named(args, options, extension.is_app), upstream_options())
+    def __init__(self, *args: Any, **options: Unpack[ServerOptions]) -> None:
+        given = named(args, dict(options), extension.is_app)
+        self.options = Options.of(given, upstream_options())
         self.counters = Counters()
         self.dispatcher = Dispatcher(self.counters)
         self.dispatcher.context = handler_context
@@ -95,17 +85,16 @@ class Server(NodeApi):
             **self._engine_options(),
         )
         self._hub_thread: HubThread = self.eio.hub_thread
+        #: The Engine.IO server as Node's users know it: `EngineView`.
+        self.engine = EngineView(self.eio.sockets, self.dispatcher)
+        self.engine.begin = self._watch_engine
         self._stop = Stop(self.eio, drain_seconds=chosen.drain_seconds)
         check_json(chosen.json)
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
         self._build(late=chosen.json is not None or chosen.serializer not in ("default", "msgpack"))
         self._connect_parts()
+        self.eio.on_first_request = self._first_request
         add_default_listeners(self)
-        self._node: Node | None = None
-        self._workers: Workers | None = None
-        self._totals: Totals | None = None
-        #: The messages of other workers; `None`: there can be none.
-        self.exchange: Exchange | None = None
         self._join_workers()
         if chosen.app is not None:
             self.init_app(chosen.app)
@@ -117,151 +106,10 @@ class Server(NodeApi):
                 raise AttributeError(f"Server has no {name!r}; {METHODS[name]}")
             return object.__getattribute__(self, name)  # raises as if this method were not here
 
-    def _build(self, *, late: bool) -> None:
-        """Makes the parts, each with what it needs of the others. ``late``: see `Receiver`."""
-        chosen, eio, manager = self.options, self.eio, self.manager
-        self.registry = Registry(
-            self.handlers, self.namespace_handlers, lambda: self.namespaces, chosen.limits
-        )
-        recovery = self._make_recovery()
-        manager.json = self.packet_class.json
-        manager.late = late
-        manager.limits_of = self.registry.limits_of
-        manager.recovery = recovery
-        self.server_side = ServerSide(manager, self.dispatcher)
-        self.overdue = Overdue(later=eio.heartbeat.later, spawn=eio.spawn)
-        self.drop = Drops(self.counters, eio.spawn)
-        self.relay = Relay(manager, self.counters, self.drop, scope=chosen.relay_scope)
-        shared: Any = {"relay": self.relay, "drop": self.drop, "counters": self.counters}
-        self.handling = Handling(
-            self,
-            eio,
-            manager,
-            registry=self.registry,
-            dispatcher=self.dispatcher,
-            overdue=self.overdue,
-            async_handlers=bool(chosen.async_handlers),
-            **shared,
-        )
-        self.lifecycle = Lifecycle(
-            self,
-            self,
-            registry=self.registry,
-            handling=self.handling,
-            overdue=self.overdue,
-            **shared,
-        )
-        self.reconnect = (
-            Reconnect(
-                self,
-                recovery,
-                lifecycle=self.lifecycle,
-                handling=self.handling,
-                counters=self.counters,
-            )
-            if isinstance(recovery, Recovery)
-            else NoReconnect()
-        )
-        self.departing = Departing(self, lifecycle=self.lifecycle, counters=self.counters)
-        self.departing.of_environ = context.carried
-        self.departing.into_environ = partial(context.restore, lambda: self.app)
-        self.receiver = Receiver(
-            eio,
-            manager,
-            relay=self.relay,
-            drop=self.drop,
-            handling=self.handling,
-            lifecycle=self.lifecycle,
-            connect=self._handle_connect,
-            spawn_event=self.start_background_task,
-            packet_class=self.packet_class,
-            limits_of=self.registry.limits_of,
-            max_size=chosen.max_http_buffer_size,
-            late=late,
-        )
-
-    def _join_workers(self) -> None:
-        """Makes this server one with the other workers of its host, unless it is to be alone."""
-        chosen, eio, manager = self.options, self.eio, self.manager
-        if isinstance(manager, PubSubManager):
-            return
-        if type(manager) is not RoomIndex or not allowed(chosen.cluster):
-            warn_of_many_workers()
-            return
-        exchange = self.exchange = Exchange(
-            manager,
-            tasks=eio,
-            later=eio.heartbeat.later,
-            relays=self.relay,
-            counters=self.counters,
-            guard=self.dispatcher.guarded,
-            disconnect=partial(self.disconnect, ignore_queue=True),
-            do_here=partial(do_here, self),
-        )
-        exchange.answers["sockets"] = partial(describe, self)
-        exchange.answers[ServerSide.WHAT] = self.server_side.answer
-        node = self._node = Node(manager, exchange, eio, self.relay, key=key_of(self.path))
-        self._stop.on_drain = node.leave
-        exchange.inline[ACKNOWLEDGED] = self.departing.acknowledged
-        self.departing.tell = self._tell_owner
-        moving = Moving(self, node.owner_of_session, exchange=exchange, sessions=self.departing)
-        workers = Workers(
-            node, eio.hub_thread, moving.go_on, exchange.arrivals.descriptor, chosen.drain_seconds
-        )
-        moving.give = workers.giver.give_open
-        self.departing.awaited = exchange.events.callback_of
-        exchange.succession.enable(self.departing)
-        exchange.leaving.give = workers.giver.give_session
-        exchange.leaving.on_heir.append(workers.leaves)
-        recovery, reconnect = manager.recovery, self.reconnect
-        if isinstance(recovery, Recovery) and isinstance(reconnect, Reconnect):
-            reconnect.elsewhere = moving.move
-            node.strays = moving.strays
-            exchange.on_begin.append(lambda _: setattr(recovery, "new_pid", node.new_pid))
-        exchange.on_died.append(workers.died)
-        exchange.on_given_up = self._stop.give_up
-        workers.await_worker()
-        self._workers = workers
-        self._totals = Totals(exchange, self._figures)
-
-    def _tell_owner(self, sid: str, what: str, about: bytes) -> None:  # hub or greenlet
-        """Tells something to the worker that has a socket by now."""
-        node = self.manager.node_of(sid) if isinstance(self.manager, SharedRooms) else None
-        if node is not None and self.exchange is not None:
-            self.exchange.tell(node, what, about)
-
-    def _make_recovery(self) -> Recovery | NoRecovery:
-        options = RecoveryOptions.of(self.options.connection_state_recovery)
-        if options is None:
-            return NoRecovery()
-        return Recovery(
-            options.within(self.options.limits.max_buffered_bytes),
-            now=self.eio.heartbeat.now,
-            later=self.eio.heartbeat.later,
-            end=lambda member: self.lifecycle.end(member),
-            drop=self._count_drop,
-            gate=lambda: self.eio.gate,
-        )
-
-    def _count_drop(self, label: str) -> None:
-        self.counters.dropped[label] += 1
-
-    def _connect_parts(self) -> None:
-        """Connects the parts in the order of a message's way: engine, relay, receiver."""
-        self.relay.textual = self.packet_class.uses_binary_events
-        self.relay.encode = partial(event_pieces, self.packet_class)
-        self.relay.bound([self.options.limits])
-        self.relay.ordinary = self.receiver.take
-        self.eio.arrive = self.relay.arrive
-        self.eio.work = self.receiver.work
-        self.eio.lost = self._lost
-        overflow = Overflow(now=self.eio.heartbeat.now, spawn=self.eio.spawn)
-        self.eio.backlog.on_ceiling = overflow.ceiling
-        self.eio.backlog.on_total = overflow.total
-        self.eio.on_first_request = self._first_request
-
     def _first_request(self, environ: dict[str, Any]) -> None:  # greenlet
         self._stop.first_request(environ)
+        if self._workers is not None:
+            self._workers.begin_alone(self.eio.async_mode)
         answer_directly(environ, self.eio)
 
     def _engine_options(self) -> dict[str, Any]:
@@ -281,6 +129,9 @@ class Server(NodeApi):
             "monitor_clients": chosen.monitor_clients,
             "adaptable": chosen.async_mode is None,
         }
+
+    def _watch_engine(self) -> None:
+        self.eio.watcher = self.engine
 
     def _engineio_server_class(self) -> Any:
         return engine.Server
@@ -302,18 +153,20 @@ class Server(NodeApi):
         extension.init_app(self, app)
         if self.app is None:
             self.app = app
+            self._use_cluster(cluster_of(self.options.cluster, app.config.get(VARIABLE)))
 
     def listen(self, port: int | str, host: str = "0.0.0.0", **options: Any) -> None:
-        """Serves until SIGTERM, SIGINT or `stop`; then ends each connection so that it comes back.
+        """Serves until SIGTERM, SIGINT or `stop`; then ends connections so that clients reconnect.
 
         ``app``: the WSGI application to serve beside the Socket.IO path; by default the first
         wrapped Flask app. An application that already contains this server is served unchanged.
-        ``port``: a number, 0 for any free one. ``host``: a name or an address. ``ready(port)`` is
-        called once clients can connect. TLS: ``ssl_context``, ``(certfile, keyfile)`` or an
-        `ssl.SSLContext`; or ``certfile`` and ``keyfile`` (and ``ca_certs``, ``cert_reqs``,
-        ``ciphers``). The other ``options`` go to gevent's ``pywsgi.WSGIServer`` (``backlog``,
-        ``spawn``, ``log``, ``error_log``, ``handler_class``, ``environ``). Raises `OptionError` for
-        an invalid argument, and `OSError` if the address is not available.
+        ``port``: a number; 0: any free port. ``host``: a name or an address. ``ready(port)`` is
+        called once clients can connect; by default a line says where it listens and which pages may
+        connect, in the log, or on stderr if none is set up. TLS: ``ssl_context``, ``(certfile,
+        keyfile)`` or an `ssl.SSLContext`; or ``certfile`` and ``keyfile`` (and ``ca_certs``,
+        ``cert_reqs``, ``ciphers``). The other ``options`` go to gevent's ``pywsgi.WSGIServer``
+        (``backlog``, ``spawn``, ``log``, ``error_log``, ``handler_class``, ``environ``). Raises
+        `OptionError` for an invalid argument, and `OSError` if the address is not available.
         """
         threads = self.eio.async_mode == "threading"
         asked = Listening.of(port, host, options, threads=threads)
@@ -322,11 +175,29 @@ class Server(NodeApi):
             application = signaling_only(self.path, self.handle_request)
         else:
             application = extension.with_signaling(self, app)
-        listen(self.eio, self._stop, asked, application, f"{self.path}/", self._workers)
+        allowed = described_origins(self.options.cors_allowed_origins)
+        listen(self.eio, self._stop, asked, application, f"{self.path}/", self._workers, allowed)
 
     def stop(self) -> None:
         """Ends `listen`. Any greenlet or thread may call it, any number of times."""
         self._stop.ask()
+
+    def close(self) -> None:
+        """Ends `listen`, or, if it was not called, each connection: `stop` or `shutdown`.
+
+        The clients come back, as those of Node's ``io.close()`` do. Under gunicorn it ends the
+        connections of this worker, and the worker serves on.
+        """
+        if self._stop.listening:
+            self.stop()
+        else:
+            self.shutdown()
+
+    def attach(self, app: Any) -> None:
+        """Wraps a Flask app: `init_app`, with Node's name. Raises `OptionError` for a port."""
+        if isinstance(app, (int, str)):
+            raise OptionError(f"attach({app!r}): to serve on a port, write listen({app!r})")
+        self.init_app(app)
 
     def test_client(self, app: Any = None, namespace: str = "/", **options: Any) -> TestClient:
         """A connected client without sockets, for tests of an app's own handlers.
@@ -338,33 +209,39 @@ class Server(NodeApi):
 
     @property
     def metrics_app(self) -> Callable[..., Iterable[bytes]]:
-        """A WSGI application with the `stats` of all workers as Prometheus metrics.
+        """A WSGI application with the `stats` of this host's workers as Prometheus metrics.
 
         Raises `RuntimeError` without the extra ``prometheus``.
         """
         made: Callable[..., Iterable[bytes]] | None = self._metrics
         if made is None:
-            made = self._metrics = prometheus.metrics_app(partial(self.stats, cluster=True))
+            made = self._metrics = prometheus.metrics_app(partial(self.stats, cluster="host"))
         return made
 
     @any_thread
-    def stats(self, *, cluster: bool = False) -> dict[str, Any]:
+    def stats(self, *, cluster: bool | Literal["host"] = False) -> dict[str, Any]:
         """Counters since the start, and current numbers; without names and ids.
 
-        ``cluster``: of all workers together, also of those that have died; waits for the others, at
-        most 5 s, and raises `NotServing` in the hub. Otherwise of this process.
+        ``cluster``: ``"host"``: of all workers of this host together, also of those that have died;
+        `True`: of those of all hosts that live, too. Waits for the others, at most 5 s, and raises
+        `NotServing` in the hub. `False`: of this process.
 
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
-        ``recovery_bytes``, ``greenlets``, ``hub_lag_seconds`` (the maximum of the last 15 s) and
-        ``workers`` (those that are one server, this one included) are current numbers; the others
-        count since the start. The dicts ``disconnects_by_reason``, ``dropped`` and ``closed`` have
-        a count for each reason.
+        ``recovery_bytes``, ``greenlets``, ``hub_lag_seconds`` (the maximum of the last 15 s),
+        ``workers`` (those of this host that are one server, this one included), ``nodes`` (the same
+        of all hosts), ``degraded`` (whether the cluster's Redis does not answer),
+        ``cluster_oldest_seconds`` (how long the oldest message for another host waits to be
+        acknowledged) and ``cluster_round_trip_seconds`` (to Redis and back) are current numbers;
+        the others count since the start. The dicts ``disconnects_by_reason``, ``dropped``,
+        ``closed`` and ``cluster_dropped`` have a count for each reason.
         """
-        return self._totals.of_all(self.manager) if cluster and self._totals else self._figures()
+        if self._totals is None or not cluster:
+            return self._figures()
+        return self._totals.of_all(self.manager, hosts=cluster is True)
 
     def _figures(self) -> dict[str, Any]:
         count = self.counters
-        rooms = sum(len(rooms) - 1 for rooms in self.manager.rooms.values())
+        rooms = sum(len(rooms) - 1 for rooms in list(self.manager.rooms.values()))
         return {
             "connected": count.connects + count.arrivals - count.disconnects - count.moves,
             "away": self.manager.recovery.away,
@@ -386,10 +263,14 @@ class Server(NodeApi):
             "send_buffer_bytes": self.eio.waiting_bytes,
             "greenlets": self.eio.working,
             "hub_lag_seconds": self.eio.heartbeat.lag,
-            "workers": 1 if self._node is None else self._node.workers,
+            **between_hosts(self._node),
         }
 
     @any_thread(in_hub="spawn")
     def shutdown(self) -> None:
         """Ends each connection so that its client comes back, waits for handlers, stops timers."""
         self._stop.drain()
+
+
+if Server.__doc__ and Options.__doc__:  # without -OO: help(Server) has the options, too
+    Server.__doc__ += Options.__doc__.partition("\n")[2]

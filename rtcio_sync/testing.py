@@ -24,9 +24,9 @@ from .engineio.state import State
 from .errors import RtcioError
 from .flask.context import APP
 from .protocol.names import namespace_name
-from .socketio.dispatch import TESTED
+from .socketio.handler_call import TESTED
 
-__all__ = ["TestClient"]
+__all__ = ["MemoryLink", "TestClient", "add_cookies", "open_link", "send_packet"]
 
 
 class Served(Protocol):
@@ -43,13 +43,14 @@ class Served(Protocol):
         """python-socketio's ``Packet``, or a class of the app's with its interface."""
 
 
-class _Link(Link):
-    """An Engine.IO connection whose other end is a `TestClient`.
+class MemoryLink(Link):
+    """An Engine.IO connection whose other end is a test client in this process.
 
     ``hear(data)`` gets each message that the server sends; ``ended()`` is called at the end.
     """
 
     timed = False  # no clock, no greenlet
+    writable = True  # what is sent is heard at once
 
     def __init__(
         self, engine: Engine, sid: str, hear: Callable[[Any], None], ended: Callable[[], None]
@@ -137,8 +138,8 @@ class TestClient:
         if app is not None:
             self._environ[APP] = app
         if flask_test_client is not None:
-            flask_test_client._add_cookies_to_wsgi(self._environ)
-        self._link: _Link | None = None
+            add_cookies(self._environ, flask_test_client)
+        self._link: MemoryLink | None = None
         self.connect()
 
     @property
@@ -147,14 +148,11 @@ class TestClient:
         return self.sid is not None
 
     def connect(self) -> None:
-        """Connects, or connects anew; a refusal is in `error`."""
+        """Connects, or connects again; a refusal is in `error`."""
         if self.connected:
             return
         if self._link is None or self._link.closed:
-            eio = self.server.eio
-            link = self._link = _Link(eio, eio.generate_id(), self._hear, self._ended)
-            eio.sockets[link.sid] = link
-            eio.handlers["connect"](link.sid, dict(self._environ))
+            self._link = open_link(self.server.eio, self._environ, self._hear, self._ended)
         self.error = None
         # As socket.io-client does: the id and the offset of the session that it had, if any.
         again = {"pid": self._pid, "offset": self._offset} if self._pid is not None else {}
@@ -221,7 +219,7 @@ class TestClient:
                 self._asked.remove(asked)
                 self._send(packet.ACK, list(answer), asked[2])
                 return
-        raise RtcioError(f"the server waits for no acknowledgement of {event!r}")
+        raise RtcioError(f"the server does not wait for an acknowledgement of {event!r}")
 
     # -- packets ---------------------------------------------------------------------------------
 
@@ -229,11 +227,8 @@ class TestClient:
         link = self._link
         if link is None or link.closed or (kind != packet.CONNECT and not self.connected):
             raise RtcioError("the client is not connected")
-        made = self.server.packet_class(kind, data=data, namespace=self.namespace, id=number)
-        pieces = made.encode()
-        for piece in pieces if isinstance(pieces, list) else [pieces]:
-            text = isinstance(piece, str)
-            link.receive(f"4{piece}".encode() if text else bytes(piece), not text)
+        kind_of = self.server.packet_class
+        send_packet(link, kind_of(kind, data=data, namespace=self.namespace, id=number))
         self._raise()
 
     def _ended(self) -> None:
@@ -274,6 +269,32 @@ class TestClient:
         else:
             self.sid = None
             self.error = pkt.data if kind == packet.CONNECT_ERROR else None
+
+
+def open_link(
+    engine: Engine,
+    environ: Mapping[str, Any],
+    hear: Callable[[Any], None],
+    ended: Callable[[], None],
+) -> MemoryLink:
+    """A connection without sockets, with the environ of its handshake."""
+    link = MemoryLink(engine, engine.generate_id(), hear, ended)
+    engine.sockets[link.sid] = link
+    engine.handlers["connect"](link.sid, dict(environ))
+    return link
+
+
+def send_packet(link: MemoryLink, pkt: Any) -> None:
+    """Hands in what a client sends: a Socket.IO packet."""
+    pieces = pkt.encode()
+    for piece in pieces if isinstance(pieces, list) else [pieces]:
+        text = isinstance(piece, str)
+        link.receive(f"4{piece}".encode() if text else bytes(piece), not text)
+
+
+def add_cookies(environ: dict[str, Any], flask_test_client: Any) -> None:
+    """Adds the cookies of an ``app.test_client()``, and with them its session."""
+    flask_test_client._add_cookies_to_wsgi(environ)
 
 
 def _environ(path: str, headers: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:

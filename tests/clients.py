@@ -101,6 +101,9 @@ class Client(transports.Client):
                         self.queue.remove(packet)
                         return packet
                 for packet in self.more():
+                    if packet == "2":  # PING: the test has taken that long
+                        self.say("3")
+                        continue
                     assert packet[0] in "4b", packet
                     self.queue.append(packet if packet[0] == "b" else packet[1:])
 

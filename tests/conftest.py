@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests import environment
 # Before anything is imported that looks at them, and before a process inherits them.
 environment.prepare()
 
+from rtcio_sync.engineio.heartbeat import Heartbeat  # noqa: E402
 from tests.foreign_threads import KINDS  # noqa: E402
 from tests.integration.clients import Driver  # noqa: E402
 
@@ -31,6 +33,28 @@ def pytest_collection_finish() -> None:
 
 def pytest_report_header() -> str:
     return environment.seeds()
+
+
+@pytest.fixture(autouse=True)
+def _clocks_stop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stops the clocks of the servers that a test has made.
+
+    Otherwise a client that it has left behind is lost to a time-out in a later test, and what its
+    handlers raise then is in that test's log.
+    """
+    made: list[weakref.ref[Heartbeat]] = []
+    begin = Heartbeat.__init__
+
+    def begin_and_remember(self: Heartbeat, *args: Any) -> None:
+        begin(self, *args)
+        made.append(weakref.ref(self))
+
+    monkeypatch.setattr(Heartbeat, "__init__", begin_and_remember)
+    yield
+    for each in made:
+        clock = each()
+        if clock is not None:
+            clock.stop()
 
 
 @pytest.fixture(scope="session")
@@ -62,3 +86,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if INTEGRATION.intersection(item.path.parts):
             item.add_marker(pytest.mark.integration)
+        if "browser" in item.path.parts:
+            item.add_marker(pytest.mark.timeout(400))  # s; several waits of `browser.tabs.DEADLINE`

@@ -10,8 +10,8 @@ from typing import Any
 
 from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.adapter.member import Member
-from rtcio_sync.adapter.recovery import Recovery
 from rtcio_sync.adapter.recovery_options import RecoveryOptions
+from rtcio_sync.adapter.session_store import Recovery
 from rtcio_sync.metrics import Counters
 from rtcio_sync.options import Limits
 from rtcio_sync.parser.packet import TextPacket

@@ -115,7 +115,7 @@ class Mover:
         gevent.sleep(0)
         packed = pack(old, self.client.eio_sid)
         self.server.departing.adopt(packed.state)
-        assert self.server.departing.attach(packed.eio_sid, packed.fd)
+        assert self.server.departing.attach(self.client.eio_sid, packed.fd)
 
     def read(self, size: int) -> bytes:
         with in_time():

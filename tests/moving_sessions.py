@@ -11,7 +11,10 @@ from tests.moving import move
 from tests.reconnecting import Line
 from tests.timing import until
 
-ACTIONS = ["emit", "read", "move", "lose", "wait and move"]
+ACTIONS = [
+    "emit", "read", "move", "lose", "wait and move", "wait and move back", "follow", "send away",
+    "send away and move",
+]  # fmt: skip
 
 
 def new_server(**recovery: Any) -> Server:
@@ -32,12 +35,35 @@ def lose(line: Line) -> None:
 def move_waiting(source: Server, target: Server) -> None:
     for namespace, sid in source.departing.waiting():
         packed = source.departing.pack_waiting(namespace, sid)
-        assert packed.members == [(namespace, sid)] and packed.fd == -1
-        assert target.departing.adopt(packed.state) == ("", packed.members)
+        assert packed.fd == -1
+        assert target.departing.adopt(packed.state) == ("", [(namespace, sid)])
+
+
+def follow(source: Server, target: Server, pid: str) -> None:
+    """The session goes to the server that its client has reached."""
+    found = source.departing.kept("/", pid)
+    assert found is not None
+    packed = source.departing.pack_kept("/", pid)
+    assert target.departing.adopt(packed.state) == ("", [("/", found[0])])
+    assert source.departing.kept("/", pid) is None and target.departing.kept("/", pid)
+
+
+def send_away(source: Server, target: Server, line: Line) -> None:
+    """A server that stops sends its client to another one, with its session."""
+    (eio_sid,) = source.eio.sockets
+    source.departing.send_away(eio_sid)
+    assert source.departing.busy(eio_sid)
+    line.close()
+    until(lambda: not source.departing.busy(eio_sid))
+    source.departing.freeze(eio_sid)
+    (packed,) = source.departing.pack_away(eio_sid)
+    assert target.departing.adopt(packed.state) == ("", [("/", line.sids["/"])])
+    assert not source.eio.sockets and not source.environ
 
 
 def check(actions: list[str]) -> None:
     server = new_server()
+    first = server
     line = Line(server).connected()
     sid, heard, sent = line.sids["/"], [], 0
 
@@ -59,9 +85,21 @@ def check(actions: list[str]) -> None:
             gevent.sleep(0)
             heard += [each[1] for each in line.events]
             key = line.key()
-            lose(line)
-            if action == "wait and move":
-                source, server = server, new_server()
+            source = server
+            if action != "lose":
+                server = first if action == "wait and move back" else new_server()
+            if action.startswith("send away"):
+                send_away(source, server, line)
+                if action == "send away and move":  # that one leaves before the client has come
+                    source, server = server, new_server()
+                    assert not source.departing.live()
+                    move_waiting(source, server)
+                    assert not source.eio.sockets and not source.environ
+            else:
+                lose(line)
+            if action == "follow":
+                follow(source, server, key["pid"])
+            elif action.startswith("wait") and source is not server:
                 move_waiting(source, server)
             line = come_back()
     server.emit("e", sent, to=sid)

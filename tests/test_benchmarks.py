@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import installing, soak, wire
+from benchmarks import installing, soak, thousand, wire
 from benchmarks.comparing import check, comparison
-from benchmarks.contestants import CONTESTANTS, OVER_REDIS, with_workers
+from benchmarks.contestants import CONTESTANTS, OVER_REDIS, with_hosts, with_workers
 from benchmarks.document import Document
-from benchmarks.report import page, write
+from benchmarks.report import page, tables, write
 from benchmarks.rows import Row, rows
 
 STEADY = soak.Sample(0.0, 70.0, 60.0, 55.0, 2, 48, 42, 11, 1000, 20.0, 5.0, 0)
@@ -193,3 +193,51 @@ def test_figures_of_several_workers_say_how_many() -> None:
     over_redis = with_workers(CONTESTANTS["gunicorn"], 8, redis=True).command
     assert over_redis[: len(OVER_REDIS)] == OVER_REDIS
     assert "8" in over_redis and "{workers}" not in over_redis
+
+
+def test_figures_of_several_hosts_have_a_table_of_their_own_ordered_by_what_is_measured() -> None:
+    names = ("hosts-300-2", "hosts-steadyp50-2", "hosts-300-8", "hosts-eventothers-8")
+    found = tables(rows({name: {"node": 1.0} for name in ("relay-300-20x1", *names)}))
+    assert list(found) == ["figures", "hosts"]
+    assert "hosts" not in found["figures"]
+    assert [line.split(" | ")[0] for line in found["hosts"].splitlines()[2:]] == [
+        "| relay, 300 B, 2 hosts",
+        "| relay, 300 B, 8 hosts",
+        "| relay at 500/s, 300 B, 2 hosts, latency p50",
+        "| event to a room at two hosts, 8 hosts, each of the other hosts",
+    ]
+
+
+def test_each_host_is_a_process_with_a_port_of_its_own() -> None:
+    several = with_hosts(CONTESTANTS["listen"], 8)
+    assert several.ports == 8
+    assert "{ports}" in several.command
+    assert several.command[-len(several.hosts) :] == several.hosts
+
+
+def test_a_line_goes_through_its_points_and_never_falls() -> None:
+    line = thousand.fitted({2: 5.0, 8: 8.0, 16: 12.0})
+    assert line.at(1000) == pytest.approx(504.0)
+    falling = thousand.fitted({2: 5.0, 16: 3.0})
+    assert (falling.base, falling.slope) == (4.0, 0.0)
+    with pytest.raises(ValueError, match="two points"):
+        thousand.fitted({2: 5.0})
+
+
+def test_the_model_of_many_hosts_adds_up_beats_relays_and_joins() -> None:
+    costs = {"spread": 300.0, "spreadredis": 50.0, "join": 30.0, "joinredis": 2.0}
+    values = {
+        f"hosts-{what}-{hosts}": {"listen": value + (hosts if what == "join" else 0)}
+        for what, value in costs.items()
+        for hosts in (2, 8, 16)
+    }
+    beat = thousand.Cost(thousand.Line(400.0, 1.0), thousand.Line(200.0, 2.0))
+    made = thousand.model(values, beat)
+    # ms CPU/s: 400 + 1,000 µs; 100 relays of 250 µs; a join of 28 + 1,000 µs
+    assert made.of_each_host(1000) == pytest.approx([1.4, 25.0, 1.028])
+    # cores: 1,000 hosts beat at 200 + 2,000 µs; 100,000 relays of 50 µs; 1,000 joins of 2 µs
+    assert made.of_redis(1000) == pytest.approx([2.2, 5.0, 0.002])
+    assert sum(made.of_redis(made.most(load=True))) <= thousand.BUSY
+    assert sum(made.of_redis(made.most(load=True) + 1)) > thousand.BUSY
+    assert "| 1,000 | 1.4, 25, 1.03 | 27.4 | 2.2, 5, 0.002 | 7.2 |" in thousand.page(made)
+    assert "For a join with 16 hosts, 2 and 8 say 46; measured: 46." in thousand.notes(values, made)

@@ -65,7 +65,7 @@ def test_a_ttl_that_is_no_positive_whole_number_is_refused(ttl: object) -> None:
 
 @pytest.mark.parametrize("user", ["", 7, b"alice"])
 def test_a_user_that_is_no_text_is_refused(user: object) -> None:
-    with pytest.raises(ValueError, match="leave it out for none"):
+    with pytest.raises(ValueError, match="or be left out"):
         turn_credentials("north", user=user)  # type: ignore[arg-type]
 
 

@@ -21,30 +21,44 @@ PAGE = PACKAGE.parent / "docs/internals.md"
 #: The folders from low to high, "" for modules that stand in none, and their modules, low to high.
 #: A module may import what stands before it.
 ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("", ("_version", "errors", "events", "limits", "metrics", "collector", "logs", "ice")),
+    (
+        "",
+        (
+            "_version",
+            "errors",
+            "events",
+            "client_limits",
+            "metrics",
+            "garbage_collector",
+            "logs",
+            "ice",
+        ),
+    ),
     (
         "protocol",
         (
             "names",
             "json_hooks",
             "envelope",
-            "handshake",
+            "websocket_handshake",
             "packing",
             "fragments",
-            "websocket",
+            "websocket_frames",
             "http_head",
             "http_request",
         ),
     ),
-    ("config", ("origins", "names", "values")),
-    ("", ("options",)),
-    ("parser", ("bounds", "encoding", "packet", "decoder")),
-    ("hub", ("ports", "forked", "interrupts", "turns", "pool", "thread")),
+    ("config", ("origins", "node_options", "option_names", "option_values")),
+    ("", ("options", "server_options")),
+    ("parser", ("message_bounds", "encoding", "packet", "decoder")),
+    ("hub", ("ports", "forked", "interrupts", "turns", "greenlet_pool", "thread")),
     (
         "transport",
         (
-            "base",
-            "backlog",
+            "ports",
+            "slow_readers",
+            "tcp",
+            "late_peers",
             "outgoing",
             "websocket",
             "takeover",
@@ -59,20 +73,23 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "engineio",
         (
             "state",
-            "compact",
-            "requests",
+            "compact_environ",
+            "ids",
+            "http_requests",
             "payload",
-            "seats",
+            "descriptors",
             "packet",
             "ports",
             "heartbeat",
             "inbox",
             "polling",
+            "upgrade",
             "socket",
             "tasks",
+            "cors",
             "admission",
-            "answers",
-            "transfer",
+            "http_responses",
+            "connection_transfer",
             "server",
         ),
     ),
@@ -82,11 +99,14 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "recipients",
             "member",
             "drops",
-            "calls",
+            "server_call",
+            "gathering",
             "ports",
+            "callbacks",
             "recovery_options",
-            "recovery_state",
-            "recovery",
+            "session_log_state",
+            "session_log",
+            "session_store",
             "rooms",
             "emit",
         ),
@@ -94,114 +114,174 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "cluster",
         (
-            "channel",
-            "subscriber",
-            "pubsub",
-            "wire",
+            "pubsub_checks",
+            "pubsub_subscriber",
+            "pubsub_manager",
+            "partial_read",
+            "frames",
+            "messages",
             "ports",
-            "directory",
+            "socket_directory",
             "stream",
-            "mesh",
-            "moves",
-            "successors",
-            "resp",
-            "outbox",
-            "beats",
+            "local_bus",
+            "handover_messages",
+            "worker_replacement",
+            "redis_resp",
+            "redis_outbox",
+            "redis_intake",
+            "redis_heartbeats",
             "redis_link",
-            "doors",
-            "census",
-            "reader",
-            "writer",
-            "masters",
-            "peer",
+            "redis_addresses",
+            "redis_membership",
+            "emitter_inbox",
+            "redis_reader",
+            "redis_writer",
+            "redis_masters",
+            "redis_peer",
+            "redis_nodes",
+            "redis_received",
             "redis_bus",
-            "replica",
-            "presence",
-            "heirs",
-            "asks",
-            "shared",
+            "redis_survey",
+            "combined_bus",
+            "redis_options",
+            "remote_rooms",
+            "remote_presence",
+            "id_owners",
+            "remote_callbacks",
+            "shared_rooms",
+            "emitter",
+            "node_emits",
+            "external_emits",
             "remote_events",
-            "arriving",
-            "leaving",
+            "held_messages",
+            "held_streams",
+            "handover_heir",
+            "handover_sending",
+            "handover_giver",
+            "session_switchover",
+            "session_claims",
             "succession",
             "exchange",
             "totals",
-            "strays",
+            "stray_polls",
             "node",
         ),
     ),
-    ("relay", ("relay", "foreign")),
+    ("relay", ("relay", "peer_left", "foreign_servers")),
     (
         "socketio",
         (
-            "signatures",
-            "overdue",
-            "overflow",
-            "acks",
-            "dispatch",
+            "handler_signatures",
+            "overdue_handlers",
+            "overflow_warning",
+            "deferred_ack",
+            "throttle",
+            "handler_call",
+            "handler_types",
+            "server_engine",
+            "emit_with_ack",
             "ports",
             "handshake",
-            "remote",
+            "socket_conn",
+            "broadcast",
+            "remote_socket",
             "socket_handlers",
+            "socket_events",
             "socket",
-            "elsewhere",
+            "remote_requests",
             "namespace",
-            "registry",
-            "handling",
-            "lifecycle",
-            "items",
-            "reconnect",
-            "moving",
+            "handler_registry",
+            "handler_run",
+            "dynamic_namespaces",
+            "connection_members",
+            "disconnect",
+            "inbox_items",
+            "connect",
+            "recovery",
+            "session_routing",
             "receive",
-            "listeners",
+            "default_listeners",
             "session_state",
-            "departing",
+            "session_arrival",
+            "session_transfer",
             "server_hooks",
             "python_api",
             "node_api",
-            "construction",
+            "server_arguments",
         ),
     ),
+    ("starting", ("addresses", "certificate", "reload", "debugging")),
     ("flask", ("ports", "context", "extension", "commands")),
     (
         "serving",
         (
             "ports",
-            "options",
-            "idle",
-            "response",
-            "reread",
+            "listen_options",
+            "idle_connections",
+            "http_response",
+            "reread_socket",
             "http",
             "pywsgi",
             "gunicorn_http",
-            "heads",
-            "handover",
+            "forwarded_heads",
+            "descriptor_passing",
             "gunicorn_exit",
             "gunicorn",
-            "warnings",
+            "startup_warnings",
+            "misrouted_requests",
             "workers",
-            "supervised",
+            "supervised_worker",
             "stop",
-            "threads",
+            "listen_on_threads",
             "listen",
         ),
     ),
-    ("", ("prometheus", "testing", "server")),
+    ("", ("prometheus", "testing", "server_parts", "server_cluster", "server")),
+    (
+        "flask_socketio",
+        (
+            "current",
+            "calls",
+            "namespace",
+            "handlers",
+            "options",
+            "queues",
+            "running",
+            "testing",
+            "extension",
+        ),
+    ),
     (
         "lobby",
         (
             "ports",
-            "seating",
+            "admission",
+            "payloads",
+            "keeper_messages",
             "keeper",
-            "carrying",
+            "seat_transfer",
             "rooms",
             "joining",
-            "table",
+            "keeper_table",
             "events",
             "lobby",
         ),
     ),
-    ("cli", ("origins", "loading", "public", "supervisor", "serve", "command")),
+    ("pages", ("colours", "room_page")),
+    (
+        "cli",
+        (
+            "origins",
+            "loading",
+            "public",
+            "first_lines",
+            "supervisor",
+            "serve",
+            "launch",
+            "cluster",
+            "command",
+        ),
+    ),
     ("", ("__main__",)),
 )
 #: Outside: it imports nothing of the package until it is asked for a name.
@@ -212,14 +292,17 @@ FOLDERS = list(dict.fromkeys(folder for folder, _ in ROOMS if folder))
 
 VOCABULARY = [*ROOMS[0][1][:-1], *(each for each in ORDER if each.startswith("config.")), "options"]
 PURE = [each for each in ORDER if each.startswith(("protocol.", "parser."))] + ["ice"]
-PURE += ["engineio.state", "engineio.requests", "engineio.payload", "engineio.seats"]
-PURE += ["adapter.recipients", "cluster.channel", "lobby.seating"]
-PURE += ["cluster.wire", "cluster.moves", "cluster.replica", "cluster.heirs"]
-PURE += ["adapter.recovery_state"]
-PURE += ["cluster.resp", "cluster.outbox", "cluster.beats"]
+PURE += ["engineio.state", "engineio.http_requests", "engineio.payload", "engineio.descriptors"]
+PURE += ["adapter.recipients", "cluster.pubsub_checks", "lobby.admission"]
+PURE += ["lobby.payloads", "cluster.partial_read"]
+PURE += ["cluster.frames", "cluster.messages", "cluster.handover_messages"]
+PURE += ["cluster.remote_rooms", "cluster.id_owners"]
+PURE += ["adapter.session_log_state", "cluster.emitter_inbox"]
+PURE += ["cluster.redis_resp", "cluster.redis_outbox", "cluster.redis_intake"]
+PURE += ["cluster.redis_heartbeats"]
 
 #: What a pure module may not import: clocks, files, sockets, tasks. `ice` asks the time when its
-#: caller gives none; `websocket` takes the C unmasking of `websockets`.
+#: caller gives none; `websocket_frames` takes the C unmasking of `websockets`.
 IMPURE = {"gevent", "os", "select", "signal", "socket", "ssl", "subprocess", "threading", "time"}
 EXCEPT = {("ice", "time")}
 
@@ -300,10 +383,20 @@ def test_every_module_has_its_place() -> None:
     assert len(ORDER) == len(set(ORDER))
 
 
+#: Folders that apps import from, as from the package itself.
+PUBLIC = {"flask_socketio", "pages"}
+
+
 def test_a_folder_says_what_it_is_for_and_holds_nothing_else() -> None:
     for folder in FOLDERS:
-        (said,) = ast.parse((PACKAGE / folder / "__init__.py").read_text()).body
+        said, *more = ast.parse((PACKAGE / folder / "__init__.py").read_text()).body
         assert isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant), folder
+        if folder in PUBLIC:
+            *imports, names = more
+            assert all(isinstance(each, ast.ImportFrom) for each in imports), folder
+            assert ast.unparse(names).startswith("__all__ = "), folder
+        else:
+            assert not more, folder
 
 
 def test_the_page_for_contributors_names_every_module_where_it_stands() -> None:
@@ -330,7 +423,8 @@ def test_what_the_page_for_contributors_points_at_exists() -> None:
 
 
 def test_imports_are_found_wherever_they_stand() -> None:
-    assert {"relay.relay", "socketio.lifecycle", "flask.extension"} <= own_imports("server")
+    found = own_imports("server_parts") | own_imports("server")
+    assert {"relay.relay", "socketio.connect", "flask.extension"} <= found
 
 
 @pytest.mark.parametrize("module", ORDER)
@@ -357,8 +451,15 @@ def test_rules_touch_nothing_outside(module: str) -> None:
 @pytest.mark.parametrize(
     ("foreign", "home"),
     [
-        ("flask", {"flask.context", "flask.extension", "flask.commands"}),
-        ("redis", {"cluster.doors"}),
+        (
+            "flask",
+            {"flask.context", "flask.extension", "flask.commands", "pages.room_page"}
+            | {
+                f"flask_socketio.{name}"
+                for name in ("current", "handlers", "options", "running", "testing", "extension")
+            },
+        ),
+        ("redis", {"cluster.redis_addresses"}),
         ("prometheus_client", {"prometheus"}),
         ("gunicorn", set()),
     ],
@@ -371,11 +472,11 @@ def test_a_foreign_package_has_one_door(foreign: str, home: set[str]) -> None:
 #: Who may touch the hub itself.
 HUB = {
     "transport.outgoing",
-    "hub.pool",
+    "hub.greenlet_pool",
     "hub.thread",
     "hub.turns",
     "serving.http",
-    "serving.idle",
+    "serving.idle_connections",
     "transport.hangup",
     "transport.server_stop",
     "transport.websocket",

@@ -270,10 +270,10 @@ def test_the_formatter_of_the_guide_writes_a_line_of_json_with_the_fields() -> N
 
 #: The loggers of others' messages, as the modules that hand them out write them.
 FOR_OTHERS = {
-    "socketio.construction": {"name"},
+    "socketio.server_arguments": {"name"},
     "engineio.server": {"'rtcio_sync.upstream.engineio'"},
     "serving.listen": {"'rtcio_sync.wsgi'"},
-    "socketio.dispatch": {"'rtcio_sync.dispatch'"},  # what the documents call it
+    "socketio.handler_call": {"'rtcio_sync.dispatch'"},  # what the documents call it
 }
 
 

@@ -10,12 +10,15 @@ TESTS = Path(__file__).parent
 #: Unit tests that start Python, and no other program.
 START_PYTHON = {
     "cli/test_command.py",
-    "cluster/test_mesh.py",
+    "cluster/test_local_bus.py",
     "server/test_listen.py",
-    "serving/test_warnings.py",
-    "test_collector.py",
+    "serving/test_listen.py",
+    "serving/test_startup_warnings.py",
+    "test_garbage_collector.py",
     "test_layers.py",
     "test_upstream.py",
+    "starting/test_certificate.py",
+    "starting/test_reload.py",
 }
 
 TEXT = (TESTS.parent / "Makefile").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from rtcio_sync import Limits, OptionError, Options, Server
 from rtcio_sync.adapter.emit import RoomIndex
-from rtcio_sync.config.names import METHODS
+from rtcio_sync.config.option_names import METHODS
 from rtcio_sync.options import NO_LIMITS, engineio_options, transports_of
 
 #: Names in upstream's signatures that are no options.
@@ -90,15 +90,15 @@ def test_any_other_unknown_option_is_refused_with_those_that_there_are() -> None
         ("corsAllowedOrigins", "cors_allowed_origins"),
         ("message_queue", "client_manager=socketio.RedisManager"),
         ("channel", "channel=…"),
-        ("adapter", "client_manager"),
+        ("adapter", "cluster='redis://…', or client_manager"),
         ("manage_session", "leave it out"),
-        ("pingInterval", "'ping_interval'.* in seconds"),
-        ("pingTimeout", "'ping_timeout'.* in seconds"),
-        ("connectTimeout", r"Limits\(connect_timeout=…\), in seconds"),
-        ("upgradeTimeout", r"Limits\(handshake_timeout=…\), in seconds"),
-        ("maxHttpBufferSize", "'max_http_buffer_size'"),
-        ("connectionStateRecovery", "'connection_state_recovery'.* in seconds"),
-        ("allowUpgrades", "'allow_upgrades'"),
+        ("pingInterval", "ping_interval=25, in seconds"),
+        ("pingTimeout", "ping_timeout=20, in seconds"),
+        ("connectTimeout", r"Limits\(connect_timeout=45\), in seconds"),
+        ("upgradeTimeout", r"Limits\(handshake_timeout=10\), in seconds"),
+        ("maxHttpBufferSize", "max_http_buffer_size=1_000_000, in bytes"),
+        ("connectionStateRecovery", "connection_state_recovery=.* in seconds"),
+        ("allowUpgrades", "allow_upgrades=False"),
         ("perMessageDeflate", "never compressed"),
         ("allowEIO3", "Engine.IO 4"),
         ("serveClient", "npm"),
@@ -201,7 +201,8 @@ def test_values_whose_meaning_is_plain_are_taken() -> None:
 
 @pytest.mark.parametrize("name", ["ping_interval", "ping_timeout"])
 def test_milliseconds_for_seconds_are_warned_of(name: str) -> None:
-    with pytest.warns(UserWarning, match=f"{name}=20000 is in seconds: did you mean 20,") as caught:
+    said = f"{name}=20000 is in seconds, .* did you mean 20\\?"
+    with pytest.warns(UserWarning, match=said) as caught:
         Server(**{name: 20000})
     assert caught[0].filename == __file__
 
@@ -464,3 +465,16 @@ def test_a_method_of_others_servers_is_refused_with_ours(name: str) -> None:
 def test_an_attribute_that_nobody_knows_is_missed_as_on_any_object() -> None:
     with pytest.raises(AttributeError, match="'Server' object has no attribute 'nonsense'"):
         Server().nonsense  # noqa: B018
+
+
+def test_help_of_the_server_has_every_option_in_their_order() -> None:
+    named = re.findall(r"^:(\w+): \S", inspect.cleandoc(Server.__doc__ or ""), re.M)
+    fields = [each.name for each in dataclasses.fields(Options)]
+    assert named == [name for name in fields if name not in ("given", "passed")]
+
+
+def test_help_says_of_each_option_what_none_means() -> None:
+    texts = re.split(r"^:", inspect.cleandoc(Options.__doc__ or ""), flags=re.M)[1:]
+    for text, field in zip(texts, dataclasses.fields(Options), strict=False):
+        if field.default is None:
+            assert "`None`" in text, text

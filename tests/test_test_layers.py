@@ -113,7 +113,7 @@ BELOW = [path for folder in WITHOUT_A_SERVER for path in files_of(folder)]
 def test_what_a_file_reaches_is_found_through_its_helpers() -> None:
     assert "server" in reached(TESTS / "clients.py"), "by the package's own name for it"
     assert "server" in reached(TESTS / "reconnecting.py"), "through another helper, too"
-    assert "adapter.recovery" in reached(TESTS / "adapter/test_recovery.py")
+    assert "adapter.session_store" in reached(TESTS / "adapter/test_session_store.py")
     assert reached(TESTS / "timing.py") == set()
 
 

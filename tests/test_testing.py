@@ -178,7 +178,7 @@ def test_the_servers_questions_are_answered_in_their_order_and_at_once() -> None
     client.acknowledge("q", "first")
     client.acknowledge("q", "second", 2)
     assert answers == [(0, ("first",)), (1, ("second", 2))]
-    with pytest.raises(RtcioError, match="waits for no acknowledgement of 'q'"):
+    with pytest.raises(RtcioError, match="does not wait for an acknowledgement of 'q'"):
         client.acknowledge("q")
 
 

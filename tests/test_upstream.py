@@ -33,6 +33,7 @@ import socketio.base_namespace
 import socketio.base_server
 import socketio.packet
 import werkzeug
+import werkzeug._reloader
 import werkzeug.test
 from engineio.async_drivers import threading as threads
 from gunicorn.workers import ggevent
@@ -40,7 +41,7 @@ from gunicorn.workers import ggevent
 import rtcio_sync
 from rtcio_sync import server
 from rtcio_sync.adapter import emit
-from rtcio_sync.cluster import pubsub
+from rtcio_sync.cluster import pubsub_manager
 from rtcio_sync.engineio import packet as engine_packet
 from rtcio_sync.engineio import server as engine
 from rtcio_sync.engineio import socket as engine_socket
@@ -56,7 +57,7 @@ HEIRS: dict[type, type] = {
     engine_socket.Socket: engineio.socket.Socket,
     engine_packet.Packet: engineio.packet.Packet,
     emit.RoomIndex: socketio.Manager,
-    pubsub.Published: socketio.PubSubManager,
+    pubsub_manager.Published: socketio.PubSubManager,
     packets.TextPacket: socketio.packet.Packet,
     server.Server: socketio.Server,
     namespace.Namespace: socketio.Namespace,
@@ -64,17 +65,20 @@ HEIRS: dict[type, type] = {
 
 #: The modules whose first lines list the private names that they replace or use.
 LISTS: dict[str, tuple[type, ...]] = {
-    "engineio.admission": (engineio.Server,),
+    "engineio.cors": (engineio.Server,),
+    "engineio.connection_transfer": (engineio.Server,),
     "engineio.server": (engineio.Server,),
     "engineio.tasks": (engineio.Server,),
+    "adapter.callbacks": (socketio.Manager,),
     "adapter.rooms": (socketio.Manager,),
     "adapter.emit": (socketio.Manager,),
-    "cluster.pubsub": (socketio.PubSubManager,),
+    "cluster.pubsub_manager": (socketio.PubSubManager,),
     "socketio.server_hooks": (socketio.Server,),
     "server": (socketio.Server,),
+    "server_parts": (socketio.Server,),
     "socketio.python_api": (socketio.Server,),
     "socketio.node_api": (socketio.Server, socketio.Namespace),
-    "relay.foreign": (socketio.Server, socketio.Manager, socketio.PubSubManager),
+    "relay.foreign_servers": (socketio.Server, socketio.Manager, socketio.PubSubManager),
     "flask.context": (),
     "testing": (werkzeug.test.Client,),
 }
@@ -98,6 +102,12 @@ def test_a_function_upstream_has_the_signature_that_we_rely_on(
 def test_an_object_upstream_has_the_attributes_that_we_rely_on(make: Callable[[], Any]) -> None:
     made = make()
     assert {name for name in ATTRIBUTES[make].split() if not hasattr(made, name)} == set()
+
+
+def test_werkzeugs_reloader_is_called_as_we_call_it() -> None:
+    first, *options = inspect.signature(werkzeug._reloader.run_with_reloader).parameters
+    assert first == "main_func" and {"extra_files", "reloader_type", "interval"} <= {*options}
+    assert werkzeug._reloader._get_args_for_reloading()[0] == sys.executable
 
 
 def test_the_drivers_have_what_we_rely_on() -> None:

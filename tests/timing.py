@@ -46,8 +46,12 @@ def compute(seconds: float = 0.006) -> None:
 
 def settle() -> None:
     """Lets every greenlet that can run do so; for what must not happen."""
-    for _ in range(20):
-        gevent.sleep(0)
+    for _ in range(5):
+        for _ in range(5):
+            gevent.sleep(0)
+        # The loop runs many callbacks in one turn. A timer has it look at its sockets, and at the
+        # handlers whose turn was over, as it is soon on a busy machine.
+        gevent.sleep(0.001)
 
 
 class Clock:

@@ -8,22 +8,29 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from benchmarks.contestants import free_port
 
 
 def main(command: list[str]) -> int:
+    with redis_server() as url:
+        return subprocess.call(command, env={**os.environ, "REDIS": url})
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """The URL of a new Redis server, which ends with the block."""
     port = free_port()
     redis = subprocess.Popen(
         ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
         stdout=subprocess.DEVNULL,
         cwd="/tmp",
     )
-    url = f"redis://127.0.0.1:{port}/0"
-    _await(port, redis)
     try:
-        return subprocess.call(command, env={**os.environ, "REDIS": url})
+        _await(port, redis)
+        yield f"redis://127.0.0.1:{port}/0"
     finally:
         redis.terminate()
 

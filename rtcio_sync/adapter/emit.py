@@ -1,14 +1,13 @@
-"""Sends events to sockets, with one encoding for all recipients, and keeps callbacks.
+"""Sends events to sockets, with one encoding for all recipients.
 
-Overridden of upstream's ``Manager``: ``emit`` and ``trigger_callback``. Used as they are:
-``_generate_ack_id`` and the server's ``_send_eio_packet`` and ``_send_packet``.
-``tests/test_upstream.py`` asserts each.
+Overridden of upstream's ``Manager``: ``emit``. Used as they are: the server's
+``_send_eio_packet`` and ``_send_packet``. ``tests/test_upstream.py`` asserts each.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,26 +15,33 @@ from socketio import packet
 
 from ..engineio.packet import Packet, frame_of_pieces, packet_cost, packets_of
 from ..events import RtcioEvents
-from ..logs import tell
 from ..parser.packet import event_pieces
-from .calls import Waiter
+from .gathering import Gathering
 from .member import Member, Stage
-from .recipients import recipients, rooms_in, skipped
-from .recovery import NoRecovery, Recovery, Stamp
+from .recipients import recipients, skipped
 from .rooms import Rooms
+from .server_call import Waiter
+from .session_log import Stamp
+from .session_store import NoRecovery, Recovery
 
-__all__ = ["MAX_CALLBACKS", "Pieces", "RoomIndex", "arguments_of", "polite"]
+__all__ = ["Pieces", "RoomIndex", "arguments_of", "polite"]
 
 log = logging.getLogger(__name__)
+
+#: The stages of members that are sent events, at once or after their CONNECT packet.
+_SENT_TO = (Stage.CONNECTING, Stage.CONNECTED)
 
 #: An event as the messages that carry it: its packet, then its attachments.
 Pieces = list[str | bytes]
 
-MAX_CALLBACKS = 10_000  # callbacks that wait for one client; over it the oldest is forgotten
-
 
 class RoomIndex(Rooms):
     """A manager that sends. # hub or greenlet"""
+
+    #: Whether it is the app that sends, if a caller of `emit` does not say so.
+    emits_for_app = True
+    #: As upstream's client managers say it: this process has clients.
+    write_only = False
 
     def emit(
         self,
@@ -50,8 +56,10 @@ class RoomIndex(Rooms):
     ) -> None:
         """As upstream's, with one encoding for all recipients on both transports.
 
-        For ``to``, ``room`` and ``skip_sid`` see `recipients`.
+        For ``to``, ``room`` and ``skip_sid`` see `recipients`. ``own=False``: it is not the app
+        that sends it.
         """
+        own = kwargs.get("own", self.emits_for_app)
         everybody = recipients(to, room)
         skip_sid = skipped(skip_sid)
         if namespace not in self.members:
@@ -60,12 +68,23 @@ class RoomIndex(Rooms):
         those = self.recipients_in(namespace, everybody)
         if skip_sid:
             those = self.without(namespace, those, skip_sid)
+        if kwargs.get("volatile"):
+            those = self.ready_among(namespace, those)
         if callback is not None:
+            if self.watched:
+                self.show_watched(namespace, those, arguments, own=own)
+            if isinstance(callback, Waiter):  # all, before the first of them may leave
+                callback.asked += those
             encode = partial(self._encode, namespace, arguments)
             for sid in those:
                 self.send_with_callback(namespace, sid, callback, encode)
+        elif kwargs.get("volatile"):
+            if self.watched:
+                self.show_watched(namespace, those, arguments, own=own)
+            if those:
+                self.send_pieces(namespace, those, self._encode(namespace, arguments))
         elif those:
-            self._emit(event, arguments, namespace, those)
+            self._emit(event, arguments, namespace, those, own=own)
 
     def send_with_callback(
         self,
@@ -75,20 +94,14 @@ class RoomIndex(Rooms):
         encode: Callable[[int], Pieces],
     ) -> None:
         """Sends one event to one socket; ``encode`` makes its pieces from its number."""
-        number = self._generate_ack_id(sid, callback)
-        if isinstance(callback, Waiter):
-            callback.asked.append(sid)
-        elif len(self.callbacks[sid]) > MAX_CALLBACKS + 1:  # and the counter
-            self._forget_oldest(self.callbacks[sid])
+        number = self.keep_callback(sid, callback)
         self._send_to_all(namespace, [sid], encode(number))
-
-    def _forget_oldest(self, waiting: dict[int, Any]) -> None:
-        """Forgets the oldest callback of a client that does not acknowledge events."""
-        for number, callback in waiting.items():
-            if number and not isinstance(callback, Waiter):  # 0: the counter; `call` has a time-out
-                del waiting[number]
-                self.server.counters.dropped["unanswered"] += 1
-                break
+        member = self.member(sid, namespace)
+        # It may have left since the recipients were chosen; then nobody else ends the callback.
+        if member is None or member.departed:
+            self.end_callbacks(sid)
+        elif member.stage not in _SENT_TO:
+            self.end_calls(sid)
 
     def announce(
         self,
@@ -107,16 +120,26 @@ class RoomIndex(Rooms):
         recipients = [sid for sid in everybody if sid not in told]
         if "emit" in self.__dict__:  # the Admin UI's instrumentation
             out = list(told)
-            self.emit(event, payload, namespace, room=rooms, skip_sid=out, ignore_queue=True)
+            self.emit(
+                event, payload, namespace, room=rooms, skip_sid=out, ignore_queue=True, own=False
+            )
         elif recipients:
             self._emit(event, [event, payload], namespace, recipients)
         return told.union(everybody)
 
     def _emit(
-        self, event: str, arguments: list[Any], namespace: str, recipients: list[str]
+        self,
+        event: str,
+        arguments: list[Any],
+        namespace: str,
+        recipients: list[str],
+        *,
+        own: bool = False,
     ) -> None:
         """Encodes once for all; with recovery, all sessions keep one frame with one offset."""
         recovery = self.recovery
+        if self.watched:
+            self.show_watched(namespace, recipients, arguments, own=own)
         if event == RtcioEvents.INIT_OFFER:
             polite(arguments, recovery)
         if recovery.numbers:
@@ -124,6 +147,76 @@ class RoomIndex(Rooms):
             recovery.send(encode, partial(self._send_to_all, namespace, recipients))
         else:
             self._send_to_all(namespace, recipients, self._encode(namespace, arguments))
+
+    def ready_among(self, namespace: str, sids: list[str]) -> list[str]:
+        """Those of the sockets for which nothing waits."""
+        return [sid for sid in sids if _is_ready(self.member(sid, namespace))]
+
+    def send_pieces(self, namespace: str, sids: list[str], pieces: Pieces) -> None:
+        """Sends an event that no session keeps."""
+        self._send_to_all(namespace, sids, pieces)
+
+    def gather(
+        self,
+        gathering: Gathering,
+        namespace: str,
+        rooms: Any,
+        skip: list[Any],
+        encode: Callable[[int], Pieces],
+        arguments: list[Any] | None = None,
+        *,
+        own: bool = False,
+        volatile: bool = False,
+    ) -> None:
+        """Sends an event to the sockets in ``rooms`` that may answer, and has them asked for it.
+
+        ``arguments``: of the event, for handlers that see what is sent (`show_watched`: ``own``).
+        ``volatile``: a socket for which other data waits gets nothing, and counts as silent.
+        """
+        those = self.recipients_in(namespace, rooms) if namespace in self.members else []
+        if those and skip:
+            those = self.without(namespace, those, skip)
+        asked = [(sid, gathering.ask(sid)) for sid in those]
+        if volatile:
+            those = self.ready_among(namespace, those)
+        sent = set(those)
+        if self.watched and arguments is not None:
+            self.show_watched(namespace, those, arguments, own=own)
+        for sid, callback in asked:
+            member = self.member(sid, namespace) if sid in sent else None
+            if member is not None and member.stage in _SENT_TO:
+                self.send_with_callback(namespace, sid, callback, encode)
+            else:
+                gathering.lost(sid)
+        gathering.settle()
+
+    def forget_gathering(self, gathering: Gathering) -> None:
+        """Removes the callbacks of those that have not answered."""
+        for waiter in list(gathering.waiting.values()):  # an answer may come meanwhile
+            super().forget(waiter, [])
+
+    # -- handlers that see what is sent ----------------------------------------------------------
+
+    def watch(self, member: Member, *, on: bool) -> None:
+        """Whether handlers of the app see what is sent to a socket."""
+        with self.server.eio.gate:  # another thread may be about to remove the member
+            if on and self.member(member.sid, member.namespace) is member:
+                self.watched[member.sid] = member
+            elif self.watched.get(member.sid) is member:
+                del self.watched[member.sid]
+
+    def show_watched(
+        self, namespace: str, sids: list[str], arguments: list[Any], *, own: bool = False
+    ) -> None:
+        """Shows an event to the handlers of those of the sockets that have some.
+
+        ``own``: the app's code sends it, so that the handlers run before it goes. Otherwise they
+        run in another greenlet: a handler that waits must not stop a heartbeat or a listener.
+        """
+        inside = set(sids)
+        for sid, member in list(self.watched.items()):
+            if sid in inside and member.namespace == namespace and member.stage in _SENT_TO:
+                self.show(member, list(arguments), own)
 
     def send_to_several(
         self, namespace: str, sids: list[str], encode: Callable[[str | None], Pieces]
@@ -168,11 +261,12 @@ class RoomIndex(Rooms):
 
     def without(self, namespace: str, those: list[str], out: list[Any]) -> list[str]:
         """The sids of ``those`` that are not in the rooms ``out``, where a sid is a room too."""
-        if len(out) == 1 and out[0] in self.members[namespace]:  # most often: the sender
+        # Both dicts may vanish when the last member leaves.
+        if len(out) == 1 and out[0] in self.members.get(namespace, ()):  # most often: the sender
             if out[0] in those:
                 those.remove(out[0])
             return those
-        known = self.rooms[namespace]
+        known = self.rooms.get(namespace, {})
         inside = [known[each] for each in out if each in known]
         left_out = set(out).union(*inside)
         return [sid for sid in those if sid not in left_out]
@@ -209,12 +303,13 @@ class RoomIndex(Rooms):
         if member.stage is Stage.MOVED:
             self.ack_elsewhere(member, number, arguments)
             return
-        if member.link is None:  # another package's test client
+        link = member.link  # before `held`: after a return to another connection that is set
+        if link is None:  # another package's test client
             pkt = kind(packet.ACK, namespace=namespace, id=number, data=arguments)
             self.server._send_packet(member.eio_sid, pkt)
             return
         pieces = event_pieces(kind, namespace, arguments, number, packet.ACK)
-        transport = member.link.transport if member.held is None else None
+        transport = link.transport if member.held is None else None
         if transport is not None:
             transport.send(frame_of_pieces(pieces))
         else:
@@ -222,50 +317,51 @@ class RoomIndex(Rooms):
 
     def hand_over(self, member: Member, pkts: list[Packet]) -> None:
         """Sends the packets of one event to one socket, after its CONNECT packet."""
+        # Without its connection it may be just about to hold: `_hold` looks under the gate.
+        may_go = member.held is None and member.link is not None
+        if may_go or not self._hold(member, pkts):
+            self._pass_on(member, pkts)
+
+    def _pass_on(self, member: Member, pkts: list[Packet]) -> None:
         link = member.link
-        if member.held is not None:
-            self._hold(member, member.held, pkts)
-        elif link is None:
+        if link is None:
             for pkt in pkts:
                 self.server._send_eio_packet(member.eio_sid, pkt)
         elif len(pkts) > 1:
             link.send_together(pkts)
-        elif link.transport is not None:
-            link.transport.send(pkts[0].frame())
         else:
-            link.send(pkts[0])
+            transport = link.transport  # looked up once: another thread may close the connection
+            if transport is not None:
+                transport.send(pkts[0].frame())
+            else:
+                link.send(pkts[0])
 
-    def _hold(self, member: Member, held: list[list[Packet]], pkts: list[Packet]) -> None:
-        """Keeps packets until CONNECT was sent; they count as data that waits for the client."""
-        held.append(pkts)
-        member.held_bytes += sum(map(packet_cost, pkts))
-        link = member.link
-        ceiling = link.limits.max_buffered_bytes if link is not None else None
-        if link is not None and ceiling is not None and member.held_bytes > ceiling:
+    def _hold(self, member: Member, pkts: list[Packet]) -> bool:
+        """Keeps packets until CONNECT was sent; they count as data that waits for the client.
+
+        `False`: it has been sent meanwhile.
+        """
+        with self.server.eio.gate:
+            if member.held is None:
+                return False
+            member.held.append(pkts)
+            member.held_bytes += sum(map(packet_cost, pkts))
+            link = member.link
+            ceiling = link.limits.max_buffered_bytes if link is not None else None
+            if link is None or ceiling is None or member.held_bytes <= ceiling:
+                return True
             member.held, member.held_bytes = [], 0
-            self.server.eio.backlog.on_ceiling(pkts[0].data, ceiling)
-            link.fail("slow-reader", "transport error")
+        self.server.eio.backlog.on_ceiling(pkts[0].data, ceiling)
+        link.fail("slow-reader", "transport error")
+        return True
 
     def release(self, member: Member) -> None:
         """Sends the packets that waited for the CONNECT packet."""
-        held, member.held, member.held_bytes = member.held, None, 0
-        for pkts in held or ():
-            self.hand_over(member, pkts)
-
-    def take_callback(self, sid: str, number: Any) -> Callable[..., Any] | None:
-        """Removes and returns the callback of an acknowledgement; `None`: there is none."""
-        waiting = self.callbacks.get(sid)
-        if not waiting or not number:  # upstream keeps the counter under 0
-            return None
-        callback: Callable[..., Any] | None = waiting.pop(number, None)
-        return callback
-
-    def trigger_callback(self, sid: str, id: Any, data: Iterable[Any]) -> None:
-        callback = self.take_callback(sid, id)
-        if callback is None:
-            tell(log, "%(rtcio_sid)s acknowledged an event without a callback", sid=sid)
-        else:
-            callback(*data)
+        with self.server.eio.gate:
+            for pkts in member.held or ():
+                self._pass_on(member, pkts)
+            # Only now: a thread that finds it sends at once, and behind all these.
+            member.held, member.held_bytes = None, 0
 
     def nobody_answers(self, room: Any, namespace: str) -> bool:
         """Whether all sockets in ``room`` (a room or a list) have left or are away.
@@ -273,16 +369,7 @@ class RoomIndex(Rooms):
         A socket of another process may always answer.
         """
         found = [self.member(sid, namespace) for sid in self.sids_in(namespace, room)]
-        return not any(
-            each is None or each.stage in (Stage.CONNECTING, Stage.CONNECTED) for each in found
-        )
-
-    def forget(self, waiter: Waiter, room: Any) -> None:
-        """Removes the callbacks of a `Waiter` that does not wait any more."""
-        for sid in [*waiter.asked, *rooms_in(room)]:
-            waiting = self.callbacks.get(sid, {})
-            for number in [each for each, callback in waiting.items() if callback is waiter]:
-                del waiting[number]
+        return not any(each is None or each.stage in _SENT_TO for each in found)
 
     def publish_relay(self, message: dict[str, Any], done: Callable[[], None]) -> bool:
         """Hands a relay to the other processes; `False`: there are none.
@@ -303,6 +390,12 @@ class RoomIndex(Rooms):
     def is_elsewhere(self, sid: Any) -> bool:
         """Whether it is the sid of a client of another process that this one knows."""
         return False
+
+
+def _is_ready(member: Member | None) -> bool:
+    if member is None or member.stage is not Stage.CONNECTED or member.held is not None:
+        return False
+    return member.link is None or member.link.writable
 
 
 def polite(arguments: list[Any], recovery: Recovery | NoRecovery) -> None:

@@ -21,7 +21,7 @@ class Stage(enum.Enum):
     #: The connection is lost and the peers are told; ``disconnect`` handlers have not run. The
     #: member is no relay target any more, unless its session waits for the client.
     LEAVING = enum.auto()
-    #: ``disconnect`` handlers run, or have run.
+    #: ``disconnect`` handlers run, or have run; or it was `AWAY`, and its session has ended.
     GONE = enum.auto()
     #: Handlers have run and the session is kept: the member is still in its rooms, and still a
     #: relay target.
@@ -38,7 +38,7 @@ NEXT: dict[Stage, frozenset[Stage]] = {
     # `CONNECTED`: its client came back before its handlers had run.
     Stage.LEAVING: frozenset({Stage.GONE, Stage.CONNECTED}),
     Stage.GONE: frozenset({Stage.AWAY}),
-    Stage.AWAY: frozenset({Stage.CONNECTED, Stage.MOVED}),
+    Stage.AWAY: frozenset({Stage.CONNECTED, Stage.GONE, Stage.MOVED}),
     Stage.MOVED: frozenset(),
 }
 
@@ -87,7 +87,7 @@ class Member:
         #: Whether its client came back to this session, and how often.
         self.recovered = False
         self.returns = 0
-        #: Its `recovery.Session`; `None`: it ends with its connection.
+        #: Its `session_log.Session`; `None`: it ends with its connection.
         self.session: Any = None
         #: The rooms and the sids that got its peer-left already; `None`: none.
         self.told: tuple[set[Any], set[str]] | None = None

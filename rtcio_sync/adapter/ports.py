@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..metrics import Counters
-from ..transport.backlog import Backlog
+from ..transport.slow_readers import Backlog
 
 __all__ = ["Engine", "Host"]
 
@@ -22,6 +22,8 @@ class Engine(Protocol):
     def generate_id(self) -> str: ...
 
     def spawn(self, target: Callable[..., Any], *args: Any) -> None: ...
+
+    def spawn_in_turn(self, target: Callable[..., Any], *args: Any) -> None: ...
 
 
 class Host(Protocol):

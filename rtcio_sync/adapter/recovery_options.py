@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..config.values import is_number
+from ..config.option_values import is_number
 from ..errors import OptionError
 
 __all__ = ["RecoveryOptions"]
@@ -24,8 +24,8 @@ class RecoveryOptions:
     max_recovery_bytes: int = 1_000_000
     #: Bytes of memory of the events of all sessions; an event that several keep counts once. Over
     #: it the oldest are dropped. At most half of it is for data that clients which are away have
-    #: sent (headers, ``auth``, names of rooms): over it the sessions longest away end. `None`: no
-    #: bound.
+    #: sent (headers, ``auth``, names of rooms): over it, the sessions that have been away the
+    #: longest end. `None`: no bound.
     max_recovery_total: int | None = 64_000_000
 
     @classmethod
@@ -40,8 +40,8 @@ class RecoveryOptions:
         names = {each.name for each in fields(cls)}
         if not isinstance(given, dict) or not set(given) <= names:
             raise OptionError(
-                f"connection_state_recovery: give True, False or a dict of {sorted(names)}, "
-                "durations in seconds"
+                f"connection_state_recovery: give True, False or a dict of {sorted(names)}; "
+                "durations are in seconds"
             )
         options = cls(**given)
         for name in ("max_disconnection_duration", "max_recovery_bytes", "max_recovery_total"):

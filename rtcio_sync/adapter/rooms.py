@@ -13,28 +13,24 @@ Overridden of upstream (``tests/test_upstream.py`` asserts each): of ``BaseManag
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from socketio.manager import Manager
-
 from ..errors import LimitExceeded, ProtocolError
 from ..options import Limits
-from .calls import Waiter
+from .callbacks import Callbacks
 from .member import Member, Stage, ending
-from .ports import Host
 from .recipients import recipients
-from .recovery import NoRecovery, Recovery
+from .session_store import NoRecovery, Recovery
 
 __all__ = ["Rooms"]
 
 DEPARTED_KEPT = 1000  # sids that left lately: for them `enter_room` is no error, only late
 
 
-class Rooms(Manager):
+class Rooms(Callbacks):
     """`socketio.Manager` with the index."""
-
-    server: Host
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,6 +48,13 @@ class Rooms(Manager):
         self.recovery: Recovery | NoRecovery = NoRecovery()
         #: Whether encoding an event runs the app's code, which must not run in the hub.
         self.late = False
+        #: Called with the name of a namespace whose last socket has left. # hub or greenlet
+        self.on_empty: Callable[[str], None] | None = None
+        #: The sockets of which the app sees what is sent to them, by sid; most often none.
+        self.watched: dict[str, Member] = {}
+        #: Shows an event, name and arguments, to the app's handlers. # hub or greenlet
+        #: Its third argument: whether the app's own code sends it, and may wait for them.
+        self.show: Callable[[Member, list[Any], bool], None] = _unseen
         #: Sends the acknowledgement of a socket that has moved: ``(member, number, arguments)``.
         self.ack_elsewhere: Callable[[Member, int, list[Any]], None] = _nowhere
         #: The limits that hold in a namespace.
@@ -167,6 +170,10 @@ class Rooms(Manager):
         self._by_eio_sid[namespace].pop(member.eio_sid, None)
         if not self.members[namespace]:
             del self.members[namespace], self._by_eio_sid[namespace], self.rooms[namespace]
+            if self.on_empty is not None:
+                self.on_empty(namespace)
+        if self.watched:
+            self.watched.pop(member.sid, None)
         return True
 
     def withdraw(self, member: Member) -> None:
@@ -175,34 +182,24 @@ class Rooms(Manager):
         # hub or greenlet
         """
         sid, namespace = member.sid, member.namespace
-        if not member.departed:
-            member.departed = True
-            del self.rooms[namespace][None][sid]
-            rooms = list(member.rooms or ())
+        with self.server.eio.gate:  # another thread may have it enter a room, or forget it
+            departed, member.departed = member.departed, True
+            rooms = [] if departed else list(member.rooms or ())
+            if not departed:
+                del self.rooms[namespace][None][sid]
             for room in rooms:
                 self._drop(namespace, room, sid)
+        if not departed:
             if self.on_leave and self.late:  # emitting runs the app's code
                 self.server.eio.spawn(self._left_all, member, rooms)
             else:
                 self._left_all(member, rooms)
         if sid in self.callbacks:
-            self.end_calls(sid)
-            self.callbacks.pop(sid, None)
+            self.end_callbacks(sid)
 
     def _left_all(self, member: Member, rooms: list[Any]) -> None:
         for room in rooms:
             self._left(member, room)
-
-    def end_calls(self, sid: str) -> None:
-        """Ends the calls that wait for an answer of a lost socket. # hub or greenlet
-
-        Callbacks stay while it may return, because its client may still acknowledge events.
-        """
-        waiting = self.callbacks.get(sid, {})
-        for number, callback in list(waiting.items()):
-            if isinstance(callback, Waiter):
-                del waiting[number]
-                callback.lose()
 
     def park(self, member: Member) -> None:
         """Removes its connection; it stays in its rooms."""
@@ -227,14 +224,15 @@ class Rooms(Manager):
             if sid in self._departed:
                 return  # it left while its handler ran
             raise ValueError("sid is not connected to requested namespace")
-        if room == sid or (member.rooms and room in member.rooms):
-            return
-        self._may_enter(member, room)
-        if not member.departed:
-            self._enter(member, room)
-        if member.rooms is None:
-            member.rooms = {}
-        member.rooms[room] = None  # also after it has left: the room then gets peer-left
+        with self.server.eio.gate:  # another thread may have it leave just now
+            if room == sid or (member.rooms and room in member.rooms):
+                return
+            self._may_enter(member, room)
+            if not member.departed:
+                self._enter(member, room)
+            if member.rooms is None:
+                member.rooms = {}
+            member.rooms[room] = None  # also after it has left: the room then gets peer-left
 
     def _enter(self, member: Member, room: Any) -> None:
         with self.server.eio.gate:  # another thread may be about to drop the room
@@ -254,7 +252,7 @@ class Rooms(Manager):
         # Apps join rooms that clients name, so an invalid room is the client's fault, not the
         # app's. A sid that left lately is refused too: messages to it are for nobody else.
         if self.is_sid_room(member.namespace, room) or room in self._departed:
-            raise ProtocolError("sid-room", "this room is another socket's own, its sid")
+            raise ProtocolError("sid-room", "this name is the sid of another socket")
         limits = self.limits_of(member.namespace)
         longest, bound = limits.max_room_name, limits.max_rooms_per_socket
         if longest is not None and isinstance(room, (str, bytes)) and len(room) > longest:
@@ -268,10 +266,14 @@ class Rooms(Manager):
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
         member = self.member(sid, namespace)
-        if member is not None and member.rooms and room in member.rooms:
-            del member.rooms[room]
-            self._drop(namespace, room, sid)
-            self._left(member, room)
+        if member is not None:
+            with self.server.eio.gate:  # another thread may take it out, too
+                inside = member.rooms is not None and room in member.rooms
+                if inside and member.rooms is not None:
+                    del member.rooms[room]
+                    self._drop(namespace, room, sid)
+            if inside:
+                self._left(member, room)
 
     def _left(self, member: Member, room: Any) -> None:
         for listener in self.on_leave:
@@ -279,7 +281,7 @@ class Rooms(Manager):
 
     def _drop(self, namespace: str, room: Any, sid: str) -> None:
         with self.server.eio.gate:
-            inside = self.rooms[namespace].get(room)
+            inside = self.rooms.get(namespace, {}).get(room)  # its last member may have left
             if inside is not None:
                 inside.pop(sid, None)
                 if not inside:
@@ -304,12 +306,18 @@ class Rooms(Manager):
                 return []
         return [sid, *(member.rooms or ())]
 
+    def created(self, room: Any, namespace: str) -> float:
+        """The place of a room, or of a socket's own, in the order of creation; inf: it is gone."""
+        member = self.member(room, namespace)
+        found = member or self.rooms.get(namespace, {}).get(room)
+        return float(getattr(found, "number", math.inf))
+
     def names_of_rooms(self, namespace: str) -> list[Any]:
         """The rooms of a namespace, those of the sids included, in the order of creation."""
-        inside = self.members.get(namespace, {}).values()
+        inside = list(self.members.get(namespace, {}).values())
         named = [(each.number, each.sid) for each in inside if not each.departed]
-        rooms = self.rooms.get(namespace, {})
-        named += [(found.number, room) for room, found in rooms.items() if room is not None]
+        rooms = list(self.rooms.get(namespace, {}).items())
+        named += [(found.number, room) for room, found in rooms if room is not None]
         return [name for _, name in sorted(named, key=lambda each: each[0])]
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
@@ -348,6 +356,10 @@ class Rooms(Manager):
 
 def _nowhere(member: Member, number: int, arguments: list[Any]) -> None:
     """No other process is there."""
+
+
+def _unseen(member: Member, arguments: list[Any], own: bool) -> None:
+    """The default, until a server sets its own."""
 
 
 _NONE: dict[Any, Any] = {}

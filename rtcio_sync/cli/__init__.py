@@ -1,1 +1,1 @@
-"""The command `rtcio-sync`, and its pages."""
+"""The command `rtcio-sync`."""

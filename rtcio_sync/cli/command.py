@@ -7,7 +7,6 @@ app.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -15,7 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from .._version import __version__
+from ..config.option_values import cluster_in
 from ..errors import OptionError
+from .cluster import cluster
 from .origins import read_origins
 
 __all__ = ["command", "main", "run"]
@@ -40,13 +41,13 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 def run(args: Sequence[str] | None = None) -> int:
     """What `main` does in a process that is ready for it; its exit code. Errors are one line."""
     try:
-        command.main(args=args, prog_name="rtcio-sync", standalone_mode=False)
+        code = command.main(args=args, prog_name="rtcio-sync", standalone_mode=False)
     except click.ClickException as error:
         click.echo(f"rtcio-sync: {error.format_message()}", err=True)
         return error.exit_code
     except click.Abort:
         return 130  # Ctrl-C before there was anything to stop, as shells count it
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 # -- the command ----------------------------------------------------------------------------------
@@ -57,15 +58,25 @@ def _split(context: click.Context, option: click.Parameter, values: Iterable[str
     return [item.strip() for value in values for item in value.split(",") if item.strip()]
 
 
+def _read_cluster(
+    context: click.Context, option: click.Parameter, value: str | None
+) -> bool | str | None:
+    try:
+        return cluster_in(option.name or "cluster", value)
+    except OptionError as error:
+        raise click.BadParameter(str(error), context, option) from None
+
+
 def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     return click.option(*names, show_envvar=True, **attributes)
 
 
-@click.command(
+@click.group(
     name="rtcio-sync",
-    help="Start a signaling server for rtc.io clients: rooms, passwords, presence and media state "
-    "on every address of this machine, or, with --app, an app of your own. The environment "
-    "variable beside an option sets it too.",
+    invoke_without_command=True,
+    help="Start a signaling server for rtc.io clients, with rooms, passwords, presence and media "
+    "state. It listens on every address of this machine. With --app it serves your own app. An "
+    "option can also be set with the environment variable beside it.",
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
@@ -78,15 +89,15 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     envvar="PORT",
     default=3001,
     type=click.IntRange(0, 65535),
-    help="Port to listen on; 0 for any free one.",
+    help="Port to listen on; 0: any free port.",
 )
 @_option(
     "--allowed-origins",
     envvar="ALLOWED_ORIGINS",
     metavar="ORIGIN,...",
     callback=read_origins,
-    help="Origins whose pages may connect, separated by commas; * for any. By default any; with "
-    "--app the app's own.",
+    help="Origins whose pages may connect, separated by commas; *: all pages. By default all; with "
+    "--app only the app's own pages.",
 )
 @_option(
     "--stun",
@@ -123,6 +134,15 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     help="Peers in one room; no limit by default.",
 )
 @_option(
+    "--embed-in",
+    envvar="EMBED_IN",
+    metavar="ORIGIN,...",
+    multiple=True,
+    callback=_split,
+    help="Origins whose pages may show the room page in a frame; *: all pages. By default only "
+    "pages of this server.",
+)
+@_option(
     "--log-level",
     envvar="LOG_LEVEL",
     default="info",
@@ -138,16 +158,43 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
     "--workers",
     envvar="RTCIO_WORKERS",
     type=click.IntRange(1, 256),
-    help="Processes that are one server, and a supervisor that replaces those that die, "
-    "and all on SIGHUP. By default one process without a supervisor.",
+    help="Number of worker processes, which together are one server. A supervisor replaces workers "
+    "that die, and all workers on SIGHUP. By default one process without a supervisor.",
+)
+@_option(
+    "--cluster",
+    envvar="RTCIO_CLUSTER",
+    metavar="URL",
+    callback=_read_cluster,
+    help="The Redis that makes several hosts one server, like redis://host:6379/0; off: each "
+    "worker is alone. By default the workers of this host are one server.",
 )
 @_option(
     "--app",
     "target",
     envvar="RTCIO_APP",
     metavar="MODULE:ATTR",
-    help="Serve this app instead: a Flask app or a Server, or module:create_app() to make one.",
+    help="Serve this app: a Flask app or a Server, or module:create_app() to make one.",
 )
+@_option(
+    "--cert",
+    envvar="RTCIO_CERT",
+    metavar="FILE",
+    help="Certificate for https (PEM). Without it the server speaks http; a proxy may end TLS.",
+)
+@_option("--key", envvar="RTCIO_KEY", metavar="FILE", help="The key of the certificate (PEM).")
+@click.option(
+    "--self-signed",
+    is_flag=True,
+    help="Serve https with a certificate that the program openssl makes at the start, so that "
+    "phones in the same network can use their cameras. For development.",
+)
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="Restart when a file of the app has changed. For development.",
+)
+@click.option("--open", "opens", is_flag=True, help="Open the page in a browser.")
 @click.version_option(__version__, prog_name="rtcio-sync")
 @click.pass_context
 def command(
@@ -158,21 +205,33 @@ def command(
     log_level: str,
     target: str | None,
     workers: int | None,
+    reload: bool,
+    opens: bool,
+    cert: str | None,
+    key: str | None,
+    self_signed: bool,
     **options: Any,
 ) -> None:
-    from .supervisor import is_worker, supervise
+    if context.invoked_subcommand is not None:
+        return
+    from .launch import Launch
 
-    host = host.strip("[]")
-    if workers is not None and not is_worker():
-        context.exit(supervise(host, port, workers, options["drain_seconds"]))
-    from .serve import chosen
-
+    launch = Launch(
+        host=host.strip("[]"),
+        port=port,
+        target=target,
+        log_level=log_level,
+        workers=workers,
+        reload=reload,
+        opens=opens,
+        cert=cert,
+        key=key,
+        self_signed=self_signed,
+    )
     try:
-        served = chosen(target, options)
+        context.exit(launch.run(options))
     except OptionError as error:
         raise click.UsageError(str(error)) from None
-    # After the app was imported: if it has set up its logging, this does nothing.
-    logging.basicConfig(
-        level=log_level.upper(), format="%(asctime)s %(levelname)s: %(name)s: %(message)s"
-    )
-    served.listen(host, port)
+
+
+command.add_command(cluster)

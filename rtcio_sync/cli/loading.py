@@ -6,53 +6,61 @@ import ast
 import importlib
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeAlias
 
 from ..errors import OptionError
 from ..flask.extension import EXTENSION, Flask
 from ..server import Server
 
-__all__ = ["load"]
+__all__ = ["AppCode", "load"]
+
+#: Makes a context in which the app's own code runs; it suppresses no exception.
+AppCode: TypeAlias = Callable[[], AbstractContextManager[Any]]
 
 
-def load(target: str) -> tuple[Server | None, Flask | None]:
+def load(target: str, app_code: AppCode = nullcontext) -> tuple[Server | None, Flask | None]:
     """What ``module:attr`` or ``module:make("literal")`` names: a `Server`, a Flask app, or both.
 
     The current directory is searched first, as gunicorn and flask do. Raises `OptionError` when
     there is no such module or attribute, or when it is neither a Flask app nor a `Server`; what the
-    module itself raises is raised as it is.
+    module itself raises is raised as it is. It is imported, and a factory called, inside an
+    ``app_code()``.
     """
     module_name, colon, expression = target.partition(":")
     if not (module_name and colon and expression):
         raise OptionError(f"--app {target}: write module:attribute, like app:app")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
-    found = _evaluate(_module(module_name), expression, target)
+    found = _evaluate(_module(module_name, app_code), expression, target, app_code)
     if isinstance(found, Server):
         return found, None
     if isinstance(found, Flask):
         return found.extensions.get(EXTENSION), found
-    made = " (a factory is called: module:create_app())" if callable(found) else ""
+    made = "; call a factory: module:create_app()" if callable(found) else ""
     raise OptionError(
-        f"--app {target} is a {type(found).__name__}, neither a Flask app nor a Server{made}"
+        f"--app {target} is a {type(found).__name__}, not a Flask app or a Server{made}"
     )
 
 
-def _module(name: str) -> Any:
+def _module(name: str, app_code: AppCode) -> Any:
     if not all(part.isidentifier() for part in name.split(".")):
         raise OptionError(
             f"--app: {name!r} is not the name of a module; write it like package.module"
         )
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # The app's module exists and lacks another one: the app's error, with its traceback.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise
-        raise OptionError(f"--app: there is no module {error.name!r} in {os.getcwd()}") from None
+    with app_code():
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing = error.name
+            # The app's module exists and lacks another one: the app's error, with its traceback.
+            if missing is None or not f"{name}.".startswith(f"{missing}."):
+                raise
+    raise OptionError(f"--app: there is no module {missing!r} in {os.getcwd()}")
 
 
-def _evaluate(module: Any, expression: str, target: str) -> Any:
+def _evaluate(module: Any, expression: str, target: str, app_code: AppCode) -> Any:
     try:
         node = ast.parse(expression, mode="eval").body
         call = node if isinstance(node, ast.Call) else None
@@ -68,7 +76,10 @@ def _evaluate(module: Any, expression: str, target: str) -> Any:
         if not hasattr(found, name):
             raise OptionError(f"--app {target}: {module.__name__} has no {'.'.join(names)!r}")
         found = getattr(found, name)
-    return found(*args, **kwargs) if call else found
+    if call is None:
+        return found
+    with app_code():
+        return found(*args, **kwargs)
 
 
 def _keyword(node: ast.keyword) -> str:

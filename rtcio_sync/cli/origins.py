@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import click
 
-from ..config.origins import parse_origins
+from ..config.origins import described_origins, parse_origins
 from ..errors import OptionError
 
 __all__ = ["read_origins", "told_origins"]
@@ -23,13 +22,9 @@ def read_origins(context: click.Context, option: click.Parameter, value: str | N
 
 def told_origins(origins: Any) -> str:
     """Who may connect, for a line of the command, from a `Server`'s ``cors_allowed_origins``."""
+    said = described_origins(origins)
     if origins == "*" or origins == []:
-        return "ANY page may connect (fewer with --allowed-origins or ALLOWED_ORIGINS)"
+        return f"{said} (--allowed-origins or ALLOWED_ORIGINS allows fewer)"
     if origins is None:
-        return "the server's own (more with --allowed-origins or ALLOWED_ORIGINS)"
-    if callable(origins):
-        return "those that the app's function allows"
-    several = [origins] if isinstance(origins, (str, re.Pattern)) else origins
-    return ", ".join(
-        str(each.pattern if isinstance(each, re.Pattern) else each) for each in several
-    )
+        return f"{said} (--allowed-origins or ALLOWED_ORIGINS allows more)"
+    return said

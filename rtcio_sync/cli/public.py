@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from .._version import __version__
 from ..flask.extension import Flask
 from ..ice import IceServer, ice_servers
 from ..lobby.lobby import Lobby
+from ..pages.room_page import RoomPage, page_headers, rendered
 from ..server import Server
 from ..socketio.socket import Socket
 
@@ -27,20 +27,24 @@ def public_app(
     turn: Iterable[str] = (),
     turn_secret: str | None = None,
     turn_ttl: int = 600,
+    embed_in: str | Iterable[str] = (),
     **options: Any,
 ) -> tuple[Flask, Server, Lobby]:
     """The public server, ready to listen: a Flask app with its `Server` and `Lobby`.
 
     ``allowed_origins``: origins that may connect, ``"*"`` for any. ``max_peers``: seats in a room,
     `None` for no limit. ``stun``, ``turn``, ``turn_secret`` and ``turn_ttl`` (seconds): what
-    ``ask-ice`` answers, see `rtcio_sync.ice_servers`. ``options`` are `Server`'s, with
+    ``ask-ice`` answers, see `rtcio_sync.ice_servers`. ``embed_in``: origins whose pages may show
+    the room in a frame, ``"*"`` for any. ``options`` are `Server`'s, with
     ``connection_state_recovery`` on unless it is given. Raises `OptionError` for an invalid value.
 
     ``GET /`` is the room page, a video call for everyone who opens it. ``GET /health`` answers
-    numbers, never a name or an id: ``status`` and ``version``, ``uptime`` in seconds; ``workers``,
+    numbers, never a name or an id: ``status`` (``"ok"``, or ``"degraded"`` while the Redis of the
+    cluster does not answer) and ``version``, ``uptime`` in seconds; ``workers``, ``nodes``,
     ``sockets`` and ``rooms`` now; ``relayed`` and ``dropped`` messages since the start. All but
-    ``uptime`` are those of all workers. ``GET /status`` shows the same as a page. With the extra
-    ``prometheus``, ``GET /metrics`` answers what `Server.metrics_app` does.
+    ``uptime`` and ``nodes`` are those of all workers of this host. ``GET /status`` shows the same
+    as a page. With the extra ``prometheus``, ``GET /metrics`` answers what `Server.metrics_app`
+    does.
     """
     stun, turn = list(stun), list(turn)
 
@@ -48,25 +52,17 @@ def public_app(
         return ice_servers(stun=stun, turn=turn, secret=turn_secret, ttl=turn_ttl)
 
     answer_ice()  # raises for an invalid value now, not when the first client asks
-    app = Flask(
-        "rtcio_sync",
-        template_folder="pages",
-        static_folder="pages/static",
-        static_url_path="/static",
-        root_path=str(Path(__file__).parent),
-    )
+    app = Flask("rtcio_sync", static_folder=None)
     options = {"connection_state_recovery": True, **options}
     server = Server(app=app, cors_allowed_origins=allowed_origins, **options)
     lobby = Lobby(server, max_peers=max_peers, ice_servers=answer_ice)
-    _add_pages(app, server, lobby)
+    RoomPage(server, url_prefix="/", lobby=lobby, embed_in=embed_in, status="status")
+    _add_pages(app, server)
     return app, server, lobby
 
 
-def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
-    figures = partial(_figures, server, lobby, time.monotonic())
-
-    def page(name: str, **context: Any) -> tuple[str, dict[str, str]]:
-        return app.jinja_env.get_template(name).render(context), _PAGE_HEADERS
+def _add_pages(app: Flask, server: Server) -> None:
+    figures = partial(_figures, server, time.monotonic())
 
     @app.get("/health")
     def health() -> tuple[dict[str, Any], dict[str, str]]:
@@ -79,41 +75,26 @@ def _add_pages(app: Flask, server: Server, lobby: Lobby) -> None:
         def show_metrics() -> Callable[..., Iterable[bytes]]:
             return metrics  # Flask takes a WSGI application for an answer
 
-    @app.get("/")
-    def room() -> tuple[str, dict[str, str]]:
-        # Relative, like all addresses in the pages: a proxy may serve them under another path.
-        return page("index.html", version=__version__, signaling=f"{server.path.lstrip('/')}/")
-
     @app.get("/favicon.ico")  # every browser that shows /health asks for it
     def icon() -> Any:
-        return app.send_static_file("icon.svg")
+        return app.redirect("rtcio/icon.svg")
 
     @app.get("/status")
     def status() -> tuple[str, dict[str, str]]:
-        return page("status.html", **figures())
+        return rendered("status.html", **figures()), page_headers()
 
 
-def _figures(server: Server, lobby: Lobby, started: float) -> dict[str, Any]:
-    stats = server.stats(cluster=True)
+def _figures(server: Server, started: float) -> dict[str, Any]:
+    stats = server.stats(cluster="host")
     return {
-        "status": "ok",
+        "status": "degraded" if stats["degraded"] else "ok",
         "version": __version__,
         "uptime": round(time.monotonic() - started, 3),
         "workers": stats["workers"],
+        "nodes": stats["nodes"],
         "sockets": stats["connected"],
-        "rooms": lobby.stats()["rooms"],
+        # Without a question to the lobby's keeper, which may be a host that is out of reach.
+        "rooms": stats["rooms"],
         "relayed": stats["relayed"],
         "dropped": sum(stats["dropped"].values()),
     }
-
-
-# The pages load everything from here, and evaluate no text as code. Other sites may link to them,
-# but may not show them in a frame.
-_PAGE_HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": "default-src 'self'; script-src 'self';"
-    " object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'",
-    "Permissions-Policy": "camera=(self), microphone=(self), display-capture=(self)",
-    "Referrer-Policy": "no-referrer",  # the address contains the name of the room
-    "X-Content-Type-Options": "nosniff",
-}

@@ -7,17 +7,19 @@ gevent has replaced those.
 from __future__ import annotations
 
 import os
-import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from .._version import __version__
 from ..errors import OptionError
 from ..flask.extension import Flask
 from ..server import Server
-from .loading import load
+from ..starting.addresses import not_listening
+from .first_lines import ICE_NEEDED
+from .loading import AppCode, load
 from .origins import told_origins
 from .public import public_app
 from .supervisor import READY
@@ -25,7 +27,7 @@ from .supervisor import READY
 __all__ = ["Served", "chosen"]
 
 # What the public server takes and an app brings itself, by parameter.
-_PUBLIC_ONLY = ("stun", "turn_host", "turn_secret", "turn_ttl", "max_peers")
+_PUBLIC_ONLY = ("stun", "turn_host", "turn_secret", "turn_ttl", "max_peers", "embed_in")
 
 
 @dataclass(frozen=True)
@@ -38,30 +40,25 @@ class Served:
     #: What the command prints about it.
     lines: list[str]
 
-    def listen(self, host: str, port: int) -> None:
-        """Serves until the process is told to stop. Raises click's exceptions, of one line each."""
-        where = f"[{host}]" if ":" in host else host
+    def listen(
+        self, host: str, port: int, ready: Callable[[int], Any], tls: dict[str, str]
+    ) -> None:
+        """Serves until the process is told to stop. Raises click's exceptions, of one line each.
 
-        def ready(port: int) -> None:
+        ``ready(port)`` is called once clients can connect, but in a worker of a supervisor.
+        """
+
+        def said(port: int) -> None:
             if not _tell_supervisor():
-                say(port)
-
-        def say(port: int) -> None:
-            click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
-            origins = told_origins(self.server.options.cors_allowed_origins)
-            for line in (f"origins: {origins}", *self.lines):
-                click.echo(f"  {line}")
-            sys.stdout.flush()
+                ready(port)
 
         try:
-            given = {} if self.app is None else {"app": self.app}
-            self.server.listen(port, host=host, ready=ready, **given)
+            given: dict[str, Any] = {} if self.app is None else {"app": self.app}
+            self.server.listen(port, host=host, ready=said, **given, **tls)
         except OptionError as error:
             raise click.UsageError(str(error)) from None
         except OSError as error:
-            number = error.errno or 0  # negative if the host's name is unknown
-            reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-            raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
+            raise click.ClickException(not_listening(host, port, error)) from None
 
 
 def _tell_supervisor() -> bool:
@@ -74,12 +71,13 @@ def _tell_supervisor() -> bool:
     return True
 
 
-def chosen(target: str | None, options: dict[str, Any]) -> Served:
+def chosen(target: str | None, options: dict[str, Any], app_code: AppCode = nullcontext) -> Served:
     """What is to be served. ``target``: the value of ``--app``; `None`: the public server.
 
-    Raises `OptionError` for an invalid value and for options that contradict each other.
+    The app's own code runs inside an ``app_code()``. Raises `OptionError` for an invalid value and
+    for options that contradict each other.
     """
-    return _own_app(target, options) if target else _public(options)
+    return _own_app(target, options, app_code) if target else _public(options)
 
 
 def _public(options: dict[str, Any]) -> Served:
@@ -95,24 +93,31 @@ def _public(options: dict[str, Any]) -> Served:
         turn=hosts,
         turn_secret=secret,
         turn_ttl=options["turn_ttl"] or 600,
-        **_given(options, "drain_seconds"),
+        embed_in=options["embed_in"],
+        **_given(options, "drain_seconds", "cluster"),
     )
-    told = ", ".join([*options["stun"], *hosts]) or "none; clients use their own"
+    told = ", ".join([*options["stun"], *hosts]) or ICE_NEEDED
     lines = [f"peers in a room: {peers or 'any number'}", f"STUN and TURN: {told}"]
-    return Served(server, app, lines)
+    return Served(server, app, [_origins(server), *lines])
 
 
-def _own_app(target: str, options: dict[str, Any]) -> Served:
+def _own_app(target: str, options: dict[str, Any], app_code: AppCode) -> Served:
     for name in _PUBLIC_ONLY:
-        _refuse_given(name, "is for the public server, which --app replaces")
-    server, app = load(target)
+        _refuse_given(name, "is for the public server, and --app serves your own app")
+    server, app = load(target, app_code)
     if server is None:
         options = {**options, "cors_allowed_origins": options["allowed_origins"]}
-        server = Server(app=app, **_given(options, "cors_allowed_origins", "drain_seconds"))
+        server = Server(
+            app=app, **_given(options, "cors_allowed_origins", "drain_seconds", "cluster")
+        )
     else:
-        for name in ("allowed_origins", "drain_seconds"):
-            _refuse_given(name, f"is an option of Server, and {target} has made its own")
-    return Served(server, app, [f"app: {target}"])
+        for name in ("allowed_origins", "drain_seconds", "cluster"):
+            _refuse_given(name, f"is an option of Server, and {target} has made its own Server")
+    return Served(server, app, [_origins(server), f"app: {target}"])
+
+
+def _origins(server: Server) -> str:
+    return f"origins: {told_origins(server.options.cors_allowed_origins)}"
 
 
 def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """``rtcio-sync --workers N``: starts the workers, and new ones for those that die, and ends them.
 
 The supervisor opens the listening socket and serves nothing itself. Each worker is a process of the
-same command, which finds the socket in its environment (`serving.supervised`). The workers are one
-server, as those of gunicorn are.
+same command, which finds the socket in its environment (`serving.supervised_worker`). The workers
+are one server, as those of gunicorn are.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ import gevent
 import gevent.socket
 from gevent.event import Event
 
-from .._version import __version__
+from ..starting.addresses import Addresses, not_listening
+from .first_lines import print_first_lines
 
 __all__ = ["READY", "Supervisor", "is_worker", "supervise"]
 
-#: As in `serving.supervised`; importing that would import the server, which only workers need.
+#: As in `serving.supervised_worker`, which only workers import: it would import the server.
 LISTENER, LIFE, READY = "RTCIO_SYNC_LISTENER", "RTCIO_SYNC_LIFE", "RTCIO_SYNC_READY"
 
 BACKLOG = 1024
@@ -159,19 +160,19 @@ def is_worker() -> bool:
     return LISTENER in os.environ
 
 
-def supervise(host: str, port: int, count: int, drain_seconds: float | None) -> int:
-    """Runs this command in ``count`` workers until a signal ends them; the exit code."""
-    where = f"[{host}]" if ":" in host else host
+def supervise(host: str, port: int, count: int, drain_seconds: float | None, page: str) -> int:
+    """Runs this command in ``count`` workers until a signal ends them; the exit code.
+
+    ``page``: the path that is to be opened.
+    """
 
     def said(port: int) -> None:
-        click.echo(f"rtcio-sync {__version__} listening on http://{where}:{port}")
-        click.echo(f"  workers: {count}")
-        sys.stdout.flush()
+        found = Addresses.of(host, port, tls=False)
+        print_first_lines(found, [f"workers: {count}"], tls=False, page=page)
 
     command = [sys.executable, "-m", "rtcio_sync", *sys.argv[1:]]
     patience = 1.0 if drain_seconds is None else drain_seconds
     try:
         return Supervisor(command, count, patience=patience, said=said).run(host, port)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise click.ClickException(f"cannot listen on {where}:{port}: {reason}") from None
+        raise click.ClickException(not_listening(host, port, error)) from None

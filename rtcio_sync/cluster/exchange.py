@@ -6,7 +6,9 @@ their order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 from ..adapter.emit import RoomIndex
@@ -14,20 +16,26 @@ from ..adapter.member import Member
 from ..errors import ProtocolError
 from ..metrics import Counters
 from ..protocol.envelope import Drop
-from . import moves, wire
-from .arriving import Later, Message
-from .asks import Questions
-from .channel import check_relay
-from .heirs import Heirs
+from ..transport.ports import Later
+from . import handover_messages, messages
+from .held_messages import Message
+from .held_streams import HeldStreams
+from .id_owners import Heirs
+from .messages import Kind, decoded, encoded, room_of, rooms_of
 from .ports import Bus, Relays, Tasks
-from .presence import Presence
+from .pubsub_checks import check_relay
+from .remote_callbacks import Questions
 from .remote_events import RemoteEvents
-from .replica import Ghost
-from .shared import SharedRooms, share
+from .remote_presence import Presence
+from .remote_rooms import Ghost
+from .shared_rooms import SharedRooms, share
 from .succession import Lost, Succession
-from .wire import Kind, decoded, encoded, room_of, rooms_of
 
 __all__ = ["Exchange"]
+
+log = logging.getLogger(__name__)
+
+STRUCTURES = {**messages.STRUCTURES, **handover_messages.STRUCTURES}
 
 #: The label under which messages are counted that were dropped since too much waits for a node.
 OVERFLOW = "worker-overflow"
@@ -37,8 +45,9 @@ class Exchange:
     """The messages of one server's bus: its `ports.Handlers`.
 
     ``guard(environ, event, callback, *args)`` calls the app's code. ``disconnect(sid, namespace)``
-    and ``do_here(what, namespace, rooms, skip, named)`` are for sockets of this node. ``later``
-    calls back after some seconds.
+    and ``do_here(what, namespace, rooms, skip, named, attempt)`` are for sockets of this node;
+    ``attempt(change, sid, namespace, room)`` guards each change of rooms. ``later`` calls back
+    after some seconds.
     """
 
     def __init__(
@@ -73,23 +82,35 @@ class Exchange:
             overflowed=self.overflowed,
             bury=self._bury,
             tell_joined=self._tell_joined,
+            tell=self.tell,
+            lost=self.presence.lost,
+            failed=self._failed,
         )
         self.leaving, self.arrivals = self.succession.leaving, self.succession.arrivals
-        self._fronts = self.arrivals.fronts
+        self._fronts, self.claims = self.arrivals.fronts, self.succession.claims
+        self._claims_open = self.claims.open
+        self._streams = HeldStreams(
+            self.received,
+            later,
+            lambda: self.bus.nodes,
+            overflowed=self.overflowed,
+            failed=self._failed,
+        )
+        self._held = self._streams.held
         self.events = RemoteEvents(
             manager,
             tasks,
             guard=guard,
             post=self._post,
             asked=lambda: self._shared.asked,
-            hidden_from=self.arrivals.hidden_from,
+            hidden_from=self._hidden_from,
         )
         self.leaving.settled = lambda: not self.events.waiting
         #: Answers questions of other nodes: by name, ``(about) -> reply``. # greenlet
         self.answers: dict[str, Callable[[bytes], bytes]] = {}
         #: The same in the hub, for what has to be done in order: ``(node, number, about)``. They
         #: answer through `reply`, unless the number is 0.
-        self.inline: dict[str, Callable[[str, int, bytes], None]] = {}
+        self.inline: dict[str, Callable[[str, int, bytes], None]] = {**self.claims.inline}
         #: Called before the first node is met, with a secret that all nodes know.
         self.on_begin: list[Callable[[bytes], None]] = []
         #: Called with a node that lives, that has said how old it is, and that is dead; and with
@@ -99,15 +120,21 @@ class Exchange:
         self.on_died: list[Callable[[str, list[Ghost], Lost], None]] = []
         #: Called in a greenlet when another node has told this node's peers that it is dead.
         self.on_given_up: Callable[[str], None] = lambda node: None
-        self._do: dict[int, Callable[[str, Any], None]] = {
+        self._do = self._handlers()
+
+    def _handlers(self) -> dict[int, Callable[[str, Any], None]]:
+        """What to call for each kind of message: ``(node, structure)``."""
+        return {
             **self.succession.handlers,
+            Kind.BARRIER: self._barrier,
+            Kind.AFTER: self._streams.after,
             Kind.GOING: self._going,
             Kind.FORWARD: self._forward,
             Kind.EMIT: self.events.emit,
             Kind.ANSWER: self.events.answer,
             Kind.LOST: self.events.lost,
             Kind.PARTED: self.events.parted,
-            Kind.JOINED: self.presence.joined,
+            Kind.JOINED: self._joined,
             Kind.LEFT: self.presence.left,
             Kind.TOLD: self.presence.told,
             Kind.BACK: self.presence.back,
@@ -131,6 +158,10 @@ class Exchange:
         self._bus = bus
         self.succession.begin(bus)
 
+    def begin_anew(self) -> None:
+        """The bus has another id, and knows no other node."""
+        self.succession.begin_anew()
+
     @property
     def heirs(self) -> Heirs:
         return self.succession.heirs
@@ -142,14 +173,22 @@ class Exchange:
     # -- as `ports.Handlers` ---------------------------------------------------------------------
 
     def received(self, node: str, kind: int, key: bytes, body: bytes) -> None:
+        if self._held and node in self._held:
+            self._streams.keep(node, kind, key, body)
+            return
         try:
-            if (self._fronts or self.leaving.begun) and self.succession.takes(
+            if (self._fronts or self._claims_open or self.leaving.begun) and self.succession.takes(
                 (node, kind, key, body)
             ):
                 return
             self._handle(node, kind, key, body)
-        except ProtocolError as error:  # one message; the stream can be read further
-            self._counters.dropped[error.reason] += 1
+        except (ProtocolError, UnicodeDecodeError) as error:  # the stream can be read further
+            self._drop(error)
+
+    def _drop(self, error: ProtocolError | UnicodeDecodeError) -> None:
+        """One message could not be read, or may not be followed."""
+        reason = error.reason if isinstance(error, ProtocolError) else Drop.CHANNEL
+        self._counters.dropped[reason] += 1
 
     def handle(self, message: Message, *, only: Collection[str] | None = None) -> None:
         """Does what a message says that did not come directly. ``only``: to these members."""
@@ -159,8 +198,13 @@ class Exchange:
                 self._handle(node, kind, key, body)
             else:
                 self._handle_for(only, node, kind, body)
-        except ProtocolError as error:
-            self._counters.dropped[error.reason] += 1
+        except (ProtocolError, UnicodeDecodeError) as error:
+            self._drop(error)
+        except Exception as error:  # noqa: BLE001 - others of the same node wait behind it
+            self._failed("A message from another worker failed", error)
+
+    def _failed(self, what: str, error: Exception) -> None:
+        self._tasks.spawn(partial(log.error, what, exc_info=error))
 
     def _handle(self, node: str, kind: int, key: bytes, body: bytes) -> None:
         if kind == Kind.RELAY:
@@ -172,17 +216,17 @@ class Exchange:
         do = self._do.get(kind)
         if do is None:
             raise ProtocolError(Drop.CHANNEL)
-        do(node, decoded(_STRUCTURES[kind], body))
+        do(node, decoded(STRUCTURES[kind], body))
 
     def _handle_for(self, only: Collection[str], node: str, kind: int, body: bytes) -> None:
-        message = decoded(_STRUCTURES[kind], body)
-        if isinstance(message, wire.Emit):
+        message = decoded(STRUCTURES[kind], body)
+        if isinstance(message, messages.Emit):
             self.events.emit(node, message, only)
-        elif isinstance(message, wire.Close):
+        elif isinstance(message, messages.Close):
             inside = self._manager.sids_in(message.namespace, [room_of(message.room)])
             for sid in [each for each in inside if each in only]:
                 self._manager.basic_leave_room(sid, message.namespace, room_of(message.room))
-        elif isinstance(message, wire.Many):
+        elif isinstance(message, messages.Many):
             self._many(node, message, only)
 
     def joined(self, node: str) -> None:
@@ -202,6 +246,15 @@ class Exchange:
             for node in list(self.bus.nodes):
                 self.bus.post(node, Kind.JOINED, body)
 
+    def _joined(self, node: str, message: messages.Joined) -> None:
+        # One that has moved on meanwhile has told its rooms from there.
+        if self.heirs.nodes.get(message.sid, node) == node and message.sid not in self.heirs.own:
+            self.presence.joined(node, message)
+
+    def _hidden_from(self, node: str) -> Collection[str]:
+        hidden = self.arrivals.hidden_from(node)
+        return {*hidden, *self.claims.switchover.hidden_from(node)} if self._claims_open else hidden
+
     def met(self, node: str) -> None:
         for each in self.on_met:
             each(node)
@@ -210,13 +263,19 @@ class Exchange:
         """Tells the other nodes that this one stops. # greenlet"""
         self.leaving.say_going()
 
-    def _going(self, node: str, message: wire.Going) -> None:
+    def _going(self, node: str, message: messages.Going) -> None:
         if message.stays:
             self.leaving.going.discard(node)
         else:
             self.leaving.going.add(node)
 
+    def _barrier(self, node: str, message: handover_messages.Barrier) -> None:
+        if not message.via:  # it comes from the node that leaves itself
+            self._streams.barrier(node, message.number)
+        self.arrivals.barrier(node, message)
+
     def died(self, node: str) -> None:
+        self._streams.died(node)
         self.questions.died(node)
         self.replica.expected.drop(node)
         self.succession.died(node)
@@ -226,6 +285,10 @@ class Exchange:
         ghosts = self.presence.died(node)
         for each in self.on_died:
             each(node, ghosts, lost)
+
+    def refused(self) -> None:
+        """A message from outside could not be read."""
+        self._counters.dropped[Drop.CHANNEL] += 1
 
     def overflowed(self) -> None:
         self._counters.dropped[OVERFLOW] += 1
@@ -241,9 +304,13 @@ class Exchange:
         """As `Bus.post`, for members: it is held back while they move. # hub or greenlet"""
         if self._fronts and self.arrivals.hold(node, kind, key, body):
             return True
-        return self.bus.post(node, kind, body, key, now=now)
+        if not self.bus.post(node, kind, body, key, now=now):
+            return False
+        if self._claims_open:
+            self.claims.sent(node, kind, key, body)
+        return True
 
-    def _post(self, node: str, kind: int, message: wire.Struct) -> bool:
+    def _post(self, node: str, kind: int, message: messages.Struct) -> bool:
         if node == self.bus.node:  # the answer to what this node has asked for itself
             self._do[kind](node, message)
             return True
@@ -251,7 +318,7 @@ class Exchange:
 
     # -- relays ------------------------------------------------------------------------------------
 
-    def _forward(self, node: str, message: wire.Forward) -> None:
+    def _forward(self, node: str, message: messages.Forward) -> None:
         relay = {
             "namespace": message.namespace,
             "target": message.target,
@@ -265,12 +332,12 @@ class Exchange:
 
     # -- what is to be done to sockets of this node ------------------------------------------------
 
-    def _enter(self, node: str, message: wire.Enter) -> None:
+    def _enter(self, node: str, message: messages.Enter) -> None:
         room = room_of(message.room)
         self._guarded(self._shared.enter_room, message.sid, message.namespace, room)
-        self._post(node, Kind.DONE, wire.Done(message.number))
+        self._post(node, Kind.DONE, messages.Done(message.number))
 
-    def _leave(self, node: str, message: wire.Leave) -> None:
+    def _leave(self, node: str, message: messages.Leave) -> None:
         room = room_of(message.room)
         self._guarded(self._shared.leave_room, message.sid, message.namespace, room)
 
@@ -285,15 +352,15 @@ class Exchange:
         except ValueError:  # it has just left
             pass
 
-    def _close(self, node: str, message: wire.Close) -> None:
+    def _close(self, node: str, message: messages.Close) -> None:
         room = room_of(message.room)
         if not self._manager.is_sid_room(message.namespace, room):
             self._manager.basic_close_room(room, message.namespace)
 
-    def _disconnect(self, node: str, message: wire.Member) -> None:
+    def _disconnect(self, node: str, message: messages.Member) -> None:
         self._tasks.spawn_in_turn(self._disconnect_here, message.sid, message.namespace)
 
-    def _many(self, node: str, message: wire.Many, only: Collection[str] | None = None) -> None:
+    def _many(self, node: str, message: messages.Many, only: Collection[str] | None = None) -> None:
         rooms = None if message.rooms is None else rooms_of(message.rooms)
         what, named, skip = message.what, rooms_of(message.named), rooms_of(message.skip)
         if only is not None:
@@ -301,18 +368,15 @@ class Exchange:
             rooms = [sid for sid in inside if sid in only]
         given = what, message.namespace, rooms, skip, named
         if what in ("join", "leave"):  # at once: what follows may go to these rooms
-            try:
-                self._do_here(*given)
-            except ProtocolError as error:
-                self._counters.dropped[error.reason] += 1
+            self._do_here(*given, self._guarded)
             if only is None:
-                self._post(node, Kind.DONE, wire.Done(message.number))
+                self._post(node, Kind.DONE, messages.Done(message.number))
         elif what in ("disconnect", "close"):
             self._tasks.spawn_in_turn(self._do_here, *given)
         else:
             raise ProtocolError(Drop.CHANNEL)
 
-    def _done(self, node: str, message: wire.Done) -> None:
+    def _done(self, node: str, message: messages.Done) -> None:
         self.replica.expected.done(node, message.number)
         asked = self.heirs.nodes.get(node, node)
         if asked != node:  # its heir was asked, and has passed it on
@@ -320,7 +384,7 @@ class Exchange:
 
     # -- questions ---------------------------------------------------------------------------------
 
-    def _ask(self, node: str, message: wire.Ask) -> None:
+    def _ask(self, node: str, message: messages.Ask) -> None:
         inline = self.inline.get(message.what)
         if inline is not None:
             try:
@@ -332,69 +396,35 @@ class Exchange:
             return
         answer = self.answers.get(message.what)
         if answer is None and message.number:
-            self._post(node, Kind.REPLY, wire.Reply(message.number, b"", failed=True))
+            self._post(node, Kind.REPLY, messages.Reply(message.number, b"", failed=True))
         elif answer is not None:
             self._tasks.spawn_in_turn(self._reply_with, node, message.number, answer, message.body)
 
     def tell(self, node: str, what: str, about: bytes) -> None:
         """Tells a node something that needs no reply, before anything that is sent to a client."""
-        self.bus.post(node, Kind.ASK, encoded(wire.Ask(0, what, about)), now=True)
+        self.bus.post(node, Kind.ASK, encoded(messages.Ask(0, what, about)), now=True)
 
     def reply(self, node: str, number: int, body: bytes | None) -> None:
         """Answers a question; `None`: there is no answer."""
-        self._post(node, Kind.REPLY, wire.Reply(number, body or b"", failed=body is None))
+        self._post(node, Kind.REPLY, messages.Reply(number, body or b"", failed=body is None))
 
     def _reply_with(
         self, node: str, number: int, answer: Callable[[bytes], bytes], about: bytes
     ) -> None:  # greenlet
-        reply = wire.Reply(number, b"", failed=True)
+        reply = messages.Reply(number, b"", failed=True)
         try:
-            reply = wire.Reply(number, answer(about))
+            reply = messages.Reply(number, answer(about))
         except ProtocolError as error:
             self._counters.dropped[error.reason] += 1
         finally:
             if number:
                 self._post(node, Kind.REPLY, reply)
 
-    def _reply(self, node: str, message: wire.Reply) -> None:
+    def _reply(self, node: str, message: messages.Reply) -> None:
         self.questions.replied(node, message.number, None if message.failed else message.body)
 
 
 def _rooms_of(member: Member) -> bytes:
     """The body of JOINED; a room that another worker cannot know by its name is left out."""
-    rooms = [room for room in member.rooms or () if wire.can_be_sent(room)]
-    return encoded(wire.Joined(member.namespace, member.sid, rooms, member.relays))
-
-
-_STRUCTURES: dict[int, Any] = {
-    Kind.MOVING: moves.Moving,
-    Kind.INHERITED: moves.Inherited,
-    Kind.FOR: moves.For,
-    Kind.SWITCHED: moves.Switched,
-    Kind.PREPARE: moves.Prepare,
-    Kind.BARRIER: moves.Barrier,
-    Kind.COMING: moves.Coming,
-    Kind.RELEASE: moves.Release,
-    Kind.FAREWELL: moves.Farewell,
-    Kind.FIN: moves.Fin,
-    Kind.READY: moves.Ready,
-    Kind.ECHO: moves.Echo,
-    Kind.PARTED: moves.Parted,
-    Kind.GOING: wire.Going,
-    Kind.FORWARD: wire.Forward,
-    Kind.EMIT: wire.Emit,
-    Kind.JOINED: wire.Joined,
-    Kind.LEFT: wire.Left,
-    Kind.TOLD: wire.Member,
-    Kind.BACK: wire.Member,
-    Kind.ANSWER: wire.Answer,
-    Kind.LOST: wire.Lost,
-    Kind.ENTER: wire.Enter,
-    Kind.LEAVE: wire.Leave,
-    Kind.CLOSE: wire.Close,
-    Kind.DISCONNECT: wire.Member,
-    Kind.MANY: wire.Many,
-    Kind.ASK: wire.Ask,
-    Kind.REPLY: wire.Reply,
-    Kind.DONE: wire.Done,
-}
+    rooms = [room for room in member.rooms or () if messages.can_be_sent(room)]
+    return encoded(messages.Joined(member.namespace, member.sid, rooms, member.relays))

@@ -1,6 +1,7 @@
 """A server as a node: it begins once its process is known to be one of several.
 
-Until then, and while no other node lives, nothing here is on the way of a message.
+Until then, and while no other node lives, nothing here is on the way of a message. A server of a
+cluster on Redis begins when it serves, and has workers of its host and of others beside it.
 """
 
 from __future__ import annotations
@@ -9,28 +10,39 @@ import _socket
 import atexit
 import logging
 import os
-import secrets
 import time
-from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from typing import Protocol
 
 import gevent
 
 from ..adapter.emit import RoomIndex
+from ..engineio.ids import NODE, PID, SID, is_pid, new_pid, new_sid
 from ..hub.forked import serves
+from .combined_bus import Both
 from .exchange import Exchange
-from .mesh import Mesh
-from .strays import Strays
-from .successors import is_coming
-from .wire import NODE, PID, SID, Kind
+from .external_emits import External
+from .local_bus import Mesh
+from .messages import Kind
+from .ports import Figures, Handlers
+from .redis_options import Hosts
+from .stray_polls import Strays
+from .worker_replacement import is_coming
 
 __all__ = ["Node"]
 
 log = logging.getLogger(__name__)
 
-MEET_WITHIN = 1.0  # seconds; a node that stands still is not waited for any longer
+MEET_WITHIN = 5.0  # seconds; a node that stands still is not waited for any longer
 LOOK_EACH = 0.01
+CONTACT_WITHIN = 10.0  # seconds in which a Redis that is required has to answer
+
+_EVICTED = {
+    "buried": "this server did not run, or had no contact to Redis, for so long that the others "
+    "treat it as dead: its clients get new sessions",
+    "taken": "another host already has the id of this server: its clients get new sessions",
+}
 
 
 class IdMaker(Protocol):
@@ -46,10 +58,20 @@ class Sender(Protocol):
 
 
 class Node:
-    """One server among the workers of its host."""
+    """One server among the workers of its host, and of other hosts.
+
+    ``send_on()`` closes all clients and ends all sessions, so that they come back to new ones.
+    """
 
     def __init__(
-        self, manager: RoomIndex, exchange: Exchange, engine: IdMaker, relay: Sender, *, key: str
+        self,
+        manager: RoomIndex,
+        exchange: Exchange,
+        engine: IdMaker,
+        relay: Sender,
+        *,
+        key: str,
+        send_on: Callable[[], None],
     ) -> None:
         self._manager = manager
         self._exchange = exchange
@@ -57,47 +79,112 @@ class Node:
         self._relay = relay
         self._key = key
         self._nodes: dict[str, str] = {}
-        self._fronts = exchange.arrivals.fronts
+        self._fronts, self._claims = exchange.arrivals.fronts, exchange.succession.claims.open
         #: `None`: no client comes back here.
         self.strays: Strays | None = None
+        self._send_on = send_on
+        #: Whether it never begins: the app's config says so.
+        self.apart = False
+        #: The Redis of the cluster; `None`: there is none.
+        self.hosts: Hosts | None = None
         #: The bus; `None`: it has not begun, or could not.
-        self.bus: Mesh | None = None
+        self.bus: Mesh | Both | None = None
+        #: The bus of this host's workers; `None`: it has not begun, or this is no worker.
+        self.mesh: Mesh | None = None
+        self._external: External | None = None
         #: Takes each stream of descriptors that another node opens.
         self.takes: Callable[[str, _socket.socket], None] = _refuse
         exchange.on_joined.append(self._joined)
+        exchange.leaving.reaches_far = lambda: not self.degraded
 
-    def begin(self, master: int, *, several: bool = True) -> bool:
-        """Finds the other nodes of this master; `False`: this server stays alone. # greenlet
+    def begin(
+        self, master: int | None = None, *, several: bool = True, before: int | None = None
+    ) -> bool:
+        """Finds the other nodes of this master, and those of other hosts. # greenlet
 
-        ``several``: whether there are others; then it is a fault if they cannot be found.
+        `False`: this server stays alone on its host. ``master``: `None` if it is no worker.
+        ``several``: whether there are other workers; then it is a fault if they cannot be found.
+        ``before``: the master whose place this one takes; its nodes are others, too. Raises
+        `OSError` if the Redis of the cluster is required and does not answer.
         """
-        if self.bus is not None:
-            return True
-        try:
-            bus = Mesh(master, self._key, self._exchange, lambda node, sock: self.takes(node, sock))
-        except OSError as error:
-            log.log(
-                logging.WARNING if several else logging.DEBUG,
-                "the workers cannot find each other, so each is alone: no directory for their "
-                "sockets can be made (%s); set XDG_RUNTIME_DIR to one that they may write to",
-                error,
-            )
+        if self.apart:
             return False
+        if self.bus is not None:
+            return self.mesh is not None
+        hosts = self.hosts
+
+        def local(handlers: Handlers) -> Mesh | None:
+            if master is not None:
+                self.mesh = self._mesh(master, before, handlers, several=several)
+            return self.mesh
+
+        if hosts is None:
+            mesh = local(self._exchange)
+            if mesh is None:
+                return False
+            self._use(mesh, mesh.secret, master)
+        else:
+            remote = partial(hosts.bus, self._described, self._evicted)
+            both = Both(self._exchange, local, remote)
+            self._use(both, hosts.secret, master)
+            if hosts.required and not both.wait(CONTACT_WITHIN):
+                raise ConnectionError("the Redis of the cluster does not answer")
+            if hosts.external is not None:
+                self._external = External(hosts.url, hosts.external, self._exchange)
+                self._external.start()
+        return self.mesh is not None
+
+    def _use(self, bus: Mesh | Both, secret: bytes, master: int | None) -> None:
         self.bus = self._exchange.bus = bus
-        self._exchange.leaving.successor = lambda: is_coming(master, bus.pids)
+        if master is not None:
+            self._exchange.leaving.successor = lambda: is_coming(master, bus.pids)
         for begins in self._exchange.on_begin:
-            begins(bus.secret)
+            begins(secret)
         self._engine.generate_id = self._sid
         serves(bus, None)
         bus.start()
-        self._meet(bus)
+        if self.mesh is not None:
+            self._meet(self.mesh)
         atexit.register(_release, bus, os.getpid())
-        return True
 
-    def _meet(self, bus: Mesh) -> None:
-        """Waits until the others have said which ids they have: clients may come at once."""
+    def _mesh(
+        self, master: int, before: int | None, handlers: Handlers, *, several: bool
+    ) -> Mesh | None:
+        try:
+            takes = lambda node, sock: self.takes(node, sock)  # noqa: E731  (it is set later)
+            return Mesh(master, self._key, handlers, takes, before)
+        except OSError as error:
+            log.log(
+                logging.WARNING if several else logging.DEBUG,
+                "the workers cannot find each other, so each works alone: they cannot make a "
+                "directory for their sockets (%s); set XDG_RUNTIME_DIR to a directory that they "
+                "may write to",
+                error,
+            )
+        return None
+
+    def _described(self) -> tuple[int, int]:
+        """What the others may know of this node: its sockets, and its rooms."""
+        members = sum(len(each) for each in self._manager.members.values())
+        rooms = sum(len(each) - 1 for each in self._manager.rooms.values())
+        return members, max(0, rooms)
+
+    def _evicted(self, why: str) -> None:  # hub or greenlet
+        gevent.spawn(self._begin_anew, why)
+
+    def _begin_anew(self, why: str) -> None:
+        bus = self.bus
+        if isinstance(bus, Both) and not bus.left:
+            log.warning(_EVICTED.get(why, why))
+            bus.begin_anew(self._send_on, self._exchange.begin_anew)
+
+    def _meet(self, mesh: Mesh) -> None:
+        """Waits until the others of this host have said which ids they have.
+
+        Clients may come at once.
+        """
         until = time.monotonic() + MEET_WITHIN
-        while set(bus.nodes).difference(bus.heard) and time.monotonic() < until:
+        while set(mesh.nodes).difference(mesh.heard) and time.monotonic() < until:
             gevent.sleep(LOOK_EACH)
         gevent.sleep(LOOK_EACH)  # what a node says comes right behind its first message
 
@@ -106,9 +193,11 @@ class Node:
         if self.bus is not None:
             self._relay.elsewhere = None
             self.bus.stop()
+        if self._external is not None:
+            self._external.stop()
 
     def owner(self, sid: str) -> str | None:
-        """The other node that has the connection with this id; `None`: this one, or none."""
+        """The other node of this host that has the connection with this id; `None`: none has."""
         if len(sid) != SID or self.bus is None:
             return None
         leaving, arrivals = self._exchange.leaving, self._exchange.arrivals
@@ -125,68 +214,126 @@ class Node:
         if len(pid) != PID or self.bus is None:
             return None
         node = self._holder(pid)
-        own = pid[:NODE] in self._exchange.heirs.own or node in self._exchange.arrivals.fronts
+        own = self._exchange.heirs.has(pid) or node in self._exchange.arrivals.fronts
         return None if own or node in self._exchange.leaving.going else node
+
+    def fetch(self, namespace: str, pid: str) -> bool:
+        """Gets the session with a key from another host; whether it is here. # greenlet"""
+        if not is_pid(pid) or not isinstance(self.bus, Both):
+            return False
+        return self._exchange.claims.fetch(namespace, pid)
 
     @property
     def heir(self) -> str | None:
-        """The node to which this one leaves, once there is one."""
-        return self._exchange.leaving.heir
+        """The node of this host to which this one leaves, once there is one."""
+        leaving = self._exchange.leaving
+        return None if leaving.is_far else leaving.heir
 
     def move_out(self, *, wait: float, drain: float, must: Callable[[], bool]) -> bool:
-        """Leaves to another node, with all sessions: as `leaving.Leaving.run`. # greenlet"""
+        """Leaves to another node, with all sessions: as `handover_giver.Leaving.run`. # greenlet"""
         leaving = self._exchange.leaving
-        return self.bus is not None and leaving.run(wait=wait, drain=drain, must=must)
+        if self.bus is None or not leaving.run(wait=wait, drain=drain, must=must):
+            return False
+        if leaving.empty:
+            self.left()
+        return True
 
-    def leave(self) -> None:
-        """Tells the others that this node stops: they send it no sessions any more. # greenlet"""
-        if self.bus is not None:
+    def host_of(self, sid: str) -> str | None:
+        """The node of another host that has the connection with this id; `None`: none has."""
+        if self.bus is None or len(sid) != SID:
+            return None
+        node = self._exchange.heirs.nodes.get(sid[:NODE])
+        return None if node in self.neighbours else node
+
+    def is_leaving(self, sid: str) -> bool:
+        """Whether the node with whose id a connection's id begins is leaving."""
+        return sid[:NODE] in self._exchange.leaving.going or self._exchange.heirs.is_leaving(
+            sid[:NODE]
+        )
+
+    def leave(self, drain: float) -> None:
+        """Leaves, if it has not yet; its sessions go to other hosts, if there are any. # greenlet
+
+        ``drain``: seconds in which handlers may finish.
+        """
+        if self.bus is None:
+            return
+        if not isinstance(self.bus, Both) or not self._exchange.leaving.run(wait=0.0, drain=drain):
             self._exchange.leave()
 
+    def left(self) -> None:
+        """Tells other hosts that this node has no clients any more. # greenlet"""
+        if isinstance(self.bus, Both):
+            self.bus.leave()
+        if self._external is not None:
+            self._external.stop()
+
+    @property
+    def neighbours(self) -> Collection[str]:
+        """The other nodes of this host that live."""
+        mesh = self.mesh
+        return () if mesh is None else mesh.nodes
+
     def _holder(self, name: str) -> str | None:
-        """The other node that has the id with which a sid or a key begins."""
-        node = self._exchange.heirs.nodes.get(name[:NODE])
-        if node is not None or self.bus is None or name[:NODE] in self._exchange.heirs.own:
-            return node
-        return name[:NODE] if self.bus.finds(name[:NODE]) else None
+        """The other node of this host that has the id with which a sid or a key begins."""
+        mesh, heirs, start = self.mesh, self._exchange.heirs, name[:NODE]
+        if mesh is None or heirs.has(name):
+            return None
+        node = heirs.holder(name)
+        if node is not None:
+            return node if node in mesh.nodes else None
+        return start if mesh.finds(start) else None
 
     def new_pid(self) -> str:
         """A key to a session of this node."""
         assert self.bus is not None
-        return self.bus.node + secrets.token_urlsafe(15)
+        return new_pid(self.bus.node)
 
     @property
     def alone(self) -> bool:
-        """Whether no other node lives."""
-        return self.bus is None or not self.bus.nodes
+        """Whether no other node of this host lives."""
+        return not self.neighbours
 
     @property
     def workers(self) -> int:
-        """How many nodes live, this one included."""
+        """How many nodes of this host live, this one included."""
+        return 1 + len(self.neighbours)
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes of all hosts live, this one included."""
         return 1 if self.bus is None else 1 + len(self.bus.nodes)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether other hosts are out of reach."""
+        return self.bus.degraded if isinstance(self.bus, Both) else False
+
+    def figures(self) -> Figures:
+        """Of what goes between hosts; empty if there are none."""
+        return self.bus.figures() if isinstance(self.bus, Both) else {}
 
     def _sid(self) -> str:
         assert self.bus is not None
-        # As `secrets.token_urlsafe`, in half of its time.
-        return self.bus.node + urlsafe_b64encode(os.urandom(12)).decode()
+        return new_sid(self.bus.node)
 
     def _joined(self, node: str) -> None:
         self._nodes = self._exchange.heirs.nodes
         self._relay.elsewhere = self._send_relay
 
     def _send_relay(self, namespace: str, target: str, message: bytes) -> bool | None:  # hub
-        node = self._nodes.get(target[:NODE])
+        node = self._nodes.get(target) or self._nodes.get(target[:NODE])
         if node is None or len(target) != SID:
             return None
         key = (target + namespace).encode()
-        if self._fronts:
+        if self._fronts or self._claims:
             return self._exchange.send(node, Kind.RELAY, message, key)
         bus = self.bus
         assert bus is not None
         return bus.post(node, Kind.RELAY, message, key)
 
 
-def _release(bus: Mesh, pid: int) -> None:
+def _release(bus: Mesh | Both, pid: int) -> None:
     if os.getpid() == pid:  # and not that of a forked child
         bus.release()
 

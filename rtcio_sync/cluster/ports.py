@@ -1,17 +1,33 @@
 """What the cluster offers to the parts above it, and what it needs of them: Protocols.
 
-`Bus` is the interface of every carrier. `mesh.Mesh` carries between the workers of one host.
+`Bus` is the interface of every carrier. `local_bus.Mesh` carries between the workers of one host, a
+`Remote` between hosts, and `combined_bus.Both` is the two of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-__all__ = ["Bus", "Handlers", "Packed", "Relays", "Sessions", "Tasks"]
+__all__ = [
+    "Bus",
+    "Carrier",
+    "Figures",
+    "Handlers",
+    "Packed",
+    "Relays",
+    "Remote",
+    "Sessions",
+    "Tasks",
+]
+
+#: Of what goes over Redis: ``messages_in``, ``messages_out``, ``bytes_in``, ``bytes_out``,
+#: ``resent``, ``unprotected``, ``dropped`` (by reason), ``oldest_seconds`` (of what waits to be
+#: acknowledged), ``round_trip_seconds``.
+Figures: TypeAlias = dict[str, Any]
 
 
-class Bus(Protocol):
+class Carrier(Protocol):
     """Carries messages between nodes: each once, those of one node to another in order."""
 
     @property
@@ -22,6 +38,25 @@ class Bus(Protocol):
     def nodes(self) -> Collection[str]:
         """The ids of the other nodes that live."""
 
+    def post(
+        self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
+    ) -> bool:
+        """Sends a message; never blocks. # hub or greenlet
+
+        ``now``: before anything that is sent to a client afterwards; else with the other messages
+        of this turn of the loop. `False`: the node does not live, or too much waits for it. Only a
+        message of a kind in `messages.DROPPABLE` is dropped for that: over a further bound, the
+        node is given up, and dead for this one.
+        """
+
+
+class Bus(Carrier, Protocol):
+    """What the parts above know of a node's bus."""
+
+    @property
+    def neighbours(self) -> Collection[str]:
+        """Those of ``nodes`` that are on this host: sessions can move to them."""
+
     @property
     def heard(self) -> Collection[str]:
         """Those whose messages arrive here by now."""
@@ -31,22 +66,47 @@ class Bus(Protocol):
 
     @property
     def pids(self) -> Collection[int]:
-        """The processes of all nodes that have said theirs, this one included."""
+        """The processes of all nodes of this host that have said theirs, this one included."""
 
     @property
     def eldest(self) -> str | None:
         """The node that has lived longest, this one included; `None`: not all have said it."""
 
-    def post(
-        self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
-    ) -> bool:
-        """Sends a message; never blocks. # hub or greenlet
 
-        ``now``: before anything that is sent to a client afterwards; else with the other messages
-        of this turn of the loop. `False`: the node does not live, or too much waits for it. Only a
-        message of a kind in `wire.DROPPABLE` is dropped for that: over a further bound, the node is
-        given up, and dead for this one.
-        """
+class Remote(Carrier, Protocol):
+    """The bus between hosts."""
+
+    @property
+    def heard(self) -> Collection[str]:
+        """As of a `Bus`."""
+
+    @property
+    def births(self) -> Mapping[str, int]:
+        """When each other node has begun."""
+
+    @property
+    def degraded(self) -> bool:
+        """Whether there is no contact."""
+
+    def figures(self) -> Figures: ...
+
+    def start(self) -> None:
+        """Looks for the others. Returns at once."""
+
+    def wait(self, seconds: float) -> bool:
+        """Waits for the first contact; whether there is one. # greenlet"""
+
+    def bury(self, node: str) -> None:
+        """A node of this host is dead. # hub or greenlet"""
+
+    def leave(self) -> None:
+        """Says that this node has ended; takes at most a second. # greenlet"""
+
+    def stop(self) -> None:
+        """Ends at once, and calls no handler. # hub or greenlet"""
+
+    def abandon(self) -> list[int]:
+        """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
 
 
 class Handlers(Protocol):
@@ -101,10 +161,6 @@ class Tasks(Protocol):
 class Packed(NamedTuple):
     """A session that was taken out of this process."""
 
-    #: The id of its Engine.IO connection; ``""``: it had none, and waits for its client.
-    eio_sid: str
-    #: Its sockets: namespace and sid.
-    members: list[tuple[str, str]]
     #: Everything that another process needs to go on, unread and unsent bytes included.
     state: bytes
     #: The descriptor of its WebSocket, the receiver's to close; -1: it is on polling, or waits.
@@ -112,7 +168,7 @@ class Packed(NamedTuple):
 
 
 class Sessions(Protocol):
-    """Takes sessions out of this process, and takes those of others in (`socketio.departing`).
+    """Takes sessions out of this process, and those of others in (`socketio.session_transfer`).
 
     A connection is named by its ``eio_sid``. Nothing here blocks. # hub or greenlet
     """
@@ -148,12 +204,48 @@ class Sessions(Protocol):
     def pack_waiting(self, namespace: str, sid: str) -> Packed:
         """`pack` for one of `waiting`."""
 
-    def adopt(self, state: bytes) -> tuple[str, list[tuple[str, str]]]:
-        """Makes the session in this process; returns ``eio_sid`` and members, as in `Packed`.
+    @property
+    def may_return(self) -> bool:
+        """Whether a session outlives its connection (`adapter.session_store`)."""
 
-        Its members are in their rooms, and what is sent to it waits in its outbox until `attach`.
-        No node is told. If `attach` does not follow within 10 seconds, its connection is lost.
-        Raises `ProtocolError` for a state that cannot be read.
+    def polls(self, eio_sid: str) -> bool:
+        """Whether it is on polling, with no upgrade under way: it has no socket to take along."""
+
+    def send_away(self, eio_sid: str) -> None:
+        """Tells the client to connect anew, for `pack_away`. It is busy until the client knows.
+
+        What the client has sent by then is handled. Nobody hears that it is lost.
+        """
+
+    def pack_away(self, eio_sid: str) -> list[Packed]:
+        """Takes the sockets of a frozen connection out of this process, one by one, and ends it.
+
+        In the order of its members. Raises `CannotMove` as `pack` does.
+        """
+
+    def kept(self, namespace: str, pid: str) -> tuple[str, list[Any], bool] | None:
+        """The session with this key: its sid, its rooms, and whether its peers hear of its end.
+
+        `None`: it is not here.
+        """
+
+    def pack_kept(self, namespace: str, pid: str) -> Packed:
+        """`pack` for the session with this key, whose client has come back to another node.
+
+        It is packed without a connection. Raises `CannotMove`; ``later`` if its old connection
+        has to end first, which is closed.
+        """
+
+    def lives(self, name: str) -> bool:
+        """Whether it is the sid, or the key, of a session in this process."""
+
+    def adopt(self, state: bytes) -> tuple[str, list[tuple[str, str]]]:
+        """Makes the session in this process.
+
+        Returns ``eio_sid``, and the namespace and the sid of each of its sockets. These are in
+        their rooms, and what is sent to them waits in the outbox until `attach`. No node is told.
+        If `attach` does not follow within 10 seconds, the connection is lost. Raises
+        `ProtocolError` for a state that cannot be read.
         """
 
     def attach(self, eio_sid: str, fd: int) -> bool:

@@ -21,10 +21,11 @@ from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from ..errors import ProtocolError
-from ..transport.base import RawSocket
-from ..transport.outgoing import READ, Turn, tls_wants
-from . import resp
-from .resp import Reply
+from ..transport.outgoing import Turn
+from ..transport.ports import RawSocket
+from ..transport.tcp import READ, tls_wants
+from . import redis_resp
+from .redis_resp import Reply
 from .stream import Outlet
 
 __all__ = ["Door", "Line", "Link", "Opened", "Replied", "Unplaced"]
@@ -81,7 +82,7 @@ class Link(Outlet):
     def __init__(self, opened: Opened, turn: Turn, ended: Callable[[], None]) -> None:
         self._kept = opened  # redis-py closes the socket when it is collected
         super().__init__(_taken(opened), turn, ended)
-        self._parser = resp.parser()
+        self._parser = redis_resp.parser()
         self._waiting: deque[Replied] = deque()
         #: Since when a reply is awaited.
         self.since = 0.0

@@ -6,17 +6,17 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
-from ..adapter.calls import Waiter
 from ..adapter.emit import Pieces, RoomIndex
+from ..adapter.server_call import Waiter
 from ..errors import ProtocolError
 from ..parser.packet import FastJson, TextPacket, event_pieces
 from ..protocol.envelope import Drop, filled, placeholders_fit
-from . import moves, wire
-from .asks import Callbacks, RemoteCallback, RemoteWaiter
-from .moves import Pending
+from . import handover_messages, messages
+from .handover_messages import Pending
+from .messages import Kind, rooms_of
 from .ports import Tasks
-from .shared import body_of
-from .wire import Kind, rooms_of
+from .remote_callbacks import Callbacks, RemoteCallback, RemoteWaiter
+from .shared_rooms import body_of
 
 __all__ = ["RemoteEvents", "values_in"]
 
@@ -34,7 +34,7 @@ class RemoteEvents:
         tasks: Tasks,
         *,
         guard: Callable[..., Any],
-        post: Callable[[str, int, wire.Struct], object],
+        post: Callable[[str, int, messages.Struct], object],
         asked: Callable[[], Callbacks],
         hidden_from: Callable[[str], Collection[str]],
     ) -> None:
@@ -47,7 +47,7 @@ class RemoteEvents:
         #: How many events wait for a greenlet that delivers them.
         self.waiting = 0
 
-    def emit(self, node: str, message: wire.Emit, only: Collection[str] | None = None) -> None:
+    def emit(self, node: str, message: messages.Emit, only: Collection[str] | None = None) -> None:
         """``only``: to these of the sockets that it is for."""
         message.rooms = None if message.rooms is None else rooms_of(message.rooms)
         message.skip = rooms_of(message.skip)
@@ -61,7 +61,9 @@ class RemoteEvents:
         else:
             self._deliver(node, message, those, apart)
 
-    def _recipients(self, node: str, message: wire.Emit, only: Collection[str] | None) -> list[str]:
+    def _recipients(
+        self, node: str, message: messages.Emit, only: Collection[str] | None
+    ) -> list[str]:
         """The sockets that it is for, as it comes: later others may have moved here."""
         manager, namespace = self._manager, message.namespace
         if namespace not in manager.members:
@@ -75,7 +77,7 @@ class RemoteEvents:
         return [sid for sid in those if sid not in hidden] if hidden else those
 
     def _deliver_later(
-        self, node: str, message: wire.Emit, those: list[str], apart: bool
+        self, node: str, message: messages.Emit, those: list[str], apart: bool
     ) -> None:  # greenlet
         try:
             self._deliver(node, message, those, apart)
@@ -83,25 +85,38 @@ class RemoteEvents:
             self.waiting -= 1
 
     def _deliver(
-        self, node: str, message: wire.Emit, those: list[str], apart: bool
+        self, node: str, message: messages.Emit, those: list[str], apart: bool
     ) -> None:  # hub or greenlet
         if message.number is not None:
             self._deliver_with_callback(node, message, those, apart=apart)
+        elif message.volatile:
+            those = self._manager.ready_among(message.namespace, those)
+            self._show(message, those)
+            self._manager.send_pieces(message.namespace, those, self.pieces(message, None))
         elif those:
-            encode = partial(self._pieces, message, None)
+            self._show(message, those)
+            encode = partial(self.pieces, message, None)
             self._manager.send_to_several(message.namespace, those, encode)
 
+    def _show(self, message: messages.Emit, those: list[str]) -> None:
+        if self._manager.watched:
+            arguments = values_in(message.body, message.attachments)
+            self._manager.show_watched(message.namespace, those, arguments)
+
     def _deliver_with_callback(
-        self, node: str, message: wire.Emit, those: list[str], *, apart: bool
+        self, node: str, message: messages.Emit, those: list[str], *, apart: bool
     ) -> None:
         """``apart``: each socket answers for itself, since another node answers for the rest."""
         assert message.number is not None
         pending = Pending(node, message.number, "", message.waits)
-        encode = partial(self._pieces, message)
+        if message.volatile:
+            those = self._manager.ready_among(message.namespace, those)
+        self._show(message, those)
+        encode = partial(self.pieces, message)
         send = partial(self._manager.send_with_callback, message.namespace)
         if apart:
             for sid in those:
-                self.post(node, Kind.PARTED, moves.Parted(message.number, sid))
+                self.post(node, Kind.PARTED, handover_messages.Parted(message.number, sid))
                 send(sid, self.callback_for(pending, sid), encode)
             return
         callback: Callable[..., Any] = (
@@ -110,7 +125,9 @@ class RemoteEvents:
             else RemoteCallback(self, pending, len(those))
         )
         if not those:
-            self.post(node, Kind.LOST, wire.Lost(message.number))
+            self.post(node, Kind.LOST, messages.Lost(message.number))
+        if isinstance(callback, RemoteWaiter):  # all, before the first of them may leave
+            callback.asked += those
         for sid in those:
             send(sid, callback, encode)
 
@@ -128,7 +145,9 @@ class RemoteEvents:
         waiter.asked.append(sid)
         return waiter
 
-    def _pieces(self, message: wire.Emit, number: int | None, offset: str | None = None) -> Pieces:
+    def pieces(
+        self, message: messages.Emit, number: int | None, offset: str | None = None
+    ) -> Pieces:
         """The packets of an event; the same text for all nodes, but for offset and number."""
         kind, namespace = self._manager.server.packet_class, message.namespace
         if isinstance(kind, type) and issubclass(kind, TextPacket):
@@ -145,12 +164,17 @@ class RemoteEvents:
 
     # -- acknowledgements: hub or greenlet ---------------------------------------------------------
 
-    def send_answer(self, node: str, number: int, args: tuple[Any, ...]) -> None:
-        """As `asks.Answers`."""
-        body, attachments = body_of(TextPacket, list(args))
-        self.post(node, Kind.ANSWER, wire.Answer(number, body, attachments))
+    def send_answer(self, node: str, number: int, args: tuple[Any, ...]) -> bool:
+        """As `remote_callbacks.Answers`."""
+        try:
+            body, attachments = body_of(TextPacket, list(args))
+        except (TypeError, ValueError, RecursionError):  # MessagePack has more than JSON
+            self._manager.server.counters.dropped[Drop.MALFORMED] += 1
+            return False
+        self.post(node, Kind.ANSWER, messages.Answer(number, body, attachments))
+        return True
 
-    def answer(self, node: str, message: wire.Answer) -> None:
+    def answer(self, node: str, message: messages.Answer) -> None:
         callback = self._asked().callback(message.number)
         if callback is None:
             return
@@ -160,10 +184,10 @@ class RemoteEvents:
         else:
             self._tasks.spawn_in_turn(self._guard, None, "ack", callback, *args)
 
-    def lost(self, node: str, message: wire.Lost) -> None:
+    def lost(self, node: str, message: messages.Lost) -> None:
         self._asked().lost(message.of or node, message.number)
 
-    def parted(self, node: str, message: moves.Parted) -> None:
+    def parted(self, node: str, message: handover_messages.Parted) -> None:
         self._asked().parted(message.number, message.of)
 
 

@@ -12,9 +12,11 @@ import gevent
 from ..errors import ProtocolError, RtcioError
 from ..hub.ports import IoWatcher, Loop
 from ..protocol.envelope import Drop
-from ..transport.base import RawSocket
-from ..transport.outgoing import READ, Outgoing, Turn
-from .wire import DROPPABLE, HEAD, Frame, Frames, frame
+from ..transport.outgoing import Outgoing, Turn
+from ..transport.ports import RawSocket
+from ..transport.tcp import READ
+from .frames import HEAD, Frame, Frames, frame
+from .messages import DROPPABLE
 
 __all__ = ["MOST_NEEDED", "MOST_WAITING", "Full", "Inlet", "Outlet", "Stranger", "first_io"]
 
@@ -83,7 +85,7 @@ class Outlet(Outgoing):
         # The other node sends nothing here: the stream has ended.
         try:
             if self._sock.recv(1):
-                said = "a worker sent something where it may not: its stream is closed"
+                said = "a worker sent data on a stream that only this worker writes: it is closed"
                 gevent.spawn(log.error, said)
             self._disconnect()
         except BlockingIOError:
@@ -160,7 +162,11 @@ class Stranger:
         except (OSError, ValueError):  # gone, or no worker of ours
             self.close()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            gevent.spawn(log.error, "Another worker could not be met", exc_info=error)
+            gevent.spawn(
+                log.error,
+                "The connection to another worker failed",
+                exc_info=error,
+            )
             self.close()
 
 
@@ -225,7 +231,7 @@ class Inlet:
         except ProtocolError:
             raise
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
-            gevent.spawn(log.error, "A message of another worker failed", exc_info=error)
+            gevent.spawn(log.error, "A message from another worker failed", exc_info=error)
 
     def _end(self) -> None:
         self.close()

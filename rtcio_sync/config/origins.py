@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import OptionError
 
-__all__ = ["check_origins", "parse_origins", "same_site"]
+__all__ = ["check_origins", "described_origins", "parse_origins", "same_site"]
 
 # A scheme, a host, a port, and the rest, which an origin must not have.
 _PARTS = re.compile(
@@ -55,6 +55,20 @@ def _mended(item: str) -> str:
     raise OptionError(
         f"{item!r} is not an origin: {_LIKE} "
         "(only Server(cors_allowed_origins=) in Python takes patterns)"
+    )
+
+
+def described_origins(rule: Any) -> str:
+    """Which pages may connect, in a few words, for ``cors_allowed_origins``."""
+    if rule == "*" or rule == []:
+        return "ANY page may connect"
+    if rule is None:
+        return "the server's own"
+    if callable(rule) and not isinstance(rule, re.Pattern):
+        return "those that the app's function allows"
+    several = [rule] if isinstance(rule, (str, re.Pattern)) else rule
+    return ", ".join(
+        str(each.pattern if isinstance(each, re.Pattern) else each) for each in several
     )
 
 
@@ -192,7 +206,7 @@ def _host(host: str) -> tuple[str | None, str | None]:
             short = f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
         except ValueError:
             return None, "its host is not a valid address"
-        return short, None if short == host else "browsers shorten an address"
+        return short, None if short == host else "browsers write this address in a shorter form"
     if host.endswith(".") and len(host) > 1:
         return _host(host.rstrip("."))[0], "its host ends with a dot"
     if not host.isascii():

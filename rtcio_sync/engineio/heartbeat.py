@@ -20,7 +20,7 @@ from typing import Any
 
 from ..metrics import Lag
 from ..protocol.packing import Struct
-from ..transport.base import Event
+from ..transport.ports import Event
 from .packet import AnyPacket, frame_of
 from .ports import Pinged, PingEngine
 
@@ -144,11 +144,10 @@ class Heartbeat:
 
     def overdue(self, socket: Pinged) -> bool:
         """Whether the PONG is late; the task may not have noticed it yet."""
-        if socket.pinged_at is None or not self.server.gives_up:
+        pinged_at = socket.pinged_at  # looked up once: the PONG may come in another thread
+        if pinged_at is None or not self.server.gives_up or socket.held_back(pinged_at):
             return False
-        if socket.held_back(socket.pinged_at):
-            return False
-        return bool(self.now() >= socket.pinged_at + self.server.ping_timeout)
+        return self.now() >= pinged_at + self.server.ping_timeout
 
     def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
         """Has ``do(*args)``, which must not block, called after ``seconds``."""

@@ -13,17 +13,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from ..client_limits import Rate
 from ..hub.turns import LAST
-from ..limits import Rate
 from ..options import Limits
-from ..transport.base import Transport
+from ..transport.ports import Transport
 from .ports import InboxEngine
 
 __all__ = ["INBOX_BYTES", "Inbox"]
 
 #: Bytes of a client's messages that may wait for an app's handlers. Over it, nothing more is read
 #: from the client until half of them are done. Nothing is lost: TCP makes the client wait. The
-#: memory that the values of a decoded message take counts too (`parser.bounds.VALUE_BYTES`).
+#: memory of a decoded message's values counts too (`parser.message_bounds.VALUE_BYTES`).
 INBOX_BYTES = 1_000_000
 ITEM_BYTES = 500  # of memory that a message takes beside its own bytes while it waits
 
@@ -77,13 +77,13 @@ class Inbox:
             idle = inbox is None
             if inbox is None:
                 inbox = self.inbox = deque()
+                server.working += 1
             size += ITEM_BYTES
             inbox.append((item, size))
             self.inbox_bytes += size
             if self.inbox_bytes > INBOX_BYTES:
                 self.full_until = math.inf
         if idle:
-            server.working += 1
             server.spawn(self._work)
 
     #: Whether handlers that run for long are reported.
@@ -145,11 +145,13 @@ class Inbox:
     def _slow_down(self) -> None:
         """Pauses reading if the client is over a bound: TCP makes it wait, and nothing is lost."""
         seconds = self.pause_due()
-        if self.websocket is not None and not self.closed:
+        websocket = self.websocket
+        if websocket is not None and not self.closed:
+            with self.server.gate:  # another thread may just empty the inbox, and resume reading
+                if seconds or self.full:
+                    websocket.pause()
             if seconds:
                 self.server.heartbeat.later(seconds, self._go_on)
-            if seconds or self.full:
-                self.websocket.pause()
 
     def stand_back(self) -> None:
         """Pauses reading until the next turn of the loop, if this turn's time is used up. # hub"""
@@ -160,9 +162,10 @@ class Inbox:
 
     def _go_on(self) -> None:
         """Resumes reading, unless another reason to pause holds. # hub or greenlet"""
-        slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()
-        if self.websocket is not None and not slowed and not self.full and not self.frozen:
-            self.websocket.resume()
+        with self.server.gate:
+            slowed = self.rate is not None and self.rate.paused_until > self.server.heartbeat.now()
+            if self.websocket is not None and not slowed and not self.full and not self.frozen:
+                self.websocket.resume()
 
     def freeze(self) -> None:
         """Handles nothing of the client until `thaw`; what it sends waits. # hub or greenlet"""

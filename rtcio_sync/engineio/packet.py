@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from engineio import packet
 
-from ..protocol.websocket import frame_binary, frame_long, frame_text, frame_typed
+from ..protocol.websocket_frames import frame_binary, frame_long, frame_text, frame_typed
 
 __all__ = [
     "AnyPacket",

@@ -9,8 +9,8 @@ import base64
 import binascii
 
 from ..errors import ProtocolError
-from ..transport.base import Environ
-from .requests import bad
+from ..transport.ports import Environ
+from .http_requests import bad
 
 __all__ = ["from_base64", "jsonp_index", "packets_of", "read_body"]
 

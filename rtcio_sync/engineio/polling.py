@@ -22,15 +22,15 @@ from engineio import exceptions, packet
 from ..errors import ProtocolError, Refused
 from ..hub.turns import LAST
 from ..options import Limits
-from ..transport.backlog import COUNTED, ITEM
-from ..transport.base import CONNECTION, Environ, Event
 from ..transport.delivery import Delivery
 from ..transport.hangup import HangUp
+from ..transport.ports import CONNECTION, Environ, Event
+from ..transport.slow_readers import COUNTED, ITEM
+from .http_requests import bad
 from .inbox import Inbox
 from .packet import AnyPacket, Packet, packet_cost, packet_size
 from .payload import packets_of, read_body
 from .ports import PollingEngine
-from .requests import bad
 from .state import State
 
 __all__ = ["Polling"]
@@ -62,6 +62,8 @@ class Polling(Inbox):
 
     #: Whether the session goes on in another process; then it is closed here.
     moved = False
+    #: Whether the host that has sent the poll on wants its answer now.
+    let_go = False
     #: The packets of a POST that wait while the session is frozen.
     parked: list[tuple[bytes, bool]] | None = None
 
@@ -72,9 +74,9 @@ class Polling(Inbox):
 
     def __init__(self, limits: Limits) -> None:
         super().__init__(limits)
-        #: Descriptors that it holds (`seats`).
+        #: Descriptors that it holds (`descriptors`).
         self.held = 0
-        #: Bytes that it counts for in `seats` while it holds none.
+        #: Bytes that it counts for in `descriptors` while it holds none.
         self.weight = 0
         #: When the next NOOP may end a poll during an upgrade: `time.monotonic`.
         self.noop_at = 0.0
@@ -143,7 +145,7 @@ class Polling(Inbox):
             self.counted = False
             self.server.backlog.leave(self)
 
-    def _take(self) -> list[AnyPacket]:
+    def take(self) -> list[AnyPacket]:
         """Takes the packets for one answer out of the outbox: all, up to `LONGEST_ANSWER`."""
         taken: list[AnyPacket] = []
         size = 0
@@ -157,16 +159,12 @@ class Polling(Inbox):
             self._put_down(taken)
         return taken
 
-    def waiting(self) -> list[AnyPacket]:
-        """Takes what waits in the outbox, for one answer. # greenlet"""
-        return self._take()
-
     def _drop_outbox(self) -> None:
         with self.server.gate:
             outbox, self.outbox, self.outbox_bytes = self.outbox, None, 0
             self._put_down(outbox or ())
 
-    # -- as a `transport.base.Queue`: the outbox, and the answer that is being sent ----------------
+    # -- as a `transport.ports.Queue`: the outbox, and the answer that is being sent ---------------
 
     def waits(self) -> int:
         """Bytes of memory that wait for the client."""
@@ -197,11 +195,14 @@ class Polling(Inbox):
 
     # -- a poll ------------------------------------------------------------------------------------
 
-    def poll(self, line: Callable[[], Any] | None = None) -> list[AnyPacket]:
+    def poll(
+        self, line: Callable[[], Any] | None = None, *, sent_on: bool = False
+    ) -> list[AnyPacket]:
         """Blocks until there are packets for a polling client. # greenlet
 
         ``line`` gives the TCP connection of the request, if it is known: when the client closes it
-        while the poll waits, the session is closed.
+        while the poll waits, the session is closed. ``sent_on``: another host has sent the request
+        on; if that one ends its half, it stops, and the poll is answered with NOOP.
 
         Raises python-engineio's `EngineIOError` for a second poll at the same time and closes the
         session; the first poll is answered with a CLOSE packet.
@@ -210,7 +211,7 @@ class Polling(Inbox):
             self.close(reason="transport error")
             raise exceptions.EngineIOError
         if self.state in (State.POLLING, State.UPGRADING):
-            packets = self._take() if self.outbox else self._noop()
+            packets = self.take() if self.outbox else self._noop()
             if packets:
                 self.server.touches(self)
                 return packets
@@ -218,21 +219,26 @@ class Polling(Inbox):
         if self.state is not State.CLOSED:
             self.server.holds(self)
         try:
-            packets = self._answer_of_poll(line)
+            packets = self._answer_of_poll(line, self._let_go if sent_on else self._hung_up)
             if not packets:
                 self.close(reason="transport error", abort=True)
                 raise exceptions.QueueEmpty
             return packets
         finally:
-            self.polling = False
-            if self.state is State.WEBSOCKET:
-                self.alarm = None  # no poll will wait any more
-            if self.state is State.CLOSED:
-                self.server.forget(self)
-            else:
-                self.server.rests(self)
+            if self.let_go:
+                del self.let_go
+            with self.server.gate:  # another thread may close the connection just now
+                self.polling = False
+                if self.state is State.WEBSOCKET:
+                    self.alarm = None  # no poll will wait any more
+                if self.state is State.CLOSED and not self.outbox:
+                    self.server.forget(self)
+                else:
+                    self.server.rests(self)
 
-    def _answer_of_poll(self, line: Callable[[], Any] | None) -> list[AnyPacket]:
+    def _answer_of_poll(
+        self, line: Callable[[], Any] | None, ended: Callable[[], None]
+    ) -> list[AnyPacket]:
         until = time.monotonic() + self.server.patience
         watch: HangUp | None = None
         try:
@@ -244,14 +250,19 @@ class Polling(Inbox):
                 if self.moved:
                     return [Packet(packet.NOOP)]  # the next poll reaches the other process
                 if self.outbox or state is State.CLOSED or left <= 0:
-                    return self._take()
+                    with self.server.gate:
+                        # What is sent from now on waits for the next poll, also a last word.
+                        self.polling = False
+                        return self.take()
+                if self.let_go:
+                    return [Packet(packet.NOOP)]
                 if state is not State.UPGRADING:
                     if watch is None and line is not None and left > WATCH_AFTER:
                         self._wait(state, WATCH_AFTER)
                         if self.outbox or self.state is not state:
                             continue
                         found, line = line(), None
-                        watch = None if found is None else HangUp(found, self._hung_up)
+                        watch = None if found is None else HangUp(found, ended)
                     self._wait(state, left)
                 elif noop := self._noop():
                     return noop
@@ -275,7 +286,7 @@ class Polling(Inbox):
         """
         alarm = self.alarm = self.alarm or self.server.create_event()
         until = time.monotonic() + seconds
-        while not self.outbox and self.state is state is not State.CLOSED:
+        while not self.outbox and not self.let_go and self.state is state is not State.CLOSED:
             left = until - time.monotonic()
             if left <= 0 or not alarm.wait(left):
                 return
@@ -283,8 +294,13 @@ class Polling(Inbox):
             alarm.clear()
 
     def _wake(self) -> None:
-        if self.alarm is not None:
-            self.alarm.set()
+        alarm = self.alarm  # looked up once: its poll may end meanwhile, in another thread
+        if alarm is not None:
+            alarm.set()
+
+    def _let_go(self) -> None:  # hub
+        self.let_go = True
+        self._wake()
 
     def _hung_up(self) -> None:
         self.close(abort=True, reason="transport close")

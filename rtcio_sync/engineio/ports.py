@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from ..client_limits import Addresses
+from ..errors import Refused
 from ..hub.turns import Turns
-from ..limits import Addresses
 from ..metrics import Counters
 from ..options import Limits
-from ..transport.backlog import Backlog
-from ..transport.base import Later, Tasks, Transport
+from ..transport.ports import Later, Tasks, Transport
+from ..transport.slow_readers import Backlog
+from .descriptors import Seated
 from .packet import AnyPacket
-from .seats import Seated
 
-__all__ = ["Clock", "Engine", "InboxEngine", "PingEngine", "Pinged", "Pinger", "PollingEngine"]
+__all__ = [
+    "Clock", "Engine", "InboxEngine", "Listener", "PingEngine", "Pinged", "Pinger", "PollingEngine",
+    "Watcher",
+]  # fmt: skip
 
 
 class Clock(Protocol):
@@ -31,6 +35,26 @@ class Clock(Protocol):
     @property
     def later(self) -> Later:
         """Calls back after some seconds."""
+
+
+class Listener(Protocol):
+    """Hears of what happens to one connection. # hub or greenlet"""
+
+    def upgraded(self) -> None:
+        """It has changed to a WebSocket."""
+
+    def closed(self, reason: str) -> None:
+        """It has ended."""
+
+
+class Watcher(Protocol):
+    """Sees the requests to the endpoint: the app's handlers of the engine's events. # greenlet"""
+
+    def refused(self, environ: dict[str, Any], refusal: Refused) -> None:
+        """A request is refused."""
+
+    def headers(self, environ: dict[str, Any], *, opens: bool) -> list[tuple[str, str]]:
+        """More header fields for an answer. ``opens``: it opens a connection."""
 
 
 class Pinged(Protocol):

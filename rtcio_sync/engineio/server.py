@@ -21,29 +21,28 @@ from typing import Any
 
 from engineio import exceptions, packet
 
+from ..client_limits import client_address
 from ..errors import Refused
 from ..events import upstream_reason
 from ..hub.forked import serves
 from ..hub.thread import any_thread
-from ..limits import client_address
 from ..logs import tell
 from ..metrics import Counters
 from ..options import Limits
 from ..transport import takeover
-from ..transport.backlog import Backlog
-from ..transport.base import CONNECTION, Carried, Environ, RawSocket, StartResponse
 from ..transport.delivery import Deliveries
-from ..transport.websocket import WebSocket
-from .answers import Answer, Answers
+from ..transport.ports import CONNECTION, Environ, StartResponse
+from ..transport.slow_readers import Backlog
+from .connection_transfer import Transfer
+from .descriptors import weight
 from .heartbeat import Heartbeat
+from .http_requests import SENT_ON, bad, query_of
+from .http_responses import Answer, Answers
 from .packet import AnyPacket, Packet
 from .payload import jsonp_index
-from .requests import MOST_KEPT, bad, query_of, slim
-from .seats import weight
 from .socket import Socket
 from .state import State
 from .tasks import Tasks
-from .transfer import Transfer
 
 __all__ = ["Server"]
 
@@ -97,6 +96,11 @@ class Server(Tasks, Answers):
         self.arrive: Callable[[Socket, bytes, bool], None] = self._arrive
         self.work: Callable[[Any, Any], bool] = self._work
         self.lost: Callable[[Socket, str], None] = self._lost
+        #: Answers a request for a session that is not here: ``(sid, environ, start_response)``.
+        #: `None`: the client is refused.
+        self.on_unknown: Callable[[str, Environ, StartResponse], Iterable[bytes] | None] | None = (
+            None
+        )
         #: Called in a forked child that has forgotten all clients.
         self.on_fork: Callable[[], None] | None = None
         #: Called once, with the environ of the first request.
@@ -178,6 +182,10 @@ class Server(Tasks, Answers):
     def close_all(self) -> None:
         """Closes every connection so that its client reconnects. # hub or greenlet"""
         self.stopping = True
+        self.send_all_on()
+
+    def send_all_on(self) -> None:
+        """The same, while new clients may connect. # hub or greenlet"""
         for socket in list(self.sockets.values()):
             socket.send_on()
 
@@ -200,6 +208,8 @@ class Server(Tasks, Answers):
             origin, why = environ.get("HTTP_ORIGIN"), str(refused)
             said = "a request was refused: %(rtcio_reason)s"
             tell(log, said, reason=why, address=address, origin=origin)
+            if self.watcher is not None:
+                self.watcher.refused(environ, refused)
             answer = self._refusal(refused, environ, start_response)
         if isinstance(answer, Answer):
             return self._write(answer, environ, start_response)
@@ -230,6 +240,11 @@ class Server(Tasks, Answers):
                 raise bad(5)
             return self._open(environ, start_response, transport, jsonp_index(query))
         socket = self.sockets.get(sid)
+        if socket is None and self.on_unknown is not None:
+            elsewhere = self.on_unknown(sid, environ, start_response)
+            if elsewhere is not None:
+                return elsewhere
+            socket = self.sockets.get(sid)  # it may have come here meanwhile
         if socket is None:
             raise bad(1)
         if self.heartbeat.overdue(socket):
@@ -255,7 +270,7 @@ class Server(Tasks, Answers):
         request = None
         headers: list[tuple[str, str]] = []
         if transport == "websocket":
-            headers = self._handshake(environ)
+            headers = self.handshake(environ, opens=True)
             request = takeover.find(environ)
         kept = self._kept(environ)
         sid = self.generate_id()
@@ -275,61 +290,18 @@ class Server(Tasks, Answers):
             if transport == "websocket":
                 return self._take_over(socket, request, headers, environ, start_response, opening)
             socket.weight = weight(kept)
-            socket.state = State.POLLING
+            if not socket.enters(State.POLLING, State.OPENING):
+                raise bad(1)  # the server stops, in another thread
             self.heartbeat.begin(socket)
-            packets = socket.waiting()
+            packets = socket.take()
             self.rests(socket)
             ok = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
-            return Answer.of(ok, socket)
+            return Answer.of(ok, socket, opens=True)
         except BaseException:
             # If the client resets TCP between the handshake and the take-over, no session stays.
             self.forget(socket)
             socket.close(abort=True, reason="transport error")
             raise
-
-    def welcome(self, sid: str, environ: Environ, sock: RawSocket, carried: Carried) -> Socket:
-        """Goes on with a WebSocket that was open in another process. # greenlet
-
-        ``environ``: what that one has kept of its first request.
-        """
-        self.first_request(environ)
-        socket = Socket(self, sid)
-        address = client_address(environ, 0)
-        if self.addresses.counting and self.addresses.admits(address, self.heartbeat.now()):
-            socket.address = address
-        self.sockets[sid] = socket
-        self.holds(socket)
-        try:
-            self._trigger_event("connect", sid, environ, run_async=False)
-            websocket = WebSocket(
-                sock,
-                socket,
-                max_size=self.max_http_buffer_size,
-                max_buffered=socket.limits.max_buffered_bytes,
-                backlog=self.backlog,
-            )
-            websocket.restore(carried)
-            self.heartbeat.begin(socket)
-            socket.open_websocket(websocket)
-        except BaseException:
-            self.forget(socket)
-            socket.close(abort=True, reason="transport error")
-            raise
-        return socket
-
-    def _kept(self, environ: Environ) -> Environ:
-        kept = slim(environ)
-        size = 0
-        for key, each in kept.items():
-            if type(each) is str:
-                size += len(key) + len(each)
-        if size > MOST_KEPT:
-            self.counters.closed["headers"] += 1
-            status = "431 REQUEST HEADER FIELDS TOO LARGE"
-            raise Refused(status, 3, "Request header fields too large")
-        if self.trusted_proxies:
-            kept["REMOTE_ADDR"] = client_address(environ, self.trusted_proxies)
-        return kept
 
     def _opening(self, sid: str, transport: str) -> str:
         """The JSON of the OPEN packet (Engine.IO v4, "Handshake")."""
@@ -394,7 +366,7 @@ class Server(Tasks, Answers):
     ) -> Iterable[bytes]:
         if socket.closed or not self.allow_upgrades:
             raise bad(3)
-        headers = self._handshake(environ)
+        headers = self.handshake(environ, opens=False)
         if socket.state is not State.POLLING or socket.websocket is not None:
             # It has a WebSocket already (Engine.IO v4, "Upgrade"): the second is closed.
             self.counters.closed["second-websocket"] += 1
@@ -406,7 +378,7 @@ class Server(Tasks, Answers):
     def _poll(self, socket: Socket, environ: Environ, jsonp: int | None) -> Answer:
         self._may_hold_more()
         try:
-            packets = socket.poll(lambda: takeover.line(environ))
+            packets = socket.poll(lambda: takeover.line(environ), sent_on=SENT_ON in environ)
         except exceptions.EngineIOError:
             raise bad(3) from None
         return Answer.of(self._ok(packets, jsonp_index=jsonp), socket)

@@ -1,15 +1,15 @@
-"""One Engine.IO connection: its transport, the upgrade to a WebSocket, and its end.
+"""One Engine.IO connection: what it sends and takes, and its end.
 
 A `Socket` is called from the hub (a WebSocket's watcher, see `transport.websocket`) and from
 greenlets (a polling request, an app's handler). Its docstrings say which methods block; the hub may
 call all others. Under ``async_mode="threading"`` the greenlets are threads. Its polling transport
-is in `polling`, the messages of its client in `inbox`, its states in `state`.
+is in `polling`, its WebSocket in `upgrade`, the messages of its client in `inbox`, its states in
+`state`.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,16 +18,16 @@ from engineio import packet, socket
 from ..errors import ProtocolError
 from ..events import CLIENT_CLOSE, PAGE_LEFT
 from ..logs import tell
-from ..protocol.websocket import GOING_AWAY, frame_text
-from ..transport.base import Carried, RawSocket, Transport
+from ..protocol.websocket_frames import GOING_AWAY, frame_text
 from ..transport.driver import frames_of
+from ..transport.ports import Carried, RawSocket
 from ..transport.websocket import WebSocket
 from .inbox import INBOX_BYTES
 from .packet import AnyPacket, frame_of, packet_of
 from .payload import from_base64
-from .polling import Polling
-from .ports import Engine
+from .ports import Engine, Listener
 from .state import State
+from .upgrade import PROBED, Upgrade
 
 __all__ = ["APART", "SWITCH_WITHIN", "Socket"]
 
@@ -44,13 +44,11 @@ APART = 0.005
 SWITCH_WITHIN = 5.0
 
 
-class Socket(Polling, socket.Socket):
+class Socket(Upgrade, socket.Socket):
     """An Engine.IO socket with python-engineio's interface, without its greenlets and its queue."""
 
     # Slots, since CPython would give an instance with so many attributes a dict of 800 bytes.
-    __slots__ = (
-        "pinged_at", "root", "server", "sid", "state", "transport", "websocket", "websocket_held",
-    )  # fmt: skip
+    __slots__ = ("pinged_at", "root", "server", "sid", "state")
 
     server: Engine
 
@@ -61,20 +59,24 @@ class Socket(Polling, socket.Socket):
     # Any, as `root`, since the types of that layer stand above the engine.
     members: dict[str, Any] | None = None
     partial: Any = None
+    #: How many of its CONNECT packets were handled after it had ended.
+    late_joins = 0
     _session: dict[str, Any] | None = None
+    #: Hears of the upgrade and of the end; `None`: the app has no handlers for them.
+    listeners: Listener | None = None
+    #: Whether its client was told to connect anew (`send_away`).
+    sent_away = False
+    #: Whether it only stands for a connection that the client has to make anew, perhaps here.
+    stands_in = False
 
     # Does not call python-engineio's, which makes a queue and a session for each connection: an
     # idle WebSocket needs neither.
     def __init__(self, server: Engine, sid: str) -> None:
-        Polling.__init__(self, server.limits)
+        Upgrade.__init__(self, server.limits)
         self.server = server
         self.sid = sid
         self.state = State.OPENING
-        #: Its WebSocket: the transport, or a probe that wants to be.
-        self.websocket: Transport | None = None
-        #: The same while it is the transport: since UPGRADE, or since it was opened as one.
-        self.transport: Transport | None = None
-        #: Whether one of the descriptors that it holds is its WebSocket's.
+        self.websocket = self.transport = None
         self.websocket_held = False
         self.pinged_at: float | None = None
         #: The member in "/".
@@ -119,8 +121,9 @@ class Socket(Polling, socket.Socket):
 
     def send(self, pkt: AnyPacket) -> None:
         """Sends one packet; does nothing if the socket is closed."""
-        if self.transport is not None:
-            self.transport.send(frame_of(pkt))
+        transport = self.transport  # looked up once: another thread may close the connection
+        if transport is not None:
+            transport.send(frame_of(pkt))
         else:
             self.send_together([pkt])
 
@@ -129,7 +132,7 @@ class Socket(Polling, socket.Socket):
         with self.server.gate:
             if self.transport is not None:
                 self.transport.send(b"".join([frame_of(pkt) for pkt in pkts]))
-            elif self.state is not State.CLOSED:
+            elif self.state is not State.CLOSED and not self._is_cut:
                 for pkt in pkts:
                     self._queue(pkt)
 
@@ -144,14 +147,23 @@ class Socket(Polling, socket.Socket):
 
     def apart(self) -> None:
         """Has the client read what was sent apart from what follows. # hub or greenlet"""
-        if self.transport is not None:
-            self.transport.hold(APART)
+        transport = self.transport
+        if transport is not None:
+            transport.hold(APART)
 
     def held_back(self, since: float) -> bool:
         # The PING waits behind other packets; a client that takes those is alive.
         transport = self.transport
         queue = self if transport is None else transport
         return super().held_back(since) or self.server.backlog.moves(queue)
+
+    @property
+    def writable(self) -> bool:
+        """Whether what is sent now goes out at once: nothing waits, and a poll is open."""
+        transport = self.transport
+        if transport is not None:
+            return not transport.late
+        return self.polling and not self.outbox and self.state is State.POLLING
 
     # -- from the client -------------------------------------------------------------------------
 
@@ -187,7 +199,7 @@ class Socket(Polling, socket.Socket):
                 self.server.heartbeat.answered(self)
             else:
                 self.receive(payload, binary)
-        elif self.websocket is not None:
+        else:
             self._probe(b"" if binary else payload)
         if self.allowance < 0 or self.inbox_bytes > INBOX_BYTES:
             self._slow_down()
@@ -196,82 +208,16 @@ class Socket(Polling, socket.Socket):
         # The client sent CLOSE: an open poll is answered with NOOP, a WebSocket is closed.
         self.close(reason=CLIENT_CLOSE, farewell=packet.NOOP)
 
-    # -- the WebSocket ---------------------------------------------------------------------------
-
-    def open_websocket(self, websocket: Transport) -> None:
-        """Takes a WebSocket: as the transport, or as a probe of a polling client. # greenlet"""
-        self.websocket = websocket
-        if self.state is not State.OPENING or not self.held:  # else the request has counted it
-            self.server.holds(self)
-        self.websocket_held = True
-        if self.state is State.OPENING:
-            self._switch_to(websocket)
-        elif self.server.limits.handshake_timeout is not None:
-            seconds = self.server.limits.handshake_timeout
-            self.server.heartbeat.later(seconds, self._give_up, websocket)
-        websocket.start()
-
-    def _switch_to(self, websocket: Transport) -> None:
-        # Sends what waited in the outbox first; afterwards `send` writes to the WebSocket.
-        with self.server.gate:
-            self._empty_outbox(websocket)
-            self.state = State.WEBSOCKET
-            self.transport = websocket
-            if not self.polling:
-                self.alarm = None  # no poll will wait any more
-
-    def _empty_outbox(self, websocket: Transport) -> None:
-        while self.outbox and (waiting := self._take()):
-            for pkt in waiting:
-                websocket.send(frame_of(pkt))
-
-    def _probe(self, payload: bytes) -> None:
-        """Engine.IO v4, "Upgrade": PING probe, PONG probe, UPGRADE. # hub"""
-        websocket = self.websocket
-        assert websocket is not None
-        if self.state is State.POLLING and payload == b"2probe":
-            self.state = State.UPGRADING
-            self.noop_at = time.monotonic()
-            websocket.send(frame_text(b"3probe"))
-            self._wake()
-        elif self.state is State.UPGRADING and payload == b"5":
-            self._switch_to(websocket)
-            self._wake()
-        elif self.state is State.CLOSED and payload == b"5":
-            self._end_on(websocket)
-        else:
-            self._give_up(websocket)
-
-    def _end_on(self, websocket: Transport) -> None:
-        """Tells a client that has switched to ``websocket`` that the server has closed. # hub"""
-        self._empty_outbox(websocket)
-        websocket.close()
-        self.server.forget(self)
-
-    def _give_up(self, websocket: Transport) -> None:
-        if self.websocket is websocket and self.state in (State.POLLING, State.UPGRADING):
-            self._probe_ended()
-            self._websocket_ended()
-            websocket.close(1002)
-            websocket.disown()  # or its end would be taken for that of the next probe
-
-    def _websocket_ended(self) -> None:
-        if self.websocket_held:
-            self.websocket_held = False
-            self.server.rests(self)
-
-    def _probe_ended(self) -> None:
-        self.websocket = None
-        if self.state is State.UPGRADING:
-            self.state = State.POLLING
-            self._wake()  # an open poll goes on waiting, without NOOPs
+    # -- the WebSocket's end, or its move ------------------------------------------------------
 
     def connection_lost(self, code: int | None, error: bool) -> None:
         """The WebSocket has ended. # hub, once"""
-        if self.state in (State.POLLING, State.UPGRADING):
-            self._probe_ended()
+        if self._probe_ended():
             self._websocket_ended()
-        elif self.state is State.CLOSED:
+        elif self.state in PROBED:
+            pass  # the clock has given it up just before
+        elif self.state is State.CLOSED or self.sent_away:
+            self.transport = None
             self._websocket_ended()
         elif self.websocket is not None and self.websocket.overflowed:
             self.fail("slow-reader", "transport error")
@@ -327,12 +273,30 @@ class Socket(Polling, socket.Socket):
         """
         self.close(reason="server shutting down", code=GOING_AWAY, farewell=None)
 
+    def send_away(self) -> None:
+        """`send_on` for a session that goes to another host: nobody hears of the loss.
+
+        What the client has sent until it knows is still handled. A client on polling notices when
+        its session is not here any more.
+        """
+        self.sent_away = True
+        transport = self.transport
+        if transport is not None:
+            transport.hang_up()
+
+    @property
+    def leaves(self) -> bool:
+        """Whether it is sent away, and its WebSocket has not ended."""
+        return self.sent_away and self.transport is not None
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether it was sent away, and nothing can reach its client any more."""
+        return self.sent_away and self.state is State.WEBSOCKET
+
     def fail(self, label: str, reason: str, code: int = 1000) -> None:
         """Closes the connection because of its client, and counts that under ``label``."""
-        if self.state is not State.CLOSED:
-            self.server.counters.closed[label] += 1
-            tell(log, _FAILED, spawn=self.server.spawn, connection=self.sid, reason=label)
-            self.close(abort=True, reason=reason, code=code)
+        self.close(abort=True, reason=reason, code=code, label=label)
 
     def close(
         self,
@@ -342,23 +306,42 @@ class Socket(Polling, socket.Socket):
         *,
         code: int = 1000,
         farewell: int | None = packet.CLOSE,
+        label: str | None = None,
     ) -> None:
         """Closes the connection; does nothing the second time. Never blocks.
 
         ``abort``: the client has gone or is at fault; what waits for it is dropped, and an open
         poll is answered 400. ``farewell``: the Engine.IO packet that is sent last; `None`: none.
-        ``code``: the WebSocket's close code (RFC 6455 7.4.1). ``wait`` is python-engineio's and
-        means nothing here.
+        ``code``: the WebSocket's close code (RFC 6455 7.4.1). ``label``: under which it is counted,
+        if it is closed because of its client. ``wait`` is python-engineio's and means nothing here.
         """
-        was, self.state = self.state, State.CLOSED
-        if was is State.CLOSED:
-            return
-        self.transport = None
-        if self.address is not None:
-            self.server.addresses.gone(self.address)
-        if abort and self.outbox:
-            # The client may never fetch it, and the session would be kept for it.
-            self._drop_outbox()
+        # Threads may close it, upgrade it, send to it and answer its poll at once: each comes
+        # before the end, with its last word, or after it.
+        with self.server.gate:
+            was, self.state = self.state, State.CLOSED
+            if was is State.CLOSED:
+                return
+            self.transport = None
+            if self.address is not None:
+                self.server.addresses.gone(self.address)
+            if abort and self.outbox:
+                # The client may never fetch it, and the session would be kept for it.
+                self._drop_outbox()
+            if was is State.WEBSOCKET and abort and self.websocket is not None:
+                self.websocket.close(code)
+            else:
+                self._say_goodbye(was, abort, code, farewell)
+            if not self.outbox or self.polling:
+                self.server.forget(self)
+        if label is not None:
+            self.server.counters.closed[label] += 1
+            tell(log, _FAILED, spawn=self.server.spawn, connection=self.sid, reason=label)
+        if self.listeners is not None:
+            self.listeners.closed(reason or "server namespace disconnect")
+        self.server.lost(self, reason or "server namespace disconnect")
+
+    def _say_goodbye(self, was: State, abort: bool, code: int, farewell: int | None) -> None:
+        # gate held
         websocket = self.websocket
         if websocket is not None:
             if was is State.WEBSOCKET and not abort and farewell == packet.CLOSE:
@@ -371,6 +354,3 @@ class Socket(Polling, socket.Socket):
                 websocket.close(code)
         if was is not State.WEBSOCKET:
             self._last_word(None if abort else farewell)
-        if not self.outbox or self.polling:
-            self.server.forget(self)
-        self.server.lost(self, reason or "server namespace disconnect")

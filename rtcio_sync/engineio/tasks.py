@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import engineio
+import gevent
 from engineio.async_drivers import threading as threads
 
 from ..errors import Refused
@@ -26,8 +27,8 @@ from ..hub.thread import HubThread, any_thread
 from ..hub.turns import LAST, Turns
 from ..metrics import Counters
 from ..transport import thread_servers
-from ..transport.backlog import Backlog
-from ..transport.base import Environ, Gate
+from ..transport.ports import Environ, Gate
+from ..transport.slow_readers import Backlog
 
 __all__ = ["Tasks"]
 
@@ -73,6 +74,12 @@ class Tasks(engineio.Server):
         if self.hub_thread.elsewhere():  # nothing is served yet: the task waits for the hub
             self.hub_thread.spawn(partial(target, *args, **kwargs))
             return None
+        if self.adaptable and not self.hub_thread.serving:
+            early = self.hub_thread.early(partial(target, *args, **kwargs))
+            task = super().start_background_task(early)
+            if isinstance(task, gevent.Greenlet):  # it may be killed before it begins
+                task.rawlink(lambda ended: self.hub_thread.forget(early))
+            return task
         return super().start_background_task(target, *args, **kwargs)
 
     def take_turn(self, since: float | None = None) -> None:
@@ -139,6 +146,8 @@ class Tasks(engineio.Server):
         self._async = threads._async
         self.async_mode = "threading"
         self._use_mode("threading")
+        for task in self.hub_thread.left_over():  # the thread that made the server runs no hub
+            self.spawn(task)
 
     def _takes_websockets(self) -> bool:
         return self._suited is None or self._suited.websockets

@@ -1,1 +1,1 @@
-"""The Flask app that a server wraps. The one folder that imports flask."""
+"""The Flask app that a server wraps. Beside `flask_socketio`, no other folder imports flask."""

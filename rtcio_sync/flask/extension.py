@@ -20,7 +20,7 @@ from ..errors import OptionError
 from .context import APP
 from .ports import Signaling
 
-__all__ = ["EXTENSION", "Flask", "init_app", "is_app", "with_signaling"]
+__all__ = ["EXTENSION", "Flask", "endpoint_of", "init_app", "is_app", "with_signaling"]
 
 #: The key of an app's server in ``app.extensions``.
 EXTENSION = "rtcio"
@@ -66,6 +66,12 @@ def with_signaling(server: Signaling, app: Any) -> Any:
     return Endpoint(server, _flask_inside(app) or server.app, app)
 
 
+def endpoint_of(server: Signaling, app: Any) -> Endpoint | None:
+    """The middleware with which `init_app` has wrapped ``app`` for ``server``."""
+    found = (each for each in _layers(app) if isinstance(each, Endpoint))
+    return next((each for each in found if each.server is server), None)
+
+
 class Endpoint:
     """The WSGI middleware: the Socket.IO path goes to the server, all else to the app."""
 
@@ -80,6 +86,8 @@ class Endpoint:
         path, base = environ.get("PATH_INFO", ""), self.server.path
         if path == base or path.startswith(base + "/"):
             return self._signal(environ, start_response)
+        if self.server.on_app_request is not None:
+            self.server.on_app_request(environ)
         return self.inner(environ, start_response)  # type: ignore[no-any-return]
 
     def _signal(

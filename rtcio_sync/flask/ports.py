@@ -24,6 +24,10 @@ class Signaling(_Served, Protocol):
     def app(self) -> Flask | None:
         """The first Flask app that it wraps."""
 
+    @property
+    def on_app_request(self) -> Callable[[dict[str, Any]], None] | None:
+        """Is to be called with the environ of a request to the app, unless it is `None`."""
+
     def handle_request(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
@@ -33,5 +37,10 @@ class Signaling(_Served, Protocol):
 class Listener(_Served, Protocol):
     """What `commands` needs of a server."""
 
-    def listen(self, port: int, host: str, *, app: Any) -> None:
+    def listen(
+        self, port: int, host: str, *, app: Any, ready: Callable[[int], Any], **tls: str
+    ) -> None:
         """Serves ``app`` and the Socket.IO path."""
+
+    def stop(self) -> None:
+        """Ends `listen`."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import contextvars
 import functools
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 import gevent
@@ -22,7 +24,7 @@ from gevent.hub import Hub, get_hub
 from gevent.monkey import get_original
 
 from ..errors import NotServing
-from .pool import Pool
+from .greenlet_pool import Pool
 
 __all__ = ["ANSWER_WITHIN", "HubThread", "any_thread", "refuse_in_hub"]
 
@@ -52,8 +54,8 @@ def refuse_in_hub(name: str = "") -> None:
     if isinstance(gevent.getcurrent(), Hub):
         called = f"{name}()" if name else "this call"
         raise NotServing(
-            f"{called} waits for an answer, and nothing may wait in the hub: "
-            f"gevent.spawn({name or 'call'}, …)"
+            f"{called} waits for an answer, and code in the hub must not wait: "
+            f"write gevent.spawn({name or 'call'}, …)"
         )
 
 
@@ -70,7 +72,9 @@ class HubThread:
         self._hub: Any = None
         # Of the thread that made the server: under gunicorn it runs before anything is served.
         self._makers_hub: Any = get_hub_if_exists()
-        self._waiting: list[tuple[Callable[..., Any], tuple[Any, ...]]] = []
+        self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        #: What was spawned before anything is served, and has not begun, in order.
+        self._early: dict[Callable[[], Any], bool] = {}
         self._pool = Pool()
         #: Whether the server runs on threads: then each call runs where it is made.
         self.threaded = False
@@ -112,9 +116,13 @@ class HubThread:
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:  # hub or greenlet
-        while self._waiting:
-            target, args = self._waiting.pop(0)
+        for target, args in self._taken():
             self._pool.spawn(target, *args)
+
+    def _taken(self) -> Iterator[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        with suppress(IndexError):  # another thread may take them, too
+            while True:
+                yield self._waiting.popleft()
 
     def end(self) -> None:
         """The server has stopped. # greenlet"""
@@ -124,9 +132,11 @@ class HubThread:
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
         """Runs ``target(*args)`` in a greenlet of the hub's thread; from any thread.
 
-        The greenlet is one of a pool (`pool`), so that a short task is cheap.
+        The greenlet is one of a pool (`greenlet_pool`), so that a short task is cheap.
         """
         if self._ident == _get_ident():
+            if self._hub is None:
+                target, args = self.early(functools.partial(target, *args)), ()
             # As `Pool.spawn`, without its call, for speed.
             get_hub().loop.run_callback(self._pool.run, target, *args)
         elif self._hub is None:
@@ -136,6 +146,32 @@ class HubThread:
                 hub.loop.run_callback_threadsafe(self._begin_waiting)
         else:
             self._hub.loop.run_callback_threadsafe(self._pool.run, target, *args)
+
+    def early(self, task: Callable[[], Any]) -> Callable[[], Any]:
+        """The task, for a greenlet of the thread that made the server; nothing is served yet.
+
+        If it has not begun when the server turns out to run on threads, one of them runs it
+        (`left_over`): then the hub of this thread may never run.
+        """
+
+        def begin() -> Any:
+            # The first who comes runs it: `pop` is one step, in which no other thread runs.
+            return task() if self._early.pop(begin, False) else None
+
+        self._early[begin] = True
+        return begin
+
+    def left_over(self) -> list[Callable[[], Any]]:
+        """What was spawned before anything was served and has not begun, for other threads.
+
+        # any thread
+        """
+        waiting = [functools.partial(target, *args) for target, args in self._taken()]
+        return [*self._early, *waiting]
+
+    def forget(self, task: Callable[[], Any]) -> None:
+        """A task of `early` does not run any more: it has run, or its greenlet was killed."""
+        self._early.pop(task, None)
 
     def run(self, fn: Callable[..., R], *args: Any, **options: Any) -> R:
         """Runs a call from another thread: returns its result, or raises its exception.

@@ -19,10 +19,11 @@ from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
 from .joining import Joining, Part, Peer, State
-from .keeper import Keeper, Op, Seat
+from .keeper import Keeper
+from .keeper_messages import Op, Seat
+from .payloads import object_in, room_in, state_in
 from .ports import Rules
 from .rooms import LobbyRoom
-from .seating import object_in, room_in, state_in
 
 __all__ = ["Events"]
 
@@ -102,6 +103,18 @@ class Events(Part):
                 self._keeper.tell(op)
             except OptionError as error:  # of a value that JSON has and UTF-8 has not, as a rule
                 raise ProtocolError(Drop.MALFORMED) from error
+
+    def gives_up(self, sid: str, room: str) -> bool:
+        """A client of this worker leaves a room that another one keeps, and waits for nobody.
+
+        `False`: it has no seat there, or is about to enter. # hub or greenlet
+        """
+        seat = self._seat_elsewhere(sid, room)
+        if seat is None or not seat.entered:
+            return False
+        self._server.leave_room(sid, room, namespace=self._namespace.name)  # `left` tells of it
+        self._departs(sid, room)  # if it was not in the Socket.IO room
+        return True
 
     def _departs(self, sid: str, room: str) -> bool:
         """Gives up a seat that another worker keeps; `False`: there was none. # hub or greenlet"""

@@ -10,20 +10,27 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from socketio import exceptions
 
 from ..errors import LimitExceeded, ProtocolError
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
-from .keeper import Asks, Gone, Keeper, Op, Seat
+from .admission import Obstacle, Seating
+from .keeper import Keeper
+from .keeper_messages import Asks, Gone, Op, Seat
+from .payloads import Name, name_in, object_in, password_in, room_in
 from .ports import Rules
 from .rooms import LobbyRoom, LobbyRooms, Local, stays
-from .seating import Name, Obstacle, Seating, name_in, object_in, password_in, room_in
 
 __all__ = ["Attempt", "Joining", "Part", "Peer", "State", "token_of"]
+
+T = TypeVar("T")
 
 
 class State:
@@ -69,12 +76,12 @@ class Attempt:
     limit: int | None
     #: As `keeper.Seat.token`; 0: of a client of this worker.
     token: int = 0
-    #: When it got the seat: `time.monotonic_ns`.
+    #: When it got the seat: `time.time_ns`, comparable with that of a keeper on another host.
     since: int = 0
 
     def sits(self, before: Attempt | None) -> None:
         """It gets the seat, or that of an attempt ``before``."""
-        self.since = time.monotonic_ns() if before is None else before.since
+        self.since = time.time_ns() if before is None else before.since
 
 
 def token_of(attempt: Attempt | None) -> int:
@@ -130,7 +137,17 @@ class Joining(Part):
             reason, closed = ask(Op("check", room, peer.sid, [secret, limit]))
             return reason, closed
 
-        return here() if self._keeper is None else self._keeper.call(here, there)
+        late: tuple[str | None, bool] = Obstacle.TRY_AGAIN, False
+        return self._asked(here, there, late)
+
+    def _asked(self, here: Callable[[], T], there: Callable[[Asks], T], late: T) -> T:
+        """As `Keeper.call`; ``late``: the result if the keeper stands still."""
+        if self._keeper is None:
+            return here()
+        try:
+            return self._keeper.call(here, there)
+        except exceptions.TimeoutError:
+            return late
 
     def join(self, peer: Peer, payload: Any = None) -> None:
         """``join-room``: takes a seat, or changes the name of who has one."""
@@ -162,13 +179,9 @@ class Joining(Part):
                     peer.attempts[attempt.room] = attempt
                 return seat, reason
 
-        keeper = self._keeper
-        if keeper is None:
-            return here()
-
         def there(ask: Asks) -> tuple[Attempt | Seat | None, str | None]:
             asked = [attempt.secret, attempt.limit]
-            seat = keeper.seat(peer.sid, attempt.room)
+            seat = self._kept(peer, attempt.room)
             reason, _ = ask(Op("check", attempt.room, peer.sid, asked))
             if reason is None and seat is None:
                 reason = self._may_enter(peer, attempt.room)
@@ -177,7 +190,11 @@ class Joining(Part):
                     peer.attempts[attempt.room] = attempt
             return seat, reason
 
-        return keeper.call(here, there)
+        late: tuple[Attempt | Seat | None, str | None] = None, Obstacle.TRY_AGAIN
+        return self._asked(here, there, late)
+
+    def _kept(self, peer: Peer, room: str) -> Seat | None:
+        return None if self._keeper is None else self._keeper.seat(peer.sid, room)
 
     def withdraw(self, peer: Peer, room: str) -> None:
         """The peer leaves ``room``: a ``join-room`` without an answer gets none."""
@@ -225,7 +242,24 @@ class Joining(Part):
         keeper = self._keeper
         if keeper is None:
             return here()
-        return keeper.call(here, partial(self._sit_there, keeper, peer, attempt))
+        try:
+            return keeper.call(here, partial(self._sit_there, keeper, peer, attempt))
+        except exceptions.TimeoutError:
+            return self._got_no_answer(keeper, peer, attempt)
+
+    def _got_no_answer(self, keeper: Keeper, peer: Peer, attempt: Attempt) -> str | None:
+        """The keeper stands still. It may give the seat when it goes on: then it gets it back."""
+        room, sid = attempt.room, peer.sid
+        with self._lock:
+            if peer.attempts.get(room) is attempt:
+                del peer.attempts[room]
+        seat = keeper.seat(sid, room)
+        if seat is None or not seat.entered:
+            keeper.drop(sid, room)
+        elif not seat.since:  # the keeper has just gone on, and had it enter before it answered
+            seat.since = time.time_ns()
+            return None
+        return Obstacle.TRY_AGAIN
 
     def _sit_there(self, keeper: Keeper, peer: Peer, attempt: Attempt, ask: Asks) -> str | None:
         """Asks the keeper for the seat."""

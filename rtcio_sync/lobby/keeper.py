@@ -24,58 +24,25 @@ import msgspec
 from socketio import exceptions
 
 from ..cluster.exchange import Exchange
-from ..cluster.replica import Ghost
-from ..cluster.shared import SharedRooms
+from ..cluster.messages import Ask as Question
+from ..cluster.messages import Kind, decoded, encoded
+from ..cluster.remote_rooms import Ghost
+from ..cluster.shared_rooms import SharedRooms
 from ..cluster.succession import Lost
-from ..cluster.wire import NODE, Kind, Struct, decoded, encoded
-from ..cluster.wire import Ask as Question
-from ..errors import OptionError, ProtocolError, RtcioError
+from ..errors import OptionError, ProtocolError
 from ..hub.thread import refuse_in_hub
 from ..server import Server
+from .keeper_messages import Asks, Gone, Op, Seat
 
-__all__ = ["Asks", "Gone", "Keeper", "Op", "Seat"]
+__all__ = ["Keeper"]
 
 T = TypeVar("T")
 
-ANSWER_WITHIN = 5.0  # seconds until the keeper is asked again
+ANSWER_WITHIN = 5.0  # seconds in which a keeper answers, also if the next one has to
+CLAIMS_WITHIN = 5.0  # seconds in which all workers send their seats to a new keeper
 MOST_HELD = 10_000  # operations that wait until it is known who keeps the rooms
-GIVE_UP_AFTER = 4 * ANSWER_WITHIN
 AGAIN = 0.05  # seconds until a keeper that has just died is replaced, and asked again
 
-
-class Gone(RtcioError):
-    """The keeper has died, or does not answer: ask the next one."""
-
-
-class Seat(Struct):
-    """The seat of a client, as its own worker knows it."""
-
-    room: str
-    sid: str
-    name: str | int | float | None
-    secret: bytes
-    #: When the keeper gave it; 0: it has not answered yet. The order of joining.
-    since: int = 0
-    #: Whether the client is in the Socket.IO room, and its peers are told.
-    entered: bool = False
-    #: Whether it lost its connection, and may come back.
-    away: bool = False
-    media: Any = None
-    #: Of the latest ``sit`` of this seat: the larger, the later.
-    token: int = 0
-
-
-class Op(Struct):
-    """What a worker asks of the keeper, or tells it; or ``confirmed``, of the keeper."""
-
-    what: str
-    room: str = ""
-    sid: str = ""
-    given: Any = None
-
-
-#: Asks the keeper. Raises `Gone`.
-Asks = Callable[[Op], Any]
 
 #: The operations that a keeper confirms, once the room's peers are told.
 _CHANGES = ("depart", "back")
@@ -179,22 +146,24 @@ class Keeper:
         """Calls ``here()`` if this worker keeps the rooms, else ``there(ask)``. # greenlet
 
         ``ask(op)`` asks the keeper and waits; if it has died, `call` begins again. Raises
-        `socketio.exceptions.TimeoutError` if the keeper stands still.
+        `socketio.exceptions.TimeoutError` if the keeper stands still: it does not answer within
+        `ANSWER_WITHIN` seconds, and may still do what it was asked, when it goes on.
         """
-        end = time.monotonic() + GIVE_UP_AFTER
+        end = time.monotonic() + ANSWER_WITHIN
         while time.monotonic() < end:
-            node = self._wait()
+            node = self._wait(end)
             if node is None:
                 return here()
             with suppress(Gone):
-                return there(partial(self._ask, node))
+                return there(partial(self._ask, node, end))
             self._server.eio.sleep(AGAIN)
         raise exceptions.TimeoutError()
 
-    def _ask(self, node: str, op: Op) -> Any:
+    def _ask(self, node: str, end: float, op: Op) -> Any:
         manager = self._server.manager
         assert isinstance(manager, SharedRooms)
-        reply = manager.ask([node], self._what, encoded(op), ANSWER_WITHIN).get(node)
+        seconds = max(0.0, end - time.monotonic())
+        reply = manager.ask([node], self._what, encoded(op), seconds).get(node)
         if reply is None:
             raise Gone
         return msgspec.msgpack.decode(reply)
@@ -249,12 +218,14 @@ class Keeper:
         question = Question(0, self._what, encoded(op))
         self._exchange.bus.post(node, Kind.ASK, encoded(question), now=now)
 
-    def _wait(self) -> str | None:
+    def _wait(self, end: float) -> str | None:
         while not self._settled:
             refuse_in_hub()
             event = self._server.eio.create_event()
             self._waiting.append(event)
-            if not event.wait(ANSWER_WITHIN):
+            if not event.wait(max(0.0, end - time.monotonic())):
+                with suppress(ValueError):  # it was settled at this moment
+                    self._waiting.remove(event)
                 raise exceptions.TimeoutError()
         return self._node
 
@@ -281,14 +252,14 @@ class Keeper:
 
     def _follow(self, keeper: str) -> None:
         """Another worker keeps the rooms from now on."""
-        own = self._exchange.heirs.own
+        heirs = self._exchange.heirs
         claims = self._seats()
         if self._node is None:
             handed = self._table.hand_on()
             claims += handed
             self._claims.clear()
             for seat in handed:
-                if seat.sid[:NODE] in own:
+                if heirs.has(seat.sid):
                     self.add(seat)
         elif self._node in self._exchange.bus.nodes:
             self._post(self._node, Op("unclaim"))
@@ -306,7 +277,7 @@ class Keeper:
         self._awaited = set(self._exchange.bus.nodes) - set(self._claims)
         if self._awaited:
             self._turns += 1
-            self._server.eio.heartbeat.later(ANSWER_WITHIN, self._enough, self._turns)
+            self._server.eio.heartbeat.later(CLAIMS_WITHIN, self._enough, self._turns)
         self._finish()
 
     def _enough(self, turn: int) -> None:

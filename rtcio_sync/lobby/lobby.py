@@ -3,8 +3,8 @@
 Two things are kept apart, so that a room stays exact while many clients join and leave at once, and
 so that no lock is held during a call that can block:
 
-* *Seats* (`seating`) decide: who counts against the cap, whose password owns the room. They change
-  under the lobby's lock, in a few plain statements (`joining`, `events`).
+* *Seats* (`admission`) decide: who counts against the cap, whose password owns the room. They
+  change under the lobby's lock, in a few plain statements (`joining`, `events`).
 * *Steps* (`rooms`) tell: every change appends what has to be emitted to its room's queue, under the
   same lock, and runs it without. So each peer gets a room's events in the order in which they
   happened.
@@ -15,21 +15,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from socketio import PubSubManager
 
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
+from ..protocol.names import namespace_name
 from ..server import Server
-from ..socketio.signatures import check_plain
+from ..socketio.handler_signatures import check_plain
+from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
 from .events import Events
 from .joining import State, token_of
-from .keeper import Asks, Keeper, Op
+from .keeper import Keeper
+from .keeper_messages import Asks, Op
+from .keeper_table import Table
+from .payloads import room_in
 from .ports import IceServers
 from .rooms import LobbyRoom
-from .seating import room_in
-from .table import Table
 
 __all__ = ["Lobby"]
 
@@ -37,6 +41,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Authorize = Callable[[Socket, str, "str | None", "str | None"], Any]
+
+
+#: The namespaces that have a lobby.
+_taken: WeakSet[Namespace] = WeakSet()
 
 
 class Lobby:
@@ -63,7 +71,8 @@ class Lobby:
 
     A subclass may override `authorize`, `ice_servers` and the attribute `max_peers`. The workers of
     one gunicorn have one lobby. With a client manager that connects several processes, each has its
-    own, and the log warns of it. Raises `OptionError` (a `ValueError`) for invalid arguments.
+    own, and the log warns of it. Raises `OptionError` (a `ValueError`) for invalid arguments, and
+    for a namespace that has a lobby already.
     """
 
     #: Seats in one room; `None`: no limit.
@@ -93,13 +102,20 @@ class Lobby:
         self._authorize = authorize
         self._ice_servers = ice_servers if callable(ice_servers) else _constant(ice_servers)
         self._server = server
-        space = server.of(namespace)
+        space = server.of(namespace_name(namespace))
+        if space in _taken:
+            # Both would answer: whom one refuses, the other lets in.
+            raise OptionError(
+                f"namespace {space.name} already has a Lobby: use that Lobby (RoomPage takes it as "
+                "lobby=), or give this Lobby another namespace"
+            )
+        _taken.add(space)
         state = State(space)
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         if isinstance(server.manager, PubSubManager):
             log.warning(
-                "Lobby keeps its rooms in this process alone: run one process, or send all peers "
-                "of a room to the same one"
+                "Lobby keeps its rooms in this process only: run one process, or send all peers "
+                "of a room to the same process"
             )
         self._keeper: Keeper | None = None
         if server.exchange is not None:
@@ -166,6 +182,8 @@ class Lobby:
         """
         if type(sid) is not str or room_in({"roomId": room}) is None:
             return False
+        if self._events.gives_up(sid, room):
+            return True
 
         def here() -> bool:
             with self._lock:

@@ -22,8 +22,8 @@ from ..events import RtcioEvents
 from ..hub import interrupts
 from ..socketio.namespace import Namespace
 from ..socketio.socket import BroadcastOperator, Socket
-from .keeper import Seat
-from .seating import Name, state_in
+from .keeper_messages import Seat
+from .payloads import Name, state_in
 
 __all__ = ["Arriving", "LobbyRoom", "LobbyRooms", "Local", "stays"]
 
@@ -121,6 +121,10 @@ class Arriving(Protocol):
     def enter(self, room: LobbyRoom) -> bool:
         """Enters the Socket.IO room; `False`: it has left. Raises `ProtocolError`."""
 
+    def hear(self) -> None:
+        """Waits until all that was emitted to it is on its way to the client, and nothing else
+        can come before it."""
+
 
 @dataclass(frozen=True)
 class Local:
@@ -138,6 +142,9 @@ class Local:
 
     def enter(self, room: LobbyRoom) -> bool:
         return room.enter(self.socket)
+
+    def hear(self) -> None:
+        pass  # its queue is here
 
 
 @dataclass(eq=False)
@@ -173,6 +180,9 @@ class LobbyRoom:
                 refuse(None)
                 return
             self._greet(socket)
+            # The others answer with offers, which come from their own workers: the peer has to know
+            # of them before.
+            socket.hear()
         except BaseException as error:
             if known is None and refuse(error):
                 self._take_out(sid, socket.token)

@@ -2,8 +2,9 @@
 attachments.
 
 The time and memory of decoding depend on the number of values, so a message over `Limits` is
-refused before it is decoded (`bounds`). A message that cannot be read raises `ProtocolError`.
-Nothing here blocks. With the app's own JSON module or packet class it is called in greenlets only.
+refused before it is decoded (`message_bounds`). A message that cannot be read raises
+`ProtocolError`. Nothing here blocks. With the app's own JSON module or packet class it is called
+in greenlets only.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Any, NamedTuple
 import orjson
 from socketio import packet
 
-from ..collector import collects, uncollected
+from ..client_limits import announced_attachments, check_attachments
 from ..errors import ProtocolError
 from ..events import RtcioEvents
-from ..limits import announced_attachments, check_attachments
+from ..garbage_collector import collects, uncollected
 from ..options import Limits
 from ..protocol.envelope import placeholders_fit
 from ..protocol.packing import Struct
-from .bounds import (
+from .message_bounds import (
     PACKED_HEAD,
     SURE,
     VALUE_BYTES,

@@ -22,8 +22,8 @@ from typing import Any
 
 import orjson
 
-from ..collector import uncollected
 from ..errors import ProtocolError
+from ..garbage_collector import uncollected
 
 __all__ = ["holes_of", "pack", "parted", "write"]
 
@@ -36,8 +36,8 @@ _FIX = (
 )
 _PACKABLE = 511  # levels that msgpack packs
 _TOO_DEEP = (
-    "the data refers to itself or has more levels than can be sent: make it flatter; "
-    "Limits(max_depth=64) keeps the data of clients below that"
+    "the data contains itself or has too many levels to be sent: give it fewer levels; "
+    "Limits(max_depth=64) bounds the levels of what clients send"
 )
 
 

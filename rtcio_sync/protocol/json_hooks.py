@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-__all__ = ["integer", "refuse_constant"]
+__all__ = ["integer", "is_unicode", "refuse_constant"]
 
 
 def refuse_constant(name: str) -> NoReturn:
@@ -18,3 +18,14 @@ def integer(digits: str) -> int | float:
         return int(digits)
     except ValueError:
         return float(digits)
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be sent as UTF-8. Half of a surrogate pair, which JSON may have, cannot."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -26,13 +26,13 @@ def namespace_name(given: Any, *, catch_all: bool = False) -> str:
         if catch_all:
             return given
         raise OptionError(
-            "'*' is not one namespace: name one here; to register handlers of any namespace write "
-            "server.on(event, namespace='*'), and Server(namespaces='*') to allow clients in any"
+            "'*' is not the name of one namespace: give a name. For handlers of all namespaces "
+            "write server.on(event, namespace='*'); Server(namespaces='*') lets clients join all"
         )
     if isinstance(given, re.Pattern) or callable(given):
         raise OptionError(
-            "a namespace is a string: regular expressions and functions are not supported; for "
-            "handlers of any namespace write server.on(event, namespace='*')"
+            "a namespace is a string here: only server.of takes a pattern or a function. For "
+            "handlers of all namespaces write server.on(event, namespace='*')"
         )
     raise OptionError(
         f"a namespace is a string like '/calls', not {type(given).__name__}: {given!r:.80}"
@@ -54,10 +54,15 @@ def namespace_names(given: Any) -> Any:
     return "*" if "*" in names else names
 
 
-def check_event(event: Any, registrar: str) -> None:
-    """Raises `OptionError` for an invalid name of an event in the registration of a handler."""
+def check_event(event: Any, registrar: str, method: str = "on") -> None:
+    """Raises `OptionError` for an invalid name of an event in the registration of a handler.
+
+    ``method``: the method of the ``registrar`` that was called.
+    """
     if isinstance(event, str):
         return
+    if callable(event) and method != "on":
+        raise OptionError(f"{registrar}.{method} takes the event's name first, then the handler")
     if callable(event):
         name = getattr(event, "__name__", "name")
         raise OptionError(

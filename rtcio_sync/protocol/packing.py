@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ..errors import CannotPack
+from .json_hooks import is_unicode
 
 __all__ = ["Struct", "pack", "unpack"]
 
@@ -25,8 +26,11 @@ _PLAIN = frozenset({type(None), bool, float, bytes})
 _INT, _TEXT, _TUPLE, _SET, _FROZENSET, _BYTEARRAY, _DICT = range(1, 8)
 
 
-class Struct(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
-    """A structure whose fields are sent in their order."""
+class Struct(msgspec.Struct, array_like=True, gc=False):
+    """A structure whose fields are sent in their order.
+
+    A later release adds fields at the end, with a default: this one does not read them.
+    """
 
 
 def pack(value: Any) -> bytes:
@@ -45,11 +49,11 @@ def _plain(value: Any, level: int) -> Any:
     if kind in _PLAIN:
         return value
     if kind is str:
-        return value if _is_unicode(value) else _ext(_TEXT, value.encode("utf-8", "surrogatepass"))
+        return value if is_unicode(value) else _ext(_TEXT, value.encode("utf-8", "surrogatepass"))
     if kind is int:
         return value if -_LARGE <= value < _LARGE else _ext(_INT, hex(value).encode())
     if level > _LEVELS:
-        raise CannotPack(f"a value of over {_LEVELS} levels, or one that holds itself")
+        raise CannotPack(f"a value of over {_LEVELS} levels, or one that contains itself")
     if kind is list:
         return [_plain(each, level + 1) for each in value]
     if kind is dict:
@@ -64,7 +68,7 @@ def _plain(value: Any, level: int) -> Any:
 
 
 def _of_dict(value: dict[Any, Any], level: int) -> Any:
-    if all(type(key) is str and _is_unicode(key) for key in value):
+    if all(type(key) is str and is_unicode(key) for key in value):
         return {key: _plain(each, level) for key, each in value.items()}
     pairs = [[_plain(key, level), _plain(each, level)] for key, each in value.items()]
     return _ext(_DICT, _encode(pairs))
@@ -73,17 +77,6 @@ def _of_dict(value: dict[Any, Any], level: int) -> Any:
 _SEQUENCES: dict[Any, int] = {tuple: _TUPLE, set: _SET, frozenset: _FROZENSET}
 
 _ext = msgspec.msgpack.Ext
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether it is UTF-8. Half of a surrogate pair, which JSON may have, is not."""
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 _MADE: dict[int, Callable[[bytes], Any]] = {

@@ -22,7 +22,7 @@ from engineio import packet as eio_packet
 from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
-from ..adapter.recovery import Session, Stamp
+from ..adapter.session_log import Session, Stamp
 from ..engineio.packet import Packet, size_of
 from ..engineio.socket import Socket
 from ..events import RtcioEvents
@@ -30,7 +30,7 @@ from ..metrics import Counters
 from ..options import Limits
 from ..parser.encoding import write
 from ..protocol.envelope import Drop, filled, head, judge, named_in
-from ..protocol.websocket import frame_text
+from ..protocol.websocket_frames import frame_text
 
 __all__ = ["Passage", "Relay"]
 
@@ -88,6 +88,8 @@ class Relay:
         self.textual = True
         #: The namespaces whose sockets have the default listeners.
         self.namespaces: set[str] = set()
+        #: Those of them that lose them if they are dynamic ones, and empty.
+        self._while_open: set[str] = set()
         #: Takes each message that the short way does not take: `(link, message, binary)`.
         self.ordinary: Callable[[Any, Any, bool], None] = _nowhere
         #: Sends a relay to another process: ``(namespace, target, message)``; `None`: the target is
@@ -107,20 +109,53 @@ class Relay:
         if message.count(b"}") + message.count(b"]") > -self.last:
             raise LookupError  # the full way counts only real levels, not brackets in strings
 
+    def serve(self, namespace: str, *, while_open: bool = False) -> None:
+        """Gives the sockets of a namespace the default listeners.
+
+        ``while_open``: until `closed`, unless it has or gets them for good.
+        """
+        if not while_open:
+            self._while_open.discard(namespace)
+        elif namespace not in self.namespaces:
+            self._while_open.add(namespace)
+        self.namespaces.add(namespace)
+
+    def closed(self, namespace: str) -> None:
+        """A dynamic namespace is removed: its last socket has left. # hub or greenlet"""
+        if namespace in self._while_open:
+            self._while_open.discard(namespace)
+            self.namespaces.discard(namespace)
+
     def serves(self, member: Member) -> bool:
         """Whether ``member`` has the default listeners."""
         return member.relays or member.namespace in self.namespaces
 
+    # -- which way: any thread -------------------------------------------------------------------
+
     def settle(self, member: Member) -> None:
         """Opens or closes the short way of ``member``; call it after a change of a condition."""
-        member.short = (
-            member.ready
-            and not member.observed
-            and not member.waiting
-            and member.stage is Stage.CONNECTED
-            and self.scope == "namespace"
-            and self.serves(member)
-        )
+        # Without the gate, a thread that looked before the change could write after it.
+        with self.manager.server.eio.gate:
+            member.short = (
+                member.ready
+                and not member.observed
+                and not member.waiting
+                and member.stage is Stage.CONNECTED
+                and self.scope == "namespace"
+                and self.serves(member)
+            )
+
+    def hold(self, member: Member) -> None:
+        """One more message of ``member`` waits in the inbox; the relays behind it wait as well."""
+        with self.manager.server.eio.gate:
+            member.waiting += 1
+            self.settle(member)
+
+    def let_go(self, member: Member) -> None:
+        """A message that `hold` counted has been handled."""
+        with self.manager.server.eio.gate:
+            member.waiting -= 1
+            self.settle(member)
 
     # -- the short way: hub ----------------------------------------------------------------------
 
@@ -165,7 +200,11 @@ class Relay:
                         target = member.peers[key]
                         if target.stage is CONNECTED:
                             transport = target.link.transport  # type: ignore[union-attr]  # in `_LEFT`
-                            if transport is not None and target is not member:
+                            if (
+                                transport is not None
+                                and target is not member
+                                and target.held is None
+                            ):
                                 if target.session is None:
                                     transport.send(frame_text(message))
                                 else:
@@ -210,13 +249,14 @@ class Relay:
         target = self.manager.member(sid, namespace)
         if target is None or not target.present or not self.serves(target):
             self._drop(Drop.UNKNOWN_TARGET)
-        elif target.session is not None:
+            return
+        transport = None if target.link is None else target.link.transport
+        if target.held is None and target.session is not None:
             self._stamp(target, target.session, message)
-        elif target.link is not None and target.link.transport is not None:
-            target.link.transport.send(frame_text(message))
+        elif target.held is None and transport is not None:
+            transport.send(frame_text(message))
         else:
-            pkt = Packet(eio_packet.MESSAGE, message[1:].decode())
-            self.manager.hand_over(target, [pkt])
+            self.manager.send_to(target, partial(_as_packets, message))
 
     def serves_namespace(self, namespace: str) -> bool:
         """Whether the sockets of a namespace have the default listeners."""
@@ -230,7 +270,7 @@ class Relay:
 
         def encode(offset: str | None) -> bytes:
             assert offset is not None
-            return frame_text(b'%b,"%b"]' % (message.rstrip()[:-1], offset.encode()))
+            return frame_text(_stamped(message, offset))
 
         def deliver(frame: bytes, stamp: Stamp | None) -> None:
             assert stamp is not None
@@ -286,8 +326,9 @@ class Relay:
 
     def _deliver(self, target: Member, passage: Passage) -> None:
         pkts = self.manager.send_to(target, partial(self._packets, target.namespace, passage))
+        size = sum(size_of(pkt.data) for pkt in pkts)
         self.counters.relayed += 1
-        self.counters.relayed_bytes += sum(size_of(pkt.data) for pkt in pkts)
+        self.counters.relayed_bytes += size
 
     def _packets(self, namespace: str, passage: Passage, offset: str | None) -> list[Packet]:
         if passage.raw is None:
@@ -336,24 +377,15 @@ class Relay:
                 payload = filled(payload, attachments)
             self._deliver(target, Passage(payload, None, []))
 
-    # -- peers that leave ------------------------------------------------------------------------
 
-    def peer_left(self, member: Member) -> None:
-        """Sends peer-left to each peer that shares a room with ``member``, once. # hub or greenlet
+def _stamped(message: bytes, offset: str) -> bytes:
+    """A relay with its offset after the envelope, which stays unchanged."""
+    return b'%b,"%b"]' % (message.rstrip()[:-1], offset.encode())
 
-        Called when the loss is noticed, and again when the last handler has run: a handler may have
-        joined the socket to another room meanwhile. No peer gets it twice.
-        """
-        if not member.rooms or not self.serves(member):
-            return
-        told_rooms, told = member.told or (set(), {member.sid})
-        rooms = [room for room in member.rooms if room not in told_rooms]
-        if rooms:
-            payload = {"id": member.sid}
-            told = self.manager.announce(
-                RtcioEvents.PEER_LEFT, payload, member.namespace, rooms, told, told_rooms
-            )
-            member.told = (told_rooms.union(rooms), told)
+
+def _as_packets(message: bytes, offset: str | None) -> list[Packet]:
+    whole = message if offset is None else _stamped(message, offset)
+    return [Packet(eio_packet.MESSAGE, whole[1:].decode())]
 
 
 def _share_a_room(one: Iterable[Any] | None, other: Iterable[Any] | None) -> bool:

@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
@@ -26,13 +27,13 @@ from gevent.pywsgi import WSGIHandler
 
 from ..transport.server_stop import servers_of
 from ..transport.takeover import stack
+from .descriptor_passing import Arrived, Giver
+from .forwarded_heads import BUSY, PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
 from .gunicorn_exit import Exit, MoveOut
 from .gunicorn_http import adopt, parted
-from .handover import Arrived, Giver
-from .heads import BUSY, PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
-from .reread import Reread
+from .reread_socket import Reread
 
-__all__ = ["Front", "is_gevents", "on_worker", "owner_on_stack"]
+__all__ = ["Front", "is_gevents", "on_worker", "owner_on_stack", "replaced_by"]
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,21 @@ def on_worker(begin: Callable[[Any], None]) -> bool:
     return True
 
 
+def replaced_by(master: int) -> int | None:
+    """The master whose place this one takes (``USR2``), as long as that one runs."""
+    number = os.environ.get("GUNICORN_PID", "")
+    # The new master is its child. A program that a worker starts is not, and has the variable too.
+    return int(number) if number.isdigit() and _parent_of(master) == int(number) else None
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[1])
+
+
 def _before_run(worker: Any, begin: Callable[[Any], None]) -> None:
     after = worker.cfg.post_worker_init
 
@@ -117,6 +133,8 @@ class Front:
         self._node = node
         self._giver = giver
         self._exit = Exit(worker, move_out, lambda: node.alone, self._hand_on)
+        # Read now: a listener may be closed while a connection that it has accepted waits.
+        self._names = [each.getsockname() for each in worker.sockets]
 
     def install(self) -> None:
         """Wraps the worker's methods. # before it serves"""
@@ -191,9 +209,14 @@ class Front:
         return True
 
     def _index(self, listener: Any) -> int:
-        name = listener.getsockname() if hasattr(listener, "getsockname") else listener.address
-        names = [each.getsockname() for each in self._worker.sockets]
-        return names.index(name) if name in names else 0
+        """Which of the worker's listeners it is: a socket, which may be closed, or a server."""
+        for number, each in enumerate(self._worker.sockets):
+            if each is listener:
+                return number
+        return self._named(getattr(listener, "address", None))
+
+    def _named(self, name: Any) -> int:
+        return self._names.index(name) if name in self._names else 0
 
     # -- a request on a connection that was kept alive ---------------------------------------------
 
@@ -210,15 +233,13 @@ class Front:
         node = self._owner_of(req.query)
         if node is None or req.version[0] != 1:
             return False
-        names = [each.getsockname() for each in self._worker.sockets]
-        listener = names.index(listener_name) if listener_name in names else 0
         read = (
             proxy_prefix(req.proxy_protocol_info, self._worker.cfg.proxy_protocol)
             + head_of(req.method, req.uri, req.version, req.headers)
             + req.unreader.buf.getvalue()
             + _unread_of(client)
         )
-        return bool(self._giver.give(node, client.fileno(), listener, read))
+        return bool(self._giver.give(node, client.fileno(), self._named(listener_name), read))
 
     def _owner_of(self, query: str) -> str | None:
         sid = sid_in_query(query or "")

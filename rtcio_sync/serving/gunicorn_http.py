@@ -24,13 +24,13 @@ from typing import Any
 import gevent
 from gevent.server import StreamServer
 
-from ..transport.base import Environ
+from ..transport.ports import Environ
 from ..transport.server_stop import gunicorn_worker, servers_of
 from .http import HEAD, Connection, accept, first_line, take_over
-from .idle import Idle
+from .http_response import Response
+from .idle_connections import Idle
 from .ports import Application, Engine
-from .reread import Reread
-from .response import Response
+from .reread_socket import Reread
 
 __all__ = ["adopt", "answer_directly", "parted"]
 
@@ -170,6 +170,7 @@ class _Entrance:
     def _end(self) -> None:
         """The worker stops: it waits for the greenlets of its pool, and so for our answers."""
         self._close()
+        self.idle.end_kept()  # so that no request comes on one when the process ends
         if self._answering and not self._greenlets.full():
             self._greenlets.spawn(self._wait)
 

@@ -23,12 +23,12 @@ from gevent.hub import get_hub
 
 from ..hub.ports import IoWatcher
 from ..protocol.http_request import environ_of
-from ..transport.base import CONNECTION, Environ
-from ..transport.outgoing import READ, WRITE
-from .idle import Idle
+from ..transport.ports import CONNECTION, Environ
+from ..transport.tcp import READ, WRITE
+from .http_response import Response
+from .idle_connections import Idle
 from .ports import Application
-from .reread import Reread
-from .response import Response
+from .reread_socket import Reread
 
 __all__ = ["HEAD", "Connection", "Entrance", "accept", "first_line", "take_over"]
 

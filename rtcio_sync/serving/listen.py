@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from gevent.event import Event
 
-from ..collector import frozen
+from ..garbage_collector import frozen
 from ..hub.forked import serves
-from .idle import Idle
-from .options import Listening
+from ..starting.addresses import Addresses
+from ..transport.server_stop import close_listener
+from .idle_connections import Idle
+from .listen_on_threads import listen_on_threads
+from .listen_options import Listening
 from .ports import Application, Engine
 from .pywsgi import HttpServer, handler
+from .startup_warnings import warn_if_unpatched
 from .stop import Stop, on_signals
-from .supervised import begin_under_supervisor, inherited
-from .threads import listen_on_threads
-from .warnings import warn_if_unpatched
+from .supervised_worker import begin_under_supervisor, inherited
 from .workers import Workers
 
 __all__ = ["listen", "signaling_only"]
@@ -32,13 +36,15 @@ def listen(
     application: Application,
     path: str | None = None,
     workers: Workers | None = None,
+    allowed: str = "",
 ) -> None:
     """Serves ``application`` until a signal or `Server.stop`. # greenlet, the main one
 
     ``path``: of the Engine.IO endpoint, with the slash at its end; `None`: no request is special.
     ``workers``: joins the other workers of a supervisor, if one has started this process.
+    ``allowed``: which pages may connect, in words.
     """
-    ready = asked.ready or _log_port
+    ready = asked.ready or partial(_tell, asked, allowed)
     engine.hub_thread.bind(anew=True)
     with frozen():
         if engine.async_mode == "threading":
@@ -66,13 +72,19 @@ def _listen_on_gevent(
         leave: Callable[[], None] | None = None
         if workers is not None:
             leave = begin_under_supervisor(workers, http, event.set)
+            workers.begin_alone(engine.async_mode)
         http.start()
         serves(engine, http.socket)
         ready(http.server_port or asked.port)
         event.wait()
         if leave is not None:
             leave()
-        http.stop_accepting()
+        if stop.is_followed():
+            http.stop_accepting()
+        else:
+            close_listener(http)
+        # Before the last requests that came are answered, so that no others come.
+        stop.on_drained.insert(0, http.idle.end)
         stop.drain()
     finally:
         engine.on_fork = None
@@ -101,18 +113,53 @@ def _http_server(
     return http
 
 
-def _log_port(port: int) -> None:
-    log.debug("listening on port %s", port)
+def _tell(asked: Listening, allowed: str, port: int) -> None:
+    """Says where it listens: in the log, or on stderr if the program has set up none."""
+    found = Addresses.of(asked.host, port, tls=asked.tls is not None)
+    here = "" if found.here == found.listening else f" (open {found.here})"
+    said = f"listening on {found.listening}{here}; pages that may connect: {allowed}"
+    if log.hasHandlers():
+        log.info("%s", said)
+    else:
+        sys.stderr.write(f"rtcio_sync: {said}\n")
+        sys.stderr.flush()
 
 
 def signaling_only(path: str, handle_request: Application) -> Application:
-    """The WSGI application of a server that wraps no app: 404 outside of the Socket.IO path."""
+    """The WSGI application of a server that wraps no app: the Socket.IO path, and a page at ``/``.
+
+    The page says what runs here. All other paths are answered 404.
+    """
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         asked = environ.get("PATH_INFO", "")
         if asked == path or asked.startswith(path + "/"):
             return handle_request(environ, start_response)
+        if asked in ("", "/") and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
+            start_response("200 OK", _PAGE_HEADERS)
+            return [_PAGE.encode()]
         start_response("404 NOT FOUND", [("Content-Type", "text/plain")])
         return [b"Not Found"]
 
     return application
+
+
+# It repeats nothing of the request, and does not tell the version.
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>A signaling server</title>
+<h1>A signaling server runs here</h1>
+<p>It is the Python package <code>rtcio-sync</code>. This server has no other page.
+Pages connect to this address with the <a href="https://docs.rtcio.dev">rtc.io</a> client:
+<code>io("http://…")</code>. The command <code>rtcio-sync</code> starts a server with a page for
+calls. <code>pydoc rtcio_sync.Server</code> shows all options.</p>
+</html>
+"""
+_PAGE_HEADERS = [
+    ("Content-Type", "text/html; charset=utf-8"),
+    ("Content-Length", str(len(_PAGE.encode()))),
+    ("Content-Security-Policy", "default-src 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+]

@@ -24,9 +24,9 @@ from gevent import pywsgi
 from ..logs import tell
 from ..protocol.http_head import Head
 from .http import HEAD, Connection, accept, first_line
-from .idle import KEEP_ALIVE, Idle
-from .reread import Reread
-from .response import Response
+from .http_response import Response
+from .idle_connections import KEEP_ALIVE, Idle
+from .reread_socket import Reread
 
 __all__ = ["UNREADABLE", "Handler", "HttpServer", "handler"]
 

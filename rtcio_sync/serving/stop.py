@@ -21,7 +21,7 @@ import gevent
 from ..hub.thread import any_thread
 from ..transport import server_stop
 from .ports import Event, Stoppable
-from .warnings import warn_if_unpatched
+from .startup_warnings import warn_if_unpatched
 
 __all__ = ["AT_ONCE", "Stop", "on_signals", "on_signals_of_threads"]
 
@@ -41,14 +41,22 @@ class Stop:
         self._engine = engine
         self._hub_thread = engine.hub_thread
         self._drain_seconds = drain_seconds
-        #: Called when the drain begins.
-        self.on_drain: Callable[[], None] | None = None
+        #: Called when the drain begins, and when no client is left.
+        self.on_drain: list[Callable[[], None]] = []
+        self.on_drained: list[Callable[[], None]] = []
+        #: Whether another process goes on with the same listener.
+        self.is_followed: Callable[[], bool] = lambda: False
         #: What `listen` waits for; `None`: it was not called.
         self._asked: Event | None = None
 
     def listens(self, asked: Event) -> None:
         """`listen` was called, and waits for ``asked``. # greenlet"""
         self._asked = asked
+
+    @property
+    def listening(self) -> bool:
+        """Whether `listen` was called."""
+        return self._asked is not None
 
     def ask(self) -> None:
         """Has `listen` end. # any thread"""
@@ -64,7 +72,12 @@ class Stop:
         if self._engine.async_mode == "gevent":
             if self._asked is None:  # else `listen` has warned
                 warn_if_unpatched()
-            server_stop.watch_stop(environ, self.drain, patience=self._drain_seconds + 1)
+            server_stop.watch_stop(
+                environ,
+                self.drain,
+                patience=self._drain_seconds + 1,
+                is_followed=lambda: self.is_followed(),
+            )
         elif self._engine.async_mode == "threading":
             server_stop.watch_worker_on_threads(self.drain)
 
@@ -74,8 +87,8 @@ class Stop:
         So the clients have to come back as new ones, to a worker that all others know.
         """
         log.error(
-            "this worker stood still for so long that worker %s has given it up: it ends its "
-            "connections, so that the clients come back, and stops",
+            "this worker did not run for so long that worker %s treats it as dead: this worker "
+            "closes its connections, so that the clients reconnect, and stops",
             node,
         )
         for client in list(self._engine.sockets.values()):
@@ -90,8 +103,8 @@ class Stop:
         """
         engine = self._engine
         engine.stopping = True
-        if self.on_drain is not None:
-            self.on_drain()
+        for each in self.on_drain:
+            each()
         until = time.monotonic() + self._drain_seconds
         clients = list(engine.sockets.values())
         steps = SPREAD_STEPS if len(clients) > AT_ONCE else 1
@@ -103,6 +116,8 @@ class Stop:
         engine.sleep(0.05)  # at least one turn of the loop, which sends the close frames
         while engine.working and time.monotonic() < until:
             engine.sleep(0.02)
+        for each in self.on_drained:
+            each()
         engine.shutdown()
         engine.hub_thread.end()
 

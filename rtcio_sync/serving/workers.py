@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import _socket
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from ..hub.thread import HubThread
-from .gunicorn import Front, is_gevents, on_worker
-from .handover import Arrived, Carrier, Giver, Taker
-from .heads import sid_in_query
-from .warnings import warn_of_worker
+from .descriptor_passing import Arrived, Carrier, Giver, Taker
+from .forwarded_heads import sid_in_query
+from .gunicorn import Front, is_gevents, on_worker, replaced_by
+from .startup_warnings import warn_of_worker
 
-__all__ = ["Workers", "allowed"]
+__all__ = ["Workers"]
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ class Node(Protocol):
     takes: Callable[[str, _socket.socket], None]
 
     @property
-    def bus(self) -> Carrier | None: ...
+    def mesh(self) -> Carrier | None: ...
 
     @property
     def alone(self) -> bool: ...
@@ -37,20 +36,19 @@ class Node(Protocol):
     @property
     def heir(self) -> str | None: ...
 
+    @property
+    def hosts(self) -> object | None:
+        """The Redis of other hosts."""
+
     def move_out(self, *, wait: float, drain: float, must: Callable[[], bool]) -> bool: ...
 
-    def begin(self, master: int, *, several: bool = True) -> bool: ...
+    def begin(
+        self, master: int | None = None, *, several: bool = True, before: int | None = None
+    ) -> bool: ...
 
     def end(self) -> None: ...
 
     def owner(self, sid: str) -> str | None: ...
-
-
-def allowed(cluster: Any) -> bool:
-    """Whether a server may join the other workers: the option ``cluster``, and RTCIO_CLUSTER."""
-    if cluster is not None:
-        return bool(cluster)
-    return os.environ.get("RTCIO_CLUSTER", "").strip().lower() not in ("0", "no", "off", "false")
 
 
 def key_of(path: str) -> str:
@@ -80,7 +78,7 @@ class Workers:
         self._attach = attach
         self._hub_thread = hub_thread
         self._drain = drain
-        self.giver = Giver(lambda: node.bus)
+        self.giver = Giver(lambda: node.mesh)
         #: Called with the heir when this worker leaves: from now on that one serves. # greenlet
         self.on_heir: Callable[[str], None] = lambda heir: None
 
@@ -104,6 +102,21 @@ class Workers:
         """Begins in each gunicorn worker that loads this app, before it serves."""
         on_worker(self._begin)
 
+    def begin_alone(self, mode: str) -> None:
+        """Joins other hosts in a process that is no worker, before its first client. # greenlet
+
+        ``mode``: the engine's. Raises `OSError` if the cluster is required and out of reach.
+        """
+        if self._node.hosts is None:
+            return
+        if mode == "gevent" or mode == "gevent_uwsgi":
+            self._hub_thread.bind()
+            self._node.begin()
+        else:
+            log.error(
+                "a cluster needs gevent, and this WSGI server runs on threads: it works alone"
+            )
+
     def begin_under(self, master: int, serve: Callable[[int, Arrived], None]) -> bool:
         """Joins the workers of another supervisor. ``serve(0, connection)`` serves theirs."""
         self._node.takes = Taker(serve, self._go_on, self._attach).take
@@ -126,11 +139,13 @@ class Workers:
 
     def _begin(self, worker: Any) -> None:
         if not is_gevents(worker):
-            warn_of_worker(worker)
+            if self._node.hosts is None:
+                warn_of_worker(worker)
             return
         self._hub_thread.bind()
         front = Front(worker, self._node, self.giver, self.move_out)
         self.on_heir = front.leaves
         self._node.takes = Taker(front.serve, self._go_on, self._attach).take
-        if self._node.begin(worker.ppid, several=worker.cfg.workers > 1):
+        before = replaced_by(worker.ppid)
+        if self._node.begin(worker.ppid, several=worker.cfg.workers > 1, before=before):
             front.install()

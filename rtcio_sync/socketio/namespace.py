@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
+from typing import Any, TypeVar, overload
 
 import socketio
 
+from ..adapter.member import Stage
 from ..adapter.recipients import OrderedSet
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event, check_name, namespace_name
-from .dispatch import Callee
-from .remote import RemoteSocket
-from .socket import BroadcastOperator, Socket
+from .handler_call import Callee
+from .handler_types import Answer
+from .remote_socket import RemoteSocket
+from .socket import BroadcastOperator, Socket, socket_of
 
-__all__ = ["Namespace", "Rooms"]
+__all__ = ["ConnectFn", "ConnectionFn", "DefaultSockets", "Namespace", "Rooms"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
+#: A handler of ``"connection"``; with the namespace first for those of ``"*"``.
+ConnectionFn = TypeVar(
+    "ConnectionFn",
+    bound=Callable[[Socket], Answer] | Callable[[], Answer] | Callable[[str, Socket], Answer],
+)
+#: A middleware that runs before.
+ConnectFn = TypeVar("ConnectFn", bound=Callable[[Socket], Answer] | Callable[[], Answer])
 
 
 class Namespace(socketio.Namespace):
@@ -35,12 +44,21 @@ class Namespace(socketio.Namespace):
         self.rtcio_middlewares += other.rtcio_middlewares
         other.rtcio_greeters, other.rtcio_middlewares = self.rtcio_greeters, self.rtcio_middlewares
 
+    def rtcio_copy(self, parent: Namespace) -> None:
+        """Adds the handlers and middlewares of the dynamic namespace that it is a child of."""
+        self.rtcio_greeters += parent.rtcio_greeters
+        self.rtcio_middlewares += parent.rtcio_middlewares
+
     @property
     def name(self) -> str:
         """Its name, ``"/"`` for the default one."""
         return str(self.namespace)
 
-    def on(self, event: str, handler: Fn | None = None) -> Any:
+    @overload
+    def on(self, event: str) -> Callable[[ConnectionFn], ConnectionFn]: ...
+    @overload
+    def on(self, event: str, handler: ConnectionFn) -> ConnectionFn: ...
+    def on(self, event: str, handler: Any = None) -> Any:
         """Registers a ``"connection"`` handler ``fn(socket)``: a decorator, or a call.
 
         It runs when a client is connected to the namespace. Raises `OptionError` for any other
@@ -53,13 +71,25 @@ class Namespace(socketio.Namespace):
                 f"in it, or with server.on({event!r}, namespace={self.name!r})"
             )
 
-        def register(fn: Fn) -> Fn:
+        def register(fn: ConnectionFn) -> ConnectionFn:
             self.rtcio_greeters.append(Callee(fn))
             return fn
 
         return register if handler is None else register(handler)
 
-    def use(self, fn: Fn) -> Fn:
+    def off(self, event: str = "connection", handler: Callable[..., Any] | None = None) -> None:
+        """Removes a ``"connection"`` handler, or all of them."""
+        check_event(event, "namespace", "off")
+        kept = [each for each in self.rtcio_greeters if handler is not None and each.fn != handler]
+        self.rtcio_greeters[:] = kept if event in ("connection", "connect") else self.rtcio_greeters
+
+    def listeners(self, event: str = "connection") -> list[Callable[..., Any]]:
+        """The ``"connection"`` handlers, in the order in which they run."""
+        check_event(event, "namespace", "listeners")
+        known = self.rtcio_greeters if event in ("connection", "connect") else []
+        return [each.fn for each in known]
+
+    def use(self, fn: ConnectFn) -> ConnectFn:
         """Registers ``fn(socket)`` to run before ``connection``.
 
         To refuse the client, raise `ConnectionRefusedError`; any other exception refuses it too,
@@ -74,7 +104,7 @@ class Namespace(socketio.Namespace):
         return {socket.id: socket for socket in self._sockets()}
 
     def _sockets(self) -> list[Socket]:
-        return BroadcastOperator(self.server, self.name).sockets_here()
+        return self._operator().sockets_here()
 
     @property
     def rooms(self) -> Rooms:
@@ -97,31 +127,104 @@ class Namespace(socketio.Namespace):
         options["namespace"] = options.get("namespace") or self.namespace
         self.server.emit(event, data, **options)
 
+    def _operator(self) -> BroadcastOperator:
+        """All sockets."""
+        return BroadcastOperator(self.server, self.name)
+
     def to(self, *rooms: Any) -> BroadcastOperator:
         """The sockets in ``rooms``; see `BroadcastOperator.to`."""
-        return BroadcastOperator(self.server, self.name).to(*rooms)
+        return self._operator().to(*rooms)
 
     in_ = to
 
     def except_(self, *rooms: Any) -> BroadcastOperator:
         """All sockets but those in ``rooms``."""
-        return BroadcastOperator(self.server, self.name).except_(*rooms)
+        return self._operator().except_(*rooms)
+
+    def timeout(self, seconds: float) -> BroadcastOperator:
+        """All sockets, with ``seconds`` to acknowledge: `BroadcastOperator.timeout`."""
+        return self._operator().timeout(seconds)
+
+    @property
+    def volatile(self) -> BroadcastOperator:
+        """All sockets for which no other data waits: `BroadcastOperator.volatile`."""
+        return self._operator().volatile
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """The sockets of this process."""
+        return self._operator().local
+
+    def compress(self, compress: bool) -> BroadcastOperator:
+        """All sockets; changes nothing else: `Socket.compress`."""
+        return self._operator()
+
+    def on_server_side(self, event: str, handler: Fn | None = None) -> Any:
+        """As `Server.on_server_side`, for this namespace."""
+        return self.server.on_server_side(event, handler, namespace=self.name)
+
+    def server_side_emit(self, event: str, *args: Any) -> None:
+        """As `Server.server_side_emit`, for this namespace."""
+        self.server.server_side_emit(event, *args, namespace=self.name)
+
+    def server_side_call(self, event: str, *args: Any, timeout: float = 5) -> list[Any]:
+        """As `Server.server_side_call`, for this namespace."""
+        answers: list[Any] = self.server.server_side_call(
+            event, *args, namespace=self.name, timeout=timeout
+        )
+        return answers
 
     def fetch_sockets(self) -> list[Socket | RemoteSocket]:
         """The connected sockets, also those of other workers: `BroadcastOperator.fetch_sockets`."""
-        return BroadcastOperator(self.server, self.name).fetch_sockets()
+        return self._operator().fetch_sockets()
 
     def sockets_join(self, *rooms: Any) -> None:
         """Makes all sockets join ``rooms``."""
-        BroadcastOperator(self.server, self.name).sockets_join(*rooms)
+        self._operator().sockets_join(*rooms)
 
     def sockets_leave(self, *rooms: Any) -> None:
         """Makes all sockets leave ``rooms``."""
-        BroadcastOperator(self.server, self.name).sockets_leave(*rooms)
+        self._operator().sockets_leave(*rooms)
 
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects all sockets; ``close``: their connections too."""
-        BroadcastOperator(self.server, self.name).disconnect_sockets(close)
+        self._operator().disconnect_sockets(close)
+
+
+class DefaultSockets(Namespace, Mapping[str, Socket]):
+    """``server.sockets``: the namespace ``"/"``, and its connected sockets here by sid."""
+
+    def __init__(self, space: Namespace) -> None:
+        self.__dict__ = space.__dict__  # it is that namespace, under another class
+
+    @property
+    def _hub_thread(self) -> HubThread:
+        thread: HubThread = self.server.eio.hub_thread
+        return thread
+
+    @any_thread
+    def __getitem__(self, sid: str) -> Socket:
+        member = self.server.manager.member(sid, self.name)
+        if member is None or member.stage is not Stage.CONNECTED:
+            raise KeyError(sid)
+        return socket_of(self.server, member)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sockets)
+
+    def __len__(self) -> int:
+        return len(self.sockets)
+
+    # Of one moment, as a `dict` has them: a socket may leave while the app goes through them.
+
+    def keys(self) -> KeysView[str]:
+        return self.sockets.keys()
+
+    def values(self) -> ValuesView[Socket]:
+        return self.sockets.values()
+
+    def items(self) -> ItemsView[str, Socket]:
+        return self.sockets.items()
 
 
 class Rooms(Mapping[Any, set[str]]):
@@ -153,6 +256,21 @@ class Rooms(Mapping[Any, set[str]]):
 
     def __len__(self) -> int:
         return len(self._names())
+
+    @any_thread
+    def _now(self) -> dict[Any, set[str]]:
+        # Not room by room, as `Mapping` does it: for another thread one may end meanwhile.
+        space = self._space
+        inside = ((name, space.server.manager.sids_in(space.namespace, [name])) for name in self)
+        return {name: OrderedSet(sids) for name, sids in inside if sids}
+
+    def items(self) -> ItemsView[Any, set[str]]:
+        """The rooms and their sids, as they are now."""
+        return self._now().items()
+
+    def values(self) -> ValuesView[set[str]]:
+        """The sids of each room, as they are now."""
+        return self._now().values()
 
     @any_thread
     def __call__(self, sid: str, namespace: str | None = None) -> list[Any]:

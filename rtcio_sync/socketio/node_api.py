@@ -6,8 +6,9 @@ Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import socketio
 
@@ -15,31 +16,62 @@ from ..errors import OptionError
 from ..hub.thread import any_thread
 from ..options import Limits
 from ..protocol.names import check_event, namespace_name
-from .departing import Departing
-from .dispatch import Callee
-from .elsewhere import ServerSide
-from .namespace import Namespace
+from .dynamic_namespaces import ParentNamespace, Parents
+from .handler_call import Callee, Who
+from .handler_registry import Registry
+from .handler_signatures import (
+    handler_names,
+    method_of,
+    warn_of_missing_sid,
+    warn_of_unheard,
+)
+from .handler_types import Answer, EventFn
+from .namespace import ConnectFn, ConnectionFn, DefaultSockets, Namespace
 from .python_api import PythonApi
 from .receive import Receiver
-from .registry import Registry
-from .remote import RemoteSocket
-from .signatures import handler_names, method_of, warn_of_missing_sid, warn_of_unheard
-from .socket import BroadcastOperator, Socket
+from .remote_requests import ServerSide
+from .remote_socket import RemoteSocket
+from .session_transfer import Departing
+from .socket import BroadcastOperator, Socket, socket_of
 
 __all__ = ["NodeApi"]
 
 Fn = TypeVar("Fn", bound=Callable[..., Any])
+#: A handler of `Server.on_error`.
+ErrorFn = TypeVar(
+    "ErrorFn",
+    bound=Callable[[Exception, str, Socket | None], Answer]
+    | Callable[[Exception, str], Answer]
+    | Callable[[Exception], Answer],
+)
+#: A ``"connection"`` handler as an argument of `Server.of`.
+Handler = Callable[[Socket], Answer] | Callable[[], Answer] | None
 
 
 class NodeApi(PythonApi):
     """The methods of a `Server` that Socket.IO's users know from Node."""
 
     departing: Departing
+    parents: Parents
     receiver: Receiver
     registry: Registry
     server_side: ServerSide
 
-    def on(self, event: str, handler: Fn | None = None, namespace: str | None = None) -> Any:
+    @overload
+    def on(
+        self, event: Literal["connection"], handler: None = None, namespace: str | None = None
+    ) -> Callable[[ConnectionFn], ConnectionFn]: ...
+    @overload
+    def on(
+        self, event: Literal["connection"], handler: ConnectionFn, namespace: str | None = None
+    ) -> ConnectionFn: ...
+    @overload
+    def on(
+        self, event: str, handler: None = None, namespace: str | None = None
+    ) -> Callable[[EventFn], EventFn]: ...
+    @overload
+    def on(self, event: str, handler: EventFn, namespace: str | None = None) -> EventFn: ...
+    def on(self, event: str, handler: Any = None, namespace: str | None = None) -> Any:
         """Registers a handler: a decorator, or a call with ``handler``.
 
         ``"connection"``: ``fn(socket)``, for each client of the namespace; several may be
@@ -53,9 +85,9 @@ class NodeApi(PythonApi):
         name = namespace_name(namespace, catch_all=True)
         check_event(event, "server")
         if event == "connection":
-            return self._space(name).on(event, handler)
+            return self._named(name).on(event, handler)
 
-        def register(fn: Fn) -> Fn:
+        def register(fn: EventFn) -> EventFn:
             self.dispatcher.callee(fn)
             if name != "*":
                 warn_of_missing_sid(event, fn)
@@ -65,28 +97,92 @@ class NodeApi(PythonApi):
 
         return register if handler is None else register(handler)
 
-    def of(self, namespace: str, *, limits: Limits | None = None) -> Namespace:
+    @overload
+    def of(
+        self, namespace: str, handler: Handler = None, *, limits: Limits | None = None
+    ) -> Namespace: ...
+    @overload
+    def of(
+        self,
+        namespace: re.Pattern[str] | Callable[[str, Any], Any],
+        handler: Handler = None,
+        *,
+        limits: Limits | None = None,
+    ) -> ParentNamespace: ...
+    def of(
+        self, namespace: Any, handler: Handler = None, *, limits: Limits | None = None
+    ) -> Namespace:
         """The namespace with this name; clients may connect to it from now on.
 
+        A compiled pattern, or a function ``fn(name, auth)``, stands for all namespaces whose names
+        it fits or accepts: a `ParentNamespace`. ``handler(socket)``: for its ``"connection"``.
         ``limits``: its own limits; give them before clients connect. `Limits` describes which a
         namespace may have, and the limits of a connection in several. `None`: the server's, or
-        those given before. Raises `OptionError` for a name that is not a string, and for ``"*"``.
+        those given before. Raises `OptionError` for any other name, and for ``"*"``.
         """
-        name = namespace_name(namespace)
+        if limits is not None and not isinstance(limits, Limits):
+            raise OptionError("limits: give a Limits(...), or None for the server's")
+        if isinstance(namespace, re.Pattern) or callable(namespace):
+            found = self._dynamic(namespace, limits)
+        else:
+            name = namespace_name(namespace)
+            if limits is not None:
+                self.registry.limit(name, limits)
+            found = self._named(name)
         if limits is not None:
-            if not isinstance(limits, Limits):
-                raise OptionError("limits: give a Limits(...), or None for the server's")
-            self.registry.own_limits[name] = limits
-            self.relay.bound(self.registry.all_limits())
+            self.relay.bound([*self.registry.all_limits(), *self.parents.limits()])
             self.receiver.decoder.settle()
-        return self._space(name)
+        if handler is not None:
+            found.on("connection", handler)
+        return found
 
-    def _space(self, name: str) -> Namespace:
+    def _dynamic(self, match: Any, limits: Limits | None) -> Namespace:
+        if isinstance(match, re.Pattern) and not isinstance(match.pattern, str):
+            raise OptionError(
+                "the name of a namespace is text: give a pattern of text, not of bytes"
+            )
+        made = self.parents.add(match, limits)
+        made._set_server(self)
+        return made
+
+    def _named(self, name: str) -> Namespace:
+        """The namespace that the app names: it stays, and is a child if a pattern fits."""
+        return self.parents.named(name) or self.space(name)
+
+    def space(self, name: str, parent: ParentNamespace | None = None) -> Namespace:
+        """The namespace with this name; makes one that clients may connect to.
+
+        ``parent``: what a new one is a child of. A client that finds it meets the middlewares.
+        """
         known = self.registry.spaces.get(name)
         if known is None:
-            known = self.registry.spaces[name] = Namespace(name)
+            made = Namespace(name)
+            made._set_server(self)
+            if parent is not None:
+                made.rtcio_copy(parent)
+            known = self.registry.spaces.setdefault(name, made)
+            if parent is not None:
+                parent.rtcio_children[name] = known
+            if known is made:
+                for handler in self.registry.on_new:
+                    self.dispatcher.guarded(None, "new_namespace", handler, known)
+        return known
+
+    def view(self, name: str) -> Namespace:
+        """The namespace with this name, for a socket in it; does not open it to clients."""
+        known = self.registry.spaces.get(name)
+        if known is None:
+            known = Namespace(name)
             known._set_server(self)
         return known
+
+    def on_new_namespace(self, handler: Fn) -> Fn:
+        """Registers ``handler(namespace)`` for namespaces that are made from now on: a decorator.
+
+        By `of`, by ``on("connection", namespace=…)``, or for the first client of a dynamic one.
+        """
+        self.registry.on_new.append(Callee(handler))
+        return handler
 
     def register_namespace(self, namespace_handler: Any) -> None:
         """Registers a class-based namespace, python-socketio's or ours; other handlers stay.
@@ -111,10 +207,10 @@ class NodeApi(PythonApi):
                     warn_of_missing_sid(event, method)
         super().register_namespace(namespace_handler)
         if isinstance(namespace_handler, Namespace):
-            known = self.registry.spaces.get(namespace_handler.name)
+            known = self.parents.named(namespace_handler.name)
             if known is not None and known is not namespace_handler:
                 known.rtcio_share(namespace_handler)
-            self.registry.spaces[namespace_handler.name] = namespace_handler
+            self.parents.replace(namespace_handler.name, namespace_handler)
         self.handling.observe_all()
 
     def on_moved(self, handler: Fn) -> Fn:
@@ -130,7 +226,28 @@ class NodeApi(PythonApi):
         self.departing.handlers.append(Callee(handler))
         return handler
 
-    def use(self, fn: Fn) -> Fn:
+    def on_error(self, handler: ErrorFn) -> ErrorFn:
+        """Registers ``handler(exception, event, socket)`` for what handlers raise: a decorator.
+
+        Its result is the acknowledgement of the event, if it is one of a client. The exception is
+        then counted (`stats`: ``handler_errors``) and not logged. ``event``: the name of the event,
+        or ``"connection"``, ``"disconnect"`` and so on. ``socket``: `None` if the handler is not
+        one of a client, or if that has left. Of several such handlers, the first result that is not
+        `None` counts. If one of them raises, that is logged, with the first exception. It does not
+        get what does not derive from `Exception`. Raises `TypeError` for an object that cannot be a
+        handler.
+        """
+        callee = Callee(handler)
+
+        def ask(error: Exception, event: str, who: Who) -> Any:
+            member = None if who is None else self.manager.member(*who)
+            socket = None if member is None else socket_of(self, member)
+            return callee(error, event, socket)
+
+        self.dispatcher.on_error.append(ask)
+        return handler
+
+    def use(self, fn: ConnectFn) -> ConnectFn:
         """Registers ``fn(socket)`` to run before ``connection`` in ``"/"``; see `Namespace.use`."""
         return self.of("/").use(fn)
 
@@ -144,10 +261,28 @@ class NodeApi(PythonApi):
         """The sockets of ``"/"`` that are in none of ``rooms``."""
         return self.of("/").except_(*rooms)
 
+    def timeout(self, seconds: float) -> BroadcastOperator:
+        """All sockets of ``"/"``, with ``seconds`` to acknowledge."""
+        return self.of("/").timeout(seconds)
+
     @property
-    def sockets(self) -> dict[str, Socket]:
-        """The connected sockets of ``"/"`` in this process, by sid."""
-        return self.of("/").sockets
+    def volatile(self) -> BroadcastOperator:
+        """All sockets of ``"/"`` for which no other data waits: `BroadcastOperator.volatile`."""
+        return self.of("/").volatile
+
+    @property
+    def local(self) -> BroadcastOperator:
+        """The sockets of ``"/"`` in this process."""
+        return self.of("/").local
+
+    def compress(self, compress: bool) -> BroadcastOperator:
+        """All sockets of ``"/"``; changes nothing else: `Socket.compress`."""
+        return self.of("/").compress(compress)
+
+    @property
+    def sockets(self) -> DefaultSockets:
+        """The namespace ``"/"``, and a mapping of its connected sockets in this process by sid."""
+        return DefaultSockets(self.of("/"))
 
     def fetch_sockets(self) -> list[Socket | RemoteSocket]:
         """The connected sockets of ``"/"``, also those of other workers."""

@@ -10,7 +10,8 @@ from ..adapter.emit import RoomIndex
 from ..adapter.member import Member
 from ..engineio.socket import Socket as Link
 from ..hub.thread import HubThread
-from .dispatch import Dispatcher
+from .emit_with_ack import Gatherer, Recipients
+from .handler_call import Dispatcher
 
 __all__ = ["Clock", "Engine", "Host", "Observer", "Upstream"]
 
@@ -52,9 +53,15 @@ class Engine(Protocol):
 
 
 class Observer(Protocol):
-    """Learns that a handler was registered on a socket."""
+    """Learns that a handler was registered on a socket, and runs handlers."""
 
     def observe(self, member: Member) -> None: ...
+
+    def watch(self, member: Member) -> None: ...
+
+    def guarded(
+        self, member: Member, event: str, args: tuple[Any, ...], fn: Callable[..., Any], *given: Any
+    ) -> Any: ...
 
 
 class Host(Protocol):
@@ -62,7 +69,11 @@ class Host(Protocol):
 
     dispatcher: Dispatcher
     environ: dict[str, Any]
+    gatherer: Gatherer
     manager: RoomIndex
+
+    @property
+    def parents(self) -> Dynamic: ...
 
     @property
     def eio(self) -> Engine: ...
@@ -85,9 +96,22 @@ class Host(Protocol):
         self, sid: str, namespace: str | None = None, ignore_queue: bool = False
     ) -> None: ...
 
+    def view(self, name: str) -> Any:
+        """The `Namespace` with this name; Any, for its class stands above this layer."""
+
     def enter_room(self, sid: str, room: Any, namespace: str | None = None) -> None: ...
 
     def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None: ...
+
+
+class Dynamic(Protocol):
+    """The dynamic namespaces of a server: `dynamic_namespaces.Parents`."""
+
+    def names(self, parent: str) -> list[str]: ...
+
+    def emit(
+        self, to: Recipients, event: str, args: tuple[Any, ...], *, volatile: bool
+    ) -> None: ...
 
 
 class Upstream(Protocol):

@@ -15,15 +15,16 @@ from typing import Any
 
 from socketio import exceptions, packet
 
-from ..adapter.calls import DisconnectedError, Waiter
 from ..adapter.member import Stage
 from ..adapter.recipients import recipients
+from ..adapter.server_call import DisconnectedError, Waiter
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_room, namespace_name
-from .acks import UNWANTED, Ack, answering
+from .deferred_ack import UNWANTED, Ack, answering
+from .emit_with_ack import check_wait
+from .handler_signatures import check_handler, check_plain, plain_arity
 from .server_hooks import ServerHooks
-from .signatures import check_handler, check_plain, plain_arity
 
 __all__ = ["PythonApi"]
 
@@ -143,7 +144,7 @@ class PythonApi(ServerHooks):
         if ack is None or ack.late:
             raise OptionError(
                 "defer_ack() takes over the acknowledgement of the event that is being handled: "
-                "call it in the event's handler, before that returns"
+                "call it in the handler of an event, before the handler returns"
             )
         if ack is UNWANTED:
             return Ack(self._hub_thread, self.manager.send_ack, None, None)
@@ -169,6 +170,7 @@ class PythonApi(ServerHooks):
         and `NotServing` in the hub, where nothing may wait. This process does not know whether a
         client of another process has left; there only the time-out ends the wait.
         """
+        check_wait(timeout)
         to = recipients(to, sid)
         if to is None or to == []:
             raise OptionError("Cannot use call() to broadcast: give the sid of a client as to=")
@@ -207,20 +209,23 @@ class PythonApi(ServerHooks):
         namespace = namespace_name(namespace)
         member = self.manager.member(sid, namespace)
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
-            self.lifecycle.end(member)
+            self.disconnecting.end(member)
             return
-        if member is not None and member.stage is Stage.CONNECTING:
-            self.lifecycle.kick(member)
+        if member is not None and self.connecting.kick(member):
             return
         here = self.manager.is_connected if ignore_queue else self.manager.can_disconnect
-        if not here(sid, namespace):
-            return
-        self._send_packet(
-            self.manager.eio_sid_from_sid(sid, namespace),
-            self.packet_class(packet.DISCONNECT, namespace=namespace),
-        )
-        found = self.manager.member(sid, namespace)
-        self.lifecycle.disconnect(found, "server namespace disconnect")
+        with self.eio.gate:  # or DISCONNECT could come before CONNECT, which another thread sends
+            if not here(sid, namespace):
+                return
+            self._send_packet(
+                self.manager.eio_sid_from_sid(sid, namespace),
+                self.packet_class(packet.DISCONNECT, namespace=namespace),
+            )
+            found = self.manager.member(sid, namespace)
+            if found is not None:  # or another thread could send DISCONNECT again
+                self.disconnecting.leaving(found, "server namespace disconnect")
+        if found is not None:
+            self.disconnecting.disconnect(found, "server namespace disconnect")
 
     @any_thread
     def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
@@ -244,7 +249,7 @@ class PythonApi(ServerHooks):
         if self.manager.is_elsewhere(sid):
             raise KeyError(
                 "this client is connected to another worker, which has its session and its "
-                "connection: use socket.data, which fetch_sockets() brings along, or ask that "
+                "connection: use socket.data, which fetch_sockets() returns too, or ask that "
                 "worker with server_side_call()"
             )
 

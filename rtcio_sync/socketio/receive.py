@@ -15,23 +15,24 @@ from typing import Any
 
 from socketio import packet
 
-from ..adapter.calls import Waiter
 from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
+from ..adapter.server_call import Waiter
 from ..engineio.socket import Socket
 from ..errors import ProtocolError
 from ..events import RESERVED_EVENTS, RtcioEvents
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..options import Limits
-from ..parser.bounds import Head
 from ..parser.decoder import ACKS, AUTH, EVENTS, Decoded, Decoder, Form
+from ..parser.message_bounds import Head
 from ..protocol.envelope import Drop, read
 from ..relay.relay import Passage, Relay
-from . import items
-from .handling import Handling
-from .lifecycle import Lifecycle
+from . import inbox_items
+from .connect import Connecting
+from .disconnect import Disconnecting
+from .handler_run import Handling
 from .ports import Engine
 
 __all__ = ["Receiver"]
@@ -62,7 +63,8 @@ class Receiver:
         relay: Relay,
         drop: Drops,
         handling: Handling,
-        lifecycle: Lifecycle,
+        connecting: Connecting,
+        disconnecting: Disconnecting,
         connect: Callable[[str, str, Any], None],
         spawn_event: Callable[..., Any],
         packet_class: Any,
@@ -75,7 +77,8 @@ class Receiver:
         self._relay = relay
         self._drop = drop
         self._handling = handling
-        self._lifecycle = lifecycle
+        self._connecting = connecting
+        self._disconnecting = disconnecting
         self._connect = connect
         self._spawn_event = spawn_event
         self.late = late
@@ -84,14 +87,14 @@ class Receiver:
             packet_class, limits_of=limits_of, max_size=max_size, refuse=self._too_much
         )
         self._do: dict[type, Callable[[Socket, Any], None]] = {
-            items.Event: self._do_event,
-            items.Connect: self._do_connect,
-            items.Disconnect: self._do_disconnect,
-            items.MaybeRelay: self._do_maybe_relay,
-            items.Relay: self._do_relay,
-            items.Undecoded: self._do_undecoded,
-            items.Then: self._do_then,
-            items.Lost: self._do_lost,
+            inbox_items.Event: self._do_event,
+            inbox_items.Connect: self._do_connect,
+            inbox_items.Disconnect: self._do_disconnect,
+            inbox_items.MaybeRelay: self._do_maybe_relay,
+            inbox_items.Relay: self._do_relay,
+            inbox_items.Undecoded: self._do_undecoded,
+            inbox_items.Then: self._do_then,
+            inbox_items.Lost: self._do_lost,
         }
 
     # -- hub or greenlet -----------------------------------------------------------------------
@@ -129,10 +132,11 @@ class Receiver:
     def _put_off(self, link: Socket, message: bytes, binary: bool) -> None:
         if not binary and self.decoder.form is Form.TEXT and message[1:2] == b"3":
             # An acknowledgement: a handler in the inbox may be waiting for it.
-            self._engine.spawn(self.work, link, items.Undecoded(message, binary, []))
+            self._engine.spawn(self.work, link, inbox_items.Undecoded(message, binary, []))
         else:
-            item = items.Undecoded(message, binary, self._hold_relays(link))
-            link.enqueue(item, len(message))
+            with self._engine.gate:  # or a socket could be made ready just before
+                item = inbox_items.Undecoded(message, binary, self._hold_relays(link))
+                link.enqueue(item, len(message))
 
     def _refuse(self, link: Socket, error: ProtocolError) -> None:
         spawn, reason = self._engine.spawn, error.reason
@@ -146,7 +150,9 @@ class Receiver:
         known = {} if member is not None else {"connection": link.sid, "namespace": namespace}
         self._drop(label, member, **known)
         if label == AUTH:
-            link.enqueue(items.Then(partial(self._lifecycle.refuse_auth, link.sid, namespace)))
+            link.enqueue(
+                inbox_items.Then(partial(self._connecting.refuse_auth, link.sid, namespace))
+            )
 
     def _sort(self, link: Socket, namespace: str, decoded: Decoded) -> None:
         pkt = decoded.packet
@@ -154,12 +160,12 @@ class Receiver:
         if kind in ACKS:
             self.acknowledged(link, namespace, pkt.id, pkt.data)
         elif kind == packet.CONNECT:
-            link.enqueue(items.Connect(namespace, pkt.data), decoded.size)
+            link.enqueue(inbox_items.Connect(namespace, pkt.data), decoded.size)
         else:
             member = self._member(link, namespace)
             if member is not None:
-                self._lifecycle.leaving(member, "client namespace disconnect")
-            link.enqueue(items.Disconnect(namespace), decoded.size)
+                self._disconnecting.leaving(member, "client namespace disconnect")
+            link.enqueue(inbox_items.Disconnect(namespace), decoded.size)
 
     def acknowledged(self, link: Socket, namespace: str, id: int, data: list[Any]) -> None:
         """Handles an acknowledgement at once: `call` may wait for it in a handler."""
@@ -186,18 +192,19 @@ class Receiver:
             member = self._member(link, namespace)
         if not isinstance(name, str) or name in RESERVED_EVENTS:
             self._drop_event(Drop.RESERVED_EVENT, link, namespace, name, member)
-        elif member is None and link.inbox is None:
+        elif member is None and link.inbox is None and self._member(link, namespace) is None:
+            # Looked up once more: another thread may have handled its CONNECT just now.
             self._drop_event(Drop.NOT_CONNECTED, link, namespace, name)
         elif name != RtcioEvents.MESSAGE:
-            link.enqueue(items.Event(namespace, number, data), size)
+            link.enqueue(inbox_items.Event(namespace, number, data), size)
         else:
             self._unlooked = UNLOOKED + 1
             if isinstance(whole, bytes):
                 whole = self.decoder.whole(whole, number, data, size)
-            if member is None or not self._relay.serves(member):
-                link.enqueue(items.MaybeRelay(namespace, whole), size)
-            else:
+            if member is not None and self._relay.serves(member):
                 self._relayed(link, member, whole)
+            else:
+                self._maybe_relayed(link, namespace, member, whole, size)
 
     def _member(self, link: Socket, namespace: str) -> Member | None:
         """The socket that a connection has in a namespace."""
@@ -223,27 +230,35 @@ class Receiver:
             relay.forward(member, passage_of(decoded))
         else:
             args = tuple(decoded.packet.data[1:])
-            item = items.Relay(member, passage_of(decoded), args)
-            member.waiting += 1
-            relay.settle(member)
+            item = inbox_items.Relay(member, passage_of(decoded), args)
+            relay.hold(member)
             link.enqueue(item, decoded.size)
+
+    def _maybe_relayed(
+        self, link: Socket, namespace: str, member: Member | None, decoded: Decoded, size: int
+    ) -> None:
+        """Puts a relay of a socket that has no listeners yet into the inbox: it may get them."""
+        with self._engine.gate:  # or the socket could be made ready just before
+            member = member or self._member(link, namespace)
+            held = [] if member is None else [member]
+            for each in held:
+                self._relay.hold(each)
+            link.enqueue(inbox_items.MaybeRelay(namespace, decoded, held), size)
 
     def _hold_relays(self, link: Socket) -> list[Member]:
         """Lets relays wait for a message of unknown content that goes into the inbox."""
         held: list[Member] = self._manager.members_of(link.sid)
         for member in held:
-            member.waiting += 1
-            self._relay.settle(member)
+            self._relay.hold(member)
         return held
 
     def _let_relays_go(self, held: list[Member]) -> None:
         for member in held:
-            member.waiting -= 1
-            self._relay.settle(member)
+            self._relay.let_go(member)
 
     # -- greenlet ------------------------------------------------------------------------------
 
-    def work(self, link: Socket, item: items.Item) -> bool:
+    def work(self, link: Socket, item: inbox_items.Item) -> bool:
         """Handles one item of the inbox; `True`: its greenlet was killed meanwhile."""
         try:
             self._do[type(item)](link, item)
@@ -257,7 +272,7 @@ class Receiver:
             interrupts.heed(error)
         return interrupts.killed.get() and interrupts.was_killed()
 
-    def _do_event(self, link: Socket, item: items.Event) -> None:
+    def _do_event(self, link: Socket, item: inbox_items.Event) -> None:
         namespace = item.namespace
         member: Member | None = link.root if namespace == "/" else None
         if member is None:
@@ -265,37 +280,47 @@ class Receiver:
         if member is None:
             self._drop_event(Drop.NOT_CONNECTED, link, namespace, item.data[0])
         elif self._handling.async_handlers and self._handling.spawns_events:
-            self._spawn_event(link.beside, self._event_aside, member, item.number, item.data)
+            given = member, item.number, item.data, member.returns
+            self._spawn_event(link.beside, self._event_aside, *given)
         else:
             self._handling.event(member, item.number, item.data)
 
-    def _event_aside(self, member: Member, number: int | None, data: list[Any]) -> None:
-        """Runs an event in a greenlet of its own, unless its socket has left meanwhile."""
+    def _event_aside(
+        self, member: Member, number: int | None, data: list[Any], returns: int
+    ) -> None:
+        """Runs an event in a greenlet of its own, unless its socket has left meanwhile.
+
+        If it has come back meanwhile, the number means nothing on its new connection.
+        """
         if self._manager.member(member.sid, member.namespace) is member:
-            self._handling.event(member, number, data)
+            self._handling.event(member, number if member.returns == returns else None, data)
 
-    def _do_maybe_relay(self, link: Socket, item: items.MaybeRelay) -> None:
+    def _do_maybe_relay(self, link: Socket, item: inbox_items.MaybeRelay) -> None:
         member, pkt = self._member(link, item.namespace), item.decoded.packet
-        if member is not None and self._relay.serves(member):
-            self._handling.relay(member, passage_of(item.decoded), tuple(pkt.data[1:]))
-        else:
-            self._do_event(link, items.Event(item.namespace, pkt.id, pkt.data))
+        try:
+            if member is not None and self._relay.serves(member):
+                self._handling.relay(member, passage_of(item.decoded), tuple(pkt.data[1:]))
+            else:
+                self._do_event(link, inbox_items.Event(item.namespace, pkt.id, pkt.data))
+        finally:
+            self._let_relays_go(item.held)
 
-    def _do_connect(self, link: Socket, item: items.Connect) -> None:
-        self._connect(link.sid, item.namespace, item.auth)
+    def _do_connect(self, link: Socket, item: inbox_items.Connect) -> None:
+        if not link.closed or self._connecting.may_join_late(link, item.namespace):
+            self._connect(link.sid, item.namespace, item.auth)
 
-    def _do_disconnect(self, link: Socket, item: items.Disconnect) -> None:
+    def _do_disconnect(self, link: Socket, item: inbox_items.Disconnect) -> None:
         member = self._member(link, item.namespace)
         if member is not None:
-            self._lifecycle.disconnect(member, "client namespace disconnect")
+            self._disconnecting.disconnect(member, "client namespace disconnect")
 
-    def _do_relay(self, link: Socket, item: items.Relay) -> None:
+    def _do_relay(self, link: Socket, item: inbox_items.Relay) -> None:
         try:
             self._handling.relay(item.member, item.passage, item.args)
         finally:
             self._let_relays_go([item.member])
 
-    def _do_undecoded(self, link: Socket, item: items.Undecoded) -> None:
+    def _do_undecoded(self, link: Socket, item: inbox_items.Undecoded) -> None:
         """Decodes a message now, and handles it at once."""
         try:
             decoded = self.decoder.decode(link, item.message, item.binary)
@@ -312,20 +337,20 @@ class Receiver:
         if kind in ACKS:
             self.acknowledged(link, namespace, pkt.id, pkt.data)
         elif kind == packet.CONNECT:
-            self._connect(link.sid, namespace, pkt.data)
+            self._do_connect(link, inbox_items.Connect(namespace, pkt.data))
         elif kind == packet.DISCONNECT:
-            self._do_disconnect(link, items.Disconnect(namespace))
+            self._do_disconnect(link, inbox_items.Disconnect(namespace))
         elif _unfit(pkt):
             self._drop(Drop.RESERVED_EVENT, connection=link.sid)
         elif pkt.data[0] == RtcioEvents.MESSAGE:
-            self._do_maybe_relay(link, items.MaybeRelay(namespace, decoded))
+            self._do_maybe_relay(link, inbox_items.MaybeRelay(namespace, decoded, []))
         else:
-            self._do_event(link, items.Event(namespace, pkt.id, pkt.data))
+            self._do_event(link, inbox_items.Event(namespace, pkt.id, pkt.data))
 
-    def _do_then(self, link: Socket, item: items.Then) -> None:
+    def _do_then(self, link: Socket, item: inbox_items.Then) -> None:
         item.do()
 
-    def _do_lost(self, link: Socket, item: items.Lost) -> None:
+    def _do_lost(self, link: Socket, item: inbox_items.Lost) -> None:
         # Through the engine's registry, because the Admin UI's instrumentation counts there.
         self._engine.handlers["disconnect"](link.sid, item.reason)
 

@@ -22,12 +22,13 @@ from ..events import RESERVED_EVENTS, RtcioEvents
 from ..options import Options
 from ..protocol.envelope import Drop
 from ..relay.relay import Passage, Relay
-from . import items
-from .dispatch import Dispatcher, raising
-from .handling import Handling
-from .lifecycle import Lifecycle
-from .reconnect import NoReconnect, Reconnect
-from .signatures import method_of
+from . import inbox_items
+from .connect import Connecting
+from .disconnect import Disconnecting
+from .handler_call import Dispatcher, raising
+from .handler_run import Handling
+from .handler_signatures import method_of
+from .recovery import NoReconnect, Reconnect
 
 __all__ = ["ServerHooks"]
 
@@ -38,7 +39,8 @@ class ServerHooks(socketio.Server):
     options: Options
     dispatcher: Dispatcher
     handling: Handling
-    lifecycle: Lifecycle
+    connecting: Connecting
+    disconnecting: Disconnecting
     reconnect: Reconnect | NoReconnect
     relay: Relay
     drop: Drops
@@ -49,12 +51,12 @@ class ServerHooks(socketio.Server):
         """A connection has ended: sends peer-left now; handlers run in their turn. # hub"""
         members = self.manager.members_of(link.sid)
         for member in members:
-            self.lifecycle.leaving(member, reason)
+            self.disconnecting.leaving(member, reason)
         direct = link.inbox is None and self.eio.async_mode != "threading"
         if direct and not any(map(self.handling.hears_of_end, members)):
             self._handle_eio_disconnect(link.sid, reason)  # runs no code of the app
         else:
-            link.enqueue(items.Lost(reason))
+            link.enqueue(inbox_items.Lost(reason))
 
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         # The engine does not call this: a caller hands in a message itself, and gets the exceptions
@@ -64,7 +66,7 @@ class ServerHooks(socketio.Server):
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for member in self.manager.members_of(eio_sid):
-            self.lifecycle.disconnect(member, reason)
+            self.disconnecting.disconnect(member, reason)
         self._binary_packet.pop(eio_sid, None)
         self.environ.pop(eio_sid, None)
 
@@ -72,17 +74,18 @@ class ServerHooks(socketio.Server):
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         name = namespace or "/"
-        if not self.lifecycle.may_connect(eio_sid, name):
+        auth = self.reconnect.app_auth(data)
+        if not self.connecting.may_connect(eio_sid, name, auth):
             return
         if not self.reconnect.take(eio_sid, name, data):
-            self.lifecycle.connect(eio_sid, name, self.reconnect.app_auth(data))
+            self.connecting.connect(eio_sid, name, auth)
 
     def _handle_disconnect(
         self, eio_sid: str, namespace: str | None, reason: str | None = None
     ) -> None:
         member = self.manager.member_of(eio_sid, namespace or "/")
         if member is not None:
-            self.lifecycle.disconnect(member, reason or "client namespace disconnect")
+            self.disconnecting.disconnect(member, reason or "client namespace disconnect")
 
     def _handle_ack(self, eio_sid: str, namespace: str | None, id: int, data: list[Any]) -> None:
         member = self.manager.member_of(eio_sid, namespace or "/")

@@ -1,12 +1,12 @@
-"""A session as bytes, for another process: the structures that `departing` packs and reads."""
+"""A session as bytes, for another process: what `session_transfer` packs and reads."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 from ..adapter.member import Member
-from ..adapter.recovery_state import SessionState
-from ..engineio.transfer import LinkState
+from ..adapter.session_log_state import SessionState
+from ..engineio.connection_transfer import LinkState
 from ..parser.decoder import PartialState
 from ..protocol.packing import Struct
 
@@ -35,6 +35,8 @@ class MemberState(Struct):
     number: int = 1
     #: Acknowledgements that other processes wait for, by number.
     pending: dict[int, Any] = {}  # noqa: RUF012  (msgspec copies it)
+    #: Whether it has handlers for the end of its session.
+    ends: bool = False
 
 
 class SessionBytes(Struct):

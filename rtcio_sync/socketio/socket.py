@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol
+
+from werkzeug.wrappers import Request
 
 from ..adapter.member import Member, Stage, ending
 from ..adapter.recipients import OrderedSet, flat
-from ..errors import OptionError
-from ..events import RtcioEvents
-from ..hub.thread import HubThread, any_thread
+from ..hub.thread import any_thread
 from ..hub.turns import LAST
-from ..protocol.names import check_event, check_name
-from .dispatch import Callee
+from ..protocol.names import check_name
+from .broadcast import Broadcast, Flags, OneSocket
+from .handler_call import Callee
 from .handshake import Handshake
 from .ports import Host
-from .remote import RemoteSocket
+from .remote_socket import RemoteSocket
+from .socket_conn import Client, Connection
+from .socket_events import SocketEvents
 from .socket_handlers import SocketHandlers
 
-__all__ = ["BroadcastOperator", "Handshake", "Socket", "socket_of"]
-
-Fn = TypeVar("Fn", bound=Callable[..., Any])
+__all__ = ["BroadcastOperator", "Handshake", "Socket", "SocketEmitter", "socket_of"]
 
 
-class Socket:
+class Socket(SocketEvents):
     """One client in one namespace, as a ``connection`` handler gets it."""
 
     __slots__ = ("_member", "_server", "data", "handlers", "handshake", "id")
@@ -40,10 +40,6 @@ class Socket:
         self.data: dict[str, Any] = {}
         #: The data that the client sent when it connected.
         self.handshake = handshake
-
-    @property
-    def _hub_thread(self) -> HubThread:
-        return self._server.eio.hub_thread
 
     @property
     @any_thread
@@ -62,11 +58,6 @@ class Socket:
         """In a ``disconnect`` handler: whether the client may come back to its session."""
         session = self._member.session
         return session is not None and session.open and self._member.stage is not Stage.CONNECTED
-
-    def on_session_end(self, handler: Fn) -> Fn:
-        """Registers ``handler()`` for the end of the session of a client that did not come back."""
-        self.handlers.ends.append(Callee(handler))
-        return handler
 
     @property
     def connected(self) -> bool:
@@ -93,58 +84,32 @@ class Socket:
         """The name of its namespace."""
         return self._member.namespace
 
-    # -- handlers --------------------------------------------------------------------------------
+    @property
+    def nsp(self) -> Space:
+        """Its namespace."""
+        found: Space = self._server.view(self._member.namespace)
+        return found
 
-    def on(self, event: str, handler: Fn | None = None) -> Any:
-        """Registers a handler of an event: a decorator, or a call with ``handler``.
+    @property
+    def conn(self) -> Connection:
+        """Its Engine.IO connection: the transport, and the handlers of its upgrade."""
+        member = self._member
+        return Connection(self._server, member.link, member.eio_sid, self.handshake)
 
-        The handlers of an event get the client's arguments. The first result that is not `None` is
-        the acknowledgement (to send it later or never: `Server.defer_ack`). Handlers of
-        ``"disconnecting"`` (the rooms still exist) and ``"disconnect"`` get ``(reason)``, one of
-        `DisconnectReason`. Several handlers of one event run in the order of registration. Raises
-        `TypeError` for an object that cannot be a handler.
-        """
-        return self._register(event, handler, once=False)
+    @property
+    def client(self) -> Client:
+        """Its connection, with Node's name: ``client.conn`` is `conn`."""
+        return Client(self.conn)
 
-    def once(self, event: str, handler: Fn | None = None) -> Any:
-        """Like `on`, for the next such event only."""
-        return self._register(event, handler, once=True)
+    @property
+    def request(self) -> Request:
+        """The client's first request, as Werkzeug reads it: `Handshake.request`."""
+        return self.handshake.request
 
-    def _register(self, event: str, handler: Fn | None, *, once: bool) -> Any:
-        check_event(event, "socket")
-
-        def register(fn: Fn) -> Fn:
-            self.handlers.add(event, Callee(fn), once=once)
-            if event == RtcioEvents.MESSAGE:
-                self._observe()
-            return fn
-
-        return register if handler is None else register(handler)
-
-    def off(self, event: str, handler: Callable[..., Any] | None = None) -> None:
-        """Removes a handler of an event, or all of them."""
-        self.handlers.remove(event, handler)
-        self._observe()
-
-    def on_any(self, handler: Fn) -> Fn:
-        """Registers a handler ``(event, *args)`` of every event; it runs before the others."""
-        self.handlers.any += (Callee(handler),)
-        self._observe()
-        return handler
-
-    def use(self, fn: Fn) -> Fn:
-        """Registers ``fn(event, args)`` to run before each event; raise an exception to drop it.
-
-        ``args`` is the list of the event's arguments. ``fn`` may change it; the next middleware and
-        the handlers get the changed list. A changed relay is checked by the same rules and sent on
-        as changed.
-        """
-        self.handlers.uses += (Callee(fn),)
-        self._observe()
-        return fn
-
-    def _observe(self) -> None:
-        self._server.handling.observe(self._member)
+    @property
+    def disconnected(self) -> bool:
+        """Whether the socket is not connected (any more)."""
+        return not self.connected
 
     def add_default_listeners(self) -> None:
         """Gives this socket the relay and peer-left, even if its namespace does not have them."""
@@ -174,6 +139,34 @@ class Socket:
         """Sends an event ``message``."""
         self.emit("message", *args)
 
+    def timeout(self, seconds: float) -> SocketEmitter:
+        """The client has ``seconds`` to acknowledge what is sent with the result.
+
+        ``socket.timeout(5).emit("x", callback=fn)`` calls ``fn(error, *answer)``, and
+        ``socket.timeout(5).call("x")`` waits for 5 s at most. Raises `OptionError` for seconds that
+        are not a number above 0.
+        """
+        return self._emitter(Flags()).timeout(seconds)
+
+    @property
+    def volatile(self) -> SocketEmitter:
+        """What is sent with it is dropped if other data waits for the client.
+
+        It waits if the client does not read, has no poll open, or is away from its session.
+        """
+        return self._emitter(Flags(volatile=True))
+
+    def compress(self, compress: bool) -> Socket:
+        """Changes nothing, and is there for code of Node: returns the socket itself.
+
+        A WebSocket is never compressed here; for polling, the options ``http_compression`` and
+        ``compression_threshold`` decide.
+        """
+        return self
+
+    def _emitter(self, flags: Flags) -> SocketEmitter:
+        return SocketEmitter(self._server, self._member.namespace, self.id, flags, (self.id,))
+
     def call(self, event: str, *args: Any, timeout: float = 60) -> Any:
         """Sends an event and waits for its acknowledgement: returns one argument, or a tuple.
 
@@ -185,6 +178,8 @@ class Socket:
         return self._server.call(
             event, args, to=self.id, namespace=self._member.namespace, timeout=timeout
         )
+
+    emit_with_ack = call
 
     @any_thread(in_hub="spawn")
     def disconnect(self, close: bool = False) -> None:
@@ -211,6 +206,11 @@ class Socket:
         """All sockets of the namespace except this one."""
         return BroadcastOperator(self._server, self._member.namespace, None, (self.id,))
 
+    @property
+    def local(self) -> BroadcastOperator:
+        """All sockets of the namespace in this process except this one."""
+        return self.broadcast.local
+
     # -- rooms -----------------------------------------------------------------------------------
 
     @any_thread
@@ -231,64 +231,43 @@ class Socket:
             self._server.leave_room(self.id, room, namespace=self._member.namespace)
 
 
-class BroadcastOperator:
-    """Several sockets of one namespace: those in any of its rooms (without `to`: all), less some.
+class SocketEmitter(OneSocket):
+    """Sends events as was chosen: what `Socket.timeout` and `Socket.volatile` return.
 
-    Immutable: ``to``, ``in_`` and ``except_`` return a new one. A room may also be a sid.
+    Immutable: each method that chooses something returns a new one.
     """
 
-    __slots__ = ("_except", "_namespace", "_rooms", "_server")
-
-    def __init__(
-        self,
-        server: Host,
-        namespace: str,
-        rooms: tuple[Any, ...] | None = None,
-        excepted: tuple[Any, ...] = (),
-    ) -> None:
-        self._server = server
-        self._namespace = namespace
-        self._rooms = rooms
-        self._except = excepted
+    __slots__ = ()
 
     def to(self, *rooms: Any) -> BroadcastOperator:
-        """Adds rooms, given one by one or in lists. An empty list alone means nobody.
-
-        `None` alone changes nothing: without rooms, all sockets of the namespace are meant. Raises
-        `OptionError` without an argument, and for an invalid room.
-        """
-        if not rooms:
-            raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
-        if rooms.count(None) == len(rooms):
-            return self
-        known = (*(self._rooms or ()), *flat(rooms))
-        return BroadcastOperator(self._server, self._namespace, known, self._except)
+        """As `Socket.to`."""
+        return self.broadcast.to(*rooms)
 
     in_ = to
 
     def except_(self, *rooms: Any) -> BroadcastOperator:
-        """Leaves out the sockets in ``rooms``, given one by one or in lists.
-
-        Raises `OptionError` for an invalid room.
-        """
-        out = flat(each for each in rooms if each is not None)
-        return BroadcastOperator(self._server, self._namespace, self._rooms, (*self._except, *out))
+        """As `Socket.except_`."""
+        return self.broadcast.except_(*rooms)
 
     @property
-    def _hub_thread(self) -> HubThread:
-        return self._server.eio.hub_thread
+    def broadcast(self) -> BroadcastOperator:
+        """As `Socket.broadcast`."""
+        return BroadcastOperator(self._server, self._namespace, None, self._excepted, self._flags)
 
-    @any_thread
-    def emit(self, event: str, *args: Any) -> None:
-        """Emits to all of them. Raises `OptionError` for a reserved event name."""
-        check_name(event)
-        self._server.manager.emit(
-            event,
-            args,
-            namespace=self._namespace,
-            room=self._rooms,
-            skip_sid=list(self._except),
-        )
+    @property
+    def local(self) -> BroadcastOperator:
+        """As `Socket.local`."""
+        return self.broadcast.local
+
+
+class BroadcastOperator(Broadcast):
+    """Sockets of one namespace: those in any of its rooms (without `to`: all), except some.
+
+    Immutable: ``to``, ``in_``, ``except_`` and the methods that choose how to send return a new
+    one. A room may also be a sid.
+    """
+
+    __slots__ = ()
 
     @any_thread
     def fetch_sockets(self) -> list[Socket | RemoteSocket]:
@@ -298,6 +277,8 @@ class BroadcastOperator:
         raises `NotServing` in the hub, where nothing may wait.
         """
         server, namespace, out = self._server, self._namespace, list(self._except)
+        if self._flags.local:
+            return list(self.sockets_here())
         found = server.manager.fetch_elsewhere(namespace, self._rooms, out)
         others = [RemoteSocket(server, namespace, each) for each in found]
         return [*self.sockets_here(), *others]
@@ -325,53 +306,84 @@ class BroadcastOperator:
 
     def _do(self, what: str, named: list[Any]) -> None:
         out = list(self._except)
-        self._server.manager.elsewhere(what, self._namespace, self._rooms, out, *named)
+        if not self._flags.local:
+            self._server.manager.elsewhere(what, self._namespace, self._rooms, out, *named)
         self.do_here(what, named)
 
-    def do_here(self, what: str, named: list[Any]) -> None:
+    def do_here(
+        self, what: str, named: list[Any], attempt: Callable[..., None] | None = None
+    ) -> None:
         """Has the sockets of this process ``"join"`` or ``"leave"`` rooms, or disconnects them.
 
         ``"close"``: disconnects their connections too. Waits only to disconnect.
+        ``attempt(change, sid, namespace, room)``: does each change of rooms, and handles its error;
+        without it, the first error is raised.
         """
         if what in ("join", "leave"):
             change = self._change(what)
             for member in self.members():
                 for room in named:
-                    change(member.sid, room)
+                    given = member.sid, self._namespace, room
+                    if attempt is None:
+                        change(*given)
+                    else:
+                        attempt(change, *given)
             return
         for member in self.members(connecting=True):
             self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
             socket_of(self._server, member).disconnect(what == "close")
 
-    def _change(self, what: str) -> Callable[[str, Any], Any]:
-        manager, namespace = self._server.manager, self._namespace
+    def _change(self, what: str) -> Callable[[str, str, Any], Any]:
         if self._hub_thread.in_hub:  # the server's methods write to its logger, which may wait
+            manager = self._server.manager
             inner = manager.enter_room if what == "join" else manager.leave_room
-            return lambda sid, room: inner(sid, namespace, room)
+            return lambda sid, namespace, room: inner(sid, namespace, room)
         change = self._server.enter_room if what == "join" else self._server.leave_room
-        return partial(change, namespace=namespace)
+        return lambda sid, namespace, room: change(sid, room, namespace=namespace)
 
-    def members(self, *, connecting: bool = False) -> list[Member]:
-        """The members, also those that are away: a change to them holds when they return.
 
-        ``connecting``: also those that are still connecting.
-        """
-        manager = self._server.manager
-        inside = manager.sids_in(self._namespace, self._rooms)
-        out = manager.sids_in(self._namespace, self._except)
-        found = (manager.member(sid, self._namespace) for sid in inside if sid not in out)
-        return [
-            each
-            for each in found
-            if each is not None
-            and (each.present or (connecting and each.stage is Stage.CONNECTING))
-        ]
+class Space(Protocol):
+    """A `Namespace`, as `Socket.nsp` gives it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sockets(self) -> dict[str, Socket]: ...
+
+    @property
+    def rooms(self) -> Any: ...
+
+    def on(self, event: str, handler: Any = None) -> Any: ...
+
+    def use(self, fn: Any) -> Any: ...
+
+    def emit(self, event: str, *args: Any, **options: Any) -> None: ...
+
+    def to(self, *rooms: Any) -> BroadcastOperator: ...
+
+    def in_(self, *rooms: Any) -> BroadcastOperator: ...
+
+    def except_(self, *rooms: Any) -> BroadcastOperator: ...
+
+    @property
+    def volatile(self) -> BroadcastOperator: ...
+
+    @property
+    def local(self) -> BroadcastOperator: ...
+
+    def timeout(self, seconds: float) -> BroadcastOperator: ...
+
+    def fetch_sockets(self) -> list[Socket | RemoteSocket]: ...
 
 
 def socket_of(server: Host, member: Member) -> Socket:
     """The `Socket` of a member; made when the app first needs it."""
     known: Socket | None = member.socket
     if known is None:
-        environ = server.environ.get(member.eio_sid)
-        known = member.socket = Socket(server, member, Handshake(environ, member.auth))
+        with server.eio.gate:  # or two threads could make two, and the handlers of one be lost
+            known = member.socket
+            if known is None:
+                environ = server.environ.get(member.eio_sid)
+                known = member.socket = Socket(server, member, Handshake(environ, member.auth))
     return known

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
-from ..events import RtcioEvents
-from .dispatch import Callee, Dispatcher, Who
+from gevent.monkey import get_original
 
-__all__ = ["SocketHandlers"]
+from ..events import RtcioEvents
+from .handler_call import Callee, Dispatcher, Who
+
+__all__ = ["CHANGING", "SocketHandlers"]
+
+#: Hold it to change the handlers of a socket: of two threads that do, none may undo what the other
+#: did. It is the interpreter's own, since any thread may register a handler, on gevent too; nobody
+#: waits while he holds it.
+CHANGING: AbstractContextManager[Any] = get_original("_thread", "allocate_lock")()
 
 
 class SocketHandlers:
@@ -17,17 +26,23 @@ class SocketHandlers:
     free.
     """
 
-    __slots__ = ("any", "ends", "events", "uses")
+    __slots__ = ("any", "ends", "events", "outgoing", "unmet", "uses")
 
     def __init__(self) -> None:
         #: By event: the handlers, and whether each is for one event only.
         self.events: dict[str, tuple[tuple[Callee, bool], ...]] = {}
         #: Handlers of every event; they run before the others.
         self.any: tuple[Callee, ...] = ()
+        #: Handlers of every event that is sent to the client.
+        self.outgoing: tuple[Callee, ...] = ()
         #: The middlewares.
         self.uses: tuple[Callee, ...] = ()
-        #: Handlers for the end of the session.
-        self.ends: list[Callee] = []
+        #: Handlers for the end of the session, and whether each also runs for one that could not go
+        #: on after its connection.
+        self.ends: tuple[tuple[Callee, bool], ...] = ()
+        #: Whether it had such handlers in another process: in this one, ``connection`` handlers
+        #: have to register them again.
+        self.unmet = False
 
     @property
     def observing(self) -> bool:
@@ -42,6 +57,14 @@ class SocketHandlers:
         kept = () if fn is None else self.events.get(event, ())
         self.events[event] = tuple(each for each in kept if each[0].fn != fn)
 
+    def of(self, event: str) -> list[Callable[..., Any]]:
+        """The app's functions for an event."""
+        return [callee.fn for callee, _ in self.events.get(event, ())]
+
+    def names(self) -> list[str]:
+        """The events that have a handler."""
+        return [event for event, found in list(self.events.items()) if found]
+
     def passed(self, event: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Runs the middlewares and returns the changed arguments. Raises their exceptions."""
         given = list(args)
@@ -49,8 +72,18 @@ class SocketHandlers:
             use(event, given)
         return tuple(given)
 
+    def take(self, event: str) -> list[Callee]:
+        """The handlers for one event that happens now; those for one event only are removed.
+
+        `CHANGING` is held.
+        """
+        found = self.events.get(event, ())
+        if any(once for _, once in found):
+            self.forget_once(event)
+        return [callee for callee, _ in found]
+
     def forget_once(self, event: str) -> None:
-        """Removes the handlers that were registered for one such event only."""
+        """Removes the handlers that were registered for one such event only. `CHANGING` is held."""
         found = self.events.get(event, ())
         self.events[event] = tuple(each for each in found if not each[1])
 
@@ -58,3 +91,8 @@ class SocketHandlers:
         """Runs the handlers of ``"disconnecting"`` or ``"disconnect"``."""
         for callee, _ in self.events.get(event, ()):
             dispatcher.guarded(environ, event, callee, reason, who=who)
+
+
+def without(callees: tuple[Callee, ...], fn: Any) -> tuple[Callee, ...]:
+    """``callees`` without those that call ``fn``; `None`: none is left."""
+    return () if fn is None else tuple(each for each in callees if each.fn != fn)

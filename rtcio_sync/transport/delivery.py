@@ -2,8 +2,8 @@
 
 The WSGI server writes an answer in the request's greenlet, which blocks as long as the client does
 not read. So an answer is cut if its session is over, or if it has none, and its client took less
-than `backlog.PROGRESS` bytes in `backlog.STALL` seconds. The answers of an open session are bounded
-by the `backlog` and the ping time-out.
+than `slow_readers.PROGRESS` bytes in `slow_readers.STALL` seconds. The answers of an open session
+are bounded by `slow_readers` and the ping time-out.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from ..metrics import Counters
 from . import takeover
-from .backlog import COUNTED, EVERY, LARGE, Backlog, Pace
-from .base import CONNECTION, Later, Served
-from .outgoing import acknowledged, reset_at_close
+from .ports import CONNECTION, Later, Served
+from .slow_readers import COUNTED, EVERY, LARGE, Backlog, Pace
+from .tcp import acknowledged, reset_at_close
 
 __all__ = ["Deliveries", "Delivery"]
 

@@ -1,4 +1,4 @@
-"""A WebSocket of python-engineio's own drivers, as a `base.Transport`.
+"""A WebSocket of python-engineio's own drivers, as a `ports.Transport`.
 
 For WSGI servers whose socket cannot be taken over: Werkzeug's threads, uWSGI. The request blocks
 in `read` (# greenlet or thread), and a task of its own writes, so that `send` never blocks.
@@ -6,25 +6,30 @@ in `read` (# greenlet or thread), and a task of its own writes, so that `send` n
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from .backlog import ITEM, Backlog
-from .base import Event, Later, Owner, Tasks
-from .outgoing import acknowledged, reset_at_close
+from ..protocol.websocket_frames import GOING_AWAY, INTERNAL_ERROR
+from .ports import Event, Later, Owner, Tasks
+from .slow_readers import ITEM, Backlog
+from .tcp import acknowledged, reset_at_close
 from .websocket import CLOSE_TIMEOUT
 
 __all__ = ["DriverWebSocket"]
+
+logger = logging.getLogger(__name__)
 
 
 class DriverWebSocket:
     """One WebSocket that python-engineio's driver ``ws`` reads and writes.
 
     ``max_size``, ``max_buffered`` and ``backlog`` mean what they mean to a `websocket.WebSocket`.
-    ``later`` closes TCP if the peer does not send its close frame in time.
+    ``later`` closes TCP if the peer does not send its close frame in time. ``lock`` is one for
+    ``tasks``: whoever waits for it may wait as long as the peer does not read.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class DriverWebSocket:
         max_size: int,
         max_buffered: int | None,
         backlog: Backlog,
+        lock: AbstractContextManager[Any],
     ) -> None:
         self.ws = ws
         self.owner = owner
@@ -50,6 +56,8 @@ class DriverWebSocket:
         self._backlog = backlog
         # simple-websocket's object, which python-engineio's driver wraps under threads.
         self._simple: Any = getattr(ws, "ws", None)
+        if self._simple is not None:
+            self._simple.sock = _OneWriter(self._simple.sock, lock)
         self._code = 1000
         self._ended: Event = tasks.create_event()
         self._frames: deque[bytes | None] = deque()
@@ -88,6 +96,11 @@ class DriverWebSocket:
 
     send_now = send
 
+    @property
+    def late(self) -> bool:
+        """Whether the driver has not taken all that was sent."""
+        return self.buffered > 0
+
     def waits(self) -> int:
         """Bytes of memory that wait for the peer."""
         return self.buffered + ITEM * len(self._frames)
@@ -102,8 +115,9 @@ class DriverWebSocket:
         self.close()
         self._forget()
         self._hang_up()
-        if self.owner is not None:
-            self.owner.connection_lost(None, True)
+        owner = self.owner
+        if owner is not None:
+            owner.connection_lost(None, True)
 
     def _forget(self) -> None:
         """Drops all that waits, once it is closed; the writer then ends."""
@@ -133,6 +147,10 @@ class DriverWebSocket:
         self._later(CLOSE_TIMEOUT, self._hang_up)
 
     abort = close
+
+    def hang_up(self) -> None:
+        """Closes it: its messages are handed on until the peer has closed."""
+        self.close(GOING_AWAY)
 
     def disown(self) -> None:
         """Calls the owner no more."""
@@ -171,11 +189,19 @@ class DriverWebSocket:
             if len(payload) > self._max_size:
                 error = True
                 break
-            if self.owner is not None:
-                self.owner.message_received(payload, binary)
+            owner = self.owner  # looked up once: the clock's thread may take it away
+            try:
+                if owner is not None:
+                    owner.message_received(payload, binary)
+            except Exception as fault:  # ours: it ends this connection alone
+                logger.error("A connection failed", exc_info=fault)
+                error = True
+                self.close(INTERNAL_ERROR)
+                break
         self.close()
-        if self.owner is not None:
-            self.owner.connection_lost(None, error)
+        owner = self.owner
+        if owner is not None:
+            owner.connection_lost(None, error)
         self._leave_nothing()
 
     def _leave_nothing(self) -> None:
@@ -229,6 +255,26 @@ class DriverWebSocket:
         except Exception:  # noqa: BLE001  (it is over in any case)
             pass
         self._ended.set()
+
+
+class _OneWriter:
+    """A socket that one task writes to at a time, and to which it writes all of its data.
+
+    simple-websocket answers PING and CLOSE in the task that reads. While the kernel has no room for
+    a long message, such an answer would come into the middle of it.
+    """
+
+    def __init__(self, sock: Any, lock: AbstractContextManager[Any]) -> None:
+        self._sock = sock
+        self._lock = lock
+
+    def send(self, data: bytes) -> int:
+        with self._lock:
+            self._sock.sendall(data)
+        return len(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 def frames_of(data: bytes) -> Iterator[tuple[bytes, bool]]:

@@ -16,8 +16,8 @@ from gevent import monkey
 from gevent.hub import get_hub
 
 from ..hub.ports import Watcher
-from .base import RawSocket
-from .outgoing import READ
+from .ports import RawSocket
+from .tcp import READ
 
 __all__ = ["HangUp"]
 

@@ -6,12 +6,15 @@ them nor waits for them.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -20,17 +23,29 @@ from gevent.pywsgi import WSGIHandler
 
 from .takeover import stack
 
-__all__ = ["gunicorn_worker", "servers_of", "watch_stop", "watch_worker_on_threads"]
+__all__ = [
+    "close_listener",
+    "gunicorn_worker",
+    "servers_of",
+    "watch_stop",
+    "watch_worker_on_threads",
+]
 
 _INTERVAL = 0.1  # seconds between two checks of a worker
+ROUNDS = 10  # in which a listener may still get connections while it is being closed
 
 
 def watch_stop(
-    environ: Mapping[str, Any], callback: Callable[[], object], *, patience: float = 10.0
+    environ: Mapping[str, Any],
+    callback: Callable[[], object],
+    *,
+    patience: float = 10.0,
+    is_followed: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Have `callback` run, in a greenlet, when the server of this request begins to stop.
 
-    The server's process waits for it, at most `patience` seconds. Call it once per process and
+    The server's process waits for it, at most `patience` seconds. ``is_followed()``: whether
+    another process goes on accepting on the same listener. Call it once per process and
     server, where `takeover.find` may be called. Returns False for a server that this module does
     not know.
 
@@ -45,11 +60,11 @@ def watch_stop(
     """
     worker = gunicorn_worker()
     if worker is not None:
-        _StopCallback(callback, patience).of_worker(worker)
+        _StopCallback(callback, patience, is_followed).of_worker(worker)
         return True
     for frame in stack(sys._getframe()):
         if frame.f_code is WSGIHandler.handle_one_response.__code__:
-            _StopCallback(callback, patience).of_server(frame.f_locals["self"].server)
+            _StopCallback(callback, patience, is_followed).of_server(frame.f_locals["self"].server)
             return True
     return False
 
@@ -93,6 +108,60 @@ def servers_of(worker: Any) -> list[Any]:
     return []
 
 
+def close_listener(server: Any) -> None:
+    """Serves the connections that the kernel has accepted by now, and refuses further ones.
+
+    A server that only stops accepting leaves them with the kernel, which resets them when the
+    process ends: their clients may have sent requests, and do not know whether these were handled.
+    # hub or greenlet
+    """
+    server.stop_accepting()
+    server.start_accepting = lambda: None  # else it would when a connection of a full pool ends
+    _accept_rest(server)
+    if not server.closed:
+        server.socket.close()
+
+
+def _close(server: Any, close: Callable[[], None]) -> None:
+    """Closes a server of gunicorn's after `_accept_rest`. # greenlet"""
+    for _ in range(ROUNDS):
+        if not _accept_rest(server):
+            break
+        gevent.sleep(0)  # gunicorn asks the listener for its address when a connection begins
+    close()
+
+
+def _is_held(listener: int, process: int) -> bool:
+    """Whether a process has the same socket; `True`, too, where the system does not tell.
+
+    gunicorn's master closes its listeners before it stops its workers. As long as it has them,
+    there will be other workers.
+    """
+    inode = f"socket:[{os.fstat(listener).st_ino}]"
+    folder = Path(f"/proc/{process}/fd")
+    try:
+        found = list(folder.iterdir())
+    except OSError:
+        return True
+    for each in found:
+        with suppress(OSError):  # it is closed by now
+            if os.readlink(each) == inode:
+                return True
+    return False
+
+
+def _accept_rest(server: Any) -> int:
+    """Serves the connections that wait in the kernel; how many there were."""
+    count = 0
+    while not server.closed and not server.full():
+        accepted = server.do_read()
+        if not accepted:
+            break
+        server.do_handle(*accepted)
+        count += 1
+    return count
+
+
 def _ignore(number: int, frame: object) -> None:
     """Does nothing with a signal."""
 
@@ -114,9 +183,15 @@ def _heed_no_more_signals() -> None:
 class _StopCallback:
     """A callback that runs once, in a greenlet, and can be waited for."""
 
-    def __init__(self, callback: Callable[[], object], patience: float) -> None:
+    def __init__(
+        self,
+        callback: Callable[[], object],
+        patience: float,
+        is_followed: Callable[[], bool],
+    ) -> None:
         self._callback = callback
         self._patience = patience
+        self._is_followed = is_followed
         self._greenlet: gevent.Greenlet[..., object] | None = None
 
     def of_worker(self, worker: Any) -> None:
@@ -144,9 +219,14 @@ class _StopCallback:
         while worker.alive:
             gevent.sleep(_INTERVAL)
         for server in servers_of(worker):
-            # gunicorn does the same, up to a second later. Until then this worker would accept and
-            # refuse requests of sessions of the next worker.
-            server.stop_accepting()
+            if server.closed:
+                continue
+            if self._is_followed() or _is_held(server.socket.fileno(), worker.ppid):
+                # gunicorn does the same, up to a second later. Until then this worker would accept
+                # and refuse requests of sessions of the next worker.
+                server.stop_accepting()
+            else:
+                server.close = partial(_close, server, server.close)
         self._begin()
 
     def _begin(self) -> gevent.Greenlet[..., object]:

@@ -11,7 +11,7 @@
 | uWSGI (`--gevent`)                      | `uwsgi.connection_fd()`    | through               |
 |                                         |                            | `start_response`      |
 
-`Server.listen` puts an object of its own into the environ of a request (`base.CONNECTION`). The
+`Server.listen` puts an object of its own into the environ of a request (`ports.CONNECTION`). The
 others' objects are found on the stack, among the callers of the application: an environ does not
 hold all of them, and middlewares copy it and wrap `start_response`.
 
@@ -46,8 +46,8 @@ import gevent
 from gevent.pywsgi import Input, WSGIHandler
 
 from ..hub.ports import IoWatcher
-from .backlog import Backlog
-from .base import CONNECTION, Owner, Served, StartResponse
+from .ports import CONNECTION, Owner, Served, StartResponse
+from .slow_readers import Backlog
 from .websocket import WebSocket
 
 _SWITCHING = "101 Switching Protocols"
@@ -102,6 +102,29 @@ class WebSocketRequest:
             reader=reader,
         )
         return self._opened
+
+    @property
+    def can_be_handed_out(self) -> bool:
+        """Whether `hand_out` is possible: not with TLS, under uWSGI, or once 101 is sent."""
+        return not (self.parked or self.headers_sent or self._is_tls())
+
+    def _is_tls(self) -> bool:
+        return hasattr(self._socket(), "pending")
+
+    def hand_out(
+        self, start_response: StartResponse, headers: list[tuple[str, str]]
+    ) -> tuple[Any, bytes]:
+        """Answers the handshake, and gives the socket and what was read of it, for other uses."""
+        self._accept(start_response, headers)
+        sock, unread, reader = self._parts()
+        if reader is not None:
+            reader.close()
+        return sock, unread
+
+    def leave_handed_out(self) -> list[bytes]:
+        """As `leave`, after `hand_out`."""
+        self._end()
+        return []
 
     def _parts(self) -> tuple[Any, bytes, IoWatcher | None]:
         """The socket, bytes that were read of it, and a stopped watcher of it if there is one."""

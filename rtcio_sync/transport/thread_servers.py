@@ -15,7 +15,7 @@ import gevent
 
 __all__ = ["ThreadServer", "find", "yields_socket"]
 
-_INSTEAD = "`gunicorn -k gevent` and Server.listen have no such bound"
+_INSTEAD = "`gunicorn -k gevent` and Server.listen do not have this limit"
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class ThreadServer:
         """One line for the log about what does not work; `None`: all works."""
         if not self.parallel:
             return (
-                f"{self.name} handles one request at a time, and a client keeps one open: use "
-                "`gunicorn -k gevent`, `gunicorn --threads`, or Server.listen"
+                f"{self.name} handles one request at a time, and a client keeps one request open: "
+                "use `gunicorn -k gevent`, `gunicorn --threads`, or Server.listen"
             )
         missing = []
         if not self.websockets:
             missing.append("WebSockets do not work (clients stay on polling)")
         if self.pooled:
-            missing.append("each client holds one of its threads, so further clients wait")
+            missing.append("each client occupies one of its threads, so later clients wait")
         return f"under {self.name} {', and '.join(missing)}; {_INSTEAD}" if missing else None
 
 

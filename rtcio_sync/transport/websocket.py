@@ -1,7 +1,8 @@
 """One WebSocket driven by gevent's hub: no greenlet waits for it, and an idle one takes under 1 kB.
 
-When the socket is readable, the hub calls back. The bytes go through `protocol.websocket.Parser`,
-and each message is handed to the `Owner` at once. Sending is in `outgoing`.
+When the socket is readable, the hub calls back. The bytes go through
+`protocol.websocket_frames.Parser`, and each message is handed to the `Owner` at once. Sending is
+in `outgoing`.
 
 Every callback of the loop catches all exceptions: libev stops a watcher whose callback raised,
 without a message.
@@ -34,9 +35,10 @@ from gevent.hub import get_hub
 
 from ..errors import FrameError
 from ..hub.ports import IoWatcher, Watcher
-from ..protocol.websocket import (
+from ..protocol.websocket_frames import (
     BINARY,
     CLOSE,
+    GOING_AWAY,
     INTERNAL_ERROR,
     LONE,
     NORMAL,
@@ -47,9 +49,10 @@ from ..protocol.websocket import (
     frame_close,
     frame_pong,
 )
-from .backlog import Backlog
-from .base import Carried, Owner, RawSocket, TlsSocket
-from .outgoing import READ, WRITE, Outgoing, reset_at_close, tls_wants, turn_here
+from .outgoing import Outgoing, turn_here
+from .ports import Carried, Owner, RawSocket, TlsSocket
+from .slow_readers import Backlog
+from .tcp import READ, WRITE, reset_at_close, tls_wants
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing a connection may take."""
@@ -139,6 +142,24 @@ class WebSocket(Outgoing):
             self._code = code
             self.send(frame_close(code, reason))
             self._enter(_CLOSING)
+
+    def hang_up(self) -> None:
+        """Send what is buffered and nothing more; hand messages on until the peer ends, too.
+
+        Without a close frame: after one, browsers and Node's clients drop what they are told to
+        send until TCP ends. So only our half of TCP ends, and what they have sent by then comes.
+        """
+        if self.closed:
+            return
+        if self._tls is not None:  # its layer knows no halves
+            self._code = GOING_AWAY
+            self.send(frame_close(GOING_AWAY, ""))
+        self.closed = True
+        if self._timer is None:
+            self._timer = self._turn.loop.timer(CLOSE_TIMEOUT)
+            self._timer.start(self._expired)
+        if self._out is None:
+            self._written()
 
     def disown(self) -> None:
         """Call the owner no more: it may have another connection by now."""
@@ -336,7 +357,7 @@ class WebSocket(Outgoing):
         """The kernel has everything, and nothing more will be sent."""
         if self._state is _LEAVING:
             self._disconnect()
-        elif self._state is _LINGERING:
+        elif self._state is _LINGERING or (self._state is _OPEN and self._tls is None):
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:

@@ -6,10 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from gevent.event import Event
 
-from rtcio_sync.adapter import emit as module
-from rtcio_sync.adapter.calls import Waiter
 from rtcio_sync.adapter.member import Stage
 from rtcio_sync.errors import OptionError
 from rtcio_sync.options import Limits
@@ -86,66 +83,6 @@ def test_what_waits_for_connect_counts_as_what_waits_for_a_slow_reader() -> None
     assert a.link.failed == ["slow-reader"]
     assert fake.over == [10_000]
     assert len(a.held) == 2, "what waited goes, and what comes then waits again"
-
-
-def test_an_acknowledgement_is_taken_once() -> None:
-    fake = FakeServer()
-    a = fake.joined()
-    answers: list[Any] = []
-    fake.index.emit("question", None, "/", room=a.sid, callback=lambda *all_: answers.append(all_))
-    assert a.link.taken() == ['21["question"]']
-    for sid, number, answer in (
-        (a.sid, 1, ["yes"]),
-        (a.sid, 1, ["again"]),
-        (a.sid, 0, ["the counter"]),
-        (a.sid, "1", ["text"]),
-        ("nobody", 1, ["nobody"]),
-    ):
-        fake.index.trigger_callback(sid, number, answer)
-    assert answers == [("yes",)]
-
-
-def test_who_waits_for_an_answer_is_told_when_the_last_that_was_asked_has_left() -> None:
-    fake = FakeServer()
-    a, b = fake.joined(), fake.joined()
-    waiter = Waiter(Event())
-    fake.index.emit("question", None, "/", room=[a.sid, b.sid], callback=waiter)
-    fake.index.withdraw(a)
-    assert not waiter.left
-    fake.index.end_calls(b.sid)
-    assert waiter.left and waiter.event.is_set()
-    assert not fake.index.callbacks.get(a.sid)
-
-
-def test_who_waits_no_more_is_forgotten_and_others_are_not() -> None:
-    fake = FakeServer()
-    a = fake.joined()
-    answers: list[Any] = []
-    waiter = Waiter(Event())
-    fake.index.emit("question", None, "/", room=a.sid, callback=waiter)
-    fake.index.emit("question", None, "/", room=a.sid, callback=lambda *all_: answers.append(all_))
-    fake.index.forget(waiter, a.sid)
-    fake.index.trigger_callback(a.sid, 1, ["late"])
-    fake.index.trigger_callback(a.sid, 2, ["in time"])
-    assert (waiter.answer, answers) == ((), [("in time",)])
-
-
-def test_a_client_that_answers_nothing_is_asked_on_and_the_oldest_question_goes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(module, "MAX_CALLBACKS", 3)
-    fake = FakeServer()
-    a = fake.joined()
-    waiter = Waiter(Event())
-    answers: list[int] = []
-    fake.index.emit("call", None, "/", room=a.sid, callback=waiter)
-    for number in range(2, 7):
-        fake.index.emit("ask", None, "/", room=a.sid, callback=lambda n=number: answers.append(n))
-    assert dict(fake.counters.dropped) == {"unanswered": 3}
-    for number in range(1, 7):
-        fake.index.trigger_callback(a.sid, number, [])
-    assert answers == [5, 6]
-    assert waiter.event.is_set(), "who waits in `call` is never given up"
 
 
 def test_nobody_can_answer_once_all_have_left_or_are_away() -> None:

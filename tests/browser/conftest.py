@@ -72,6 +72,13 @@ def browser(_playwright: Playwright) -> Iterator[Browser]:
 
 
 @pytest.fixture
+def new_browser(_playwright: Playwright) -> Iterator[Browser]:
+    """A browser like `browser`, whose fake microphone nobody has used before."""
+    with _launch(_playwright, *FAKE_DEVICES) as browser:
+        yield browser
+
+
+@pytest.fixture
 def bare_browser(_playwright: Playwright) -> Iterator[Browser]:
     """A browser on a machine that has neither."""
     with _launch(_playwright) as browser:
@@ -103,9 +110,8 @@ class Profiles:
         return self._idle.pop() if self._idle else self.make()
 
     def make(self, **options: Any) -> Page:
-        return self._browser.new_context(
-            viewport={"width": 800, "height": 600}, **options
-        ).new_page()
+        options = {"viewport": {"width": 800, "height": 600}, **options}
+        return self._browser.new_context(**options).new_page()
 
     def give_back(self, page: Page) -> None:
         """Takes a page back in which nothing went wrong, as if nothing had been done in it."""

@@ -6,13 +6,12 @@ import re
 import time
 
 import pytest
-from playwright.sync_api import Error
+from playwright.sync_api import Error, Page, WebSocketRoute
 
 from tests.browser.conftest import OpenTab
-from tests.browser.tabs import bystander, together
+from tests.browser.tabs import DEADLINE, bystander, together
 from tests.integration.line import Line
 from tests.integration.servers import Running
-from tests.timing import DEADLINE
 
 
 def test_two_tabs_see_each_other(open_tab: OpenTab, room: str) -> None:
@@ -65,6 +64,8 @@ def test_four_who_come_at_once_all_see_each_other(open_tab: OpenTab, room: str) 
     tabs = [open_tab() for _ in names]
     for tab, name in zip(tabs, names, strict=True):
         tab.page.goto(f"{tab.url}/?room={room}&name={name}", wait_until="commit")
+    for tab in tabs:
+        tab.press("Join")
     for tab, own in zip(tabs, names, strict=True):
         tab.wait_for_others(*(name for name in names if name != own))
         tab.wait_for_video(*(name for name in names if name != own))
@@ -119,19 +120,60 @@ def test_a_room_with_a_password_lets_in_who_knows_it(open_tab: OpenTab, room: st
     ben.page.keyboard.press("Enter")
     ben.wait_for_video("Ada")
 
-    ben.page.reload()
+    ben.reload()
     ben.wait_for_video("Ada")
 
 
 def test_who_reloads_is_back(open_tab: OpenTab, room: str) -> None:
     ada, ben = together(open_tab, room, "Ada", "Ben")
-    ben.page.reload()
+    ben.reload()
     ben.wait_for_video("Ada")
     ada.wait_for_others("Ben")
     ada.wait_for_video("Ben")
-    ben.page.reload()
+    ben.reload()
     ben.wait_for_video("Ada")
     ada.wait_for_others("Ben")
+
+
+def swap(page: Page) -> None:
+    """Lets `peer-left` pass only after `user-disconnected`, as it may come from other workers."""
+    held: list[str | bytes] = []
+
+    def carry(ws: WebSocketRoute) -> None:
+        server = ws.connect_to_server()
+
+        def from_server(message: str | bytes) -> None:
+            if "#rtcio:peer-left" in str(message):
+                held.append(message)
+                return
+            ws.send(message)
+            if "user-disconnected" in str(message):
+                for each in held:
+                    ws.send(each)
+                held.clear()
+
+        server.on_message(from_server)
+
+    page.route_web_socket(re.compile("/socket.io/"), carry)
+
+
+@pytest.mark.parametrize("site", ["listen"], indirect=True, scope="session")
+def test_the_call_lives_on_if_the_room_hears_first_that_a_peer_is_lost(
+    open_tab: OpenTab, site: Running, room: str
+) -> None:
+    with Line(site.port) as line:
+        ada, ben = open_tab(fresh=True), open_tab(url=line.url, fresh=True)
+        swap(ada.page)
+        ada.open(room, "Ada").wait_inside()
+        ben.open(room, "Ben")
+        ada.wait_for_video("Ben")
+        ben.wait_for_video("Ada")
+        line.cut()
+        ben.wait_for_text("#banner", "The connection to the server is lost")
+        site.eventually("/health", lambda health: health["sockets"] == 1)
+        time.sleep(1.5)  # longer than peer-left may be late
+        ada.wait_for_video("Ben")
+        ben.wait_for_video("Ada")
 
 
 def test_the_call_lives_on_while_the_line_to_the_server_is_cut(

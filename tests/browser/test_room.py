@@ -104,8 +104,10 @@ def test_nobody_needs_a_camera_or_a_microphone(
     open_tab: OpenTab, bare_browser: Browser, room: str
 ) -> None:
     ada = open_tab().open(room, "Ada")
-    ben = open_tab(browser=bare_browser).open(room, "Ben")
-    ben.wait_for_text("#notices", "No camera and no microphone was found.")
+    ben = open_tab(browser=bare_browser)
+    ben.page.goto(f"{ben.url}/?room={room}&name=Ben")
+    ben.wait_for_text("#join-notice", "No camera and no microphone was found.")
+    ben.press("Join")
     ben.wait_for_video("Ada")
     ada.state_of("Ben", "microphone off", "camera off")
     ben.say("I can see you")
@@ -121,11 +123,14 @@ def test_the_link_leads_into_the_room(open_tab: OpenTab, room: str) -> None:
     ada.press("Copy link")
     ada.wait_for_text("#notices", "copied")
     link = ada.page.evaluate("navigator.clipboard.readText()")
-    ben = open_tab()
-    ben.page.goto(link)
-    ben.wait_for_video("Ada")
-    (name,) = ada.others()
-    assert name.startswith("Guest ")
+    ben, cem, dia = open_tab(), open_tab(), open_tab()
+    for tab in (ben, cem, dia):
+        tab.page.goto(link)
+        tab.press("Join")
+        tab.wait_for_video("Ada")
+    ada.wait_for_others("Guest", "Guest 2", "Guest 3")
+    dia.wait_for_others("Ada", "Guest", "Guest 2")
+    ben.wait_for_others("Ada", "Guest 2", "Guest 3")
 
 
 @pytest.mark.parametrize("site", ["two-seats"], indirect=True, scope="session")

@@ -37,6 +37,9 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--stun", "s.example/path"], "not a STUN server"),
         (["--unknown"], "--unknown"),
         (["surplus"], "surplus"),
+        (["--cluster", "http://h"], "--cluster"),
+        (["--cluster", "localhost:6379"], "not an address of Redis"),
+        (["cluster", "status", "nowhere"], "cannot be read"),
         (["--app", "app"], "write module:attribute"),
         (["--app", "app:"], "write module:attribute"),
         (["--app", "app:app", "--max-peers", "4"], "--max-peers is for the public server"),
@@ -47,6 +50,27 @@ def test_an_invalid_option_is_one_line_and_exit_code_2(
     args: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(args) == 2
+    assert message in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--turn-secret", "north"], "--turn-secret needs --turn-host"),
+        (["--app", "app:app", "--max-peers", "4"], "--max-peers is for the public server"),
+        (["--app", "app_that_is_nowhere:app"], "there is no module 'app_that_is_nowhere'"),
+        (["--app", "json:nothing"], "json has no 'nothing'"),
+    ],
+)
+def test_an_invalid_option_ends_a_process_that_is_reloaded_as_well(
+    args: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rtcio_sync.cli.launch.is_reloaded", lambda: True)
+    monkeypatch.setattr("rtcio_sync.starting.reload.LOOK_EACH", None)  # waiting fails
+    assert run(["--reload", *args]) == 2
     assert message in one_line(capsys)
 
 

@@ -36,8 +36,8 @@ def test_a_server_is_loaded_as_it_is(module: str) -> None:
     [
         ("nothing", "has no 'nothing'"),
         ("Holder.nothing", "has no 'Holder.nothing'"),
-        ("number", "is a int, neither a Flask app nor a Server"),
-        ("create_app", "a factory is called"),
+        ("number", "is a int, not a Flask app or a Server"),
+        ("create_app", "call a factory"),
         ("create_app(", "a name, or a call with plain values"),
         ("create_app(plain)", "a name, or a call with plain values"),
         ("create_app(**{})", "a name, or a call with plain values"),

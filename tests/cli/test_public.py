@@ -29,6 +29,7 @@ def test_health_tells_figures_and_no_name_or_id() -> None:
         "status": "ok",
         "version": __version__,
         "workers": 1,
+        "nodes": 1,
         "sockets": 2,
         "rooms": 1,
         "relayed": 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from rtcio_sync.cluster.mesh import Mesh
+from rtcio_sync.cluster.local_bus import Mesh
 from rtcio_sync.errors import ProtocolError
 
 
@@ -44,11 +44,15 @@ class Handlers:
 
 
 class Node:
-    def __init__(self, master: int = 0, key: str = "/") -> None:
+    def __init__(self, master: int = 0, key: str = "/", before: int | None = None) -> None:
         self.handlers = Handlers()
         self.streams: list[Any] = []
         self.mesh = Mesh(
-            master or os.getpid(), key, self.handlers, lambda _, sock: self.streams.append(sock)
+            master or os.getpid(),
+            key,
+            self.handlers,
+            lambda _, sock: self.streams.append(sock),
+            before,
         )
         self.mesh.start()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from socketio.pubsub_manager import PubSubManager
 
-from rtcio_sync.cluster.pubsub import graft
+from rtcio_sync.cluster.pubsub_manager import graft
 from rtcio_sync.options import Limits
 from tests.members import FakeServer
 

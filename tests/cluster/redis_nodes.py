@@ -14,7 +14,7 @@ _ages = itertools.count(1)
 
 
 class Me:
-    """As `census.Identity`."""
+    """As `redis_membership.Identity`."""
 
     def __init__(self, node: str | None = None, host: str | None = None) -> None:
         self.node = node or secrets.token_urlsafe(3)

@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
-from rtcio_sync.cluster.outbox import (
-    HEADER,
-    Bounds,
-    Budget,
-    Entry,
-    Intake,
-    Outbox,
-    Verdict,
-)
-from rtcio_sync.cluster.wire import DROPPABLE, Frames, Kind, frame
+from rtcio_sync.cluster.frames import Frames, frame
+from rtcio_sync.cluster.messages import DROPPABLE, Kind
+from rtcio_sync.cluster.redis_intake import Intake, Verdict
+from rtcio_sync.cluster.redis_outbox import HEADER, Bounds, Budget, Entry, Outbox
 from tests.timing import Clock
 
 LOSSY_KIND, FIRM_KIND = Kind.RELAY, Kind.JOINED
@@ -237,6 +231,16 @@ def test_the_messages_of_a_dead_node_are_counted() -> None:
     sender.box.end()
     assert sender.dropped == {"died": 5}
     assert sender.budget.kept == 0 and not sender.budget.boxes
+
+
+def test_redis_may_answer_about_a_node_that_has_died_since() -> None:
+    sender = Sender()
+    for number in range(3):
+        sender.add(number)
+        confirm(sender.box, sender.box.take(10**6))
+    sender.box.end()
+    sender.box.acknowledged(1, 2)
+    assert sender.budget.kept == 0 and not sender.box.waits and not sender.box.unacknowledged
 
 
 def test_an_entry_in_redis_is_recognised_by_its_own_header() -> None:

@@ -23,6 +23,8 @@ class Block:
     line: int
     language: str
     text: str
+    #: The example of which it is an excerpt, as ``<!-- examples/x.py -->`` before it says.
+    example: str = ""
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -30,15 +32,20 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     found, language, start, lines = [], None, 0, []
+    example, before = "", ""
     for number, line in enumerate(page.read_text().splitlines(), 1):
         fence = re.match(r" *```(\S*)", line)
         if fence and language is None:
             language, start, lines = fence[1], number, []
+            named = re.fullmatch(r"<!-- (examples/\S+) -->", before)
+            example = named[1] if named else ""
         elif fence:
-            found.append(Block(page, start, str(language), dedent("\n".join(lines) + "\n")))
+            text = dedent("\n".join(lines) + "\n")
+            found.append(Block(page, start, str(language), text, example))
             language = None
         elif language is not None:
             lines.append(line)
+        before = line
     assert language is None, f"{page}: the block of line {start} has no end"
     return found
 

@@ -68,6 +68,28 @@ def test_every_function_that_it_names_exists() -> None:
         assert function(each) is not None, each
 
 
+FOLDERS = {name.partition(".")[0] for name in MODULES if "." in name}
+#: What looks like a module of ours in a text, and is of another package.
+OTHERS = ("flask.json", "socketio.exceptions.")
+FOR_CONTRIBUTORS = [
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs" / name for name in ("internals.md", "cluster.md", "security.md")),
+]
+
+
+@pytest.mark.parametrize("texts", ["the pages", "rtcio_sync", "tests"])
+def test_every_module_that_a_text_names_with_its_folder_exists(texts: str) -> None:
+    """As `relay.peer_left`, in pages, docstrings and comments: a renamed module leaves no name."""
+    pages = FOR_CONTRIBUTORS if texts == "the pages" else list((ROOT / texts).rglob("*.py"))
+    pattern = rf"(?<!`)`((?:{'|'.join(FOLDERS)})\.[a-z_]+(?:\.\w+)*)`(?!`)"
+    named = {(page.name, each) for page in pages for each in re.findall(pattern, page.read_text())}
+    for page, each in sorted(named):
+        if not each.startswith((*OTHERS, *(f"{module}." for module in MODULES))):
+            assert each in MODULES, f"{page}: {each}"
+        elif not each.startswith(OTHERS):
+            assert each in MODULES or function(each) is not None, f"{page}: {each}"
+
+
 @pytest.mark.parametrize("path", NAMES.values())
 def test_what_is_on_the_way_exists(path: str) -> None:
     assert callable(function(path))

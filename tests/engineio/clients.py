@@ -37,6 +37,10 @@ class Client:
         """The server's side of this connection."""
         return self.engine.sockets.get(self.eio_sid)
 
+    def say(self, packet: str) -> None:
+        """Sends a packet."""
+        raise NotImplementedError
+
 
 class Polling(Client):
     """A client on polling. ``app``: the WSGI application to call; by default the engine's own."""
@@ -73,6 +77,9 @@ class Polling(Client):
             status = self._request("POST", SEPARATOR.join(packets).encode(), self.eio_sid)[0]
         gevent.sleep(0)  # as between two requests: what it has brought about begins
         return status
+
+    def say(self, packet: str) -> None:
+        assert self.post(packet) == 200
 
     def send(self, *messages: str | bytes) -> None:
         """Sends messages in one request."""
@@ -137,7 +144,6 @@ class WebSocket(Client):
                 self.say(f"4{message}")
 
     def say(self, packet: str) -> None:
-        """Sends a packet."""
         self.sock.sendall(masked(1, packet.encode()))
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from engineio import packet
 
 from rtcio_sync.engineio.packet import Packet, frame_of, frame_of_pieces, packets_of
-from rtcio_sync.protocol.websocket import frame_binary, frame_text
+from rtcio_sync.protocol.websocket_frames import frame_binary, frame_text
 
 
 def test_a_packet_has_one_encoding_for_each_transport_whichever_asks_first() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import re
+import os
 import subprocess
 import sys
 import time
@@ -15,47 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
 
 from tests.examples.launch import EXAMPLES, example
-from tests.integration.clients import Client, Driver, meet
+from tests.examples.visitors import connect, cookie_of, join, refusal, relay_both_ways
+from tests.integration.clients import Driver, meet
 from tests.integration.redis_server import redis_server
-from tests.integration.servers import Running
 from tests.timing import DEADLINE
 
 INIT_OFFER = "#rtcio:init-offer"
 PEER_LEFT = "#rtcio:peer-left"
-
-
-def connect(node: Driver, server: Running, **options: Any) -> Client:
-    return node.connect(server.url, transports=["websocket"], **options)
-
-
-def join(client: Client, room: str = "demo", **fields: Any) -> list[Any]:
-    """Returns when the handler has; what it acknowledged."""
-    return client.answer(client.ask("join-room", {"roomId": room, **fields}))
-
-
-def relay_both_ways(a: Client, b: Client) -> None:
-    before = len(a.relayed()), len(b.relayed())
-    a.relay(b, {"description": {"type": "offer", "sdp": "v=0"}})
-    a.fence(b)
-    b.relay(a, {"description": {"type": "answer", "sdp": "v=0"}})
-    b.fence(a)
-    assert (len(a.relayed()), len(b.relayed())) == (before[0] + 1, before[1] + 1)
-
-
-def refusal(node: Driver, server: Running, **options: Any) -> tuple[str, Any]:
-    """The message and the data with which a client is turned away."""
-    report = node.open(server.url, transports=["websocket"], **options).wait("connect_error")
-    return report["message"], None if report["data"] == {"$undefined": True} else report["data"]
-
-
-def cookie_of(request: urllib.request.Request | str) -> dict[str, dict[str, str]]:
-    """The session that a view gave, as an option of socket.io-client."""
-    with urllib.request.urlopen(request, timeout=DEADLINE) as response:
-        return {"extraHeaders": {"Cookie": response.headers["Set-Cookie"].partition(";")[0]}}
 
 
 def test_minimal(node: Driver) -> None:
@@ -112,43 +81,13 @@ def test_port_of_the_node_example(node: Driver) -> None:
         assert a.wait_for(PEER_LEFT) == [{"id": gone}]
 
 
-def test_jwt_auth(node: Driver) -> None:
-    secret = "of this test alone, and long enough"
-
-    def token(key: str = secret, lasts: float = 60, **claims: Any) -> dict[str, Any]:
-        claims = {"sub": "ada", "exp": time.time() + lasts, **claims}
-        return {"auth": {"token": jwt.encode(claims, key, "HS256")}}
-
-    with example("jwt_auth.py", JWT_SECRET=secret) as server:
-        a = connect(node, server, **token())
-        b = connect(node, server, **token(sub="bob"))
-        join(a)
-        join(b, name="ada, says bob")
-        assert a.wait_for("user-connected") == [{"id": b.id, "name": "bob"}]
-        relay_both_ways(a, b)
-        unsigned = {"sub": "ada", "exp": time.time() + 60}
-        for attempt in (
-            {},
-            {"auth": {"token": None}},
-            {"auth": {"token": "no token"}},
-            token(key="another's secret, and as long as it"),
-            token(lasts=-60),
-            {"auth": {"token": jwt.encode(unsigned, None, "none")}},
-        ):
-            assert refusal(node, server, **attempt) == ("invalid token", {"code": "token"})
-
-    with example("jwt_auth.py") as server:
-        printed = re.search(r"a token for an hour: (\S+)", server.log())
-        assert printed is not None
-        connect(node, server, auth={"token": printed[1]})
-
-
 def test_room_access(node: Driver, tmp_path: Path) -> None:
     for database in ({}, {"DATABASE_URL": f"sqlite:///{tmp_path}/rooms.sqlite3"}):
         with example("room_access.py", **database) as server:
             a = connect(node, server, **cookie_of(f"{server.url}/login/ada"))
             b = connect(node, server, **cookie_of(f"{server.url}/login/ada"))
             eve = connect(node, server, **cookie_of(f"{server.url}/login/eve"))
+            assert b"Join" in server.get("/?room=board").read()
             nobody = connect(node, server)
             for client in (a, b, eve, nobody):
                 join(client, "board")
@@ -176,6 +115,7 @@ def test_turn_credentials(node: Driver) -> None:
         mac = hmac.new(secret.encode(), turn["username"].encode(), hashlib.sha1)
         assert turn["credential"] == base64.b64encode(mac.digest()).decode()
         assert server.get_json("/health") == {"status": "ok", "sockets": 1}
+        assert b"Join" in server.get("/?room=tea").read()
 
     origin = {"extraHeaders": {"Origin": "https://elsewhere.example"}}
     allowed = {"extraHeaders": {"Origin": "https://b.example"}}
@@ -185,31 +125,6 @@ def test_turn_credentials(node: Driver) -> None:
         connect(node, server, **allowed)
         refused = node.open(server.url, transports=["websocket"], **origin)
         assert refused.wait("connect_error")["message"] == "websocket error"
-
-
-def test_chat_history(node: Driver, tmp_path: Path) -> None:
-    file = str(tmp_path / "chat.sqlite3")
-    with example("chat_history.py", CHAT_DB=file) as server:
-        a, b = connect(node, server), connect(node, server)
-        join(a, name="ada")
-        join(b, name="bob")
-        for number in range(60):
-            assert a.call("chat-message", {"roomId": "demo", "text": str(number)}) is True
-        heard = b.wait_for("chat-message", count=60)
-        assert heard == [{"roomId": "demo", "id": a.id, "name": "ada", "text": "59"}]
-        for bad in (
-            {"roomId": "elsewhere", "text": "to a room that it is not in"},
-            {"roomId": "demo", "text": "x" * 1001},
-            {"roomId": "demo", "text": ""},
-            {"roomId": "demo"},
-        ):
-            assert a.call("chat-message", bad) is False
-
-    with example("chat_history.py", CHAT_DB=file) as server:
-        late = connect(node, server)
-        join(late, name="eve")
-        messages = [{"name": "ada", "text": str(number)} for number in range(10, 60)]
-        assert late.wait_for("chat-history") == [{"roomId": "demo", "messages": messages}]
 
 
 def test_namespaces(node: Driver) -> None:
@@ -238,8 +153,9 @@ def test_namespaces(node: Driver) -> None:
         assert other.relayed() == []
 
 
-def test_flask_socketio_add_on(node: Driver) -> None:
-    with example("flask_socketio_add_on.py") as server:
+@pytest.mark.parametrize("name", ["flask_socketio_add_on.py", "flask_socketio_moved.py"])
+def test_flask_socketio_with_and_without_its_own_server(node: Driver, name: str) -> None:
+    with example(name) as server:
         a, b = connect(node, server), connect(node, server)
         join(a)
         join(b)
@@ -272,7 +188,7 @@ def test_emit_from_outside(node: Driver, redis_url: str) -> None:
 
         def job(*arguments: str) -> None:
             command = [sys.executable, str(EXAMPLES / name), *arguments]
-            environ = {"REDIS_URL": redis_url, "PATH": ""}
+            environ = {**os.environ, "REDIS_URL": redis_url, "PATH": ""}
             subprocess.run(command, check=True, timeout=60, env=environ)
 
         job("demo", "We close at noon.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -13,6 +13,8 @@ class Signaling:
         self.path = path
         self.app = app
         self.environs: list[dict[str, Any]] = []
+
+    on_app_request: Callable[[dict[str, Any]], None] | None = None
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.environs.append(environ)

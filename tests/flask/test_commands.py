@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import Any
 
 import flask
 import pytest
 from click.testing import Result
+from werkzeug.test import Client
 
 from rtcio_sync.errors import OptionError
 from rtcio_sync.flask.commands import commands
@@ -22,11 +24,19 @@ class Listener:
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
         self.asked: list[Any] = []
+        self.tls: dict[str, str] = {}
 
-    def listen(self, port: int, host: str, *, app: Any) -> None:
-        self.asked.append((port, host, app))
+    def listen(
+        self, port: int, host: str, *, app: Any, ready: Callable[[int], Any], **tls: str
+    ) -> None:
+        self.asked.append((port, host, Client(app).get("/").text))
+        self.tls = tls
         if self.error is not None:
             raise self.error
+        ready(port)
+
+    def stop(self) -> None:
+        """Nothing to end."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +46,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(server: Listener | None, *args: str) -> tuple[flask.Flask, Result]:
     app = flask.Flask("of_the_tests")
+    app.get("/")(lambda: "its page")
     if server is not None:
         app.extensions["rtcio"] = server
     return app, app.test_cli_runner().invoke(commands, ["run", *args])
@@ -43,10 +54,42 @@ def run(server: Listener | None, *args: str) -> tuple[flask.Flask, Result]:
 
 def test_the_app_is_served_by_its_server() -> None:
     server = Listener()
-    app, result = run(server, "--port", "5001", "-h", "::1")
+    _, result = run(server, "--port", "5001", "-h", "::1")
     assert result.exit_code == 0
-    assert server.asked == [(5001, "::1", app)]
-    assert "'of_the_tests'" in result.output and ":5001/socket.io/" in result.output
+    assert server.asked == [(5001, "::1", "its page")]
+    assert "'of_the_tests'" in result.output
+    assert "http://localhost:5001/socket.io/" in result.output
+    assert " * Debug mode: off" in result.output
+
+
+def test_an_error_of_a_view_is_shown_with_the_debugger_only() -> None:
+    def view() -> str:
+        raise RuntimeError("of the view")
+
+    for option, shown in (("--debugger", True), ("--no-debugger", False)):
+        server = Listener()
+        app = flask.Flask("of_the_tests")
+        app.get("/")(view)
+        app.extensions["rtcio"] = server
+        app.testing = option == "--debugger"  # Flask hands exceptions on, as it does in debug mode
+        app.test_cli_runner().invoke(commands, ["run", option])
+        ((_, _, page),) = server.asked
+        assert ("of the view" in page) == shown
+
+
+@pytest.mark.parametrize("options", [["--self-signed"], ["--cert", "adhoc"]])
+def test_a_certificate_is_made_on_the_spot(options: list[str]) -> None:
+    server = Listener()
+    _, result = run(server, *options)
+    assert result.exit_code == 0, result.output
+    assert server.tls.keys() == {"certfile", "keyfile"}
+    assert "https://localhost:5000/socket.io/" in result.output
+
+
+def test_certificates_that_contradict_each_other_are_an_error_of_usage() -> None:
+    _, result = run(Listener(), "--self-signed", "--cert", "cert.pem")
+    assert result.exit_code == 2
+    assert "leave out --cert" in result.output
 
 
 def test_an_app_without_a_server_is_told_what_it_needs() -> None:
@@ -60,6 +103,12 @@ def test_why_it_cannot_listen_is_one_line() -> None:
     _, result = run(Listener(OSError(errno.EADDRINUSE, reason)), "--port", "5001")
     assert result.exit_code == 1
     assert f"cannot listen on 127.0.0.1:5001: {reason}" in result.output
+
+
+def test_an_error_that_is_not_of_the_port_says_what_is_wrong() -> None:
+    _, result = run(Listener(OSError("the cluster's Redis cannot be reached")))
+    assert result.exit_code == 1
+    assert result.output.splitlines()[-1] == "Error: the cluster's Redis cannot be reached"
 
 
 def test_an_invalid_argument_is_an_error_of_usage() -> None:

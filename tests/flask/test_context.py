@@ -9,7 +9,7 @@ import flask
 import pytest
 
 from rtcio_sync.flask.context import APP, handler_context, report
-from rtcio_sync.socketio import dispatch
+from rtcio_sync.socketio import handler_call
 from tests.wsgi import environ_of
 
 
@@ -25,7 +25,7 @@ def handshake(app: flask.Flask, **headers: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("environ", [None, {}, {"PATH_INFO": "/socket.io/"}])
 def test_without_an_app_there_is_no_context(environ: Any) -> None:
-    assert handler_context(environ, "sid", "/", "chat", ()) is dispatch.NO_CONTEXT
+    assert handler_context(environ, "sid", "/", "chat", ()) is handler_call.NO_CONTEXT
 
 
 def test_both_contexts_are_of_the_app_and_the_handshake() -> None:
@@ -61,5 +61,5 @@ def test_an_error_is_logged_where_the_apps_own_are(
         report(environ, "chat", ("sid", "/"))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.name == ("of_the_tests" if with_app else dispatch.log.name)
+    assert record.name == ("of_the_tests" if with_app else handler_call.log.name)
     assert record.exc_info is not None and record.exc_info[0] is ValueError

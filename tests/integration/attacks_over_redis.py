@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
@@ -15,6 +18,7 @@ from tests.frames import masked
 from tests.integration.hostile import STAYS, Fate, Hostile
 from tests.integration.redis_server import hung
 from tests.integration.scene import Scene, and_stays, end_of, envelope
+from tests.timing import DEADLINE
 
 #: What no server publishes.
 JUNK = [
@@ -47,6 +51,18 @@ class _Colleague:
         event = {"type": 2, "data": ["said", word], "nsp": "/"}
         options = {"rooms": ["lair"], "except": [], "flags": {}}
         self.client.publish("socket.io#/#lair#", msgpack.packb(["colleague", event, options]))
+
+
+@contextmanager
+def until_published(url: str, event: str) -> Iterator[None]:
+    """At its end, waits until a server has published an event, once this has begun."""
+    with redis.Redis.from_url(url) as client:
+        heard = client.pubsub(ignore_subscribe_messages=True)
+        heard.subscribe(CHANNELS[0])
+        yield
+        end = time.monotonic() + DEADLINE
+        while event.encode() not in ((heard.get_message(timeout=1) or {}).get("data") or b""):
+            assert time.monotonic() < end, f"nobody publishes {event}"
 
 
 def junk_on_the_channel(scene: Scene, number: int = 20) -> Fate:

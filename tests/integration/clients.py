@@ -15,7 +15,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ class Driver:
     on them: what a pulled cable looks like from the server.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, within: Sequence[str] = ()) -> None:
+        """``within``: a command that runs it somewhere else."""
         if not (NODE_DIR / "node_modules").is_dir():
             raise RuntimeError(f"run `npm ci` in {NODE_DIR} first (`make test` does)")
         self._process = subprocess.Popen(
-            ["node", str(NODE_DIR / "driver.js")],
+            [*within, "node", str(NODE_DIR / "driver.js")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -45,6 +46,8 @@ class Driver:
         )
         self._news = threading.Condition()
         self._clients: dict[str, Client] = {}
+        #: Of commands that could not be done.
+        self.errors: list[str] = []
         self._numbers = itertools.count(1)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -102,6 +105,7 @@ class Driver:
         for name in list(self._clients):
             self.command("forget", name)
             del self._clients[name]
+        self.errors.clear()
 
     def suspend(self) -> None:
         os.kill(self._process.pid, signal.SIGSTOP)
@@ -127,6 +131,8 @@ class Driver:
             if client is None:
                 continue
             with self._news:
+                if report["type"] == "driver_error":
+                    self.errors.append(f"{client.name}: {report['message']}")
                 client.reports.append(report)
                 self._news.notify_all()
 
@@ -270,6 +276,7 @@ class Client:
                 value = condition()
                 if value:
                     return value
+                assert not self._driver.errors, self._driver.errors
                 left = end - time.monotonic()
                 if left <= 0 or not self._news.wait(left):
                     last = json.dumps(self.reports[-20:], default=_to_json)

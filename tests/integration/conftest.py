@@ -1,4 +1,4 @@
-"""The server under attack, in each way of running it."""
+"""Real clients, and the server under attack in each way of running it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.integration.clients import Driver
 from tests.integration.hostile import Hostile
 from tests.integration.target import WAYS, Target, target_of
+
+
+@pytest.fixture
+def driver(node: Driver) -> Driver:
+    """The Node process, where `node` would be taken for one of the cluster's."""
+    return node
 
 
 @pytest.fixture(scope="module", params=WAYS)

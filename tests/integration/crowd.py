@@ -14,11 +14,15 @@ from tests.timing import DEADLINE
 
 
 class Crowd:
-    """``websockets`` and ``pollings`` clients, each with a message every ``every`` milliseconds."""
+    """``websockets`` and ``pollings`` clients, each with a message every ``every`` milliseconds.
 
-    def __init__(self, url: str, websockets: int, pollings: int, every: int) -> None:
+    ``back``: they come back when they lose their connection.
+    """
+
+    def __init__(self, url: str, websockets: int, pollings: int, every: int, back: bool) -> None:
+        numbers = [str(each) for each in (websockets, pollings, every)]
         self._process = subprocess.Popen(
-            ["node", str(NODE_DIR / "crowd.js"), url, str(websockets), str(pollings), str(every)],
+            ["node", str(NODE_DIR / "crowd.js"), url, *numbers, *(["back"] if back else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,8 +64,10 @@ class Crowd:
 
 
 @contextmanager
-def crowd(url: str, websockets: int = 40, pollings: int = 10, every: int = 50) -> Iterator[Crowd]:
-    found = Crowd(url, websockets, pollings, every)
+def crowd(
+    url: str, websockets: int = 40, pollings: int = 10, every: int = 50, *, back: bool = False
+) -> Iterator[Crowd]:
+    found = Crowd(url, websockets, pollings, every, back)
     try:
         found.await_ready()
         yield found

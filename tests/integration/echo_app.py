@@ -27,8 +27,8 @@ import gevent
 from gevent.pywsgi import WSGIServer
 
 from rtcio_sync.errors import HandshakeError
-from rtcio_sync.protocol.handshake import handshake
-from rtcio_sync.protocol.websocket import GOING_AWAY, frame_binary, frame_text
+from rtcio_sync.protocol.websocket_frames import GOING_AWAY, frame_binary, frame_text
+from rtcio_sync.protocol.websocket_handshake import handshake
 from rtcio_sync.transport import server_stop, takeover
 from rtcio_sync.transport.websocket import WebSocket
 

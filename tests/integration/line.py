@@ -60,6 +60,11 @@ class Line:
         with self._lock:
             self._budget = size
 
+    def lead_to(self, port: int) -> None:
+        """New connections go to another server."""
+        with self._lock:
+            self._target = port
+
     def mend(self) -> None:
         """New connections pass."""
         with self._lock:

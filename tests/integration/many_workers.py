@@ -94,9 +94,10 @@ PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbi
 NGINX = """
 worker_processes 1;
 daemon off;
-error_log stderr warn;
+error_log stderr crit;
 pid {folder}/nginx.pid;
-events {{ worker_connections 1024; }}
+worker_rlimit_nofile 16384;
+events {{ worker_connections 8192; }}
 http {{
     access_log off;
     # No files: started by root, its worker is another user, who may not write them.
@@ -108,7 +109,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     map $http_upgrade $connection_upgrade {{ default upgrade; "" ""; }}
-    upstream workers {{ server 127.0.0.1:{to}; keepalive 8; }}
+    upstream workers {{ {servers} keepalive 8; }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -119,6 +120,7 @@ http {{
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr;
             proxy_read_timeout 60s;
+            proxy_next_upstream error timeout http_503;
         }}
     }}
 }}
@@ -126,11 +128,12 @@ http {{
 
 
 @contextmanager
-def nginx(server: Running, folder: Path) -> Iterator[str]:
-    """nginx in front of ``server``, with connections that are kept alive: its URL."""
+def nginx(server: Running, folder: Path, *others: Running) -> Iterator[str]:
+    """nginx in front of servers, in turn, with connections that are kept alive: its URL."""
     port = free_port()
+    servers = " ".join(f"server 127.0.0.1:{each.port} max_fails=0;" for each in (server, *others))
     config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, to=server.port, port=port))
+    config.write_text(NGINX.format(folder=folder, servers=servers, port=port))
     program = shutil.which("nginx", path=PATH) or "nginx"
     process = subprocess.Popen([program, "-c", str(config), "-p", str(folder)])
     try:

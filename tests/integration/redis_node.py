@@ -169,7 +169,7 @@ def main(url: str, node: str, *flags: str) -> None:
                 "refusals": refusals,
                 "nodes": sorted(bus.nodes),
                 "degraded": bus.degraded,
-                "eldest": bus.eldest,
+                "births": {**bus.births, me.node: me.born},
                 "figures": bus.figures(),
                 "cpu": time.process_time(),
                 "memory": _memory(),

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,10 +30,11 @@ class RedisServer:
         folder: str | Path = "/tmp",
         port: int | None = None,
         bind: str = "127.0.0.1",
+        password: str = "",
     ) -> None:
         self.port = port or free_port()
         self._bind = bind
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://{f':{password}@' if password else ''}127.0.0.1:{self.port}/0"
         self._options = options
         self._folder = folder
         self.process: subprocess.Popen[bytes] | None = None
@@ -190,3 +191,41 @@ def _port_with_a_bus() -> int:
         with socket.socket() as bus, suppress(OSError, OverflowError):
             bus.bind(("127.0.0.1", port + 10_000))
             return port
+
+
+# -- what may happen to it -------------------------------------------------------------------------
+
+
+def killed(seconds: float) -> Callable[[RedisServer], None]:
+    """It dies, and is back and empty after so long."""
+
+    def fault(server: RedisServer) -> None:
+        server.kill()
+        time.sleep(seconds)
+        server.start()
+
+    return fault
+
+
+def stopped(seconds: float) -> Callable[[RedisServer], None]:
+    """It stands still for so long."""
+
+    def fault(server: RedisServer) -> None:
+        server.signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        server.signal(signal.SIGCONT)
+
+    return fault
+
+
+def cut(server: RedisServer) -> None:
+    """All connections to it are cut."""
+    with server.client() as client:
+        for kind in ("normal", "pubsub"):
+            client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+
+
+def emptied(server: RedisServer) -> None:
+    """It forgets everything."""
+    with server.client() as client:
+        client.flushall()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +103,9 @@ WAYS: dict[str, Way] = {
     "flask-run": Way(_flask("run"), "threading"),
 }
 
+#: `SocketIO.run`, of Flask-SocketIO or of ours.
+SOCKETIO_RUN = {"socketio-run": Way(_launcher("socketio_run.py"))}
+
 
 #: Servers of several processes that are one server.
 WORKERS: dict[str, Way] = {
@@ -112,6 +115,9 @@ WORKERS: dict[str, Way] = {
     "geventwebsocket": Way(_gunicorn(GEVENT_WEBSOCKET, workers=4)),
     "rtcio-sync": Way(_cli_workers),
 }
+
+#: One of several hosts, with two workers.
+HOSTS: dict[str, Way] = {"gunicorn-2": Way(_gunicorn("gevent", workers=2))}
 
 
 def _python(module: str, *arguments: str) -> Callable[[str, int], list[str]]:
@@ -143,11 +149,17 @@ class Running:
     """A server that answers on `url`, and its log."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], port: int, log_path: Path, scheme: str = "http"
+        self,
+        process: subprocess.Popen[bytes],
+        port: int,
+        log_path: Path,
+        scheme: str = "http",
+        host: str = "127.0.0.1",
     ) -> None:
         self.process = process
         self.port = port
-        self.url = f"{scheme}://127.0.0.1:{port}"
+        self.host = host
+        self.url = f"{scheme}://{host}:{port}"
         self._log_path = log_path
 
     def log(self, since: int = 0) -> str:
@@ -161,10 +173,10 @@ class Running:
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
         connection = (
-            http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            http.client.HTTPConnection(self.host, self.port, timeout=30)
             if self.url.startswith("http:")
             else http.client.HTTPSConnection(
-                "127.0.0.1", self.port, timeout=30, context=ssl._create_unverified_context()
+                self.host, self.port, timeout=30, context=ssl._create_unverified_context()
             )
         )
         connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
@@ -209,22 +221,24 @@ def running(
     clean_log: bool = True,
     port: int | None = None,
     certificate: str | None = None,
+    host: str = "127.0.0.1",
+    within: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[Running]:
     """Start an app of `apps/` in a `way` of running, and stop it afterwards.
 
     `options` are those of its ``Server``. With `clean_log` the log must be free of warnings, errors
     and tracebacks in the end. `certificate` is a PEM file with key and chain: the server speaks
-    TLS.
+    TLS. `within` is a command that runs the server somewhere else, where it has the address `host`.
     """
     port = port or free_port()
-    how = WAYS.get(way) or WORKERS.get(way) or THREADS[way][0]
+    how = {**WAYS, **WORKERS, **HOSTS, **SOCKETIO_RUN}.get(way) or THREADS[way][0]
     settings = {"async_mode": how.async_mode, **options}
     with tempfile.TemporaryDirectory() as folder:
         log_path = Path(folder) / "server.log"
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                how.command(module, port),
+                [*within, *how.command(module, port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -235,11 +249,12 @@ def running(
                     "PYTHONUNBUFFERED": "1",
                     "RTCIO_TEST_OPTIONS": json.dumps(settings),
                     **(_over_tls(certificate) if certificate else {}),
+                    **({"RTCIO_TEST_HOST": "0.0.0.0"} if within else {}),
                     **(environ or {}),
                 },
                 start_new_session=True,
             )
-        server = Running(process, port, log_path, "https" if certificate else "http")
+        server = Running(process, port, log_path, "https" if certificate else "http", host)
         try:
             _wait_until_it_answers(server)
             yield server
@@ -291,9 +306,14 @@ def complaints(log: str) -> list[str]:
 
 
 def above_debug(log: str) -> list[str]:
-    """The lines of the test apps' log that a logger wrote at info or above."""
+    """The lines of the test apps' log that a logger wrote at info or above.
+
+    Without the one of `listen` that says where it listens.
+    """
     return [
-        line for line in log.splitlines() if line.startswith("LOG ") and " DEBUG " not in line
+        line
+        for line in log.splitlines()
+        if line.startswith("LOG ") and " DEBUG " not in line and "listening on http" not in line
     ] + complaints(log)
 
 

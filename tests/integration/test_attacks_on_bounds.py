@@ -107,7 +107,8 @@ def test_junk_on_the_redis_channel_keeps_nothing_of_others_back(way: str) -> Non
         # One warning: that somebody publishes what cannot be read.
         target_of(way, clean_log=False, environ={"RTCIO_TEST_REDIS": url}) as target,
     ):
-        with target.scene(redis=url) as scene:  # it connects to Redis when it first publishes
+        # It connects to Redis when it first publishes: when the first witness leaves its room.
+        with channel.until_published(url, "#rtcio:peer-left"), target.scene(redis=url) as scene:
             assert channel.junk_on_the_channel(scene, 1) is STAYS
         dropped = target.counts("dropped")
         with target.forgotten(), target.unharmed(), target.scene(redis=url) as scene:
@@ -161,10 +162,13 @@ def test_a_tab_on_polling_that_is_closed_is_gone_at_once(target: Target) -> None
 
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_kept_for_all_who_are_away_is_bounded(way: str) -> None:
-    # 64 MB by default, and what the attacker's own messages take meanwhile.
+    # 64 MB by default, what the attacker's own messages take meanwhile, and the holes between kept
+    # blocks of 900 kB. glibc takes blocks of a size from its heap once one of them was freed: then
+    # 85 to 101 MB were measured, and 75 to 83 with MALLOC_TOP_PAD_=0, which turns that off. Without
+    # a bound it would be 180 MB.
     with (
         target_of(way, connection_state_recovery=True) as target,
-        target.unharmed(bound=64 * MB + 2 * BOUND),
+        target.unharmed(bound=64 * MB + 3 * BOUND),
         target.scene() as scene,
     ):
         assert attacks.away_sessions(scene, 200) is STAYS

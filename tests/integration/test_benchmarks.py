@@ -9,13 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import clients, scenarios, soak, traffic
-from benchmarks.contestants import Contestant, Server
+from benchmarks import clients, hosts, scenarios, soak, traffic
+from benchmarks.contestants import CONTESTANTS, Contestant, Server, with_hosts
 from benchmarks.driver import Rota
 from benchmarks.subject import Scale, Subject
 
@@ -60,7 +61,7 @@ while True:
 # The server of the recovery figure, but every 20th session that comes back fares as `spoil` says.
 SPOILING_RETURNS = """
 import sys
-from rtcio_sync.adapter.recovery import Session
+from rtcio_sync.adapter.session_log import Session
 spoil, missed, returns, before = eval(sys.argv[2]), Session.missed, {}, [[b""]]
 def spoiled(session, offset):
     frames = missed(session, offset)
@@ -449,6 +450,41 @@ def test_a_message_takes_no_more_calls_than_the_page_for_contributors_says() -> 
     # The clock's task runs meanwhile, more often on a busy machine.
     over = {name: calls for name, calls in counted.items() if calls > said[name] + 3}
     assert over == {}
+
+
+@contextmanager
+def two_hosts(contestant: Contestant, folder: Path) -> Iterator[Subject]:
+    with Server(with_hosts(contestant, 2), folder / "log", None) as server:
+        yield Subject("hosts", server.port, server.pid, bare=False, ports=server.ports)
+
+
+def test_the_figures_of_several_hosts_are_without_what_they_use_at_rest(tmp_path: Path) -> None:
+    scale = Scale(**MOMENT, host_seconds=0.2, host_rest=0.5, host_joins=50)
+    with two_hosts(CONTESTANTS["listen"], tmp_path) as subject:
+        rota = Rota(scenarios.hosts, [(subject, scale)])
+        rota.run()
+    assert rota.voids == {}
+    figures = {name: value for name, (value,) in rota.samples["hosts"].items()}
+    costs = ("300", "steady", "spread", "event", "join")
+    assert figures.keys() == {
+        *(f"hosts-{what}-2" for what in ("idle", "idleredis", "steadyp50", "spreadp50")),
+        *(f"hosts-{what}{part}-2" for what in costs for part in ("", "redis")),
+    }
+    for what in costs[:-1]:  # each message passes Redis
+        assert figures[f"hosts-{what}-2"] > figures[f"hosts-{what}redis-2"] > 0.0
+
+
+def test_hosts_that_do_not_reach_each_other_get_no_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "PATIENCE", 2.0)  # seconds
+    ours = CONTESTANTS["listen"]
+    apart = replace(ours, hosts=("env", "RTCIO_CLUSTER=off", *ours.hosts))
+    with two_hosts(apart, tmp_path) as subject:
+        rota = Rota(scenarios.hosts, [(subject, Scale(**MOMENT))])
+        rota.run()
+    assert rota.samples == {}
+    assert "the hosts do not reach each other" in rota.voids["hosts"]
 
 
 def test_two_benchmarks_at_once_choose_different_ports(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -60,7 +61,7 @@ class Command:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
-            if found := re.search(r"listening on (http://\S+)$", line):
+            if found := re.search(r"listening on (https?://\S+)$", line):
                 return found[1]
         self._reader.join(END)
         raise AssertionError(f"it never listened: {self.lines} {self.errors}")
@@ -100,10 +101,10 @@ def started(
         process.wait()
 
 
-def get(url: str, **headers: str) -> tuple[int, Any]:
+def get(url: str, *, context: ssl.SSLContext | None = None, **headers: str) -> tuple[int, Any]:
     request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=START) as answer:
+        with urllib.request.urlopen(request, timeout=START, context=context) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -130,6 +131,9 @@ def test_the_public_server_starts_says_what_it_allows_and_ends_cleanly(
         said = "\n".join(server.rest())
         assert "ANY page may connect" in said and "ALLOWED_ORIGINS" in said
         assert "any number" in said
+        port = url.rpartition(":")[2]
+        assert f"  open http://localhost:{port}/?room=demo" in server.lines
+        assert "rtcio-sync --stun " in said
         assert server.errors == []
 
 
@@ -164,7 +168,7 @@ def test_a_port_in_use_is_said_in_one_line_and_not_that_it_listens() -> None:
     [
         (["--app", "not_there:app"], "there is no module 'not_there'"),
         (["--app", "json:app"], "json has no 'app'"),
-        (["--app", "json:dumps"], "neither a Flask app nor a Server"),
+        (["--app", "json:dumps"], "not a Flask app or a Server"),
         (["--allowed-origins", "example.com"], "is not an origin"),
     ],
 )
@@ -269,8 +273,9 @@ def answers(client: Client) -> list[Any]:
 
 def test_a_room_is_exact_when_many_browsers_rush_in_and_some_are_cut_off(node: Driver) -> None:
     with running("public-server", environ=environment(MAX_PEERS="8")) as server:
-        ways = [["websocket"], ["polling"]]
-        clients = [node.open(server.url, transports=ways[number % 2]) for number in range(20)]
+        # Fewer on polling than there are seats less two: two that can be cut off are always inside.
+        ways = [["websocket"], ["websocket"], ["polling"]]
+        clients = [node.open(server.url, transports=ways[number % 3]) for number in range(20)]
         for client in clients:
             client.wait("connect")
         for client in clients:
@@ -294,10 +299,11 @@ def test_a_room_is_exact_when_many_browsers_rush_in_and_some_are_cut_off(node: D
 
         wait_until(lambda: offers() >= 8 * 7 / 2)
         assert offers() == 8 * 7 / 2, "each pair is told once to begin"
-        cut = [inside[0], inside[1]]
+        cut = [client for client in inside if client.transport == "websocket"][:2]
+        rest = [client for client in inside if client not in cut]
         for client in cut:
             client.kill(reset=True)
-        for client in inside[2:]:
+        for client in rest:
             client.wait_for("user-disconnected", count=2)
             gone = [args[0]["id"] for args in client.received("user-disconnected")]
             assert sorted(gone) == sorted(each.id for each in cut)
@@ -308,13 +314,25 @@ def test_a_room_is_exact_when_many_browsers_rush_in_and_some_are_cut_off(node: D
             client.connect()
             assert client.wait("connect", count=2)["recovered"]
             client.disconnect()
-        for client in inside[2:]:
+        for client in rest:
             client.wait_for("user-disconnected", count=4)
         for client in refused[:2]:
             client.emit("join-room", {"roomId": "r"})
             client.wait_for("join-ok")
         refused[2].emit("join-room", {"roomId": "r"})
         refused[2].wait_for("join-error", count=2)
+
+
+def test_with_a_certificate_that_is_made_on_the_spot_it_serves_https() -> None:
+    with started("--self-signed") as server:
+        url = server.start()
+        assert url.startswith("https://")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        assert get(f"{url}/health", context=context)[0] == 200
+        assert server.end() == 0
+        assert any("self-signed" in line for line in server.rest())
+        assert server.errors == []
 
 
 # -- an app of one's own ---------------------------------------------------------------------------
@@ -393,8 +411,8 @@ def test_an_app_is_imported_into_a_process_that_gevent_has_patched(folder: Path)
 def test_who_may_connect_to_an_app_is_the_apps_to_say(folder: Path) -> None:
     stranger = "https://stranger.example"
     told = {
-        "myapp:plain": "  origins: the server's own (more with",
-        "myapp:wrapped": "  origins: ANY page may connect (fewer with",
+        "myapp:plain": "  origins: the server's own (--allowed-origins",
+        "myapp:wrapped": "  origins: ANY page may connect (--allowed-origins",
         "myapp:bare": "  origins: https://app.example",
     }
     for target, line in told.items():
@@ -408,6 +426,69 @@ def test_who_may_connect_to_an_app_is_the_apps_to_say(folder: Path) -> None:
 def test_the_variables_of_the_public_server_are_no_matter_of_an_apps(folder: Path) -> None:
     with started("--app", "myapp:wrapped", cwd=folder, MAX_PEERS="4", DRAIN_SECONDS="2") as server:
         assert get(f"{server.start()}/word") == (200, "mine")
+
+
+def test_a_changed_app_is_served_anew_and_its_clients_come_back(node: Driver, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])  # the same one after the change
+    with started("--app", "myapp:plain", "--reload", "--port", port, cwd=folder) as server:
+        url = server.start()
+        client = node.connect(url, reconnection=True)
+        assert get(f"{url}/word") == (200, "mine")
+        (folder / "myapp.py").write_text(textwrap.dedent(APP).replace('"mine"', '"another"'))
+        server.start()
+        client.wait("connect", count=2)
+        assert get(f"{url}/word") == (200, "another")
+        assert server.end() == 0
+        assert "myapp.py has changed" in "".join(server.errors)
+        assert complaints("".join(server.errors)) == []
+
+
+def test_flask_debug_reloads_shows_errors_and_logs_requests(folder: Path) -> None:
+    write = (folder / "myapp.py").write_text
+    write(textwrap.dedent(APP).replace('return "mine"', 'raise RuntimeError("of the view")'))
+    command = [sys.executable, "-m", "flask", "--app", "myapp:wrapped", "--debug", "rtcio", "run"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    with started("--port", port, command=command, cwd=folder) as server:
+        url = f"http://localhost:{port}"
+
+        def served() -> None:
+            assert server.process.stdout is not None
+            assert any(f"Open {url}/" in line for line in iter(server.process.stdout.readline, ""))
+
+        served()
+        status, page = get(f"{url}/word")
+        assert status == 500
+        assert "of the view" in page and "Werkzeug" in page
+        assert get(f"{url}{HANDSHAKE}")[0] == 200
+        write(textwrap.dedent(APP))
+        served()
+        assert get(f"{url}/word") == (200, "mine")
+        assert server.end() == 0
+        server.rest()
+        said = "".join(server.errors)
+        assert '"GET /word HTTP/1.1" 500 -' in said and '"GET /word HTTP/1.1" 200 -' in said
+        assert "/socket.io" not in said
+
+
+def test_listen_says_where_it_listens_and_a_page_says_what_runs_there(folder: Path) -> None:
+    program = """
+        from gevent import monkey
+        monkey.patch_all()
+        from rtcio_sync import Server
+        Server(cors_allowed_origins="*").listen(0, "127.0.0.1")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    with started(command=command) as server:
+        wait_until(lambda: server.errors)
+        (line,) = server.errors
+        found = re.search(r"listening on (http://127\.0\.0\.1:\d+) ", line)
+        assert found and "ANY page" in line
+        status, page = get(f"{found[1]}/")
+        assert (status, "signaling server" in page) == (200, True)
+        assert get(f"{found[1]}/other")[0] == 404
+        assert server.end() == 0
 
 
 SLOW = """

@@ -126,6 +126,22 @@ def test_peers_hear_at_once_of_a_tab_that_is_closed(
     tab.sock.close()
 
 
+def test_a_poll_that_another_host_has_sent_on_is_answered_when_that_one_stops(
+    server: Running, node: Driver
+) -> None:
+    peer = watching(server, node)
+    tab = Tab(server)
+    tab.sock.sendall(tab.request.replace(b"Host: x", b"Host: x\r\nRtcio-Sent-On: 1"))
+    passed(tab.port)
+    half_closed(tab)  # the host still reads
+    assert b"HTTP/1.1 200 OK" in tab.hear(b"6")
+    tab.sock.close()
+    # The session goes on, with a poll that comes by another way.
+    peer.emit("say", "kitchen", "hello")
+    assert '42["said","hello"]' in tab.session.poll()
+    assert not peer.received("#rtcio:peer-left")
+
+
 def test_a_request_behind_the_poll_is_neither_lost_nor_an_end(
     server: Running, node: Driver
 ) -> None:

@@ -221,7 +221,7 @@ def test_each_record_is_one_line_of_bounded_length_whatever_clients_send(scene: 
 def test_nothing_is_above_info_but_what_the_app_raised_and_refused(scene: Scene) -> None:
     above = [each for each in scene.records if each["levelname"] not in ("DEBUG", "INFO")]
     refused, raised = sorted(above, key=lambda each: str(each["levelname"]), reverse=True)
-    assert (refused["levelname"], refused["name"]) == ("WARNING", "rtcio_sync.engineio.admission")
+    assert (refused["levelname"], refused["name"]) == ("WARNING", "rtcio_sync.engineio.cors")
     assert "cors_allowed_origins" in refused["message"]
     assert r"https://evil.example/\x85xx" in refused["message"]
     assert raised["levelname"] == "ERROR"
@@ -237,14 +237,16 @@ def test_what_happened_can_be_found_by_its_fields(scene: Scene) -> None:
     (refused,) = scene.of("engineio.server", address=r"198.51.100.7\x85 line", reason="Forbidden")
     assert refused["rtcio_origin"].startswith(r"https://evil.example/\x85xx")
     assert scene.of("engineio.server", reason="Session ID unknown")
-    joined = scene.of("socketio.lifecycle", namespace="/")
-    for each in joined:
+    joined = scene.of("socketio.connect", namespace="/")
+    left = scene.of("socketio.disconnect", namespace="/")
+    assert joined
+    for each in [*joined, *left]:
         assert re.fullmatch(r"[\w-]{6}\.\.\.", each["rtcio_sid"])
-    assert {"transport close", "parse error"} <= {each.get("rtcio_reason") for each in joined}
+    assert {"transport close", "parse error"} <= {each["rtcio_reason"] for each in left}
     forged = r"/nowhere\nFORGED \x1b[31m\x85\u2028\u202e line"
-    assert scene.of("socketio.lifecycle", namespace=forged)
-    assert scene.of("socketio.lifecycle", namespace="/refusing", reason="refused by the app")
-    (back,) = scene.of("socketio.reconnect")
+    assert scene.of("socketio.connect", namespace=forged)
+    assert scene.of("socketio.connect", namespace="/refusing", reason="refused by the app")
+    (back,) = scene.of("socketio.recovery")
     assert back["rtcio_sid"] and back["rtcio_connection"]
     for reason in ("forged-source", "bad-target", "unknown-target", "reserved-event"):
         assert all(each["rtcio_sid"] for each in scene.of("adapter.drops", reason=reason)), reason
@@ -255,7 +257,7 @@ def test_what_happened_can_be_found_by_its_fields(scene: Scene) -> None:
     assert scene.of("dispatch", event="enter", reason="room-name", namespace="/")
     assert scene.of("socketio.receive", reason="undecodable")
     assert scene.of("engineio.socket", reason="packet")
-    for each in scene.of("socketio.handling"):
+    for each in scene.of("socketio.handler_run"):
         assert each["rtcio_event"].startswith(r"unwanted\nFORGED")
-    assert scene.of("socketio.handling")
+    assert scene.of("socketio.handler_run")
     assert scene.of("upstream.socketio"), "upstream's own"

@@ -56,7 +56,11 @@ def over(line: Line, node: Driver, transport: str = "websocket", **options: Any)
     ``transport``: one, or several with commas between, of which it begins with the first.
     """
     auth = {"rooms": ["kitchen"], **options.pop("auth", {})}
-    return node.connect(line.url, transports=transport.split(","), auth=auth, **AGAIN, **options)
+    client = node.connect(line.url, transports=transport.split(","), auth=auth, **AGAIN, **options)
+    # Its session begins with the `connection` handlers. Under threads a client may know of its
+    # connection, and lose it, before.
+    assert client.call("echo", "they have run") is not None
+    return client
 
 
 def beside(server: Running, node: Driver, **options: Any) -> Client:
@@ -503,7 +507,8 @@ def test_who_is_put_out_while_away_does_not_come_back(
     sid = client.id
     line.cut()
     client.wait("disconnect")
-    server.eventually("/stats", lambda stats: stats["away"] == 1)
+    # The session waits before the handlers run; if it ended then, they would hear that it is over.
+    server.eventually("/heard", lambda heard: ["disconnect", sid] in [each[:2] for each in heard])
     server.get_json(f"/do/{how}?sid={sid}")
     server.eventually("/stats", is_empty)
     server.get_json("/do/emit")

@@ -173,7 +173,7 @@ def test_junk_on_the_channel_ends_nothing_and_is_warned_of_once(node: Driver) ->
                 assert stats["dropped"] == {"channel": 20 * len(JUNK)}
                 assert stats["handler_errors"] == 0
                 (warning,) = complaints(server.log())
-                assert "is dropped and counted" in warning
+                assert "was dropped and counted" in warning
 
 
 def test_who_is_away_from_one_process_misses_nothing_from_another(

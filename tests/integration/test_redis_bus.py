@@ -16,7 +16,15 @@ from typing import Any
 import pytest
 
 from tests.integration.redis_node import ROOT, RedisProcess
-from tests.integration.redis_server import RedisCluster, RedisServer, Sentinels
+from tests.integration.redis_server import (
+    RedisCluster,
+    RedisServer,
+    Sentinels,
+    cut,
+    emptied,
+    killed,
+    stopped,
+)
 from tests.timing import wait_until
 
 #: `make long` stops Redis for longer.
@@ -105,35 +113,6 @@ def nothing_is_lost(*nodes: RedisProcess, refused: bool = False) -> dict[str, An
 
 
 # -- what Redis may do ---------------------------------------------------------------------------
-
-
-def killed(seconds: float) -> Callable[[RedisServer], None]:
-    def fault(server: RedisServer) -> None:
-        server.kill()
-        time.sleep(seconds)
-        server.start()
-
-    return fault
-
-
-def stopped(seconds: float) -> Callable[[RedisServer], None]:
-    def fault(server: RedisServer) -> None:
-        server.signal(signal.SIGSTOP)
-        time.sleep(seconds)
-        server.signal(signal.SIGCONT)
-
-    return fault
-
-
-def cut(server: RedisServer) -> None:
-    with server.client() as client:
-        for kind in ("normal", "pubsub"):
-            client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
-
-
-def emptied(server: RedisServer) -> None:
-    with server.client() as client:
-        client.flushall()
 
 
 def often(server: RedisServer) -> None:
@@ -406,7 +385,7 @@ def test_nodes_without_redis_find_each_other_when_it_comes(make: Make) -> None:
             each.post(100)
         more(nodes, 50)
         nothing_is_lost(*nodes)
-        assert nodes[0].report()["eldest"] == nodes[1].report()["eldest"]
+        assert nodes[0].report()["births"] == nodes[1].report()["births"]
     finally:
         server.kill()
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import stat
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +20,13 @@ import pytest
 import redis
 import trustme
 
-from rtcio_sync.cluster import census, peer, reader, redis_bus
-from rtcio_sync.cluster.outbox import HEADER, Bounds
-from rtcio_sync.cluster.ports import Bus
-from rtcio_sync.cluster.wire import HEAD, Kind, encoded, frame
+from rtcio_sync.cluster import redis_membership, redis_nodes, redis_peer, redis_reader
+from rtcio_sync.cluster.emitter_inbox import OUTSIDE
+from rtcio_sync.cluster.frames import HEAD, frame
+from rtcio_sync.cluster.messages import Kind, encoded
+from rtcio_sync.cluster.ports import Remote
+from rtcio_sync.cluster.redis_outbox import HEADER, Bounds
+from rtcio_sync.cluster.redis_survey import survey
 from rtcio_sync.errors import OptionError
 from tests.cluster.redis_nodes import RedisNode
 from tests.integration.redis_node import RedisProcess
@@ -88,12 +95,11 @@ def test_the_keys_are_under_the_prefix_and_each_in_one_slot(
 
 def test_a_bus_is_what_the_cluster_expects_of_one(make: Make) -> None:
     a, b = make(), make()
-    bus: Bus = a.bus
+    bus: Remote = a.bus
     meet(a, b)
     until(lambda: list(bus.heard) == [b.id])
-    assert (bus.node, list(bus.nodes), bus.eldest) == (a.id, [b.id], a.id)
-    assert (bus.born(a.id), bus.born(b.id)) == (a.me.born, b.me.born)
-    assert bus.pids == [os.getpid()]
+    assert (bus.node, list(bus.nodes)) == (a.id, [b.id])
+    assert dict(bus.births) == {b.id: b.me.born}
 
 
 def test_what_was_read_leaves_the_inbox(server: RedisServer, make: Make) -> None:
@@ -109,6 +115,25 @@ def test_what_was_read_leaves_the_inbox(server: RedisServer, make: Make) -> None
     until(lambda: a.bus.figures()["kept_bytes"] == 0)
 
 
+def test_messages_that_come_one_by_one_are_acknowledged_together(
+    server: RedisServer, make: Make
+) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    answers(a, b)
+    with server.client() as client:
+        client.config_resetstat()
+        start = time.monotonic()
+        for number in range(200):
+            body = b"%d" % number
+            assert a.post(b, 77, body)
+            while b.bodies()[-1] != body:
+                gevent.sleep(0.001)
+        seconds = time.monotonic() - start
+        acknowledgements = client.info("commandstats")["cmdstat_xtrim"]["calls"]
+    assert acknowledgements <= 200 / redis_reader.ACK_EACH + seconds / redis_reader.ACK_AFTER + 2
+
+
 def test_a_user_with_a_password_and_few_rights_is_enough(server: RedisServer, make: Make) -> None:
     with server.client() as client:
         client.execute_command("ACL", "SETUSER", "rtcio", "on", ">secret", "~rtcio:*", *RIGHTS)
@@ -121,12 +146,10 @@ def test_a_user_with_a_password_and_few_rights_is_enough(server: RedisServer, ma
         assert each.handlers.overflows == 0
 
 
-#: The rights that docs/cluster.md names.
-RIGHTS = [
-    "-@all", "+eval", "+time", "+hget", "+hset", "+hdel", "+hmget", "+hgetall", "+zadd", "+zscore",
-    "+zremrangebyscore", "+xadd", "+xread", "+xrange", "+xtrim", "+del", "+exists", "+memory|usage",
-    "+select",
-]  # fmt: skip
+#: The rights that the guide names.
+GUIDE = Path(__file__).parents[2] / "docs/deployment.md"
+(_NAMED,) = re.findall(r"^user rtcio on >password ~rtcio:\* (\+.*)$", GUIDE.read_text(), re.M)
+RIGHTS = ["-@all", *_NAMED.split()]
 
 
 @pytest.mark.skipif(PROGRAM != "redis-server", reason="the servers of PyPI's wheels have no TLS")
@@ -205,7 +228,7 @@ def test_an_address_that_cannot_be_read_is_refused(make: Make, url: str) -> None
 def test_an_inbox_that_somebody_removes_is_made_again(
     server: RedisServer, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "BLOCK", 0.5)
+    monkeypatch.setattr(redis_reader, "BLOCK", 0.5)
     a, b = make(), make()
     meet(a, b)
     answers(a, b)
@@ -233,7 +256,9 @@ def header(node: str, token: int = 1, epoch: int = 1, number: int = 0) -> bytes:
     return HEADER.pack(node.encode(), token, epoch, number)
 
 
-HELLO = frame(peer.Note.HELLO, encoded(peer.Hello(census.VERSION, "their host", 1)))
+HELLO = frame(
+    redis_peer.Note.HELLO, encoded(redis_peer.Hello(redis_membership.VERSION, "their host", 1))
+)
 
 STRANGE: dict[str, dict[bytes, bytes]] = {
     "no header": {b"m": b"xxxx"},
@@ -243,10 +268,10 @@ STRANGE: dict[str, dict[bytes, bytes]] = {
     "no hello": {b"m": header("evil") + frame(Kind.JOINED, b"x")},
     "half a frame": {b"m": header("evil") + HELLO[:-1]},
     "a frame that is too long": {b"m": header("evil") + HEAD.pack(2**32 - 1, 1, 0) + b"x"},
-    "a hello that is none": {b"m": header("evil") + frame(peer.Note.HELLO, b"\xc1")},
+    "a hello that is none": {b"m": header("evil") + frame(redis_peer.Note.HELLO, b"\xc1")},
     "another version": {
         b"m": header("evil")
-        + frame(peer.Note.HELLO, encoded(peer.Hello(999, "their host", 1)))
+        + frame(redis_peer.Note.HELLO, encoded(redis_peer.Hello(999, "their host", 1)))
     },
     "a number from the middle": {b"m": header("evil", number=7) + HELLO},
     "a wish of a stranger": {b"n": header("evil", number=2**63)},
@@ -267,6 +292,21 @@ def test_a_strange_entry_is_dropped_and_those_around_it_arrive(
     assert [each for each in caplog.records if each.levelno >= logging.ERROR] == []
 
 
+def test_entries_that_cannot_be_read_are_counted_and_told_once(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    with server.client() as client:
+        for number in range(1, 6):
+            value = OUTSIDE.pack(b"somebody", number) + b"\xff" * 20
+            client.xadd(f"rtcio:{{n:{b.id}}}:inbox", {"x": value})
+    answers(a, b)
+    until(lambda: caplog.records)
+    assert b.dropped == {"channel": 5}
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+
+
 def test_a_strange_message_of_a_node_is_dropped_and_counted(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -275,8 +315,10 @@ def test_a_strange_message_of_a_node_is_dropped_and_counted(
     assert a.post(b, 77, b"unreadable")
     answers(a, b)
     assert b.dropped == {"channel": 1}
-    assert a.post(b, 77, b"raises")
+    for _ in range(3):
+        assert a.post(b, 77, b"raises")
     answers(a, b)
+    assert b.dropped == {"channel": 4}
     assert len([each for each in caplog.records if each.levelno >= logging.ERROR]) == 1
 
 
@@ -326,13 +368,30 @@ def test_a_key_of_another_type_is_told_and_mended_by_its_removal(
 # -- who lives -----------------------------------------------------------------------------------
 
 
+def test_a_node_whose_inbox_is_of_another_type_is_listed_with_the_others(
+    server: RedisServer, make: Make
+) -> None:
+    a, b = make(), make()
+    meet(a, b)
+    with server.client() as client:
+        until(lambda: len(survey(client, "rtcio")) == 2)
+        a.bus.stop()
+        client.set(f"rtcio:{{n:{a.id}}}:inbox", "somebody's")
+        found = {each.node: each for each in survey(client, "rtcio")}
+    assert (found[a.id].inbox, found[a.id].inbox_bytes) == (None, None)
+    assert found[b.id].inbox is not None
+    command = [sys.executable, "-m", "rtcio_sync", "cluster", "status", server.url]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert "2 workers on 2 hosts" in said and "?" in said
+
+
 def test_what_a_dead_cluster_has_left_is_buried_and_was_never_taken_to_live(
     server: RedisServer, make: Make
 ) -> None:
     old = make()
     until(lambda: not old.bus.degraded)
     old.bus.stop()
-    gevent.sleep(census.FRESH + 0.5)
+    gevent.sleep(redis_membership.FRESH + 0.5)
     new = make()
     with server.client() as client:
         until(lambda: client.hkeys("rtcio:{nodes}:beats") == [new.id.encode()])
@@ -366,7 +425,7 @@ def test_a_dead_node_that_redis_remembers_again_is_buried_again(
 def test_when_firm_messages_had_to_be_dropped_both_nodes_begin_anew(
     server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(redis_bus, "PARKED", 0.5)
+    monkeypatch.setattr(redis_nodes, "PARKED", 0.5)
     a, b = make(bounds=Bounds(each=100_000)), make()
     c = make()
     meet(a, b, c)

@@ -20,9 +20,10 @@ def scene(request: pytest.FixtureRequest) -> Iterator[tuple[Running, bool]]:
     way, mode = request.param
     with running(way, async_mode=mode, clean_log=False) as server:
         yield server, THREADS[way][1]
-        found = complaints(server.log())
+        # waitress says how many requests wait for a thread, on a busy machine also for a moment.
+        found = [each for each in complaints(server.log()) if "waitress.queue" not in each]
     assert len(found) == 1, found
-    assert "each client holds one of its threads" in found[0]
+    assert "each client occupies one of its threads" in found[0]
     assert ("WebSockets do not work" in found[0]) is not THREADS[way][1]
 
 

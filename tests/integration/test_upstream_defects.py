@@ -23,7 +23,7 @@ from websockets.frames import CloseCode
 from websockets.protocol import State
 
 from rtcio_sync import Limits, Server
-from rtcio_sync.protocol.websocket import Parser
+from rtcio_sync.protocol.websocket_frames import Parser
 from tests.frames import MASK, header, masked
 from tests.integration.clients import Client, Driver
 from tests.integration.raw import RawPolling, RawWebSocket

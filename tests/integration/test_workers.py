@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,21 +29,9 @@ TRANSPORTS = {
 
 
 @pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        yield driver
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
     with workers() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def forget(driver: Driver) -> Iterator[None]:
-    yield
-    driver.forget_all()
 
 
 def open_all(driver: Driver, url: str, count: int = 60) -> list[Client]:
@@ -247,6 +236,137 @@ def test_a_callback_runs_for_each_client_of_each_worker(driver: Driver, server: 
     assert sorted(found) == [[0], [1], [2], [3]]
 
 
+def test_a_call_to_a_room_gathers_the_answers_of_all_workers(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server, each=2)
+    for number, client in enumerate(clients):
+        client.call("join", "quorum")
+        client.answers("ready?", {"bytes": b"\1", "n": number})
+    asking = clients[0]
+    answers = {client.id: {"bytes": b"\1", "n": n} for n, client in enumerate(clients)}
+    assert asking.call("do", "gather", "quorum", 60, "ready?", 7) == [[], answers]
+    for client in clients:
+        assert client.received("ready?") == [[7]]
+    assert asking.call("do", "gather", "nobody", 60, "ready?") == [[], {}]
+
+
+def test_a_call_to_a_room_names_who_did_not_answer_in_any_worker(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server)
+    for client in clients:
+        client.call("join", "quorum")
+    ids = sorted(client.id for client in clients)
+    assert clients[0].call("do", "gather", "quorum", 0.2, "ready?") == [ids, {}]
+    asking, leaving, *others = clients
+    for client in (asking, *others):
+        client.answers("again?", "yes")
+    gone = leaving.id
+    token = asking.ask("do", "gather", "quorum", 3600, "again?")
+    leaving.wait_for("again?")
+    leaving.disconnect()
+    answers = {client.id: "yes" for client in (asking, *others)}
+    assert asking.answer(token)[0] == [[gone], answers]
+
+
+def test_a_callback_of_a_room_runs_once_with_the_answers_of_all_workers(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server)
+    for number, client in enumerate(clients):
+        client.call("join", "quorum")
+        client.answers("ready?", number)
+    asking = clients[0]
+    asking.call("do", "gather-later", "quorum", 60, "ready?")
+    found: list[Any] = []
+    end = time.monotonic() + DEADLINE
+    while not found and time.monotonic() < end:
+        found = asking.call("do", "asked")
+    assert found == [[True, [0, 1, 2, 3]]]
+
+
+def test_a_remote_socket_is_called_with_a_time_out(driver: Driver, server: Running) -> None:
+    a, b, *_ = everywhere(driver, server)
+    b.answers("ready?", "yes")
+    assert a.call("do", "call-remote", b.id, 60, "ready?") == ["RemoteSocket", "yes"]
+
+
+def test_a_volatile_event_reaches_all_workers_and_a_local_one_one(
+    driver: Driver, server: Running
+) -> None:
+    clients = everywhere(driver, server)
+    for client in clients:
+        client.call("join", "tea")
+    clients[0].call("do", "local", "tea", "news", "local")
+    clients[0].call("do", "volatile", "tea", "news", "volatile")
+    clients[0].call("do", "emit", "tea", "end")
+    for client in clients:
+        client.wait_for("end")
+        local = [["local"]] if client is clients[0] else []
+        assert client.received("news") == [*local, ["volatile"]]
+
+
+def test_a_dynamic_namespace_emits_to_its_children_in_all_workers(
+    driver: Driver, server: Running
+) -> None:
+    asking = everywhere(driver, server)[0]
+    members: list[Client] = []
+    end = time.monotonic() + DEADLINE
+    while len({client.id[:4] for client in members} - {asking.id[:4]}) < 2:
+        assert time.monotonic() < end
+        namespace = f"/dynamic-{len(members) % 3}"
+        members.append(driver.connect(server.url, namespace=namespace, transports=["websocket"]))
+        members[-1].wait_for("welcome")
+    asking.call("do", "dynamic", "news", 1)
+    for member in members:
+        member.wait_for("news")
+        assert member.received("news") == [[1]]
+    assert asking.received("news") == []
+
+
+def test_what_another_worker_sends_is_shown_to_the_handlers_of_its_socket(
+    driver: Driver, server: Running
+) -> None:
+    a, b, *_ = everywhere(driver, server)
+    b.call("watch")
+    a.call("do", "emit", b.id, "news", {"n": 1})
+    b.wait_for("news")
+    shown: list[Any] = []
+    end = time.monotonic() + DEADLINE
+    while [b.id, "news", [{"n": 1}]] not in shown:
+        assert time.monotonic() < end, shown
+        shown = b.call("do", "seen")
+
+
+def test_a_socket_tells_its_transport(driver: Driver, server: Running) -> None:
+    client = driver.connect(server.url, transports=["polling", "websocket"])
+    client.wait("upgrade")
+    assert client.call("transport") == "websocket"
+    polling = driver.connect(server.url, transports=["polling"])
+    assert polling.call("transport") == "polling"
+
+
+def test_the_apps_header_fields_are_in_answers_and_in_the_handshake_of_a_websocket(
+    server: Running,
+) -> None:
+    for transport, status in (("polling", 200), ("websocket", 101)):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
+        upgrade = {
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        }
+        headers = upgrade if transport == "websocket" else {}
+        connection.request("GET", f"/socket.io/?EIO=4&transport={transport}", headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == status
+        assert int(answer.headers["X-Worker"]) > 0
+        assert answer.headers["X-Each"] == "1"
+        connection.close()
+
+
 def test_sids_of_other_workers_enter_leave_and_close_rooms(driver: Driver, server: Running) -> None:
     a, b, c, d = everywhere(driver, server)
     for client in (b, c, d):
@@ -316,6 +436,51 @@ def test_fetch_sockets_finds_those_of_all_workers(driver: Driver, server: Runnin
     assert {each["id"] for each in ask(server, "fetch")} >= set(pids)
 
 
+def test_another_thread_calls_for_sockets_of_all_workers(driver: Driver, server: Running) -> None:
+    clients = everywhere(driver, server)
+    a, b, *_ = clients
+
+    def in_thread(*call: Any) -> Any:
+        what, found = a.call("do", "in-thread", *call)
+        assert what == "answer", found
+        return found
+
+    for client in clients:
+        in_thread("enter", client.id, "tea")
+    in_thread("emit", "tea", "news", 1)
+    for client in clients:
+        assert client.wait_for("news") == [1]
+    assert {each["id"] for each in in_thread("fetch", "tea")} == {each.id for each in clients}
+    assert in_thread("rooms", b.id) == [b.id, "tea"]
+    assert len(in_thread("side-call", "note", 1)[1]) == 3
+    b.answers("question", 5)
+    assert in_thread("call", b.id, "question") == ["answer", 5]
+    in_thread("sockets-join", "tea", "cake")
+    in_thread("exit", b.id, "tea")
+    in_thread("close", "tea")
+    wait_for_rooms(a, b, ["cake"])
+    in_thread("disconnect", b.id)
+    assert b.wait("disconnect")["reason"] == "io server disconnect"
+
+
+def test_a_class_based_namespace_serves_the_clients_of_all_workers(
+    driver: Driver, server: Running
+) -> None:
+    a, b, c, d = clients = everywhere(driver, server, namespace="/classic")
+    for client in clients:
+        assert client.call("join", "tea") == [client.id, "tea"]
+    for call in (("enter_room", b.id, "cake"), ("emit", "news", 1, b.id), ("emit", "news", 2)):
+        assert a.call("do", *call) == ["answer", None]
+    b.wait_for("news", 2)
+    assert [client.wait_for("news") for client in (c, d)] == [[2], [2]]
+    assert a.call("do", "rooms", b.id) == ["answer", [b.id, "tea", "cake"]]
+    b.answers("question", "yes")
+    assert a.call("ask", b.id) == ["answer", "yes"]
+    assert a.call("do", "close_room", "cake") == ["answer", None]
+    assert a.call("do", "disconnect", d.id) == ["answer", None]
+    assert c.wait_for("gone") == [d.id]
+
+
 def test_data_of_a_client_or_app_that_cannot_be_sent_hides_no_socket(
     driver: Driver, server: Running
 ) -> None:
@@ -339,7 +504,7 @@ def test_misuse_of_a_client_of_another_worker_names_the_fix(
     b.call("join", "tea")
     for action, given in (("enter-uuid", b.id), ("join-uuid", "tea")):
         kind, said = a.call("do", action, given)
-        assert (kind, "UUID is none of them" in said) == ("OptionError", True)
+        assert (kind, "UUID has another type" in said) == ("OptionError", True)
     assert set(b.call("do", "rooms", b.id)) == {b.id, "tea"}
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.clients import Client, Driver
+from tests.integration.clients import NODE_DIR, Client, Driver
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
 from tests.integration.raw import RawWebSocket
 from tests.integration.servers import Running
+from tests.timing import wait_until
 
 SEATS = 8
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        yield driver
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +25,9 @@ def server() -> Iterator[Running]:
         yield server
 
 
-@pytest.fixture(autouse=True)
-def forget(driver: Driver) -> Iterator[None]:
-    yield
-    driver.forget_all()
-
-
 def join(client: Client, room: str, **fields: Any) -> None:
     client.emit("join-room", {"roomId": room, **fields})
     client.wait_for("join-ok")
-
-
-def until(condition: Callable[[], Any], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def connected(client: Client) -> list[Any]:
@@ -102,6 +85,14 @@ def test_peers_of_all_workers_see_each_other_in_the_order_of_joining(
     assert d.call("peers", "tea") == [a.id, b.id, c.id, d.id]
 
 
+def test_an_offer_comes_after_the_announcement_of_its_peer(server: Running) -> None:
+    """The keeper announces peers, and their own workers relay the offers."""
+    rooms, peers = 80, 4
+    command = ["node", NODE_DIR / "calls.js", server.url, str(rooms), str(peers)]
+    said = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert said == {"calls": rooms * peers * (peers - 1) / 2, "faults": []}
+
+
 def test_a_password_holds_on_all_workers(driver: Driver, server: Running) -> None:
     a, b, c, d = everywhere(driver, server)
     join(a, "closed", password="secret")
@@ -127,13 +118,16 @@ def test_a_call_that_waits_for_another_worker_is_refused_in_the_hub(
             kind, said = client.call("in-hub", name)
             assert (kind, "gevent.spawn" in said) == ("NotServing", True), (name, said)
     assert kept_here.call("in-hub", "call", elsewhere.id)[0] == "NotServing"
-    for name, *args in (("peers", "hub"), ("lobby-stats",), ("remove", elsewhere.id, "hub")):
+    for name, *args in (("peers", "hub"), ("lobby-stats",), ("remove", kept_here.id, "hub")):
         kind, said = elsewhere.call("in-hub", name, *args)
         assert (kind, "gevent.spawn" in said) == ("NotServing", True), (name, said)
-    # The worker that keeps the rooms waits for nobody.
+    # The worker that keeps the rooms waits for nobody, nor does one for a client of its own.
     assert kept_here.call("in-hub", "peers", "hub") == ["answer", [elsewhere.id]]
-    assert kept_here.call("in-hub", "remove", elsewhere.id, "hub") == ["answer", True]
-    until(lambda: elsewhere.call("peers", "hub") == [])
+    for client in (kept_here, elsewhere):
+        assert client.call("in-hub", "remove", elsewhere.id, "hub") == ["answer", True]
+        wait_until(lambda: elsewhere.call("peers", "hub") == [])
+        elsewhere.emit("join-room", {"roomId": "hub"})
+        wait_until(lambda: elsewhere.call("peers", "hub") == [elsewhere.id])
 
 
 def test_what_is_no_room_has_no_peers(driver: Driver, server: Running) -> None:
@@ -152,14 +146,14 @@ def test_who_leaves_or_is_removed_frees_a_seat_and_the_others_are_told(
         join(client, "tea")
     a.emit("leave-room", {"roomId": "tea"})
     assert d.wait_for("user-disconnected") == [{"id": a.id}]
-    until(lambda: d.call("peers", "tea") == [b.id, c.id, d.id])
+    wait_until(lambda: d.call("peers", "tea") == [b.id, c.id, d.id])
     assert d.call("remove", b.id, "tea") is True
     assert d.call("remove", b.id, "tea") is False
-    until(lambda: a.call("peers", "tea") == [c.id, d.id])
+    wait_until(lambda: a.call("peers", "tea") == [c.id, d.id])
     b.call("take-out", c.id, "tea")
-    until(lambda: a.call("peers", "tea") == [d.id])
+    wait_until(lambda: a.call("peers", "tea") == [d.id])
     d.disconnect()
-    until(lambda: a.call("peers", "tea") == [])
+    wait_until(lambda: a.call("peers", "tea") == [])
     a.emit("join-room", {"roomId": "tea"})
     a.wait_for("join-ok", 2)
     assert connected(a)[3:] == []
@@ -190,10 +184,10 @@ def test_text_that_cannot_be_sent_to_the_keeper_is_refused_or_dropped(
         while "join-error" not in (said := str(peer.receive())):
             pass
         assert "invalid-room" in said
-    until(lambda: len(clients[0].call("peers", "odd")) == len(peers))
+    wait_until(lambda: len(clients[0].call("peers", "odd")) == len(peers))
     for peer in peers:
         peer.send("1")
-    until(lambda: clients[0].call("peers", "odd") == [])
+    wait_until(lambda: clients[0].call("peers", "odd") == [])
 
 
 def keeper_first(clients: list[Client]) -> list[Client]:
@@ -208,7 +202,7 @@ def test_who_is_removed_and_joins_again_at_once_has_its_seat(driver: Driver) -> 
         for client in (a, b):
             join(client, "tea")
         token = x.ask("remove", a.id, "tea")
-        until(lambda: y.call("peers", "tea") == [b.id])
+        wait_until(lambda: y.call("peers", "tea") == [b.id])
         a.emit("join-room", {"roomId": "tea"})  # while the room is told of its leaving
         assert x.answer(token) == [True]
         a.wait_for("join-ok", 2)
@@ -224,6 +218,41 @@ def test_who_is_removed_and_joins_again_at_once_has_its_seat(driver: Driver) -> 
         assert said[:3] == [
             ("user-connected", a.id), ("user-disconnected", a.id), ("user-connected", a.id)
         ]  # fmt: skip
+
+
+def test_while_the_keeper_stands_still_who_joins_is_told_to_try_again_and_caps_stay_exact(
+    driver: Driver,
+) -> None:
+    with workers(module="lobby_workers", clean_log=False) as server:
+        # The last three are on one worker.
+        k, *rest, c, a, b, d = keeper_first(everywhere(driver, server, each=3))
+        inside = [*rest[: SEATS - 2], c]
+        for client in inside:
+            join(client, "full")
+        a.emit("join-room", {"roomId": "full", "name": "judge me"})
+        a.wait_for("judging")  # it may have the last seat, and asks for it later
+        pid = k.call("pid")
+        kill(pid, signal.SIGSTOP)
+        try:
+            d.call("judge")
+            b.emit("join-room", {"roomId": "full"})
+            d.emit("check-room", {"roomId": "full"})
+            c.emit("leave-room", {"roomId": "full"})
+            assert c.call("rooms") == [c.id]
+            for client in (a, b, d):
+                refused = client.wait_for("join-error")
+                assert refused == [{"reason": "try-again", "roomId": "full"}]
+        finally:
+            kill(pid, signal.SIGCONT)
+        left = {each.id for each in inside if each is not c}
+        wait_until(lambda: set(k.call("peers", "full")) == left)
+        for client in (a, b):
+            assert client.received("join-ok") == [] and client.call("rooms") == [client.id]
+            join(client, "full")
+        c.emit("join-room", {"roomId": "full"})
+        assert c.wait_for("join-error") == [{"reason": "room-full", "roomId": "full"}]
+        assert set(d.call("peers", "full")) == {*left, a.id, b.id}
+        await_workers(server)
 
 
 def test_who_leaves_while_the_keeper_dies_is_gone_for_the_others(driver: Driver) -> None:
@@ -243,7 +272,7 @@ def test_who_leaves_while_the_keeper_dies_is_gone_for_the_others(driver: Driver)
         finally:
             kill(pid)
         d.wait_for("join-ok", 2)
-        until(lambda: e.call("peers", "tea") == [e.id, d.id])
+        wait_until(lambda: e.call("peers", "tea") == [e.id, d.id])
         e.wait_for("user-disconnected", 4)
         gone = [args[0]["id"] for args in e.received("user-disconnected")]
         assert sorted(gone) == sorted(each.id for each in (a, b, c, d))
@@ -280,7 +309,7 @@ def test_rooms_survive_the_death_of_whoever_keeps_them(driver: Driver) -> None:
                     "departures",
                 )
             seated = [each.id for each in left]
-            until(lambda asked=left[0], seated=seated: asked.call("peers", "tea") == seated)
+            wait_until(lambda asked=left[0], seated=seated: asked.call("peers", "tea") == seated)
         for client in left:
             told = [args[0]["id"] for args in client.received("user-disconnected")]
             assert len(told) == len(set(told)) == len(clients) - len(left)

@@ -14,22 +14,10 @@ from tests.integration.servers import Running
 BACK = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 100}
 
 
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        yield driver
-
-
 @pytest.fixture(scope="module", params=["gevent", "gevent_pywsgi", "geventwebsocket", "rtcio-sync"])
 def server(request: pytest.FixtureRequest) -> Iterator[Running]:
     with workers(request.param, connection_state_recovery=True) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def forget(driver: Driver) -> Iterator[None]:
-    yield
-    driver.forget_all()
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling", "websocket"]], ids="-".join)

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -62,6 +63,7 @@ def test_nobody_notices_a_reload(way: str) -> None:
         reload(server, there, 4, times)
         found = there.assert_undisturbed()
     assert len(set(found.pop("sids"))) == websockets + pollings
+    assert set(found.pop("cuts")) == {0}
     print(f"{way}: {found}")
 
 
@@ -95,6 +97,35 @@ def test_nobody_notices_that_workers_are_replaced_after_so_many_requests() -> No
             there.assert_undisturbed()
         # gunicorn's own SIGTERM is lost on a worker that has just been forked.
         await_workers(server)
+
+
+@pytest.mark.timeout(16 * DEADLINE)
+def test_nobody_notices_that_another_master_takes_the_place_of_the_first() -> None:
+    # As for another version of gunicorn or Python. The first master ends when the second serves.
+    with workers(environ=PATIENT) as server, crowd(server.url, 24, 8) as there:
+        before = await_workers(server)
+        talk(there)
+        server.process.send_signal(signal.SIGUSR2)
+        await_count(server, 8)
+        (second,) = children_of(server.process.pid) - before
+        talk(there)
+        server.terminate(timeout=4 * DEADLINE)
+        await_count(server, 4)
+        pids = children_of(second)
+        os.kill(second, signal.SIGHUP)
+        wait_until(lambda: not children_of(second) & pids, 4 * DEADLINE)
+        await_count(server, 4)
+        talk(there)
+        there.assert_undisturbed()
+
+
+def await_count(server: Running, count: int) -> None:
+    """Waits until a worker knows of so many; each to be asked might get no connection for long."""
+    wait_until(lambda: server.get_json("/stats")["workers"] == count, 4 * DEADLINE)
+
+
+def children_of(pid: int) -> set[int]:
+    return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 def leaving(server: Running) -> Callable[[], bool]:

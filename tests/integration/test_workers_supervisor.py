@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-
-import pytest
 
 from tests.integration.clients import Driver
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
@@ -15,18 +12,6 @@ from tests.integration.servers import running
 from tests.timing import wait_until
 
 BACK = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 100}
-
-
-@pytest.fixture(scope="module")
-def driver() -> Iterator[Driver]:
-    with Driver() as driver:
-        yield driver
-
-
-@pytest.fixture(autouse=True)
-def forget(driver: Driver) -> Iterator[None]:
-    yield
-    driver.forget_all()
 
 
 def gone(pid: int) -> bool:

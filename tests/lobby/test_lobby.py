@@ -56,3 +56,12 @@ def test_a_lobby_wants_the_server_and_an_authorize_that_can_be_called(server: Se
         Lobby(object())  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="authorize must be a callable"):
         Lobby(server, authorize=True)  # type: ignore[arg-type]
+
+
+def test_a_namespace_has_one_lobby() -> None:
+    server = Server()
+    Lobby(server)
+    with pytest.raises(OptionError, match="already has a Lobby"):
+        Lobby(server)
+    Lobby(server, namespace="/calls")
+    Lobby(Server())

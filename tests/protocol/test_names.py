@@ -51,7 +51,7 @@ def test_what_is_no_list_of_namespaces_is_refused(given: Any) -> None:
 
 def test_any_namespace_is_meant_only_where_it_may_be() -> None:
     assert namespace_name("*", catch_all=True) == "*"
-    with pytest.raises(OptionError, match="not one namespace"):
+    with pytest.raises(OptionError, match="not the name of one namespace"):
         namespace_name("*")
 
 

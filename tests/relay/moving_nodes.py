@@ -22,6 +22,7 @@ from rtcio_sync.adapter.member import Member
 from rtcio_sync.cluster.exchange import Exchange
 from rtcio_sync.cluster.node import Node
 from rtcio_sync.cluster.ports import Packed
+from rtcio_sync.errors import CannotMove
 from rtcio_sync.relay.relay import Passage, Relay
 from tests.members import FakeServer, Link
 
@@ -32,7 +33,7 @@ MOST_WAITING = 100
 
 
 class Bus:
-    """What `cluster.mesh.Mesh` is, over a `Network`."""
+    """What `cluster.local_bus.Mesh` is, over a `Network`."""
 
     def __init__(self, network: Network, node: str, number: int) -> None:
         self.network = network
@@ -42,6 +43,10 @@ class Bus:
         self.heard: dict[str, None] = {}
         self.pids = [number]
         self.eldest = None
+
+    @property
+    def neighbours(self) -> list[str]:
+        return [node for node in self.nodes if node not in self.network.far]
 
     def born(self, node: str) -> int:
         return self.network.hosts[node].bus.number
@@ -73,6 +78,9 @@ class Client:
 
     def __init__(self, sid: str, rooms: list[str]) -> None:
         self.sid = sid
+        #: The key to its session, and whether that waits for it somewhere.
+        self.pid = sid[:4] + secrets.token_urlsafe(15)
+        self.away = False
         self.rooms = rooms
         self.sent: dict[str, int] = defaultdict(int)
         #: Where it is connected; `None`: on its way, or lost.
@@ -107,8 +115,10 @@ class Host(FakeServer):
             disconnect=lambda sid, namespace: None,
             do_here=lambda *args: None,
         )
-        self.node = Node(self.index, self.exchange, self.server.eio, self.relay, key="/")
-        self.node.bus = self.exchange.bus = self.bus  # type: ignore[assignment]
+        self.node = Node(
+            self.index, self.exchange, self.server.eio, self.relay, key="/", send_on=lambda: None
+        )
+        self.node.bus = self.node.mesh = self.exchange.bus = self.bus  # type: ignore[assignment]
         self.exchange.succession.enable(self)
         self.exchange.leaving.give = self._give
         self.alive = True
@@ -202,13 +212,60 @@ class Host(FakeServer):
             self.index.rooms.pop("/", None)
         client.host = None
         fd = os.open(os.devnull, os.O_RDONLY) if self.network.random.random() < 0.8 else -1
-        return Packed(eio_sid, [("/", client.sid)], json.dumps(state).encode(), fd)
+        return Packed(json.dumps(state).encode(), fd)
 
     def waiting(self) -> list[tuple[str, str]]:
         return []
 
     def pack_waiting(self, namespace: str, sid: str) -> Packed:
         raise NotImplementedError
+
+    may_return = True
+
+    def send_away(self, eio_sid: str) -> None:
+        """Its client knows at once."""
+        link: Any = self.links[eio_sid]
+        link.client.away, link.client.host = True, None
+
+    def pack_away(self, eio_sid: str) -> list[Packed]:
+        packed = self.pack(eio_sid)
+        if packed.fd >= 0:
+            os.close(packed.fd)
+        return [packed._replace(fd=-1)]
+
+    def kept(self, namespace: str, pid: str) -> tuple[str, list[Any], bool] | None:
+        for link in self.links.values():
+            client: Client = link.client  # type: ignore[attr-defined]
+            if client.pid == pid:
+                member = self.index.member(client.sid, namespace)
+                assert member is not None
+                return client.sid, list(member.rooms or ()), member.relays
+        return None
+
+    def pack_kept(self, namespace: str, pid: str) -> Packed:
+        (client,) = (each for each in self.network.clients if each.pid == pid)
+        if not client.away or self.network.random.random() < 0.3:
+            raise CannotMove("it is busy", later=True)
+        eio_sid = self.link_of(client).eio_sid
+        self.freeze(eio_sid)
+        (packed,) = self.pack_away(eio_sid)
+        return packed
+
+    def lives(self, name: str) -> bool:
+        return any(name in (each.sid, each.pid) for each in self.network.clients)
+
+    def comes(self, client: Client) -> bool:
+        """A client that is away comes to this node."""
+        if self.kept("/", client.pid) is None and not self.exchange.claims.fetch("/", client.pid):
+            return False
+        if self.kept("/", client.pid) is None:  # somebody has claimed it who died then
+            return False
+        if self.exchange.leaving.heir is not None:  # it takes no connections any more
+            return False
+        link = self.link_of(client)
+        client.away, client.host = False, self
+        self.thaw(link.eio_sid)
+        return True
 
     def adopt(self, state: bytes) -> tuple[str, list[tuple[str, str]]]:
         eio_sid, sid, rooms, sent, unread = json.loads(state)
@@ -227,7 +284,7 @@ class Host(FakeServer):
         self.relay.settle(member)
         self.frozen.add(eio_sid)
         self.links[eio_sid] = link
-        return eio_sid, [("/", sid)]
+        return "" if link.client.away else eio_sid, [("/", sid)]
 
     def attach(self, eio_sid: str, fd: int) -> bool:
         if fd >= 0:
@@ -256,8 +313,12 @@ class Network:
         self.clients: list[Client] = []
         self.emitted: dict[str, int] = defaultdict(int)
         self.drops: list[Any] = []
+        #: Nodes of another host.
+        self.far: set[str] = set()
         #: The nodes that stand still.
         self.stopped: set[str] = set()
+        #: The streams that deliver nothing: from a node to another one.
+        self.delayed: set[tuple[str, str]] = set()
 
     def client(self, sid: str) -> Client:
         (found,) = (each for each in self.clients if each.sid == sid)
@@ -297,7 +358,11 @@ class Network:
     def step(self, most: int = 3) -> bool:
         """Some stream delivers some of its messages; `False`: none has any."""
         still = self.stopped
-        busy = [pair for pair, waiting in self.streams.items() if waiting and pair[1] not in still]
+        busy = [
+            pair
+            for pair, waiting in self.streams.items()
+            if waiting and pair[1] not in still and pair not in self.delayed
+        ]
         if self.descriptors and self.random.random() < 0.3:
             index = self.random.randrange(len(self.descriptors))
             node, eio_sid, fd = self.descriptors.pop(index)
@@ -417,3 +482,14 @@ class Network:
                     sent = self.emitted[f"{host.name} {room}"]
                     got = heard.get(f"{host.name} {room}", [])
                     assert got == list(range(sent)), (host.name, room, "->", client.sid, sent, got)
+
+
+def check_the_lost(network: Network) -> None:
+    """Those that live hear of the end of each lost peer once, and of nobody else's."""
+    lost = {client.sid: client for client in network.clients if client.lost}
+    for client in network.clients:
+        if client.lost:
+            continue
+        told = network.told_of_leaving(client)
+        peers = {sid for sid, each in lost.items() if set(each.rooms) & set(client.rooms)}
+        assert sorted(told) == sorted(peers)

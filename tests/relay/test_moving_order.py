@@ -10,8 +10,8 @@ from collections.abc import Callable
 import gevent
 import pytest
 
-from rtcio_sync.cluster import arriving, leaving
-from tests.relay.moving_nodes import Host, Network
+from rtcio_sync.cluster import handover_giver, handover_heir
+from tests.relay.moving_nodes import Host, Network, check_the_lost
 
 SEEDS = range(12)
 
@@ -20,8 +20,8 @@ SEEDS = range(12)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody stands still here, however slow this machine is."""
     for name in ("FIN_WITHIN", "READY_WITHIN", "ECHO_WITHIN"):
-        monkeypatch.setattr(leaving, name, 60.0)
-    monkeypatch.setattr(arriving, "SWITCH_WITHIN", 60.0)
+        monkeypatch.setattr(handover_giver, name, 60.0)
+    monkeypatch.setattr(handover_heir, "SWITCH_WITHIN", 60.0)
 
 
 def network_of(seed: int, count: int = 3, each: int = 6) -> Network:
@@ -68,6 +68,22 @@ def test_a_node_that_leaves_takes_nothing_along(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_a_node_of_another_host_is_no_heir_and_misses_nothing(seed: int) -> None:
+    network = network_of(seed)
+    far = network.add()  # the youngest
+    network.settle()
+    network.far.add(far.name)
+    leaver = network.living[seed % 3]
+    leave(network, leaver)
+    network.run(300, network.chatter)
+    network.settle()
+    assert far.exchange.heirs.nodes[leaver.name] not in (leaver.name, far.name)
+    network.check()
+    for client in network.clients:
+        assert client.host is not far and network.told_of_leaving(client) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_all_nodes_leave_to_as_many_new_ones_three_times(seed: int) -> None:
     network = network_of(seed, count=2, each=5)
     for _ in range(3):
@@ -91,17 +107,6 @@ def run_until(network: Network, over: Callable[[], bool]) -> None:
         network.run(5, network.chatter)
         gevent.sleep(0.001)
     raise AssertionError("it takes for ever")
-
-
-def check_the_lost(network: Network) -> None:
-    """Those that live hear of the end of each lost peer once, and of nobody else's."""
-    lost = {client.sid: client for client in network.clients if client.lost}
-    for client in network.clients:
-        if client.lost:
-            continue
-        told = network.told_of_leaving(client)
-        peers = {sid for sid, each in lost.items() if set(each.rooms) & set(client.rooms)}
-        assert sorted(told) == sorted(peers)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -144,8 +149,8 @@ def test_a_node_that_stands_still_does_not_hold_a_move_up(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("FIN_WITHIN", "ECHO_WITHIN", "LAST_WITHIN"):
-        monkeypatch.setattr(leaving, name, 0.2)
-    monkeypatch.setattr(arriving, "SWITCH_WITHIN", 0.2)
+        monkeypatch.setattr(handover_giver, name, 0.2)
+    monkeypatch.setattr(handover_heir, "SWITCH_WITHIN", 0.2)
     network = network_of(seed, count=4)
     stopped, leaver = network.living[0], network.living[1]
     network.stopped.add(stopped.name)
@@ -163,7 +168,7 @@ def test_a_node_gives_up_to_move_to_an_heir_that_stands_still(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("FIN_WITHIN", "READY_WITHIN", "ECHO_WITHIN", "LAST_WITHIN"):
-        monkeypatch.setattr(leaving, name, 0.1)
+        monkeypatch.setattr(handover_giver, name, 0.1)
     network = network_of(seed)
     leaver, heir = network.living[0], network.living[2]
     network.stopped.add(heir.name)

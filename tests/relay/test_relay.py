@@ -16,6 +16,7 @@ from rtcio_sync.adapter.member import Member, Stage
 from rtcio_sync.options import Limits
 from rtcio_sync.parser.packet import event_pieces
 from rtcio_sync.protocol.envelope import Drop
+from rtcio_sync.relay.peer_left import send_peer_left
 from rtcio_sync.relay.relay import SMALL, Passage, Relay
 from tests.json_strategies import WHITE, spelt, values
 from tests.members import FakeServer
@@ -418,7 +419,7 @@ def test_each_peer_of_any_shared_room_hears_once_who_left() -> None:
     c, stranger = scene.ready(), scene.ready(polling=True)
     for member, rooms in ((scene.a, "12"), (scene.b, "12"), (c, "2"), (stranger, "3")):
         scene.enter(member, *rooms)
-    scene.relay.peer_left(scene.a)
+    send_peer_left(scene.relay, scene.a)
     told = f'2["#rtcio:peer-left",{{"id":"{scene.a.sid}"}}]'
     assert [each.link.taken() for each in (scene.b, c)] == [[told], [told]]
     assert scene.a.link.taken() == stranger.link.taken() == []
@@ -429,11 +430,11 @@ def test_a_room_that_was_joined_since_is_told_and_nobody_twice() -> None:
     c = scene.ready()
     scene.enter(scene.a, "tea")
     scene.enter(scene.b, "tea", "late")
-    scene.relay.peer_left(scene.a)
+    send_peer_left(scene.relay, scene.a)
     scene.enter(scene.a, "late")
     scene.enter(c, "late")
-    scene.relay.peer_left(scene.a)
-    scene.relay.peer_left(scene.a)
+    send_peer_left(scene.relay, scene.a)
+    send_peer_left(scene.relay, scene.a)
     assert len(scene.b.link.taken()) == len(c.link.taken()) == 1
 
 
@@ -442,5 +443,5 @@ def test_peers_of_a_socket_without_the_listeners_are_told_nothing() -> None:
     scene.enter(scene.a, "tea")
     scene.enter(scene.b, "tea")
     scene.relay.namespaces.clear()
-    scene.relay.peer_left(scene.a)
+    send_peer_left(scene.relay, scene.a)
     assert scene.b.link.taken() == []

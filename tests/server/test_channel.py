@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtcio_sync import Server, add_default_listeners
-from rtcio_sync.cluster import pubsub as published
+from rtcio_sync.cluster import pubsub_manager as published
 from tests.bus import Bus, PlainProcess
 from tests.channel_messages import JUNK, crossing, relay
 from tests.clients import Polling
@@ -55,7 +55,7 @@ def test_junk_ends_nothing_and_is_counted_and_the_next_message_arrives(
     assert there.stats()["dropped"] == {"channel": 3}
     assert there.stats()["handler_errors"] == 0
     assert there.rooms(b.sid) == [b.sid, "tea"]
-    name = "rtcio_sync.cluster.subscriber"
+    name = "rtcio_sync.cluster.pubsub_subscriber"
     said = [record for record in caplog.records if record.name == name]
     assert len([record for record in said if record.levelno >= logging.WARNING]) == 1
     assert not any(record.exc_info for record in said)

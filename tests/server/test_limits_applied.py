@@ -6,13 +6,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
 import pytest
 from flask import Flask
+from gevent.event import Event
+from socketio.packet import CONNECT
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from rtcio_sync import Limits, ProtocolError, Server
+from rtcio_sync import Limits, ProtocolError, Server, Socket
+from rtcio_sync.socketio.connection_members import ConnectionMembers
 from tests.clients import Polling, WebSocket
-from tests.timing import until
+from tests.timing import DEADLINE, until
 from tests.wsgi import environ_of, request
 
 FORWARDED = {"X-Forwarded-For": "203.0.113.9"}
@@ -232,12 +236,42 @@ def test_joining_and_leaving_gives_no_fresh_burst() -> None:
     link.pause_due()  # the bucket is there now, and full
     assert link.allowance > 15
     link.allowance = 0.0
+    members = ConnectionMembers(server.eio, server.registry)
     for _ in range(3):
-        server.lifecycle._fit(link)
+        members.fit(link)
         link.adopt(server.registry.limits_of("/wide"))
         link.adopt(server.options.limits)
     link.allowance -= 1
     assert link.pause_due() > 0
+
+
+@pytest.mark.parametrize("serializer", ["default", "msgpack"])
+def test_a_client_that_has_gone_is_connected_to_no_more_namespaces_than_one_that_stays(
+    serializer: str,
+) -> None:
+    server = Server(
+        namespaces="*", serializer=serializer, limits=Limits(max_namespaces_per_connection=3)
+    )
+    asked: list[str] = []
+    gone = Event()
+
+    @server.of("/0").use
+    def wait(socket: Socket) -> None:
+        gone.wait(DEADLINE)
+
+    server.on("connect", lambda namespace, sid, environ: asked.append(namespace), namespace="*")
+    server.on("connect", lambda sid, environ: asked.append("/0"), namespace="/0")
+    client = WebSocket(server)
+    for number in range(20):
+        where = {"type": CONNECT, "nsp": f"/{number}"}
+        client.send(f"0/{number}," if serializer == "default" else msgpack.packb(where))
+    until(lambda: server.manager.members)
+    client.close()
+    until(lambda: client.eio_sid not in server.eio.sockets)
+    gone.set()
+    until(lambda: server.stats()["dropped"] == {"namespaces": 17})
+    until(lambda: not server.manager.members)
+    assert asked == ["/0", "/1", "/2"]
 
 
 def test_over_the_namespaces_connect_is_refused() -> None:

@@ -17,9 +17,9 @@ import pytest
 from gevent.event import Event
 
 from rtcio_sync import OptionError, Server
-from rtcio_sync.cluster import directory
+from rtcio_sync.cluster import socket_directory
 from rtcio_sync.serving.stop import AT_ONCE
-from rtcio_sync.serving.supervised import LIFE
+from rtcio_sync.serving.supervised_worker import LIFE
 from rtcio_sync.serving.workers import _made
 from tests.bus import Bus
 from tests.clients import Polling, WebSocket
@@ -225,7 +225,7 @@ def test_a_worker_is_dead_for_the_others_once_listen_has_returned(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="rtcio", dir="/tmp") as path:
-        monkeypatch.setattr(directory, "_bases", lambda: [Path(path)])
+        monkeypatch.setattr(socket_directory, "_bases", lambda: [Path(path)])
         life, held = os.pipe()
         monkeypatch.setenv(LIFE, str(life))
         server = Server()

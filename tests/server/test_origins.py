@@ -56,7 +56,7 @@ def test_an_origin_that_is_allowed_comes_in(rule: Any) -> None:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    ours = [each for each in caplog.records if each.name == "rtcio_sync.engineio.admission"]
+    ours = [each for each in caplog.records if each.name == "rtcio_sync.engineio.cors"]
     return [each.getMessage() for each in ours if each.levelno >= logging.WARNING]
 
 
@@ -65,7 +65,7 @@ def test_any_origin_with_cookies_is_warned_of_once(caplog: pytest.LogCaptureFixt
     for _ in range(3):
         status(server, "polling", {"Origin": "https://evil.example", "Cookie": "session=1"})
     (warning,) = warnings_of(caplog)
-    assert "any site may connect in the name of your logged-in users" in warning
+    assert "any site can connect as your logged-in users" in warning
 
 
 @pytest.mark.parametrize(

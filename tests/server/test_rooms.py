@@ -18,8 +18,9 @@ from socketio.packet import Packet
 
 import rtcio_sync
 from rtcio_sync import Server
-from rtcio_sync.adapter import emit
-from rtcio_sync.socketio.elsewhere import do_here
+from rtcio_sync.adapter import callbacks
+from rtcio_sync.relay.peer_left import send_peer_left
+from rtcio_sync.socketio.remote_requests import do_here
 from tests.clients import Polling
 from tests.timing import DEADLINE, settle, until
 
@@ -113,7 +114,7 @@ ACTIONS: dict[str, Callable[[Server, str], Any]] = {
     "leave another's": lambda server, sid: server.leave_room(sid, "room1"),
     "close": lambda server, sid: server.close_room("tea"),
     "emit to a room": lambda server, sid: server.emit("x", to="tea"),
-    "peer-left": lambda server, sid: server.relay.peer_left(server.manager.member(sid, "/")),
+    "peer-left": lambda server, sid: send_peer_left(server.relay, server.manager.member(sid, "/")),
     "disconnect": lambda server, sid: server.manager.disconnect(sid, "/"),
     "disconnect, all of it": lambda server, sid: server.disconnect(sid),
 }
@@ -215,7 +216,7 @@ def test_callbacks_go_with_their_socket() -> None:
 def test_a_client_that_never_acknowledges_is_asked_without_end_and_keeps_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(emit, "MAX_CALLBACKS", 20)
+    monkeypatch.setattr(callbacks, "MAX_CALLBACKS", 20)
     server = Server()
     client, other = Polling(server).join(), Polling(server).join()
     caller = gevent.spawn(server.call, "question", to=client.sid)

@@ -12,8 +12,8 @@ from gevent.event import Event
 
 from rtcio_sync import Server, add_default_listeners
 from rtcio_sync.adapter.emit import RoomIndex
-from rtcio_sync.cluster import pubsub as published
-from rtcio_sync.cluster.pubsub import graft
+from rtcio_sync.cluster import pubsub_manager as published
+from rtcio_sync.cluster.pubsub_manager import graft
 from tests.bus import Bus, BusManager, PlainProcess
 from tests.clients import Polling
 from tests.timing import DEADLINE, settle, until
@@ -248,7 +248,8 @@ def test_what_was_never_published_counts_as_dropped_and_not_as_relayed(
     until(lambda: len(b.link.outbox or ()) == 5)
     stats = here.stats()
     assert (stats["relayed"], stats["dropped"]) == (5, {"unpublished": 20})
-    said = [record for record in caplog.records if record.levelname == "ERROR"]
+    # Servers of earlier tests may end their clients meanwhile, and log what handlers raise then.
+    said = [record for record in caplog.records if "could not publish" in record.getMessage()]
     assert len(said) == 1, "one line a minute, not one a message"
 
 

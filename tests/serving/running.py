@@ -16,7 +16,7 @@ from werkzeug.serving import BaseWSGIServer
 
 from rtcio_sync.engineio.server import Server as Engine
 from rtcio_sync.serving.listen import listen, signaling_only
-from rtcio_sync.serving.options import Listening
+from rtcio_sync.serving.listen_options import Listening
 from rtcio_sync.serving.stop import Stop
 from tests.timing import DEADLINE, in_time
 

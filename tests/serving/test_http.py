@@ -12,9 +12,9 @@ import pytest
 from rtcio_sync.engineio.server import Server as Engine
 from rtcio_sync.options import Limits
 from rtcio_sync.serving import http as direct
-from rtcio_sync.serving.idle import Idle
+from rtcio_sync.serving.idle_connections import Idle
 from rtcio_sync.serving.pywsgi import HttpServer
-from rtcio_sync.transport.base import CONNECTION
+from rtcio_sync.transport.ports import CONNECTION
 from tests.serving.running import Bare, Run
 from tests.timing import in_time, until
 
@@ -203,7 +203,7 @@ def test_a_client_that_is_slow_with_a_request_is_let_go(run: Run, begun: str) ->
 def test_an_idle_connection_is_closed_after_its_time(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtcio_sync.serving.idle.KEEP_ALIVE", 0.1)
+    monkeypatch.setattr("rtcio_sync.serving.idle_connections.KEEP_ALIVE", 0.1)
     peer = Peer(run(Bare()).port)
     peer.send(OPEN)
     assert peer.answer()[0] == 200
@@ -245,7 +245,7 @@ def test_deadlines_are_looked_at_now_and_then_and_no_longer_than_needed(
             looks.append(1)
             super()._look()
 
-    monkeypatch.setattr("rtcio_sync.serving.idle.LOOK_EVERY", 0.02)
+    monkeypatch.setattr("rtcio_sync.serving.idle_connections.LOOK_EVERY", 0.02)
     idle, connection = Looked(lambda: 10, 3600.0), Timed()
     idle.expect(connection)
     until(lambda: len(looks) >= 3)
@@ -264,7 +264,7 @@ def test_deadlines_are_looked_at_now_and_then_and_no_longer_than_needed(
 def test_over_the_bound_the_connection_that_waits_longest_is_closed(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtcio_sync.serving.idle.IDLE_AT_LEAST", 2)
+    monkeypatch.setattr("rtcio_sync.serving.idle_connections.IDLE_AT_LEAST", 2)
     monkeypatch.setattr(Engine, "idle_bound", lambda self: 2)
     port = run(Bare()).port
     first, *others = [Peer(port) for _ in range(3)]
@@ -287,7 +287,7 @@ def test_some_may_wait_however_full_the_server_is(
         def shutdown(self, how: int) -> None:
             Waiting.closed += 1
 
-    monkeypatch.setattr("rtcio_sync.serving.idle.IDLE_AT_LEAST", 3)
+    monkeypatch.setattr("rtcio_sync.serving.idle_connections.IDLE_AT_LEAST", 3)
     idle: Any = Idle(lambda: bound, None)
     for _ in range(12):
         idle.add(Waiting())
@@ -330,27 +330,41 @@ def test_a_connection_that_was_forgotten_has_no_deadline() -> None:
     idle.stop()
 
 
+class Noted:
+    """A connection that notes when its time is over."""
+
+    since = 0.0
+
+    def __init__(self, name: str, late: list[str]) -> None:
+        self.name, self.late = name, late
+
+    def too_late(self) -> None:
+        self.late.append(self.name)
+
+
 def test_an_idle_connection_has_its_time_even_if_a_new_one_has_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     late: list[str] = []
-
-    class Timed:
-        since = 0.0
-
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def too_late(self) -> None:
-            late.append(self.name)
-
-    monkeypatch.setattr("rtcio_sync.serving.idle.LOOK_EVERY", 0.01)
+    monkeypatch.setattr("rtcio_sync.serving.idle_connections.LOOK_EVERY", 0.01)
     idle = Idle(lambda: 10, None, 0.01)
-    idle.expect(Timed("new"))
-    idle.expect(Timed("idle"), kept=True)
+    idle.expect(Noted("new", late))
+    idle.expect(Noted("idle", late), kept=True)
     until(lambda: late == ["idle"])
     idle.stop()
     assert late == ["idle"]
+
+
+def test_connections_that_have_had_a_request_end_before_those_that_have_had_none() -> None:
+    late: list[str] = []
+    idle = Idle(lambda: 10, 3600.0, 3600.0)
+    idle.expect(Noted("new", late))
+    for name in ("older", "younger"):
+        idle.expect(Noted(name, late), kept=True)
+    idle.end_kept()
+    assert late == ["older", "younger"]
+    idle.stop()
+    assert late == ["older", "younger", "new"]
 
 
 # -- the server's half of WSGI ---------------------------------------------------------------------

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import _socket
+import os
 import signal
+import socket
 import ssl
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,14 +21,19 @@ from gevent import pywsgi
 
 from rtcio_sync.options import Limits
 from rtcio_sync.serving.listen import signaling_only
+from rtcio_sync.transport import server_stop
+from rtcio_sync.transport.server_stop import close_listener
 from tests.serving.running import SIGNALING, Bare, Run
 from tests.timing import in_time
 
 
-def test_its_own_path_alone_is_served(run: Run) -> None:
+def test_its_own_path_is_served_and_a_page_that_says_so(run: Run) -> None:
     running = run(Bare())
     assert '0{"sid":' in running.get(SIGNALING)
-    assert running.get("/") == "404"
+    assert "A signaling server runs here" in running.get("/")
+    assert running.get("/?a=b") != "404"
+    posted = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    assert " 404 " in running.ask(posted)
     assert running.get("/socket.iox") == "404"
 
 
@@ -76,6 +85,52 @@ def test_any_pywsgi_serves_the_signaling() -> None:
             assert b'0{"sid":' in sock.recv(65536)
     finally:
         http.stop()
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_connections_that_the_kernel_has_accepted_are_served_when_a_listener_closes(
+    closes: bool,
+) -> None:
+    application = signaling_only("/socket.io", Bare().engine.handle_request)
+    http = pywsgi.WSGIServer(("127.0.0.1", 0), application, log=None)
+    http.start()
+    port = http.server_port
+    # Not gevent's sockets: the server does not run meanwhile.
+    early = [_socket.socket() for _ in range(3)]
+    for sock in early:
+        sock.connect(("127.0.0.1", port))
+        sock.sendall(f"GET {SIGNALING} HTTP/1.0\r\n\r\n".encode())
+    if closes:
+        close_listener(http)
+    else:  # gevent's way
+        http.close()
+    for sock in early:
+        with in_time(), gevent.socket.socket(fileno=sock.detach()) as client:
+            if closes:
+                assert b'0{"sid":' in client.recv(65536)
+            else:
+                with pytest.raises(ConnectionResetError):
+                    client.recv(65536)
+    with pytest.raises(ConnectionRefusedError):
+        gevent.socket.create_connection(("127.0.0.1", port))
+    http.stop()
+
+
+def test_a_listener_is_held_by_whoever_has_it_open() -> None:
+    with _socket_listening() as listener:
+        fd = listener.fileno()
+        assert server_stop._is_held(fd, os.getpid())
+        child = subprocess.Popen(["sleep", "60"])  # which inherits nothing
+        try:
+            assert not server_stop._is_held(fd, child.pid)
+        finally:
+            child.kill()
+            child.wait()
+        assert server_stop._is_held(fd, child.pid)  # nobody can tell
+
+
+def _socket_listening() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
 
 
 def test_listen_on_threads_leaves_signals_as_they_were(run: Run) -> None:

@@ -13,7 +13,7 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import Lobby, Server
-from rtcio_sync.socketio.reconnect import Reconnect
+from rtcio_sync.socketio.recovery import Reconnect
 from tests.clients import TRANSPORTS, Client, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, until
 from tests.wsgi import environ_of, request

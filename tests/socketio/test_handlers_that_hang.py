@@ -11,9 +11,9 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import DisconnectedError, Server
-from rtcio_sync.adapter.calls import Waiter
 from rtcio_sync.adapter.member import Stage
-from rtcio_sync.socketio import reconnect as returning
+from rtcio_sync.adapter.server_call import Waiter
+from rtcio_sync.socketio import recovery as returning
 from tests.bus import Bus
 from tests.clients import TRANSPORTS, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, settle, until

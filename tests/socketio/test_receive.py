@@ -12,7 +12,7 @@ import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from rtcio_sync import Limits, Server
+from rtcio_sync import Limits, Server, Socket
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.events import RESERVED_EVENTS
 from rtcio_sync.socketio import receive as inbound
@@ -65,6 +65,49 @@ def test_a_relay_waits_for_no_handler(kind: str) -> None:
     assert data_of(b) == list(range(20))
     assert gate.log == []
     gate.release.set()
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+@pytest.mark.parametrize("when", ["connection", "event"])
+def test_no_relay_comes_before_one_of_a_time_without_listeners(
+    kind: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server()
+    entered, release = Event(), Event()
+
+    def listen_late(socket: Socket) -> None:
+        entered.set()
+        assert release.wait(DEADLINE), "never released"
+        socket.add_default_listeners()
+
+    @server.of("/own").on("connection")
+    def connection(socket: Socket) -> None:
+        auth = socket.handshake.auth or {}
+        if auth.get("when") == "connection":
+            listen_late(socket)
+        elif auth.get("when") == "event":
+            socket.on("listen", lambda: listen_late(socket))
+        else:
+            socket.add_default_listeners()
+
+    a, b = (TRANSPORTS[kind](server).join("/own", auth) for auth in ({"when": when}, None))
+    if when == "event":
+        a.emit("listen", namespace="/own")
+    assert entered.wait(DEADLINE), "never entered"
+    target, link, before = b.sids["/own"], a.link, server.handling.relay
+
+    def relay(member: Any, passage: Any, args: Any) -> None:
+        if passage.payload["data"] == 1:  # the next one arrives just now
+            envelope = f'{{"source":"{a.sids["/own"]}","target":"{target}","data":2}}'
+            server.eio.arrive(link, f'42/own,["#rtcio:message",{envelope}]'.encode(), False)
+        before(member, passage, args)
+
+    monkeypatch.setattr(server.handling, "relay", relay)
+    a.relay(target, 1, "/own")
+    until(lambda: link.inbox)
+    release.set()
+    until(lambda: server.counters.relayed == 2)
+    assert [each["data"] for each in b.heard("#rtcio:message", "/own")] == [1, 2]
 
 
 def test_a_relay_that_is_not_plain_waits_for_no_handler_either() -> None:

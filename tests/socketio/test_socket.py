@@ -12,6 +12,7 @@ from gevent.event import Event
 
 from rtcio_sync import (
     BroadcastOperator,
+    DisconnectedError,
     Handshake,
     Namespace,
     OptionError,
@@ -20,7 +21,7 @@ from rtcio_sync import (
     TestClient,
 )
 from rtcio_sync.events import RESERVED_EVENTS
-from tests.clients import Polling
+from tests.clients import Polling, WebSocket
 from tests.timing import DEADLINE, until
 
 
@@ -698,3 +699,26 @@ def test_a_catch_all_handler_gets_the_events_name() -> None:
 def test_what_is_no_namespace_is_refused() -> None:
     with pytest.raises(ValueError):
         Server().register_namespace(object())
+
+
+def test_a_call_fails_at_once_if_its_client_leaves_while_handlers_see_the_question() -> None:
+    server = Server()
+    entered, release = Event(), Event()
+
+    @server.on("connection")
+    def connection(socket: Socket) -> None:
+        @socket.on_any_outgoing
+        def see(event: str) -> None:
+            entered.set()
+            assert release.wait(DEADLINE)
+
+    client = WebSocket(server).join()
+    sid = client.sid
+    call = gevent.spawn(server.call, "question", to=sid, timeout=2 * DEADLINE)
+    assert entered.wait(DEADLINE)
+    client.close()
+    until(lambda: server.manager.member(sid, "/") is None)
+    release.set()
+    with pytest.raises(DisconnectedError):
+        call.get(timeout=DEADLINE)
+    assert not server.manager.callbacks

@@ -9,9 +9,16 @@ from typing import Any
 import gevent
 import msgspec
 
-from rtcio_sync.protocol.websocket import BINARY, CONTINUATION, PING, TEXT, frame_pong, frame_text
-from rtcio_sync.transport.backlog import Backlog
-from rtcio_sync.transport.base import Carried
+from rtcio_sync.protocol.websocket_frames import (
+    BINARY,
+    CONTINUATION,
+    PING,
+    TEXT,
+    frame_pong,
+    frame_text,
+)
+from rtcio_sync.transport.ports import Carried
+from rtcio_sync.transport.slow_readers import Backlog
 from rtcio_sync.transport.websocket import WebSocket
 from tests.frames import masked
 from tests.timing import until

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rtcio_sync.metrics import Counters
-from rtcio_sync.transport.backlog import Backlog
 from rtcio_sync.transport.delivery import Deliveries, Delivery
+from rtcio_sync.transport.slow_readers import Backlog
 from tests.timing import Clock
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtcio_sync.protocol.websocket import frame_binary, frame_text
+from rtcio_sync.protocol.websocket_frames import frame_binary, frame_text
 from rtcio_sync.transport import driver
-from rtcio_sync.transport.backlog import Backlog
 from rtcio_sync.transport.driver import DriverWebSocket, frames_of
+from rtcio_sync.transport.slow_readers import Backlog
 from tests.frames import masked
 from tests.timing import DEADLINE, wait_until
 from tests.transport.peers import Driven, Owner
@@ -59,6 +60,7 @@ class End(Driven):
             max_size=MAX_SIZE,
             max_buffered=200_000,
             backlog=self.backlog,
+            lock=threading.Lock(),
         )
         self.websocket.start()
         self.ready.set()
@@ -115,6 +117,20 @@ def test_a_message_that_is_too_long_ends_it(end: End) -> None:
     end.say("x" * (MAX_SIZE + 1))
     wait_until(lambda: end.owner.lost)
     assert end.owner.lost == [(None, True)]
+
+
+def test_a_fault_of_ours_ends_it_and_is_logged(
+    end: End, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(payload: bytes, binary: bool) -> None:
+        raise LookupError("of ours")
+
+    monkeypatch.setattr(end.owner, "message_received", fails)
+    end.say("x")
+    wait_until(lambda: end.owner.lost)
+    assert end.owner.lost == [(None, True)]
+    assert end.frame() == (8, b"\x03\xf3")  # 1011
+    assert "of ours" in caplog.text
 
 
 def test_a_client_that_does_not_read_is_sent_away_and_its_threads_end(end: End) -> None:
@@ -197,6 +213,43 @@ def test_what_is_sent_while_the_writer_counts_is_counted_too(end: End, backlog: 
     wait_until(lambda: not backlog._paces)
     assert end.websocket.buffered == 0
     assert backlog.holdings.cost == 0
+
+
+def test_an_answer_to_a_ping_does_not_come_into_the_middle_of_a_long_message(
+    backlog: Backlog,
+) -> None:
+    written: list[bytes] = []
+    ping = threading.Thread(target=lambda: simple.sock.send(b"pong"), daemon=True)
+
+    class Line:
+        """The kernel has room for the first half; meanwhile a PING comes, in the other task."""
+
+        def sendall(self, data: bytes) -> None:
+            half = len(data) // 2
+            written.append(data[:half])
+            if data == b"long":
+                ping.start()
+                ping.join(0.3)
+            written.append(data[half:])
+
+        send = sendall
+
+    simple = SimpleNamespace(sock=Line())
+    ws = SimpleNamespace(ws=simple, send=lambda message: simple.sock.send(message))
+    websocket = DriverWebSocket(
+        ws,
+        None,
+        tasks=Threads(),
+        later=later,
+        max_size=MAX_SIZE,
+        max_buffered=None,
+        backlog=backlog,
+        lock=threading.Lock(),
+    )
+    websocket.start()
+    websocket.send(frame_binary(b"long"))
+    wait_until(lambda: len(written) == 4)
+    assert b"".join(written) == b"longpong"
 
 
 @settings(max_examples=30)

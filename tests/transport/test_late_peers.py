@@ -11,10 +11,10 @@ import gevent
 import gevent.socket
 import pytest
 
-from rtcio_sync.protocol.websocket import BINARY, frame_binary
-from rtcio_sync.transport import backlog as rules
-from rtcio_sync.transport import outgoing
-from rtcio_sync.transport.backlog import ITEM, Backlog
+from rtcio_sync.protocol.websocket_frames import BINARY, frame_binary
+from rtcio_sync.transport import slow_readers as rules
+from rtcio_sync.transport import tcp
+from rtcio_sync.transport.slow_readers import ITEM, Backlog
 from rtcio_sync.transport.websocket import WebSocket
 from tests.timing import DEADLINE, until
 from tests.transport.peers import Owner, Peer, handshaken
@@ -211,15 +211,15 @@ def test_over_tls_who_reads_gets_all_and_who_does_not_is_given_up(
 
 def test_what_a_peer_has_acknowledged_is_what_it_has_taken() -> None:
     ours, theirs = tcp_pair()
-    before = outgoing.acknowledged(ours)
+    before = tcp.acknowledged(ours)
     if before is None:
         pytest.fail("Linux tells it")
     ours.send(b"x" * 1000)
-    until(lambda: outgoing.acknowledged(ours) == before + 1000)
+    until(lambda: tcp.acknowledged(ours) == before + 1000)
     ours.close()
     theirs.close()
-    assert outgoing.acknowledged(ours) is None
+    assert tcp.acknowledged(ours) is None
     one, other = gevent.socket.socketpair()
-    assert outgoing.acknowledged(one) is None
+    assert tcp.acknowledged(one) is None
     one.close()
     other.close()

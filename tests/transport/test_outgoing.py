@@ -12,7 +12,7 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from rtcio_sync.hub.turns import PRIORITY
-from rtcio_sync.protocol.websocket import TEXT, frame_close, frame_text
+from rtcio_sync.protocol.websocket_frames import TEXT, frame_close, frame_text
 from rtcio_sync.transport.websocket import WebSocket
 from tests.frames import masked
 from tests.timing import DEADLINE, in_time, until

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtcio_sync.protocol.websocket import frame_pong
+from rtcio_sync.protocol.websocket_frames import frame_pong
 from tests.transport.parting import LIMIT, STREAM, echoes, run, without
 
 #: Bytes that the client has sent by a move, since the last one, and room in the server's kernel.

@@ -16,7 +16,7 @@ import gevent.ssl
 import pytest
 from gevent.hub import get_hub
 
-from rtcio_sync.protocol.websocket import (
+from rtcio_sync.protocol.websocket_frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
@@ -280,6 +280,45 @@ def test_messages_after_close_are_dropped(pair: Callable[..., Pair]) -> None:
     one.peer.send(masked(TEXT, b"3"), masked(CLOSE, b"\x03\xe8"))
     assert one.peer.frame() == ENDED
     assert one.owner.messages == [b"1"]
+
+
+def test_messages_after_hanging_up_are_handed_on_until_the_peer_closes(
+    pair: Callable[..., Pair],
+) -> None:
+    one = pair()
+    one.connection.send(frame_text(b"before"))
+    one.connection.hang_up()
+    one.connection.hang_up()
+    one.connection.send(frame_text(b"too late"))
+    assert one.peer.frame() == (TEXT, b"before")
+    assert one.peer.frame() == ENDED
+    one.peer.send(masked(TEXT, b"1"), masked(PING, b"?"), masked(TEXT, b"2"))
+    until(lambda: one.owner.messages == [b"1", b"2"])
+    assert one.owner.lost == [] and is_open(one.fd)
+    one.peer.sock.close()
+    until(lambda: one.owner.lost)
+    assert one.owner.lost == [(None, False)]
+    assert not is_open(one.fd)
+
+
+def test_what_waits_for_a_peer_is_sent_before_hanging_up(pair: Callable[..., Pair]) -> None:
+    one = pair(small=True)
+    payload = random.Random(4).randbytes(1 << 20)
+    one.connection.send(frame_binary(payload))
+    one.connection.hang_up()
+    assert one.peer.frame() == (BINARY, payload)
+    assert one.peer.frame() == ENDED
+
+
+def test_a_peer_that_does_not_close_after_hanging_up_is_not_waited_for(
+    pair: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_TIMEOUT", 0.05)
+    one = pair()
+    one.connection.hang_up()
+    assert one.peer.frame() == ENDED
+    until(lambda: one.owner.lost)
+    assert not is_open(one.fd)
 
 
 def test_a_paused_connection_that_closes_sees_the_answer(pair: Callable[..., Pair]) -> None:

@@ -26,108 +26,18 @@ import socketio.manager
 import socketio.packet
 import socketio.pubsub_manager
 import socketio.server
+from left_out import TABLE
 
 from rtcio_sync import Server
 from rtcio_sync import server as server_module
 from rtcio_sync.adapter.emit import RoomIndex
-from rtcio_sync.cluster.pubsub import graft
-from rtcio_sync.config import values as option_values
+from rtcio_sync.cluster.pubsub_manager import graft
+from rtcio_sync.config import option_values as option_values
 from rtcio_sync.hub.thread import HubThread
 from rtcio_sync.metrics import Counters
 from rtcio_sync.parser.packet import TextPacket
 
-deselecting.table.update(
-    {
-        # -- behaviours of the server ------------------------------------------------------------
-        "test_server.py::TestServer::test_create": (
-            "pins that an option nobody knows is accepted: ours refuses it"
-        ),
-        "test_server.py::TestServer::test_custom_json": (
-            "pins that json= changes the JSON of the whole process: ours changes it for one server"
-        ),
-        **dict.fromkeys(
-            (
-                "test_server.py::TestServer::test_logger",
-                "test_server.py::TestServer::test_engineio_logger",
-                "test_pubsub_manager.py::TestPubSubManager::test_custom_json",
-            ),
-            "pins that the text 'foo' may stand for a logger or a JSON module: ours refuses it",
-        ),
-        **dict.fromkeys(
-            (
-                f"test_server.py::TestServer::{name}"
-                for name in ("test_emit", "test_emit_default_namespace", "test_send")
-            ),
-            "pins that a text may stand for a callback: ours refuses what cannot be called",
-        ),
-        **dict.fromkeys(
-            (
-                f"test_server.py::TestServer::test_handle_connect_{name}rejected_always_connect"
-                for name in ("", "namespace_")
-            ),
-            "pins a DISCONNECT packet with a payload, which socket.io-client cannot read",
-        ),
-        **dict.fromkeys(
-            (
-                f"test_pubsub_manager.py::TestPubSubManager::test_write_only_{name}_logger"
-                for name in ("default", "with_provided")
-            ),
-            "pins that a manager hands out the logger itself: ours keeps two of its lines from it",
-        ),
-        "test_server.py::TestServer::test_call_without_async_handlers": (
-            "pins that call() cannot work where handlers run in order: ours takes an "
-            "acknowledgement at once, so it can"
-        ),
-        "test_server.py::TestServer::test_handle_connect_namespace_twice": (
-            "pins 'Unable to connect', a refusal that is a string: the protocol has an object there"
-        ),
-        "test_server.py::TestServer::test_handle_connect_with_auth_none": (
-            "pins that a connect handler that raises TypeError is called twice"
-        ),
-        "test_server.py::TestServer::test_handle_legacy_disconnect": (
-            "pins that a disconnect handler that raises TypeError is called twice"
-        ),
-        "test_server.py::TestServer::test_msgpack": (
-            "pins the very class of the packets: ours also reads the undefined of JavaScript"
-        ),
-        **dict.fromkeys(
-            (
-                f"test_packet.py::TestPacket::test_{name}"
-                for name in (
-                    "encode_binary_event_packet",
-                    "encode_binary_ack_packet",
-                    "invalid_binary_packet",
-                    "encode_many_binary",
-                    "encode_many_binary_ack",
-                    "data_is_binary_list",
-                    "data_is_binary_dict",
-                )
-            ),
-            "pins that a packet is searched for bytes when it is made: ours finds them as it is "
-            "written",
-        ),
-        # -- the manager's tables: what rooms(sid) and each disconnect walked ----------------------
-        **dict.fromkeys(
-            (
-                f"test_manager.py::TestBaseManager::{name}"
-                for name in (
-                    "test_pre_connect",
-                    "test_connect",
-                    "test_pre_disconnect",
-                    "test_disconnect",
-                    "test_disconnect_default_namespace",
-                    "test_disconnect_twice",
-                )
-            ),
-            "pins the tables that made N disconnects cost N²: a room for each sid among the "
-            "others, a list of the sids that leave",
-        ),
-        "test_manager.py::TestBaseManager::test_emit_with_callback": (
-            "pins that an event that wants an acknowledgement goes out by itself: ours waits for "
-            "the CONNECT packet of its socket like any other"
-        ),
-    }
-)
+deselecting.table.update(TABLE)
 
 _engine = engineio.Server
 _options = server_module.upstream_options()

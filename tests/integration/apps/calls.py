@@ -73,8 +73,8 @@ def rooms() -> Any:
     """The sockets in each room of each namespace, as python-socketio's manager holds them."""
     found = {
         f"{namespace} {room}": sorted(members)
-        for namespace, of_namespace in server.manager.rooms.items()
-        for room, members in of_namespace.items()
+        for namespace, of_namespace in list(server.manager.rooms.items())
+        for room, members in list(of_namespace.items())
     }
     return flask.jsonify(found)
 

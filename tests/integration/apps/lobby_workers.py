@@ -11,7 +11,7 @@ from typing import Any
 import flask
 import gevent
 from gevent import get_hub
-from gevent.event import AsyncResult
+from gevent.event import AsyncResult, Event
 from pages import add_pages
 
 from rtcio_sync import Limits, Lobby, Server
@@ -34,8 +34,23 @@ app = flask.Flask(__name__)
 options = json.loads(os.environ.get("RTCIO_TEST_OPTIONS", "{}"))
 limits = Limits(events_per_second=None, max_rooms_per_socket=2)
 server = Server(app=app, cors_allowed_origins="*", limits=limits, **options)
-lobby = Lobby(server, max_peers=8)
+judged = Event()
+
+
+def authorize(socket: Any, room: str, name: str | None, password: str | None) -> bool:
+    if name != "judge me":
+        return True
+    socket.emit("judging")
+    return bool(judged.wait(60))
+
+
+lobby = Lobby(server, max_peers=8, authorize=authorize)
 add_pages(app, server)
+
+
+@app.get("/all-stats")
+def all_stats() -> Any:
+    return flask.jsonify(server.stats(cluster=True))
 
 
 @server.on("connection")
@@ -45,6 +60,7 @@ def on_connection(socket: Any) -> None:
     socket.on("peers")(lobby.peers)
     socket.on("lobby-stats")(lobby.stats)
     socket.on("remove")(lobby.remove)
+    socket.on("judge")(judged.set)
     socket.on("rooms")(lambda: list(socket.rooms))
     socket.on("in-hub")(in_hub)
     socket.on("take-out")(lambda sid, room: server.leave_room(sid, room))

@@ -96,8 +96,10 @@ CALLS: dict[str, Any] = {
     "stats": lambda sid: server.stats()["connected"],
     "lobby-remove": lambda sid: lobby.remove(sid, "tea"),
     "lobby-peers": lambda sid: lobby.peers("tea"),
-    "background": lambda sid: bool(
+    # A greenlet is false once it has ended.
+    "background": lambda sid: (
         server.start_background_task(lambda: (server.sleep(0.01), server.emit("hello", "task")))
+        is not None
     ),
     "numbers": numbers,
     "mixed": mixed,

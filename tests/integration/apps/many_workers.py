@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 from uuid import UUID
@@ -16,9 +17,11 @@ import json
 import logging
 
 import flask
+import gevent
+import socketio
 from pages import add_pages
 
-from rtcio_sync import Limits, Server
+from rtcio_sync import Limits, Server, UnansweredError
 from rtcio_sync.cluster import stream
 
 logging.basicConfig(
@@ -36,11 +39,17 @@ if os.environ.get("RTCIO_TEST_ADMIN"):
     server.instrument(auth=False, mode="development")
 add_pages(app, server)
 asked: list[Any] = []
+seen: list[Any] = []
+dynamic = server.of(re.compile("^/dynamic-"), lambda socket: socket.emit("welcome"))
 
 
 @server.on("connection")
 def on_connection(socket: Any) -> None:
     socket.data["pid"] = os.getpid()
+
+    @socket.on("transport")
+    def transport() -> str:
+        return socket.conn.transport.name
 
     @socket.on("pid")
     def pid() -> int:
@@ -65,9 +74,23 @@ def on_connection(socket: Any) -> None:
     def do(name: str, *args: Any, **options: Any) -> Any:
         return ACTIONS[name](*args)
 
+    @socket.on("watch")
+    def watch() -> None:
+        socket.on_any_outgoing(lambda event, *args: seen.append([socket.id, event, list(args)]))
+
     @socket.on("address")
     def address() -> str:
         return socket.handshake.address
+
+
+@server.engine.on("initial_headers")
+def initial_headers(headers: dict[str, str]) -> None:
+    headers["X-Worker"] = str(os.getpid())
+
+
+@server.engine.on("headers")
+def headers(headers: dict[str, str]) -> None:
+    headers["X-Each"] = "1"
 
 
 def fetch(*rooms: Any) -> list[dict[str, Any]]:
@@ -90,6 +113,26 @@ def emit_with_callback(to: Any, event: str, *args: Any) -> str:
     asked.clear()
     server.emit(event, args, to=to, callback=lambda *answer: asked.append(list(answer)))
     return "ok"
+
+
+def gather(to: Any, seconds: float, event: str, *args: Any) -> Any:
+    try:
+        answers = server.to(to).timeout(seconds).call(event, *args)
+    except UnansweredError as error:
+        return [sorted(error.silent), error.answers.by_sid]
+    return [[], answers.by_sid]
+
+
+def gather_later(to: Any, seconds: float, event: str) -> None:
+    asked.clear()
+    server.to(to).timeout(seconds).emit(
+        event, callback=lambda error, answers: asked.append([error is None, sorted(answers)])
+    )
+
+
+def call_remote(sid: str, seconds: float, event: str) -> Any:
+    (remote,) = server.to(sid).fetch_sockets()
+    return [type(remote).__name__, remote.timeout(seconds).call(event)]
 
 
 def outcome(call: Any) -> Any:
@@ -132,6 +175,36 @@ def fork() -> int:
 
 
 ACTIONS["fork"] = fork
+ACTIONS["in-thread"] = lambda name, *args: gevent.get_hub().threadpool.apply(
+    outcome, (lambda: ACTIONS[name](*args),)
+)
+
+
+class Classic(socketio.Namespace):
+    """A namespace as python-socketio's apps write it."""
+
+    def on_join(self, sid: str, room: str) -> Any:
+        self.enter_room(sid, room)
+        return self.rooms(sid)
+
+    def on_do(self, sid: str, name: str, *args: Any) -> Any:
+        return outcome(lambda: getattr(self, name)(*args))
+
+    def on_ask(self, sid: str, other: str) -> Any:
+        return outcome(lambda: self.call("question", {"n": 1}, to=other, timeout=60))
+
+    def on_disconnect(self, sid: str, reason: str) -> None:
+        self.emit("gone", sid, room="tea")
+
+
+server.register_namespace(Classic("/classic"))
+ACTIONS["gather"] = gather
+ACTIONS["gather-later"] = gather_later
+ACTIONS["call-remote"] = call_remote
+ACTIONS["volatile"] = lambda to, event, *args: server.to(to).volatile.emit(event, *args)
+ACTIONS["local"] = lambda to, event, *args: server.to(to).local.emit(event, *args)
+ACTIONS["dynamic"] = lambda event, *args: dynamic.emit(event, *args)
+ACTIONS["seen"] = lambda: list(seen)
 ACTIONS["flood"] = lambda to, size, count: [
     server.emit("f", "x" * size, to=to) for _ in range(count)
 ]

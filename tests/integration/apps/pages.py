@@ -13,11 +13,11 @@ def add_pages(app: flask.Flask, server: Any) -> threading.Event:
     """Adds them; the event that handlers wait for between ``/hold`` and ``/release``."""
     released = threading.Event()
     if stall := os.environ.get("RTCIO_TEST_STALL"):
-        from rtcio_sync.transport import backlog
+        from rtcio_sync.transport import slow_readers
 
         # Seconds that a client may read nothing of much: 5 are too few on a machine with other
         # work to do, where the test is about one that stays.
-        backlog.STALL = float(stall)
+        slow_readers.STALL = float(stall)
 
     @app.get("/health")
     def health() -> str:

@@ -1,6 +1,8 @@
 "use strict";
 // Many socket.io-clients in rooms of 4 that relay to each other and emit to their rooms all the time, with numbers; and
-// handshakes beside them. Arguments: URL, WebSockets, polling clients, milliseconds between two messages of a client.
+// handshakes beside them. Arguments: URL, WebSockets, polling clients, milliseconds between two messages of a client,
+// and "back" for clients that come back when they lose their connection. What a client of these sends just before it
+// learns of the loss may never leave it, or be thrown away by a proxy on the way: that is counted, and no trouble.
 // Writes "ready" once all are connected. On a line "stop" on stdin they stop to send; once all has arrived, or after a
 // while, it writes what happened as one JSON object. `crowd.py` is the other end.
 
@@ -8,12 +10,15 @@ const http = require("http");
 const readline = require("readline");
 const { io } = require("socket.io-client");
 
-const [url, websockets, pollings, every] = [process.argv[2], ...process.argv.slice(3).map(Number)];
+const [url, websockets, pollings, every] = [process.argv[2], ...process.argv.slice(3, 6).map(Number)];
+const back = process.argv[6] === "back";
 const ROOM = 4;
+const IN_TRANSIT = 300; // milliseconds; a busy machine runs many timers of this process before it reads
 const clients = [];
 const trouble = [];
 const handshakes = {};
-let stopped = false;
+const bySid = new Map();
+let lost = 0;
 
 function say(client, what, ...more) {
   if (trouble.length < 50) trouble.push([Date.now(), client.number, client.id, what, ...more.map(String)]);
@@ -22,8 +27,14 @@ function say(client, what, ...more) {
 // Numbers of one source come in order, each once: what has come is a count, unless there is trouble.
 function came(client, key, number) {
   const expected = client.heard.get(key) || 0;
-  if (number === expected) client.heard.set(key, expected + 1);
-  else if (number < expected) say(client, "doubled", key, number, expected);
+  const sender = bySid.get(key.split(" ")[1]);
+  const sent = key.startsWith("news") ? "news" : client.id;
+  let next = expected;
+  while (next < number && sender && sender.unsure.has(`${sent} ${next}`)) next += 1;
+  if (number === next) {
+    lost += next - expected;
+    client.heard.set(key, next + 1);
+  } else if (number < expected) say(client, "doubled", key, number, expected);
   else {
     say(client, "lost or late", key, number, expected);
     client.heard.set(key, number + 1);
@@ -32,17 +43,30 @@ function came(client, key, number) {
 
 function open(number, transports) {
   const client = { number, room: Math.floor(number / ROOM), heard: new Map(), sent: new Map(), id: null };
-  const socket = io(url, { forceNew: true, transports, reconnection: false, timeout: 60000 });
+  Object.assign(client, { cuts: 0, cutAt: 0, longest: 0, late: [], unsure: new Set() });
+  const returning = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 500 };
+  const options = { forceNew: true, transports, reconnection: false, timeout: 60000 };
+  const socket = io(url, back ? { ...options, ...returning } : options);
   client.socket = socket;
   client.joined = new Promise((resolve) => {
     socket.on("connect", () => {
       if (client.id && client.id !== socket.id) say(client, "another sid", socket.id);
+      if (client.id && !socket.recovered) say(client, "not recovered");
+      if (client.id) client.longest = Math.max(client.longest, Date.now() - client.cutAt);
+      if (client.id && socket.recovered) return;
       client.id = socket.id;
+      bySid.set(client.id, client);
       socket.emit("join", `room ${client.room}`, resolve);
     });
   });
-  socket.on("disconnect", (reason, detail) => say(client, "disconnect", reason, detail && JSON.stringify(detail.description && (detail.description.message || detail.description))));
-  socket.on("connect_error", (error) => say(client, "connect_error", error.message));
+  socket.on("disconnect", (reason, detail) => {
+    client.cuts += 1;
+    client.cutAt = Date.now();
+    for (const [at, what] of client.late) if (at > client.cutAt - IN_TRANSIT) client.unsure.add(what);
+    const cause = detail && detail.description && (detail.description.message || detail.description);
+    if (!back) say(client, "disconnect", reason, cause && JSON.stringify(cause));
+  });
+  socket.on("connect_error", (error) => back || say(client, "connect_error", error.message));
   socket.on("#rtcio:message", ({ source, data }) => came(client, `relay ${source}`, data.number));
   socket.on("#rtcio:peer-left", ({ id }) => say(client, "peer-left", id));
   socket.on("news", (source, number) => came(client, `news ${source}`, number));
@@ -53,6 +77,7 @@ function open(number, transports) {
 function next(client, key) {
   const number = client.sent.get(key) || 0;
   client.sent.set(key, number + 1);
+  if (back && client.socket.connected) client.late = [...client.late.slice(-20), [Date.now(), `${key} ${number}`]];
   return number;
 }
 
@@ -74,13 +99,22 @@ function handshake() {
   request.on("error", (error) => (handshakes[error.code] = (handshakes[error.code] || 0) + 1));
 }
 
+// How many messages of a sender have not come, after those that have.
+function left(sender, key, heard) {
+  let count = 0;
+  for (let number = heard || 0; number < (sender.sent.get(key) || 0); number += 1) {
+    if (!sender.unsure.has(`${key} ${number}`)) count += 1;
+  }
+  return count;
+}
+
 function missing() {
   const found = [];
   for (const client of clients) {
     for (const peer of clients.slice(client.room * ROOM, client.room * ROOM + ROOM)) {
       if (peer === client) continue;
-      const relays = (peer.sent.get(client.id) || 0) - (client.heard.get(`relay ${peer.id}`) || 0);
-      const news = (peer.sent.get("news") || 0) - (client.heard.get(`news ${peer.id}`) || 0);
+      const relays = left(peer, client.id, client.heard.get(`relay ${peer.id}`));
+      const news = left(peer, "news", client.heard.get(`news ${peer.id}`));
       if (relays || news) found.push([peer.number, client.number, relays, news]);
     }
   }
@@ -104,7 +138,6 @@ async function main() {
   const end = Date.now() + 30000;
   while (missing().length && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 50));
   const sum = (maps) => maps.reduce((total, map) => total + [...map.values()].reduce((a, b) => a + b, 0), 0);
-  const nodes = {};
   process.stdout.write(
     JSON.stringify({
       trouble,
@@ -113,6 +146,9 @@ async function main() {
       sent: sum(clients.map((each) => each.sent)),
       heard: sum(clients.map((each) => each.heard)),
       sids: clients.map((each) => each.id),
+      cuts: clients.map((each) => each.cuts),
+      lost,
+      longest: Math.max(...clients.map((each) => each.longest)),
     }) + "\n",
   );
   process.exit(0);

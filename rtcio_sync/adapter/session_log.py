@@ -1,0 +1,194 @@
+"""A session that outlives its connection: the member, and a log of what its client may have missed.
+
+The member stays in its rooms while the client is away. The log has the frames of the events; an
+event for many sessions is one object in all their logs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from .member import Member, Stage
+from .session_log_state import KeptEvent, Past, SessionState
+
+__all__ = ["Kept", "Session", "Stamp"]
+
+#: The number of an event, and when it was sent.
+Stamp = tuple[int, float]
+#: An event that was sent, or that waits for the return: its stamp and its frame.
+Kept = tuple[int, float, bytes]
+
+
+class Store(Protocol):
+    """What a session needs of `session_store.Recovery`."""
+
+    new_pid: Callable[[], str]
+    now: Callable[[], float]
+    later: Callable[..., None]
+    gate: Callable[[], AbstractContextManager[Any]]
+    duration: float
+    most_bytes: int
+    mark: str
+    past: dict[str, Past]
+
+    def number(self) -> int: ...
+
+    def number_of(self, offset: Any, pid: str = "") -> int | None: ...
+
+    def hold(self, event: Kept, session: Session) -> None: ...
+
+    def release(self, event: Kept) -> None: ...
+
+    def shared(self, event: KeptEvent) -> bytes: ...
+
+    def unload(self, session: Session) -> None: ...
+
+
+class Session:
+    """What survives a connection: the member, and the events that its client may have missed."""
+
+    __slots__ = (
+        "_log", "_since", "_size", "_store", "_swept", "_trimmed", "away", "member", "open", "pid",
+        "taken", "wanted", "weight",
+    )  # fmt: skip
+
+    def __init__(self, store: Store, member: Member, pid: str | None = None) -> None:
+        self._store = store
+        self.member = member
+        #: The key to the session, which only the client knows.
+        self.pid = pid or store.new_pid()
+        #: `False` when the client left on purpose, was disconnected, or stayed away too long.
+        self.open = True
+        #: Whether it waits for its client.
+        self.away = False
+        #: The bytes of memory of the data that its client sent, counted while it waits.
+        self.weight = 0
+        #: `taken`: the connection being admitted. `wanted`: the newest that asked; older ones give
+        #: up.
+        self.taken: Any = None
+        self.wanted: Any = None
+        self._log: deque[Kept] | None = None
+        self._size = 0
+        self._trimmed = 0  # the highest number that was dropped
+        self._since = store.now()  # when its client connected, or came back
+        self._swept = False  # whether a sweep of old events is scheduled
+
+    def keep(self, event: Kept) -> None:
+        """Keeps an event that the client may not receive."""
+        if not self.open:
+            return
+        log = self._log
+        if log is None:
+            log = self._log = deque()
+        log.append(event)
+        self._size += len(event[2])
+        store, now = self._store, event[1]
+        store.hold(event, self)  # which may drop it, if it alone is over the bound of all sessions
+        if self._size > store.most_bytes or (log and log[0][1] < now - store.duration):
+            self._trim(now)
+        if not self._swept:
+            self._swept = True
+            store.later(store.duration, self._sweep)
+
+    def _trim(self, now: float) -> None:
+        oldest, bound = now - self._store.duration, self._store.most_bytes
+        # Missed events are kept as long as the client may come back, and as long again after its
+        # return, because the replayed events may get lost too.
+        aged = self.member.stage is Stage.CONNECTED and self._since < oldest
+        log = self._log
+        while log and (self._size > bound or (aged and log[0][1] < oldest)):
+            self._let_go(log)
+
+    def _let_go(self, log: deque[Kept]) -> None:
+        event = log.popleft()
+        self._trimmed = event[0]
+        self._size -= len(event[2])
+        self._store.release(event)
+
+    def keeps(self, number: int) -> bool:
+        """Whether it still keeps the event with this number."""
+        log = self._log
+        return log is not None and len(log) > 0 and log[0][0] <= number
+
+    def lose(self, number: int) -> bool:
+        """Drops the event with this number if it is the oldest; returns whether it was."""
+        log = self._log
+        if not log or log[0][0] != number:
+            return False
+        self._let_go(log)
+        return True
+
+    def _sweep(self) -> None:
+        """Drops old events, also if no new event came."""
+        now = self._store.now()
+        with self._store.gate():  # another thread may keep an event, or end the session
+            self._trim(now)
+            log = self._log
+            self._swept = bool(log)
+            oldest = log[0][1] if log else None
+        if oldest is not None:
+            self._store.later(max(1.0, oldest + self._store.duration - now), self._sweep)
+
+    def missed(self, offset: Any) -> list[bytes] | None:
+        """The frames after ``offset``, in order; `None` if they are not all kept (any more).
+
+        ``offset`` is the one that the client sent; `None` if it had received nothing.
+        """
+        after = self._store.number_of(offset, self.pid)
+        if after is None or after < self._trimmed:
+            return None
+        # From the end: the cost depends on the missed events, not on the kept ones.
+        found: list[bytes] = []
+        with self._store.gate():  # another thread may keep one more meanwhile
+            for number, _, frame in reversed(self._log or ()):
+                if number <= after:
+                    break
+                found.append(frame)
+        found.reverse()
+        return found
+
+    def state(self) -> SessionState:
+        """The session for another process."""
+        store, log = self._store, self._log or ()
+        past = store.past.get(self.pid)
+        events, now = [], store.now()
+        for number, at, frame in log:
+            origin = None if past is None else past.origin(number)
+            mark, old = origin or (store.mark, number)
+            events.append(KeptEvent(mark, old, now - at, frame))
+        floors = [] if past is None else past.floors(self._trimmed)
+        own = self._trimmed if past is None or self._trimmed > past.last else 0
+        floors.append((store.mark, own))
+        trimmed = self._trimmed > 0
+        return SessionState(self.pid, now - self._since, self.away, events, floors, trimmed)
+
+    def restore(self, state: SessionState) -> None:
+        """Goes on as the session of another process."""
+        store = self._store
+        now, base = store.now(), store.number()
+        self._since = now - state.age
+        self._trimmed = base if state.trimmed else 0
+        store.past[self.pid] = Past(base, state.floors, state.events)
+        for each in state.events:
+            frame = store.shared(each)
+            self.keep((store.number(), now - each.age, frame))
+
+    def left_at(self, at: float) -> None:
+        """The client was lost then."""
+        self._since = at
+
+    def resumed(self) -> None:
+        """The client has come back."""
+        self._store.unload(self)
+        self.away = False
+        self._since = self._store.now()
+
+    def close(self) -> None:
+        """Ends the session."""
+        self.open = False
+        for event in self._log or ():
+            self._store.release(event)
+        self._log, self._size = None, 0

@@ -1,0 +1,180 @@
+"""Emits into a cluster from a process without clients: Celery, cron, a Flask app elsewhere.
+
+It is no node. It writes to the inboxes of all nodes, and each node emits to its own members. Its
+entries are numbered, so that one which is written twice, because Redis' answer was lost, is
+delivered once. Everything blocks, and may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ..adapter.recipients import flat
+from ..config.option_values import check_value
+from ..errors import OptionError
+from ..events import RtcioEvents
+from ..parser.packet import TextPacket
+from ..protocol.names import check_name, namespace_name
+from . import messages
+from .emitter_inbox import OUTSIDE
+from .frames import frame
+from .messages import Kind, encoded
+from .redis_addresses import client, failures
+from .redis_survey import Graves, inbox_of, living
+from .redis_writer import MOST_ENTRIES
+from .shared_rooms import body_of
+
+__all__ = ["Emitter"]
+
+WITHIN = 10.0  # seconds in which Redis, and nodes that it has forgotten, may come back
+AGAIN = 0.2  # seconds between two tries
+
+
+class Emitter:
+    """Emits to the clients of all servers of a cluster, ``Server(cluster=url)``.
+
+    ``url``: of their Redis; ``prefix``: their ``cluster_prefix``. It connects when it is first
+    used. `emit` and the others return when Redis has the message for all servers, and raise
+    `OSError` or redis-py's errors if it cannot be reached within 10 s. Immutable: ``to``, ``in_``,
+    ``except_`` and ``of`` return a new one, which shares the connection. Raises `OptionError` for
+    an invalid address, and without the extra ``redis``.
+    """
+
+    __slots__ = ("_except", "_namespace", "_rooms", "_sender")
+
+    def __init__(self, url: str, *, prefix: str = "rtcio") -> None:
+        check_value("cluster_prefix", prefix)
+        self._sender = _Sender(url, prefix)
+        self._namespace = "/"
+        self._rooms: tuple[Any, ...] | None = None
+        self._except: tuple[Any, ...] = ()
+
+    def _with(self, **changed: Any) -> Emitter:
+        made: Emitter = object.__new__(Emitter)
+        for name in self.__slots__:
+            setattr(made, name, changed.get(name, getattr(self, name)))
+        return made
+
+    def of(self, namespace: str) -> Emitter:
+        """The same for another namespace. Raises `OptionError` for an invalid name."""
+        return self._with(_namespace=namespace_name(namespace))
+
+    def to(self, *rooms: Any) -> Emitter:
+        """Adds rooms or sids, given one by one or in lists; as `BroadcastOperator.to`."""
+        if not rooms:
+            raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
+        if rooms.count(None) == len(rooms):
+            return self
+        return self._with(_rooms=(*(self._rooms or ()), *flat(rooms)))
+
+    in_ = to
+
+    def except_(self, *rooms: Any) -> Emitter:
+        """Leaves out the sockets in ``rooms``, given one by one or in lists."""
+        out = flat(each for each in rooms if each is not None)
+        return self._with(_except=(*self._except, *out))
+
+    def emit(self, event: str, *args: Any) -> None:
+        """Emits to all of them. Raises `OptionError` for a reserved event name."""
+        check_name(event)
+        arguments = [event, *args]
+        if event == RtcioEvents.INIT_OFFER and len(args) == 1:
+            arguments.append({"polite": True})  # as `adapter.emit.polite`
+        body, attachments = body_of(TextPacket, arguments)
+        rooms = None if self._rooms is None else list(self._rooms)
+        message = messages.Emit(self._namespace, rooms, list(self._except), body, attachments)
+        self._sender.post(Kind.EMIT, encoded(message))
+
+    def sockets_join(self, *rooms: Any) -> None:
+        """Joins the sockets to ``rooms``, given one by one or in lists."""
+        self._do("join", flat(rooms))
+
+    def sockets_leave(self, *rooms: Any) -> None:
+        """Takes the sockets out of ``rooms``, given one by one or in lists."""
+        self._do("leave", flat(rooms))
+
+    def disconnect_sockets(self, close: bool = False) -> None:
+        """Disconnects the sockets; ``close``: their connections too, with all other namespaces."""
+        self._do("close" if close else "disconnect", [])
+
+    def _do(self, what: str, named: Iterable[Any]) -> None:
+        rooms = None if self._rooms is None else list(self._rooms)
+        given = self._namespace, rooms, list(self._except), what, list(named), 0
+        self._sender.post(Kind.MANY, encoded(messages.Many(*given)))
+
+
+class _Sender:
+    """Writes to the inboxes of all nodes. ``url`` is not kept: it may hold a password."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._make = client(url)
+        self._client: Any = None
+        self._prefix = prefix
+        self._lock = threading.Lock()
+        self._process = 0
+        self._name, self._number = b"", 0
+        #: The nodes that were there last, and the tokens that they had.
+        self._known: dict[str, int] = {}
+        #: Those of them that Redis does not know now, and since when.
+        self._missed: dict[str, float] = {}
+
+    def post(self, kind: int, body: bytes) -> None:
+        with self._lock:
+            if self._process != os.getpid():  # a forked child has a name of its own
+                self._process = os.getpid()
+                self._name, self._number = secrets.token_bytes(8), 0
+            self._number += 1
+            self._deliver(OUTSIDE.pack(self._name, self._number) + frame(kind, body))
+
+    def _deliver(self, value: bytes) -> None:
+        end = time.monotonic() + WITHIN
+        written: set[str] = set()
+        while True:
+            try:
+                if self._write(value, written):
+                    return
+                if time.monotonic() > end:  # nodes that died while Redis was gone
+                    self._known = {node: self._known[node] for node in written & {*self._known}}
+                    return
+            except failures():
+                if time.monotonic() > end:
+                    raise
+            time.sleep(AGAIN)
+
+    def _write(self, value: bytes, written: set[str]) -> bool:
+        """Whether all nodes have it. ``written``: those that do."""
+        if self._client is None:
+            self._client = self._make()
+        self._look(self._client)
+        missing = [node for node in self._known if node not in written]
+        pipeline = self._client.pipeline(transaction=False)
+        for node in missing:
+            inbox = inbox_of(self._prefix, node)
+            pipeline.xadd(inbox, {"x": value}, maxlen=MOST_ENTRIES, nomkstream=True)
+        replies = pipeline.execute(raise_on_error=False)
+        failed = [each for each in replies if isinstance(each, Exception)]
+        for node, where in zip(missing, replies, strict=True):
+            if where is not None and not isinstance(where, Exception):
+                written.add(node)
+        if failed:  # the others have it, and do not get it again
+            raise failed[0]
+        return all(node in written for node in self._known)
+
+    def _look(self, redis: Any) -> None:
+        """Finds out which nodes there are."""
+        living_now, now = living(redis, self._prefix), time.monotonic()
+        gone = {node: token for node, token in self._known.items() if node not in living_now}
+        self._missed = {node: self._missed.get(node, now) for node in gone}
+        dead = Graves(redis, self._prefix).among(gone) if gone else set()
+        # Redis may have forgotten a node that lives; the node will be there again in a second.
+        kept = {
+            node: token
+            for node, token in gone.items()
+            if node not in dead and now - self._missed[node] <= WITHIN
+        }
+        self._known = {**kept, **living_now}

@@ -1,0 +1,90 @@
+"""Reading an HTTP request to the Engine.IO endpoint, and the errors that refuse one.
+
+Pure: takes an environ or a query, gives values.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+
+from ..errors import Refused
+from ..transport.ports import Environ
+from .compact_environ import compact
+
+__all__ = [
+    "MARK",
+    "MOST_KEPT",
+    "SENT_ON",
+    "bad",
+    "closes_unsaid",
+    "query_of",
+    "slim",
+]
+
+#: The field that a host adds to a request that it sends on to another one: how often that was done.
+#: While a session moves from one host to another, each may still believe that the other one has it.
+MARK = "Rtcio-Sent-On"
+#: Its key in an environ.
+SENT_ON = f"HTTP_{MARK.upper().replace('-', '_')}"
+
+# Keys that a WSGI server puts into an environ for its own use: buffers, sockets, streams. All other
+# keys, an app's own included, are kept for the handlers.
+_NOT_KEPT = re.compile(
+    r"wsgi\.(?!url_scheme|version|multi|run_once)|gunicorn\.|werkzeug\.(?:socket|server)|eventlet\."
+    r"|HTTP_SEC_WEBSOCKET|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
+    r"|rtcio_sync\.|" + SENT_ON
+)
+
+
+#: Bytes of a connection's first request (its fields, its query), which is kept for its handlers as
+#: long as the connection lives. Node allows 16,384.
+MOST_KEPT = 32_768
+#: Fields of a query: socket.io-client sends five, an app may add its own.
+MOST_FIELDS = 100
+
+
+def bad(code: int) -> Refused:
+    """The refusal that has the number ``code`` in Engine.IO."""
+    messages = (
+        "Transport unknown",
+        "Session ID unknown",
+        "Bad handshake method",
+        "Bad request",
+        "Forbidden",
+        "Unsupported protocol version",
+    )
+    return Refused("403 FORBIDDEN" if code == 4 else "400 BAD REQUEST", code, messages[code])
+
+
+def query_of(text: str) -> dict[str, list[str]]:
+    """The values of a query by name, as `urllib.parse.parse_qs` has them. Raises `Refused`."""
+    if text.count("&") >= MOST_FIELDS:
+        raise bad(3)
+    if "%" in text or "+" in text:
+        return urllib.parse.parse_qs(text)
+    found: dict[str, list[str]] = {}
+    for field in text.split("&"):
+        name, _, value = field.partition("=")
+        if value:
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def slim(environ: Environ) -> Environ:
+    """The part of an environ that handlers may need, without the server's buffers and sockets."""
+    return compact(environ, _is_kept)
+
+
+def _is_kept(key: str) -> bool:
+    return _NOT_KEPT.match(key) is None
+
+
+def closes_unsaid(environ: Environ, *, stopping: bool = False) -> bool:
+    """Whether the connection ends after the answer, and the application has to announce it."""
+    # RFC 9112 9.6: a server that is asked to close announces it. gevent's server closes and leaves
+    # the header to the application; other servers forbid it there (PEP 3333, hop-by-hop headers).
+    gevents_own: bool = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
+    # gunicorn's workers on that server wait up to graceful_timeout for each connection kept alive.
+    asked = str(environ.get("HTTP_CONNECTION")).lower() == "close"
+    return gevents_own and (asked or stopping)

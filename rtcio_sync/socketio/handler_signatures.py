@@ -1,0 +1,275 @@
+"""The parameters of handlers, and the objects that cannot be handlers, checked at registration."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+__all__ = [
+    "arity",
+    "check_handler",
+    "check_plain",
+    "handler_names",
+    "method_of",
+    "plain_arity",
+    "warn_of_missing_sid",
+    "warn_of_unheard",
+]
+
+
+#: Functions that do not run when they are called.
+_NOT_RUN = (
+    inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ITERABLE_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
+
+
+def plain_arity(fn: Any) -> tuple[int, int | None] | None:
+    """`arity` of a plain function or method that can be a handler; `None`: look closer.
+
+    It reads the code object alone, in a hundredth of the time of `inspect.signature`: a
+    ``connection`` handler registers its handlers anew for each client.
+    """
+    bound = type(fn) is types.MethodType
+    function = fn.__func__ if bound else fn
+    # Attributes: it may be a wrapper, or say of itself that it is a coroutine.
+    if type(function) is not types.FunctionType or function.__dict__:
+        return None
+    code = function.__code__
+    if code.co_flags & _NOT_RUN or code.co_kwonlyargcount:
+        return None
+    most = code.co_argcount
+    if bound:
+        if not most:  # no parameter, or ``*args``, takes `self`
+            return None
+        most -= 1
+    elif most and code.co_varnames[0] in ("self", "cls"):
+        return None  # it may be an unbound method
+    least = max(0, most - len(function.__defaults__ or ()))
+    return least, None if code.co_flags & inspect.CO_VARARGS else most
+
+
+def check_handler(fn: Any) -> None:
+    """Raises `TypeError`, with the fix, for an object that cannot be a handler."""
+    if isinstance(fn, classmethod):
+        raise TypeError(
+            f"{fn.__func__!r} is an unbound classmethod: register it after its class is made, as "
+            "Class.method"
+        )
+    if not callable(fn):
+        raise TypeError(f"a handler has to be callable, not {type(fn).__name__}")
+    if isinstance(fn, type) and fn.__module__ != "builtins":
+        raise TypeError(f"{fn!r} is a class: give a function, or a method of an object")
+    check_plain(fn)
+    if inspect.isgeneratorfunction(_code_of(fn)):
+        raise TypeError(f"{fn!r} has a `yield`, so a call would not run it; use return")
+    if inspect.isfunction(fn) and _is_unbound(fn):
+        raise TypeError(
+            f"{fn.__qualname__} is an unbound method: register the method of an object, as in "
+            "server.on(event, chat.method), or make its class a rtcio_sync.Namespace"
+        )
+
+
+def check_plain(fn: Any) -> None:
+    """Raises `TypeError` for a coroutine function, because nothing awaits it here."""
+    code = _code_of(fn)
+    if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
+        raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
+
+
+def _code_of(fn: Any) -> Any:
+    """The function that runs when ``fn`` is called."""
+    while isinstance(fn, (functools.partial, staticmethod)) or inspect.ismethod(fn):
+        fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
+    return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
+def _is_unbound(fn: Any) -> bool:
+    # Defined in the body of a class: "Chat.join", and "make.<locals>.join" in that of a function.
+    where = fn.__qualname__.rpartition(".")[0]
+    if not where or where.endswith("<locals>"):
+        return False
+    try:
+        first = parameters_of(fn)[:1]
+    except (TypeError, ValueError):
+        return False
+    return bool(first) and first[0].name in ("self", "cls")
+
+
+def arity(fn: Callable[..., Any]) -> tuple[int, int | None]:
+    """The least and the most arguments of ``fn``; `None` as most: any number.
+
+    Raises `TypeError` for a keyword-only parameter without a default.
+    """
+    try:
+        parameters = parameters_of(fn)
+    except (TypeError, ValueError):  # some built-ins have none
+        return 0, None
+    least = most = 0
+    unbounded = False
+    for each in parameters:
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD):
+            most += 1
+            least += each.default is each.empty
+        elif each.kind is each.VAR_POSITIONAL:
+            unbounded = True
+        elif each.kind is each.KEYWORD_ONLY and each.default is each.empty:
+            raise TypeError(
+                f"{fn!r}: no argument can fill the keyword-only parameter {each.name!r}; "
+                "give it a default or make it positional"
+            )
+    return least, None if unbounded else most
+
+
+def parameters_of(fn: Callable[..., Any]) -> list[inspect.Parameter]:
+    # `functools.wraps` gives a wrapper the signature of the wrapped function. A wrapper of any
+    # arguments passes them on, so the parameters of the wrapped function count; otherwise its own.
+    if inspect.ismethod(fn):
+        parameters = parameters_of(fn.__func__)
+        return parameters if _variadic(parameters[:1]) else parameters[1:]  # less `self`
+    while True:
+        wrapped = getattr(fn, "__wrapped__", None)
+        try:
+            own = list(inspect.signature(fn, follow_wrapped=False).parameters.values())
+        except (TypeError, ValueError):  # a staticmethod or a cache, which only hand on
+            if wrapped is None:
+                raise
+        else:
+            if isinstance(fn, functools.partial) and _variadic(own):  # of a wrapper
+                return list(inspect.signature(fn).parameters.values())
+            if wrapped is None or not _variadic(own):
+                return own
+        fn = wrapped
+
+
+def _variadic(parameters: list[inspect.Parameter]) -> bool:
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return bool(parameters) and all(each.kind in kinds for each in parameters)
+
+
+# -- classes of handlers ---------------------------------------------------------------------------
+
+
+def method_of(space: Any, event: str) -> Any:
+    """The method of a class-based namespace for ``event``; `None`: it has none.
+
+    An attribute that is not callable is data of the app. A property is not read: a client must not
+    run its code by choosing its name.
+    """
+    name = f"on_{event}"
+    if isinstance(getattr(type(space), name, None), (property, functools.cached_property)):
+        return None
+    method = getattr(space, name, None)
+    return method if callable(method) else None
+
+
+def handler_names(space: Any) -> list[str]:
+    """The events for which a class-based namespace has methods.
+
+    Raises `TypeError` for a method that cannot be a handler.
+    """
+    found = []
+    for name in dir(space):
+        method = method_of(space, name[3:]) if name.startswith("on_") else None
+        if method is None:
+            continue
+        check_handler(method)
+        function = inspect.ismethod(method) and method.__func__
+        if isinstance(function, types.FunctionType):
+            first = list(inspect.signature(function, follow_wrapped=False).parameters)[:1]
+            if first and first[0] in ("sid", "namespace", "environ", "data"):
+                raise TypeError(
+                    f"{function.__qualname__}: its first parameter is {first[0]!r}, but a method "
+                    "needs self before it"
+                )
+        found.append(name[3:])
+    return found
+
+
+# -- a handler of server.on that takes its sid for the data ----------------------------------------
+
+#: Names that nobody gives to a sid. Longer names count by their words.
+_DATA_WORDS = (
+    "data datas message messages msg payload text body json content contents room rooms roomid "
+    "roomname name username nickname event arg value values val info params options settings obj "
+    "object dict list items item request req offer answer candidate candidates ice sdp description "
+    "stream state status chat note number count index key title url file blob image chunk packet "
+    "position password token config input query command cmd action type kind color typing reaction "
+    "update change delta track mid media response result"
+)
+_DATA = frozenset(_DATA_WORDS.split())
+#: The same for names of handlers that take the sid for other data.
+_ONLY_IN = {"disconnect": frozenset({"reason"}), "connect": frozenset({"environ", "auth"})}
+#: Annotations that a sid never has.
+_NOT_TEXT = ("dict", "list", "tuple", "int", "float", "bytes", "bool", "Dict", "List", "Mapping")
+
+
+def warn_of_missing_sid(event: str, fn: Any) -> None:
+    """Warns of a handler of ``server.on`` whose only parameter is named like data, not a sid."""
+    try:
+        parameters = parameters_of(fn)
+    except (TypeError, ValueError):
+        return
+    positional = [
+        each
+        for each in parameters
+        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(positional) != 1 or any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return
+    only = positional[0]
+    if not _is_data(event, only):
+        return
+    name = getattr(fn, "__name__", "handler")
+    also = "" if event in _ONLY_IN else f", or register it with socket.on({event!r})"
+    warnings.warn(
+        f"{name}({only.name}) gets the sid for {only.name!r}: the first argument of a handler of "
+        f"server.on is the sid. Write {name}(sid, {only.name}){also}",
+        UserWarning,
+        stacklevel=_callers_level(),
+    )
+
+
+def warn_of_unheard(method: Any) -> None:
+    """Warns of ``on_connection``, a method that python-socketio never calls."""
+    name = getattr(method, "__qualname__", "on_connection")
+    warnings.warn(
+        f"{name} is never called: write on_connect(self, sid, environ), or register a handler "
+        "fn(socket) with server.on('connection', namespace=…)",
+        UserWarning,
+        stacklevel=_callers_level(),
+    )
+
+
+def _is_data(event: str, parameter: inspect.Parameter) -> bool:
+    words = parameter.name.lower().strip("_").split("_")
+    if parameter.name.startswith("_") or "sid" in words:
+        return False
+    if event in _ONLY_IN:
+        return parameter.name in _ONLY_IN[event]
+    if event in ("*", "disconnecting"):
+        return False
+    noted = parameter.annotation
+    kind = noted.strip("'\"") if isinstance(noted, str) else getattr(noted, "__name__", "")
+    if kind.partition("[")[0].rpartition(".")[2] in _NOT_TEXT:
+        return True
+    return any(word in _DATA for word in words) or "".join(words) in _DATA
+
+
+def _callers_level() -> int:
+    """The level of the app's own line on the stack, for `warnings.warn` in our caller."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(
+        ("rtcio_sync.", "socketio.")
+    ):
+        frame = frame.f_back
+        level += 1
+    return level

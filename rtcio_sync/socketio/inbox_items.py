@@ -1,0 +1,85 @@
+"""The items in a connection's inbox (`engineio.inbox`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..adapter.member import Member
+from ..parser.decoder import Decoded
+from ..relay.relay import Passage
+
+__all__ = [
+    "Connect",
+    "Disconnect",
+    "Event",
+    "Item",
+    "Lost",
+    "MaybeRelay",
+    "Relay",
+    "Then",
+    "Undecoded",
+]
+
+
+class Connect(NamedTuple):
+    """A CONNECT packet."""
+
+    namespace: str
+    auth: Any
+
+
+class Disconnect(NamedTuple):
+    """A DISCONNECT packet."""
+
+    namespace: str
+
+
+class Event(NamedTuple):
+    """An event for the app's handlers. ``number``: of the acknowledgement, or `None`."""
+
+    namespace: str
+    number: int | None
+    data: list[Any]
+
+
+class MaybeRelay(NamedTuple):
+    """An event that is a relay if its sender will have the listeners when its turn comes.
+
+    ``held``: the sender, if it is connected already; its relays wait for this one.
+    """
+
+    namespace: str
+    decoded: Decoded
+    held: list[Member]
+
+
+class Relay(NamedTuple):
+    """A relay that the app sees first, or that waits for one, with the event's arguments."""
+
+    member: Member
+    passage: Passage
+    args: tuple[Any, ...]
+
+
+class Undecoded(NamedTuple):
+    """A message that the app's own code decodes; the relays of ``held`` members wait for it."""
+
+    message: bytes
+    binary: bool
+    held: list[Member]
+
+
+class Then(NamedTuple):
+    """Runs a function of ours after all earlier items."""
+
+    do: Callable[[], Any]
+
+
+class Lost(NamedTuple):
+    """The connection has ended."""
+
+    reason: str
+
+
+Item = Connect | Disconnect | Event | MaybeRelay | Relay | Undecoded | Then | Lost

@@ -1,0 +1,1 @@
+"""What the commands share at their start: addresses, a certificate, reloading, debugging."""

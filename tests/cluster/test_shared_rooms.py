@@ -1,0 +1,66 @@
+"""A manager whose other nodes are not there: what it does then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rtcio_sync.cluster import shared_rooms
+from rtcio_sync.cluster.messages import Kind
+from rtcio_sync.errors import OptionError
+from tests.cluster.sharing import Bus, sharing
+
+
+def test_who_joins_a_room_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bus = Bus("aaaa", "bbbb")
+    fake = sharing(bus)
+    member = fake.joined()
+    made: list[Any] = []
+    for module in (shared_rooms, shared_rooms.messages):
+        before = module.encoded
+        monkeypatch.setattr(
+            module, "encoded", lambda each, before=before: made.append(each) or before(each)
+        )
+    fake.enter(member, "tea")
+    assert [type(each).__name__ for each in made] == ["Joined"]
+    assert bus.posted == [(node, Kind.JOINED) for node in bus.nodes]
+
+
+def test_the_last_node_encodes_nothing_for_those_that_have_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = sharing(Bus())
+    encoded: list[Any] = []
+    monkeypatch.setattr(shared_rooms, "encoded", encoded.append)
+    member = fake.joined()
+    fake.enter(member, "tea", ("cake", 1))
+    fake.index.announce("left", {"id": member.sid}, "/", ["tea"], set(), set())
+    fake.index.leave_room(member.sid, "/", "tea")
+    fake.index.close_room(("cake", 1), "/")
+    fake.index.basic_disconnect(member.sid, "/")
+    assert encoded == []
+
+
+def test_a_room_that_others_cannot_know_is_refused_before_anything_is_changed() -> None:
+    fake = sharing(Bus("them"))
+    member = fake.joined()
+    with pytest.raises(OptionError):
+        fake.enter(member, frozenset({1}))
+    assert fake.rooms(member) == []
+
+
+def test_nobody_waits_for_the_answer_to_an_event_that_was_dropped() -> None:
+    bus = Bus("them")
+    bus.full.add("them")
+    fake = sharing(bus)
+    answers: list[Any] = []
+    fake.index.emit("question", None, "/", room="them" + "x" * 16, callback=answers.append)
+    assert len(bus.posted) == 1
+    assert fake.index.asked.callback(1) is None
+    with pytest.raises(OptionError):
+        fake.index.emit("question", None, "/", skip_sid=[object()], callback=answers.append)
+    assert fake.index.asked.callback(2) is None
+    bus.full.clear()
+    fake.index.emit("question", None, "/", room="them" + "x" * 16, callback=answers.append)
+    assert fake.index.asked.callback(3) is not None

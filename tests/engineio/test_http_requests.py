@@ -1,0 +1,42 @@
+"""What a request to the Engine.IO endpoint says."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rtcio_sync.engineio.http_requests import query_of, slim
+
+
+@given(st.text(alphabet="ab=&%+;2 \xe9", max_size=20))
+@example("EIO=4&transport=polling&t=PxyZ")
+@example("sid=a&sid=b&&=c&d=&e")
+@example("transport=web%73ocket")
+def test_a_query_is_read_as_the_standard_library_reads_it(text: str) -> None:
+    assert query_of(text) == urllib.parse.parse_qs(text)
+
+
+def test_handlers_get_the_environ_without_what_is_the_wsgi_servers() -> None:
+    mine = {
+        "PATH_INFO": "/",
+        "HTTP_COOKIE": "a=b",
+        "REMOTE_ADDR": "peer",
+        "wsgi.url_scheme": "https",
+        "wsgi.multithread": False,
+        "myapp.user": "ann",
+        "werkzeug.proxy_fix.orig": {},
+    }
+    theirs = {
+        "wsgi.input": None,
+        "wsgi.errors": None,
+        "wsgi.websocket": None,
+        "gunicorn.socket": None,
+        "werkzeug.socket": None,
+        "werkzeug.server.shutdown": None,
+        "HTTP_SEC_WEBSOCKET_KEY": "x",
+        "HTTP_UPGRADE": "websocket",
+        "HTTP_CONNECTION": "Upgrade",
+    }
+    assert slim({**mine, **theirs}) == mine

@@ -1,0 +1,19 @@
+"""What clients of a lobby send: what cannot be sent on is refused or cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from rtcio_sync.lobby.payloads import name_in, room_in, state_in
+
+HALF = "\ud800"  #: of a surrogate pair: JSON may have it, UTF-8 may not
+
+
+@pytest.mark.parametrize("where", [HALF, f"tea {HALF}", f"{HALF}tea"])
+def test_text_that_cannot_be_sent_is_no_room_no_name_and_no_state(where: str) -> None:
+    assert room_in({"roomId": where}) is None
+    assert name_in({"name": where}) is None
+    said = {"mic": True, "cam": False}
+    for more in ({"note": where}, {where: 1}, {"deep": [{"list": [where]}]}):
+        assert state_in({**said, **more}, {}) == said
+    assert state_in({**said, "note": "\U0001f600"}, {}) == {**said, "note": "\U0001f600"}

@@ -1,0 +1,1 @@
+"""What type checkers say of apps that use the package."""

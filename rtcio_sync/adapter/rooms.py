@@ -238,8 +238,7 @@ class Rooms(Callbacks):
         with self.server.eio.gate:  # another thread may be about to drop the room
             rooms = self.rooms[member.namespace]
             if room not in rooms:
-                rooms[room] = _Room()
-                rooms[room].number = next(self._came)
+                rooms[room] = _Room(next(self._came))
             rooms[room][member.sid] = member.eio_sid
 
     def may_enter(self, sid: str, namespace: str, room: Any) -> None:
@@ -371,5 +370,6 @@ class _Room(dict[str, str]):
 
     __slots__ = ("number",)
 
-    #: Its place among the sockets and rooms of its namespace, in the order of creation.
-    number: int
+    def __init__(self, number: int) -> None:
+        #: Its place among the sockets and rooms of its namespace, in the order of creation.
+        self.number = number  # before another thread can find the room

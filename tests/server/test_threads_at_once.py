@@ -556,6 +556,23 @@ def test_a_room_may_end_while_all_rooms_are_looked_at(server: Server, how: str) 
     assert list(rooms) == [sid, "tea"]
 
 
+def test_a_room_is_whole_as_soon_as_another_thread_can_find_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sid = joined(server).sids["/"]
+    came, named = server.manager._came, []
+
+    def number() -> Iterator[int]:
+        while True:
+            named.append(list(server.of("/").rooms))
+            yield next(came)
+
+    monkeypatch.setattr(server.manager, "_came", number())
+    server.enter_room(sid, "tea")
+    assert named == [[sid]]
+    assert list(server.of("/").rooms) == [sid, "tea"]
+
+
 def test_of_two_connections_that_come_back_at_once_the_newer_one_has_the_session(
     server: Server,
 ) -> None:

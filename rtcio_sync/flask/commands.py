@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from functools import cache, partial
 
 import click
+from flask import Flask
 from flask.cli import AppGroup, ScriptInfo, pass_script_info
 from flask.helpers import get_debug_flag
 
@@ -100,6 +101,19 @@ def _patched_command() -> list[str]:
     return [sys.executable, "-c", _START, *sys.argv[1:]]
 
 
+def _page_of(app: Flask) -> str:
+    """The path of the app's page at the root or, if it has none there, of its first page.
+
+    A page is what answers GET at a path that ends with a slash and has no variable part.
+    """
+    paths = [
+        rule.rule
+        for rule in app.url_map.iter_rules()
+        if not rule.arguments and rule.rule.endswith("/") and "GET" in (rule.methods or ())
+    ]
+    return "/" if "/" in paths or not paths else paths[0]
+
+
 def _serve(
     info: ScriptInfo,
     host: str,
@@ -120,14 +134,15 @@ def _serve(
         )
     debugged = get_debug_flag() if debugger is None else debugger
     served = log_requests(with_debugger(app, server.path, host) if debugged else app, server.path)
+    page = _page_of(app)
 
     def ready(port: int) -> None:
         found = Addresses.of(host, port, tls=bool(tls))
         click.echo(f" * Serving {app.name!r} with signaling on {found.here}{server.path}/")
         click.echo(f" * Debug mode: {'on' if app.debug else 'off'}")
-        click.echo(f" * Open {found.here}/")
+        click.echo(f" * Open {found.here}{page}")
         if found.network is not None:
-            click.echo(f" * In this network: {found.network}/{of_camera(bool(tls))}")
+            click.echo(f" * In this network: {found.network}{page}{of_camera(bool(tls))}")
         sys.stdout.flush()
 
     if changes is not None:

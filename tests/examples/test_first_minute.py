@@ -34,3 +34,5 @@ def test_the_first_program_of_the_readme_runs_as_pasted_with_no_warning(
         assert a.wait_for("#rtcio:init-offer")[0] == {"source": b.id}
         meet(a, b)
         assert "Warning" not in server.log()
+        page = command[2].partition("?")[0]
+        assert f" * Open http://localhost:{port}{page}\n" in server.log()

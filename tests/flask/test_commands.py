@@ -62,6 +62,29 @@ def test_the_app_is_served_by_its_server() -> None:
     assert " * Debug mode: off" in result.output
 
 
+@pytest.mark.parametrize(
+    ("paths", "opened"),
+    [
+        (["/", "/call/"], "/"),
+        (["/call/", "/other/"], "/call/"),
+        (["/users/<name>/", "/word", "/call/"], "/call/"),
+        (["/word"], "/"),
+    ],
+)
+def test_the_page_that_it_says_to_open_is_one_that_the_app_has(
+    paths: list[str], opened: str
+) -> None:
+    app = flask.Flask("of_the_tests")
+    app.extensions["rtcio"] = Listener()
+    app.post("/posted/", endpoint="posted")(lambda: "")
+    for path in paths:
+        app.get(path, endpoint=path)(lambda **_: "its page")
+    result = app.test_cli_runner().invoke(commands, ["run", "--host", "0.0.0.0"])
+    assert f" * Open http://localhost:5000{opened}\n" in result.output
+    (network,) = [line for line in result.output.splitlines() if "In this network" in line]
+    assert f":5000{opened}" in network
+
+
 def test_an_error_of_a_view_is_shown_with_the_debugger_only() -> None:
     def view() -> str:
         raise RuntimeError("of the view")

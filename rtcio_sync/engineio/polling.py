@@ -215,7 +215,11 @@ class Polling(Inbox):
             if packets:
                 self.server.touches(self)
                 return packets
-        self.polling = True
+        with self.server.gate:  # another thread may poll just now
+            overlapping, self.polling = self.polling, True
+        if overlapping:
+            self.close(reason="transport error")
+            raise exceptions.EngineIOError
         if self.state is not State.CLOSED:
             self.server.holds(self)
         try:
@@ -332,10 +336,11 @@ class Polling(Inbox):
         """
         if self.closed:
             raise bad(1)
-        if self.posting:
+        with self.server.gate:  # another thread may have the next request
+            overlapping, self.posting = self.posting, True
+        if overlapping:
             self.fail("overlap", "transport error")
             raise bad(3)
-        self.posting = True
         try:
             with self._in_time(environ):
                 body = read_body(environ, self.server.max_http_buffer_size)

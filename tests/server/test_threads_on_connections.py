@@ -5,19 +5,24 @@ Here: one connection, its transports and its end.
 
 from __future__ import annotations
 
+import io
 import math
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 import gevent
 import pytest
+from engineio import packet
+from engineio.exceptions import EngineIOError
 
 from rtcio_sync import Limits, Server
 from rtcio_sync.engineio.packet import Packet
+from rtcio_sync.errors import Refused
 from rtcio_sync.hub.thread import HubThread
 from tests.clients import Polling
-from tests.threads import Second, Wire, comes_on_a_wire, joined, slowed
+from tests.threads import MOMENT, Second, Wire, comes_on_a_wire, joined, slowed
 from tests.timing import DEADLINE, wait_until
 from tests.wsgi import environ_of, request
 
@@ -128,6 +133,60 @@ def test_a_poll_that_comes_as_its_session_is_closed_gets_the_last_word(
     link.close()
     second.ends()
     assert [each.packet_type for each in got] == [1]
+
+
+def test_of_two_polls_at_once_one_is_refused_and_the_other_told_of_the_end(
+    server: Server,
+) -> None:
+    client = Polling(server)
+    client.join()
+    link = client.link
+    answers: list[Any] = []
+
+    def poll() -> None:
+        try:
+            answers.append([each.packet_type for each in link.poll()])
+        except EngineIOError:
+            answers.append("refused")
+
+    second = Second(poll)
+    slowed(link, "polling", second)
+    first = threading.Thread(target=poll, daemon=True)
+    first.start()
+    wait_until(lambda: second.thread is not None and second.thread.ident is not None)
+    second.ends()
+    first.join(DEADLINE)
+    assert sorted(answers, key=str) == [[packet.CLOSE], "refused"]
+
+
+def test_of_two_posts_at_once_one_is_refused(server: Server) -> None:
+    client = Polling(server)
+    client.join()
+    link, body = client.link, b'42["late"]'
+    answers: list[str] = []
+
+    class Slow(io.BytesIO):
+        """The body of a request, which is not there before the other request has its answer."""
+
+        def read(self, *size: Any) -> bytes:
+            with suppress(AssertionError):
+                wait_until(lambda: answers, MOMENT * 3)
+            return super().read(*size)
+
+    def post() -> None:
+        environ = environ_of("POST", {"transport": "polling"}, body=body)
+        try:
+            link.post({**environ, "wsgi.input": Slow(body)})
+            answers.append("ok")
+        except Refused:
+            answers.append("refused")
+
+    second = Second(post)
+    slowed(link, "posting", second)
+    post()
+    second.ends()
+    assert answers[0] == "refused"
+    assert link.closed
 
 
 def test_a_websocket_is_read_again_if_its_inbox_is_emptied_as_reading_pauses(

@@ -20,7 +20,7 @@ from tests.timing import in_time, until
 
 def still_held(server: Server) -> Any:
     """What a server still holds of its clients; nothing, once all have left."""
-    manager = server.manager
+    manager, links = server.manager, list(server.eio.sockets.values())
     return {
         name: held
         for name, held in {
@@ -30,7 +30,7 @@ def still_held(server: Server) -> Any:
             "callbacks": manager.callbacks,
             "environ": server.environ,
             # A closed one may be kept for a while, with a last word for the next poll.
-            "connections": [each for each in server.eio.sockets.values() if not each.closed],
+            "connections": [each for each in links if not each.closed],
             "partial packets": server._binary_packet,
         }.items()
         if held

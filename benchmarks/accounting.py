@@ -31,8 +31,10 @@ def cpu_ns(pid: int) -> int:
     total = 0
     for process in tree(pid):
         for task in os.listdir(f"/proc/{process}/task"):
-            with open(f"/proc/{process}/task/{task}/schedstat") as file:
-                total += int(file.read().split()[0])
+            try:
+                total += int(Path(f"/proc/{process}/task/{task}/schedstat").read_text().split()[0])
+            except FileNotFoundError:
+                continue  # a thread that has just ended
     return total
 
 

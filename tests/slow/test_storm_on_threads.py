@@ -80,7 +80,7 @@ def ends_with_nothing(server: Server) -> None:
     """Whatever has happened, nothing is left of it."""
     assert server.recovery is not None
     for session in list(server.recovery._sessions.values()):
-        server.disconnect(session.member.sid)
+        server.disconnect(session.member.sid, namespace=session.member.namespace)
     for link in list(server.eio.sockets.values()):
         link.close(abort=True)
 

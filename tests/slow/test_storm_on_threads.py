@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 from socketio.exceptions import TimeoutError
 
-from rtcio_sync import Server
+from rtcio_sync import Lobby, Server
 from rtcio_sync.engineio.socket import Socket
 from tests.clients import Polling, still_held
 from tests.threads import Wire
@@ -76,6 +76,32 @@ def raised(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
     assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
+def comes(server: Server, known: dict[str, str]) -> tuple[Socket, Wire]:
+    """A client that opens a WebSocket and joins. ``known``: what a client names that comes back."""
+    engine, wire = server.eio, Wire()
+    eio_sid = engine.generate_id()
+    link = engine.sockets[eio_sid] = Socket(engine, eio_sid)
+    environ = environ_of("GET", {"transport": "websocket"})
+    engine._trigger_event("connect", eio_sid, environ, run_async=False)
+    engine.heartbeat.begin(link)
+    link.open_websocket(wire)
+    link.message_received(f"40{json.dumps(known)}".encode(), False)
+    wait_until(lambda: wire.sent or wire.closed)
+    assert not wire.sent or wire.sent[0].startswith("40{"), "something came before CONNECT"
+    return link, wire
+
+
+def goes(link: Socket, chance: random.Random) -> bool:
+    """It leaves, or is lost, or both at once; whether it said that it leaves."""
+    if leaves := chance.random() < 0.3:
+        link.message_received(b"41", False)
+    if chance.random() < 0.3:
+        end = {"abort": True, "reason": "ping timeout"}
+        threading.Thread(target=link.close, kwargs=end).start()
+    link.connection_lost(None, False)
+    return leaves
+
+
 def ends_with_nothing(server: Server) -> None:
     """Whatever has happened, nothing is left of it."""
     assert server.recovery is not None
@@ -127,30 +153,16 @@ def test_nothing_is_doubled_or_left_behind_when_clients_come_go_and_return(
             self.sent = 0
 
         def __call__(self, chance: random.Random) -> None:
-            engine = server.eio
-            eio_sid, wire = engine.generate_id(), Wire()
-            link = engine.sockets[eio_sid] = Socket(engine, eio_sid)
-            environ = environ_of("GET", {"transport": "websocket"})
-            engine._trigger_event("connect", eio_sid, environ, run_async=False)
-            engine.heartbeat.begin(link)
-            link.open_websocket(wire)
-            link.message_received(f"40{json.dumps(self.known)}".encode(), False)
-            wait_until(lambda: wire.sent or wire.closed)
+            link, wire = comes(server, self.known)
             if wire.sent:
-                assert wire.sent[0].startswith("40{"), "something came before CONNECT"
                 answer = json.loads(wire.sent[0][2:])
                 self.known = {"pid": answer["pid"]}
                 sids.append(answer["sid"])
                 del sids[:-30]
                 self._talk(link, answer["sid"], chance)
                 self._check(wire.sent)
-            if chance.random() < 0.3:
-                link.message_received(b"41", False)
+            if goes(link, chance):
                 self.known = {}
-            if chance.random() < 0.3:
-                end = {"abort": True, "reason": "ping timeout"}
-                threading.Thread(target=link.close, kwargs=end).start()
-            link.connection_lost(None, False)
 
         def _talk(self, link: Socket, sid: str, chance: random.Random) -> None:
             for _ in range(chance.randrange(5, 40)):
@@ -196,6 +208,54 @@ def test_nothing_is_doubled_or_left_behind_when_clients_come_go_and_return(
     stats = server.stats()
     assert stats["connects"] and stats["recoveries"] and stats["relayed"], "there was no storm"
     ends_with_nothing(server)
+
+
+@pytest.mark.usefixtures("raised")
+def test_no_room_of_a_lobby_has_a_guest_too_many_and_none_has_one_in_the_end() -> None:
+    server = Server(async_mode="threading", connection_state_recovery=True)
+    lobby = Lobby(server, max_peers=2)
+    rooms = ["tea", "milk"]
+    sids: list[str] = []
+    most: list[int] = []
+
+    class Peer:
+        """One client: on each call it comes, or comes back, joins and leaves rooms, and goes."""
+
+        def __init__(self) -> None:
+            self.known: dict[str, str] = {}
+
+        def __call__(self, chance: random.Random) -> None:
+            link, wire = comes(server, self.known)
+            if wire.sent:
+                answer = json.loads(wire.sent[0][2:])
+                self.known = {"pid": answer["pid"]}
+                sids.append(answer["sid"])
+                del sids[:-30]
+                for _ in range(chance.randrange(3, 15)):
+                    event = chance.choice(["join-room", "leave-room", "media-state", "check-room"])
+                    asked = json.dumps([event, {"roomId": chance.choice(rooms), "mic": True}])
+                    link.message_received(f"42{asked}".encode(), False)
+            if goes(link, chance):
+                self.known = {}
+
+    def meddle(chance: random.Random) -> None:
+        sid, room = chance.choice(sids or [""]), chance.choice(rooms)
+        with suppress(ValueError):  # it has left
+            chance.choice(
+                [
+                    lambda: most.append(len(lobby.peers(room))),
+                    lambda: lobby.remove(sid, room),
+                    lambda: server.leave_room(sid, room),
+                    lambda: server.close_room(room),
+                    lambda: server.disconnect(sid),
+                    lobby.stats,
+                ]
+            )()
+
+    Storm().run(*(Peer() for _ in range(6)), meddle, meddle)
+    assert max(most) == 2, "it was never full, or too full"
+    ends_with_nothing(server)
+    wait_until(lambda: lobby.stats() == {"rooms": 0, "peers": 0})
 
 
 @pytest.mark.usefixtures("raised")

@@ -23,7 +23,10 @@ from .ports import Listener
 __all__ = ["commands"]
 
 _PATCHED = "_RTCIO_PATCHED"
-_START = "from gevent import monkey; monkey.patch_all(); from flask.cli import main; main()"
+_START = (
+    "from gevent import monkey; monkey.patch_all(); import sys; sys.argv[0] = 'flask'; "
+    "from flask.cli import main; main()"
+)
 
 commands = AppGroup("rtcio", help="Serve the app together with its rtc.io signaling.")
 

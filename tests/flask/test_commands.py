@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,8 @@ from click.testing import Result
 from werkzeug.test import Client
 
 from rtcio_sync.errors import OptionError
-from rtcio_sync.flask.commands import commands
+from rtcio_sync.flask.commands import _START, commands
+from tests.timing import DEADLINE
 
 
 class Listener:
@@ -132,6 +135,12 @@ def test_an_error_that_is_not_of_the_port_says_what_is_wrong() -> None:
     _, result = run(Listener(OSError("the cluster's Redis cannot be reached")))
     assert result.exit_code == 1
     assert result.output.splitlines()[-1] == "Error: the cluster's Redis cannot be reached"
+
+
+def test_the_process_that_serves_calls_itself_flask() -> None:
+    command = [sys.executable, "-c", _START, "--app", "there_is_no_such_app", "rtcio", "run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
+    assert "Try 'flask rtcio run --help'" in done.stderr
 
 
 def test_an_invalid_argument_is_an_error_of_usage() -> None:

@@ -43,7 +43,10 @@ def init_app(server: Signaling, app: flask.Flask) -> None:
     if known is server:
         return
     if known is not None:
-        raise OptionError(f"{app.name!r} has a Server already: app.extensions[{EXTENSION!r}]")
+        raise OptionError(
+            f"the app {app.name!r} already has a Server: use that one, "
+            f"app.extensions[{EXTENSION!r}], and server.of('/name') for another namespace"
+        )
     app.extensions[EXTENSION] = server
     app.wsgi_app = Endpoint(server, app, app.wsgi_app)  # type: ignore[method-assign]
 

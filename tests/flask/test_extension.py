@@ -49,7 +49,7 @@ def test_wrapping_an_app_twice_is_once_and_with_another_server_is_refused() -> N
     wrapped = app.wsgi_app
     init_app(server, app)
     assert app.wsgi_app is wrapped
-    with pytest.raises(OptionError, match="has a Server already"):
+    with pytest.raises(OptionError, match=r"use that one, app\.extensions"):
         init_app(Signaling(), app)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -70,6 +71,17 @@ def _one_of(*allowed: Any, note: str = "") -> Callable[..., None]:
 
 
 # -- one by one ------------------------------------------------------------------------------------
+
+
+_one_mode = _one_of(None, "gevent", "gevent_uwsgi", "threading")
+
+
+def _async_mode(name: str, value: Any) -> None:
+    _one_mode(name, value)
+    if value == "gevent_uwsgi" and "uwsgi" not in sys.modules:  # uWSGI makes that module
+        raise _refuse(
+            name, value, "this process is not run by uWSGI; for all other servers leave it out"
+        )
 
 
 def _path(name: str, value: Any) -> None:
@@ -254,7 +266,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "async_handlers": _flag(none=True),
     "always_connect": _flag(),
     "namespaces": _namespaces,
-    "async_mode": _one_of(None, "gevent", "gevent_uwsgi", "threading"),
+    "async_mode": _async_mode,
     "ping_interval": _ping_interval,
     "ping_timeout": _number(f"{_LIMIT}, of seconds", above=0),
     "max_http_buffer_size": _count(f"{_LIMIT}, of bytes", above=0),

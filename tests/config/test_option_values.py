@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 import types
 from decimal import Decimal
 from typing import Any
@@ -155,3 +156,10 @@ def test_a_whole_float_is_an_integer(given: Any, got: Any) -> None:
 )
 def test_a_value_has_one_form_for_the_others(name: str, given: Any, got: Any) -> None:
     assert (mended(name, given), type(mended(name, given))) == (got, type(got))
+
+
+def test_the_mode_of_uwsgi_is_refused_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="not run by uWSGI; for all other servers leave it out"):
+        check_value("async_mode", "gevent_uwsgi")
+    monkeypatch.setitem(sys.modules, "uwsgi", types.ModuleType("uwsgi"))
+    check_value("async_mode", "gevent_uwsgi")

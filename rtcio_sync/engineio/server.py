@@ -26,7 +26,7 @@ from ..errors import Refused
 from ..events import upstream_reason
 from ..hub.forked import serves
 from ..hub.thread import any_thread
-from ..logs import tell
+from ..logs import Seldom, tell
 from ..metrics import Counters
 from ..options import Limits
 from ..transport import takeover
@@ -49,6 +49,11 @@ __all__ = ["Server"]
 log = logging.getLogger(__name__)
 
 _OPENED = "connection %(rtcio_connection)s of %(rtcio_address)s is open: %(rtcio_transport)s"
+
+_OLD_CLIENT = (
+    "a client was refused because it is too old (it speaks Engine.IO %s): it needs rtc.io 1.1, "
+    "socket.io-client 3 or 4, or python-socketio 5%s"
+)
 
 MOST_PORTS = 100  # that are remembered as those of this process
 
@@ -87,6 +92,7 @@ class Server(Tasks, Answers):
         self.transfer = Transfer(self)
         self.stopping = False
         self._ports: set[str | None] = set()
+        self._old_clients = Seldom()
         #: How many connections have something in their inbox.
         self.working = 0
         # Callbacks that the Socket.IO layer sets: `arrive(socket, message, binary)` sees each
@@ -191,6 +197,14 @@ class Server(Tasks, Answers):
 
     # -- requests: greenlet ----------------------------------------------------------------------
 
+    def _warn_of_old_client(self, versions: list[str]) -> None:
+        """Logs, once a minute at most, that a client speaks a version before Engine.IO 4."""
+        if versions not in (["2"], ["3"]):
+            return
+        more = self._old_clients.more(self.heartbeat.now())
+        if more is not None:
+            log.warning(_OLD_CLIENT, versions[0], more)
+
     def handle_request(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The WSGI application of the Engine.IO endpoint."""
         try:
@@ -237,6 +251,7 @@ class Server(Tasks, Answers):
             if method != "GET":
                 raise bad(2)
             if query.get("EIO") != ["4"]:
+                self._warn_of_old_client(query.get("EIO", []))
                 raise bad(5)
             return self._open(environ, start_response, transport, jsonp_index(query))
         socket = self.sockets.get(sid)

@@ -67,6 +67,21 @@ def test_a_request_that_makes_no_sense_is_refused_with_its_code(case: str) -> No
     assert len(server.sockets) == 1
 
 
+def test_the_log_says_once_a_minute_that_a_client_is_too_old(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server()
+    forward = timed(server)
+    for version in ("3", "3", "4", ""):
+        ask(server, query={"EIO": version, "transport": "polling"})
+    forward(61)
+    ask(server, query={"EIO": "2", "transport": "polling"})
+    said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+    assert len(said) == 2
+    assert "it speaks Engine.IO 3" in said[0] and "socket.io-client 3 or 4" in said[0]
+    assert "1 more times" in said[1]
+
+
 def test_only_the_transports_that_are_allowed_are_known() -> None:
     assert ask(Server(transports="websocket"))[0] == 400
 

@@ -18,9 +18,18 @@ from ..errors import ProtocolError
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..metrics import Counters
-from .handler_signatures import arity, check_handler, plain_arity
+from .handler_signatures import arity, check_handler, plain_arity, warn_of_sid_before_data
 
-__all__ = ["NO_CONTEXT", "TESTED", "Callee", "Dispatcher", "first_answer", "raising", "report"]
+__all__ = [
+    "NO_CONTEXT",
+    "TESTED",
+    "Callee",
+    "Dispatcher",
+    "SocketCallee",
+    "first_answer",
+    "raising",
+    "report",
+]
 
 #: A documented name: an app's exceptions go to this logger when there is no `app.logger`.
 log = logging.getLogger("rtcio_sync.dispatch")
@@ -81,12 +90,26 @@ class Callee:
         if self.most is not None and len(args) > self.most:
             args = args[: self.most]
         elif len(args) < self.least:
-            args = (*args, *[None] * (self.least - len(args)))
+            args = self._filled(args)
         answer = self.fn(*args)
         if type(answer) is CoroutineType:
             answer.close()
             raise TypeError(f"{self.fn!r} returned a coroutine, which nothing awaits here")
         return answer
+
+    def _filled(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (*args, *[None] * (self.least - len(args)))
+
+
+class SocketCallee(Callee):
+    """A handler of ``socket.on``, which gets no sid."""
+
+    __slots__ = ()
+
+    def _filled(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        # Fewer arguments than the handler declares: the one for `sid` is probably the data.
+        warn_of_sid_before_data(self.fn)
+        return super()._filled(args)
 
 
 class Dispatcher:

@@ -18,6 +18,8 @@ __all__ = [
     "method_of",
     "plain_arity",
     "warn_of_missing_sid",
+    "warn_of_sid",
+    "warn_of_sid_before_data",
     "warn_of_unheard",
 ]
 
@@ -212,29 +214,72 @@ _NOT_TEXT = ("dict", "list", "tuple", "int", "float", "bytes", "bool", "Dict", "
 
 
 def warn_of_missing_sid(event: str, fn: Any) -> None:
-    """Warns of a handler of ``server.on`` whose only parameter is named like data, not a sid."""
-    try:
-        parameters = parameters_of(fn)
-    except (TypeError, ValueError):
+    """Warns of a handler of ``server.on`` whose parameters leave no place for the sid.
+
+    Its first one is named like a socket, or its only one like data.
+    """
+    positional, rest = _positional(fn)
+    if not positional:
         return
-    positional = [
-        each
-        for each in parameters
-        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(positional) != 1 or any(each.kind is each.VAR_POSITIONAL for each in parameters):
+    first, name = positional[0], getattr(fn, "__name__", "handler")
+    if first.name == "socket":
+        fix = (
+            "For the socket, write server.on('connection')"
+            if event == "connect"
+            else f"Register it with socket.on({event!r}) in a handler of 'connection'"
+        )
+    elif len(positional) == 1 and not rest and _is_data(event, first):
+        also = "" if event in _ONLY_IN else f", or register it with socket.on({event!r})"
+        fix = f"Write {name}(sid, {first.name}){also}"
+    else:
         return
-    only = positional[0]
-    if not _is_data(event, only):
-        return
-    name = getattr(fn, "__name__", "handler")
-    also = "" if event in _ONLY_IN else f", or register it with socket.on({event!r})"
+    shown = first.name if len(positional) == 1 else f"{first.name}, …"
     warnings.warn(
-        f"{name}({only.name}) gets the sid for {only.name!r}: the first argument of a handler of "
-        f"server.on is the sid. Write {name}(sid, {only.name}){also}",
+        f"{name}({shown}) gets the sid for {first.name!r}: the first argument of a handler of "
+        f"server.on is the sid. {fix}",
         UserWarning,
         stacklevel=_callers_level(),
     )
+
+
+def warn_of_sid(fn: Any) -> None:
+    """Warns of a ``"connection"`` handler whose first parameter is named like a sid."""
+    positional, _ = _positional(fn)
+    if positional and positional[0].name == "sid":
+        name = getattr(fn, "__name__", "handler")
+        warnings.warn(
+            f"{name}(sid, …) gets the socket for 'sid': the argument of a handler of 'connection' "
+            f"is the socket. Write {name}(socket), or register it with server.on('connect')",
+            UserWarning,
+            stacklevel=_callers_level(),
+        )
+
+
+def warn_of_sid_before_data(fn: Any) -> None:
+    """Warns once of a handler of ``socket.on`` whose first parameter is ``sid``."""
+    positional, _ = _positional(fn)
+    if not positional or positional[0].name != "sid" or not inspect.isfunction(fn):
+        return
+    name, others = fn.__name__, ", ".join(each.name for each in positional[1:])
+    warnings.warn_explicit(
+        f"{name}(sid, {others}) gets the client's first argument for 'sid': handlers of socket.on "
+        f"get no sid. Write {name}({others}), and socket.id for the sid",
+        UserWarning,
+        fn.__code__.co_filename,
+        fn.__code__.co_firstlineno,
+        registry=fn.__globals__.setdefault("__warningregistry__", {}),
+    )
+
+
+def _positional(fn: Any) -> tuple[list[inspect.Parameter], bool]:
+    """The parameters that positional arguments fill, and whether ``*args`` takes more."""
+    try:
+        parameters = parameters_of(fn)
+    except (TypeError, ValueError):
+        return [], True
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    rest = any(each.kind is each.VAR_POSITIONAL for each in parameters)
+    return [each for each in parameters if each.kind in kinds], rest
 
 
 def warn_of_unheard(method: Any) -> None:

@@ -13,6 +13,7 @@ from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event, check_name, namespace_name
 from .handler_call import Callee
+from .handler_signatures import warn_of_sid
 from .handler_types import Answer
 from .remote_socket import RemoteSocket
 from .socket import BroadcastOperator, Socket, socket_of
@@ -73,6 +74,7 @@ class Namespace(socketio.Namespace):
 
         def register(fn: ConnectionFn) -> ConnectionFn:
             self.rtcio_greeters.append(Callee(fn))
+            warn_of_sid(fn)
             return fn
 
         return register if handler is None else register(handler)

@@ -12,7 +12,7 @@ from ..adapter.member import Member
 from ..events import RtcioEvents
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event
-from .handler_call import Callee
+from .handler_call import Callee, SocketCallee
 from .handler_types import EventFn, UseFn
 from .ports import Host
 from .socket_handlers import CHANGING, SocketHandlers, without
@@ -61,7 +61,7 @@ class SocketEvents:
         check_event(event, "socket")
 
         def register(fn: EventFn) -> EventFn:
-            callee = Callee(fn)
+            callee = SocketCallee(fn)
             with CHANGING:
                 self.handlers.add(event, callee, once=once)
             if event == RtcioEvents.MESSAGE:

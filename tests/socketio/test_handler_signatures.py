@@ -372,3 +372,48 @@ def test_other_kinds_of_handlers_are_not_warned_of() -> None:
             server.on(event, data)
         server.register_namespace(Plain("/plain"))
         server.register_namespace(Dispatching("/dispatching"))
+
+
+# -- a socket for a sid, a sid for a socket --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "parameters", "fix"),
+    [
+        ("connect", "socket", r"For the socket, write server\.on\('connection'\)$"),
+        ("join", "socket, data", r"Register it with socket\.on\('join'\) in a handler"),
+    ],
+)
+def test_a_handler_that_gets_the_sid_for_a_socket_is_warned_of(
+    event: str, parameters: str, fix: str
+) -> None:
+    with pytest.warns(UserWarning, match=fix) as caught:  # str has a method `join`, too
+        Server().on(event, _named(parameters))
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("way", ["server", "namespace"])
+def test_a_handler_that_gets_the_socket_for_a_sid_is_warned_of(way: str) -> None:
+    server = Server()
+    with pytest.warns(UserWarning, match=r"Write chat\(socket\), or .*\('connect'\)") as caught:
+        (server if way == "server" else server.of("/a")).on("connection", _named("sid, environ"))
+    assert caught[0].filename == __file__
+
+
+def test_a_handler_of_a_socket_that_waits_for_a_sid_is_warned_of_once() -> None:
+    server, heard = Server(), []
+
+    @server.on("connection")
+    def greet(socket: Any) -> None:
+        @socket.on("chat")
+        def chat(sid: Any, data: Any) -> None:
+            heard.append((sid, data))
+
+    one, two = server.test_client(), server.test_client()
+    one.emit("chat", "to whom", "hello")  # it may be the sid of another client
+    with pytest.warns(UserWarning, match=r"Write chat\(data\), and socket\.id") as caught:
+        for client in (one, two, one):
+            client.emit("chat", "hello")
+    assert len(caught) in (1, 3)  # pytest shows each, a program the first
+    assert caught[0].filename == __file__
+    assert heard == [("to whom", "hello"), *[("hello", None)] * 3]

@@ -117,7 +117,8 @@ def _tell(asked: Listening, allowed: str, port: int) -> None:
     """Says where it listens: in the log, or on stderr if the program has set up none."""
     found = Addresses.of(asked.host, port, tls=asked.tls is not None)
     here = "" if found.here == found.listening else f" (open {found.here})"
-    said = f"listening on {found.listening}{here}; pages that may connect: {allowed}"
+    pages = allowed.removesuffix(" may connect")
+    said = f"listening on {found.listening}{here}; pages that may connect: {pages}"
     if log.hasHandlers():
         log.info("%s", said)
     else:

@@ -52,7 +52,7 @@ _BY_SOFTWARE = (
     ("cheroot", "cheroot"),
     ("wsgiserver/", "wsgiref"),
     ("werkzeug", "Werkzeug"),
-    ("gunicorn", "gunicorn's threads"),
+    ("gunicorn", "gunicorn's gthread worker"),
 )
 
 
@@ -66,7 +66,7 @@ def find(environ: Mapping[str, Any]) -> ThreadServer | None:
     parallel = environ.get("wsgi.multithread") is not False
     if name == "wsgiref":  # its environ always says no; on threads, none of them is the main one
         parallel = threading.current_thread() is not threading.main_thread()
-    if name == "gunicorn's threads" and not parallel:
+    if name == "gunicorn's gthread worker" and not parallel:
         name = "gunicorn's sync worker"
     return ThreadServer(
         name, parallel, pooled=name != "Werkzeug", websockets=yields_socket(environ)

@@ -107,6 +107,7 @@ def _patched_command() -> list[str]:
 def _page_of(app: Flask) -> str:
     """The path of the app's page at the root or, if it has none there, of its first page.
 
+    Empty if the app has no page.
     A page is what answers GET at a path that ends with a slash and has no variable part.
     """
     paths = [
@@ -114,7 +115,7 @@ def _page_of(app: Flask) -> str:
         for rule in app.url_map.iter_rules()
         if not rule.arguments and rule.rule.endswith("/") and "GET" in (rule.methods or ())
     ]
-    return "/" if "/" in paths or not paths else paths[0]
+    return "/" if "/" in paths else "".join(paths[:1])
 
 
 def _serve(
@@ -143,7 +144,7 @@ def _serve(
         found = Addresses.of(host, port, tls=bool(tls))
         click.echo(f" * Serving {app.name!r} with signaling on {found.here}{server.path}/")
         click.echo(f" * Debug mode: {'on' if app.debug else 'off'}")
-        click.echo(f" * Open {found.here}{page}")
+        click.echo(f" * {'Open' if page else 'Running on'} {found.here}{page}")
         if found.network is not None:
             click.echo(f" * In this network: {found.network}{page}{of_camera(bool(tls))}")
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -26,7 +27,11 @@ def not_listening(host: str, port: int, error: OSError) -> str:
         return str(error)
     # Negative if the host's name is unknown. gevent adds the address to its own text.
     reason = os.strerror(number) if number > 0 else error.strerror or str(error)
-    return f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {reason}"
+    fix = "; stop the program that uses it, or choose another --port"
+    return (
+        f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {reason}"
+        f"{fix if number == errno.EADDRINUSE else ''}"
+    )
 
 
 @dataclass(frozen=True)

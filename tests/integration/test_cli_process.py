@@ -159,7 +159,8 @@ def test_a_port_in_use_is_said_in_one_line_and_not_that_it_listens() -> None:
     assert said.returncode == 1
     assert said.stdout == ""
     assert said.stderr == (
-        f"rtcio-sync: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+        f"rtcio-sync: cannot listen on 127.0.0.1:{port}: Address already in use; "
+        "stop the program that uses it, or choose another --port\n"
     )
 
 

@@ -44,7 +44,8 @@ def test_the_address_to_open_is_one_that_a_browser_can_open(
         (
             "::1",
             OSError(errno.EADDRINUSE, "Address already in use: ('::1', 1)"),
-            "cannot listen on [::1]:1: Address already in use",
+            "cannot listen on [::1]:1: Address already in use; stop the program that uses it, "
+            "or choose another --port",
         ),
         ("nowhere", socket.gaierror(-2, "not known"), "cannot listen on nowhere:1: not known"),
         ("::1", OSError("Redis cannot be reached"), "Redis cannot be reached"),

@@ -242,10 +242,13 @@ def notes(values: Mapping[str, Mapping[str, float]], made: Model) -> str:
     ]
     said = smaller.join.hosts.at(16) + smaller.join.redis.at(16)
     if (found := points(values, "join").get(16)) is not None:
-        lines.append(f"For a join with 16 hosts, 2 and 8 say {said:.0f}; measured: {found:.0f}.")
+        lines.append(
+            f"The figures of 2 and 8 hosts predict {said:.0f} for a join with 16 hosts; measured "
+            f"were {found:.0f}."
+        )
     lines.append(
         f"One Redis is busy for {BUSY:.0%} of a core with {made.most(load=True):,} hosts under\n"
-        f"this load, and with {made.most(load=False):,} that only beat."
+        f"this load, or with {made.most(load=False):,} hosts that only beat."
     )
     return "\n".join(lines)
 

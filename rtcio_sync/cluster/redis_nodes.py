@@ -165,7 +165,7 @@ class Nodes:
             self._part(peer)
             peer.begin_again(peer.epoch + 1)
             self._parked[peer.node] = peer, time.monotonic() + PARKED
-            said = "too much waits for node %s: it gets the whole state again when Redis accepts it"
+            said = "too many messages wait for node %s: it gets the whole state again later"
             gevent.spawn(log.warning, said, peer.node)
 
     def unpark(self) -> None:

@@ -125,7 +125,7 @@ LISTEN = {
 #: Names of methods in Flask-SocketIO and on Node, and what to write for `Server`.
 METHODS = {
     "run": "write server.listen(port), or run the app with `flask rtcio run` or gunicorn",
-    "on_error_default": "write @server.on_error over handler(exception, event, socket)",
+    "on_error_default": "write @server.on_error above def handler(exception, event, socket)",
     "on_namespace": "write server.register_namespace(…)",
     "join_room": "write server.enter_room(sid, room), or socket.join(room)",
     "adapter": "write Server(cluster='redis://…')",
@@ -141,7 +141,7 @@ METHODS = {
 #: Options of older releases of python-socketio and python-engineio, and what replaces them.
 OLD = {
     "binary": "leave it out: since python-socketio 5, bytes are always sent as bytes",
-    "engineio_options": "give its entries to Server() themselves",
+    "engineio_options": "give each of its entries as an option of Server()",
     "client_manager_class": "give client_manager=…, a client manager rather than its class",
     "ping_interval_grace_period": "give ping_interval=(seconds, grace)",
 }
@@ -155,7 +155,7 @@ def without_old(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     options = found.pop("engineio_options", None)
     if options is not None:
         if not isinstance(options, Mapping):
-            raise OptionError("engineio_options: give its entries to Server() themselves")
+            raise OptionError("engineio_options: give each of its entries as an option of Server()")
         found = {**options, **found}
     manager_class = found.pop("client_manager_class", None)
     if manager_class is not None and "client_manager" not in found:

@@ -37,7 +37,7 @@ def warn_of_worker(found: Any) -> None:
     if found.cfg.workers > 1 and getattr(found, "age", 1) == 1:
         log.warning(
             "gunicorn runs %d workers, and clients of one worker cannot reach clients of another: "
-            "use `-k gevent`, whose workers find each other (without Server(cluster=False)), or "
+            "use `-k gevent`, whose workers are one server (unless Server has cluster=False), or "
             "`-w 1`",
             found.cfg.workers,
         )

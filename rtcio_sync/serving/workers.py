@@ -114,7 +114,8 @@ class Workers:
             self._node.begin()
         else:
             log.error(
-                "a cluster needs gevent, and this WSGI server runs on threads: it works alone"
+                "a cluster needs gevent, but this WSGI server runs on threads, so this process "
+                "has no contact to the others: use `gunicorn -k gevent` or Server.listen"
             )
 
     def begin_under(self, master: int, serve: Callable[[int, Arrived], None]) -> bool:

@@ -37,6 +37,11 @@ GONE = (
     "hears nothing",
     "taken it for dead",
     "for want of",
+    "entries to Server() themselves",
+    "over handler(",
+    "runs on threads: it works alone",
+    "takes that of the first",
+    "2 and 8 say",
 )
 
 

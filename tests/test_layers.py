@@ -210,7 +210,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "server_arguments",
         ),
     ),
-    ("starting", ("addresses", "certificate", "reload", "debugging")),
+    ("starting", ("addresses", "certificate", "reload", "debugging", "wrong_path")),
     ("flask", ("ports", "context", "extension", "commands")),
     (
         "serving",

@@ -17,6 +17,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..errors import OptionError
+from ..starting.wrong_path import warned_of
 from .context import APP
 from .ports import Signaling
 
@@ -91,7 +92,8 @@ class Endpoint:
             return self._signal(environ, start_response)
         if self.server.on_app_request is not None:
             self.server.on_app_request(environ)
-        return self.inner(environ, start_response)  # type: ignore[no-any-return]
+        told = warned_of(environ, start_response, base)
+        return self.inner(environ, told)  # type: ignore[no-any-return]
 
     def _signal(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

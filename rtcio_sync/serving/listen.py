@@ -13,6 +13,7 @@ from gevent.event import Event
 from ..garbage_collector import frozen
 from ..hub.forked import serves
 from ..starting.addresses import Addresses
+from ..starting.wrong_path import warned_of
 from ..transport.server_stop import close_listener
 from .idle_connections import Idle
 from .listen_on_threads import listen_on_threads
@@ -139,7 +140,8 @@ def signaling_only(path: str, handle_request: Application) -> Application:
         if asked in ("", "/") and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
             start_response("200 OK", _PAGE_HEADERS)
             return [_PAGE.encode()]
-        start_response("404 NOT FOUND", [("Content-Type", "text/plain")])
+        told = warned_of(environ, start_response, path)
+        told("404 NOT FOUND", [("Content-Type", "text/plain")])
         return [b"Not Found"]
 
     return application

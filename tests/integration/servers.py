@@ -294,6 +294,9 @@ _COMPLAINTS = (
 _HARMLESS = (
     "WARNING: This is a development server",
     "WARNING: you are running uWSGI as root",
+    # What a client did wrong:
+    "a client was refused because it is too old",
+    "a client asks for the path ",
 )
 
 

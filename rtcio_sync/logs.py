@@ -122,7 +122,8 @@ class Seldom:
             return None
         untold, self._untold = self._untold, 0
         self._last = now
-        return f" (and {untold} more times since the last such line)" if untold else ""
+        times = "once more" if untold == 1 else f"{untold} more times"
+        return f" (and {times} since the last such line)" if untold else ""
 
 
 def brief(id: Any) -> str:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from rtcio_sync import Server
 from rtcio_sync.adapter import drops
 from rtcio_sync.engineio import socket as engine_socket
-from rtcio_sync.logs import LONGEST, UpstreamLogger, about, brief, plain, tell
+from rtcio_sync.logs import LONGEST, Seldom, UpstreamLogger, about, brief, plain, tell
 from rtcio_sync.transport import websocket as connection
 from tests.clients import Polling, WebSocket
 from tests.timing import settle, until
@@ -51,6 +51,13 @@ class Shelf(logging.Handler):
 @pytest.fixture
 def shelf() -> Shelf:
     return Shelf()
+
+
+def test_a_seldom_line_says_how_many_were_left_out() -> None:
+    lines = Seldom()
+    said = [lines.more(now) for now in (0, 1, 61, 62, 63, 122)]
+    assert said[:3] == ["", None, " (and once more since the last such line)"]
+    assert said[3:] == [None, None, " (and 2 more times since the last such line)"]
 
 
 # -- words -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ TESTS = Path(__file__).parent
 START_PYTHON = {
     "cli/test_command.py",
     "cluster/test_local_bus.py",
+    "flask/test_commands.py",
     "server/test_listen.py",
     "serving/test_listen.py",
     "serving/test_startup_warnings.py",

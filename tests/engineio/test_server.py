@@ -79,7 +79,7 @@ def test_the_log_says_once_a_minute_that_a_client_is_too_old(
     said = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
     assert len(said) == 2
     assert "it speaks Engine.IO 3" in said[0] and "socket.io-client 3 or 4" in said[0]
-    assert "1 more times" in said[1]
+    assert "and once more since" in said[1]
 
 
 def test_only_the_transports_that_are_allowed_are_known() -> None:

@@ -456,7 +456,8 @@ def test_flask_debug_reloads_shows_errors_and_logs_requests(folder: Path) -> Non
 
         def served() -> None:
             assert server.process.stdout is not None
-            assert any(f"Open {url}/" in line for line in iter(server.process.stdout.readline, ""))
+            lines = iter(server.process.stdout.readline, "")
+            assert any(f"Running on {url}\n" in line for line in lines)  # it has no page
 
         served()
         status, page = get(f"{url}/word")

@@ -62,8 +62,9 @@ def refusals() -> tuple[type[Exception], ...]:
 def failures() -> tuple[type[Exception], ...]:
     """What such a client raises if Redis is out of reach, or refuses."""
     import redis
+    from redis.exceptions import RedisClusterException  # no RedisError
 
-    return OSError, redis.RedisError
+    return OSError, redis.RedisError, RedisClusterException
 
 
 def _pool_of(url: str) -> Any:

@@ -15,14 +15,18 @@ import msgspec
 import pytest
 import redis as redis_py
 import socketio
+from click.testing import CliRunner
 
 from rtcio_sync import Emitter, OptionError
+from rtcio_sync.cli.cluster import cluster as commands
 from rtcio_sync.cluster import external_emits
+from rtcio_sync.cluster.redis_addresses import failures
 from rtcio_sync.cluster.redis_membership import keys_of
 from rtcio_sync.cluster.redis_survey import inbox_of
 from tests.integration.clients import Driver
 from tests.integration.hosts import Cluster, cluster
 from tests.integration.redis_server import RedisServer, hung
+from tests.integration.servers import free_port
 from tests.timing import DEADLINE, wait_until
 
 
@@ -142,6 +146,23 @@ def test_without_redis_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     server.kill()
     with pytest.raises(Exception, match="refused"):
         Emitter(server.url).emit("news")
+
+
+def test_a_redis_cluster_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rtcio_sync.cluster.emitter.WITHIN", 0.5)
+    url = f"redis+cluster://127.0.0.1:{free_port()}"
+    began = time.monotonic()
+    with pytest.raises(failures(), match="cannot be connected"):
+        Emitter(url).emit("news")
+    assert time.monotonic() - began > 0.5
+    status = CliRunner().invoke(commands, ["status", url])
+    assert status.exit_code == 1 and "Redis does not answer" in status.output
+    tries: list[str] = []
+    external = external_emits.External(url, "old", SimpleNamespace())
+    monkeypatch.setattr(external, "_failed", lambda error: tries.append(str(error)))
+    monkeypatch.setattr(external_emits.gevent, "sleep", lambda _: external.stop())
+    external._listen()
+    assert len(tries) == 1
 
 
 class Inboxes:

@@ -193,7 +193,7 @@ class PythonApi(ServerHooks):
         if waiter.left:
             raise DisconnectedError(f"the client left before it answered {event!r}")
         if not answered:
-            raise exceptions.TimeoutError()
+            raise exceptions.TimeoutError(f"no client answered {event!r} within {timeout} s")
         answer = waiter.answer
         return answer if len(answer) > 1 else answer[0] if answer else None
 

@@ -147,7 +147,7 @@ def test_one_client_has_a_time_out_too() -> None:
 def test_one_client_is_called_with_the_chosen_time_out() -> None:
     server, (client, *_) = room_of()
     socket = server.sockets[client.sid or ""]
-    with pytest.raises(socketio.exceptions.TimeoutError):
+    with pytest.raises(socketio.exceptions.TimeoutError, match="no client answered"):
         socket.timeout(SHORT).call("ready?")
     greenlet = in_greenlet(lambda: socket.emit_with_ack("ready?", timeout=DEADLINE))
     client.acknowledge("ready?", "late")  # of the call before

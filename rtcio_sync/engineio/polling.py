@@ -146,12 +146,17 @@ class Polling(Inbox):
             self.server.backlog.leave(self)
 
     def take(self) -> list[AnyPacket]:
-        """Takes the packets for one answer out of the outbox: all, up to `LONGEST_ANSWER`."""
+        """Takes the packets for one answer out of the outbox: all, up to `LONGEST_ANSWER`.
+
+        CLOSE has an answer to itself, as in Node.
+        """
         taken: list[AnyPacket] = []
         size = 0
         with self.server.gate:
             outbox, self.outbox = self.outbox or deque(), None
             while outbox and (size + packet_size(outbox[0]) <= LONGEST_ANSWER or not taken):
+                if taken and outbox[0].packet_type == packet.CLOSE:
+                    break  # clients close at once, before they have read what comes with it
                 size += packet_size(outbox[0])
                 taken.append(outbox.popleft())
             self.outbox = outbox or None
@@ -334,7 +339,7 @@ class Polling(Inbox):
         Blocks while the client is over its rate or its inbox is full. Raises `Refused` and closes
         the session for a request that cannot be read; then it takes none of its packets.
         """
-        if self.closed:
+        if self.closed and not self.outbox:
             raise bad(1)
         with self.server.gate:  # another thread may have the next request
             overlapping, self.posting = self.posting, True
@@ -353,6 +358,8 @@ class Polling(Inbox):
                 if not self.closed:
                     self.allowance -= 1
                     self.receive(payload, binary)
+                elif payload == b"1":
+                    self._forget()  # it leaves, too, and does not fetch the CLOSE that waits
                 self._wait_while_full()
             # The client waits for the answer before it sends the next request: so it waits here
             # while it is over its rate, or while its messages wait for the app's handlers.

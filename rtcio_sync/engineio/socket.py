@@ -331,8 +331,8 @@ class Socket(Upgrade, socket.Socket):
                 self.websocket.close(code)
             else:
                 self._say_goodbye(was, abort, code, farewell)
-            if not self.outbox or self.polling:
-                self.server.forget(self)
+            if not self.outbox or (self.polling and len(self.outbox) == 1):
+                self.server.forget(self)  # an open poll takes the last packet
         if label is not None:
             self.server.counters.closed[label] += 1
             tell(log, _FAILED, spawn=self.server.spawn, connection=self.sid, reason=label)

@@ -7,8 +7,10 @@ from typing import Any
 
 import gevent
 import pytest
+from engineio import packet
 from gevent.event import Event
 
+from rtcio_sync.engineio.packet import Packet
 from rtcio_sync.engineio.server import Server
 from rtcio_sync.options import Limits
 from tests.engineio.clients import Polling, WebSocket, ask
@@ -156,3 +158,29 @@ def test_the_bound_on_what_waits_may_be_lifted() -> None:
     for _ in range(6):
         server.send(client.eio_sid, "x" * 1_000_000)
     assert len(client.poll()[1]) == 6
+
+
+@pytest.mark.parametrize("polls", [False, True])
+def test_close_has_an_answer_to_itself(polls: bool) -> None:
+    server = Server()
+    client = Polling(server)
+    link = client.link
+    waiting = gevent.spawn(link.poll) if polls else None
+    settle()
+    link.send(Packet(4, "last"))
+    link.close()
+    first = link.poll() if waiting is None else waiting.get(timeout=DEADLINE)
+    assert [each.packet_type for each in first] == [packet.MESSAGE]
+    assert [each.packet_type for each in link.poll()] == [packet.CLOSE]
+    assert client.eio_sid not in server.sockets
+
+
+def test_who_leaves_while_close_waits_is_answered_and_forgotten() -> None:
+    server = Server()
+    client = Polling(server)
+    client.link.send(Packet(4, "last"))
+    client.link.close()
+    client.send("on its way")  # dropped, as the connection is closed
+    client.close()
+    assert client.eio_sid not in server.sockets
+    assert client.post("1") == 400

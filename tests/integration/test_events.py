@@ -115,6 +115,20 @@ def test_a_refused_connection_tells_why(server: Running, node: Driver) -> None:
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_who_is_disconnected_with_its_connection_hears_the_last_word_and_the_reason_once(
+    server: Running, node: Driver, transport: str
+) -> None:
+    a = node.connect(server.url, transports=[transport])
+    a.emit("kick-out", "go")
+    assert a.wait("disconnect")["reason"] == "io server disconnect"
+    b = node.connect(server.url, transports=[transport])
+    for number in range(20):
+        b.call("echo", number)
+    assert a.received("word") == [["go"]]
+    assert [each["type"] for each in a.reports].count("disconnect") == 1
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
 def test_who_is_refused_after_the_welcome_is_disconnected_and_does_not_return(
     node: Driver, transport: str
 ) -> None:

@@ -128,6 +128,13 @@ def kick(sid: str, other: str) -> None:
     server.disconnect(other)
 
 
+@server.on("kick-out")
+def kick_out(sid: str, word: str) -> None:
+    socket = server.sockets[sid]
+    socket.emit("word", word)
+    socket.disconnect(True)
+
+
 @server.on("say")
 def say(sid: str, room: str, words: Any) -> None:
     server.emit("said", words, to=room, skip_sid=sid)

@@ -38,7 +38,9 @@ class Second:
             self.thread.join(self._patience)
 
     def ends(self) -> None:
-        assert self.thread is not None, "it never came"
+        """Waits until it came, for a test may ask before the first got there, and is done."""
+        wait_until(lambda: self.thread is not None)
+        assert self.thread is not None
         self.thread.join(DEADLINE)
         assert not self.thread.is_alive()
 

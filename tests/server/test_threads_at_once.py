@@ -273,8 +273,9 @@ def test_who_is_refused_just_before_the_connect_packet_gets_none(
 
     monkeypatch.setattr(server.connecting, "_accept", slowly)
     client.ask_to_join()
-    wait_until(lambda: not still_held(server).keys() - {"environ", "connections"})
+    wait_until(lambda: wire.sent)
     second.ends()
+    wait_until(lambda: not still_held(server).keys() - {"environ", "connections"})
     assert [each[:2] for each in wire.sent] == ["44"]
 
 

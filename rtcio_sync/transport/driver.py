@@ -59,6 +59,7 @@ class DriverWebSocket:
         if self._simple is not None:
             self._simple.sock = _OneWriter(self._simple.sock, lock)
         self._code = 1000
+        self._hung_up = False
         self._ended: Event = tasks.create_event()
         self._frames: deque[bytes | None] = deque()
         self._alarm: Event = tasks.create_event()
@@ -167,10 +168,17 @@ class DriverWebSocket:
         # If the peer does not read, the writer blocks in `send` and the reader in `wait`: this ends
         # both. Only simple-websocket gives its socket; uWSGI has time-outs of its own.
         if self._simple is not None:
+            self._hung_up = True
             with suppress(OSError):  # it is closed already
                 if self.overflowed:
                     reset_at_close(self._simple.sock)
                 self._simple.sock.shutdown(socket.SHUT_RDWR)
+            self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        # simple-websocket reads in a thread of its own. When `close` comes before that thread has
+        # begun, or as it looks whether to read on, the thread ends without a word to `wait`.
+        self._simple.event.set()
 
     def read(self) -> None:
         """Blocks until the WebSocket is over; hands each message to the owner. # greenlet"""
@@ -254,6 +262,8 @@ class DriverWebSocket:
                 self._simple.close(self._code)
         except Exception:  # noqa: BLE001  (it is over in any case)
             pass
+        if self._hung_up:
+            self._wake_reader()
         self._ended.set()
 
 

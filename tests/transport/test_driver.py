@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import simple_websocket
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,10 +151,36 @@ def test_a_client_that_never_says_goodbye_back_is_hung_up_on(
 ) -> None:
     monkeypatch.setattr(driver, "CLOSE_TIMEOUT", 0.05)
     end.websocket.send(frame_text(b"1"))
-    end.websocket.close()
     assert end.frame() == (1, b"1")
+    end.websocket.close()
     end.thread.join(DEADLINE)
     assert not end.thread.is_alive()
+
+
+@pytest.mark.parametrize("late", [0.05, 0.5])
+def test_it_ends_though_the_reading_thread_of_the_driver_began_after_the_close(
+    backlog: Backlog, monkeypatch: pytest.MonkeyPatch, late: float
+) -> None:
+    """``late``: seconds, before and after the connection is hung up."""
+    reads = simple_websocket.ws.Base._thread
+    closes = simple_websocket.ws.Base.close
+
+    def reads_late(self: Any) -> None:
+        wait_until(lambda: not self.connected)
+        reads(self)
+
+    def closes_late(self: Any, *reason: Any) -> None:
+        time.sleep(late)
+        closes(self, *reason)
+
+    monkeypatch.setattr(driver, "CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr(simple_websocket.ws.Base, "_thread", reads_late)
+    monkeypatch.setattr(simple_websocket.ws.Base, "close", closes_late)
+    end = End(backlog)
+    end.websocket.close()
+    end.thread.join(DEADLINE)
+    assert not end.thread.is_alive()
+    end.sock.close()
 
 
 @pytest.mark.parametrize("reads", [True, False])

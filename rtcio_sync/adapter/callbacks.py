@@ -80,7 +80,7 @@ class Callbacks(Manager):
         Callbacks stay while it may return, because its client may still acknowledge events.
         """
         waiting = self.callbacks.get(sid, {})
-        for number, callback in list(waiting.items()):
+        for number, callback in waiting.copy().items():
             # Another thread may have taken it meanwhile, for an answer.
             if isinstance(callback, Waiter) and waiting.pop(number, None) is not None:
                 callback.lose()
@@ -96,6 +96,6 @@ class Callbacks(Manager):
         """Removes the callbacks of a `Waiter` that does not wait any more."""
         for sid in [*waiter.asked, *rooms_in(room)]:
             waiting = self.callbacks.get(sid, {})
-            for number, callback in list(waiting.items()):  # other threads change it
+            for number, callback in waiting.copy().items():  # other threads change it
                 if callback is waiter:
                     waiting.pop(number, None)

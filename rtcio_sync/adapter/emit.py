@@ -214,7 +214,7 @@ class RoomIndex(Rooms):
         run in another greenlet: a handler that waits must not stop a heartbeat or a listener.
         """
         inside = set(sids)
-        for sid, member in list(self.watched.items()):
+        for sid, member in self.watched.copy().items():
             if sid in inside and member.namespace == namespace and member.stage in _SENT_TO:
                 self.show(member, list(arguments), own)
 

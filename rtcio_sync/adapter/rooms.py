@@ -315,7 +315,7 @@ class Rooms(Callbacks):
         """The rooms of a namespace, those of the sids included, in the order of creation."""
         inside = list(self.members.get(namespace, {}).values())
         named = [(each.number, each.sid) for each in inside if not each.departed]
-        rooms = list(self.rooms.get(namespace, {}).items())
+        rooms = self.rooms.get(namespace, {}).copy().items()
         named += [(found.number, room) for room, found in rooms if room is not None]
         return [name for _, name in sorted(named, key=lambda each: each[0])]
 

@@ -64,7 +64,7 @@ class Overdue:
     def _look(self) -> None:  # the clock's greenlet: must not block
         now = self.now()
         self._looks = False
-        for number, (begun, event, member) in list(self._running.items()):
+        for number, (begun, event, member) in self._running.copy().items():
             left = begun + PATIENCE - now
             if left > 0:
                 self._looks = True

@@ -63,7 +63,7 @@ class SocketHandlers:
 
     def names(self) -> list[str]:
         """The events that have a handler."""
-        return [event for event, found in list(self.events.items()) if found]
+        return [event for event, found in self.events.copy().items() if found]
 
     def passed(self, event: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Runs the middlewares and returns the changed arguments. Raises their exceptions."""

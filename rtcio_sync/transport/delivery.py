@@ -157,7 +157,7 @@ class Deliveries:
     def _look(self) -> None:
         self._looking = False
         now = self._now()
-        for answer, pace in list(self._paces.items()):
+        for answer, pace in self._paces.copy().items():
             if answer.written and not answer.waits_in_kernel:
                 self._paces.pop(answer, None)
                 continue

@@ -183,7 +183,7 @@ class Backlog:
     def _look(self) -> None:
         self._looking = False
         now = self._now()
-        for queue, pace in list(self._paces.items()):
+        for queue, pace in self._paces.copy().items():
             pace.note(now, queue.taken(), queue.waits())
             if pace.stalled(now) and queue in self._paces:
                 queue.give_up()
@@ -197,7 +197,7 @@ class Backlog:
         self._relieving = True
         try:
             slowest = sorted(
-                self._paces.items(), key=lambda entry: (entry[1].rate, -entry[0].waits())
+                self._paces.copy().items(), key=lambda entry: (entry[1].rate, -entry[0].waits())
             )
             for queue, pace in slowest:
                 slow = pace.rate < PROGRESS / STALL

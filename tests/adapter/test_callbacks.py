@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from rtcio_sync.adapter import callbacks
 from rtcio_sync.adapter.gathering import Gathering
 from rtcio_sync.adapter.server_call import Waiter
 from rtcio_sync.parser.packet import TextPacket, event_pieces
+from tests.collecting import at_each_collection
 from tests.members import FakeServer
 
 
@@ -75,6 +77,22 @@ def test_clients_may_answer_while_their_callbacks_are_forgotten() -> None:
     fake.index.forget_gathering(gathering)
     assert gathering.answers == {members[-1].sid: ("yes",)}
     assert not any(len(each) > 1 for each in fake.index.callbacks.values())
+
+
+@pytest.mark.parametrize("call", ["end_calls", "forget"])
+def test_clients_may_be_asked_while_the_calls_that_wait_are_gone_through(call: str) -> None:
+    fake = FakeServer()
+    a = fake.joined()
+    waiter = Waiter(Event())
+    for _ in range(5):
+        fake.index.emit("question", None, "/", room=a.sid, callback=waiter)
+    waiting, numbers = fake.index.callbacks[a.sid], itertools.count(100)
+    with at_each_collection(lambda: waiting.update({next(numbers): None})):
+        if call == "end_calls":
+            fake.index.end_calls(a.sid)
+        else:
+            fake.index.forget(waiter, a.sid)
+    assert waiter not in waiting.values()
 
 
 def test_a_client_that_answers_nothing_is_asked_on_and_the_oldest_question_goes(

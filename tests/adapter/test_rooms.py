@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.adapter.member import Member, Stage, ending
 from rtcio_sync.errors import LimitExceeded, ProtocolError
 from rtcio_sync.options import Limits
+from tests.collecting import at_each_collection
 from tests.members import FakeServer
 
 
@@ -215,6 +217,15 @@ def test_rooms_and_who_is_in_them_are_in_the_order_of_joining() -> None:
     assert fake.rooms(a) == [7, "a", "z"]
     assert sids_in(fake.index, "z") == [c.sid, b.sid, a.sid]
     assert fake.index.names_of_rooms("/") == [a.sid, b.sid, c.sid, "z", 7, "a"]
+
+
+def test_rooms_may_come_while_their_names_are_read() -> None:
+    fake = FakeServer()
+    a, more = fake.joined(), itertools.count()
+    fake.enter(a, *range(60))
+    with at_each_collection(lambda: fake.enter(fake.joined(), f"more {next(more)}")):
+        names = fake.index.names_of_rooms("/")
+    assert names[:61] == [a.sid, *range(60)]
 
 
 def test_a_room_is_of_one_namespace() -> None:

@@ -14,6 +14,7 @@ from rtcio_sync.adapter.member import Member
 from rtcio_sync.socketio import overdue_handlers
 from rtcio_sync.socketio.overdue_handlers import PATIENCE, Overdue
 from tests.clients import WebSocket
+from tests.collecting import at_each_collection
 from tests.timing import DEADLINE, Clock, until
 
 
@@ -53,6 +54,15 @@ def test_each_handler_that_runs_too_long_is_named_once(caplog: pytest.LogCapture
     assert warned(caplog) == [("hangs", "/"), ("hangs too", "/calls")]
     assert "'hangs'" in caplog.text
     assert "30 s" in caplog.text
+
+
+def test_handlers_may_begin_while_the_clock_looks(caplog: pytest.LogCaptureFixture) -> None:
+    house = House()
+    for _ in range(50):
+        house.begin("hangs", "/")
+    with at_each_collection(lambda: house.begin("quick", "/")):
+        house.clock.advance(PATIENCE)
+    assert warned(caplog) == [("hangs", "/")] * 50
 
 
 def test_one_that_returned_is_not(caplog: pytest.LogCaptureFixture) -> None:

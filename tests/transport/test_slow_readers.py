@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtcio_sync.transport.slow_readers import ITEM, LARGE, PROGRESS, SLOT, STALL, Backlog, Holdings
+from tests.collecting import at_each_collection
 from tests.timing import Clock
 
 
@@ -127,6 +128,22 @@ def test_whether_a_client_takes_what_waits_can_be_asked() -> None:
     assert house.backlog.moves(keen) and not house.backlog.moves(deaf)
     house.backlog.leave(keen)
     assert not house.backlog.moves(keen)
+
+
+def test_others_may_wait_while_the_clock_looks() -> None:
+    house = House()
+    clients = [house.client() for _ in range(50)]
+    with at_each_collection(house.client):
+        house.clock.advance(STALL + 1)
+    assert all(client.closed for client in clients)
+
+
+def test_others_may_wait_while_the_slowest_are_looked_for() -> None:
+    house = House(bound=100)
+    clients = [house.client() for _ in range(50)]
+    with at_each_collection(house.client):
+        clients[0].hold("x", 1000)
+    assert clients[0].closed
 
 
 def test_while_nothing_waits_nobody_looks() -> None:

@@ -82,8 +82,8 @@ def test_an_answer_may_come_as_its_client_leaves(server: Server) -> None:
     second = Second(lambda: client.link.receive(f'43{number}["yes"]'.encode(), False), waits=True)
 
     class Waiting(dict[int, Any]):
-        def items(self) -> Any:
-            found = list(super().items())
+        def copy(self) -> Any:
+            found = super().copy()
             second.comes()
             return found
 
@@ -234,8 +234,8 @@ def test_a_handler_may_return_as_it_is_about_to_be_called_overdue() -> None:
     second = Second(lambda: overdue.end(number), waits=True)
 
     class Running(dict[int, Any]):
-        def items(self) -> Any:
-            found = list(super().items())
+        def copy(self) -> Any:
+            found = super().copy()
             second.comes()
             return found
 

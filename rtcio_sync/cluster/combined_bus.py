@@ -148,6 +148,11 @@ class Both:
         """Whether Redis does not answer, so that other hosts are out of reach."""
         return self._remote.degraded
 
+    @property
+    def trouble(self) -> str:
+        """As `ports.Remote.trouble`."""
+        return self._remote.trouble
+
     def figures(self) -> Figures:
         """Of what goes over Redis."""
         return self._remote.figures()

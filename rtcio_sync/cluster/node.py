@@ -128,7 +128,7 @@ class Node:
             both = Both(self._exchange, local, remote)
             self._use(both, hosts.secret, master)
             if hosts.required and not both.wait(CONTACT_WITHIN):
-                raise ConnectionError("the Redis of the cluster does not answer")
+                raise ConnectionError(f"no contact to the cluster's Redis: {both.trouble}")
             if hosts.external is not None:
                 self._external = External(hosts.url, hosts.external, self._exchange)
                 self._external.start()

@@ -88,6 +88,10 @@ class Remote(Carrier, Protocol):
     def degraded(self) -> bool:
         """Whether there is no contact."""
 
+    @property
+    def trouble(self) -> str:
+        """Why there is none, or was none last."""
+
     def figures(self) -> Figures: ...
 
     def start(self) -> None:

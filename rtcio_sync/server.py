@@ -229,7 +229,7 @@ class Server(ClusteredServer):
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
         ``recovery_bytes``, ``greenlets``, ``hub_lag_seconds`` (the maximum of the last 15 s),
         ``workers`` (those of this host that are one server, this one included), ``nodes`` (the same
-        of all hosts), ``degraded`` (whether the cluster's Redis does not answer),
+        of all hosts), ``degraded`` (whether the cluster's Redis does not answer, or refuses),
         ``cluster_oldest_seconds`` (how long the oldest message for another host waits to be
         acknowledged) and ``cluster_round_trip_seconds`` (to Redis and back) are current numbers;
         the others count since the start. The dicts ``disconnects_by_reason``, ``dropped``,

@@ -95,7 +95,7 @@ class Node:
         #: Takes each stream of descriptors that another node opens.
         self.takes: Callable[[str, _socket.socket], None] = _refuse
         exchange.on_joined.append(self._joined)
-        exchange.leaving.reaches_far = lambda: not self.degraded
+        exchange.leaving.reaches_far = lambda: isinstance(self.bus, Both) and self.bus.reaches
 
     def begin(
         self, master: int | None = None, *, several: bool = True, before: int | None = None
@@ -306,7 +306,7 @@ class Node:
 
     @property
     def degraded(self) -> bool:
-        """Whether other hosts are out of reach."""
+        """Whether other hosts are out of reach, or Redis refuses something."""
         return self.bus.degraded if isinstance(self.bus, Both) else False
 
     def figures(self) -> Figures:

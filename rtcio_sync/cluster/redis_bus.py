@@ -154,7 +154,12 @@ class RedisBus:
     @property
     def degraded(self) -> bool:
         """As `ports.Remote.degraded`."""
-        return self._away
+        return self._away or self._faults.refusing
+
+    @property
+    def reaches(self) -> bool:
+        """As `ports.Remote.reaches`."""
+        return not (self._away or self._faults.full)
 
     @property
     def trouble(self) -> str:

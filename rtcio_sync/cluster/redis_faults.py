@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable
@@ -67,14 +68,20 @@ class Faults:
         #: What is wrong, or was last.
         self.why = "it does not answer"
         self._away: float | None = None  # since when there is no contact
-        self._refused: float | None = None  # when something was refused last
+        # When something was refused last, and when since Redis is full.
+        self._refused = self._full = -math.inf
         self._told = self._warned = False  # whether the log has said of it, as a warning too
         self._refusals: dict[str, Seldom] = {}
 
     @property
     def refusing(self) -> bool:
         """Whether Redis refuses something now."""
-        return self._refused is not None and self._clock() - self._refused < REFUSING
+        return self._clock() - self._refused < REFUSING
+
+    @property
+    def full(self) -> bool:
+        """The same, for want of memory: nothing can be written."""
+        return self._clock() - self._full < REFUSING
 
     def failed(self, error: Exception) -> None:
         """No connection could be made. # greenlet"""
@@ -87,6 +94,8 @@ class Faults:
     def refused(self, text: str) -> None:
         """Redis answers with an error. Logged at once, and each cause once a minute at most."""
         self._refused = self._clock()
+        if "maxmemory" in text:
+            self._full = self._refused
         self._told = True
         self.why = described(text)
         cause = fix_for(text) or text.partition(" ")[0]

@@ -80,6 +80,15 @@ def test_a_redis_that_refused_and_is_away_then_is_told(told: Told) -> None:
     assert [level for level, _ in told.said()] == ["WARNING", "WARNING"]
 
 
+def test_a_full_redis_is_told_from_one_that_refuses_something_else(told: Told) -> None:
+    told.faults.refused("NOPERM")
+    assert (told.faults.refusing, told.faults.full) == (True, False)
+    told.faults.refused("OOM command not allowed when used memory > 'maxmemory'.")
+    assert told.faults.full
+    told.now += REFUSING
+    assert (told.faults.refusing, told.faults.full) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("text", "fix"),
     [

@@ -280,6 +280,31 @@ def test_a_right_that_the_user_lacks_is_named(
     gevent.sleep(0.1)  # what they still say is not the next test's
 
 
+def test_a_full_redis_is_degraded_and_told_and_loses_nothing(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    a, b = make(), make()
+    meet(a, b)
+    answers(a, b)
+    assert not a.bus.degraded
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        until(lambda: a.bus.degraded and b.bus.degraded)
+        until(lambda: len(warnings(caplog)) == 2)
+        for each in warnings(caplog):
+            assert f"127.0.0.1:{server.port}" in each and "raise maxmemory" in each
+        assert a.post(b, Kind.RELAY, b"it waits")
+        gevent.sleep(8)  # longer than a node may stand still
+        assert a.handlers.dead == b.handlers.dead == []
+        assert a.bus.degraded and b.bus.degraded and len(warnings(caplog)) == 2
+        client.config_set("maxmemory", 0)
+    until(lambda: b"it waits" in b.bodies())
+    answers(a, b)
+    until(lambda: not (a.bus.degraded or b.bus.degraded))
+    until(lambda: caplog.text.count("refuses nothing") == 2)
+
+
 def test_an_address_where_nobody_answers_is_a_warning_after_a_while(
     make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,9 @@ def refusals() -> tuple[type[Exception], ...]:
 
 def refuses(error: Exception) -> bool:
     """Whether Redis answers, but refuses, as such a client or a `Door` says."""
-    return isinstance(error, refusals()) or "max number of clients" in str(error)
+    if isinstance(error, refusals()) or isinstance(error.__cause__, refusals()):
+        return True
+    return any(each in str(error) for each in ("max number of clients", "mode is not enabled"))
 
 
 def failures() -> tuple[type[Exception], ...]:

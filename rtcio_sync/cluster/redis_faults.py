@@ -33,8 +33,14 @@ _FIXES = (
         "with cluster_prefix",
     ),
     ("DB index is out of range|invalid DB", "choose another number at the end of the address"),
-    ("^MOVED|SELECT is not allowed in cluster", "begin the address with redis+cluster://"),
-    ("cluster support disabled", "begin the address with redis://, it is no Redis Cluster"),
+    (
+        r"^(MOVED )?\d+ \S+:\d+$|SELECT is not allowed in cluster",
+        "begin the address with redis+cluster://",
+    ),
+    (
+        "cluster support disabled|mode is not enabled",
+        "begin the address with redis://, it is no Redis Cluster",
+    ),
     ("'SENTINEL'|`SENTINEL`", "give the addresses of Sentinels, or begin it with redis://"),
     ("protected mode", "set a password in Redis, or protected-mode no"),
     ("max number of clients", "raise maxclients in Redis"),

@@ -167,6 +167,32 @@ def test_a_redis_cluster_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyP
     assert len(tries) == 1
 
 
+def test_the_status_of_a_cluster_says_that_redis_refuses_and_why(tmp_path: Path) -> None:
+    server = RedisServer("--requirepass", "secret", password="secret")
+    address = f"127.0.0.1:{server.port}"
+    try:
+        for url, why in (
+            (f"redis://:hunter2@{address}", "check the user and the password"),
+            (f"redis://{address}", "the address needs a password"),
+            (f"redis://:secret@{address}/99", "another number"),
+            (f"redis+cluster://:secret@{address}", "no Redis Cluster"),
+            (f"redis+cluster://:hunter2@{address}", "check the user and the password"),
+        ):
+            status = CliRunner().invoke(commands, ["status", url])
+            assert status.exit_code == 1 and "Error: Redis refuses: " in status.output
+            assert why in status.output and "hunter2" not in status.output
+        assert CliRunner().invoke(commands, ["status", server.url]).output == "no nodes\n"
+    finally:
+        server.kill()
+    masters = RedisCluster(tmp_path)
+    try:
+        url = next(each.url for each in masters.masters if each is not masters.master_of("nodes"))
+        status = CliRunner().invoke(commands, ["status", url])
+        assert status.exit_code == 1 and "begin the address with redis+cluster://" in status.output
+    finally:
+        masters.stop()
+
+
 class Inboxes:
     """Nodes that only Redis knows."""
 

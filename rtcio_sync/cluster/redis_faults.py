@@ -52,10 +52,13 @@ _FIXES = (
     ("CERTIFICATE_VERIFY_FAILED", "add ?ssl_ca_certs=FILE to the address"),
 )
 
+#: Arguments of ours, addresses of objects, and places in our scripts.
+_NOT_SAID = r", with args beginning with.*| : <?[Rr]edis.*|\.? script: \w+, on @.*"
+
 
 def described(text: str) -> str:
     """What Redis or redis-py says, without arguments of ours, and the fix if one is known."""
-    said = re.sub(", with args beginning with.*| : <?[Rr]edis.*", "", text, flags=re.S)[:LONGEST]
+    said = re.sub(_NOT_SAID, "", text, flags=re.S)[:LONGEST]
     fix = fix_for(text)
     return said if fix is None else f"{said.rstrip(' .')}: {fix}"
 

@@ -113,6 +113,7 @@ def test_what_is_said_has_no_arguments_and_no_addresses_of_objects() -> None:
     assert "hunter2" not in said and said.startswith("unknown command 'AUTH'")
     for more in ("<redis.client.Redis(<…", "Redis<ConnectionPool<…"):
         assert described(f"No master found for 'a' : {more}") == "No master found for 'a'"
+    assert described("ERR no. script: 0a1b, on @user_script:23.") == "ERR no"
     assert len(described("ERR " + "x" * 10_000)) < 300
 
 

@@ -26,7 +26,7 @@ from . import messages
 from .emitter_inbox import OUTSIDE
 from .frames import frame
 from .messages import Kind, encoded
-from .redis_addresses import client, failures
+from .redis_addresses import client, failures, is_final
 from .redis_outbox import Bounds
 from .redis_survey import Graves, inbox_of, living
 from .redis_writer import MOST_ENTRIES
@@ -56,12 +56,13 @@ class Emitter:
     """Emits to the clients of all servers of a cluster, ``Server(cluster=url)``.
 
     ``url``: of their Redis; ``prefix``: their ``cluster_prefix``. It connects when it is first
-    used. `emit` and the others return when Redis has the message for all servers, and raise
-    `OSError` or redis-py's errors if it cannot be reached within 10 s, and `OptionError` for a
-    message of more than 16 MB. A worker for which 64 MB wait already, because it does not read,
-    does not get the message: `dropped` counts it, and the log names the worker. Immutable: ``to``,
-    ``in_``, ``except_`` and ``of`` return a new one, which shares the connection. Raises
-    `OptionError` for an invalid address, and without the extra ``redis``.
+    used. `emit` and the others return when Redis has the message for all servers. They raise
+    `OSError` or redis-py's errors if it cannot be reached within 10 s, and at once if the password
+    is wrong or the user lacks a right; and `OptionError` for a message of more than 16 MB. A worker
+    for which 64 MB wait already, because it does not read, does not get the message: `dropped`
+    counts it, and the log names the worker. Immutable: ``to``, ``in_``, ``except_`` and ``of``
+    return a new one, which shares the connection. Raises `OptionError` for an invalid address, and
+    without the extra ``redis``.
     """
 
     __slots__ = ("_except", "_namespace", "_rooms", "_sender")
@@ -174,8 +175,8 @@ class _Sender:
                 if time.monotonic() > end:  # nodes that died while Redis was gone
                     self._known = {node: self._known[node] for node in written & {*self._known}}
                     return
-            except failures():
-                if time.monotonic() > end:
+            except failures() as error:
+                if time.monotonic() > end or is_final(error):
                     raise
             time.sleep(AGAIN)
 

@@ -19,7 +19,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from ..errors import OptionError
 from .redis_link import Opened, Unplaced
 
-__all__ = ["Cluster", "Sentinels", "Url", "client", "door", "failures", "refusals", "refuses"]
+__all__ = [
+    "Cluster", "Sentinels", "Url", "client", "door", "failures", "is_final", "refusals", "refuses",
+]  # fmt: skip
 
 CONNECT = 1.0  # seconds for TCP, after which it is tried again
 ANSWER = 2.0  # seconds for a reply while a connection is made
@@ -72,6 +74,15 @@ def failures() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisClusterException  # no RedisError
 
     return OSError, redis.RedisError, RedisClusterException
+
+
+def is_final(error: Exception) -> bool:
+    """Whether it makes no sense to try again: the password is wrong, or a right is missing."""
+    import redis
+    from redis.exceptions import NoPermissionError
+
+    final = redis.AuthenticationError, NoPermissionError
+    return isinstance(error, final) or isinstance(error.__cause__, final)
 
 
 def _pool_of(url: str) -> Any:

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from rtcio_sync import Emitter, OptionError
 from rtcio_sync.cli.cluster import cluster as commands
 from rtcio_sync.cluster import external_emits
+from rtcio_sync.cluster.emitter import WITHIN
 from rtcio_sync.cluster.redis_addresses import door, failures
 from rtcio_sync.cluster.redis_membership import keys_of
 from rtcio_sync.cluster.redis_survey import inbox_of
@@ -148,6 +149,19 @@ def test_without_redis_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     server.kill()
     with pytest.raises(Exception, match="refused"):
         Emitter(server.url).emit("news")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_a_wrong_password_raises_at_once(empty: RedisServer, scheme: str) -> None:
+    url = empty.url.replace("redis://", f"{scheme}://me:wrong@").removesuffix("/0")
+    began = time.monotonic()
+    with pytest.raises(failures(), match="invalid username-password pair"):
+        Emitter(url).emit("news")
+    with empty.client() as raw:
+        raw.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~rtcio:*", "-@all", "+time")
+    with pytest.raises(redis_py.ResponseError, match="no permissions"):
+        Emitter(empty.url.replace("://", "://few:secret@")).emit("news")
+    assert time.monotonic() - began < WITHIN / 2
 
 
 def test_a_redis_cluster_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ _GAUGES = {
     ),
     "workers": ("workers", "Workers of this host that are one server."),
     "nodes": ("cluster_nodes", "Workers of all hosts that are one server."),
-    "degraded": ("cluster_degraded", "1 while the Redis of the cluster does not answer, else 0."),
+    "degraded": ("cluster_degraded", "1 while the cluster's Redis is away or refuses, else 0."),
     "cluster_oldest_seconds": (
         "cluster_oldest_seconds",
         "Seconds that the oldest message for another host has waited for its acknowledgement.",

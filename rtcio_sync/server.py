@@ -24,7 +24,7 @@ from .config.option_names import METHODS
 from .config.option_values import check_json
 from .config.origins import described_origins
 from .engineio import server as engine
-from .errors import OptionError
+from .errors import NotServing, OptionError
 from .flask import extension
 from .flask.context import handler_context, report
 from .hub.thread import HubThread, any_thread
@@ -166,8 +166,11 @@ class Server(ClusteredServer):
         keyfile)`` or an `ssl.SSLContext`; or ``certfile`` and ``keyfile`` (and ``ca_certs``,
         ``cert_reqs``, ``ciphers``). The other ``options`` go to gevent's ``pywsgi.WSGIServer``
         (``backlog``, ``spawn``, ``log``, ``error_log``, ``handler_class``, ``environ``). Raises
-        `OptionError` for an invalid argument, and `OSError` if the address is not available.
+        `OptionError` for an invalid argument, `OSError` if the address is not available, and
+        `NotServing` if this server has stopped before.
         """
+        if self.eio.stopping:
+            raise NotServing("this Server has stopped, and does not serve again: make another one")
         threads = self.eio.async_mode == "threading"
         asked = Listening.of(port, host, options, threads=threads)
         app = asked.app if asked.app is not None else self.app
@@ -229,7 +232,7 @@ class Server(ClusteredServer):
         ``connected``, ``away``, ``connections``, ``rooms``, ``send_buffer_bytes``,
         ``recovery_bytes``, ``greenlets``, ``hub_lag_seconds`` (the maximum of the last 15 s),
         ``workers`` (those of this host that are one server, this one included), ``nodes`` (the same
-        of all hosts), ``degraded`` (whether the cluster's Redis does not answer),
+        of all hosts), ``degraded`` (whether the cluster's Redis does not answer, or refuses),
         ``cluster_oldest_seconds`` (how long the oldest message for another host waits to be
         acknowledged) and ``cluster_round_trip_seconds`` (to Redis and back) are current numbers;
         the others count since the start. The dicts ``disconnects_by_reason``, ``dropped``,

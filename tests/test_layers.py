@@ -132,6 +132,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "redis_heartbeats",
             "redis_link",
             "redis_addresses",
+            "redis_faults",
             "redis_membership",
             "emitter_inbox",
             "redis_reader",

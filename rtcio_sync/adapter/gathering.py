@@ -38,8 +38,8 @@ class UnansweredError(RtcioError, exceptions.TimeoutError):
         )
         #: The answers of the others.
         self.answers = answers
-        #: The sids of those that did not answer. A worker that did not say who they are in time
-        #: adds none.
+        #: The sids of those that did not answer. A worker that has died, or did not say who they
+        #: are in time, adds none.
         self.silent = silent
 
 

@@ -25,8 +25,9 @@ def cluster() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_context
 def status(context: click.Context, url: str, prefix: str, as_json: bool) -> None:
-    """Exits with 1 if Redis does not answer or a node has not been heard for a while."""
-    from ..cluster.redis_addresses import client, failures
+    """Exits with 1 if Redis does not answer, or refuses, or a node was not heard for a while."""
+    from ..cluster.redis_addresses import client, failures, refuses
+    from ..cluster.redis_faults import described
     from ..cluster.redis_survey import survey
 
     try:
@@ -36,7 +37,8 @@ def status(context: click.Context, url: str, prefix: str, as_json: bool) -> None
     try:
         found = survey(make(), prefix)
     except failures() as error:
-        raise click.ClickException(f"Redis does not answer: {error}") from None
+        how = "refuses" if refuses(error) else "does not answer"
+        raise click.ClickException(f"Redis {how}: {described(str(error))}") from None
     if as_json:
         rows = [{**dataclasses.asdict(each), "stale": each.stale} for each in found]
         click.echo(json.dumps({"nodes": rows}, indent=2))

@@ -40,11 +40,11 @@ def public_app(
 
     ``GET /`` is the room page, a video call for everyone who opens it. ``GET /health`` answers
     numbers, never a name or an id: ``status`` (``"ok"``, or ``"degraded"`` while the Redis of the
-    cluster does not answer) and ``version``, ``uptime`` in seconds; ``workers``, ``nodes``,
-    ``sockets`` and ``rooms`` now; ``relayed`` and ``dropped`` messages since the start. All but
-    ``uptime`` and ``nodes`` are those of all workers of this host. ``GET /status`` shows the same
-    as a page. With the extra ``prometheus``, ``GET /metrics`` answers what `Server.metrics_app`
-    does.
+    cluster does not answer, or refuses) and ``version``, ``uptime`` in seconds; ``workers``,
+    ``nodes``, ``sockets`` and ``rooms`` now; ``relayed`` and ``dropped`` messages since the start.
+    All but ``uptime`` and ``nodes`` are those of all workers of this host. ``GET /status`` shows
+    the same as a page. With the extra ``prometheus``, ``GET /metrics`` answers what
+    `Server.metrics_app` does.
     """
     stun, turn = list(stun), list(turn)
 

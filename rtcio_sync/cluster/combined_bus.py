@@ -145,8 +145,18 @@ class Both:
 
     @property
     def degraded(self) -> bool:
-        """Whether Redis does not answer, so that other hosts are out of reach."""
+        """As `ports.Remote.degraded`."""
         return self._remote.degraded
+
+    @property
+    def reaches(self) -> bool:
+        """As `ports.Remote.reaches`."""
+        return self._remote.reaches
+
+    @property
+    def trouble(self) -> str:
+        """As `ports.Remote.trouble`."""
+        return self._remote.trouble
 
     def figures(self) -> Figures:
         """Of what goes over Redis."""

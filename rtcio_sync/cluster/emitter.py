@@ -7,6 +7,7 @@ delivered once. Everything blocks, and may be called from any thread.
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import threading
@@ -18,31 +19,50 @@ from ..adapter.recipients import flat
 from ..config.option_values import check_value
 from ..errors import OptionError
 from ..events import RtcioEvents
+from ..logs import Seldom
 from ..parser.packet import TextPacket
 from ..protocol.names import check_name, namespace_name
 from . import messages
 from .emitter_inbox import OUTSIDE
 from .frames import frame
 from .messages import Kind, encoded
-from .redis_addresses import client, failures
+from .redis_addresses import client, failures, is_final
+from .redis_outbox import Bounds
 from .redis_survey import Graves, inbox_of, living
 from .redis_writer import MOST_ENTRIES
 from .shared_rooms import body_of
 
 __all__ = ["Emitter"]
 
+log = logging.getLogger(__name__)
+
 WITHIN = 10.0  # seconds in which Redis, and nodes that it has forgotten, may come back
 AGAIN = 0.2  # seconds between two tries
+LONGEST = Bounds().each  # bytes of one message, as of a node
+INSIDE = Bounds().inside  # bytes in an inbox, of all senders
+
+# KEYS: an inbox. ARGV: the entry, the bytes and the entries that an inbox may have. Returns where
+# the entry is, ``full``, or nothing: there is no inbox. Without SAMPLES 0 Redis would guess the
+# size from the oldest entries. That takes 0.3 ms for 64 MB of small entries, else microseconds.
+_ADD = """
+local inside = redis.pcall('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', 0)
+if type(inside) == 'table' then return inside end
+if inside and inside + #ARGV[1] > tonumber(ARGV[2]) then return 'full' end
+return redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], '*', 'x', ARGV[1])
+"""
 
 
 class Emitter:
     """Emits to the clients of all servers of a cluster, ``Server(cluster=url)``.
 
     ``url``: of their Redis; ``prefix``: their ``cluster_prefix``. It connects when it is first
-    used. `emit` and the others return when Redis has the message for all servers, and raise
-    `OSError` or redis-py's errors if it cannot be reached within 10 s. Immutable: ``to``, ``in_``,
-    ``except_`` and ``of`` return a new one, which shares the connection. Raises `OptionError` for
-    an invalid address, and without the extra ``redis``.
+    used. `emit` and the others return when Redis has the message for all servers. They raise
+    `OSError` or redis-py's errors if it cannot be reached within 10 s, and at once if the password
+    is wrong or the user lacks a right; and `OptionError` for a message of more than 16 MB. A worker
+    for which 64 MB wait already, because it does not read, does not get the message: `dropped`
+    counts it, and the log names the worker. Immutable: ``to``, ``in_``, ``except_`` and ``of``
+    return a new one, which shares the connection. Raises `OptionError` for an invalid address, and
+    without the extra ``redis``.
     """
 
     __slots__ = ("_except", "_namespace", "_rooms", "_sender")
@@ -59,6 +79,14 @@ class Emitter:
         for name in self.__slots__:
             setattr(made, name, changed.get(name, getattr(self, name)))
         return made
+
+    @property
+    def dropped(self) -> int:
+        """How many messages workers did not get, because 64 MB waited for them.
+
+        Counted for each worker, since the process began, with those of `to` and the like.
+        """
+        return self._sender.dropped
 
     def of(self, namespace: str) -> Emitter:
         """The same for another namespace. Raises `OptionError` for an invalid name."""
@@ -80,7 +108,7 @@ class Emitter:
         return self._with(_except=(*self._except, *out))
 
     def emit(self, event: str, *args: Any) -> None:
-        """Emits to all of them. Raises `OptionError` for a reserved event name."""
+        """Emits to all of them. Raises `OptionError` for a reserved event name, or over 16 MB."""
         check_name(event)
         arguments = [event, *args]
         if event == RtcioEvents.INIT_OFFER and len(args) == 1:
@@ -122,8 +150,14 @@ class _Sender:
         self._known: dict[str, int] = {}
         #: Those of them that Redis does not know now, and since when.
         self._missed: dict[str, float] = {}
+        #: Messages that nodes did not get, and when the log has said so of a node.
+        self.dropped = 0
+        self._warnings: dict[str, Seldom] = {}
 
     def post(self, kind: int, body: bytes) -> None:
+        if len(body) > LONGEST:
+            limit = f"{LONGEST:,} bytes ({LONGEST // 1_000_000} MB)"
+            raise OptionError(f"a message of {len(body):,} bytes; an Emitter sends at most {limit}")
         with self._lock:
             if self._process != os.getpid():  # a forked child has a name of its own
                 self._process = os.getpid()
@@ -141,8 +175,8 @@ class _Sender:
                 if time.monotonic() > end:  # nodes that died while Redis was gone
                     self._known = {node: self._known[node] for node in written & {*self._known}}
                     return
-            except failures():
-                if time.monotonic() > end:
+            except failures() as error:
+                if time.monotonic() > end or is_final(error):
                     raise
             time.sleep(AGAIN)
 
@@ -155,15 +189,28 @@ class _Sender:
         pipeline = self._client.pipeline(transaction=False)
         for node in missing:
             inbox = inbox_of(self._prefix, node)
-            pipeline.xadd(inbox, {"x": value}, maxlen=MOST_ENTRIES, nomkstream=True)
+            pipeline.execute_command("EVAL", _ADD, 1, inbox, value, INSIDE, MOST_ENTRIES)
         replies = pipeline.execute(raise_on_error=False)
         failed = [each for each in replies if isinstance(each, Exception)]
         for node, where in zip(missing, replies, strict=True):
             if where is not None and not isinstance(where, Exception):
                 written.add(node)
+                if where == b"full":
+                    self._drop(node)
         if failed:  # the others have it, and do not get it again
             raise failed[0]
         return all(node in written for node in self._known)
+
+    def _drop(self, node: str) -> None:
+        """A node does not get the message."""
+        self.dropped += 1
+        more = self._warnings.setdefault(node, Seldom()).more(time.monotonic())
+        if more is not None:
+            said = (
+                "worker %s does not read, and %d MB wait for it: it does not get what this process "
+                "emits (`rtcio-sync cluster status` names its host)%s"
+            )
+            log.warning(said, node, INSIDE // 1_000_000, more)
 
     def _look(self, redis: Any) -> None:
         """Finds out which nodes there are."""

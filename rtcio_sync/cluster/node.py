@@ -95,7 +95,7 @@ class Node:
         #: Takes each stream of descriptors that another node opens.
         self.takes: Callable[[str, _socket.socket], None] = _refuse
         exchange.on_joined.append(self._joined)
-        exchange.leaving.reaches_far = lambda: not self.degraded
+        exchange.leaving.reaches_far = lambda: isinstance(self.bus, Both) and self.bus.reaches
 
     def begin(
         self, master: int | None = None, *, several: bool = True, before: int | None = None
@@ -128,7 +128,7 @@ class Node:
             both = Both(self._exchange, local, remote)
             self._use(both, hosts.secret, master)
             if hosts.required and not both.wait(CONTACT_WITHIN):
-                raise ConnectionError("the Redis of the cluster does not answer")
+                raise ConnectionError(f"no contact to the cluster's Redis: {both.trouble}")
             if hosts.external is not None:
                 self._external = External(hosts.url, hosts.external, self._exchange)
                 self._external.start()
@@ -306,7 +306,7 @@ class Node:
 
     @property
     def degraded(self) -> bool:
-        """Whether other hosts are out of reach."""
+        """Whether other hosts are out of reach, or Redis refuses something."""
         return self.bus.degraded if isinstance(self.bus, Both) else False
 
     def figures(self) -> Figures:

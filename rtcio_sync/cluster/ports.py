@@ -86,7 +86,15 @@ class Remote(Carrier, Protocol):
 
     @property
     def degraded(self) -> bool:
-        """Whether there is no contact."""
+        """Whether something is wrong: there is no contact, or Redis refuses something."""
+
+    @property
+    def reaches(self) -> bool:
+        """Whether messages arrive soon: there is contact, and Redis is not full."""
+
+    @property
+    def trouble(self) -> str:
+        """Why there is none, or was none last."""
 
     def figures(self) -> Figures: ...
 

@@ -19,7 +19,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from ..errors import OptionError
 from .redis_link import Opened, Unplaced
 
-__all__ = ["Cluster", "Sentinels", "Url", "client", "door", "failures", "refusals"]
+__all__ = [
+    "Cluster", "Sentinels", "Url", "client", "door", "failures", "is_final", "refusals", "refuses",
+]  # fmt: skip
 
 CONNECT = 1.0  # seconds for TCP, after which it is tried again
 ANSWER = 2.0  # seconds for a reply while a connection is made
@@ -56,7 +58,14 @@ def refusals() -> tuple[type[Exception], ...]:
     """What such a client raises if Redis answers, but refuses."""
     import redis
 
-    return redis.ResponseError, redis.AuthenticationError
+    return redis.ResponseError, redis.AuthenticationError, redis.InvalidResponse
+
+
+def refuses(error: Exception) -> bool:
+    """Whether Redis answers, but refuses, as such a client or a `Door` says."""
+    if isinstance(error, refusals()) or isinstance(error.__cause__, refusals()):
+        return True
+    return any(each in str(error) for each in ("max number of clients", "mode is not enabled"))
 
 
 def failures() -> tuple[type[Exception], ...]:
@@ -65,6 +74,15 @@ def failures() -> tuple[type[Exception], ...]:
     from redis.exceptions import RedisClusterException  # no RedisError
 
     return OSError, redis.RedisError, RedisClusterException
+
+
+def is_final(error: Exception) -> bool:
+    """Whether it makes no sense to try again: the password is wrong, or a right is missing."""
+    import redis
+    from redis.exceptions import NoPermissionError
+
+    final = redis.AuthenticationError, NoPermissionError
+    return isinstance(error, final) or isinstance(error.__cause__, final)
 
 
 def _pool_of(url: str) -> Any:
@@ -99,6 +117,9 @@ class Url:
 
     def __init__(self, url: str) -> None:
         self._pool = _pool_of(url)
+        given = self._pool.connection_kwargs
+        host, port = given.get("host", "localhost"), given.get("port", 6379)
+        self.where: str = given.get("path") or f"{host}:{port}"
 
     def client(self) -> Any:
         import redis
@@ -114,8 +135,9 @@ class Url:
     def lost(self, place: str) -> None:
         """There is no other."""
 
-    def moved(self, error: str) -> None:
-        """It is no cluster."""
+    def moved(self, error: str) -> bool:
+        """`False`: this address is none of a Redis Cluster."""
+        return False
 
 
 class Sentinels:
@@ -139,6 +161,7 @@ class Sentinels:
             options["ssl"] = True
         self._sentinel: Any = Sentinel(hosts, sentinel_kwargs=options)  # type: ignore[no-untyped-call]
         self._service = service
+        self.where = f"the master of {service!r}, as {_listed(hosts)} say"
 
     def client(self) -> Any:
         return self._sentinel.master_for(self._service, **self._pool.connection_kwargs)
@@ -153,8 +176,9 @@ class Sentinels:
     def lost(self, place: str) -> None:
         """The Sentinels are asked for each connection."""
 
-    def moved(self, error: str) -> None:
-        """It is no cluster."""
+    def moved(self, error: str) -> bool:
+        """`False`: this address is none of a Redis Cluster."""
+        return False
 
 
 class Cluster:
@@ -165,6 +189,7 @@ class Cluster:
 
         parts = urlsplit(url)
         self._hosts = _hosts(parts.netloc, 6379)
+        self.where = _listed(self._hosts)
         user, at, _ = parts.netloc.rpartition("@")
         plain = (parts.scheme, f"{user}{at}{self._hosts[0][0]}", "", parts.query, "")
         self._pool = _pool_of(urlunsplit(plain))
@@ -194,9 +219,10 @@ class Cluster:
         if place:
             self._look()
 
-    def moved(self, error: str) -> None:
+    def moved(self, error: str) -> bool:
         _, slot, place = error.split()
         self._places[int(slot)] = place
+        return True
 
     def _look(self) -> None:
         """Asks one that answers. Raises what the last one raised."""
@@ -230,6 +256,10 @@ def _places_in(slots: Any, asked: str) -> dict[int, str]:
 def _address(place: str) -> tuple[str, int]:
     host, _, port = place.rpartition(":")
     return host, int(port)
+
+
+def _listed(hosts: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{host}:{port}" for host, port in hosts)
 
 
 def _hosts(netloc: str, usual: int) -> list[tuple[str, int]]:

@@ -21,6 +21,7 @@ from .frames import frame
 from .messages import DROPPABLE, encoded
 from .ports import Handlers
 from .redis_addresses import door
+from .redis_faults import Faults
 from .redis_heartbeats import EACH
 from .redis_link import Door
 from .redis_masters import Masters
@@ -64,6 +65,7 @@ class RedisBus:
         bounds: Bounds | None = None,
     ) -> None:
         self._door: Door = door(url)
+        self._faults = Faults(self._door.where)
         self._handlers = handlers
         self._me = me
         self._prefix = prefix
@@ -74,7 +76,6 @@ class RedisBus:
         self._reader: Reader | None = None
         self._tick: TimerWatcher | None = None
         self._leaving = self._stopped = False
-        self._lost = False  # whether the log has said that Redis does not answer
         self._contact = Event()
         self._figures = {"messages_in": 0, "messages_out": 0, "bytes_in": 0, "bytes_out": 0}
         self._ticks = 0
@@ -87,7 +88,8 @@ class RedisBus:
             (self._census.keys[0], self._keys(me.node)[0]),
             connected=self._census.connected,
             disconnected=self._disconnected,
-            failed=self._say_lost,
+            failed=self._faults.failed,
+            refused=self._faults.refused,
             relocated=self._relocated,
         )
         self._known = self._no_nodes(bounds or Bounds(), dropped)
@@ -145,9 +147,24 @@ class RedisBus:
         return bool(self._contact.wait(seconds))
 
     @property
-    def degraded(self) -> bool:
+    def _away(self) -> bool:
         """Whether there is no contact."""
         return not self._contact.is_set() or self._census.silent > SILENT
+
+    @property
+    def degraded(self) -> bool:
+        """As `ports.Remote.degraded`."""
+        return self._away or self._faults.refusing
+
+    @property
+    def reaches(self) -> bool:
+        """As `ports.Remote.reaches`."""
+        return not (self._away or self._faults.full)
+
+    @property
+    def trouble(self) -> str:
+        """As `ports.Remote.trouble`."""
+        return self._faults.why
 
     def post(
         self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
@@ -193,7 +210,7 @@ class RedisBus:
         for peer in self._peers.values():
             self._note(peer, Note.BYE, b"")
             peer.target.writer.want(peer.target, now=True)
-        if self.degraded:
+        if self._away:
             return
         end = time.monotonic() + LAST_WORDS
         while time.monotonic() < end and any(
@@ -247,13 +264,8 @@ class RedisBus:
     def _disconnected(self) -> None:
         self._census.disconnected()
         self._contact.clear()
-        self._say_lost("its connection has ended")
-
-    def _say_lost(self, why: str) -> None:
-        if not self._lost and not self._stopped:
-            self._lost = True
-            said = "no contact to Redis (%s): other hosts cannot be reached; trying again"
-            gevent.spawn(log.info, said, why)
+        if not self._stopped:
+            self._faults.lost("its connection has ended")
 
     def _relocated(self) -> None:
         if self._reader is not None:
@@ -300,18 +312,17 @@ class RedisBus:
             if peer.node != node:
                 self._note(peer, Note.DEAD, body)
         inbox, acks = self._keys(node)
-        self._masters.call(inbox, command("DEL", inbox, acks), lambda reply: None)
+        self._masters.call(inbox, command("DEL", inbox, acks), self._masters.checked)
 
     def _note(self, peer: Peer, kind: int, body: bytes) -> None:
         peer.target.outbox.add(frame(kind, body), lossy=False)
         peer.target.writer.want(peer.target)
 
     def _look_at_redis(self) -> None:
-        if self._contact.is_set() and self.degraded:
-            self._say_lost("it does not answer")
-        elif self._lost and not self.degraded:
-            self._lost = False
-            gevent.spawn(log.info, "Redis answers again")
+        away = self._away
+        if away and self._contact.is_set():
+            self._faults.lost("it does not answer")
+        self._faults.look(away=away)
 
     def _ticked(self) -> None:
         try:

@@ -58,6 +58,9 @@ class Opened(Protocol):
 class Door(Protocol):
     """Knows where Redis is."""
 
+    #: The same for people, without user and password.
+    where: str
+
     def open(self, place: str) -> Opened:
         """Connects to a master, and blocks meanwhile. Raises what redis-py raises, or `OSError`."""
 
@@ -67,8 +70,8 @@ class Door(Protocol):
     def lost(self, place: str) -> None:
         """A master cannot be reached: looks where its keys are now, and blocks meanwhile."""
 
-    def moved(self, error: str) -> None:
-        """Redis says ``MOVED slot address``."""
+    def moved(self, error: str) -> bool:
+        """Redis says ``MOVED slot address``; `False`: it is not known as a Redis Cluster."""
 
 
 class Link(Outlet):

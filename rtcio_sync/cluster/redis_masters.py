@@ -5,30 +5,22 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable
-
-import gevent
 
 from ..transport.outgoing import Turn
 from .redis_link import Door, Replied, Unplaced
-from .redis_resp import ErrorReply
+from .redis_resp import ErrorReply, Reply
 from .redis_writer import Target, Writer
 
 __all__ = ["Masters"]
-
-log = logging.getLogger(__name__)
-
-WARN_EACH = 60.0  # seconds between two warnings about what Redis refuses
 
 
 class Masters:
     """As `redis_writer.Events`.
 
     ``keys``: those that are always needed, the first of which says who lives. ``connected()`` and
-    ``disconnected()`` are about its master. ``failed(why)``: a connection could not be made.
-    ``relocated()``: keys may be on other masters now.
+    ``disconnected()`` are about its master. ``failed(error)``: a connection could not be made.
+    ``refused(text)``: Redis replied with an error. ``relocated()``: keys may be on other masters.
     """
 
     def __init__(
@@ -39,17 +31,18 @@ class Masters:
         *,
         connected: Callable[[], None],
         disconnected: Callable[[], None],
-        failed: Callable[[str], None],
+        failed: Callable[[Exception], None],
+        refused: Callable[[str], None],
         relocated: Callable[[], None],
     ) -> None:
         self._door = door
         self._turn = turn
         self._keys = keys
         self._on_connected, self._on_disconnected = connected, disconnected
-        self._on_failed, self._on_relocated = failed, relocated
+        self._on_failed, self._on_refused = failed, refused
+        self._on_relocated = relocated
         self._writers: dict[str, Writer] = {}
         self._stopped = False
-        self._warned = -WARN_EACH
 
     @property
     def writers(self) -> list[Writer]:
@@ -96,21 +89,23 @@ class Masters:
         """A connection could not be made."""
         self._relocate()
         if not isinstance(error, Unplaced):
-            self._on_failed(str(error) or type(error).__name__)
+            self._on_failed(error)
 
     def objected(self, error: ErrorReply) -> None:
         """Redis replied with an error."""
-        if error.code == "MOVED":
-            self._door.moved(error.text)
+        if error.code == "MOVED" and self._door.moved(error.text):
             self._relocate()
             return
-        now = time.monotonic()
-        if error.code != "ASK" and now - self._warned >= WARN_EACH:
-            self._warned = now
-            gevent.spawn(log.warning, "Redis refuses a command of this node: %s", error.text[:200])
+        if error.code != "ASK":
+            self._on_refused(error.text)
         if error.code in ("READONLY", "MASTERDOWN"):  # the master is another one now
             for writer in self.writers:
                 writer.line.cut()
+
+    def checked(self, reply: Reply) -> None:
+        """A reply of which only an error is of interest."""
+        if isinstance(reply, ErrorReply):
+            self.objected(reply)
 
     def _relocate(self) -> None:
         """Everything goes to where its key is now."""

@@ -238,8 +238,15 @@ class Census:
             self._events.claimed()
         elif reply in (b"taken", b"buried"):
             self._events.refused("taken" if reply == b"taken" else "buried")
-        elif isinstance(reply, ErrorReply):
+        else:
+            self._failed(reply)
+
+    def _failed(self, reply: Reply) -> bool:
+        """Whether a reply is an error, which it tells."""
+        if isinstance(reply, ErrorReply):
             self._events.objected(reply)
+            return True
+        return False
 
     def beat(self) -> None:
         """To be called every second."""
@@ -275,8 +282,7 @@ class Census:
         if reply == b"missing":  # Redis has forgotten, or this node is buried
             self.connected()
             return
-        if isinstance(reply, ErrorReply):
-            self._events.objected(reply)
+        if any(self._failed(each) for each in (reply, *found)):
             return
         try:
             now, marks = marks_in([reply, *found])
@@ -314,7 +320,7 @@ class Census:
 
     def _records_replied(self, asked: list[str]) -> Replied:
         def replied(reply: Reply) -> None:
-            if not isinstance(reply, list) or len(reply) != len(asked):
+            if self._failed(reply) or not isinstance(reply, list) or len(reply) != len(asked):
                 return
             for node, body in zip(asked, reply, strict=True):
                 if not isinstance(body, bytes) or len(body) > LONGEST_RECORD:
@@ -345,7 +351,7 @@ class Census:
         token = self._tokens[node]
 
         def replied(reply: Reply) -> None:
-            if self._tokens.get(node) != token:
+            if self._failed(reply) or self._tokens.get(node) != token:
                 return
             if reply == 1:
                 self.forget(node)
@@ -373,6 +379,8 @@ class Census:
         """Asks whether a node is buried that is not seen any more."""
 
         def replied(reply: Reply) -> None:
+            if self._failed(reply):
+                return
             if isinstance(reply, bytes) and self._tokens.get(node) == token:
                 self.forget(node)
                 self._events.dead(node, token)

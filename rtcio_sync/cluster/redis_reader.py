@@ -125,7 +125,7 @@ class Reader:
         """A sender is dead."""
         self._news.pop(sender, None)
         if self._following.pop(sender, None) is not None:
-            self._call(command("HDEL", self._acks_key, sender), _ignore)
+            self._call(command("HDEL", self._acks_key, sender), self._checked)
 
     def after_all(self, do: Callable[[], None]) -> None:
         """Does it when all was handed on that Redis has got before now."""
@@ -169,11 +169,11 @@ class Reader:
         self._complete = 0.0
         self._at = b"0"  # what was not acknowledged comes again
         if not self._made:
-            link.call(command("DEL", self._inbox, self._acks_key), _ignore)
+            link.call(command("DEL", self._inbox, self._acks_key), self._checked)
         link.call(command("XADD", self._inbox, "*", "b", self._token), self._is_made)
         if self._following:
             self._news = dict(self._following)
-            link.call(self._acknowledge(), _ignore)
+            link.call(self._acknowledge(), self._checked)
             self._news.clear()
         self._read(link)
 
@@ -215,6 +215,7 @@ class Reader:
         self._work()
 
     def _looked(self, reply: Reply) -> None:
+        self._checked(reply)
         if reply == 0:  # somebody has removed it, or Redis was short of memory
             self.line.cut()
         else:
@@ -296,7 +297,7 @@ class Reader:
         made = [command("XTRIM", self._inbox, "MINID", "~", self._at)]
         if self._news:
             made.insert(0, self._acknowledge())
-        if not all(call(each, _ignore) for each in made):
+        if not all(call(each, self._checked) for each in made):
             return False
         self._unacknowledged = 0
         self._news.clear()
@@ -316,6 +317,6 @@ class Reader:
             self._timed = True
             self._timer.start(self._late, update=True)
 
-
-def _ignore(reply: Reply) -> None:
-    """Nothing."""
+    def _checked(self, reply: Reply) -> None:
+        if isinstance(reply, ErrorReply):
+            self._objected(reply)

@@ -212,10 +212,14 @@ class Writer:
                 target.outbox.acknowledged(int(epoch), int(following))
             except ValueError:  # somebody else's
                 pass
+        elif isinstance(reply, ErrorReply):
+            self._events.objected(reply)
 
     def _measured(self, target: Target, inside: int, reply: Reply) -> None:
         if isinstance(reply, int):
             target.outbox.of_others = max(0, reply - inside)
+        elif isinstance(reply, ErrorReply):
+            self._events.objected(reply)
 
     # -- after a connection was made -----------------------------------------------------------
 
@@ -239,9 +243,16 @@ class Writer:
         target.asked = target.polled = time.monotonic()
         last, epoch = outbox.last, outbox.epoch
         found: list[bool] = []
+
+        def looked(number: int, reply: Reply) -> None:
+            if isinstance(reply, ErrorReply):
+                self._events.objected(reply)
+            else:
+                found.append(outbox.is_entry(number, reply))
+
         if last is not None:
             made = command("XRANGE", target.inbox, last[1], last[1], "COUNT", 1)
-            link.call(made, lambda reply: found.append(outbox.is_entry(last[0], reply)))
+            link.call(made, partial(looked, last[0]))
 
         def replied(reply: Reply) -> None:
             target.asking = False

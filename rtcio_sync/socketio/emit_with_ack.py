@@ -163,12 +163,12 @@ class Gatherer:
         return answers, error
 
     def _replies(self, asked: Asked, seconds: float) -> list[bytes | None]:
-        """What the other workers say; `None` for one that lives and says nothing."""
+        """What the other workers say; `None` for one that says nothing, as it is late or dead."""
         manager = self._manager
         if not asked.nodes or not isinstance(manager, SharedRooms):
             return []
         replies = manager.questions.wait(asked.question, seconds)
-        return [replies.get(each) for each in asked.nodes if each in manager.bus.nodes]
+        return [replies.get(each) for each in asked.nodes]
 
     def call(self, to: Recipients, event: str, args: tuple[Any, ...], seconds: float) -> Answers:
         """Sends an event and waits for all answers. Raises `UnansweredError`. # greenlet"""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,12 +22,13 @@ from click.testing import CliRunner
 from rtcio_sync import Emitter, OptionError
 from rtcio_sync.cli.cluster import cluster as commands
 from rtcio_sync.cluster import external_emits
-from rtcio_sync.cluster.redis_addresses import failures
+from rtcio_sync.cluster.emitter import WITHIN
+from rtcio_sync.cluster.redis_addresses import door, failures
 from rtcio_sync.cluster.redis_membership import keys_of
 from rtcio_sync.cluster.redis_survey import inbox_of
 from tests.integration.clients import Driver
 from tests.integration.hosts import Cluster, cluster
-from tests.integration.redis_server import RedisServer, hung
+from tests.integration.redis_server import RedisCluster, RedisServer, hung
 from tests.integration.servers import free_port
 from tests.timing import DEADLINE, wait_until
 
@@ -148,6 +151,19 @@ def test_without_redis_it_raises(monkeypatch: pytest.MonkeyPatch) -> None:
         Emitter(server.url).emit("news")
 
 
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster"])
+def test_a_wrong_password_raises_at_once(empty: RedisServer, scheme: str) -> None:
+    url = empty.url.replace("redis://", f"{scheme}://me:wrong@").removesuffix("/0")
+    began = time.monotonic()
+    with pytest.raises(failures(), match="invalid username-password pair"):
+        Emitter(url).emit("news")
+    with empty.client() as raw:
+        raw.execute_command("ACL", "SETUSER", "few", "on", ">secret", "~rtcio:*", "-@all", "+time")
+    with pytest.raises(redis_py.ResponseError, match="no permissions"):
+        Emitter(empty.url.replace("://", "://few:secret@")).emit("news")
+    assert time.monotonic() - began < WITHIN / 2
+
+
 def test_a_redis_cluster_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtcio_sync.cluster.emitter.WITHIN", 0.5)
     url = f"redis+cluster://127.0.0.1:{free_port()}"
@@ -165,10 +181,36 @@ def test_a_redis_cluster_that_is_away_is_tried_again(monkeypatch: pytest.MonkeyP
     assert len(tries) == 1
 
 
+def test_the_status_of_a_cluster_says_that_redis_refuses_and_why(tmp_path: Path) -> None:
+    server = RedisServer("--requirepass", "secret", password="secret")
+    address = f"127.0.0.1:{server.port}"
+    try:
+        for url, why in (
+            (f"redis://:hunter2@{address}", "check the user and the password"),
+            (f"redis://{address}", "the address needs a password"),
+            (f"redis://:secret@{address}/99", "another number"),
+            (f"redis+cluster://:secret@{address}", "no Redis Cluster"),
+            (f"redis+cluster://:hunter2@{address}", "check the user and the password"),
+        ):
+            status = CliRunner().invoke(commands, ["status", url])
+            assert status.exit_code == 1 and "Error: Redis refuses: " in status.output
+            assert why in status.output and "hunter2" not in status.output
+        assert CliRunner().invoke(commands, ["status", server.url]).output == "no nodes\n"
+    finally:
+        server.kill()
+    masters = RedisCluster(tmp_path)
+    try:
+        url = next(each.url for each in masters.masters if each is not masters.master_of("nodes"))
+        status = CliRunner().invoke(commands, ["status", url])
+        assert status.exit_code == 1 and "begin the address with redis+cluster://" in status.output
+    finally:
+        masters.stop()
+
+
 class Inboxes:
     """Nodes that only Redis knows."""
 
-    def __init__(self, server: RedisServer, *nodes: str) -> None:
+    def __init__(self, server: Any, *nodes: str) -> None:
         self.client = server.client()
         self.client.flushall()
         for node in nodes:
@@ -177,6 +219,8 @@ class Inboxes:
 
     def beat(self, node: str) -> None:
         now: Any = self.client.time()
+        if isinstance(now, dict):  # of each master
+            now = next(iter(now.values()))
         self.client.hset(keys_of("rtcio")[1], node, (1 << 32) + now[0] * 10)
 
     def forget(self, node: str) -> None:
@@ -221,6 +265,64 @@ def test_an_inbox_that_nobody_reads_is_written_to_for_a_while_and_bounded(
     assert inboxes.of("aaaa")[-1] != before
     inboxes.beat("bbbb")
     assert not no_more()
+
+
+def test_an_inbox_is_bounded_in_bytes_and_what_does_not_fit_is_counted_and_named(
+    empty: RedisServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rtcio_sync.cluster.emitter.INSIDE", 3_000_000)
+    inboxes, outside = Inboxes(empty, "aaaa", "bbbb"), Emitter(empty.url)
+    for _ in range(500):  # Redis' guess at the size of a stream would be far off
+        inboxes.client.xadd(inbox_of("rtcio", "aaaa"), {"m": "a node's"})
+    for number in range(40):
+        outside.to("tea").emit("number", number, "x" * 100_000)
+        inboxes.client.xtrim(inbox_of("rtcio", "bbbb"), 0)  # it reads
+    stays: Any = inboxes.client.memory_usage(inbox_of("rtcio", "aaaa"), samples=0)
+    assert 2_900_000 < stays < 3_050_000  # Redis rounds up
+    assert len(inboxes.of("aaaa")) + outside.dropped == 40
+    Emitter(empty.url).emit("by another", "x" * 100_000)
+    assert len(inboxes.of("bbbb")) == 1
+    assert len(inboxes.of("aaaa")) + outside.dropped == 40
+    said = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
+    assert len(said) == 2 and all("worker aaaa" in each for each in said)  # one of each emitter
+    before = outside.dropped
+    inboxes.client.xtrim(inbox_of("rtcio", "aaaa"), 0)
+    outside.emit("it reads again")
+    assert len(inboxes.of("aaaa")) == 1 and outside.dropped == before
+
+
+def test_a_message_that_a_server_would_not_send_either_is_refused(empty: RedisServer) -> None:
+    inboxes, outside = Inboxes(empty, "aaaa"), Emitter(empty.url)
+    with pytest.raises(OptionError, match="16 MB"):
+        outside.emit("large", "x" * 16_000_000)
+    with pytest.raises(OptionError, match="16 MB"):
+        outside.emit("large", b"x" * 16_000_000)
+    with pytest.raises(OptionError, match="16 MB"):
+        outside.to("x" * 16_000_000).sockets_join("tea")
+    assert inboxes.of("aaaa") == []
+    outside.emit("large", b"x" * 15_000_000)
+    assert len(inboxes.of("aaaa")) == 1
+
+
+def test_the_inboxes_may_be_on_several_masters_of_a_redis_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtcio_sync.cluster.emitter.INSIDE", 500_000)
+    masters = RedisCluster(tmp_path)
+    try:
+        outside, nodes = Emitter(masters.url), ("aaaa", "bbbb", "cccc", "dddd")
+        inboxes = Inboxes(SimpleNamespace(client=door(masters.url).client), *nodes)
+        for _ in range(10):
+            outside.emit("number", "x" * 100_000)
+        kept = [len(inboxes.of(node)) for node in nodes]
+        assert min(kept) >= 4 and sum(kept) + outside.dropped == 40
+        moved = inbox_of("rtcio", "aaaa")
+        home = masters.master_of(moved)
+        masters.move(moved, next(each for each in masters.masters if each is not home))
+        outside.emit("small")
+        assert [len(inboxes.of(node)) for node in nodes] == [each + 1 for each in kept]
+    finally:
+        masters.stop()
 
 
 def test_an_inbox_that_refuses_is_told_and_the_others_get_each_event_once(

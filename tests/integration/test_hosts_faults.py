@@ -133,10 +133,13 @@ def test_hosts_that_start_without_redis_serve_their_own_clients_until_it_comes(
             redis.kill()
 
 
-def test_a_host_that_requires_redis_does_not_start_without_it() -> None:
+def test_a_host_that_requires_redis_does_not_start_without_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     url = f"redis://127.0.0.1:{free_port()}/0"
     with (
         pytest.raises(AssertionError, match="the server ended at once"),
         running("listen", "many_workers", cluster=url, cluster_required=True, clean_log=False),
     ):
         pass
+    assert "no contact to the cluster's Redis: Error 111" in capsys.readouterr().err

@@ -48,6 +48,24 @@ def test_clients_of_another_host_notice_nothing_of_a_reload(
         assert not a.received("disconnect") and not b.received("#rtcio:peer-left")
 
 
+def test_a_host_reloads_while_redis_is_full(driver: Driver, redis: RedisServer) -> None:
+    with cluster(redis.url, "gunicorn-gevent", "listen", clean_log=False) as hosts:
+        a, b = hosts.on_each(driver)
+        sid = a.id
+        traffic = Traffic(a, b)
+        with redis.client() as client:
+            client.config_set("maxmemory", 1)
+            for host in hosts.hosts:
+                host.eventually("/stats", lambda stats: stats["degraded"])
+            reload(hosts.hosts[0])
+            traffic.send()
+            client.config_set("maxmemory", 0)
+        hosts.await_nodes(2)
+        a.fence(b)
+        b.fence(a)
+        assert a.id == sid and not a.received("disconnect")
+
+
 def test_a_host_reloads_while_redis_does_not_answer(
     driver: Driver, redis: RedisServer
 ) -> None:

@@ -20,7 +20,7 @@ import pytest
 import redis
 import trustme
 
-from rtcio_sync.cluster import redis_membership, redis_nodes, redis_peer, redis_reader
+from rtcio_sync.cluster import redis_faults, redis_membership, redis_nodes, redis_peer, redis_reader
 from rtcio_sync.cluster.emitter_inbox import OUTSIDE
 from rtcio_sync.cluster.frames import HEAD, frame
 from rtcio_sync.cluster.messages import Kind, encoded
@@ -30,7 +30,7 @@ from rtcio_sync.cluster.redis_survey import survey
 from rtcio_sync.errors import OptionError
 from tests.cluster.redis_nodes import RedisNode
 from tests.integration.redis_node import RedisProcess
-from tests.integration.redis_server import PROGRAM, RedisServer, hung
+from tests.integration.redis_server import PROGRAM, RedisCluster, RedisServer, hung
 from tests.integration.servers import free_port
 from tests.timing import until, wait_until
 
@@ -204,17 +204,125 @@ def test_a_forked_child_gives_the_parents_connections_up(server: RedisServer, ma
     assert all(stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in given)
 
 
-def test_a_wrong_password_is_told_once_and_harms_nobody(
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+
+
+REFUSED = {
+    "redis://nobody:hunter2@{}/0": "check the user and the password",
+    "redis://:hunter2@{}/0": "leave the password out",
+    "redis://{}/99": "another number",
+    "redis+cluster://{}": "no Redis Cluster",
+    "redis+sentinel://{}/calls": "addresses of Sentinels",
+}
+
+
+@pytest.mark.parametrize(("address", "fix"), REFUSED.items(), ids=REFUSED)
+def test_a_redis_that_refuses_is_a_warning_at_once_with_cause_and_fix(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture, address: str, fix: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    lonely = make(url=address.format(f"127.0.0.1:{server.port}"))
+    until(lambda: warnings(caplog))
+    gevent.sleep(1)  # it tries again, and says nothing
+    assert lonely.bus.degraded
+    (said,) = warnings(caplog)
+    assert f"127.0.0.1:{server.port}" in said and "refuses" in said and fix in said
+    assert "hunter2" not in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_a_password_that_is_missing_is_told_and_that_it_is_mended(
     server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    lonely = make(url=server.url.replace("://", "://nobody:hunter2@"))
-    until(lambda: any("no contact" in each.getMessage() for each in caplog.records))
-    gevent.sleep(1)  # it tries again, and says nothing
-    assert lonely.bus.degraded
-    said = [each.getMessage() for each in caplog.records if "Redis" in each.getMessage()]
-    assert len(said) == 1 and "no contact" in said[0]
-    assert "hunter2" not in said[0]
+    with server.client() as client:
+        client.config_set("requirepass", "secret")
+        lonely = make()
+        until(lambda: warnings(caplog))
+        gevent.sleep(1)
+        (said,) = warnings(caplog)
+        assert "needs a password" in said
+        client.config_set("requirepass", "")
+    until(lambda: not lonely.bus.degraded)
+    until(lambda: "refuses nothing" in caplog.text)
+
+
+def test_a_master_of_a_redis_cluster_is_told_from_a_redis(
+    tmp_path: Path, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    masters = RedisCluster(tmp_path)
+    try:
+        make(url=masters.master_of("other").url)
+        make(url=masters.masters[0].url)
+        make(url=masters.masters[1].url)
+        until(lambda: warnings(caplog))
+        assert "redis+cluster://" in warnings(caplog)[0]
+    finally:
+        masters.stop()
+
+
+@pytest.mark.parametrize(
+    "right", ["eval", "time", "hset", "hget", "hmget", "hgetall", "xadd", "xread", "xtrim", "del"]
+)
+def test_a_right_that_the_user_lacks_is_named(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture, right: str
+) -> None:
+    with server.client() as client:
+        given = [each for each in RIGHTS if each != f"+{right}"]
+        client.execute_command("ACL", "SETUSER", "rtcio", "on", ">secret", "~rtcio:*", *given)
+    url = server.url.replace("://", "://rtcio:secret@")
+    nodes = [make(url=url), make(url=url)]
+    until(lambda: warnings(caplog))
+    assert all("docs/deployment.md" in each for each in warnings(caplog))
+    for each in nodes:
+        each.bus.stop()
+    gevent.sleep(0.1)  # what they still say is not the next test's
+
+
+def test_a_full_redis_is_degraded_and_told_and_loses_nothing(
+    server: RedisServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    a, b = make(), make()
+    meet(a, b)
+    answers(a, b)
+    assert not a.bus.degraded
+    with server.client() as client:
+        client.config_set("maxmemory", 1)
+        until(lambda: a.bus.degraded and b.bus.degraded)
+        until(lambda: len(warnings(caplog)) == 2)
+        for each in warnings(caplog):
+            assert f"127.0.0.1:{server.port}" in each and "raise maxmemory" in each
+        assert a.post(b, Kind.RELAY, b"it waits")
+        gevent.sleep(8)  # longer than a node may stand still
+        assert a.handlers.dead == b.handlers.dead == []
+        assert a.bus.degraded and b.bus.degraded and len(warnings(caplog)) == 2
+        client.config_set("maxmemory", 0)
+    until(lambda: b"it waits" in b.bodies())
+    answers(a, b)
+    until(lambda: not (a.bus.degraded or b.bus.degraded))
+    until(lambda: caplog.text.count("refuses nothing") == 2)
+
+
+def test_an_address_where_nobody_answers_is_a_warning_after_a_while(
+    make: Make, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_faults, "LATE", 2.0)
+    caplog.set_level(logging.INFO)
+    port = free_port()
+    lonely = make(url=f"redis://:hunter2@127.0.0.1:{port}/0")
+    until(lambda: warnings(caplog))
+    gevent.sleep(2)
+    (said,) = warnings(caplog)
+    assert f"127.0.0.1:{port}" in said and "refused" in said
+    server = RedisServer("--requirepass", "hunter2", port=port, password="hunter2")
+    try:
+        until(lambda: not lonely.bus.degraded)
+        until(lambda: "answers again" in caplog.text)
+    finally:
+        server.kill()
+    assert "hunter2" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from rtcio_sync import OptionError, Server
+from rtcio_sync import NotServing, OptionError, Server
 from rtcio_sync.cluster import socket_directory
 from rtcio_sync.serving.stop import AT_ONCE
 from rtcio_sync.serving.supervised_worker import LIFE
@@ -155,6 +155,14 @@ def test_many_clients_are_closed_a_few_at_a_time() -> None:
     assert left > len(clients) / 2
     draining.join(DEADLINE)
     assert not any(client.connected for client in clients)
+
+
+@MODES
+def test_a_server_that_has_stopped_says_so_when_it_is_to_listen_again(run: Run, mode: str) -> None:
+    server = Server(async_mode=mode)
+    run(server).end()
+    with pytest.raises(NotServing, match="make another one"):
+        server.listen(0, host="127.0.0.1")
 
 
 SIGNALLED = """

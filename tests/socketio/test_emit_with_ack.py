@@ -391,6 +391,28 @@ def test_a_question_that_could_not_be_asked_here_is_forgotten_elsewhere() -> Non
         manager.questions.wait(1, 0)
 
 
+def test_the_clients_of_a_worker_that_dies_have_not_answered() -> None:
+    fake = sharing(NodeBus("aaaa"))
+    manager: Any = fake.index
+    manager.questions = Questions(gevent.event.Event)
+    manager.holders_of = lambda namespace, rooms: ["bbbb", "cccc"]
+    manager.gather = lambda gathering, *args, **options: gathering.settle()
+    gatherer = Gatherer(
+        manager,
+        create_event=gevent.event.Event,
+        spawn=lambda do: None,
+        now=fake.clock.now,
+        later=fake.clock.later,
+    )
+    asked = gatherer.begin(Recipients("/", ["tea"], []), "ready?", (), DEADLINE)
+    answer = messages.Gathered(["sid"], '[["yes"]]', [], [])
+    manager.questions.replied("cccc", asked.question, messages.encoded(answer))
+    manager.questions.died("bbbb")
+    answers, error = gatherer.wait(asked)
+    assert answers == {"sid": ("yes",)}
+    assert error is not None and error.silent == []
+
+
 def test_an_event_that_cannot_be_encoded_for_these_clients_is_answered_at_once() -> None:
     server, _ = room_of(1)
     replies = gather_for_another(server)  # the room's client and the other one

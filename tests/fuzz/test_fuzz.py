@@ -67,15 +67,15 @@ class Sink:
         while True:
             opcode, payload = self.hostile.frame()
             assert opcode in (1, 2), f"the peer's connection ended: {payload!r}"
-            if payload == b"2":
+            if opcode == 2:  # whatever is in it
+                self.attachments -= 1
+            elif payload == b"2":
                 self.hostile.say("3")
             elif payload.startswith(b"4399["):
                 return
-            elif opcode == 1:
+            else:
                 assert self.attachments == 0, payload
                 self._check(payload.decode())
-            else:
-                self.attachments -= 1
 
     def _check(self, message: str) -> None:
         start = re.match(r'4(?:2|5(10|[1-9])-)(?=\["#rtcio:message",\{)', message)

@@ -95,7 +95,7 @@ class Node:
         #: Takes each stream of descriptors that another node opens.
         self.takes: Callable[[str, _socket.socket], None] = _refuse
         exchange.on_joined.append(self._joined)
-        exchange.leaving.reaches_far = lambda: isinstance(self.bus, Both) and self.bus.reaches
+        exchange.leaving.reaches_far = lambda: not isinstance(self.bus, Both) or self.bus.reaches
 
     def begin(
         self, master: int | None = None, *, several: bool = True, before: int | None = None

@@ -80,6 +80,8 @@ class Callbacks(Manager):
         Callbacks stay while it may return, because its client may still acknowledge events.
         """
         waiting = self.callbacks.get(sid, {})
+        # A copy, not list(items()): to make the pairs, Python up to 3.11 may collect garbage, and
+        # run another thread meanwhile, which changes the dict.
         for number, callback in waiting.copy().items():
             # Another thread may have taken it meanwhile, for an answer.
             if isinstance(callback, Waiter) and waiting.pop(number, None) is not None:

@@ -225,3 +225,5 @@ class _Sender:
             if node not in dead and now - self._missed[node] <= WITHIN
         }
         self._known = {**kept, **living_now}
+        for node in self._warnings.keys() - self._known.keys():
+            del self._warnings[node]

@@ -372,19 +372,23 @@ def test_waiting_begins_when_the_event_is_sent() -> None:
     assert waits == [6, 0]
 
 
+def gatherer_of(fake: Any) -> Gatherer:
+    return Gatherer(
+        fake.index,
+        create_event=gevent.event.Event,
+        spawn=lambda do: None,
+        now=fake.clock.now,
+        later=fake.clock.later,
+    )
+
+
 def test_a_question_that_could_not_be_asked_here_is_forgotten_elsewhere() -> None:
     fake = sharing(NodeBus("aaaa"))
     manager: Any = fake.index
     manager.questions = Questions(lambda: None)
     manager.holders_of = lambda namespace, rooms: ["aaaa"]
     manager.gather = lambda *args, **options: 1 / 0
-    gatherer = Gatherer(
-        manager,
-        create_event=gevent.event.Event,
-        spawn=lambda do: None,
-        now=fake.clock.now,
-        later=fake.clock.later,
-    )
+    gatherer = gatherer_of(fake)
     with pytest.raises(ZeroDivisionError):
         gatherer.begin(Recipients("/", None, []), "ready?", (), 10)
     with pytest.raises(KeyError):
@@ -397,13 +401,7 @@ def test_the_clients_of_a_worker_that_dies_have_not_answered() -> None:
     manager.questions = Questions(gevent.event.Event)
     manager.holders_of = lambda namespace, rooms: ["bbbb", "cccc"]
     manager.gather = lambda gathering, *args, **options: gathering.settle()
-    gatherer = Gatherer(
-        manager,
-        create_event=gevent.event.Event,
-        spawn=lambda do: None,
-        now=fake.clock.now,
-        later=fake.clock.later,
-    )
+    gatherer = gatherer_of(fake)
     asked = gatherer.begin(Recipients("/", ["tea"], []), "ready?", (), DEADLINE)
     answer = messages.Gathered(["sid"], '[["yes"]]', [], [])
     manager.questions.replied("cccc", asked.question, messages.encoded(answer))

@@ -17,10 +17,10 @@ from .cluster.shared_rooms import SharedRooms
 from .cluster.totals import Totals
 from .config.option_values import is_redis
 from .server_parts import ServerParts
-from .serving.misrouted_requests import Addresses, Misrouted
 from .serving.startup_warnings import warn_of_many_workers
 from .serving.stop import Stop
 from .serving.workers import Workers, key_of
+from .serving.wrong_host import Addresses, Misrouted
 from .socketio.dynamic_namespaces import Parents
 from .socketio.emit_with_ack import Gatherer
 from .socketio.recovery import Reconnect

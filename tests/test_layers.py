@@ -229,7 +229,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "gunicorn_exit",
             "gunicorn",
             "startup_warnings",
-            "misrouted_requests",
+            "wrong_host",
             "workers",
             "supervised_worker",
             "stop",

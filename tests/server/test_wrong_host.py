@@ -14,8 +14,8 @@ from gevent.server import StreamServer
 
 from rtcio_sync import Server
 from rtcio_sync.errors import Refused
-from rtcio_sync.serving import misrouted_requests
-from rtcio_sync.serving.misrouted_requests import SAID_EACH, Addresses, Misrouted
+from rtcio_sync.serving import wrong_host
+from rtcio_sync.serving.wrong_host import SAID_EACH, Addresses, Misrouted
 from tests.timing import DEADLINE, in_time, until
 from tests.wsgi import environ_of
 
@@ -48,8 +48,8 @@ class Nodes(dict[str, str]):
 @pytest.fixture(autouse=True)
 def known_long_since(monkeypatch: pytest.MonkeyPatch) -> None:
     """All hosts have told their addresses, or never will."""
-    monkeypatch.setattr(misrouted_requests, "NEW", 0.0)
-    monkeypatch.setattr(misrouted_requests, "STOPS_WITHIN", 0.1)
+    monkeypatch.setattr(wrong_host, "NEW", 0.0)
+    monkeypatch.setattr(wrong_host, "STOPS_WITHIN", 0.1)
 
 
 def nowhere(sid: str) -> bool:
@@ -191,8 +191,8 @@ def passed_on(
         hand_out=lambda start_response, headers: (near, b"early"),
         leave_handed_out=leave,
     )
-    monkeypatch.setattr(misrouted_requests.takeover, "find", lambda environ: request)
-    monkeypatch.setattr(misrouted_requests, "handshake", lambda environ: [])
+    monkeypatch.setattr(wrong_host.takeover, "find", lambda environ: request)
+    monkeypatch.setattr(wrong_host, "handshake", lambda environ: [])
     environ = {**environ_of("GET", {}), "HTTP_UPGRADE": "websocket"}
     asking = gevent.spawn(made.answer, "theirs", environ, lambda *_: None)
     until(lambda: far)
@@ -324,7 +324,7 @@ def test_a_request_goes_on_to_the_host_to_which_its_session_moves(
 def test_a_new_host_waits_until_others_have_told_it_where_they_are(
     far: list[gevent.socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(misrouted_requests, "NEW", 60.0)
+    monkeypatch.setattr(wrong_host, "NEW", 60.0)
     nodes = Nodes()
     made = misrouted(Places(), nodes)
     asking = gevent.spawn(made.answer, "theirs", environ_of("GET", {}), lambda *_: None)

@@ -21,7 +21,7 @@ from .member import Member, Stage
 from .recipients import recipients, skipped
 from .rooms import Rooms
 from .server_call import Waiter
-from .session_log import Stamp
+from .session_log import Session, Stamp
 from .session_store import NoRecovery, Recovery
 
 __all__ = ["Pieces", "RoomIndex", "arguments_of", "polite"]
@@ -241,23 +241,25 @@ class RoomIndex(Rooms):
         members = self.members.get(namespace, {})  # the dict may vanish when the last member leaves
         # Each is made when the first recipient needs it: a large event is not encoded for nothing.
         frame, pkts = b"" if stamp is None else frame_of_pieces(pieces), None
-        kept = None if stamp is None else (*stamp, frame)
+        sessions: list[Session] = []
         for sid in recipients:
             member = members.get(sid)
             if member is None:
                 continue
-            if kept is not None and member.session is not None:
-                member.session.keep(kept)
+            if stamp is not None and member.session is not None:
+                sessions.append(member.session)
             link = member.link
             transport = link.transport if member.held is None and link is not None else None
             if transport is not None:
                 if not frame:
                     frame = frame_of_pieces(pieces)
                 transport.send(frame)
-            else:
+            elif member.stage is not Stage.AWAY or member.held is not None:
                 if pkts is None:
                     pkts = packets_of(pieces)
                 self.hand_over(member, pkts)
+        if stamp is not None:
+            self.recovery.keep((*stamp, frame), sessions)
 
     def without(self, namespace: str, those: list[str], out: list[Any]) -> list[str]:
         """The sids of ``those`` that are not in the rooms ``out``, where a sid is a room too."""

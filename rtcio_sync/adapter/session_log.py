@@ -7,7 +7,7 @@ event for many sessions is one object in all their logs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -38,7 +38,7 @@ class Store(Protocol):
 
     def number_of(self, offset: Any, pid: str = "") -> int | None: ...
 
-    def hold(self, event: Kept, session: Session) -> None: ...
+    def keep(self, event: Kept, sessions: Iterable[Session]) -> None: ...
 
     def release(self, event: Kept) -> None: ...
 
@@ -78,16 +78,17 @@ class Session:
 
     def keep(self, event: Kept) -> None:
         """Keeps an event that the client may not receive."""
-        if not self.open:
-            return
+        self._store.keep(event, (self,))
+
+    def append(self, event: Kept) -> None:
+        """As `keep`, for `session_store.Recovery.keep`, which counts the event before."""
         log = self._log
         if log is None:
             log = self._log = deque()
         log.append(event)
         self._size += len(event[2])
         store, now = self._store, event[1]
-        store.hold(event, self)  # which may drop it, if it alone is over the bound of all sessions
-        if self._size > store.most_bytes or (log and log[0][1] < now - store.duration):
+        if self._size > store.most_bytes or log[0][1] < now - store.duration:
             self._trim(now)
         if not self._swept:
             self._swept = True

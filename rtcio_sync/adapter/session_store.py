@@ -15,7 +15,7 @@ import math
 import re
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ MOST_AUTH = 1_000_000  # bytes up to which the memory of one ``auth`` is counted
 
 EVENT = 350  # bytes of memory of an event in addition to its frame
 SHARED_FOR = 5.0  # seconds in which sessions of another process come that share events
-PLACE = 80  # bytes of memory in each further session that keeps the same event
+PLACE = 20  # bytes of memory in each further session that keeps the same event
 
 TOTAL = "recovery-total"
 """The label under which is counted what went because all sessions together kept too much."""
@@ -88,9 +88,10 @@ class Recovery:
         self.gate = gate
         self._sessions: dict[str, Session] = {}
         self._holdings = Holdings(slot=PLACE)
-        # All events that a session keeps, in the order of their numbers, and some dropped ones.
-        self._order: deque[tuple[int, Session]] = deque()
-        self._kept = 0  # how many of them are still kept
+        # All events that sessions keep, in the order of their numbers, and some dropped ones.
+        self._order: deque[tuple[int, list[Session]]] = deque()
+        self._places = 0  # how many sessions are in these lists,
+        self._kept = 0  # and for how many of them the session still keeps the event
         self._waiting: deque[tuple[Session, int]] = deque()  # longest first; as above
         self._load = 0  # bytes of the data that clients of waiting sessions sent
         #: How many sessions wait for their client.
@@ -154,17 +155,31 @@ class Recovery:
         """Bytes of memory of the sessions: their events, and the client data of waiting ones."""
         return self._holdings.cost + self._load
 
-    def hold(self, event: Kept, session: Session) -> None:
-        """Counts an event that a session keeps. Drops the oldest ones if all keep too much."""
-        size = len(event[2])
-        holdings, order = self._holdings, self._order
-        holdings.hold(event, size, size + EVENT)
-        order.append((event[0], session))
-        self._kept += 1
-        if len(order) > 2 * self._kept + 1000:
-            self._order = deque(each for each in order if each[1].keeps(each[0]))
+    def keep(self, event: Kept, sessions: Iterable[Session]) -> None:
+        """Keeps an event in those of the sessions that are open. # gate held
+
+        If all keep too much then, the oldest events are dropped; it may be this one.
+        """
+        those = [each for each in sessions if each.open]
+        if not those:
+            return
+        size, number = len(event[2]), len(those)
+        holdings = self._holdings
+        holdings.hold(event, size, size + EVENT, number)
+        self._kept += number
+        for each in those:
+            each.append(event)
+        self._order.append((event[0], those))
+        self._places += number
+        if self._places > 2 * self._kept + 1000:
+            self._forget_dropped()
         if holdings.cost + self._load > self._most:
             self.shrink()
+
+    def _forget_dropped(self) -> None:
+        order = ((at, [each for each in inside if each.keeps(at)]) for at, inside in self._order)
+        self._order = deque(each for each in order if each[1])
+        self._places = sum(len(inside) for _, inside in self._order)
 
     def release(self, event: Kept) -> None:
         """Counts an event that a session does not keep any more."""
@@ -175,9 +190,12 @@ class Recovery:
     def shrink(self) -> None:
         """Drops the oldest events while all sessions together keep too much."""
         while self.bytes > self._most and self._order:
-            number, session = self._order.popleft()
-            if session.lose(number):
+            number, sessions = self._order[0]
+            if sessions.pop().lose(number):
                 self._drop(TOTAL)
+            self._places -= 1
+            if not sessions:
+                self._order.popleft()
 
     # -- sessions --------------------------------------------------------------------------------
 
@@ -314,6 +332,9 @@ class NoRecovery:
     def send(self, encode: Callable[[str | None], T], deliver: Callable[[T, Stamp | None], R]) -> R:
         """Sends one event without an offset."""
         return deliver(encode(None), None)
+
+    def keep(self, event: Kept, sessions: Iterable[Session]) -> None:
+        """Keeps nothing."""
 
     def begin(self, member: Member) -> None:
         """Makes no session."""

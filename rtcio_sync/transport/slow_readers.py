@@ -56,15 +56,14 @@ class Holdings:
         self.size = 0
         self.cost = 0
 
-    def hold(self, item: object, size: int, cost: int) -> None:
-        """One more queue holds `item`, which has `size` bytes and takes `cost` bytes of memory."""
+    def hold(self, item: object, size: int, cost: int, queues: int = 1) -> None:
+        """More queues hold `item`, which has `size` bytes and takes `cost` bytes of memory."""
         count = self._held.get(id(item), 0)
-        self._held[id(item)] = count + 1
-        if count:
-            self.cost += self._slot
-        else:
+        self._held[id(item)] = count + queues
+        self.cost += self._slot * queues
+        if not count:
             self.size += size
-            self.cost += cost
+            self.cost += cost - self._slot
 
     def release(self, item: object, size: int, cost: int) -> None:
         """One queue holds it no longer. Call it as often as `hold`, with the same numbers."""

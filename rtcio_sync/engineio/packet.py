@@ -84,15 +84,11 @@ def packets_of(pieces: list[str | bytes]) -> list[Packet]:
 
 def frame_of_pieces(pieces: list[str | bytes]) -> bytes:
     """The frames of several messages, as one piece of bytes."""
-    if len(pieces) == 1:
-        return _frame_of_piece(pieces[0])
-    return b"".join([_frame_of_piece(piece) for piece in pieces])
-
-
-def _frame_of_piece(piece: str | bytes) -> bytes:
+    if len(pieces) > 1:
+        return b"".join([frame_of_pieces([piece]) for piece in pieces])
+    piece, digit = pieces[0], _DIGITS[packet.MESSAGE]
     if not isinstance(piece, str):
         return frame_binary(piece)
-    digit = _DIGITS[packet.MESSAGE]
     return frame_typed(digit, piece.encode()) if len(piece) < _LONG else frame_long(digit, piece)
 
 

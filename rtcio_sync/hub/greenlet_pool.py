@@ -115,7 +115,9 @@ class Pool:
             if (
                 getrefcount(greenlet) == greenlet.references
                 and len(self._idle) < self._most
-                and greenlet.clean()
+                # Its task has left nothing behind in it.
+                and not (greenlet.disturbed or greenlet.has_links() or vars(greenlet))
+                and not getweakrefcount(greenlet)
             ):
                 greenlet.gr_context = None
                 self._idle.append(greenlet)
@@ -187,10 +189,6 @@ class PooledGreenlet(_Greenlet):
         """Raises an exception in it: a kill, or a time-out. It runs no other task then."""
         self.disturbed = True
         return super().throw(*args)
-
-    def clean(self) -> bool:
-        """Whether its task has left nothing behind in it."""
-        return not (self.disturbed or self.has_links() or vars(self) or getweakrefcount(self))
 
     def end(self) -> None:
         """Ends it; it has no task. # hub"""

@@ -17,7 +17,7 @@ async function refresh() {
   let said = "The server is running.";
   try {
     const figures = await (await fetch("health", { cache: "no-store" })).json();
-    if (figures.status === "degraded") said = "The server is running, but has no contact to other hosts.";
+    if (figures.status === "degraded") said = "The server is running, but its Redis does not answer, or refuses: clients of other hosts may get nothing.";
     for (const field of document.querySelectorAll("[data-figure]")) {
       const value = figures[field.dataset.figure];
       field.textContent = field.dataset.figure === "uptime" ? spelt(value) : value.toLocaleString("en");

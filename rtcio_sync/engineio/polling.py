@@ -36,6 +36,7 @@ from .state import State
 __all__ = ["Polling"]
 
 WATCH_AFTER = 0.1  # seconds after which a poll's TCP connection is watched: most polls end before
+GIVES_WAY_WITHIN = 1.0  # seconds in which a poll that another host has sent on is answered
 
 # Seconds between two NOOPs that end polls during an upgrade, as in Node. The first follows the
 # answer to the probe at once: a client that has read that answer only waits for its poll's end.
@@ -64,6 +65,8 @@ class Polling(Inbox):
     moved = False
     #: Whether the host that has sent the poll on wants its answer now.
     let_go = False
+    #: Whether another host has sent the open poll on.
+    sent_on = False
     #: The packets of a POST that wait while the session is frozen.
     parked: list[tuple[bytes, bool]] | None = None
 
@@ -210,8 +213,12 @@ class Polling(Inbox):
         on; if that one ends its half, it stops, and the poll is answered with NOOP.
 
         Raises python-engineio's `EngineIOError` for a second poll at the same time and closes the
-        session; the first poll is answered with a CLOSE packet.
+        session; the first poll is answered with a CLOSE packet. But if another host has sent the
+        first one on, that host may have ended, and a load balancer has sent it again to this one:
+        the first is answered with NOOP, and the second takes its place.
         """
+        if self.polling and self.sent_on:
+            self._end_first_poll()
         if self.polling:
             self.close(reason="transport error")
             raise exceptions.EngineIOError
@@ -225,6 +232,8 @@ class Polling(Inbox):
         if overlapping:
             self.close(reason="transport error")
             raise exceptions.EngineIOError
+        if sent_on:
+            self.sent_on = True
         if self.state is not State.CLOSED:
             self.server.holds(self)
         try:
@@ -236,6 +245,8 @@ class Polling(Inbox):
         finally:
             if self.let_go:
                 del self.let_go
+            if sent_on:
+                del self.sent_on
             with self.server.gate:  # another thread may close the connection just now
                 self.polling = False
                 if self.state is State.WEBSOCKET:
@@ -244,6 +255,13 @@ class Polling(Inbox):
                     self.server.forget(self)
                 else:
                     self.server.rests(self)
+
+    def _end_first_poll(self) -> None:
+        """Has the poll that waits answered with NOOP. # greenlet"""
+        until = time.monotonic() + GIVES_WAY_WITHIN
+        while self.polling and time.monotonic() < until:
+            self._let_go()
+            self.server.sleep(0.001)
 
     def _answer_of_poll(
         self, line: Callable[[], Any] | None, ended: Callable[[], None]
@@ -256,15 +274,14 @@ class Polling(Inbox):
                 if state is State.WEBSOCKET:
                     return [Packet(packet.NOOP)]  # what waited was sent on the WebSocket
                 left = until - time.monotonic()
-                if self.moved:
-                    return [Packet(packet.NOOP)]  # the next poll reaches the other process
+                # The next poll reaches the other process, or comes by a way that has not ended.
+                if self.moved or self.let_go:
+                    return [Packet(packet.NOOP)]
                 if self.outbox or state is State.CLOSED or left <= 0:
                     with self.server.gate:
                         # What is sent from now on waits for the next poll, also a last word.
                         self.polling = False
                         return self.take()
-                if self.let_go:
-                    return [Packet(packet.NOOP)]
                 if state is not State.UPGRADING:
                     if watch is None and line is not None and left > WATCH_AFTER:
                         self._wait(state, WATCH_AFTER)
@@ -307,7 +324,7 @@ class Polling(Inbox):
         if alarm is not None:
             alarm.set()
 
-    def _let_go(self) -> None:  # hub
+    def _let_go(self) -> None:  # hub or greenlet
         self.let_go = True
         self._wake()
 

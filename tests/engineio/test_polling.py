@@ -129,6 +129,27 @@ def test_a_poll_waits_for_something_to_say() -> None:
     assert polling.get(timeout=DEADLINE) == (200, ["4now"])
 
 
+@pytest.mark.parametrize("again", ["sent on", "here"])
+def test_a_poll_that_a_host_has_sent_on_gives_way_to_the_same_one_by_another_way(
+    again: str,
+) -> None:
+    # The host may have ended: a load balancer sends what was not answered to another one.
+    server = Server()
+    client = Polling(server)
+    link = client.link
+    first = gevent.spawn(link.poll, sent_on=True)
+    settle()
+    second = gevent.spawn(link.poll, sent_on=again == "sent on")
+    server.send(client.eio_sid, "now")
+    assert [each.encode() for each in first.get(timeout=DEADLINE)] == ["6"]
+    assert [each.encode() for each in second.get(timeout=DEADLINE)] == ["4now"]
+    # Two that came here are still a client's mistake.
+    third = gevent.spawn(client.poll)
+    settle()
+    assert client.poll()[0] == 400
+    assert third.get(timeout=DEADLINE) == (200, ["1"])
+
+
 def test_a_second_poll_ends_the_connection_and_the_first_hears_of_it() -> None:
     server = Server()
     client = Polling(server)

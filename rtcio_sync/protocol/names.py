@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from ..errors import OptionError
@@ -98,9 +98,9 @@ def _is_hashable(value: Any) -> bool:
     return True
 
 
-def check_name(event: Any) -> None:
+def check_name(event: Any, reserved: Container[str] = RESERVED_EVENTS) -> None:
     """Raises `OptionError` for a name that an app may not emit."""
     if not isinstance(event, str):
         raise OptionError(f"an event's name is a string, not {type(event).__name__}")
-    if event in RESERVED_EVENTS:
+    if event in reserved:
         raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")

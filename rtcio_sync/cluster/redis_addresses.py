@@ -34,6 +34,10 @@ def door(url: str) -> Url | Sentinels | Cluster:
     except ImportError:
         said = "the bus over Redis needs redis-py: pip install 'rtcio-sync[redis]'"
         raise OptionError(said) from None
+    if not isinstance(url, str):
+        raise OptionError(
+            f"the address of Redis is text, like 'redis://host:6379/0', not {type(url).__name__}"
+        )
     scheme, _, rest = url.partition("://")
     kind, _, way = re.sub("^valkey", "redis", scheme).partition("+")
     try:

@@ -21,6 +21,7 @@ from socketio import PubSubManager
 
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
+from ..ice import servers_in
 from ..protocol.names import namespace_name
 from ..server import Server
 from ..socketio.handler_signatures import check_plain
@@ -213,5 +214,5 @@ def _check_plain(name: str, fn: Callable[..., Any]) -> None:
 
 
 def _constant(servers: IceServers | None) -> Callable[[Socket], IceServers]:
-    kept = [dict(server) for server in servers or ()]
+    kept = servers_in(servers)
     return lambda socket: kept

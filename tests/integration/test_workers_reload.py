@@ -95,6 +95,28 @@ def test_clients_on_polling_that_have_come_back_notice_no_reload(driver: Driver)
             client.disconnect()
 
 
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_a_call_that_nobody_answers_keeps_no_client_in_a_worker_that_leaves(
+    driver: Driver, transport: str
+) -> None:
+    with workers(environ=PATIENT) as server:
+        clients = everywhere(driver, server, each=2, transports=[transport])
+        for client in clients:
+            client.call("join", "tea")
+        asked = clients[0].ask("do", "gather", "tea", 120, "a question")
+        for client in clients:
+            client.wait_for("a question", 1)
+        before = await_workers(server)
+        server.process.send_signal(signal.SIGHUP)
+        ((silent, answers),) = clients[0].answer(asked)
+        assert set(silent) <= {client.id for client in clients} and not answers
+        after = others(server, before, 4)
+        assert {client.call("pid") for client in clients} <= after
+        for client in clients:
+            assert not disconnects(client)
+            client.disconnect()
+
+
 def test_nobody_notices_the_reload_of_a_single_worker() -> None:
     alone = running("gunicorn-gevent", "many_workers", environ=PATIENT)
     with alone as server, crowd(server.url, 12, 4) as there:

@@ -145,3 +145,8 @@ def test_an_argument_of_a_wrong_type_is_refused(what: str) -> None:
     call, message = REFUSED[what]
     with pytest.raises(OptionError, match=message):
         call()
+
+
+def test_auth_of_a_test_client_that_cannot_be_sent_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^auth cannot be sent: b'x' is binary"):
+        Server().test_client(auth=b"x")

@@ -44,6 +44,8 @@ def namespace_names(given: Any) -> Any:
     if given is None:
         return None
     if isinstance(given, str):
+        if "," in given:
+            raise OptionError(f"namespaces={given!r:.80}: give several names as a list")
         given = [given]
     if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
         raise OptionError(f"namespaces={given!r:.80}: give a list of names, or '*' for any")

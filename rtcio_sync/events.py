@@ -6,6 +6,7 @@ from typing import Any, Literal, TypedDict
 
 __all__ = [
     "RESERVED_EVENTS",
+    "UNREADABLE_EVENTS",
     "DisconnectReason",
     "Event",
     "MessagePayload",
@@ -65,6 +66,9 @@ RESERVED_EVENTS = frozenset(
         "removeListener",
     }
 )
+
+#: Those that socket.io-client takes for an error of its server: it closes the connection.
+UNREADABLE_EVENTS = RESERVED_EVENTS - {"*", "__disconnect_final", "connection"}
 
 #: The reasons that a ``Socket``'s ``disconnecting`` and ``disconnect`` handlers get, as in Node.
 DisconnectReason = Literal[

@@ -14,12 +14,12 @@ import hmac
 import ipaddress
 import re
 import time
-from collections.abc import Callable, Iterable
-from typing import TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict
 
 from .errors import OptionError
 
-__all__ = ["IceServer", "TurnCredentials", "ice_servers", "turn_credentials"]
+__all__ = ["IceServer", "TurnCredentials", "ice_servers", "servers_in", "turn_credentials"]
 
 # A TURN server refuses a longer USERNAME attribute (RFC 8489 section 14.3: fewer than 509 bytes).
 _MAX_USERNAME = 508
@@ -61,6 +61,10 @@ def turn_credentials(
     key = _bytes(secret)
     if isinstance(ttl, bool) or not isinstance(ttl, int) or ttl < 1:
         raise OptionError(f"ttl must be a whole number of seconds, at least 1, not {ttl!r}")
+    if not callable(now):
+        raise OptionError(
+            f"now={now!r:.100}: give a function that returns the time, or leave it out"
+        )
     username = str(int(now()) + ttl)
     if user is not None:
         if not isinstance(user, str) or not user:
@@ -111,12 +115,29 @@ def ice_servers(
     return servers
 
 
+def servers_in(given: Any) -> list[dict[str, Any]]:
+    """The servers that an app gives for ``ask-ice``. Raises `OptionError` for anything else."""
+    fix = "give a list of dicts with 'urls', as rtcio_sync.ice_servers(stun=…) returns it"
+    if given is None:
+        return []
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        raise OptionError(f"ice_servers: {given!r:.100} is no list of servers: {fix}")
+    servers = list(given)
+    for server in servers:
+        if not isinstance(server, Mapping) or "urls" not in server:
+            raise OptionError(f"ice_servers: {server!r:.100} is no server: {fix}")
+    return [dict(server) for server in servers]
+
+
 def _bytes(secret: str | bytes) -> bytes:
     if not isinstance(secret, (str, bytes)) or not secret:
         raise OptionError(
             "secret must be a non-empty string: the static-auth-secret of the TURN server"
         )
-    return secret.encode() if isinstance(secret, str) else secret
+    try:
+        return secret.encode() if isinstance(secret, str) else secret
+    except UnicodeEncodeError:
+        raise OptionError("secret must be text that can be encoded as UTF-8") from None
 
 
 def _encoded(username: str) -> bytes:
@@ -133,6 +154,10 @@ def _encoded(username: str) -> bytes:
 
 
 def _several(name: str, value: str | Iterable[str]) -> list[str]:
+    if not isinstance(value, Iterable):
+        raise OptionError(
+            f"{name} takes a host or several, not {value!r:.100}: leave it out for none"
+        )
     items = [value] if isinstance(value, str) else list(value)
     for item in items:
         if not isinstance(item, str):

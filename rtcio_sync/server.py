@@ -238,6 +238,8 @@ class Server(ClusteredServer):
         the others count since the start. The dicts ``disconnects_by_reason``, ``dropped``,
         ``closed`` and ``cluster_dropped`` have a count for each reason.
         """
+        if cluster not in (False, True, "host"):
+            raise OptionError(f"stats(cluster={cluster!r:.100}): give True, False or 'host'")
         if self._totals is None or not cluster:
             return self._figures()
         return self._totals.of_all(self.manager, hosts=cluster is True)

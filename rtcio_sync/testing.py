@@ -21,7 +21,7 @@ from socketio import packet
 from .engineio.server import Server as Engine
 from .engineio.socket import Socket as Link
 from .engineio.state import State
-from .errors import RtcioError
+from .errors import OptionError, RtcioError
 from .flask.context import APP
 from .protocol.names import namespace_name
 from .socketio.handler_call import TESTED
@@ -114,6 +114,13 @@ class TestClient:
         flask_test_client: Any = None,
         raise_exceptions: bool = True,
     ) -> None:
+        if app is not None and not hasattr(app, "request_context"):
+            raise OptionError(
+                f"test_client({app!r:.100}): the first argument is the Flask app; write namespace=…"
+            )
+        for name, given in (("headers", headers), ("query", query)):
+            if given is not None and not isinstance(given, Mapping):
+                raise OptionError(f"{name}={given!r:.100}: give a dict, or leave it out")
         #: The server; Any, for its class stands above this module.
         self.server: Any = server
         self.namespace = namespace_name(namespace)
@@ -294,6 +301,8 @@ def send_packet(link: MemoryLink, pkt: Any) -> None:
 
 def add_cookies(environ: dict[str, Any], flask_test_client: Any) -> None:
     """Adds the cookies of an ``app.test_client()``, and with them its session."""
+    if not hasattr(flask_test_client, "_add_cookies_to_wsgi"):
+        raise OptionError(f"flask_test_client={flask_test_client!r:.100}: give app.test_client()")
     flask_test_client._add_cookies_to_wsgi(environ)
 
 

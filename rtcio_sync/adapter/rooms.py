@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..errors import LimitExceeded, ProtocolError
+from ..errors import LimitExceeded, OptionError, ProtocolError
 from ..options import Limits
 from .callbacks import Callbacks
 from .member import Member, Stage, ending
@@ -61,8 +61,14 @@ class Rooms(Callbacks):
         self.limits_of: Callable[[str], Limits] = lambda namespace: Limits()
 
     def member(self, sid: Any, namespace: str) -> Member | None:
-        """The member ``sid`` of this process, in any stage."""
-        return self.members.get(namespace, {}).get(sid)
+        """The member ``sid`` of this process, in any stage. Raises `OptionError` for a list."""
+        try:
+            return self.members.get(namespace, {}).get(sid)
+        except TypeError:
+            raise OptionError(
+                f"a sid is a string, not {type(sid).__name__}: check what the client sent before "
+                "you use it"
+            ) from None
 
     def member_of(self, eio_sid: str, namespace: str) -> Member | None:
         """The member of a connection in a namespace."""

@@ -149,6 +149,11 @@ class Exchange:
         }
 
     @property
+    def begun(self) -> bool:
+        """Whether this node may have met others."""
+        return self._bus is not None
+
+    @property
     def bus(self) -> Bus:
         assert self._bus is not None
         return self._bus

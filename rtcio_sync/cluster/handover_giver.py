@@ -229,15 +229,19 @@ class Leaving:
         """`False`: the heir has died."""
         assert self.sessions is not None
         until = time.monotonic() + drain
-        failed, stuck = 0, False
+        failed, stuck, hurry = 0, False, False
         while self._lives(heir):
+            late = time.monotonic() > until
+            if late or hurry:  # a client that has not answered by now would have to reconnect
+                if self.sessions.end_calls() and not hurry:
+                    until, late = time.monotonic() + drain, False  # for those that have asked
+                hurry = True
             live = [each for each in self.sessions.live() if each not in self._sending.stays]
             ready = self._ready_for(heir, live) if self.is_far else live
             idle = [each for each in ready if not self.sessions.busy(each)][:BATCH]
             waiting = [each for each in self.sessions.waiting() if each not in self._sending.stays][
                 :BATCH
             ]
-            late = time.monotonic() > until
             if (idle or waiting) and failed < TRIES and not (stuck and late):
                 moved = self._sending.moved
                 failed = 0 if self._batch(heir, idle, waiting) else failed + 1

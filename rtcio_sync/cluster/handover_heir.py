@@ -86,6 +86,8 @@ class Arrivals:
         self.sessions: Sessions | None = None
         #: Called with a node that died before it could say that it leaves.
         self.orphaned: Callable[[str], object] = self.finish
+        #: Called with each connection that has come, and the ids that come along.
+        self.on_link: Callable[[str, Collection[str]], None] = lambda eio_sid, ids: None
         #: By the node that leaves; empty unless one does.
         self.fronts: dict[str, Front] = {}
         # Descriptors that have come before their sessions, and sessions that have come before their
@@ -259,6 +261,7 @@ class Arrivals:
             if eio_sid:
                 front.links.add(eio_sid)
                 links.append((eio_sid, each.descriptor))
+                self.on_link(eio_sid, front.ids)
         fresh = {sid for _, sid in found}
         front.adopted |= fresh
         for namespace, sid in found:

@@ -191,6 +191,12 @@ class Sessions(Protocol):
         under way. It passes by itself, unless the app's code or the client never ends.
         """
 
+    def end_calls(self) -> bool:
+        """Ends each `call` that waits for an answer, as if its clients had left.
+
+        `False`: there is none.
+        """
+
     def freeze(self, eio_sid: str) -> None:
         """Handles nothing of its client any more: what it sends waits. It still gets all."""
 

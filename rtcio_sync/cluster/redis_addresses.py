@@ -26,6 +26,9 @@ __all__ = [
 CONNECT = 1.0  # seconds for TCP, after which it is tried again
 ANSWER = 2.0  # seconds for a reply while a connection is made
 
+#: Options that an address cannot change.
+_DECIDED = ("protocol", "decode_responses")
+
 
 def door(url: str) -> Url | Sentinels | Cluster:
     """The way to the Redis at an address. Raises `OptionError` for one that cannot be read."""
@@ -34,6 +37,10 @@ def door(url: str) -> Url | Sentinels | Cluster:
     except ImportError:
         said = "the bus over Redis needs redis-py: pip install 'rtcio-sync[redis]'"
         raise OptionError(said) from None
+    if not isinstance(url, str):
+        raise OptionError(
+            f"the address of Redis is text, like 'redis://host:6379/0', not {type(url).__name__}"
+        )
     scheme, _, rest = url.partition("://")
     kind, _, way = re.sub("^valkey", "redis", scheme).partition("+")
     try:
@@ -89,7 +96,15 @@ def _pool_of(url: str) -> Any:
     """redis-py's pool of an address; it is only used to make connections."""
     from redis import ConnectionPool
 
-    return ConnectionPool.from_url(url, **_options(url))
+    # How replies are read is decided here, whatever an address says that a cache shares.
+    plain, _, query = url.partition("?")
+    asked = urlencode([each for each in parse_qsl(query) if each[0] not in _DECIDED])
+    pool = ConnectionPool.from_url(f"{plain}?{asked}", **_options(url))
+    try:
+        pool.connection_class(**pool.connection_kwargs)
+    except TypeError as error:  # redis-py says it when it connects
+        raise ValueError(f"redis-py does not take an option of it: {error}") from None
+    return pool
 
 
 def _options(url: str) -> dict[str, Any]:

@@ -209,7 +209,11 @@ def cluster_in(name: str, text: str | None) -> bool | str | None:
         return False
     if said.lower() in ("", "1", "yes", "on", "true"):
         return None
-    _cluster(name, said)
+    if not is_redis(said):  # it may hold a password
+        raise OptionError(
+            f"{name}: not an address of Redis; give one like 'redis://host:6379/0' for several "
+            "hosts, off for none, or leave it out for the workers of one host"
+        )
     return said
 
 

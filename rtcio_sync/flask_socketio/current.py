@@ -6,10 +6,18 @@ from typing import Any
 
 import flask
 
-__all__ = ["EXTENSION", "extension", "namespace_now", "sid_now"]
+from ..errors import OptionError
+
+__all__ = ["EXTENSION", "check_app", "extension", "namespace_now", "sid_now"]
 
 #: The key of an app's `SocketIO` in ``app.extensions``, as with Flask-SocketIO.
 EXTENSION = "socketio"
+
+
+def check_app(app: Any) -> None:
+    """Raises `OptionError` for anything but a Flask app."""
+    if not isinstance(app, flask.Flask):
+        raise OptionError(f"app={app!r:.100}: give the Flask app itself, as in SocketIO(app)")
 
 
 def extension() -> Any:

@@ -7,10 +7,11 @@ from typing import Any
 
 import flask
 
+from ..errors import OptionError
 from ..flask import extension
 from ..server import Server
 from . import running
-from .current import EXTENSION, sid_now
+from .current import EXTENSION, check_app, sid_now
 from .handlers import Handlers
 from .options import server_options
 from .queues import Publisher, manager_of, queue_options
@@ -58,8 +59,12 @@ class SocketIO(Handlers):
             del given["client_manager"]
         given.update(options)
         self.manage_session = given.pop("manage_session", self.manage_session)
-        url = given.get("message_queue")
-        channel = given.get("channel")
+        if app is not None:
+            check_app(app)
+        url, channel = given.get("message_queue"), given.get("channel")
+        for name, value in (("message_queue", url), ("channel", channel)):
+            if value and not isinstance(value, str):
+                raise OptionError(f"{name}={value!r:.100}: give text, or leave it out")
         if app is None and url:
             manager = manager_of(url, channel, write_only=True)
             self.server = Publisher(manager)

@@ -11,7 +11,8 @@ import socketio
 
 from ..config.option_values import is_redis
 from ..errors import OptionError
-from ..protocol.names import namespace_name
+from ..events import UNREADABLE_EVENTS
+from ..protocol.names import check_name, namespace_name
 
 __all__ = ["Publisher", "manager_of", "queue_options"]
 
@@ -78,9 +79,13 @@ class Publisher:
         callback: Any = None,
         ignore_queue: bool = False,
     ) -> None:
-        """Raises `OptionError` for a ``callback``: nobody could answer this process."""
+        """Raises `OptionError` for a ``callback``: nobody could answer this process.
+
+        And for a name as `Server.emit`.
+        """
         if callback is not None:
             raise OptionError("callback: a process without clients cannot get acknowledgements")
+        check_name(event, UNREADABLE_EVENTS)
         where, room = namespace_name(namespace), room if to is None else to
         self.manager.emit(event, data, namespace=where, room=room, skip_sid=skip_sid)
 

@@ -20,6 +20,7 @@ from werkzeug.debug import DebuggedApplication
 
 from ..flask.extension import endpoint_of
 from ..starting.reload import is_reloaded, reload_on_changes
+from .current import check_app
 
 __all__ = ["run"]
 
@@ -45,6 +46,7 @@ def run(
     **options: Any,
 ) -> None:
     """Serves ``app``. `None`: as ``debug`` says, and that as the app does."""
+    check_app(app)
     if debug is not None:
         app.debug = debug
     endpoint = endpoint_of(server, app)

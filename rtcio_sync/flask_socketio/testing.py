@@ -9,10 +9,12 @@ import flask
 from flask.testing import EnvironBuilder
 from socketio import PubSubManager, packet
 
+from ..errors import OptionError
 from ..flask.context import APP
 from ..protocol.names import namespace_name
 from ..socketio.handler_call import TESTED
 from ..testing import MemoryLink, add_cookies, open_link, send_packet
+from .current import check_app
 
 __all__ = ["SocketIOTestClient"]
 
@@ -36,6 +38,9 @@ class SocketIOTestClient:
         auth: Any = None,
         flask_test_client: Any = None,
     ) -> None:
+        check_app(app)
+        if query_string is not None and not isinstance(query_string, str):
+            raise OptionError(f"query_string={query_string!r:.100}: give text, like 'token=a'")
         self.app = app
         #: The `SocketIO`; Any, for its class is in a higher module.
         self.socketio = socketio
@@ -141,6 +146,8 @@ class SocketIOTestClient:
         self, query_string: str | None, headers: Mapping[str, str] | None
     ) -> dict[str, Any]:
         known = self.flask_test_client
+        if known is not None and not hasattr(known, "environ_base"):
+            raise OptionError(f"flask_test_client={known!r:.100}: give app.test_client()")
         base = None if known is None else known.environ_base
         query = (query_string or "").removeprefix("?")
         environ = EnvironBuilder(

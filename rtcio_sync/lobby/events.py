@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from ..adapter.member import Member
 from ..errors import OptionError, ProtocolError
+from ..ice import servers_in
 from ..protocol.envelope import Drop
 from ..server import Server
 from ..socketio.namespace import Namespace
@@ -62,7 +63,7 @@ class Events(Part):
             self._recovered(peer)
 
     def _ask_ice(self, peer: Peer) -> dict[str, Any]:
-        return {"iceServers": [dict(server) for server in self._rules.ice_servers(peer.socket)]}
+        return {"iceServers": servers_in(self._rules.ice_servers(peer.socket))}
 
     def _leave_room(self, peer: Peer, payload: Any = None) -> None:
         room = room_in(object_in(payload))

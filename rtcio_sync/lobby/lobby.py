@@ -19,8 +19,11 @@ from weakref import WeakSet
 
 from socketio import PubSubManager
 
+from ..cluster.exchange import Exchange
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
+from ..ice import servers_in
+from ..logs import plain
 from ..protocol.names import namespace_name
 from ..server import Server
 from ..socketio.handler_signatures import check_plain
@@ -70,9 +73,10 @@ class Lobby:
     others at once. It keeps its seat, its rooms and its media state while it may reconnect.
 
     A subclass may override `authorize`, `ice_servers` and the attribute `max_peers`. The workers of
-    one gunicorn have one lobby. With a client manager that connects several processes, each has its
-    own, and the log warns of it. Raises `OptionError` (a `ValueError`) for invalid arguments, and
-    for a namespace that has a lobby already.
+    one gunicorn have one lobby, if it is made while the app is loaded, and not in a handler. With a
+    client manager that connects several processes, each has its own. The log warns of both. Raises
+    `OptionError` (a `ValueError`) for invalid arguments, and for a namespace that has a lobby
+    already.
     """
 
     #: Seats in one room; `None`: no limit.
@@ -119,6 +123,7 @@ class Lobby:
             )
         self._keeper: Keeper | None = None
         if server.exchange is not None:
+            _warn_if_late(server.exchange, space.name)
             self._keeper = Table(server, space, state, server.exchange).keeper
         self._events = Events(server, space, state, self, self._keeper)
         space.on("connection")(self._events.connected)
@@ -204,6 +209,22 @@ class Lobby:
         return self._keeper.call(here, there)
 
 
+_late = False
+
+
+def _warn_if_late(exchange: Exchange, name: str) -> None:
+    """Says once that the other workers do not know a lobby that is made while this one serves."""
+    global _late
+    if exchange.begun and not _late:
+        _late = True
+        log.warning(
+            "the Lobby of %s was made while the server runs, so each worker has rooms of its own "
+            "in it, and a reload loses their seats: make each Lobby while the app is loaded, not "
+            "in a handler (one Lobby has any number of rooms)",
+            plain(name),
+        )
+
+
 def _check_plain(name: str, fn: Callable[..., Any]) -> None:
     # A coroutine function returns a true object: everybody would be authorized.
     try:
@@ -213,5 +234,5 @@ def _check_plain(name: str, fn: Callable[..., Any]) -> None:
 
 
 def _constant(servers: IceServers | None) -> Callable[[Socket], IceServers]:
-    kept = [dict(server) for server in servers or ()]
+    kept = servers_in(servers)
     return lambda socket: kept

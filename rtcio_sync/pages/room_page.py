@@ -81,6 +81,11 @@ class RoomPage:
         self._headers = page_headers(embed_in)
         self._may_enter = may_enter
         self._theme = "" if accent is None else theme(accent)
+        for name, text in (("title", title), ("logo", logo), ("status", status)):
+            if not isinstance(text, str) and (text is not None or name == "title"):
+                raise OptionError(f"{name} must be text, not {text!r:.100}")
+        if lobby is not None and not isinstance(lobby, Lobby):
+            raise OptionError(f"lobby must be a Lobby of this server, not {lobby!r:.100}")
         if logo is not None and not re.match(r"/(?!/)", logo):
             raise OptionError(f"logo must be a path on this server, like /logo.svg, not {logo!r}")
         _check_function(may_enter)
@@ -187,6 +192,10 @@ def page_headers(embed_in: str | Iterable[str] = ()) -> dict[str, str]:
 
     Other sites may link to it; those of ``embed_in`` may show it in a frame too.
     """
+    if not isinstance(embed_in, Iterable):
+        raise OptionError(
+            f"embed_in takes origins like https://shop.example, not {embed_in!r:.100}"
+        )
     framers = [embed_in] if isinstance(embed_in, str) else list(embed_in)
     for each in framers:
         if not isinstance(each, str) or not (each == "*" or _ORIGIN.fullmatch(each)):

@@ -97,12 +97,16 @@ class TextPacket(Packet):
         return holes_of(data)
 
 
+#: What the data of other packets than events is; a test client sends CONNECT.
+_WITHOUT_A_NAME = {ACK: "an acknowledgement", BINARY_ACK: "an acknowledgement", CONNECT: "auth"}
+
+
 def unsendable(pkt: Any, error: Exception) -> Exception:
     """``error`` with the name of the event that it is about."""
     name = pkt.data[0] if pkt.packet_type in (EVENT, BINARY_EVENT) and pkt.data else None
     what = "the data of" if name is None else f"the event '{plain(name)}'"
     if name is None:
-        what = "an acknowledgement" if pkt.packet_type in (ACK, BINARY_ACK) else "a refusal"
+        what = _WITHOUT_A_NAME.get(pkt.packet_type, "a refusal")
     kind = TypeError if isinstance(error, TypeError) else ValueError
     return kind(f"{what} cannot be sent: {error}")
 

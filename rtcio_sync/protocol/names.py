@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Container, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from ..errors import OptionError
@@ -44,6 +44,8 @@ def namespace_names(given: Any) -> Any:
     if given is None:
         return None
     if isinstance(given, str):
+        if "," in given:
+            raise OptionError(f"namespaces={given!r:.80}: give several names as a list")
         given = [given]
     if not isinstance(given, Iterable) or isinstance(given, (bytes, Mapping)):
         raise OptionError(f"namespaces={given!r:.80}: give a list of names, or '*' for any")
@@ -98,9 +100,9 @@ def _is_hashable(value: Any) -> bool:
     return True
 
 
-def check_name(event: Any) -> None:
+def check_name(event: Any, reserved: Container[str] = RESERVED_EVENTS) -> None:
     """Raises `OptionError` for a name that an app may not emit."""
     if not isinstance(event, str):
         raise OptionError(f"an event's name is a string, not {type(event).__name__}")
-    if event in RESERVED_EVENTS:
+    if event in reserved:
         raise OptionError(f"{event!r} is a reserved event name and cannot be emitted")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gevent.ssl
+from gevent.pywsgi import WSGIHandler
 
 from ..config.option_names import LISTEN, unknown_option
 from ..errors import OptionError
@@ -28,6 +29,32 @@ _PYWSGI = (
     "do_handshake_on_connect",
     "suppress_ragged_eofs",
 )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
+
+
+def _is_log(value: Any) -> bool:
+    return value == "default" or hasattr(value, "write") or hasattr(value, "log")
+
+
+_LOG = "give a file, a logger, or None for no lines"
+#: What fits an option of pywsgi's server, which would fail later, or in words of its own.
+_FITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "backlog": (_is_count, "give the number of connections that may wait to be accepted"),
+    "spawn": (
+        lambda value: _is_count(value) or callable(value) or hasattr(value, "spawn"),
+        "give a gevent.pool.Pool, the size of one, or a function that starts a greenlet",
+    ),
+    "log": (_is_log, _LOG),
+    "error_log": (_is_log, _LOG),
+    "environ": (lambda value: isinstance(value, Mapping), "give a dict"),
+    "handler_class": (
+        lambda value: isinstance(value, type) and issubclass(value, WSGIHandler),
+        "give a subclass of gevent.pywsgi.WSGIHandler",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +85,9 @@ class Listening:
         _check_app(app)
         if ready is not None and (not callable(ready) or inspect.iscoroutinefunction(ready)):
             raise OptionError(f"ready={ready!r:.100}: give a plain function of the port")
+        for name, (fits, fix) in _FITS.items():
+            if options.get(name) is not None and not fits(options[name]):
+                raise OptionError(f"{name}={options[name]!r:.100}: {fix}")
         given = {name: options[name] for name in _TLS if options.get(name) is not None}
         return cls(
             port=_port(port),

@@ -128,9 +128,14 @@ class Dispatcher:
 
     def callee(self, fn: Any) -> Callee:
         """The `Callee` of a handler in one of python-socketio's registries."""
-        known = self._callees.get(fn)
+        key = fn
+        try:
+            known = self._callees.get(key)
+        except TypeError:  # without a hash, like an object of a dataclass: `Callee` keeps its id
+            key = ("id", id(fn))
+            known = self._callees.get(key)
         if known is None:
-            known = self._callees[fn] = Callee(fn)
+            known = self._callees[key] = Callee(fn)
         return known
 
     def guarded(

@@ -19,8 +19,9 @@ from ..adapter.member import Stage
 from ..adapter.recipients import recipients
 from ..adapter.server_call import DisconnectedError, Waiter
 from ..errors import OptionError
+from ..events import UNREADABLE_EVENTS
 from ..hub.thread import HubThread, any_thread
-from ..protocol.names import check_room, namespace_name
+from ..protocol.names import check_name, check_room, namespace_name
 from .deferred_ack import UNWANTED, Ack, answering
 from .emit_with_ack import check_wait
 from .handler_signatures import check_handler, check_plain, plain_arity
@@ -52,14 +53,16 @@ class PythonApi(ServerHooks):
         out; `None`: none. ``data``: the argument; a tuple means several arguments, `None` means
         none. ``callback(*answer)`` runs for each client that acknowledges the event; for a client
         that does not, the latest 10,000 callbacks are kept until it leaves. ``ignore_queue``: do
-        not emit in other processes. Raises `OptionError` for an invalid room, and `NotServing` as
-        every call from another thread (`rtcio_sync.errors`).
+        not emit in other processes. Raises `OptionError` for an invalid room, for a name that is
+        not text and for one that makes clients close their connections, such as ``connect``; and
+        `NotServing` as every call from another thread (`rtcio_sync.errors`).
         """
         # As `any_thread`, without its call, for speed. Before the first request it runs here.
         if self._hub_thread.elsewhere() and self._hub_thread.serving:
             return self._hub_thread.run(
                 self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
             )
+        check_name(event, UNREADABLE_EVENTS)
         namespace = namespace_name(namespace)
         if callback is not None and type(callback) is not Waiter and plain_arity(callback) is None:
             check_handler(callback)

@@ -179,7 +179,7 @@ class Moving:
         polls = decoded(Polls, about)
         named = decoded(Named, polls.connect)
         eio_sid, _ = self._sessions.adopt(polls.state)
-        self.strays.take(eio_sid, node)
+        self.strays.take(eio_sid)
         link = self._engine.sockets[eio_sid]
         link.enqueue(inbox_items.Connect(named.namespace, named.auth))
         self._sessions.attach(eio_sid, -1)

@@ -70,8 +70,15 @@ class Departing(Arriving):
     def _is_busy(self, member: Member) -> bool:
         if member.stage is not Stage.CONNECTED or not member.ready or member.waiting:
             return True
-        waiting = self._manager.callbacks.get(member.sid, {}).values()
-        return any(isinstance(each, Waiter) and not _parts(each) for each in waiting)
+        return _calls(self._manager.callbacks.get(member.sid, {}))
+
+    def end_calls(self) -> bool:
+        """As `ports.Sessions.end_calls`."""
+        waiting = self._manager.callbacks
+        asked = [sid for sid in list(waiting) if _calls(waiting.get(sid, {}))]
+        for sid in asked:
+            self._manager.end_calls(sid)
+        return bool(asked)
 
     def freeze(self, eio_sid: str) -> None:
         """As `ports.Sessions.freeze`."""
@@ -319,6 +326,12 @@ def _waits(member: Member) -> bool:
     """Whether it waits for its client: lost, or sent here from another host."""
     link = member.link
     return member.stage is Stage.AWAY or (link is not None and link.stands_in and not link.closed)
+
+
+def _calls(waiting: dict[int, Any]) -> bool:
+    """Whether a `call` of this process waits for one of these answers."""
+    each = waiting.copy().values()  # other threads change it
+    return any(isinstance(one, Waiter) and not _parts(one) for one in each)
 
 
 def _parts(callback: Any) -> Callable[[str], Any] | None:

@@ -39,6 +39,8 @@ def throttle(
             f"throttle({per_second!r}, {burst!r}): give events a second, above 0, and a burst of "
             "at least 1"
         )
+    if not callable(clock):
+        raise OptionError(f"clock={clock!r:.100}: give a function of seconds, or leave it out")
     names = None if events is None else _names(events)
     most = max(1.0, per_second) if burst is None else burst
     left, then = most, clock()

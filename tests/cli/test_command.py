@@ -38,7 +38,7 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--unknown"], "--unknown"),
         (["surplus"], "surplus"),
         (["--cluster", "http://h"], "--cluster"),
-        (["--cluster", "localhost:6379"], "not an address of Redis"),
+        (["--cluster", "localhost:6379"], "not an address of Redis; give one like 'redis://"),
         (["cluster", "status", "nowhere"], "cannot be read"),
         (["--app", "app"], "write module:attribute"),
         (["--app", "app:"], "write module:attribute"),

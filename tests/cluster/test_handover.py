@@ -69,6 +69,9 @@ class Sessions:
     def busy(self, eio_sid: str) -> bool:
         return False
 
+    def end_calls(self) -> bool:
+        return False
+
     def freeze(self, eio_sid: str) -> None:
         self.frozen.add(eio_sid)
 

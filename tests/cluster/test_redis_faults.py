@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import gevent
 import pytest
@@ -11,6 +12,7 @@ import redis
 
 from rtcio_sync.cluster.redis_addresses import door
 from rtcio_sync.cluster.redis_faults import LATE, REFUSING, Faults, described
+from rtcio_sync.errors import OptionError
 
 
 class Told:
@@ -39,6 +41,21 @@ def told(caplog: pytest.LogCaptureFixture) -> Iterator[Told]:
     made = Told(caplog)
     yield made
     made.said()  # greenlets say it: what they have not said yet is not the next test's
+
+
+@pytest.mark.parametrize("way", ["redis://a:1", "redis+sentinel://a:1/m", "redis+cluster://a:1"])
+def test_an_option_of_an_address_that_redis_py_does_not_take_is_named(way: str) -> None:
+    with pytest.raises(OptionError, match="unexpected keyword argument 'poolsize'"):
+        door(f"{way}?poolsize=3")
+
+
+@pytest.mark.parametrize("way", ["redis://a:1/2", "redis+sentinel://a:1/m/2", "unix:///a.sock"])
+def test_an_address_does_not_change_how_replies_are_read(way: str) -> None:
+    made: Any = door(f"{way}?protocol=3&decode_responses=True&client_name=b")
+    pool = made._pool
+    assert pool.connection_kwargs["protocol"] == 2
+    assert not pool.connection_kwargs.get("decode_responses")
+    assert pool.connection_kwargs["client_name"] == "b"
 
 
 def test_an_outage_is_told_once_as_a_warning_when_it_lasts_and_its_end(told: Told) -> None:

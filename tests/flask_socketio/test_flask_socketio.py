@@ -191,9 +191,7 @@ def test_the_methods_of_a_class_take_the_names_that_the_functions_have(
 # -- arguments -------------------------------------------------------------------------------------
 
 
-def test_a_handler_gets_the_arguments_that_it_declares(
-    socketio: SocketIO, client: Clients
-) -> None:
+def test_a_handler_gets_the_arguments_that_it_declares(socketio: SocketIO, client: Clients) -> None:
     socketio.on_event("two", lambda one, two=2: (one, two))
     one = client()
     assert one.emit("two", callback=True) == [None, 2]
@@ -616,3 +614,30 @@ def test_options_that_are_set_before_init_app_count() -> None:
     socketio.server_options["cors_allowed_origins"] = "https://a.example"
     socketio.init_app(flask.Flask("app"))
     assert socketio.server.eio.cors_allowed_origins == "https://a.example"
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "a name for an app": (lambda: SocketIO(__name__), "give the Flask app itself"),  # type: ignore[arg-type]
+    "the class of apps": (lambda: SocketIO().init_app(flask.Flask), "give the Flask app itself"),
+    "run": (lambda: SocketIO(new_app()).run("app"), "give the Flask app itself"),  # type: ignore[arg-type]
+    "queue": (lambda: SocketIO(new_app(), message_queue=3), "message_queue=3: give text"),
+    "channel": (
+        lambda: SocketIO(new_app(), message_queue="redis://a:1", channel=3),
+        "channel=3: give text",
+    ),
+    "test client": (lambda: SocketIO(new_app()).test_client(None), "give the Flask app itself"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_an_argument_of_a_wrong_type_is_refused(what: str) -> None:
+    make, message = WRONG[what]
+    with pytest.raises(OptionError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("given", [{"query_string": 3}, {"flask_test_client": 3}])
+def test_a_test_client_refuses_an_argument_of_a_wrong_type(given: Any) -> None:
+    app = new_app()
+    with pytest.raises(OptionError, match=next(iter(given))):
+        SocketIO(app).test_client(app, **given)

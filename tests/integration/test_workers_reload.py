@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.clients import Client, Driver
 from tests.integration.crowd import Crowd, crowd
-from tests.integration.many_workers import await_workers, kill, workers
+from tests.integration.line import Line
+from tests.integration.many_workers import await_workers, everywhere, kill, workers
 from tests.integration.servers import Running, running
 from tests.timing import DEADLINE, wait_until
 
@@ -26,6 +28,7 @@ SIZE = (500, 100, 1000, 3) if FULL else (40, 10, 100, 2)
 #: How long an old worker waits for its successor to have loaded the app, on a busy machine, too.
 PATIENCE = "--graceful-timeout 300"
 PATIENT = {"GUNICORN_CMD_ARGS": PATIENCE}
+BACK = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 100}
 
 
 def others(server: Running, before: set[int], count: int) -> set[int]:
@@ -65,6 +68,53 @@ def test_nobody_notices_a_reload(way: str) -> None:
     assert len(set(found.pop("sids"))) == websockets + pollings
     assert set(found.pop("cuts")) == {0}
     print(f"{way}: {found}")
+
+
+def disconnects(client: Client) -> list[object]:
+    return [each for each in client.reports if each["type"] == "disconnect"]
+
+
+def test_clients_on_polling_that_have_come_back_notice_no_reload(driver: Driver) -> None:
+    # Most of them have come back through another worker than the one with their session.
+    recovering = workers(environ=PATIENT, connection_state_recovery=True)
+    with recovering as server, Line(server.port) as line:
+        clients = everywhere(driver, line, each=3, transports=["polling"], **BACK)
+        line.cut()
+        for client in clients:
+            client.wait("disconnect")
+        line.mend()
+        for client in clients:
+            client.wait("connect", count=2)
+        pids = await_workers(server)
+        for _ in range(2):
+            server.process.send_signal(signal.SIGHUP)
+            pids = others(server, pids, 4)
+            assert {client.call("pid") for client in clients} <= pids
+        for client in clients:
+            assert len(disconnects(client)) == 1
+            client.disconnect()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_a_call_that_nobody_answers_keeps_no_client_in_a_worker_that_leaves(
+    driver: Driver, transport: str
+) -> None:
+    with workers(environ=PATIENT) as server:
+        clients = everywhere(driver, server, each=2, transports=[transport])
+        for client in clients:
+            client.call("join", "tea")
+        asked = clients[0].ask("do", "gather", "tea", 120, "a question")
+        for client in clients:
+            client.wait_for("a question", 1)
+        before = await_workers(server)
+        server.process.send_signal(signal.SIGHUP)
+        ((silent, answers),) = clients[0].answer(asked)
+        assert set(silent) <= {client.id for client in clients} and not answers
+        after = others(server, before, 4)
+        assert {client.call("pid") for client in clients} <= after
+        for client in clients:
+            assert not disconnects(client)
+            client.disconnect()
 
 
 def test_nobody_notices_the_reload_of_a_single_worker() -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from rtcio_sync.cluster.exchange import Exchange
 from rtcio_sync.errors import OptionError
+from rtcio_sync.lobby import lobby
 from rtcio_sync.lobby.lobby import Lobby
 from rtcio_sync.server import Server
 from tests.lobby.clients import client
@@ -65,3 +67,18 @@ def test_a_namespace_has_one_lobby() -> None:
         Lobby(server)
     Lobby(server, namespace="/calls")
     Lobby(Server())
+
+
+def test_a_lobby_that_is_made_while_the_server_runs_is_warned_of_once(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lobby, "_late", False)
+    Lobby(server)
+    assert not caplog.records
+    monkeypatch.setattr(Exchange, "begun", True)  # as after the start of a worker of gunicorn's
+    for name in ("/a", "/b"):
+        Lobby(server, namespace=name)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "the Lobby of /a was made while the server runs" in record.getMessage()
+    assert "make each Lobby while the app is loaded" in record.getMessage()

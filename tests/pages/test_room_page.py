@@ -201,3 +201,22 @@ def test_a_server_needs_an_app_for_a_page() -> None:
     app = Flask(__name__)
     RoomPage(Server(), app=app)
     assert app.test_client().get("/call/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("title", None, "title must be text"),
+        ("logo", 3, "logo must be text"),
+        ("status", ["x"], "status must be text"),
+        ("lobby", "tea", "lobby must be a Lobby"),
+        ("embed_in", None, "embed_in takes origins"),
+        ("ice_servers", {"urls": "stun:a"}, "give a list of dicts with 'urls'"),
+    ],
+)
+def test_the_room_page_refuses_an_option_of_a_wrong_type(
+    option: str, value: Any, message: str
+) -> None:
+    wrong: dict[str, Any] = {option: value}
+    with pytest.raises(OptionError, match=message):
+        RoomPage(Server(app=Flask(__name__)), **wrong)

@@ -22,7 +22,7 @@ from tests.clients import Polling
 from tests.timing import until
 
 
-@pytest.mark.parametrize("given", [3, "", [""], [None], [3], b"/a", {"/a": 1}, True])
+@pytest.mark.parametrize("given", [3, "", [""], [None], [3], b"/a", {"/a": 1}, True, "/a,/b"])
 def test_the_option_namespaces_refuses_what_it_cannot_read(given: Any) -> None:
     with pytest.raises(OptionError):
         Server(namespaces=given)

@@ -78,6 +78,25 @@ def test_an_invalid_argument_is_refused_with_the_fix(name: str, threads: bool) -
         asked(threads, **given)
 
 
+PYWSGIS: dict[str, tuple[dict[str, Any], str]] = {
+    "backlog": ({"backlog": "128"}, "backlog='128': give the number"),
+    "backlog 0": ({"backlog": 0}, "backlog=0: give the number"),
+    "spawn": ({"spawn": "threads"}, "a gevent.pool.Pool"),
+    "spawn -1": ({"spawn": -1}, "a gevent.pool.Pool"),
+    "log": ({"log": True}, "log=True: give a file"),
+    "error_log": ({"error_log": "errors.log"}, "error_log='errors.log': give a file"),
+    "environ": ({"environ": ["a"]}, "give a dict"),
+    "handler_class": ({"handler_class": "ours"}, "a subclass of gevent.pywsgi.WSGIHandler"),
+}
+
+
+@pytest.mark.parametrize("wrong", PYWSGIS)
+def test_an_invalid_option_of_pywsgis_is_refused_with_the_fix(wrong: str) -> None:
+    given, message = PYWSGIS[wrong]
+    with pytest.raises(OptionError, match=message):
+        asked(**given)
+
+
 def test_what_only_gevents_server_takes_is_refused_on_threads() -> None:
     assert asked(backlog=5).pywsgi == {"backlog": 5}
     with pytest.raises(OptionError, match="backlog is for gevent's server"):

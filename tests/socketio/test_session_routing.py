@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,9 @@ class Exchange:
 
     def __init__(self) -> None:
         self.inline: dict[str, Callable[[str, int, bytes], None]] = {}
+        self.on_joined: list[Callable[[str], None]] = []
         self.on_died: list[Callable[..., None]] = []
+        self.arrivals = SimpleNamespace()
         self.told: list[tuple[str, str, bytes]] = []
 
     def tell(self, node: str, what: str, about: bytes) -> None:

@@ -1,0 +1,152 @@
+"""Arguments of an invalid type: refused by the call itself, with the fix, on every public name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import socketio
+
+from rtcio_sync import Emitter, Lobby, OptionError, Server, ice_servers, throttle, turn_credentials
+from rtcio_sync.testing import TestClient
+
+# -- names of events -------------------------------------------------------------------------------
+
+#: For socket.io-client they are an error of the server: it closes its connection.
+UNREADABLE = [
+    None, True, {}, {"a": 1}, [], b"x", 7,
+    "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
+]  # fmt: skip
+
+
+class Upstreams(socketio.Namespace):
+    """python-socketio's class, whose `emit` and `call` are those of the server."""
+
+
+@pytest.mark.parametrize("name", UNREADABLE, ids=repr)
+def test_an_event_that_would_close_its_clients_is_not_sent(name: Any) -> None:
+    server = Server()
+    upstreams = Upstreams("/")
+    server.register_namespace(upstreams)
+    client = server.test_client()
+    for send in (server.emit, upstreams.emit):
+        with pytest.raises(OptionError, match="name"):
+            send(name, {"a": 1})
+    for ask in (server.call, upstreams.call):
+        with pytest.raises(OptionError, match="name"):
+            ask(name, to=client.sid, timeout=0.1)
+    assert client.received() == []
+
+
+@pytest.mark.parametrize("name", ["connection", "*", "message", ""])
+def test_an_event_that_its_clients_can_read_is_sent(name: str) -> None:
+    server = Server()
+    client = server.test_client()
+    server.emit(name, 1)
+    assert client.received() == [(name, [1])]
+
+
+# -- sids ------------------------------------------------------------------------------------------
+
+WITH_A_SID: dict[str, Callable[[Server, Any], Any]] = {
+    "enter_room": lambda server, sid: server.enter_room(sid, "tea"),
+    "leave_room": lambda server, sid: server.leave_room(sid, "tea"),
+    "rooms": lambda server, sid: server.rooms(sid),
+    "transport": lambda server, sid: server.transport(sid),
+    "get_environ": lambda server, sid: server.get_environ(sid),
+    "get_session": lambda server, sid: server.get_session(sid),
+    "save_session": lambda server, sid: server.save_session(sid, {}),
+    "session": lambda server, sid: server.session(sid).__enter__(),
+    "disconnect": lambda server, sid: server.disconnect(sid),
+    "sockets.get": lambda server, sid: server.sockets.get(sid),
+}
+
+
+@pytest.mark.parametrize("sid", [[], ["a"], {"a": 1}, set()], ids=repr)
+@pytest.mark.parametrize("call", WITH_A_SID)
+def test_a_sid_that_is_none_is_named(call: str, sid: Any) -> None:
+    with pytest.raises(OptionError, match=f"a sid is a string, not {type(sid).__name__}"):
+        WITH_A_SID[call](Server(), sid)
+
+
+# -- handlers --------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass  # it has no hash
+class Chat:
+    heard: list[Any]
+
+    def __call__(self, sid: str, data: Any = None) -> Any:
+        self.heard.append(data)
+        return data
+
+
+def test_a_handler_without_a_hash_is_called() -> None:
+    server = Server()
+    first, second = Chat([]), Chat([])
+    server.on("first", first)
+    server.on("second", second)
+    client = server.test_client()
+    assert client.call("first", 1) == 1
+    assert client.call("second", 2) == 2
+    assert (first.heard, second.heard) == ([1], [2])
+
+
+@pytest.mark.parametrize("handler", [[], {}, ["chat"], 3])
+def test_a_handler_that_is_none_is_named(handler: Any) -> None:
+    with pytest.raises(TypeError, match="a handler has to be callable, not"):
+        Server().on("chat", handler)
+
+
+# -- other arguments -------------------------------------------------------------------------------
+
+LOBBYS = [
+    3, True, "stun:a.example", b"x", {"urls": "stun:a.example"}, ["stun:a.example"], [None], [{}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("servers", LOBBYS, ids=repr)
+def test_a_lobby_refuses_ice_servers_that_are_none(servers: Any) -> None:
+    with pytest.raises(OptionError, match="give a list of dicts with 'urls'"):
+        Lobby(Server(), ice_servers=servers)
+
+
+def test_ice_servers_that_a_function_gives_are_checked_too() -> None:
+    server = Server()
+    Lobby(server, ice_servers=lambda socket: {"urls": "stun:a.example"})
+    with pytest.raises(OptionError, match="give a list of dicts with 'urls'"):
+        server.test_client().emit("ask-ice")
+
+
+REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "stun None": (lambda: ice_servers(stun=None), "stun takes a host or several, not None"),  # type: ignore[arg-type]
+    "turn number": (lambda: ice_servers(turn=3, secret="s"), "turn takes a host or several"),  # type: ignore[arg-type]
+    "secret": (lambda: turn_credentials("\ud800"), "secret must be text"),
+    "now": (lambda: turn_credentials("s", now=3), "now=3: give a function"),  # type: ignore[arg-type]
+    "clock": (lambda: throttle(3, clock=3), "clock=3: give a function"),  # type: ignore[arg-type]
+    "address None": (lambda: Emitter(None), "the address of Redis is text"),  # type: ignore[arg-type]
+    "address bytes": (lambda: Emitter(b"redis://a"), "text, like 'redis://host:6379/0', not bytes"),  # type: ignore[arg-type]
+    "stats": (lambda: Server().stats(cluster="hosts"), "give True, False or 'host'"),  # type: ignore[arg-type]
+    "stats list": (lambda: Server().stats(cluster=[]), "give True, False or 'host'"),  # type: ignore[arg-type]
+    "test client of a namespace": (lambda: Server().test_client("/calls"), "write namespace="),
+    "test client's headers": (lambda: TestClient(Server(), headers=[("a", "b")]), "give a dict"),  # type: ignore[arg-type]
+    "test client's query": (lambda: TestClient(Server(), query="a=b"), "give a dict"),  # type: ignore[arg-type]
+    "test client's cookies": (
+        lambda: TestClient(Server(), flask_test_client=object()),
+        "flask_test_client=.*: give app.test_client",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_an_argument_of_a_wrong_type_is_refused(what: str) -> None:
+    call, message = REFUSED[what]
+    with pytest.raises(OptionError, match=message):
+        call()
+
+
+def test_auth_of_a_test_client_that_cannot_be_sent_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^auth cannot be sent: b'x' is binary"):
+        Server().test_client(auth=b"x")

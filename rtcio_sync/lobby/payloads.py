@@ -77,7 +77,7 @@ def _is_small(value: Any) -> bool:
             left -= len(each)
             if left > 0 and type(each) is str and not is_unicode(each):
                 return False
-        elif type(each) is int and each.bit_length() > 64:
+        elif type(each) is int and not -(2**63) <= each < 2**64:  # no MessagePack has it
             return False
         if left < 0:
             return False

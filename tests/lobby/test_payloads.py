@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from rtcio_sync.lobby.payloads import name_in, room_in, state_in
@@ -17,3 +18,11 @@ def test_text_that_cannot_be_sent_is_no_room_no_name_and_no_state(where: str) ->
     for more in ({"note": where}, {where: 1}, {"deep": [{"list": [where]}]}):
         assert state_in({**said, **more}, {}) == said
     assert state_in({**said, "note": "\U0001f600"}, {}) == {**said, "note": "\U0001f600"}
+
+
+@pytest.mark.parametrize("number", [-(2**63) - 1, 1 - 2**64, 2**64, -(2**400)])
+def test_a_number_that_cannot_be_sent_to_another_worker_is_no_state(number: int) -> None:
+    assert state_in({"mic": number, "cam": True}, {}) == {"cam": True}
+    assert state_in({"mic": True, "deep": [{"x": number}]}, {}) == {"mic": True}
+    kept = {"low": -(2**63), "high": 2**64 - 1}
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state_in(kept, {}))) == kept

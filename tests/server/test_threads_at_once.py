@@ -16,6 +16,7 @@ import pytest
 from rtcio_sync import Server
 from rtcio_sync.adapter.member import Member, Stage
 from rtcio_sync.socketio import socket as socket_module
+from rtcio_sync.transport.slow_readers import Holdings
 from tests.clients import Polling, still_held
 from tests.threads import Second, away, comes_on_a_wire, joined, slowed
 from tests.timing import DEADLINE, wait_until
@@ -153,13 +154,13 @@ def test_a_session_that_ends_while_an_event_is_kept_keeps_nothing(
     recovery = server.recovery
     assert recovery is not None
     second = Second(lambda: recovery.close(server.manager.member(sid, "/")))
-    before = recovery.hold
+    before = Holdings.hold
 
     def slowly(*args: Any) -> None:
         second.comes()
         before(*args)
 
-    monkeypatch.setattr(recovery, "hold", slowly)
+    monkeypatch.setattr(Holdings, "hold", slowly)
     server.emit("news", 1, to=sid)
     second.ends()
     assert recovery.bytes == 0
@@ -197,7 +198,8 @@ def test_a_connection_may_be_lost_while_the_kept_events_are_tidied(server: Serve
         def lose(self, number: int) -> bool:
             return False
 
-    recovery._order.extend([(0, Dropped())] * 1100)  # type: ignore[list-item]
+    recovery._order.extend((0, [Dropped()]) for _ in range(1100))  # type: ignore[misc]
+    recovery._places += 1100
     recovery._most = 0  # so that a lost session has the oldest events dropped
     server.emit("news", 1, to=kept)
     second.ends()

@@ -104,7 +104,7 @@ _WITHOUT_A_NAME = {ACK: "an acknowledgement", BINARY_ACK: "an acknowledgement", 
 def unsendable(pkt: Any, error: Exception) -> Exception:
     """``error`` with the name of the event that it is about."""
     name = pkt.data[0] if pkt.packet_type in (EVENT, BINARY_EVENT) and pkt.data else None
-    what = "the data of" if name is None else f"the event '{plain(name)}'"
+    what = f"the event '{plain(name)}'"
     if name is None:
         what = _WITHOUT_A_NAME.get(pkt.packet_type, "a refusal")
     kind = TypeError if isinstance(error, TypeError) else ValueError

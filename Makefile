@@ -45,7 +45,7 @@ check-types: $(VENV)/.dev  ## mypy, strict
 
 # Needs Python and what pip installs; no Node, Redis, nginx or Chromium.
 unit: $(VENV)/.dev  ## the tests that are quick and need Python alone; one folder: make unit ONLY=engineio
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(if $(ONLY),tests/$(ONLY),$(UNIT))
+	$(BIN)/python -m pytest -q -n 4 --dist worksteal $(if $(ONLY),tests/$(ONLY),$(UNIT))
 
 # Programs that pip cannot install. Installed ones stay unchanged.
 system:  ## install Redis, Chromium, Firefox, nginx and coturn, if missing

@@ -23,9 +23,9 @@ def test_a_call_between_two_hosts_goes_on_when_one_of_them_dies(
         while not of_ben or hosts.of(of_ben[-1]) is hosts.of(of_ada[-1]):
             assert time.monotonic() < end, (of_ada, of_ben)
             ben.open(room, "Ben").wait_inside()
-        ada.wait_for_others("Ben")
         ada.wait_for_video("Ben")
         ben.wait_for_video("Ada")
+        ada.wait_for_others("Ben")  # Ben's earlier pages have left
         ada.watch_tiles()
 
         before = len(of_ben)

@@ -146,9 +146,12 @@ function tellFrame(event) {
 // -- what the server says -------------------------------------------------------------------------
 
 signaling
-  .on("connect", ({ recovered }) => {
-    if (!recovered) for (const each of [roster, gone, invited]) each.clear();
-    join();
+  .on("connect", async ({ recovered }) => {
+    if (recovered) return join();
+    for (const each of [roster, gone, invited]) each.clear();
+    const { id } = signaling;
+    await peers.known();
+    if (id === signaling.id) join();
   })
   .on("disconnect", ({ retrying, reason }) => {
     if (!room) return;

@@ -28,6 +28,7 @@ const GRACE = 12_000; // ms before we close a lost connection
 const GRACE_HINTED = 2_500; // the same when the server also says that the peer left
 const HINT_LASTS = 30_000; // ms
 const NAMELESS_AFTER = 1_500; // ms until we show a stream that its owner has not named
+const TELLING_LASTS = 3_000; // ms that we wait until our peers know our new id
 const HANDOVER = 1_000; // ms that we keep a replaced connection, until the new one has its first frames
 const CONNECTING_LASTS = 12_000; // ms until we say that a connection does not come
 const CONNECTING_ENDS = 30_000; // ms until the one who opened it closes it, to begin again
@@ -43,6 +44,8 @@ export class Peers {
   // Connections from before a reconnect that gave us another id. The call goes on over them until
   // their peers have connected with our new id.
   #former = new Set();
+  // Until our peers know our new id, or do not answer.
+  #telling = Promise.resolve();
   #published = new Map();
   #queues = new Map();
   #ice = { servers: [], at: -Infinity };
@@ -77,6 +80,12 @@ export class Peers {
       const peer = this.#add(id, true, await this.iceServers());
       peer.attachAll(); // without streams, only the ctrl channel is negotiated
     });
+  }
+
+  /** Resolves when the peers know our new id, as far as they answer. Who hears of it from the server
+   * first would take us for somebody else. */
+  known() {
+    return this.#telling;
   }
 
   has(id) {
@@ -163,10 +172,14 @@ export class Peers {
 
   /** We have a new id: no peer can answer on the old connections. */
   #retire() {
+    const told = [];
     for (const peer of this.#peers.values()) {
-      peer.say("moved", [{ id: this.#signaling.id }]);
-      peer.former = true;
+      told.push(peer.retire(this.#signaling.id));
       this.#former.add(peer);
+    }
+    if (told.length) {
+      const late = new Promise((resolve) => setTimeout(resolve, TELLING_LASTS));
+      this.#telling = Promise.race([Promise.all(told), late]);
     }
     this.#peers.clear();
     this.#ice.at = -Infinity;
@@ -218,7 +231,9 @@ export class Peers {
   }
 
   #heard(peer, event, args) {
+    if (event === "moved-known") return peer.isKnown();
     if (event !== "moved") return this.#listener.heard(peer.id, event, args);
+    peer.say("moved-known", []);
     const heir = args[0]?.id;
     if (peer.heir || typeof heir !== "string" || heir.length > MAX_ID || this.has(heir)) return;
     peer.heir = heir;
@@ -252,6 +267,9 @@ class Peer {
   #stuckTimer = 0;
   #counted = null;
 
+  /** The other side has answered that it knows our new id. */
+  isKnown = () => {};
+
   constructor(id, polite, iceServers, hooks) {
     this.id = id;
     this.#polite = polite;
@@ -278,9 +296,18 @@ class Peer {
     return ["disconnected", "failed"].includes(this.#pc.connectionState);
   }
 
+  /** Tells the other side our new id; resolves when it has answered, if it can. */
+  retire(heir) {
+    this.say("moved", [{ id: heir }]);
+    this.former = true;
+    if (this.#pc.connectionState !== "connected" || this.#ctrl.readyState !== "open") return null;
+    return new Promise((resolve) => (this.isKnown = resolve));
+  }
+
   close() {
     if (this.#closed) return;
     this.#closed = true;
+    this.isKnown();
     clearTimeout(this.#restartTimer);
     clearTimeout(this.#graceTimer);
     clearTimeout(this.#stuckTimer);

@@ -132,6 +132,10 @@ class Both:
         """As `ports.Bus.pids`."""
         return [os.getpid()] if self._local is None else self._local.pids
 
+    def shared_file(self, name: str) -> int | None:
+        """As `ports.Bus.shared_file`."""
+        return None if self._local is None else self._local.shared_file(name)
+
     @property
     def eldest(self) -> str | None:
         """As `ports.Bus.eldest`."""

@@ -71,6 +71,7 @@ class Mesh:
         self._inlets: dict[str, Inlet] = {}
         self._strangers: set[Stranger] = set()
         self._timers: set[Watcher] = set()
+        self._files: list[int] = []
         #: The nodes that this one has given up.
         self._given_up: set[str] = set()
         self._stopped = False
@@ -118,6 +119,7 @@ class Mesh:
     def abandon(self) -> list[int]:
         """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
         found = [self._claim.socket.fileno(), *(each.fileno() for each in self._streams())]
+        found += self._files
         return [fd for fd in found if fd >= 0]
 
     def _streams(self) -> list[Inlet | Outlet | Stranger]:
@@ -164,6 +166,15 @@ class Mesh:
     def pids(self) -> list[int]:
         """As `ports.Bus.pids`."""
         return [os.getpid(), *self._pids.values()]
+
+    def shared_file(self, name: str) -> int | None:
+        """As `ports.Bus.shared_file`."""
+        try:
+            self._files.append(self._directory.shared(name))
+        except OSError as error:
+            gevent.spawn(log.error, "the workers cannot share a file: %s", error)
+            return None
+        return self._files[-1]
 
     def connect(self, node: str) -> _socket.socket:
         """A new stream for descriptors to a node. Raises `OSError`."""

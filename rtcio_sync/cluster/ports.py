@@ -72,6 +72,12 @@ class Bus(Carrier, Protocol):
     def eldest(self) -> str | None:
         """The node that has lived longest, this one included; `None`: not all have said it."""
 
+    def shared_file(self, name: str) -> int | None:
+        """A descriptor of a file that the nodes of this host share, to read and to append.
+
+        It is the caller's to use, and the bus' to close. `None`: there is none.
+        """
+
 
 class Remote(Carrier, Protocol):
     """The bus between hosts."""

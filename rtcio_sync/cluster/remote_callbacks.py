@@ -211,10 +211,22 @@ class Questions:
             raise
         return number
 
-    def wait(self, number: int, seconds: float) -> dict[str, bytes | None]:
-        """Waits for the replies to a question that has begun, and ends it. # greenlet"""
+    def wait(
+        self,
+        number: int,
+        seconds: float,
+        late: tuple[float, Callable[[], None]] | None = None,
+    ) -> dict[str, bytes | None]:
+        """Waits for the replies to a question that has begun, and ends it. # greenlet
+
+        ``late``: what to call if not all have replied after some seconds; the wait goes on.
+        """
         question = self._open[number]
         try:
+            if late is not None and question.nodes and late[0] < seconds:
+                seconds -= late[0]
+                if not question.done.wait(late[0]):
+                    late[1]()
             if question.nodes:
                 question.done.wait(seconds)
         finally:
@@ -224,6 +236,13 @@ class Questions:
     def forget(self, number: int) -> None:
         """Ends a question for whose replies nobody waits. # hub or greenlet"""
         self._open.pop(number, None)
+
+    def give_up(self, number: int) -> None:
+        """Ends the wait for a question, without the replies to come. # hub or greenlet"""
+        question = self._open.get(number)
+        if question is not None:
+            question.nodes.clear()
+            question.done.set()
 
     def replied(self, node: str, number: int, body: bytes | None) -> None:
         """A node has answered."""

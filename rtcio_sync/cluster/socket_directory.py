@@ -32,6 +32,9 @@ _LONGEST_PATH = 100  # bytes; the kernel takes 107, on macOS 103
 _TRIES = 100
 _TICK = 20_000_000  # nanoseconds; the kernel's are 1 to 10 ms long
 
+#: How the names of shared files begin.
+_SHARED = ".shared-"
+
 _OURS = re.compile(r"rtcio_sync-(?P<uid>[0-9]+)-(?P<pid>[0-9]+)-(?P<start>[0-9]+)")
 
 
@@ -95,6 +98,19 @@ class Directory:
         finally:
             os.unlink(made)
 
+    def shared(self, name: str) -> int:
+        """A descriptor of a file that all nodes share, to read and to append. Raises `OSError`.
+
+        It stays until the last node has gone. ``name``: letters and digits.
+        """
+        path, eldest = (each / f"{_SHARED}{name}" for each in (self.path, self._paths[-1]))
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        with suppress(FileExistsError, FileNotFoundError):
+            if path != eldest:
+                os.close(os.open(eldest, flags, 0o600))
+                os.link(eldest, path)
+        return os.open(path, flags, 0o600)
+
     def born(self, node: str) -> int | None:
         """When a node has claimed its id; `None`: its file is gone."""
         return max(_changed(path / node) for path in self._paths) or None
@@ -102,7 +118,7 @@ class Directory:
     def touch(self, node: str) -> None:
         """Shows a cleaner of old files that the directory is in use."""
         for inner in self._paths:
-            for path in (inner.parent, inner, inner / node):
+            for path in (inner.parent, inner, inner / node, *inner.glob(f"{_SHARED}*")):
                 with suppress(OSError):  # the time of its making stays: see `born`
                     os.utime(path, ns=(time.time_ns(), os.stat(path).st_mtime_ns))
 
@@ -124,8 +140,10 @@ class Directory:
             with suppress(OSError):
                 os.unlink(path / node)
             with suppress(OSError):
-                if os.listdir(path) == [".secret"]:  # it was the last
-                    os.unlink(path / ".secret")
+                names = os.listdir(path)
+                if all(each == ".secret" or each.startswith(_SHARED) for each in names):
+                    for each in names:  # it was the last
+                        os.unlink(path / each)
                 path.rmdir()
                 path.parent.rmdir()
 

@@ -78,7 +78,7 @@ class Events(Part):
         seat = self._seat_elsewhere(peer.sid, fields.get("roomId"))
         if seat is not None:
             seat.media = state_in(fields, seat.media or {})
-            self._say(Op("show", seat.room, seat.sid, fields))
+            self._say(seat, Op("show", seat.room, seat.sid, fields))
         else:
             self._tell(peer, fields.get("roomId"), LobbyRoom.show, fields)
 
@@ -86,7 +86,7 @@ class Events(Part):
         fields = object_in(payload)
         seat = self._seat_elsewhere(peer.sid, fields.get("roomId"))
         if seat is not None:
-            self._say(Op("pass on", seat.room, seat.sid, [event, fields]))
+            self._say(seat, Op("pass on", seat.room, seat.sid, [event, fields]))
         else:
             self._tell(peer, fields.get("roomId"), LobbyRoom.pass_on, event, fields)
 
@@ -98,10 +98,11 @@ class Events(Part):
     def _rooms_elsewhere(self, sid: str) -> list[str]:
         return [] if self._keeper is None else self._keeper.rooms(sid)
 
-    def _say(self, op: Op) -> None:
+    def _say(self, seat: Seat, op: Op) -> None:
+        """Tells of what a peer does, or of a change to its seat, which was ``seat`` before."""
         if self._keeper is not None:
             try:
-                self._keeper.tell(op)
+                self._keeper.tell(seat, op)
             except OptionError as error:  # of a value that JSON has and UTF-8 has not, as a rule
                 raise ProtocolError(Drop.MALFORMED) from error
 
@@ -122,13 +123,8 @@ class Events(Part):
         seat = None if self._keeper is None else self._keeper.drop(sid, room)
         if seat is None:
             return False
-        self._say_of(seat, Op("depart", room, sid, [False, False]))
+        self._say(seat, Op("depart", room, sid, [False, False]))
         return True
-
-    def _say_of(self, seat: Seat, op: Op) -> None:
-        """Tells of a change to a seat; ``seat``: as it was before."""
-        if self._keeper is not None:
-            self._keeper.tell_of(seat, op)
 
     def _tell(self, peer: Peer, room: Any, step: Callable[..., None], *args: Any) -> None:
         with self._lock:
@@ -147,7 +143,7 @@ class Events(Part):
                 self._departs(peer.sid, room)
             elif seat is not None:
                 before, seat.away = replace(seat), True
-                self._say_of(before, Op("depart", room, peer.sid, [False, True]))
+                self._say(before, Op("depart", room, peer.sid, [False, True]))
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
             if not returns:
@@ -166,7 +162,7 @@ class Events(Part):
                 self._departs(peer.sid, room)
             elif seat is not None:
                 before, seat.away = replace(seat), False
-                self._say_of(before, Op("back", room, peer.sid))
+                self._say(before, Op("back", room, peer.sid))
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
             # The app may have taken it out of some while it was away.

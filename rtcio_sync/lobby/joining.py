@@ -288,7 +288,7 @@ class Joining(Part):
         seat.since = seat.since or since
         seat.name = attempt.name if attempt.name is not None else seat.name
         if not stays(peer.socket) and keeper.drop(sid, room):  # it has left meanwhile
-            keeper.tell_of(seat, Op("depart", room, sid, [True, False]))
+            keeper.tell(seat, Op("depart", room, sid, [True, False]))
         return None
 
     def _sit_here(self, peer: Peer, attempt: Attempt) -> str | None:
@@ -300,11 +300,17 @@ class Joining(Part):
             reason = self._obstacle(peer, attempt)
             if reason is not None:
                 return reason
-            before = self._seating.holder(room, peer.sid)
+            before, asked = self._seating.holder(room, peer.sid), attempt
             if before is not None and attempt.name is None:
                 attempt = before  # it joins again without a name, and keeps the one that it had
             attempt.sits(before)
             self._seating.sit(room, peer.sid, attempt.secret, attempt)
+            self._rooms.seated(room, peer.sid)
+            if self._keeper is not None and self._keeper.is_deposed:  # by this moment
+                if before is None:
+                    self._seating.vacate(room, peer.sid)
+                peer.attempts.setdefault(room, asked)
+                raise Gone
             refuse = partial(self._give_back, peer, attempt)
             arriving = Local(peer.socket)
             appended = self._rooms.append(room, LobbyRoom.arrive, arriving, attempt.name, refuse)
@@ -338,6 +344,7 @@ class Joining(Part):
         with self._lock:
             if not self._seating.vacate(attempt.room, peer.sid, attempt):
                 return False
+            self._rooms.seated(attempt.room, peer.sid)
         if error is not None:
             reason = Obstacle.FORBIDDEN
             if isinstance(error, ProtocolError):

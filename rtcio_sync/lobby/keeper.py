@@ -4,19 +4,23 @@ The *keeper* is the worker that has lived longest. It alone has the table of sea
 that tell rooms, so caps, passwords and the order of events are exact whichever worker a client is
 on. The others keep the seats of their own clients too (`Keeper.seats`). When the keeper dies, or an
 older worker appears, each sends its seats to the next keeper (a *claim*). That one begins once all
-workers that live have sent theirs; what it is asked meanwhile waits. Who leaves or comes back is
-told to the next keeper again, until one has confirmed that the room's peers know.
+workers that live have sent theirs; what it is asked meanwhile waits. What clients do in their rooms
+is told to the next keeper again, until one has confirmed that the room's peers know.
+
+The *deputy* is another worker of the keeper's host, which has a copy of the table. It takes over if
+the keeper stands still (`keeper_fence`), and has the seats of that one's clients from the copy
+until they are claimed.
 
 A worker that is alone is its own keeper, and runs none of this.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -32,6 +36,9 @@ from ..cluster.succession import Lost
 from ..errors import OptionError, ProtocolError
 from ..hub.thread import refuse_in_hub
 from ..server import Server
+from .keeper_changes import Change, Changes
+from .keeper_copy import Copy
+from .keeper_fence import Fence
 from .keeper_messages import Asks, Gone, Op, Seat
 
 __all__ = ["Keeper"]
@@ -40,21 +47,16 @@ T = TypeVar("T")
 
 ANSWER_WITHIN = 5.0  # seconds in which a keeper answers, also if the next one has to
 CLAIMS_WITHIN = 5.0  # seconds in which all workers send their seats to a new keeper
+COPIED_WITHIN = 1.0  # the same for one that has the others' from a copy
+SILENT_AFTER = 1.0  # seconds in which a keeper that runs says something
 MOST_HELD = 10_000  # operations that wait until it is known who keeps the rooms
 AGAIN = 0.05  # seconds until a keeper that has just died is replaced, and asked again
 
 
 #: The operations that a keeper confirms, once the room's peers are told.
-_CHANGES = ("depart", "back")
-
-
-@dataclass(eq=False)
-class _Change:
-    """A change to a seat that no keeper has confirmed. ``seat``: as it was before."""
-
-    seat: Seat
-    op: Op
-    sent: bool = False
+_CHANGES = ("depart", "back", "show", "pass on")
+#: In place of a worker that has to send its seats: what has come from the last keeper is read.
+_READ = ""
 
 
 class Table(Protocol):
@@ -63,12 +65,23 @@ class Table(Protocol):
     def do(self, op: Op, answer: Callable[[Any], None]) -> None:
         """Does what another worker asks; never blocks. # hub or greenlet
 
-        ``answer`` is called with the answer: for ``depart``, ``back`` and ``remove`` once the
+        ``answer`` is called with the answer: for ``remove`` and what a keeper confirms once the
         room's peers are told.
         """
 
-    def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
-        """Takes over from another keeper. ``gone``: members that have died with it. # hub"""
+    def restore(
+        self, seats: Iterable[Seat], gone: Iterable[Ghost], kept: Iterable[Seat] = ()
+    ) -> None:
+        """Takes over from another keeper. ``gone``: members that have died with it. # hub
+
+        ``kept``: seats of clients whose worker stands still.
+        """
+
+    def resume(self, seats: Iterable[Seat], kept: Collection[tuple[str, str]]) -> None:
+        """A worker goes on whose seats were ``kept``: these are they now. # hub"""
+
+    def seats(self) -> list[Seat]:
+        """All seats. # hub"""
 
     def hand_on(self) -> list[Seat]:
         """Gives up all seats: another worker is the keeper now. # hub"""
@@ -90,7 +103,7 @@ class Keeper:
         #: Whether it is known who does, and that one has all that it needs.
         self._settled = True
         self._waiting: list[Any] = []  # events of greenlets
-        self._held: list[tuple[str | None, int, Op]] = []
+        self._held: list[tuple[str, int, Op]] = []
         #: How often this worker has begun to take over.
         self._turns = 0
         self._awaited: set[str] = set()
@@ -98,21 +111,37 @@ class Keeper:
         self._gone: list[Ghost] = []
         #: The seats of this worker's clients while another keeps the rooms.
         self.seats: dict[str, dict[str, Seat]] = {}
-        self._changes: dict[tuple[str, str], list[_Change]] = {}
+        self._changes = Changes()
         self._tokens = itertools.count(1)
+        #: The latest takeover: its number, and the worker that has taken over.
+        self._taken: tuple[int, str] = 0, ""
+        self._fence: Fence | None = None
+        #: The deputy, if this worker is the keeper.
+        self._deputy: str | None = None
+        #: The copy, if this worker is the deputy.
+        self._copy: Copy | None = None
+        #: The workers that stand still: the rooms and sids of their seats from the copy.
+        self._kept: dict[str, set[tuple[str, str]]] = {}
+        self._asking: set[int] = set()
+        self._watching = False
+        self._suspected = 0.0
+        #: When the keeper was asked whether it runs; `None`: it is not, or has answered.
+        self._probed: float | None = None
         exchange.inline[what] = self._heard
         exchange.on_met.append(self._look)
-        exchange.on_joined.append(self._look)
+        exchange.on_joined.append(self._joined)
         exchange.on_died.append(self._died)
 
     # -- the clients of this worker ----------------------------------------------------------------
 
     def seat(self, sid: str, room: Any) -> Seat | None:
         """The seat of a client of this worker that another one keeps."""
+        self.deposed()
         return self.seats[sid].get(room) if sid in self.seats and type(room) is str else None
 
     def rooms(self, sid: str) -> list[str]:
         """The rooms in which it has such seats."""
+        self.deposed()
         return list(self.seats.get(sid, ()))
 
     def add(self, seat: Seat) -> None:
@@ -124,6 +153,7 @@ class Keeper:
 
     def drop(self, sid: str, room: str) -> Seat | None:
         """Forgets a seat, and returns it; `None`: there was none."""
+        self.deposed()
         inside = self.seats.get(sid, {})
         found = inside.pop(room, None)
         if not inside:
@@ -132,6 +162,7 @@ class Keeper:
 
     def take_in(self, seats: list[Seat]) -> None:
         """The seats of a client that has come from another worker."""
+        self.deposed()
         if self._node is None and self._settled:
             self._table.restore(seats, ())  # but for those that it has: they were given here
         else:
@@ -152,67 +183,55 @@ class Keeper:
         end = time.monotonic() + ANSWER_WITHIN
         while time.monotonic() < end:
             node = self._wait(end)
-            if node is None:
-                return here()
+            if node is None and self.deposed():
+                continue
             with suppress(Gone):
-                return there(partial(self._ask, node, end))
+                return here() if node is None else there(partial(self._ask, node, end))
             self._server.eio.sleep(AGAIN)
         raise exceptions.TimeoutError()
 
     def _ask(self, node: str, end: float, op: Op) -> Any:
         manager = self._server.manager
         assert isinstance(manager, SharedRooms)
+        refuse_in_hub()
+        if node != self._node or not self._settled:
+            raise Gone
+        number = manager.begin_to_ask([node], self._what, encoded(op))
+        self._asking.add(number)
         seconds = max(0.0, end - time.monotonic())
-        reply = manager.ask([node], self._what, encoded(op), seconds).get(node)
+        try:
+            late = SILENT_AFTER, partial(self._suspect, node)
+            reply = self._exchange.questions.wait(number, seconds, late).get(node)
+        finally:
+            self._asking.discard(number)
         if reply is None:
             raise Gone
         return msgspec.msgpack.decode(reply)
 
-    def tell(self, op: Op) -> None:
-        """Tells the keeper, in order. # hub or greenlet"""
-        if not self._settled:
-            self._hold(None, 0, op)
-        elif self._node is None:
-            self._table.do(op, partial(self._answer, "", 0, op))
-        else:
-            self._post(self._node, op)
-
-    def tell_of(self, seat: Seat, op: Op) -> None:
-        """Tells the keeper of a change to a seat: again the next one, unless it is confirmed.
+    def tell(self, seat: Seat, op: Op) -> None:
+        """Tells the keeper, in order: again the next one, unless it is confirmed.
 
         ``seat``: as it was before. # hub or greenlet
         """
-        self._changes.setdefault((op.sid, op.room), []).append(_Change(seat, op))
+        if op.what in ("show", "pass on") and len(self._changes) >= MOST_HELD:
+            self._exchange.overflowed()
+            return
+        change = Change(seat, op)
+        self._changes.add(change)
         if self._settled:
-            self._tell_changes()
+            self._tell(change)
 
-    def _tell_changes(self) -> None:
-        for changes in list(self._changes.values()):
-            for change in list(changes):
-                if not change.sent:
-                    change.sent = True
-                    self.tell(change.op)
-
-    def _confirmed(self, sid: str, room: str) -> None:
-        """The keeper has done the oldest change, and told the room's peers."""
-        changes = self._changes.get((sid, room))
-        if changes:
-            del changes[0]
-        if not changes:
-            self._changes.pop((sid, room), None)
-
-    def _own_claims(self, seats: Iterable[Seat]) -> list[Seat]:
-        """The seats as a keeper has confirmed them. The changes since then are told again."""
-        found = {(seat.sid, seat.room): seat for seat in seats if seat.since}
-        for place, changes in list(self._changes.items()):
-            before, now = changes[0].seat, found.get(place)
-            if now is not None and now.token != before.token:
-                del self._changes[place]  # it has left, and got a new seat since
-                continue
-            found[place] = before
-            for change in changes:
-                change.sent = False
-        return list(found.values())
+    def _tell(self, change: Change) -> None:
+        change.told = time.monotonic()
+        try:
+            if self._node is None:
+                self._do("", 0, change.op)
+            else:
+                self._post(self._node, change.op)
+        except OptionError:  # of a value that cannot be sent
+            self._changes.remove(change)
+            raise
+        self._watch()
 
     def _post(self, node: str, op: Op, *, now: bool = True) -> None:
         question = Question(0, self._what, encoded(op))
@@ -231,15 +250,23 @@ class Keeper:
 
     # -- who is it: hub ----------------------------------------------------------------------------
 
-    def _look(self, node: str) -> None:
-        """A worker has appeared, or has said how old it is."""
-        bus = self._exchange.bus
-        eldest = bus.eldest
-        if eldest is None:  # not all have said it
+    def _joined(self, node: str) -> None:
+        if self._taken[1] == self._exchange.bus.node:
+            self._post(node, Op("takes over", given=self._taken[0]))
+        self._look()
+
+    def _look(self, node: str = "") -> None:
+        """A worker has appeared, has said how old it is, or has taken over."""
+        bus, stale = self._exchange.bus, self.is_deposed
+        chosen = self._chosen()
+        if chosen is None:  # not all have said how old they are
             self._settled = False
             return
-        keeper = None if eldest == bus.node else eldest
-        if keeper == self._node:
+        keeper = None if chosen == bus.node else chosen
+        if stale and keeper is None:  # the worker that has taken over is dead by now
+            self._hand_on()
+            self._begin()
+        elif keeper == self._node:
             if not self._awaited:
                 if keeper is None:
                     self._finish()
@@ -250,34 +277,77 @@ class Keeper:
         else:
             self._follow(keeper)
 
+    def _chosen(self) -> str | None:
+        """Who keeps the rooms: whoever has taken over, else the eldest."""
+        bus = self._exchange.bus
+        if self._fence is None and bus.neighbours:
+            fd = bus.shared_file(hashlib.sha256(self._what.encode()).hexdigest()[:8])
+            self._fence = None if fd is None else Fence(fd)
+        if self._fence is not None:
+            self._taken = max(self._taken, self._fence.read())
+        return self._taken[1] if self._is_taken else bus.eldest
+
+    @property
+    def _is_taken(self) -> bool:
+        """Whether a worker that has taken over keeps the rooms."""
+        bus, node = self._exchange.bus, self._taken[1]
+        return node == bus.node or node in bus.nodes
+
     def _follow(self, keeper: str) -> None:
         """Another worker keeps the rooms from now on."""
-        heirs = self._exchange.heirs
         claims = self._seats()
         if self._node is None:
-            handed = self._table.hand_on()
-            claims += handed
+            handed, own = self._hand_on()
+            # Of others' seats, one that has taken over knows more.
+            claims += own if keeper == self._taken[1] else handed
             self._claims.clear()
-            for seat in handed:
-                if heirs.has(seat.sid):
-                    self.add(seat)
         elif self._node in self._exchange.bus.nodes:
             self._post(self._node, Op("unclaim"))
         self._node = keeper
         self._awaited = set()
         self._gone.clear()  # the new keeper tells of them
-        claims = self._own_claims(claims)
+        self._forget_others(keeper)
+        claims = self._changes.claims(claims)
         self._post(keeper, Op("claim", given=[_plain(each) for each in claims]))
         self._settle()
 
-    def _begin(self) -> None:
-        """This worker keeps the rooms from now on."""
+    def _hand_on(self) -> tuple[list[Seat], list[Seat]]:
+        """Gives up the table: all its seats, and those of this worker's clients, which it keeps."""
+        handed = self._table.hand_on()
+        own = [seat for seat in handed if self._exchange.heirs.has(seat.sid)]
+        for seat in own:
+            self.add(seat)
+        return handed, own
+
+    def _forget_others(self, keeper: str) -> None:
+        """What was said to another keeper, and by it, does not count any more."""
+        bus, copy = self._exchange.bus, self._copy
+        if copy is None or copy.source == keeper:
+            pass
+        elif copy.source in bus.nodes or keeper not in bus.neighbours:
+            self._copy = None
+        self._deputy = self._probed = None
+        self._kept.clear()
+        for number in self._asking:
+            self._exchange.questions.give_up(number)
+
+    def _begin(self, stopped: str | None = None) -> None:
+        """This worker keeps the rooms from now on. ``stopped``: it takes over from that one."""
         self._node = None
         self._settled = False
-        self._awaited = set(self._exchange.bus.nodes) - set(self._claims)
+        self._deputy = self._probed = None
+        for number in self._asking:
+            self._exchange.questions.give_up(number)
+        self._awaited = set(self._exchange.bus.nodes) - set(self._claims) - {stopped}
+        within = CLAIMS_WITHIN
+        if self._copy is not None:
+            within = COPIED_WITHIN
+            self._awaited.add(_READ)
         if self._awaited:
             self._turns += 1
-            self._server.eio.heartbeat.later(CLAIMS_WITHIN, self._enough, self._turns)
+            later = self._server.eio.heartbeat.later
+            later(within, self._enough, self._turns)
+            later(AGAIN, self._has_read, self._turns)
         self._finish()
 
     def _enough(self, turn: int) -> None:
@@ -286,38 +356,61 @@ class Keeper:
             self._awaited.clear()
             self._finish()
 
+    def _has_read(self, turn: int) -> None:
+        """All that the last keeper had sent before this one took over has been read."""
+        if turn == self._turns and self._node is None and _READ in self._awaited:
+            self._awaited.discard(_READ)
+            self._finish()
+
     def _finish(self) -> None:
         """Takes over, once all have sent their seats."""
         if self._awaited:
             return
-        own = self._own_claims(self._seats())
+        own = self._changes.claims(self._seats())
         self.seats.clear()
+        kept: list[Seat] = []
+        copy, self._copy = self._copy, None
+        if copy is not None:
+            for node, seats in [("", own), *self._claims.items()]:
+                if node != copy.source:  # which has said itself what it knows
+                    copy.amend(seats)
+            kept = copy.of(self._stands_still)
+            for seat in kept:
+                self._kept.setdefault(self._holder(seat.sid), set()).add((seat.room, seat.sid))
         claims = [seat for each in self._claims.values() for seat in each]
         gone, self._gone = self._gone, []
         self._claims.clear()
-        self._table.restore([*own, *claims], gone)
+        self._table.restore([*own, *claims], gone, kept)
         self._settle()
+
+    def _holder(self, sid: str) -> str:
+        return self._exchange.heirs.holder(sid) or ""
+
+    def _stands_still(self, sid: str) -> bool:
+        holder = self._holder(sid)
+        return holder in self._exchange.bus.nodes and holder not in self._claims
 
     def _seats(self) -> list[Seat]:
         return [seat for inside in self.seats.values() for seat in inside.values()]
 
     def _settle(self) -> None:
         self._settled = True
-        self._tell_changes()
+        if self._node is None:
+            self._appoint()
+        for change in self._changes.untold():
+            with suppress(OptionError):
+                self._tell(change)
         waiting, self._waiting = self._waiting, []
         for event in waiting:
             event.set()
         held, self._held = self._held, []
         for node, number, op in held:
-            if node is None:
-                with suppress(OptionError):  # of a value that cannot be sent: it is dropped
-                    self.tell(op)
-            else:
-                with suppress(ProtocolError):  # one of them; the others go on
-                    self._do(node, number, op)
+            with suppress(ProtocolError):  # one of them; the others go on
+                self._do(node, number, op)
 
     def _died(self, node: str, ghosts: list[Ghost], lost: Lost) -> None:
         self._claims.pop(node, None)
+        self._kept.pop(node, None)
         was_keeper = node == self._node
         if was_keeper:
             self._gone += ghosts
@@ -328,35 +421,171 @@ class Keeper:
             self._finish()
         self._look(node)
 
+    # -- the deputy --------------------------------------------------------------------------------
+
+    def _appoint(self, *, anew: bool = False) -> None:
+        """Sees to it that another worker of this host has a copy of the table. # hub"""
+        bus = self._exchange.bus
+        near = [node for node in bus.neighbours if node not in self._kept]
+        if self._fence is None or (self._deputy in near and not anew):
+            return
+        if self._deputy not in near:
+            self._deputy = min(near, key=lambda node: (bus.born(node), node), default=None)
+        for node in bus.neighbours:
+            if node != self._deputy:
+                self._post(node, Op("no copy"))
+        if self._deputy is not None:
+            seats = [_plain(each) for each in self._table.seats()]
+            self._post(self._deputy, Op("copy", given=seats))
+
+    @property
+    def has_deputy(self) -> bool:
+        return self._deputy is not None
+
+    def copy(self, room: str, sid: str, seat: Seat | None) -> None:
+        """A seat of the table is this now; `None`: it is free. # hub or greenlet"""
+        if self._deputy is not None:
+            given = None if seat is None else _plain(seat)
+            self._post(self._deputy, Op("copied", room, sid, given))
+
+    @property
+    def is_deposed(self) -> bool:
+        """Whether this worker has kept the rooms, stood still, and another one keeps them now."""
+        return self._node is None and self._fence is not None and self._fence.changed
+
+    def deposed(self) -> bool:
+        """The same; then it follows that one from now on. # hub or greenlet, no lock held"""
+        if not self.is_deposed:
+            return False
+        self._look()
+        return True
+
+    def is_late(self, node: str) -> bool:
+        """Whether a worker that keeps the rooms no longer may still say what it said as keeper."""
+        return self._is_taken and node != self._taken[1]
+
+    def _watch(self) -> None:
+        if self._node is not None and not self._watching:
+            self._watching = True
+            self._server.eio.heartbeat.later(SILENT_AFTER, self._watched)
+
+    def _watched(self) -> None:
+        self._watching = False
+        if self._node is not None and self._changes:
+            if self._changes.told_before(time.monotonic() - SILENT_AFTER):
+                self._suspect(self._node)
+            self._watch()
+
+    def _suspect(self, node: str) -> None:
+        """The keeper has not answered for `SILENT_AFTER`. # hub or greenlet"""
+        now = time.monotonic()
+        if node != self._node or now < self._suspected + SILENT_AFTER / 2:
+            return
+        self._suspected = now
+        if self._may_take_over(node):
+            self._probe(node)
+        else:
+            for each in self._exchange.bus.nodes:
+                if each != node:
+                    self._post(each, Op("silent", sid=node))
+
+    def _may_take_over(self, node: str) -> bool:
+        bus, copy = self._exchange.bus, self._copy
+        if copy is None or self._fence is None or node != self._node or not self._settled:
+            return False
+        return node in bus.neighbours and (copy.source == node or copy.source not in bus.nodes)
+
+    def _probe(self, node: str) -> None:
+        if self._probed is None:
+            self._probed = time.monotonic()
+            self._post(node, Op("runs"))
+            self._server.eio.heartbeat.later(SILENT_AFTER, self._is_silent, node, self._probed)
+
+    def _is_silent(self, node: str, probed: float) -> None:
+        if self._probed != probed:
+            return
+        self._probed = None
+        if not self._may_take_over(node):
+            return
+        if time.monotonic() > probed + 2 * SILENT_AFTER:  # this one stood still itself
+            self._probe(node)
+            return
+        taken = self._taken[0] + 1, self._exchange.bus.node
+        if self._fence is not None and self._fence.append(*taken):
+            self._taken = taken
+            for each in self._exchange.bus.nodes:
+                self._post(each, Op("takes over", given=taken[0]))
+            self._begin(node)
+        else:
+            self._look()
+
     # -- what others ask: hub ----------------------------------------------------------------------
 
     def _heard(self, node: str, number: int, body: bytes) -> None:
         op = decoded(Op, body)
-        if op.what == "claim":
-            self._claimed(node, op)
-        elif op.what == "unclaim":
-            self._claims.pop(node, None)
-        elif op.what == "confirmed":
-            self._confirmed(op.sid, op.room)
+        does = {
+            "claim": self._claimed,
+            "unclaim": self._unclaimed,
+            "confirmed": self._confirmed,
+            "copy": self._copied,
+            "copied": self._copied,
+            "no copy": self._copied,
+            "takes over": self._taken_over,
+            "silent": self._told_silent,
+            "runs": self._asked,
+            "runs yes": self._answered,
+        }.get(op.what)
+        if does is not None:
+            try:
+                does(node, op)
+            except (msgspec.ValidationError, TypeError):
+                raise ProtocolError("channel") from None
         elif self._settled:
             self._do(node, number, op)
         else:
             self._hold(node, number, op)
 
-    def _hold(self, node: str | None, number: int, op: Op) -> None:
-        """Keeps an operation until it is known who does it; over `MOST_HELD` it is dropped."""
-        if len(self._held) < MOST_HELD:
-            self._held.append((node, number, op))
-        else:
-            self._exchange.overflowed()
+    def _confirmed(self, node: str, op: Op) -> None:
+        if not self.is_late(node):
+            self._changes.confirmed(op.sid, op.room)
+
+    def _unclaimed(self, node: str, op: Op) -> None:
+        self._claims.pop(node, None)
+
+    def _taken_over(self, node: str, op: Op) -> None:
+        self._taken = max(self._taken, (int(op.given), node))
+        self._look()
+
+    def _told_silent(self, node: str, op: Op) -> None:
+        if self._may_take_over(op.sid):
+            self._probe(op.sid)
+
+    def _asked(self, node: str, op: Op) -> None:
+        self._post(node, Op("runs yes"))
+
+    def _answered(self, node: str, op: Op) -> None:
+        if node == self._node:
+            self._probed = None
+
+    def _copied(self, node: str, op: Op) -> None:
+        """The keeper has made this worker its deputy, says how its table changes, or ends it."""
+        if op.what == "copied":
+            if self._copy is not None and self._copy.source == node:
+                seat = None if op.given is None else msgspec.convert(op.given, Seat)
+                self._copy.set(op.room, op.sid, seat)
+        elif self._node is not None and not self.is_late(node):
+            seats = msgspec.convert(op.given or [], list[Seat])
+            self._copy = Copy(node, seats) if op.what == "copy" else None
 
     def _claimed(self, node: str, op: Op) -> None:
-        try:
-            seats = msgspec.convert(op.given, list[Seat])
-        except msgspec.ValidationError:
-            raise ProtocolError("channel") from None
+        seats = msgspec.convert(op.given, list[Seat])
+        self.deposed()
         if self._node is None and self._settled:
-            self._table.restore(seats, ())
+            if node in self._kept:
+                self._table.resume(seats, self._kept.pop(node))
+            else:
+                self._table.restore(seats, ())
+            self._appoint(anew=True)
             return
         self._claims[node] = seats
         if node in self._awaited:
@@ -364,15 +593,25 @@ class Keeper:
             self._finish()
 
     def _do(self, node: str, number: int, op: Op) -> None:
-        if self._node is not None:  # it asks again when it knows the new keeper
-            if number:
-                self._exchange.reply(node, number, None)
-            elif node in self._claims:  # it knows already that this one will be the keeper
-                self._hold(node, number, op)
-            else:
-                self._post(self._node, op)
-            return
-        self._table.do(op, partial(self._answer, node, number, op))
+        if self.deposed() and not self._settled:
+            self._hold(node, number, op)
+        elif self._node is None:
+            self._table.do(op, partial(self._answer, node, number, op))
+        elif number:  # it asks again when it knows the new keeper
+            self._exchange.reply(node, number, None)
+        elif self._is_taken or not node:
+            return  # it is told again to that one
+        elif node in self._claims:  # it knows already that this one will be the keeper
+            self._hold(node, number, op)
+        else:
+            self._post(self._node, op)
+
+    def _hold(self, node: str, number: int, op: Op) -> None:
+        """Keeps an operation until it is known who does it; over `MOST_HELD` it is dropped."""
+        if len(self._held) < MOST_HELD:
+            self._held.append((node, number, op))
+        else:
+            self._exchange.overflowed()
 
     def _answer(self, node: str, number: int, op: Op, answer: Any) -> None:  # hub or greenlet
         if number:
@@ -381,7 +620,7 @@ class Keeper:
             manager = self._server.manager  # another worker may have passed the operation on
             owner = manager.node_of(op.sid) if isinstance(manager, SharedRooms) else None
             if owner is None:
-                self._confirmed(op.sid, op.room)
+                self._changes.confirmed(op.sid, op.room)
             else:
                 self._post(owner, Op("confirmed", op.room, op.sid), now=False)
 

@@ -31,6 +31,8 @@ class Seat(Struct):
     media: Any = None
     #: Of the latest ``sit`` of this seat: the larger, the later.
     token: int = 0
+    #: Whether the client knows of its peers; they may know nothing of it yet.
+    greeted: bool = False
 
 
 class Op(Struct):

@@ -7,7 +7,7 @@ its client has entered the room.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -50,10 +50,12 @@ class Table:
         self._leaves = f"lobby leaves {namespace.name}"
         self._hears = f"lobby hears {namespace.name}"
         exchange.answers[self._enters] = self._enter
-        exchange.answers[self._hears] = bytes  # what was emitted before has been handled
+        exchange.answers[self._hears] = self._hear
         exchange.inline[self._leaves] = self._leave
         self._exchange = exchange
         self._rooms.takes_out_elsewhere = self._takes_out
+        self._rooms.deposed = self.keeper.deposed
+        self._rooms.changed, self._rooms.seated = self._changed, self._copy
         exchange.on_begin.append(self._seating.rekey)
 
     # -- what other workers ask --------------------------------------------------------------------
@@ -63,12 +65,16 @@ class Table:
         does = {
             "check": self._check,
             "sit": self._sit,
-            "show": self._show,
-            "pass on": self._pass_on,
             "peers": self._peers,
             "counts": self._counts,
         }.get(op.what)
-        tells = {"depart": self._depart, "back": self._back, "remove": self._remove}.get(op.what)
+        tells = {
+            "depart": self._depart,
+            "back": self._back,
+            "remove": self._remove,
+            "show": self._show,
+            "pass on": self._pass_on,
+        }.get(op.what)
         try:
             if tells is not None:
                 self._tell(op, tells(op.room, op.sid, op.given), answer)
@@ -78,7 +84,8 @@ class Table:
             found = does(op.room, op.sid, op.given)
         except (TypeError, ValueError, KeyError):
             raise ProtocolError("channel") from None
-        answer(found)
+        if not self.keeper.deposed():  # else it is asked for again
+            answer(found)
 
     def _tell(self, op: Op, told: bool, answer: Callable[[Any], None]) -> None:
         """Answers when the steps that are there have run."""
@@ -107,21 +114,24 @@ class Table:
                 attempt = replace(before, token=token)
             attempt.sits(before)
             self._seating.sit(room, sid, secret, attempt)
+            self._copy(room, sid)
             self._arrives(attempt, sid)
         return [None, attempt.since]
 
-    def _arrives(self, attempt: Attempt, sid: str) -> None:  # lock held
+    def _arrives(self, attempt: Attempt, sid: str, greeted: bool = False) -> None:  # lock held
         member = self._server.manager.member(sid, self._namespace.name)
         peer: Arriving = _Elsewhere(self, sid, attempt.token)
         if member is not None:
             peer = Local(socket_of(self._server, member))
         refuse = partial(self._give_back, sid, attempt)
-        self._run(self._rooms.append(attempt.room, LobbyRoom.arrive, peer, attempt.name, refuse))
+        given = peer, attempt.name, refuse, greeted
+        self._run(self._rooms.append(attempt.room, LobbyRoom.arrive, *given))
 
     def _give_back(self, sid: str, attempt: Attempt, error: BaseException | None) -> bool:
         with self._lock:
             if not self._seating.vacate(attempt.room, sid, attempt):
                 return False
+            self._copy(attempt.room, sid)
         if error is not None:
             limit = isinstance(error, LimitExceeded)
             reason = Obstacle.TOO_MANY_ROOMS if limit else Obstacle.FORBIDDEN
@@ -144,14 +154,16 @@ class Table:
         self._step(room, sid, LobbyRoom.come_back)
         return True
 
-    def _show(self, room: str, sid: str, given: Any) -> None:
+    def _show(self, room: str, sid: str, given: Any) -> bool:
         if type(given) is dict:
             self._step(room, sid, LobbyRoom.show, given)
+        return True
 
-    def _pass_on(self, room: str, sid: str, given: Any) -> None:
+    def _pass_on(self, room: str, sid: str, given: Any) -> bool:
         event, fields = given
         if type(event) is str and type(fields) is dict:
             self._step(room, sid, LobbyRoom.pass_on, event, fields)
+        return True
 
     def _step(self, room: str, sid: str, step: Any, *args: Any) -> None:
         with self._lock:
@@ -193,11 +205,20 @@ class Table:
             raise LimitExceeded(said) if said.startswith("room") else ProtocolError(said)
         return said == ENTERED
 
-    def wait_until_heard(self, sid: str) -> None:
+    def wait_until_heard(self, sid: str, room: str) -> None:
         """Returns when a client's worker has handled what was emitted to it, or does not answer."""
         manager = self._server.manager
         if isinstance(manager, SharedRooms):
-            manager.ask_about(sid, self._hears, b"")
+            manager.ask_about(sid, self._hears, encoded(Op(self._hears, room, sid)))
+
+    def _hear(self, about: bytes) -> bytes:
+        """The keeper has told a client of this worker of its peers; that is handled by now."""
+        if about:
+            op = decoded(Op, about)
+            seat = self.keeper.seat(op.sid, op.room)
+            if seat is not None:
+                seat.greeted = True
+        return b""
 
     def _takes_out(self, sid: str, room: str, token: int) -> bool:
         """Has a client of another worker leave the Socket.IO room; `False`: it is none."""
@@ -211,6 +232,8 @@ class Table:
 
     def _leave(self, node: str, number: int, about: bytes) -> None:  # hub
         """The keeper has taken the seat of a client of this worker, which may sit again since."""
+        if self.keeper.is_late(node):
+            return
         op = decoded(Op, about)
         seat = self.keeper.drop(op.sid, op.room)
         if self._server.manager.member(op.sid, self._namespace.name) is not None:
@@ -241,23 +264,44 @@ class Table:
 
     # -- another keeper ----------------------------------------------------------------------------
 
-    def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
+    def restore(
+        self, seats: Iterable[Seat], gone: Iterable[Ghost], kept: Iterable[Seat] = ()
+    ) -> None:
         """As `keeper.Table.restore`."""
+        kept = list(kept)
         with self._lock:
-            for seat in sorted(seats, key=lambda each: each.since):
-                if self._seating.sits(seat.room, seat.sid):
-                    continue
-                known = seat.room, seat.name, seat.secret, None, seat.token, seat.since
-                attempt = Attempt(*known)
-                self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
-                if seat.entered:
-                    self._rooms.restore(seat)
-                else:
-                    self._arrives(attempt, seat.sid)
+            for seat in sorted([*seats, *kept], key=lambda each: each.since):
+                if not self._seating.sits(seat.room, seat.sid):
+                    self._restore(seat, enters=seat not in kept)
             for ghost in gone:
                 for room in ghost.rooms if ghost.namespace == self._namespace.name else ():
                     if type(room) is str and self._seating.sids(room):
                         self._run(self._rooms.append(room, LobbyRoom.bid_farewell, ghost.sid))
+
+    def _restore(self, seat: Seat, *, enters: bool = True) -> None:  # lock held
+        known = seat.room, seat.name, seat.secret, None, seat.token, seat.since
+        attempt = Attempt(*known)
+        self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
+        if seat.entered:
+            self._rooms.restore(seat)
+        elif enters:
+            self._arrives(attempt, seat.sid, seat.greeted)
+
+    def resume(self, seats: Iterable[Seat], kept: Collection[tuple[str, str]]) -> None:
+        """As `keeper.Table.resume`."""
+        with self._lock:
+            now = {(seat.room, seat.sid): seat for seat in seats}
+            for room, sid in kept:
+                if not self._seating.sits(room, sid):  # it was taken out meanwhile
+                    now.pop((room, sid), None)
+                elif (room, sid) not in now:  # it has left
+                    self._seating.vacate(room, sid)
+                    self._run(self._rooms.append(room, LobbyRoom.depart, sid))
+                elif self._rooms.presence(room, sid)[0]:
+                    del now[room, sid]
+            for place, seat in now.items():
+                if place in kept or not self._seating.sits(*place):
+                    self._restore(seat)
 
     def hand_on(self) -> list[Seat]:
         """As `keeper.Table.hand_on`."""
@@ -266,6 +310,22 @@ class Table:
             self._seating.clear()
             self._rooms.forget()
         return found
+
+    def seats(self) -> list[Seat]:
+        """As `keeper.Table.seats`."""
+        with self._lock:
+            return [self._seat(*each) for each in self._seating.all()]
+
+    def _changed(self, room: str, sid: str) -> None:
+        """What the peers of a room know of ``sid`` changes."""
+        with self._lock:
+            self._copy(room, sid)
+
+    def _copy(self, room: str, sid: str) -> None:  # lock held
+        if self.keeper.has_deputy:
+            sits = self._seating.sits(room, sid)
+            seat = self._seat(room, sid, self._seating.secret(room)) if sits else None
+            self.keeper.copy(room, sid, seat)
 
     def seats_of(self, sid: str) -> list[Seat]:
         """The seats of a client that this table has."""
@@ -302,5 +362,5 @@ class _Elsewhere:
     def enter(self, room: LobbyRoom) -> bool:
         return self._table.has_entered(self.id, room.id)
 
-    def hear(self) -> None:
-        self._table.wait_until_heard(self.id)
+    def hear(self, room: LobbyRoom) -> None:
+        self._table.wait_until_heard(self.id, room.id)

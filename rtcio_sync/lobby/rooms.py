@@ -40,6 +40,12 @@ class LobbyRooms:
         #: Has a client of another worker leave a Socket.IO room: ``(sid, room, token)``; `False`:
         #: it is none of another worker.
         self.takes_out_elsewhere: Callable[[str, str, int], bool] = lambda sid, room, token: False
+        #: Whether another worker keeps the rooms now: then this one has forgotten them.
+        self.deposed: Callable[[], bool] = lambda: False
+        #: Called when a seat was given or given back: ``(room, sid)``. # lock held
+        self.seated: Callable[[str, str], None] = lambda room, sid: None
+        #: Called before the peers of a room are told of a sid: ``(room, sid)``.
+        self.changed: Callable[[str, str], None] = lambda room, sid: None
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -53,7 +59,7 @@ class LobbyRooms:
     def _found(self, room: str) -> LobbyRoom:
         found = self._rooms.get(room)
         if found is None:
-            found = self._rooms[room] = LobbyRoom(room, self._namespace, self.takes_out_elsewhere)
+            found = self._rooms[room] = LobbyRoom(room, self._namespace, self)
         return found
 
     def restore(self, seat: Seat) -> None:
@@ -67,7 +73,10 @@ class LobbyRooms:
         (found.away if seat.away else found.told)[seat.sid] = presence
 
     def forget(self) -> None:
-        """Another worker keeps the rooms now."""
+        """Another worker keeps the rooms now. # lock held"""
+        for each in self._rooms.values():
+            each.steps.clear()
+            each.forgotten = True
         self._rooms.clear()
 
     def presence(self, room: str, sid: str) -> tuple[bool, bool, dict[str, Any]]:
@@ -96,7 +105,8 @@ class LobbyRooms:
                 room.busy = True
                 step = room.steps.popleft()
             try:
-                step()
+                if not room.is_over():
+                    step()
             except BaseException as error:  # a failed emit must not stop the steps after it
                 log.exception("an event could not be sent to the peers of a room")
                 interrupts.heed(error)
@@ -121,7 +131,7 @@ class Arriving(Protocol):
     def enter(self, room: LobbyRoom) -> bool:
         """Enters the Socket.IO room; `False`: it has left. Raises `ProtocolError`."""
 
-    def hear(self) -> None:
+    def hear(self, room: LobbyRoom) -> None:
         """Waits until all that was emitted to it is on its way to the client, and nothing else
         can come before it."""
 
@@ -143,7 +153,7 @@ class Local:
     def enter(self, room: LobbyRoom) -> bool:
         return room.enter(self.socket)
 
-    def hear(self) -> None:
+    def hear(self, room: LobbyRoom) -> None:
         pass  # its queue is here
 
 
@@ -153,9 +163,11 @@ class LobbyRoom:
 
     id: str
     namespace: Namespace
-    takes_out_elsewhere: Callable[[str, str, int], bool]
+    rooms: LobbyRooms
     steps: deque[Callable[[], None]] = field(default_factory=deque)
     busy: bool = False
+    #: Whether another worker keeps it since a step has begun.
+    forgotten: bool = False
     #: The sid that the running step takes out of the Socket.IO room.
     leaving: str | None = None
     came: Iterator[int] = field(default_factory=itertools.count)
@@ -165,24 +177,40 @@ class LobbyRoom:
 
     # -- steps: one at a time. # greenlet or thread ------------------------------------------------
 
+    def is_over(self) -> bool:
+        """Whether another worker keeps the room, and tells its peers."""
+        self.rooms.deposed()
+        return self.forgotten
+
     def arrive(
-        self, socket: Arriving, name: Name | None, refuse: Callable[[BaseException | None], bool]
+        self,
+        socket: Arriving,
+        name: Name | None,
+        refuse: Callable[[BaseException | None], bool],
+        greeted: bool = False,
     ) -> None:
         """The peer enters the Socket.IO room, and everybody is told.
 
         ``refuse(error)`` gives back the seat of a peer that could not enter; `True`: it had one.
-        ``error`` `None`: it left meanwhile, and is told nothing.
+        ``error`` `None`: it left meanwhile, and is told nothing. ``greeted``: the peer itself is
+        told already.
         """
         sid = socket.id
         known = self.told.get(sid)
         try:
-            if known is None and not socket.enter(self):
+            enters = known is not None or socket.enter(self)
+            if self.is_over():  # while it was waited for
+                return
+            if not enters:
                 refuse(None)
                 return
-            self._greet(socket)
+            if not greeted:
+                self._greet(socket)
             # The others answer with offers, which come from their own workers: the peer has to know
             # of them before.
-            socket.hear()
+            socket.hear(self)
+            if self.is_over():
+                return
         except BaseException as error:
             if known is None and refuse(error):
                 self._take_out(sid, socket.token)
@@ -192,6 +220,7 @@ class LobbyRoom:
         card: dict[str, Any] = {"id": sid} if name is None else {"id": sid, "name": name}
         if known is None:
             self.told[sid] = _Presence(card, next(self.came))
+            self.rooms.changed(self.id, sid)
             self._others(sid).emit("user-connected", card)
             self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
         elif card != known.card:
@@ -215,15 +244,16 @@ class LobbyRoom:
 
         ``token``: of the seat that it has given up.
         """
+        presence = self.told.pop(sid, None)
+        if presence is not None and returns:
+            self.away[sid] = presence
+        elif presence is None and not returns:
+            self.away.pop(sid, None)
+        self.rooms.changed(self.id, sid)
         if leave:
             self._take_out(sid, token)
-        presence = self.told.pop(sid, None)
         if presence is not None:
             self._others(sid).emit("user-disconnected", {"id": sid})
-            if returns:
-                self.away[sid] = presence
-        elif not returns:
-            self.away.pop(sid, None)
 
     def come_back(self, sid: str) -> None:
         # The others were told that it left, or joined later and do not know of it. None is told to
@@ -234,6 +264,7 @@ class LobbyRoom:
             self.told[sid] = presence
             # The next peer that joins is told of all in the order of joining.
             self.told = dict(sorted(self.told.items(), key=lambda item: item[1].number))
+            self.rooms.changed(self.id, sid)
             self._others(sid).emit("user-connected", presence.card)
             if presence.media:
                 self._others(sid).emit("media-state", self._state(sid, presence))
@@ -242,6 +273,7 @@ class LobbyRoom:
         presence = self.told.get(sid)
         if presence is not None:
             presence.media = state_in(fields, presence.media)
+            self.rooms.changed(self.id, sid)
             self.pass_on(sid, "media-state", fields)
 
     def pass_on(self, sid: str, event: str, fields: dict[str, Any]) -> None:
@@ -268,7 +300,7 @@ class LobbyRoom:
         answer()
 
     def _take_out(self, sid: str, token: int = 0) -> None:
-        if self.takes_out_elsewhere(sid, self.id, token):
+        if self.rooms.takes_out_elsewhere(sid, self.id, token):
             return
         self.leaving = sid
         try:

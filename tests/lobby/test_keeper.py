@@ -27,13 +27,15 @@ class Links:
         self.on_joined: list[Any] = []
         self.on_died: list[Any] = []
         self.bus = self
+        self.neighbours: list[str] = []
+        self.nodes: list[str] = []
         #: Of the workers: not all have said how old they are.
         self.eldest: str | None = None
         self.node = "this one"
 
 
 class Table:
-    def restore(self, seats: Any, gone: Any) -> None:
+    def restore(self, seats: Any, gone: Any, kept: Any) -> None:
         """There are none."""
 
 

@@ -56,7 +56,7 @@ def all_stats() -> Any:
 @server.on("connection")
 def on_connection(socket: Any) -> None:
     socket.on("pid")(os.getpid)
-    socket.on("keeper")(lambda: server.exchange.bus.eldest)
+    socket.on("keeper")(lambda: lobby._keeper._node or server.exchange.bus.node)
     socket.on("peers")(lobby.peers)
     socket.on("lobby-stats")(lobby.stats)
     socket.on("remove")(lobby.remove)

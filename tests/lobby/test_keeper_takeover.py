@@ -1,0 +1,421 @@
+"""Another worker keeps the rooms of a lobby while the one that kept them stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import msgspec
+import pytest
+
+from rtcio_sync.cluster.messages import Ask, Kind, decoded
+from rtcio_sync.lobby import keeper as keeping
+from rtcio_sync.lobby.keeper_fence import Fence
+from rtcio_sync.lobby.keeper_messages import Op
+from tests.lobby.many_lobbies import Network, Peer, Worker
+from tests.timing import until
+
+SEATS = 4
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "SILENT_AFTER", 0.1)
+    monkeypatch.setattr(keeping, "COPIED_WITHIN", 0.2)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[Network]:
+    found = Network(tmp_path)
+    yield found
+    found.close()
+
+
+def three(network: Network) -> list[Worker]:
+    """The keeper, its deputy, and another one."""
+    k, d, w = (network.add(number, max_peers=SEATS) for number in (1, 2, 3))
+    until(lambda: d.keeper._copy is not None)
+    return [k, d, w]
+
+
+def settle(network: Network) -> None:
+    """Waits until all that was sent has arrived, and led to nothing more."""
+    quiet = 0
+    while quiet < 20:
+        live = [s for (one, two), s in network.streams.items() if s and two in network.workers]
+        quiet = 0 if live else quiet + 1
+        gevent.sleep(0.002)
+
+
+def assert_same(*workers: Worker, room: str = "r", peers: list[Peer]) -> None:
+    """All agree on who is in a room, and so do the peers inside."""
+    for worker in workers:
+        assert worker.lobby.peers(room) == [each.sid for each in peers]
+    for peer in peers:
+        there: dict[str, bool] = {}
+        for event, said in peer.events:
+            if event == "left":
+                there.clear()
+            elif event == "user-connected":
+                assert not there.get(said["id"]), f"{said['id']} was announced twice"
+                there[said["id"]] = True
+            elif event == "user-disconnected":
+                assert there.pop(said["id"], None), f"{said['id']} has left twice"
+        assert set(there) == {each.sid for each in peers} - {peer.sid}
+
+
+def test_others_join_leave_and_talk_while_the_keeper_stands_still(network: Network) -> None:
+    k, d, w = three(network)
+    ck = k.client().joins(name="k", password="secret")
+    ck.emit("media-state", mic=True)
+    cd, cw = (each.client().joins(password="secret") for each in (d, w))
+    network.stop(k)
+    wrong = w.client()
+    wrong.join(password="wrong")
+    wrong.wait("join-error")
+    cx = w.client().joins(password="secret")
+    assert cx.events[:2] == [
+        ("user-connected", {"id": ck.sid, "name": "k"}),
+        ("media-state", {"id": ck.sid, "roomId": "r", "mic": True}),
+    ]
+    late = d.client()
+    late.join(password="secret")
+    late.wait("join-error")
+    assert wrong.events + late.events == [
+        ("join-error", {"reason": "wrong-password", "roomId": "r"}),
+        ("join-error", {"reason": "room-full", "roomId": "r"}),
+    ]
+    cw.leave()
+    cd.wait("user-disconnected")
+    cx.emit("chat-message", text="hello")
+    cd.wait("chat-message")
+    assert d.keeps == w.keeps == d.node
+    network.go_on(k)
+    ck.wait("chat-message")
+    settle(network)
+    assert k.keeps == d.node
+    assert_same(k, d, w, peers=[ck, cd, cx])
+    ck.leave()
+    cd.wait("user-disconnected", 2)
+    ck.joins(password="secret")
+    assert_same(k, d, w, peers=[cd, cx, ck])
+
+
+def test_who_talks_alone_has_the_keeper_found_out(network: Network) -> None:
+    k, d, w = three(network)
+    cd, cw = (each.client().joins() for each in (d, w))
+    network.stop(k)
+    cw.emit("chat-message", text="hello")
+    cd.wait("chat-message")
+    network.go_on(k)
+    settle(network)
+    assert len(cd.of("chat-message")) == 1
+    assert_same(k, d, w, peers=[cd, cw])
+
+
+@pytest.mark.parametrize("where", ["the same worker", "the deputy's", "another"])
+@pytest.mark.parametrize("number", range(14))
+def test_a_join_is_told_once_whenever_the_keeper_stops(
+    network: Network, number: int, where: str
+) -> None:
+    k, d, w = three(network)
+    cd, cw = (each.client().joins() for each in (d, w))
+    settle(network)
+    network.stop_at(k, number)
+    x = {"the same worker": k, "the deputy's": d, "another": w}[where].client()
+    x.join()
+    if where == "the same worker":
+        gevent.sleep(0.02)
+        network.stop(k)
+        cw.emit("chat-message", text="are you there?")
+        cd.wait("chat-message")
+    else:
+        x.wait("join-ok")
+        for peer in (cd, cw):
+            peer.wait("#rtcio:init-offer", 1 + (peer is cd))
+    network.go_on(k)
+    settle(network)
+    x.wait("join-ok")
+    settle(network)
+    assert_same(k, d, w, peers=[cd, cw, x])
+    assert len(x.of("join-ok")) == 1
+
+
+@pytest.mark.parametrize("where", ["the deputy's", "another"])
+@pytest.mark.parametrize("number", range(6))
+def test_a_leave_is_told_once_whenever_the_keeper_stops(
+    network: Network, number: int, where: str
+) -> None:
+    k, d, w = three(network)
+    ck, cd, cw, x = (each.client().joins() for each in (k, d, w, d if "dep" in where else w))
+    settle(network)
+    network.stop_at(k, number)
+    x.emit("chat-message", text="bye")
+    x.leave()
+    for peer in (cd, cw):
+        peer.wait("user-disconnected")
+    network.go_on(k)
+    ck.wait("user-disconnected")
+    settle(network)
+    assert_same(k, d, w, peers=[ck, cd, cw])
+    for peer in (ck, cd, cw):
+        assert len(peer.of("chat-message")) == 1
+
+
+def test_a_keeper_that_goes_on_gives_no_seat_from_its_old_table(network: Network) -> None:
+    k, d, w = three(network)
+    inside = [each.client().joins() for each in (k, d, w)]
+    network.stop(k)
+    inside.append(w.client().joins())
+    mine = k.client()
+    mine.join()  # it has not read yet that it is no longer the keeper
+    gevent.sleep(0.02)
+    assert (k.keeps, mine.events) == (d.node, [])
+    network.go_on(k)
+    mine.wait("join-error")
+    settle(network)
+    assert mine.events == [("join-error", {"reason": "room-full", "roomId": "r"})]
+    assert_same(k, d, w, peers=inside)
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_a_keeper_that_stops_while_it_gives_a_seat_takes_it_back(
+    network: Network, free: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    k, d, w = three(network)
+    inside = [each.client().joins() for each in (k, d, w)]
+    settle(network)
+    copy = k.keeper.copy
+
+    def stop(room: str, sid: str, seat: Any) -> None:
+        monkeypatch.setattr(k.keeper, "copy", copy)
+        network.stop(k)
+        x = w.client().joins() if free else w.client().joins("r").joins("other")
+        inside.append(x)
+
+    if not free:
+        inside.pop().leave()
+        settle(network)
+        inside.append(w.client().joins())
+        settle(network)
+    monkeypatch.setattr(k.keeper, "copy", stop)
+    mine = k.client()
+    mine.join()
+    until(lambda: len(inside) == SEATS)
+    gevent.sleep(0.02)
+    assert (k.keeps, mine.events) == (d.node, [])
+    network.go_on(k)
+    mine.wait("join-error")
+    settle(network)
+    assert_same(k, d, w, peers=inside)
+
+
+def test_who_leaves_a_worker_that_goes_on_is_gone_for_the_others(network: Network) -> None:
+    k, d, w = three(network)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    network.stop(k)
+    cx = w.client().joins()
+    ck.leave()
+    gevent.sleep(0.02)
+    network.go_on(k)
+    for peer in (cd, cw, cx):
+        peer.wait("user-disconnected")
+    settle(network)
+    assert_same(k, d, w, peers=[cd, cw, cx])
+
+
+def test_who_is_removed_while_its_worker_stands_still_stays_out(network: Network) -> None:
+    k, d, w = three(network)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    network.stop(k)
+    assert w.lobby.remove(ck.sid, "r") is True
+    cd.wait("user-disconnected")
+    network.go_on(k)
+    settle(network)
+    assert_same(k, d, w, peers=[cd, cw])
+    assert k.server.rooms(ck.sid) == [ck.sid]
+
+
+def test_a_stopped_worker_that_dies_is_gone_once(network: Network) -> None:
+    k, d, w = three(network)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    network.stop(k)
+    cx = w.client().joins()
+    network.kill(k)
+    for peer in (cd, cw, cx):
+        peer.wait("user-disconnected")
+        assert ck.sid in peer.of("user-connected")
+    settle(network)
+    assert_same(d, w, peers=[cd, cw, cx])
+
+
+@pytest.mark.parametrize("first", ["the keeper", "its deputy"])
+def test_the_next_worker_takes_over_from_one_that_has_taken_over(
+    network: Network, first: str
+) -> None:
+    k, d, w = three(network)
+    v = network.add(4, max_peers=SEATS)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    network.stop(k)
+    cx = w.client().joins()
+    network.stop(d)
+    v.client().join()
+    cx.leave()
+    cw.wait("user-disconnected")
+    cy = v.client().joins()
+    full = w.client()
+    full.join()
+    full.wait("join-error")
+    assert w.keeps == v.keeps == w.node
+    for worker in (k, d) if first == "the keeper" else (d, k):
+        network.go_on(worker)
+        settle(network)
+    assert_same(k, d, w, v, peers=[ck, cd, cw, cy])
+    ck.leave()
+    cd.leave()
+    cy.wait("user-disconnected", 2)
+    settle(network)
+    assert_same(k, d, w, v, peers=[cw, cy])
+
+
+@pytest.mark.parametrize("goes_on", ["before", "after"])
+def test_a_worker_that_has_taken_over_dies(network: Network, goes_on: str) -> None:
+    k, d, w = three(network)
+    v = network.add(4, max_peers=SEATS)
+    ck, cw = (each.client().joins() for each in (k, w))
+    network.stop(k)
+    cx = v.client().joins()
+    if goes_on == "before":
+        network.go_on(k)
+        settle(network)
+    network.kill(d)
+    cy = w.client().joins()
+    full = v.client()
+    full.join()
+    full.wait("join-error")
+    network.go_on(k)
+    settle(network)
+    assert_same(k, w, v, peers=[ck, cw, cx, cy])
+    assert {k.keeps, v.keeps, w.keeps} == {k.node if goes_on == "before" else w.node}
+
+
+def test_a_keeper_that_goes_on_when_the_worker_that_took_over_is_dead_asks_all(
+    network: Network,
+) -> None:
+    k, d, w = three(network)
+    ck, cw = (each.client().joins() for each in (k, w))
+    network.stop(k)
+    cw.leave()
+    cx, cy = w.client().joins(), w.client().joins()
+    until(lambda: d.keeps == d.node)
+    w.bus.nodes.pop(d.node)  # as if nobody could take over any more
+    w.exchange.died(d.node)
+    network.kill(d) if False else None
+    del network.workers[d.node]
+    del k.bus.nodes[d.node]
+    k.exchange.died(d.node)
+    network.go_on(k)
+    settle(network)
+    assert_same(k, w, peers=[ck, cx, cy])
+
+
+def test_an_old_announcement_changes_nothing(network: Network) -> None:
+    k, d, w = three(network)
+    network.stop(k)
+    w.client().joins()
+    network.stop(d)
+    w.client().joins("other")
+    assert w.keeps == w.node
+    w.keeper._heard(d.node, 0, msgspec.msgpack.encode(Op("takes over", given=1)))
+    assert w.keeps == w.node
+
+
+def test_a_new_worker_learns_who_has_taken_over(tmp_path: Path) -> None:
+    network = Network(tmp_path, far=("n009",))
+    k, d, w = three(network)
+    network.stop(k)
+    cw = w.client().joins()
+    near, far = (network.add(number, max_peers=SEATS) for number in (8, 9))
+    assert near.client().joins().of("user-connected") == [cw.sid]
+    assert len(far.client().joins().of("user-connected")) == 2
+    assert {each.keeps for each in (d, w, near, far)} == {d.node}
+    network.close()
+
+
+def test_a_worker_of_another_host_has_the_keeper_found_out(tmp_path: Path) -> None:
+    network = Network(tmp_path, far=("n003",))
+    k, d, w = three(network)
+    ck = k.client().joins()
+    network.stop(k)
+    assert w.client().joins().of("user-connected") == [ck.sid]
+    assert w.keeps == d.node
+    network.close()
+
+
+def test_without_a_worker_beside_it_nobody_takes_over_and_nothing_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "ANSWER_WITHIN", 0.5)
+    network = Network(tmp_path, far=("n002", "n003"))
+    k, d, w = (network.add(number) for number in (1, 2, 3))
+    said = ops(network)
+    k.client().joins()
+    cw = w.client().joins()
+    network.stop(k)
+    x = d.client()
+    x.join()
+    x.wait("join-error")
+    assert x.events == [("join-error", {"reason": "try-again", "roomId": "r"})]
+    network.go_on(k)
+    assert d.client().joins().of("user-connected")[-1] == cw.sid
+    assert not {"copy", "copied"} & set(said)
+    network.close()
+
+
+def ops(network: Network) -> list[str]:
+    """What workers say to each other about seats from now on."""
+    said: list[str] = []
+
+    def note(source: str, target: str, kind: int, body: bytes) -> None:
+        if kind == Kind.ASK:
+            ask = decoded(Ask, body)
+            if ask.what.startswith("lobby /"):
+                said.append(decoded(Op, ask.body).what)
+
+    network.after = note
+    return said
+
+
+def test_a_change_costs_one_message_more(network: Network) -> None:
+    k, d, w = three(network)
+    cd = d.client().joins()
+    said = ops(network)
+    cw = w.client().joins()
+    settle(network)
+    # It has a seat, and its peers are told.
+    assert sorted(said) == ["check", "copied", "copied", "sit"]
+    said.clear()
+    cw.leave()
+    cd.wait("user-disconnected")
+    settle(network)
+    assert sorted(said) == ["confirmed", "copied", "depart"]
+    said.clear()
+    cd.emit("chat-message", text="hello")
+    k.server.to("r").emit("news")
+    settle(network)
+    assert sorted(said) == ["confirmed", "pass on"]
+
+
+def test_one_of_two_that_take_over_at_once_is_first(tmp_path: Path) -> None:
+    paths = [open(tmp_path / "fence", "a+b") for _ in range(3)]  # noqa: SIM115
+    k, d, e = (Fence(file.fileno()) for file in paths)
+    assert k.read() == d.read() == e.read() == (0, "")
+    assert d.append(1, "dddd") and not e.append(1, "eeee")
+    assert k.changed and e.changed and not d.changed
+    assert k.read() == e.read() == (1, "dddd")
+    assert e.append(2, "eeee")
+    assert k.changed and k.read() == (2, "eeee")
+    for file in paths:
+        file.close()

@@ -125,6 +125,8 @@ class Keeper:
         self._asking: set[int] = set()
         self._watching = False
         self._suspected = 0.0
+        #: The seats in the copy of which the peers were not told a moment ago.
+        self._untold: list[Seat] = []
         #: When the keeper was asked whether it runs; `None`: it is not, or has answered.
         self._probed: float | None = None
         exchange.inline[what] = self._heard
@@ -375,8 +377,9 @@ class Keeper:
                 if node != copy.source:  # which has said itself what it knows
                     copy.amend(seats)
             kept = copy.of(self._stands_still)
+            self._kept = {node: set() for node in set(self._exchange.bus.nodes) - set(self._claims)}
             for seat in kept:
-                self._kept.setdefault(self._holder(seat.sid), set()).add((seat.room, seat.sid))
+                self._kept[self._holder(seat.sid)].add((seat.room, seat.sid))
         claims = [seat for each in self._claims.values() for seat in each]
         gone, self._gone = self._gone, []
         self._claims.clear()
@@ -471,8 +474,10 @@ class Keeper:
 
     def _watched(self) -> None:
         self._watching = False
-        if self._node is not None and self._changes:
-            if self._changes.told_before(time.monotonic() - SILENT_AFTER):
+        before, self._untold = self._untold, [] if self._copy is None else self._copy.untold()
+        if self._node is not None and (self._changes or self._untold):
+            late = self._changes.told_before(time.monotonic() - SILENT_AFTER)
+            if late or any(seat in before for seat in self._untold):
                 self._suspect(self._node)
             self._watch()
 
@@ -573,6 +578,8 @@ class Keeper:
             if self._copy is not None and self._copy.source == node:
                 seat = None if op.given is None else msgspec.convert(op.given, Seat)
                 self._copy.set(op.room, op.sid, seat)
+                if seat is not None and not seat.entered:
+                    self._watch()
         elif self._node is not None and not self.is_late(node):
             seats = msgspec.convert(op.given or [], list[Seat])
             self._copy = Copy(node, seats) if op.what == "copy" else None

@@ -23,6 +23,10 @@ class Copy:
         else:
             self._seats[room, sid] = seat
 
+    def untold(self) -> list[Seat]:
+        """The seats of which the keeper still has to tell the peers."""
+        return [seat for seat in self._seats.values() if not seat.entered]
+
     def amend(self, seats: Iterable[Seat]) -> None:
         """Adds what only the keeper knows to the seats that another worker claims.
 

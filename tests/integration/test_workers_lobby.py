@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +17,7 @@ from tests.integration.clients import NODE_DIR, Client, Driver
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
 from tests.integration.raw import RawWebSocket
 from tests.integration.servers import Running
-from tests.timing import wait_until
+from tests.timing import DEADLINE, wait_until
 
 SEATS = 8
 
@@ -191,9 +194,11 @@ def test_text_that_cannot_be_sent_to_the_keeper_is_refused_or_dropped(
 
 
 def keeper_first(clients: list[Client]) -> list[Client]:
-    """The clients of the worker that keeps the rooms before the others."""
+    """The clients of the worker that keeps the rooms before the others; then its deputy's."""
     keeper = clients[0].call("keeper")
-    return sorted(clients, key=lambda each: each.id[:4] != keeper)
+    found = sorted(clients, key=lambda each: each.id[:4] != keeper)
+    deputy = found[0].call("deputy")
+    return sorted(found, key=lambda each: (each.id[:4] != keeper, each.id[:4] != deputy))
 
 
 def test_who_is_removed_and_joins_again_at_once_has_its_seat(driver: Driver) -> None:
@@ -220,19 +225,21 @@ def test_who_is_removed_and_joins_again_at_once_has_its_seat(driver: Driver) -> 
         ]  # fmt: skip
 
 
-def test_while_the_keeper_stands_still_who_joins_is_told_to_try_again_and_caps_stay_exact(
+def test_while_the_keeper_and_its_deputy_stand_still_who_joins_is_told_to_try_again(
     driver: Driver,
 ) -> None:
     with workers(module="lobby_workers", clean_log=False) as server:
         # The last three are on one worker.
         k, *rest, c, a, b, d = keeper_first(everywhere(driver, server, each=3))
+        deputy = rest[2]
         inside = [*rest[: SEATS - 2], c]
         for client in inside:
             join(client, "full")
         a.emit("join-room", {"roomId": "full", "name": "judge me"})
         a.wait_for("judging")  # it may have the last seat, and asks for it later
-        pid = k.call("pid")
-        kill(pid, signal.SIGSTOP)
+        pids = [k.call("pid"), deputy.call("pid")]
+        for pid in pids:
+            kill(pid, signal.SIGSTOP)
         try:
             d.call("judge")
             b.emit("join-room", {"roomId": "full"})
@@ -243,7 +250,8 @@ def test_while_the_keeper_stands_still_who_joins_is_told_to_try_again_and_caps_s
                 refused = client.wait_for("join-error")
                 assert refused == [{"reason": "try-again", "roomId": "full"}]
         finally:
-            kill(pid, signal.SIGCONT)
+            for pid in pids:
+                kill(pid, signal.SIGCONT)
         left = {each.id for each in inside if each is not c}
         wait_until(lambda: set(k.call("peers", "full")) == left)
         for client in (a, b):
@@ -331,3 +339,129 @@ def test_rooms_survive_the_death_of_whoever_keeps_them(driver: Driver) -> None:
         assert len(inside) == SEATS - len(left)
         assert connected(inside[0])[0] == {"id": left[0].id, "name": f"n{clients.index(left[0])}"}
         assert left[-1].call("lobby-stats") == {"rooms": 1, "peers": SEATS}
+
+
+def present(client: Client, start: int = 0) -> set[str]:
+    """Who is in the room, as this peer was told; each once."""
+    found: set[str] = set()
+    for name, args in client.received()[start:]:
+        if name == "user-connected":
+            assert args[0]["id"] not in found, f"{args[0]['id']} was announced twice"
+            found.add(args[0]["id"])
+        elif name == "user-disconnected":
+            found.discard(args[0]["id"])
+    return found
+
+
+def agree(askers: list[Client], room: str, inside: list[Client], told: dict[Client, int]) -> None:
+    """All workers know the same peers of a room, and these peers were told of each other one.
+
+    ``told``: from which event on.
+    """
+    expected = sorted(each.id for each in inside)
+    for client in askers:
+        wait_until(lambda client=client: sorted(client.call("peers", room)) == expected)
+    for client, start in told.items():
+        others = {*expected} - {client.id}
+        client.wait_until(
+            lambda client=client, others=others, start=start: present(client, start) == others,
+            "others",
+        )
+
+
+def answered(client: Client, seconds: float = DEADLINE, before: int = 0) -> str:
+    """What has come in answer to a join: ``ok``, or why not."""
+
+    def answers() -> list[str]:
+        return [
+            args[0].get("reason", "ok")
+            for name, args in client.received()
+            if name in ("join-ok", "join-error")
+        ][before:]
+
+    client.wait_until(answers, "answer", seconds)
+    return answers()[0]
+
+
+#: Seconds for which a worker is stopped.
+STOPPED = float(os.environ.get("RTCIO_TEST_STOPPED", "8"))
+
+
+def test_a_keeper_that_is_stopped_delays_only_its_own_clients(driver: Driver) -> None:
+    with workers(module="lobby_workers", clean_log=False) as server:
+        k, k2, k3, k4, *others = keeper_first(everywhere(driver, server, each=4))
+        leaver, stayer = others.pop(0), others.pop(4)
+        join(k, "closed", password="secret")
+        for client in (k2, k3, leaver, stayer):
+            join(client, "full")
+        pid = k.call("pid")
+        kill(pid, signal.SIGSTOP)
+        end = time.monotonic() + STOPPED
+        try:
+            *late, wrong, right = others[:9]
+            for client in late:
+                client.emit("join-room", {"roomId": "full"})
+            wrong.emit("join-room", {"roomId": "closed", "password": "wrong"})
+            right.emit("join-room", {"roomId": "closed", "password": "secret"})
+            said = [answered(client, 5) for client in (*late, wrong, right)]
+            assert sorted(said[:-2]) == ["ok"] * 4 + ["room-full"] * 3
+            assert said[-2:] == ["wrong-password", "ok"]
+            joined = [each for each in late if each.received("join-ok")]
+            assert connected(right) == [{"id": k.id}]
+            leaver.emit("leave-room", {"roomId": "full"})
+            assert stayer.wait_for("user-disconnected") == [{"id": leaver.id}]
+            stayer.emit("chat-message", {"roomId": "full", "text": "hello"})
+            joined[0].wait_for("chat-message")
+            leaver.emit("join-room", {"roomId": "full"})
+            leaver.wait_for("join-ok", 2)
+            assert stayer.call("keeper") != k.id[:4]
+            time.sleep(max(0.0, end - time.monotonic()))
+        finally:
+            kill(pid, signal.SIGCONT)
+        k4.emit("join-room", {"roomId": "full"})
+        assert answered(k4) == "room-full"
+        for client in (k2, k3):
+            assert client.wait_for("chat-message")[0]["text"] == "hello"
+        assert k.call("keeper") == stayer.call("keeper")
+        askers, told = [k, stayer, *others], dict.fromkeys([k2, k3, stayer, *joined], 0)
+        agree(askers, "full", [*told, leaver], told)
+        k2.emit("leave-room", {"roomId": "full"})
+        stayer.wait_for("user-disconnected", 2)
+        k4.emit("join-room", {"roomId": "full"})
+        assert answered(k4, before=1) == "ok"
+        told[k4] = told.pop(k2)
+        agree(askers, "full", [*told, leaver], told)
+        await_workers(server)
+
+
+def test_caps_are_exact_whenever_the_keeper_is_stopped(driver: Driver) -> None:
+    chance = random.Random(13)
+    with workers(module="lobby_workers", clean_log=False) as server:
+        clients = everywhere(driver, server, each=3)
+        for number in range(10):
+            room = f"room {number}"
+            keeper = clients[0].call("keeper")
+            pid = next(each for each in clients if each.id[:4] == keeper).call("pid")
+            starts = {client: len(client.received()) for client in clients}
+            before = {
+                client: len(client.received("join-ok")) + len(client.received("join-error"))
+                for client in clients
+            }
+            chance.shuffle(clients)
+            for client in clients:
+                client.emit("join-room", {"roomId": room})
+            time.sleep(chance.uniform(0, 0.1))
+            kill(pid, signal.SIGSTOP)
+            time.sleep(2)
+            kill(pid, signal.SIGCONT)
+            said = {client: answered(client, before=before[client]) for client in clients}
+            inside = [client for client in clients if said[client] == "ok"]
+            assert sorted(said.values()) == ["ok"] * SEATS + ["room-full"] * 4
+            agree(clients, room, inside, {client: starts[client] for client in inside})
+            for client in inside:
+                client.emit("leave-room", {"roomId": room})
+            for client in clients:
+                wait_until(lambda client=client, room=room: client.call("peers", room) == [])
+            for client in inside:
+                client.fence(inside[0] if client is not inside[0] else inside[1])
+        await_workers(server)

@@ -117,7 +117,7 @@ class Peer:
         return [said["id"] if name.startswith("user-") else said for said in found]
 
     def wait(self, name: str, count: int = 1) -> None:
-        until(lambda: len(self.of(name)) >= count)
+        until(lambda: len(self.of(name)) >= count, 3)
 
     def joins(self, room: str = "r", **fields: Any) -> Peer:
         before = len(self.of("join-ok"))
@@ -192,6 +192,7 @@ class Network:
 
     def go_on(self, worker: Worker) -> None:
         self.stopped.discard(worker.node)
+        self.after = lambda *args: None
 
     def _run(self) -> None:
         while True:

@@ -259,6 +259,10 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "admission",
             "payloads",
             "keeper_messages",
+            "keeper_copy",
+            "keeper_changes",
+            "keeper_fence",
+            "keeper_watch",
             "keeper",
             "seat_transfer",
             "rooms",
@@ -295,7 +299,7 @@ VOCABULARY = [*ROOMS[0][1][:-1], *(each for each in ORDER if each.startswith("co
 PURE = [each for each in ORDER if each.startswith(("protocol.", "parser."))] + ["ice"]
 PURE += ["engineio.state", "engineio.http_requests", "engineio.payload", "engineio.descriptors"]
 PURE += ["adapter.recipients", "cluster.pubsub_checks", "lobby.admission"]
-PURE += ["lobby.payloads", "cluster.partial_read"]
+PURE += ["lobby.payloads", "lobby.keeper_copy", "cluster.partial_read"]
 PURE += ["cluster.frames", "cluster.messages", "cluster.handover_messages"]
 PURE += ["cluster.remote_rooms", "cluster.id_owners"]
 PURE += ["adapter.session_log_state", "cluster.emitter_inbox"]

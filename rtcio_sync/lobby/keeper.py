@@ -8,15 +8,14 @@ workers that live have sent theirs; what it is asked meanwhile waits. What clien
 is told to the next keeper again, until one has confirmed that the room's peers know.
 
 The *deputy* is another worker of the keeper's host, which has a copy of the table. It takes over if
-the keeper stands still (`keeper_fence`), and has the seats of that one's clients from the copy
-until they are claimed.
+the keeper stands still (`keeper_watch`, `keeper_fence`), and has the seats of that one's clients
+from the copy until they are claimed.
 
 A worker that is alone is its own keeper, and runs none of this.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -37,9 +36,9 @@ from ..errors import OptionError, ProtocolError
 from ..hub.thread import refuse_in_hub
 from ..server import Server
 from .keeper_changes import Change, Changes
-from .keeper_copy import Copy
-from .keeper_fence import Fence
+from .keeper_fence import Takeovers
 from .keeper_messages import Asks, Gone, Op, Seat
+from .keeper_watch import Watch
 
 __all__ = ["Keeper"]
 
@@ -48,7 +47,6 @@ T = TypeVar("T")
 ANSWER_WITHIN = 5.0  # seconds in which a keeper answers, also if the next one has to
 CLAIMS_WITHIN = 5.0  # seconds in which all workers send their seats to a new keeper
 COPIED_WITHIN = 1.0  # the same for one that has the others' from a copy
-SILENT_AFTER = 1.0  # seconds in which a keeper that runs says something
 MOST_HELD = 10_000  # operations that wait until it is known who keeps the rooms
 AGAIN = 0.05  # seconds until a keeper that has just died is replaced, and asked again
 
@@ -113,22 +111,15 @@ class Keeper:
         self.seats: dict[str, dict[str, Seat]] = {}
         self._changes = Changes()
         self._tokens = itertools.count(1)
-        #: The latest takeover: its number, and the worker that has taken over.
-        self._taken: tuple[int, str] = 0, ""
-        self._fence: Fence | None = None
         #: The deputy, if this worker is the keeper.
         self._deputy: str | None = None
-        #: The copy, if this worker is the deputy.
-        self._copy: Copy | None = None
         #: The workers that stand still: the rooms and sids of their seats from the copy.
         self._kept: dict[str, set[tuple[str, str]]] = {}
         self._asking: set[int] = set()
-        self._watching = False
-        self._suspected = 0.0
-        #: The seats in the copy of which the peers were not told a moment ago.
-        self._untold: list[Seat] = []
-        #: When the keeper was asked whether it runs; `None`: it is not, or has answered.
-        self._probed: float | None = None
+        bus = lambda: exchange.bus  # noqa: E731
+        self._takeovers = Takeovers(bus, what)
+        given = bus, server.eio.heartbeat.later, self._post, self._changes
+        self._watch = Watch(*given, lambda: self._node if self._settled else None, self._take_over)
         exchange.inline[what] = self._heard
         exchange.on_met.append(self._look)
         exchange.on_joined.append(self._joined)
@@ -202,7 +193,7 @@ class Keeper:
         self._asking.add(number)
         seconds = max(0.0, end - time.monotonic())
         try:
-            late = SILENT_AFTER, partial(self._suspect, node)
+            late = self._watch.late(node)
             reply = self._exchange.questions.wait(number, seconds, late).get(node)
         finally:
             self._asking.discard(number)
@@ -233,7 +224,7 @@ class Keeper:
         except OptionError:  # of a value that cannot be sent
             self._changes.remove(change)
             raise
-        self._watch()
+        self._watch.begin()
 
     def _post(self, node: str, op: Op, *, now: bool = True) -> None:
         question = Question(0, self._what, encoded(op))
@@ -253,14 +244,15 @@ class Keeper:
     # -- who is it: hub ----------------------------------------------------------------------------
 
     def _joined(self, node: str) -> None:
-        if self._taken[1] == self._exchange.bus.node:
-            self._post(node, Op("takes over", given=self._taken[0]))
+        number, taker = self._takeovers.latest
+        if taker == self._exchange.bus.node:
+            self._post(node, Op("takes over", given=number))
         self._look()
 
     def _look(self, node: str = "") -> None:
         """A worker has appeared, has said how old it is, or has taken over."""
         bus, stale = self._exchange.bus, self.is_deposed
-        chosen = self._chosen()
+        chosen = self._takeovers.chosen()
         if chosen is None:  # not all have said how old they are
             self._settled = False
             return
@@ -279,36 +271,20 @@ class Keeper:
         else:
             self._follow(keeper)
 
-    def _chosen(self) -> str | None:
-        """Who keeps the rooms: whoever has taken over, else the eldest."""
-        bus = self._exchange.bus
-        if self._fence is None and bus.neighbours:
-            fd = bus.shared_file(hashlib.sha256(self._what.encode()).hexdigest()[:8])
-            self._fence = None if fd is None else Fence(fd)
-        if self._fence is not None:
-            self._taken = max(self._taken, self._fence.read())
-        return self._taken[1] if self._is_taken else bus.eldest
-
-    @property
-    def _is_taken(self) -> bool:
-        """Whether a worker that has taken over keeps the rooms."""
-        bus, node = self._exchange.bus, self._taken[1]
-        return node == bus.node or node in bus.nodes
-
     def _follow(self, keeper: str) -> None:
         """Another worker keeps the rooms from now on."""
         claims = self._seats()
         if self._node is None:
             handed, own = self._hand_on()
             # Of others' seats, one that has taken over knows more.
-            claims += own if keeper == self._taken[1] else handed
+            claims += own if keeper == self._takeovers.latest[1] else handed
             self._claims.clear()
         elif self._node in self._exchange.bus.nodes:
             self._post(self._node, Op("unclaim"))
         self._node = keeper
         self._awaited = set()
         self._gone.clear()  # the new keeper tells of them
-        self._forget_others(keeper)
+        self._change(keeper)
         claims = self._changes.claims(claims)
         self._post(keeper, Op("claim", given=[_plain(each) for each in claims]))
         self._settle()
@@ -321,14 +297,10 @@ class Keeper:
             self.add(seat)
         return handed, own
 
-    def _forget_others(self, keeper: str) -> None:
-        """What was said to another keeper, and by it, does not count any more."""
-        bus, copy = self._exchange.bus, self._copy
-        if copy is None or copy.source == keeper:
-            pass
-        elif copy.source in bus.nodes or keeper not in bus.neighbours:
-            self._copy = None
-        self._deputy = self._probed = None
+    def _change(self, keeper: str | None) -> None:
+        """What was asked of the last keeper is asked again at the next one."""
+        self._watch.follow(keeper)
+        self._deputy = None
         self._kept.clear()
         for number in self._asking:
             self._exchange.questions.give_up(number)
@@ -337,12 +309,10 @@ class Keeper:
         """This worker keeps the rooms from now on. ``stopped``: it takes over from that one."""
         self._node = None
         self._settled = False
-        self._deputy = self._probed = None
-        for number in self._asking:
-            self._exchange.questions.give_up(number)
+        self._change(None)
         self._awaited = set(self._exchange.bus.nodes) - set(self._claims) - {stopped}
         within = CLAIMS_WITHIN
-        if self._copy is not None:
+        if self._watch.copy is not None:
             within = COPIED_WITHIN
             self._awaited.add(_READ)
         if self._awaited:
@@ -371,7 +341,7 @@ class Keeper:
         own = self._changes.claims(self._seats())
         self.seats.clear()
         kept: list[Seat] = []
-        copy, self._copy = self._copy, None
+        copy, self._watch.copy = self._watch.copy, None
         if copy is not None:
             for node, seats in [("", own), *self._claims.items()]:
                 if node != copy.source:  # which has said itself what it knows
@@ -430,7 +400,7 @@ class Keeper:
         """Sees to it that another worker of this host has a copy of the table. # hub"""
         bus = self._exchange.bus
         near = [node for node in bus.neighbours if node not in self._kept]
-        if self._fence is None or (self._deputy in near and not anew):
+        if not self._takeovers.possible or (self._deputy in near and not anew):
             return
         if self._deputy not in near:
             self._deputy = min(near, key=lambda node: (bus.born(node), node), default=None)
@@ -454,7 +424,7 @@ class Keeper:
     @property
     def is_deposed(self) -> bool:
         """Whether this worker has kept the rooms, stood still, and another one keeps them now."""
-        return self._node is None and self._fence is not None and self._fence.changed
+        return self._node is None and self._takeovers.unread
 
     def deposed(self) -> bool:
         """The same; then it follows that one from now on. # hub or greenlet, no lock held"""
@@ -464,63 +434,15 @@ class Keeper:
         return True
 
     def is_late(self, node: str) -> bool:
-        """Whether a worker that keeps the rooms no longer may still say what it said as keeper."""
-        return self._is_taken and node != self._taken[1]
+        """Whether a worker that speaks as the keeper no longer is."""
+        return self._takeovers.is_late(node)
 
-    def _watch(self) -> None:
-        if self._node is not None and not self._watching:
-            self._watching = True
-            self._server.eio.heartbeat.later(SILENT_AFTER, self._watched)
-
-    def _watched(self) -> None:
-        self._watching = False
-        before, self._untold = self._untold, [] if self._copy is None else self._copy.untold()
-        if self._node is not None and (self._changes or self._untold):
-            late = self._changes.told_before(time.monotonic() - SILENT_AFTER)
-            if late or any(seat in before for seat in self._untold):
-                self._suspect(self._node)
-            self._watch()
-
-    def _suspect(self, node: str) -> None:
-        """The keeper has not answered for `SILENT_AFTER`. # hub or greenlet"""
-        now = time.monotonic()
-        if node != self._node or now < self._suspected + SILENT_AFTER / 2:
-            return
-        self._suspected = now
-        if self._may_take_over(node):
-            self._probe(node)
-        else:
+    def _take_over(self, stopped: str) -> None:
+        """This worker keeps the rooms in place of one that stands still, if none was quicker."""
+        if self._takeovers.take():
             for each in self._exchange.bus.nodes:
-                if each != node:
-                    self._post(each, Op("silent", sid=node))
-
-    def _may_take_over(self, node: str) -> bool:
-        bus, copy = self._exchange.bus, self._copy
-        if copy is None or self._fence is None or node != self._node or not self._settled:
-            return False
-        return node in bus.neighbours and (copy.source == node or copy.source not in bus.nodes)
-
-    def _probe(self, node: str) -> None:
-        if self._probed is None:
-            self._probed = time.monotonic()
-            self._post(node, Op("runs"))
-            self._server.eio.heartbeat.later(SILENT_AFTER, self._is_silent, node, self._probed)
-
-    def _is_silent(self, node: str, probed: float) -> None:
-        if self._probed != probed:
-            return
-        self._probed = None
-        if not self._may_take_over(node):
-            return
-        if time.monotonic() > probed + 2 * SILENT_AFTER:  # this one stood still itself
-            self._probe(node)
-            return
-        taken = self._taken[0] + 1, self._exchange.bus.node
-        if self._fence is not None and self._fence.append(*taken):
-            self._taken = taken
-            for each in self._exchange.bus.nodes:
-                self._post(each, Op("takes over", given=taken[0]))
-            self._begin(node)
+                self._post(each, Op("takes over", given=self._takeovers.latest[0]))
+            self._begin(stopped)
         else:
             self._look()
 
@@ -533,12 +455,10 @@ class Keeper:
             "unclaim": self._unclaimed,
             "confirmed": self._confirmed,
             "copy": self._copied,
-            "copied": self._copied,
             "no copy": self._copied,
+            "copied": self._watch.changed,
             "takes over": self._taken_over,
-            "silent": self._told_silent,
-            "runs": self._asked,
-            "runs yes": self._answered,
+            **self._watch.handlers,
         }.get(op.what)
         if does is not None:
             try:
@@ -558,31 +478,12 @@ class Keeper:
         self._claims.pop(node, None)
 
     def _taken_over(self, node: str, op: Op) -> None:
-        self._taken = max(self._taken, (int(op.given), node))
+        self._takeovers.heard(int(op.given), node)
         self._look()
 
-    def _told_silent(self, node: str, op: Op) -> None:
-        if self._may_take_over(op.sid):
-            self._probe(op.sid)
-
-    def _asked(self, node: str, op: Op) -> None:
-        self._post(node, Op("runs yes"))
-
-    def _answered(self, node: str, op: Op) -> None:
-        if node == self._node:
-            self._probed = None
-
     def _copied(self, node: str, op: Op) -> None:
-        """The keeper has made this worker its deputy, says how its table changes, or ends it."""
-        if op.what == "copied":
-            if self._copy is not None and self._copy.source == node:
-                seat = None if op.given is None else msgspec.convert(op.given, Seat)
-                self._copy.set(op.room, op.sid, seat)
-                if seat is not None and not seat.entered:
-                    self._watch()
-        elif self._node is not None and not self.is_late(node):
-            seats = msgspec.convert(op.given or [], list[Seat])
-            self._copy = Copy(node, seats) if op.what == "copy" else None
+        if self._node is not None and not self.is_late(node):
+            self._watch.copied(node, op)
 
     def _claimed(self, node: str, op: Op) -> None:
         seats = msgspec.convert(op.given, list[Seat])
@@ -606,7 +507,7 @@ class Keeper:
             self._table.do(op, partial(self._answer, node, number, op))
         elif number:  # it asks again when it knows the new keeper
             self._exchange.reply(node, number, None)
-        elif self._is_taken or not node:
+        elif self._takeovers.hold or not node:
             return  # it is told again to that one
         elif node in self._claims:  # it knows already that this one will be the keeper
             self._hold(node, number, op)

@@ -1,16 +1,20 @@
-"""Which worker of this host has taken over a lobby's rooms from one that stood still: in a file.
+"""Which worker has taken over a lobby's rooms from one that stood still. # hub or greenlet
 
-All workers of the host share it. Each takeover appends a line, and whoever keeps the rooms looks at
-its size before each use of its table: a worker that stood still learns by that, before it does
-anything, that another one keeps the rooms. # hub or greenlet
+Each takeover appends a line to a file that all workers of the host share. Whoever keeps the rooms
+looks at its size before each use of its table: a worker that stood still learns by that, before it
+does anything, that another one keeps the rooms. Workers of other hosts are told.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+from collections.abc import Callable
 
-__all__ = ["Fence"]
+from ..cluster.ports import Bus
+
+__all__ = ["Fence", "Takeovers"]
 
 LONGEST = 64  # bytes of a line
 
@@ -30,9 +34,9 @@ class Fence:
     def read(self) -> tuple[int, str]:
         """The number of the latest takeover, and the node; ``(0, "")``: there was none."""
         self._size = os.fstat(self._fd).st_size
-        lines = os.pread(self._fd, LONGEST, max(0, self._size - LONGEST)).decode().splitlines()
-        number, _, node = lines[-1].partition(" ") if lines else ("0", "", "")
-        return int(number), node
+        text = os.pread(self._fd, LONGEST, max(0, self._size - LONGEST)).decode()
+        number, _, node = text[: text.rfind("\n")].rpartition("\n")[2].partition(" ")
+        return int(number or 0), node
 
     def append(self, number: int, node: str) -> bool:
         """Takes over; `False`: another worker has done so since `read`, or does so now."""
@@ -46,4 +50,60 @@ class Fence:
             self._size += os.write(self._fd, f"{number} {node}\n".encode())
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return True
+
+
+class Takeovers:
+    """The takeovers of a lobby's rooms, as one worker knows them."""
+
+    def __init__(self, bus: Callable[[], Bus], what: str) -> None:
+        self._bus = bus
+        self._name = hashlib.sha256(what.encode()).hexdigest()[:8]
+        self._fence: Fence | None = None
+        #: The number of the latest one, and the node that has taken over.
+        self.latest: tuple[int, str] = 0, ""
+
+    def chosen(self) -> str | None:
+        """Who keeps the rooms: whoever has taken over, if it lives, else the eldest node.
+
+        `None`: not all have said how old they are.
+        """
+        bus = self._bus()
+        if self._fence is None and bus.neighbours:
+            fd = bus.shared_file(self._name)
+            self._fence = None if fd is None else Fence(fd)
+        if self._fence is not None:
+            self.heard(*self._fence.read())
+        return self.latest[1] if self.hold else bus.eldest
+
+    @property
+    def possible(self) -> bool:
+        """Whether another worker of this host could take over."""
+        return self._fence is not None
+
+    @property
+    def hold(self) -> bool:
+        """Whether the worker that has taken over lives."""
+        bus, node = self._bus(), self.latest[1]
+        return node == bus.node or node in bus.nodes
+
+    @property
+    def unread(self) -> bool:
+        """Whether a worker of this host has taken over since `chosen` was called."""
+        return self._fence is not None and self._fence.changed
+
+    def is_late(self, node: str) -> bool:
+        """Whether a node that speaks as the keeper no longer is."""
+        return self.hold and node != self.latest[1]
+
+    def heard(self, number: int, node: str) -> None:
+        """A node says, or has written, that it has taken over."""
+        self.latest = max(self.latest, (number, node))
+
+    def take(self) -> bool:
+        """This worker takes over; `False`: another one was first."""
+        taken = self.latest[0] + 1, self._bus().node
+        if self._fence is None or not self._fence.append(*taken):
+            return False
+        self.latest = taken
         return True

@@ -12,6 +12,7 @@ import pytest
 
 from rtcio_sync.cluster.messages import Ask, Kind, decoded
 from rtcio_sync.lobby import keeper as keeping
+from rtcio_sync.lobby import keeper_watch
 from rtcio_sync.lobby.keeper_fence import Fence
 from rtcio_sync.lobby.keeper_messages import Op
 from tests.lobby.many_lobbies import Network, Peer, Worker
@@ -22,7 +23,7 @@ SEATS = 4
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "SILENT_AFTER", 0.1)
+    monkeypatch.setattr(keeper_watch, "SILENT_AFTER", 0.1)
     monkeypatch.setattr(keeping, "COPIED_WITHIN", 0.2)
 
 
@@ -36,7 +37,7 @@ def network(tmp_path: Path) -> Iterator[Network]:
 def three(network: Network) -> list[Worker]:
     """The keeper, its deputy, and another one."""
     k, d, w = (network.add(number, max_peers=SEATS) for number in (1, 2, 3))
-    until(lambda: d.keeper._copy is not None)
+    until(lambda: d.keeper._watch.copy is not None)
     return [k, d, w]
 
 
@@ -304,8 +305,7 @@ def test_a_keeper_that_goes_on_when_the_worker_that_took_over_is_dead_asks_all(
     network.stop(k)
     cw.leave()
     cx, cy = w.client().joins(), w.client().joins()
-    monitor = k.keeper._fence
-    assert monitor.changed
+    assert k.keeper.is_deposed
     for stream in (network.streams[d.node, k.node], network.streams[w.node, k.node]):
         until(lambda stream=stream: bool(stream))
     network.streams[d.node, k.node].clear()  # it has not read that it is no longer the keeper

@@ -111,6 +111,8 @@ class Keeper:
         self.seats: dict[str, dict[str, Seat]] = {}
         self._changes = Changes()
         self._tokens = itertools.count(1)
+        #: Whether another worker has kept the rooms since this one's table was right.
+        self._stale = False
         #: The deputy, if this worker is the keeper.
         self._deputy: str | None = None
         #: The workers that stand still: the rooms and sids of their seats from the copy.
@@ -251,13 +253,14 @@ class Keeper:
 
     def _look(self, node: str = "") -> None:
         """A worker has appeared, has said how old it is, or has taken over."""
-        bus, stale = self._exchange.bus, self.is_deposed
+        bus = self._exchange.bus
+        self._stale = self._stale or self.is_deposed
         chosen = self._takeovers.chosen()
         if chosen is None:  # not all have said how old they are
             self._settled = False
             return
         keeper = None if chosen == bus.node else chosen
-        if stale and keeper is None:  # the worker that has taken over is dead by now
+        if self._stale and keeper is None:  # the worker that has taken over is dead by now
             self._hand_on()
             self._begin()
         elif keeper == self._node:
@@ -300,6 +303,7 @@ class Keeper:
     def _change(self, keeper: str | None) -> None:
         """What was asked of the last keeper is asked again at the next one."""
         self._watch.follow(keeper)
+        self._stale = False
         self._deputy = None
         self._kept.clear()
         for number in self._asking:
@@ -385,7 +389,7 @@ class Keeper:
         self._claims.pop(node, None)
         self._kept.pop(node, None)
         was_keeper = node == self._node
-        if was_keeper:
+        if was_keeper or self._awaited:  # the table does not have its seats
             self._gone += ghosts
         elif self._node is None:
             self._table.dead(lost)

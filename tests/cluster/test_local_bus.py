@@ -390,6 +390,30 @@ def test_a_master_that_takes_the_place_of_another_has_its_nodes_and_keeps_its_ow
             process.wait()
 
 
+def test_all_nodes_share_one_file_until_the_last_has_gone(
+    base: Path, make: Callable[..., Node]
+) -> None:
+    masters = [subprocess.Popen(["sleep", "1000"]) for _ in range(2)]
+    one, two = (each.pid for each in masters)
+    try:
+        old = make(master=one)
+        nodes = [old, make(master=two, before=one), make(master=one), make(master=two, before=one)]
+        made = [each.mesh.shared_file("seats") for each in nodes]
+        assert len({os.fstat(fd).st_ino for fd in made}) == 1
+        assert os.fstat(made[0]).st_mode & 0o777 == 0o600
+        assert all(fd in each.mesh.abandon() for fd, each in zip(made, nodes, strict=True))
+        os.write(made[0], b"a")
+        os.write(made[1], b"b")
+        assert os.pread(made[2], 9, 0) == b"ab"
+        for each in nodes:
+            each.mesh.stop()
+        assert os.listdir(base) == []
+    finally:
+        for process in masters:
+            process.kill()
+            process.wait()
+
+
 def test_the_directories_of_dead_masters_are_removed(base: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()

@@ -6,12 +6,14 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import gevent
 import pytest
+from gevent.event import Event
 
 from rtcio_sync.adapter import callbacks
 from rtcio_sync.cluster.handover_messages import Pending
 from rtcio_sync.cluster.messages import Kind
-from rtcio_sync.cluster.remote_callbacks import RemoteCallback
+from rtcio_sync.cluster.remote_callbacks import Questions, RemoteCallback
 from rtcio_sync.parser.packet import TextPacket, event_pieces
 from tests.members import FakeServer
 
@@ -61,3 +63,15 @@ def test_a_worker_hears_of_no_end_while_the_client_may_come_back() -> None:
     fake.index.end_calls(member.sid)
     assert posted == []
     assert len(fake.index.callbacks[member.sid]) == 2, "the counter and the callback"
+
+
+def test_who_waits_for_an_answer_is_called_once_it_is_late_and_waits_on() -> None:
+    questions, late = Questions(Event), []  # type: tuple[Questions, list[str]]
+    asked = questions.begin(["them"], lambda node, number: True)
+    gevent.spawn_later(0.05, questions.replied, "them", asked, b"yes")
+    given = 30, (0.01, lambda: late.append("late"))
+    assert questions.wait(asked, *given) == {"them": b"yes"}
+    asked = questions.begin(["them"], lambda node, number: True)
+    gevent.spawn_later(0.05, questions.give_up, asked)
+    assert questions.wait(asked, *given) == {}
+    assert late == ["late", "late"]

@@ -248,6 +248,26 @@ def test_a_stopped_worker_that_dies_is_gone_once(network: Network) -> None:
     assert_same(d, w, peers=[cd, cw, cx])
 
 
+def test_a_stopped_worker_that_dies_while_its_rooms_are_taken_over_is_gone_once(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "COPIED_WITHIN", 1.0)
+    k, d, w = three(network)
+    v = network.add(4, max_peers=SEATS)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    network.stop(k)
+    network.stop(v)
+    cw.emit("chat-message", text="hello")
+    until(lambda: d.keeper._awaited == {v.node})
+    network.kill(k)
+    for peer in (cd, cw):
+        peer.wait("user-disconnected")
+    network.go_on(v)
+    settle(network)
+    assert_same(d, w, v, peers=[cd, cw])
+    assert ck.sid in cw.of("user-disconnected")
+
+
 @pytest.mark.parametrize("first", ["the keeper", "its deputy"])
 def test_the_next_worker_takes_over_from_one_that_has_taken_over(
     network: Network, first: str

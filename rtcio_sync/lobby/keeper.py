@@ -264,11 +264,12 @@ class Keeper:
             self._hand_on()
             self._begin()
         elif keeper == self._node:
-            if not self._awaited:
-                if keeper is None:
-                    self._finish()
-                else:
-                    self._settle()
+            if keeper is not None:
+                self._settle()
+            elif self._settled:  # it has the seats, and what it was told is under way
+                self._appoint()
+            else:
+                self._finish()
         elif keeper is None:
             self._begin()
         else:

@@ -384,7 +384,7 @@ def answered(client: Client, seconds: float = DEADLINE, before: int = 0) -> str:
 
 
 #: Seconds for which a worker is stopped.
-STOPPED = float(os.environ.get("RTCIO_TEST_STOPPED", "8"))
+STOPPED = float(os.environ.get("KEEPER_STOPPED", "8"))
 
 
 def test_a_keeper_that_is_stopped_delays_only_its_own_clients(driver: Driver) -> None:
@@ -435,7 +435,7 @@ def test_a_keeper_that_is_stopped_delays_only_its_own_clients(driver: Driver) ->
 
 
 def test_caps_are_exact_whenever_the_keeper_is_stopped(driver: Driver) -> None:
-    chance = random.Random(int(os.environ.get("RTCIO_TEST_SEED", "13")))
+    chance = random.Random(int(os.environ.get("KEEPER_SEED", "13")))
     with workers(module="lobby_workers", clean_log=False) as server:
         clients = everywhere(driver, server, each=3)
         for number in range(10):

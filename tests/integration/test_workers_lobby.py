@@ -388,7 +388,8 @@ STOPPED = float(os.environ.get("KEEPER_STOPPED", "8"))
 
 
 def test_a_keeper_that_is_stopped_delays_only_its_own_clients(driver: Driver) -> None:
-    with workers(module="lobby_workers", clean_log=False) as server:
+    environ = {"RTCIO_TEST_OPTIONS": json.dumps({"ping_timeout": 60})}  # its clients wait for it
+    with workers(module="lobby_workers", clean_log=False, environ=environ) as server:
         k, k2, k3, k4, *others = keeper_first(everywhere(driver, server, each=4))
         leaver, stayer = others.pop(0), others.pop(4)
         join(k, "closed", password="secret")

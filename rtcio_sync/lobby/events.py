@@ -77,8 +77,8 @@ class Events(Part):
         fields = object_in(payload)
         seat = self._seat_elsewhere(peer.sid, fields.get("roomId"))
         if seat is not None:
-            seat.media = state_in(fields, seat.media or {})
             self._say(seat, Op("show", seat.room, seat.sid, fields))
+            seat.media = state_in(fields, seat.media or {})
         else:
             self._tell(peer, fields.get("roomId"), LobbyRoom.show, fields)
 

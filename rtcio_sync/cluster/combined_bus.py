@@ -136,6 +136,10 @@ class Both:
         """As `ports.Bus.shared_file`."""
         return None if self._local is None else self._local.shared_file(name)
 
+    def waiting(self, node: str) -> int:
+        """As `ports.Bus.waiting`."""
+        return 0 if self._local is None else self._local.waiting(node)
+
     @property
     def eldest(self) -> str | None:
         """As `ports.Bus.eldest`."""

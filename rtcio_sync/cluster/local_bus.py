@@ -71,7 +71,7 @@ class Mesh:
         self._inlets: dict[str, Inlet] = {}
         self._strangers: set[Stranger] = set()
         self._timers: set[Watcher] = set()
-        self._files: list[int] = []
+        self._files: dict[str, int | None] = {}
         #: The nodes that this one has given up.
         self._given_up: set[str] = set()
         self._stopped = False
@@ -115,11 +115,14 @@ class Mesh:
             each.close()
         self._outlets.clear()
         self._inlets.clear()
+        for fd in self._shared_fds():
+            os.close(fd)
+        self._files.clear()
 
     def abandon(self) -> list[int]:
         """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
         found = [self._claim.socket.fileno(), *(each.fileno() for each in self._streams())]
-        found += self._files
+        found += self._shared_fds()
         return [fd for fd in found if fd >= 0]
 
     def _streams(self) -> list[Inlet | Outlet | Stranger]:
@@ -169,12 +172,21 @@ class Mesh:
 
     def shared_file(self, name: str) -> int | None:
         """As `ports.Bus.shared_file`."""
-        try:
-            self._files.append(self._directory.shared(name))
-        except OSError as error:
-            gevent.spawn(log.error, "the workers cannot share a file: %s", error)
-            return None
-        return self._files[-1]
+        if name not in self._files and not self._stopped:
+            try:
+                self._files[name] = self._directory.shared(name)
+            except OSError as error:
+                gevent.spawn(log.error, "the workers cannot share a file: %s", error)
+                self._files[name] = None
+        return self._files.get(name)
+
+    def _shared_fds(self) -> list[int]:
+        return [fd for fd in self._files.values() if fd is not None]
+
+    def waiting(self, node: str) -> int:
+        """As `ports.Bus.waiting`."""
+        outlet = self._outlets.get(node)
+        return 0 if outlet is None else outlet.buffered
 
     def connect(self, node: str) -> _socket.socket:
         """A new stream for descriptors to a node. Raises `OSError`."""

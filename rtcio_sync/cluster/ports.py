@@ -75,8 +75,12 @@ class Bus(Carrier, Protocol):
     def shared_file(self, name: str) -> int | None:
         """A descriptor of a file that the nodes of this host share, to read and to append.
 
-        It is the caller's to use, and the bus' to close. `None`: there is none.
+        Each time the same one. It is the caller's to use, and the bus' to close, when it stops.
+        `None`: there is none.
         """
+
+    def waiting(self, node: str) -> int:
+        """How many bytes wait for a node of this host to read them."""
 
 
 class Remote(Carrier, Protocol):

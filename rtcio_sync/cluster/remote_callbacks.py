@@ -211,22 +211,10 @@ class Questions:
             raise
         return number
 
-    def wait(
-        self,
-        number: int,
-        seconds: float,
-        late: tuple[float, Callable[[], None]] | None = None,
-    ) -> dict[str, bytes | None]:
-        """Waits for the replies to a question that has begun, and ends it. # greenlet
-
-        ``late``: what to call if not all have replied after some seconds; the wait goes on.
-        """
+    def wait(self, number: int, seconds: float) -> dict[str, bytes | None]:
+        """Waits for the replies to a question that has begun, and ends it. # greenlet"""
         question = self._open[number]
         try:
-            if late is not None and question.nodes and late[0] < seconds:
-                seconds -= late[0]
-                if not question.done.wait(late[0]):
-                    late[1]()
             if question.nodes:
                 question.done.wait(seconds)
         finally:

@@ -305,17 +305,20 @@ class Joining(Part):
                 attempt = before  # it joins again without a name, and keeps the one that it had
             attempt.sits(before)
             self._seating.sit(room, peer.sid, attempt.secret, attempt)
-            self._rooms.seated(room, peer.sid)
-            if self._keeper is not None and self._keeper.is_deposed:  # by this moment
-                if before is None:
-                    self._seating.vacate(room, peer.sid)
-                peer.attempts.setdefault(room, asked)
-                raise Gone
             refuse = partial(self._give_back, peer, attempt)
-            arriving = Local(peer.socket)
+            arriving = Local(peer.socket, again=partial(self._again, peer, asked))
             appended = self._rooms.append(room, LobbyRoom.arrive, arriving, attempt.name, refuse)
         self._rooms.run(appended)
         return None
+
+    def _again(self, peer: Peer, attempt: Attempt) -> None:
+        """Another worker keeps the rooms since a seat was given here, of which nobody was told."""
+        with self._lock:
+            peer.attempts.setdefault(attempt.room, attempt)
+        reason = self._sit(peer, attempt)
+        if reason is not None:
+            self._server.leave_room(peer.sid, attempt.room, namespace=self._namespace.name)
+            peer.refuse(reason, {"roomId": attempt.room})
 
     def _obstacle(self, peer: Peer, attempt: Attempt) -> str | None:  # lock held
         """Why a seat may not be taken: by the lobby's own rules, and by the Socket.IO room's."""
@@ -344,7 +347,6 @@ class Joining(Part):
         with self._lock:
             if not self._seating.vacate(attempt.room, peer.sid, attempt):
                 return False
-            self._rooms.seated(attempt.room, peer.sid)
         if error is not None:
             reason = Obstacle.FORBIDDEN
             if isinstance(error, ProtocolError):

@@ -5,11 +5,14 @@ that tell rooms, so caps, passwords and the order of events are exact whichever 
 on. The others keep the seats of their own clients too (`Keeper.seats`). When the keeper dies, or an
 older worker appears, each sends its seats to the next keeper (a *claim*). That one begins once all
 workers that live have sent theirs; what it is asked meanwhile waits. What clients do in their rooms
-is told to the next keeper again, until one has confirmed that the room's peers know.
+is told to the next keeper again, until one has confirmed that the room's peers know
+(`keeper_changes`). A keeper that gives way to an older worker hands on its whole table, with what
+it has not told the peers (`keeper_steps`).
 
 The *deputy* is another worker of the keeper's host, which has a copy of the table. It takes over if
 the keeper stands still (`keeper_watch`, `keeper_fence`), and has the seats of that one's clients
-from the copy until they are claimed.
+from the copy until they are claimed. It does so only if all workers know of this
+(`keeper_releases`).
 
 A worker that is alone is its own keeper, and runs none of this.
 """
@@ -21,9 +24,10 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 from socketio import exceptions
 
 from ..cluster.exchange import Exchange
@@ -35,10 +39,12 @@ from ..cluster.succession import Lost
 from ..errors import OptionError, ProtocolError
 from ..hub.thread import refuse_in_hub
 from ..server import Server
-from .keeper_changes import Change, Changes
+from .keeper_changes import Change, Changes, Done
 from .keeper_fence import Takeovers
-from .keeper_messages import Asks, Gone, Op, Seat
-from .keeper_watch import Watch
+from .keeper_messages import MOVES, Asks, Gone, Op, Seat, plain
+from .keeper_releases import Releases
+from .keeper_watch import Deputy, Watch
+from .payloads import state_in
 
 __all__ = ["Keeper"]
 
@@ -50,11 +56,17 @@ COPIED_WITHIN = 1.0  # the same for one that has the others' from a copy
 MOST_HELD = 10_000  # operations that wait until it is known who keeps the rooms
 AGAIN = 0.05  # seconds until a keeper that has just died is replaced, and asked again
 
-
-#: The operations that a keeper confirms, once the room's peers are told.
-_CHANGES = ("depart", "back", "show", "pass on")
 #: In place of a worker that has to send its seats: what has come from the last keeper is read.
 _READ = ""
+
+
+class _Claim(NamedTuple):
+    """``source``: the keeper that has confirmed the seats; the claiming worker: all of a table."""
+
+    source: str
+    seats: list[Seat]
+    #: As `Changes.first`.
+    first: int = 0
 
 
 class Table(Protocol):
@@ -67,22 +79,21 @@ class Table(Protocol):
         room's peers are told.
         """
 
-    def restore(
-        self, seats: Iterable[Seat], gone: Iterable[Ghost], kept: Iterable[Seat] = ()
-    ) -> None:
-        """Takes over from another keeper. ``gone``: members that have died with it. # hub
-
-        ``kept``: seats of clients whose worker stands still.
-        """
+    def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
+        """Takes over from another keeper. ``gone``: members that have died with it. # hub"""
 
     def resume(self, seats: Iterable[Seat], kept: Collection[tuple[str, str]]) -> None:
         """A worker goes on whose seats were ``kept``: these are they now. # hub"""
 
-    def seats(self) -> list[Seat]:
-        """All seats. # hub"""
+    def copies(self) -> Any:
+        """What the deputy needs of it: as of `Copy`. # hub"""
 
-    def hand_on(self) -> list[Seat]:
-        """Gives up all seats: another worker is the keeper now. # hub"""
+    def hand_on(self, taken: bool) -> tuple[list[Seat], list[tuple[Seat, Op]]]:
+        """Gives up all seats: another worker is the keeper now. # hub or greenlet
+
+        Returns them, and what that one has to be told of them. ``taken``: it has taken over, and
+        wants what is of this worker's clients.
+        """
 
     def dead(self, lost: Lost) -> None:
         """Clients of another worker have died with it: ``lost(sid)``. # hub"""
@@ -105,24 +116,34 @@ class Keeper:
         #: How often this worker has begun to take over.
         self._turns = 0
         self._awaited: set[str] = set()
-        self._claims: dict[str, list[Seat]] = {}
+        self._claims: dict[str, _Claim] = {}
         self._gone: list[Ghost] = []
         #: The seats of this worker's clients while another keeps the rooms.
         self.seats: dict[str, dict[str, Seat]] = {}
         self._changes = Changes()
         self._tokens = itertools.count(1)
+        #: If this worker keeps the rooms: what it has done, and whose changes it has dropped.
+        self._done = Done()
+        self._missed: set[str] = set()
+        #: The keeper that has confirmed ``seats``.
+        self._source = ""
+        #: The notes of workers that have kept the rooms, with their claims.
+        self._notes: dict[str, Any] = {}
         #: Whether another worker has kept the rooms since this one's table was right.
         self._stale = False
-        #: The deputy, if this worker is the keeper.
-        self._deputy: str | None = None
         #: The workers that stand still: the rooms and sids of their seats from the copy.
         self._kept: dict[str, set[tuple[str, str]]] = {}
         self._asking: set[int] = set()
         bus = lambda: exchange.bus  # noqa: E731
-        self._takeovers = Takeovers(bus, what)
-        given = bus, server.eio.heartbeat.later, self._post, self._changes
-        self._watch = Watch(*given, lambda: self._node if self._settled else None, self._take_over)
+        later, knows = server.eio.heartbeat.later, f"{what} numbers"
+        say = lambda node: exchange.tell(node, knows, b"")  # noqa: E731
+        self._releases = Releases(bus, later, say, self._look)
+        self._takeovers = Takeovers(bus, what, lambda: not self._releases.mixed)
+        self._deputy = Deputy(bus, partial(self._post, now=False), table.copies)
+        keeper = lambda: self._node if self._settled else None  # noqa: E731
+        self._watch = Watch(bus, later, self._post, keeper, self._take_over)
         exchange.inline[what] = self._heard
+        exchange.inline[knows] = self._knows
         exchange.on_met.append(self._look)
         exchange.on_joined.append(self._joined)
         exchange.on_died.append(self._died)
@@ -195,8 +216,7 @@ class Keeper:
         self._asking.add(number)
         seconds = max(0.0, end - time.monotonic())
         try:
-            late = self._watch.late(node)
-            reply = self._exchange.questions.wait(number, seconds, late).get(node)
+            reply = self._exchange.questions.wait(number, seconds).get(node)
         finally:
             self._asking.discard(number)
         if reply is None:
@@ -206,30 +226,46 @@ class Keeper:
     def tell(self, seat: Seat, op: Op) -> None:
         """Tells the keeper, in order: again the next one, unless it is confirmed.
 
-        ``seat``: as it was before. # hub or greenlet
+        ``seat``: as it was before. Raises `OptionError` for a value that cannot be sent.
+        # hub or greenlet
         """
-        if op.what in ("show", "pass on") and len(self._changes) >= MOST_HELD:
+        if op.what not in MOVES and self._changes.full:
             self._exchange.overflowed()
             return
-        change = Change(seat, op)
-        self._changes.add(change)
+        change = self._changes.add(seat, op)
         if self._settled:
             self._tell(change)
 
     def _tell(self, change: Change) -> None:
-        change.told = time.monotonic()
-        try:
-            if self._node is None:
-                self._do("", 0, change.op)
-            else:
-                self._post(self._node, change.op)
-        except OptionError:  # of a value that cannot be sent
-            self._changes.remove(change)
-            raise
-        self._watch.begin()
+        change.told = True
+        node = self._node
+        if node is None:
+            self._do(self._own, 0, decoded(Op, change.body))
+        elif self._releases.knows(node):
+            self._send(node, change.body)
+        else:  # it confirms moves, and no numbers
+            self._post(node, replace(decoded(Op, change.body), number=0))
+            if change.what not in MOVES:
+                self._changes.confirmed(change.number)
+
+    def _tell_all(self) -> None:
+        for change in self._changes:
+            if not change.told:
+                self._tell(change)
+
+    def waits(self, sid: str) -> bool:
+        """Whether something that a client did has not been confirmed, and may soon be."""
+        return self._changes.waits(sid, ANSWER_WITHIN)
+
+    @property
+    def _own(self) -> str:
+        return self._exchange.bus.node
 
     def _post(self, node: str, op: Op, *, now: bool = True) -> None:
-        question = Question(0, self._what, encoded(op))
+        self._send(node, encoded(op), now=now)
+
+    def _send(self, node: str, body: bytes, *, now: bool = True) -> None:
+        question = Question(0, self._what, body)
         self._exchange.bus.post(node, Kind.ASK, encoded(question), now=now)
 
     def _wait(self, end: float) -> str | None:
@@ -246,22 +282,24 @@ class Keeper:
     # -- who is it: hub ----------------------------------------------------------------------------
 
     def _joined(self, node: str) -> None:
-        number, taker = self._takeovers.latest
-        if taker == self._exchange.bus.node:
-            self._post(node, Op("takes over", given=number))
+        self._releases.joined(node)
         self._look()
+
+    def _knows(self, node: str, number: int, about: bytes) -> None:
+        """A worker is of this release, or a later one."""
+        if self._takeovers.latest[1] == self._own:
+            self._post(node, Op("takes over", given=self._takeovers.latest[0]))
+        self._releases.said(node)
 
     def _look(self, node: str = "") -> None:
         """A worker has appeared, has said how old it is, or has taken over."""
-        bus = self._exchange.bus
         self._stale = self._stale or self.is_deposed
         chosen = self._takeovers.chosen()
-        if chosen is None:  # not all have said how old they are
-            self._settled = False
-            return
-        keeper = None if chosen == bus.node else chosen
-        if self._stale and keeper is None:  # the worker that has taken over is dead by now
-            self._hand_on()
+        keeper = None if chosen == self._own else chosen
+        if chosen is None or (keeper not in (None, self._node) and self._releases.unsure(chosen)):
+            self._settled = False  # not all have said how old they are, or which release it is
+        elif self._stale and keeper is None:  # the worker that has taken over is dead by now
+            self._hand_on(True)
             self._begin()
         elif keeper == self._node:
             if keeper is not None:
@@ -277,11 +315,14 @@ class Keeper:
 
     def _follow(self, keeper: str) -> None:
         """Another worker keeps the rooms from now on."""
-        claims = self._seats()
+        claims, knows = self._seats(), self._releases.knows(keeper)
         if self._node is None:
-            handed, own = self._hand_on()
-            # Of others' seats, one that has taken over knows more.
-            claims += own if keeper == self._takeovers.latest[1] else handed
+            taken = self._stale
+            claims += self._hand_on(taken)
+            if taken:
+                self._source = ""
+            elif knows:
+                self._post(keeper, Op("notes", given=self._done.hand_on()))
             self._claims.clear()
         elif self._node in self._exchange.bus.nodes:
             self._post(self._node, Op("unclaim"))
@@ -289,24 +330,46 @@ class Keeper:
         self._awaited = set()
         self._gone.clear()  # the new keeper tells of them
         self._change(keeper)
-        claims = self._changes.claims(claims)
-        self._post(keeper, Op("claim", given=[_plain(each) for each in claims]))
+        claimed = [plain(each) for each in self._changes.claims(claims)]
+        claim = Op("claim", sid=self._source, given=claimed, number=self._changes.first)
+        self._post(keeper, claim)
+        self._source = keeper
         self._settle()
 
-    def _hand_on(self) -> tuple[list[Seat], list[Seat]]:
-        """Gives up the table: all its seats, and those of this worker's clients, which it keeps."""
-        handed = self._table.hand_on()
-        own = [seat for seat in handed if self._exchange.heirs.has(seat.sid)]
-        for seat in own:
+    def _hand_on(self, taken: bool) -> list[Seat]:
+        """Gives up the table: what the next keeper needs of it. Keeps this worker's clients' seats.
+
+        ``taken``: as of `Table.hand_on`.
+        """
+        handed, left = self._table.hand_on(taken)
+        own = {
+            (seat.sid, seat.room): replace(seat)
+            for seat in handed
+            if self._exchange.heirs.has(seat.sid)
+        }
+        for before, op in left:
+            with suppress(OptionError):
+                self._changes.add(before, op)
+            seat = own.get((before.sid, before.room))
+            if seat is None:
+                continue
+            if op.what in MOVES:
+                seat.away = op.what == "depart"
+                if seat.away and not op.given[1]:
+                    del own[before.sid, before.room]
+            elif op.what == "show":
+                seat.media = state_in(op.given, seat.media or {})
+        for seat in own.values():
             self.add(seat)
-        return handed, own
+        return handed
 
     def _change(self, keeper: str | None) -> None:
         """What was asked of the last keeper is asked again at the next one."""
         self._watch.follow(keeper)
         self._stale = False
-        self._deputy = None
+        self._deputy.node = None
         self._kept.clear()
+        self._missed.clear()
         for number in self._asking:
             self._exchange.questions.give_up(number)
 
@@ -343,30 +406,49 @@ class Keeper:
         """Takes over, once all have sent their seats."""
         if self._awaited:
             return
-        own = self._changes.claims(self._seats())
+        own = _Claim(self._source, self._changes.claims(self._seats()))
+        claims, self._claims = {self._own: own, **self._claims}, {}
         self.seats.clear()
-        kept: list[Seat] = []
-        copy, self._watch.copy = self._watch.copy, None
-        if copy is not None:
-            for node, seats in [("", own), *self._claims.items()]:
-                if node != copy.source:  # which has said itself what it knows
-                    copy.amend(seats)
-            kept = copy.of(self._stands_still)
-            self._kept = {node: set() for node in set(self._exchange.bus.nodes) - set(self._claims)}
-            for seat in kept:
-                self._kept[self._holder(seat.sid)].add((seat.room, seat.sid))
-        claims = [seat for each in self._claims.values() for seat in each]
+        kept = self._read_copy(claims)
+        self._read_notes(claims)
+        self._source = self._own
+        seats = [
+            seat
+            for node, each in claims.items()
+            if each.source == node or not _is_whole(claims, each)
+            for seat in each.seats
+        ]
         gone, self._gone = self._gone, []
-        self._claims.clear()
-        self._table.restore([*own, *claims], gone, kept)
+        self._table.restore([*seats, *kept], gone)
         self._settle()
+
+    def _read_copy(self, claims: dict[str, _Claim]) -> list[Seat]:
+        """Has the copy say what the claims do not: the seats of those that stand still, too."""
+        copy, self._watch.copy = self._watch.copy, None
+        if copy is None:
+            return []
+        for node, each in claims.items():
+            if node != copy.source:  # which has said itself what it knows
+                copy.amend(each.seats)
+        still = set(self._exchange.bus.nodes) - set(claims)
+        kept = copy.of(lambda sid: self._holder(sid) in still)
+        self._kept = {node: set() for node in still}
+        for seat in kept:
+            self._kept[self._holder(seat.sid)].add((seat.room, seat.sid))
+        return kept
+
+    def _read_notes(self, claims: dict[str, _Claim]) -> None:
+        """What the workers that have handed on their tables have done."""
+        notes, self._notes = self._notes, {}
+        for node, given in notes.items():
+            if node in claims and claims[node].source == node:
+                with suppress(TypeError, ValueError):
+                    self._done.take(given)
+        for node, each in claims.items():
+            self._done.settled(node, each.first)
 
     def _holder(self, sid: str) -> str:
         return self._exchange.heirs.holder(sid) or ""
-
-    def _stands_still(self, sid: str) -> bool:
-        holder = self._holder(sid)
-        return holder in self._exchange.bus.nodes and holder not in self._claims
 
     def _seats(self) -> list[Seat]:
         return [seat for inside in self.seats.values() for seat in inside.values()]
@@ -375,9 +457,10 @@ class Keeper:
         self._settled = True
         if self._node is None:
             self._appoint()
-        for change in self._changes.untold():
-            with suppress(OptionError):
-                self._tell(change)
+            for node in self._missed:  # it has not noticed that another one kept them meanwhile
+                self._post(node, Op("again"))
+            self._missed.clear()
+        self._tell_all()
         waiting, self._waiting = self._waiting, []
         for event in waiting:
             event.set()
@@ -387,8 +470,11 @@ class Keeper:
                 self._do(node, number, op)
 
     def _died(self, node: str, ghosts: list[Ghost], lost: Lost) -> None:
-        self._claims.pop(node, None)
-        self._kept.pop(node, None)
+        for each in (self._claims, self._kept, self._notes):
+            each.pop(node, None)
+        self._done.died(node)
+        self._releases.died(node)
+        self._missed.discard(node)
         was_keeper = node == self._node
         if was_keeper or self._awaited:  # the table does not have its seats
             self._gone += ghosts
@@ -401,30 +487,27 @@ class Keeper:
 
     # -- the deputy --------------------------------------------------------------------------------
 
-    def _appoint(self, *, anew: bool = False) -> None:
+    def _appoint(self) -> None:
         """Sees to it that another worker of this host has a copy of the table. # hub"""
-        bus = self._exchange.bus
-        near = [node for node in bus.neighbours if node not in self._kept]
-        if not self._takeovers.possible or (self._deputy in near and not anew):
-            return
-        if self._deputy not in near:
-            self._deputy = min(near, key=lambda node: (bus.born(node), node), default=None)
-        for node in bus.neighbours:
-            if node != self._deputy:
-                self._post(node, Op("no copy"))
-        if self._deputy is not None:
-            seats = [_plain(each) for each in self._table.seats()]
-            self._post(self._deputy, Op("copy", given=seats))
+        near = self._exchange.bus.neighbours
+        able = [each for each in near if each not in self._kept and self._releases.knows(each)]
+        if self._releases.mixed:
+            self._deputy.end()
+        elif self._takeovers.possible:
+            self._deputy.appoint(able)
 
     @property
     def has_deputy(self) -> bool:
-        return self._deputy is not None
+        return self._deputy.node is not None
 
-    def copy(self, room: str, sid: str, seat: Seat | None) -> None:
-        """A seat of the table is this now; `None`: it is free. # hub or greenlet"""
-        if self._deputy is not None:
-            given = None if seat is None else _plain(seat)
-            self._post(self._deputy, Op("copied", room, sid, given))
+    def claims(self, sid: str) -> bool:
+        """Whether another worker has sent the seats of a client, or would."""
+        holder = self._holder(sid)
+        return bool(holder) and holder not in self._kept
+
+    def copy(self, room: str, sid: str, given: Any) -> None:
+        """As `Deputy.copy`. # hub or greenlet"""
+        self._deputy.copy(room, sid, given)
 
     @property
     def is_deposed(self) -> bool:
@@ -444,6 +527,8 @@ class Keeper:
 
     def _take_over(self, stopped: str) -> None:
         """This worker keeps the rooms in place of one that stands still, if none was quicker."""
+        if not self._releases.all_know:
+            return
         if self._takeovers.take():
             for each in self._exchange.bus.nodes:
                 self._post(each, Op("takes over", given=self._takeovers.latest[0]))
@@ -457,13 +542,16 @@ class Keeper:
         op = decoded(Op, body)
         does = {
             "claim": self._claimed,
+            "notes": self._noted,
             "unclaim": self._unclaimed,
             "confirmed": self._confirmed,
+            "again": self._told_again,
             "copy": self._copied,
-            "no copy": self._copied,
+            "no copy": self._watch.dismissed,
             "copied": self._watch.changed,
             "takes over": self._taken_over,
-            **self._watch.handlers,
+            "runs": self._runs,
+            "runs yes": self._watch.answered,
         }.get(op.what)
         if does is not None:
             try:
@@ -476,47 +564,88 @@ class Keeper:
             self._hold(node, number, op)
 
     def _confirmed(self, node: str, op: Op) -> None:
-        if not self.is_late(node):
-            self._changes.confirmed(op.sid, op.room)
+        if op.number:
+            self._changes.confirmed(op.number)
+        elif not self.is_late(node):
+            self._changes.confirmed_move(op.sid, op.room)
+
+    def _told_again(self, node: str, op: Op) -> None:
+        """The keeper was none for a while, and has dropped what it was told then."""
+        if node == self._node and self._settled:
+            self._changes.tell_again()
+            self._tell_all()
 
     def _unclaimed(self, node: str, op: Op) -> None:
+        """It follows another keeper, and tells that one what it has told here."""
         self._claims.pop(node, None)
+        held, self._held = self._held, []
+        for each in held:
+            if each[0] == node and each[2].number:
+                self._done.missed(node, each[2].number)
+            else:
+                self._held.append(each)
 
     def _taken_over(self, node: str, op: Op) -> None:
         self._takeovers.heard(int(op.given), node)
-        self._look()
+        # What the last keeper has confirmed is read before.
+        self._server.eio.heartbeat.later(AGAIN, self._look)
 
     def _copied(self, node: str, op: Op) -> None:
         if self._node is not None and not self.is_late(node):
             self._watch.copied(node, op)
 
+    def _runs(self, node: str, op: Op) -> None:
+        self._post(node, Op("runs yes"))
+        if self._node is None and self._settled:
+            self._appoint()
+
+    def _noted(self, node: str, op: Op) -> None:
+        self._notes[node] = op.given
+
     def _claimed(self, node: str, op: Op) -> None:
-        seats = msgspec.convert(op.given, list[Seat])
+        claim = _Claim(op.sid, msgspec.convert(op.given, list[Seat]), op.number)
+        self._missed.discard(node)
         self.deposed()
         if self._node is None and self._settled:
+            self._notes.pop(node, None)
+            self._done.settled(node, claim.first)
             if node in self._kept:
-                self._table.resume(seats, self._kept.pop(node))
+                self._table.resume(claim.seats, self._kept.pop(node))
             else:
-                self._table.restore(seats, ())
-            self._appoint(anew=True)
+                self._table.restore(claim.seats, ())
+            self._appoint()
             return
-        self._claims[node] = seats
+        self._claims[node] = claim
         if node in self._awaited:
             self._awaited.discard(node)
             self._finish()
 
     def _do(self, node: str, number: int, op: Op) -> None:
-        if self.deposed() and not self._settled:
+        if self.deposed() and not self._settled and node != self._own:
             self._hold(node, number, op)
-        elif self._node is None:
-            self._table.do(op, partial(self._answer, node, number, op))
-        elif number:  # it asks again when it knows the new keeper
+        elif self._node is not None:
+            self._cannot(node, number, op)
+        elif not op.number or self._done.begin(node, op.number):
+            try:
+                self._table.do(op, partial(self._answer, node, number, op))
+            except ProtocolError:  # it would be told again and again
+                self._answer(node, 0, op, False)
+                raise
+        elif self._done.has(node, op.number):
+            self._confirm(node, op.number)
+
+    def _cannot(self, node: str, number: int, op: Op) -> None:
+        """Another worker keeps the rooms."""
+        if number:  # it asks again when it knows the new keeper
             self._exchange.reply(node, number, None)
-        elif self._takeovers.hold or not node:
-            return  # it is told again to that one
+        elif node == self._own:
+            return  # it is told again
         elif node in self._claims:  # it knows already that this one will be the keeper
             self._hold(node, number, op)
-        else:
+        elif op.number:  # it tells the new keeper
+            self._done.missed(node, op.number)
+            self._missed.add(node)
+        elif self._node is not None:
             self._post(self._node, op)
 
     def _hold(self, node: str, number: int, op: Op) -> None:
@@ -529,14 +658,24 @@ class Keeper:
     def _answer(self, node: str, number: int, op: Op, answer: Any) -> None:  # hub or greenlet
         if number:
             self._exchange.reply(node, number, msgspec.msgpack.encode(answer))
-        elif op.what in _CHANGES:
+        elif op.number:
+            self._done.end(node, op.number)
+            self._confirm(node, op.number)
+        elif op.what in MOVES:
             manager = self._server.manager  # another worker may have passed the operation on
             owner = manager.node_of(op.sid) if isinstance(manager, SharedRooms) else None
             if owner is None:
-                self._changes.confirmed(op.sid, op.room)
+                self._changes.confirmed_move(op.sid, op.room)
             else:
                 self._post(owner, Op("confirmed", op.room, op.sid), now=False)
 
+    def _confirm(self, node: str, number: int) -> None:
+        if node == self._own:
+            self._changes.confirmed(number)
+        else:
+            self._post(node, Op("confirmed", number=number), now=False)
 
-def _plain(seat: Seat) -> Any:
-    return msgspec.to_builtins(seat, builtin_types=(bytes,))
+
+def _is_whole(claims: dict[str, _Claim], claim: _Claim) -> bool:
+    """Whether the keeper that has confirmed a claim has sent its whole table."""
+    return claim.source in claims and claims[claim.source].source == claim.source

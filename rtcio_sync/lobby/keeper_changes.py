@@ -1,76 +1,176 @@
-"""What a worker has told the keeper, and the keeper has not confirmed. # hub or greenlet
+"""What workers tell the keeper, and whether the keeper has done it. # hub or greenlet
 
-It is told to the next keeper again, so nothing that a client does is lost.
+Each worker numbers its changes, and tells them in this order. It keeps each one until the keeper
+has confirmed its number, and tells those that are left to the next keeper, once. The keeper notes
+what it has done of each worker, and hands these notes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
-from .keeper_messages import Op, Seat
+from ..cluster.messages import encoded
+from .keeper_messages import MOVES, Op, Seat
 
-__all__ = ["Change", "Changes"]
+__all__ = ["Change", "Changes", "Done"]
+
+MOST = 10_000  # changes that wait; over that, no further words are taken
+MOST_BYTES = 16_000_000  # the same
 
 
 @dataclass(eq=False)
 class Change:
-    """A change to a seat, or a word to its room. ``seat``: as it was before."""
+    """A change to a seat, or words to its room. ``seat``: as it was before."""
 
+    number: int
     seat: Seat
-    op: Op
-    #: When the keeper was told, in seconds; 0: it has to be told yet.
-    told: float = 0.0
+    what: str
+    #: The encoded `Op`.
+    body: bytes
+    made: float
+    #: Whether the keeper of now has been told.
+    told: bool = False
 
 
 class Changes:
-    """The changes, in their order for each seat."""
+    """What this worker has told, or has to tell, in its order."""
 
     def __init__(self) -> None:
-        self._of: dict[tuple[str, str], list[Change]] = {}
-        self._count = 0
+        self._all: dict[int, Change] = {}
+        self._numbers = itertools.count(1)
+        self._bytes = 0
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(list(self._all.values()))
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._all)
 
-    def add(self, change: Change) -> None:
-        self._of.setdefault((change.op.sid, change.op.room), []).append(change)
-        self._count += 1
+    @property
+    def full(self) -> bool:
+        return len(self._all) >= MOST or self._bytes >= MOST_BYTES
 
-    def confirmed(self, sid: str, room: str) -> None:
-        """The keeper has done the oldest one of this seat, and told the room's peers."""
-        if self._of.get((sid, room)):
-            self.remove(self._of[sid, room][0])
+    @property
+    def first(self) -> int:
+        """The smallest number that is not confirmed; 0: all are."""
+        return next(iter(self._all), 0)
 
-    def remove(self, change: Change) -> None:
-        place = change.op.sid, change.op.room
-        changes = self._of.get(place, [])
-        if change in changes:
-            changes.remove(change)
-            self._count -= 1
-        if not changes:
-            self._of.pop(place, None)
+    def add(self, seat: Seat, op: Op) -> Change:
+        """Raises `OptionError` for a value that cannot be sent."""
+        op.number = next(self._numbers)
+        change = Change(op.number, seat, op.what, encoded(op), time.monotonic())
+        self._all[change.number] = change
+        self._bytes += len(change.body)
+        return change
 
-    def untold(self) -> list[Change]:
-        """Those of which the keeper has to be told."""
-        return [each for changes in self._of.values() for each in changes if not each.told]
+    def confirmed(self, number: int) -> None:
+        """The keeper has done it, and told the room's peers."""
+        change = self._all.pop(number, None)
+        if change is not None:
+            self._bytes -= len(change.body)
 
-    def told_before(self, when: float) -> bool:
-        """Whether the keeper was told of one before ``when``, and has not confirmed it."""
-        return any(0 < changes[0].told <= when for changes in self._of.values())
+    def confirmed_move(self, sid: str, room: str) -> None:
+        """A keeper that knows no numbers has done the oldest move of a seat."""
+        for change in self:
+            if change.what in MOVES and (change.seat.sid, change.seat.room) == (sid, room):
+                self.confirmed(change.number)
+                return
+
+    def waits(self, sid: str, seconds: float) -> bool:
+        """Whether something of a client has waited for less than ``seconds``."""
+        after = time.monotonic() - seconds
+        return any(each.seat.sid == sid and each.made > after for each in self._all.values())
+
+    def tell_again(self) -> None:
+        """The keeper has to be told all of them."""
+        for change in self:
+            change.told = False
 
     def claims(self, seats: Iterable[Seat]) -> list[Seat]:
         """The seats as a keeper has confirmed them. The changes since then are told again."""
         found = {(seat.sid, seat.room): seat for seat in seats if seat.since}
-        for place, changes in list(self._of.items()):
-            moves = [each.seat for each in changes if each.op.what in ("depart", "back")]
-            now = found.get(place)
-            if moves and now is not None and now.token != moves[0].token:
-                self._count -= len(changes)
-                del self._of[place]  # it has left, and got a new seat since
+        begun: set[tuple[str, str]] = set()
+        self.tell_again()
+        for change in self:
+            place = change.seat.sid, change.seat.room
+            if change.what not in MOVES or place in begun:
                 continue
-            if moves:
-                found[place] = moves[0]
-            for change in changes:
-                change.told = 0.0
+            now = found.get(place)
+            if now is not None and now.token != change.seat.token:
+                self.confirmed(change.number)  # it has left, and got a new seat since
+                continue
+            begun.add(place)
+            found[place] = change.seat
         return list(found.values())
+
+
+@dataclass
+class _Teller:
+    #: The largest number that was heard of.
+    latest: int = 0
+    #: The smaller ones that are not done, and whether each is under way here.
+    open: dict[int, bool] = field(default_factory=dict)
+
+    def has(self, number: int) -> bool:
+        return number <= self.latest and number not in self.open
+
+
+class Done:
+    """The keeper's notes: which changes of each worker are done."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, _Teller] = {}
+
+    def has(self, node: str, number: int) -> bool:
+        return node in self._of and self._of[node].has(number)
+
+    def begin(self, node: str, number: int) -> bool:
+        """Whether it is to be done now; `False`: it is done, or under way."""
+        teller = self._of.setdefault(node, _Teller())
+        if teller.has(number) or teller.open.get(number):
+            return False
+        teller.latest = max(teller.latest, number)
+        teller.open[number] = True
+        return True
+
+    def end(self, node: str, number: int) -> None:
+        """It is done, and the room's peers are told."""
+        if node in self._of:
+            self._of[node].open.pop(number, None)
+
+    def missed(self, node: str, number: int) -> None:
+        """It was heard, and is not done here."""
+        teller = self._of.setdefault(node, _Teller())
+        if not teller.has(number):
+            teller.latest = max(teller.latest, number)
+            teller.open[number] = False
+
+    def settled(self, node: str, first: int) -> None:
+        """A worker has no change before ``first`` that is not confirmed; 0: none at all."""
+        teller = self._of.get(node)
+        if teller is not None:
+            left = teller.open.items() if first else ()
+            teller.open = {number: here for number, here in left if number >= first}
+
+    def died(self, node: str) -> None:
+        self._of.pop(node, None)
+
+    def hand_on(self) -> dict[str, Any]:
+        """The notes for the next keeper; nothing is under way here any more."""
+        for teller in self._of.values():
+            teller.open = dict.fromkeys(teller.open, False)
+        return {node: [each.latest, [*each.open]] for node, each in self._of.items()}
+
+    def take(self, given: Any) -> None:
+        """Takes over the notes of another keeper. Raises `TypeError` and `ValueError`."""
+        for node, (latest, left) in dict(given).items():
+            mine, other = self._of.get(node, _Teller()), _Teller(latest, dict.fromkeys(left, False))
+            both = _Teller(max(mine.latest, latest))
+            for number in {*mine.open, *left}:
+                if not mine.has(number) and not other.has(number):
+                    both.open[number] = mine.open.get(number, False)
+            self._of[node] = both

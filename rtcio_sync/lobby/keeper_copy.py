@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
 
 from .keeper_messages import Seat
 
@@ -10,22 +13,24 @@ __all__ = ["Copy"]
 
 
 class Copy:
-    """The seats as the worker ``source`` has them; ``entered``: their peers are told."""
+    """What the claims of the other workers would not bring. Raises `msgspec.ValidationError`.
 
-    def __init__(self, source: str, seats: Iterable[Seat]) -> None:
+    The seats of whose peers are told: in full, if the client is one of the worker ``source``, else
+    the digest of the room's password.
+    """
+
+    def __init__(self, source: str, given: Any) -> None:
         self.source = source
-        self._seats = {(seat.room, seat.sid): seat for seat in seats}
+        seats, others = msgspec.convert(given, tuple[list[Seat], list[tuple[str, str, bytes]]])
+        self._told: dict[tuple[str, str], Seat | bytes] = {(s.room, s.sid): s for s in seats}
+        self._told.update({(room, sid): secret for room, sid, secret in others})
 
-    def set(self, room: str, sid: str, seat: Seat | None) -> None:
+    def set(self, room: str, sid: str, given: Any) -> None:
         """The seat has changed; `None`: it is free."""
-        if seat is None:
-            self._seats.pop((room, sid), None)
+        if given is None:
+            self._told.pop((room, sid), None)
         else:
-            self._seats[room, sid] = seat
-
-    def untold(self) -> list[Seat]:
-        """The seats of which the keeper still has to tell the peers."""
-        return [seat for seat in self._seats.values() if not seat.entered]
+            self._told[room, sid] = msgspec.convert(given, Seat | bytes)
 
     def amend(self, seats: Iterable[Seat]) -> None:
         """Adds what only the keeper knows to the seats that another worker claims.
@@ -33,10 +38,11 @@ class Copy:
         Whether the peers of a client are told of it, and its room's password.
         """
         for seat in seats:
-            known = self._seats.get((seat.room, seat.sid))
+            known = self._told.get((seat.room, seat.sid))
+            seat.entered = seat.entered and known is not None
             if known is not None:
-                seat.entered, seat.secret = seat.entered and known.entered, known.secret
+                seat.secret = known.secret if isinstance(known, Seat) else known
 
     def of(self, chosen: Callable[[str], bool]) -> list[Seat]:
-        """The seats whose sids are ``chosen``."""
-        return [seat for seat in self._seats.values() if chosen(seat.sid)]
+        """The seats of clients of the keeper whose sids are ``chosen``."""
+        return [each for each in self._told.values() if isinstance(each, Seat) and chosen(each.sid)]

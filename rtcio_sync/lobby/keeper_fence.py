@@ -20,16 +20,26 @@ LONGEST = 64  # bytes of a line
 
 
 class Fence:
-    """The file with descriptor ``fd``."""
+    """The file with descriptor ``fd()``; `None`: there is none."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
+    def __init__(self, fd: Callable[[], int | None]) -> None:
+        self._get = fd
         self._size = 0
+
+    @property
+    def _fd(self) -> int:
+        fd = self._get()
+        return -1 if fd is None else fd
+
+    @property
+    def there(self) -> bool:
+        return self._fd >= 0
 
     @property
     def changed(self) -> bool:
         """Whether a worker has taken over since `read`."""
-        return os.fstat(self._fd).st_size != self._size
+        fd = self._fd
+        return fd >= 0 and os.fstat(fd).st_size != self._size
 
     def read(self) -> tuple[int, str]:
         """The number of the latest takeover, and the node; ``(0, "")``: there was none."""
@@ -54,12 +64,18 @@ class Fence:
 
 
 class Takeovers:
-    """The takeovers of a lobby's rooms, as one worker knows them."""
+    """The takeovers of a lobby's rooms, as one worker knows them.
 
-    def __init__(self, bus: Callable[[], Bus], what: str) -> None:
+    ``allowed()``: whether they count; if not, the eldest worker keeps the rooms.
+    """
+
+    def __init__(self, bus: Callable[[], Bus], what: str, allowed: Callable[[], bool]) -> None:
         self._bus = bus
-        self._name = hashlib.sha256(what.encode()).hexdigest()[:8]
-        self._fence: Fence | None = None
+        self._allowed = allowed
+        name = hashlib.sha256(what.encode()).hexdigest()[:8]
+        self._fence = Fence(lambda: bus().shared_file(name))
+        #: Whether this worker has had neighbours: only then the file is used.
+        self._used = False
         #: The number of the latest one, and the node that has taken over.
         self.latest: tuple[int, str] = 0, ""
 
@@ -69,28 +85,26 @@ class Takeovers:
         `None`: not all have said how old they are.
         """
         bus = self._bus()
-        if self._fence is None and bus.neighbours:
-            fd = bus.shared_file(self._name)
-            self._fence = None if fd is None else Fence(fd)
-        if self._fence is not None:
+        self._used = self._used or bool(bus.neighbours)
+        if self.possible:
             self.heard(*self._fence.read())
         return self.latest[1] if self.hold else bus.eldest
 
     @property
     def possible(self) -> bool:
         """Whether another worker of this host could take over."""
-        return self._fence is not None
+        return self._used and self._fence.there
 
     @property
     def hold(self) -> bool:
-        """Whether the worker that has taken over lives."""
+        """Whether a worker that has taken over keeps the rooms."""
         bus, node = self._bus(), self.latest[1]
-        return node == bus.node or node in bus.nodes
+        return self._allowed() and (node == bus.node or node in bus.nodes)
 
     @property
     def unread(self) -> bool:
         """Whether a worker of this host has taken over since `chosen` was called."""
-        return self._fence is not None and self._fence.changed
+        return self._used and self._fence.changed
 
     def is_late(self, node: str) -> bool:
         """Whether a node that speaks as the keeper no longer is."""
@@ -103,7 +117,7 @@ class Takeovers:
     def take(self) -> bool:
         """This worker takes over; `False`: another one was first."""
         taken = self.latest[0] + 1, self._bus().node
-        if self._fence is None or not self._fence.append(*taken):
+        if not self.possible or not self._fence.append(*taken):
             return False
         self.latest = taken
         return True

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from ..errors import RtcioError
 from ..protocol.packing import Struct
 
-__all__ = ["Asks", "Gone", "Op", "Seat"]
+__all__ = ["MOVES", "Asks", "Gone", "Op", "Seat", "plain"]
+
+#: The changes to seats that workers tell; what else they tell is words for the room.
+MOVES = ("depart", "back")
 
 
 class Gone(RtcioError):
@@ -33,6 +38,8 @@ class Seat(Struct):
     token: int = 0
     #: Whether the client knows of its peers; they may know nothing of it yet.
     greeted: bool = False
+    #: Whether its peers are told, and the client waits for the answer to a further ``join-room``.
+    arriving: bool = False
 
 
 class Op(Struct):
@@ -42,7 +49,14 @@ class Op(Struct):
     room: str = ""
     sid: str = ""
     given: Any = None
+    #: Of a change, as its worker counts them; 0: of a worker that does not tell it again.
+    number: int = 0
 
 
 #: Asks the keeper. Raises `Gone`.
 Asks = Callable[[Op], Any]
+
+
+def plain(seat: Seat) -> Any:
+    """The seat for ``given``."""
+    return msgspec.to_builtins(seat, builtin_types=(bytes,))

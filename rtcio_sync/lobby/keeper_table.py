@@ -24,7 +24,8 @@ from ..socketio.socket import socket_of
 from .admission import Obstacle
 from .joining import Attempt, State, token_of
 from .keeper import Keeper
-from .keeper_messages import Op, Seat
+from .keeper_messages import MOVES, Op, Seat, plain
+from .keeper_steps import Left
 from .rooms import Arriving, LobbyRoom, Local, stays
 from .seat_transfer import Carrying
 
@@ -55,7 +56,7 @@ class Table:
         self._exchange = exchange
         self._rooms.takes_out_elsewhere = self._takes_out
         self._rooms.deposed = self.keeper.deposed
-        self._rooms.changed, self._rooms.seated = self._changed, self._copy
+        self._rooms.changed = self._changed
         exchange.on_begin.append(self._seating.rekey)
 
     # -- what other workers ask --------------------------------------------------------------------
@@ -93,7 +94,8 @@ class Table:
             answer(False)
             return
         with self._lock:
-            room = self._rooms.append(op.room, LobbyRoom.answer, partial(answer, True))
+            again = op.number > 0 or op.what in MOVES
+            room = self._rooms.append(op.room, LobbyRoom.answer, partial(answer, True), again)
         self._run(room)
 
     def _check(self, room: str, sid: str, given: Any) -> Any:
@@ -114,7 +116,6 @@ class Table:
                 attempt = replace(before, token=token)
             attempt.sits(before)
             self._seating.sit(room, sid, secret, attempt)
-            self._copy(room, sid)
             self._arrives(attempt, sid)
         return [None, attempt.since]
 
@@ -131,7 +132,6 @@ class Table:
         with self._lock:
             if not self._seating.vacate(attempt.room, sid, attempt):
                 return False
-            self._copy(attempt.room, sid)
         if error is not None:
             limit = isinstance(error, LimitExceeded)
             reason = Obstacle.TOO_MANY_ROOMS if limit else Obstacle.FORBIDDEN
@@ -264,27 +264,27 @@ class Table:
 
     # -- another keeper ----------------------------------------------------------------------------
 
-    def restore(
-        self, seats: Iterable[Seat], gone: Iterable[Ghost], kept: Iterable[Seat] = ()
-    ) -> None:
+    def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
         """As `keeper.Table.restore`."""
-        kept = list(kept)
+        found = sorted(seats, key=lambda each: each.since)
         with self._lock:
-            for seat in sorted([*seats, *kept], key=lambda each: each.since):
+            for seat in found:
                 if not self._seating.sits(seat.room, seat.sid):
-                    self._restore(seat, enters=seat not in kept)
+                    self._restore(seat)
             for ghost in gone:
                 for room in ghost.rooms if ghost.namespace == self._namespace.name else ():
                     if type(room) is str and self._seating.sids(room):
                         self._run(self._rooms.append(room, LobbyRoom.bid_farewell, ghost.sid))
+        for seat in found:
+            self._changed(seat.room, seat.sid)
 
-    def _restore(self, seat: Seat, *, enters: bool = True) -> None:  # lock held
+    def _restore(self, seat: Seat) -> None:  # lock held
         known = seat.room, seat.name, seat.secret, None, seat.token, seat.since
         attempt = Attempt(*known)
         self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
         if seat.entered:
             self._rooms.restore(seat)
-        elif enters:
+        if seat.arriving or not seat.entered:
             self._arrives(attempt, seat.sid, seat.greeted)
 
     def resume(self, seats: Iterable[Seat], kept: Collection[tuple[str, str]]) -> None:
@@ -302,30 +302,54 @@ class Table:
             for place, seat in now.items():
                 if place in kept or not self._seating.sits(*place):
                     self._restore(seat)
+        for place in now:
+            self._changed(*place)
 
-    def hand_on(self) -> list[Seat]:
+    def hand_on(self, taken: bool) -> tuple[list[Seat], list[tuple[Seat, Op]]]:
         """As `keeper.Table.hand_on`."""
         with self._lock:
-            found = [self._seat(*each) for each in self._seating.all()]
+            seats = {(each[0], each[1]): self._seat(*each) for each in self._seating.all()}
+            left = Left(self._rooms.forget(), lambda *place: seats.get(place))
             self._seating.clear()
-            self._rooms.forget()
-        return found
+        for place, again in left.again.items():
+            if not seats[place].entered:
+                del seats[place]
+            self._server.eio.spawn(again)
+        for place, greeted in left.arriving.items():
+            if place in seats and place not in left.again:
+                seats[place].arriving, seats[place].greeted = True, greeted
+        keeps = self._is_own if taken else lambda sid: True
+        found = [seat for seat in (*seats.values(), *left.seats) if keeps(seat.sid)]
+        return found, [each for each in left.ops if keeps(each[0].sid)]
 
-    def seats(self) -> list[Seat]:
-        """As `keeper.Table.seats`."""
+    def _is_own(self, sid: str) -> bool:
+        here = self._server.manager.member(sid, self._namespace.name) is not None
+        return here or self._exchange.heirs.has(sid)
+
+    def copies(self) -> Any:
+        """As `keeper.Table.copies`."""
+        seats, others = [], []
         with self._lock:
-            return [self._seat(*each) for each in self._seating.all()]
+            for room, sid, secret in self._seating.all():
+                if self._rooms.presence(room, sid)[0]:
+                    if self._is_own(sid) or not self.keeper.claims(sid):
+                        seats.append(plain(self._seat(room, sid, secret)))
+                    else:
+                        others.append((room, sid, secret))
+        return seats, others
 
-    def _changed(self, room: str, sid: str) -> None:
-        """What the peers of a room know of ``sid`` changes."""
+    def _changed(self, room: str, sid: str, known: bool = False) -> None:
+        """What the peers of a room know of ``sid`` changes, as of `LobbyRooms.changed`."""
+        if not self.keeper.has_deputy:
+            return
+        whole, given = self._is_own(sid) or not self.keeper.claims(sid), None
+        if known and not whole:
+            return
         with self._lock:
-            self._copy(room, sid)
-
-    def _copy(self, room: str, sid: str) -> None:  # lock held
-        if self.keeper.has_deputy:
-            sits = self._seating.sits(room, sid)
-            seat = self._seat(room, sid, self._seating.secret(room)) if sits else None
-            self.keeper.copy(room, sid, seat)
+            if self._seating.sits(room, sid) and self._rooms.presence(room, sid)[0]:
+                secret = self._seating.secret(room)
+                given = plain(self._seat(room, sid, secret)) if whole else secret
+        self.keeper.copy(room, sid, given)
 
     def seats_of(self, sid: str) -> list[Seat]:
         """The seats of a client that this table has."""

@@ -1,31 +1,70 @@
-"""How the workers of a lobby find out that its keeper stands still. # hub or greenlet
+"""The keeper's *deputy*: another worker of its host that has a copy of its table.
 
-The *deputy* is a worker of the keeper's host that has a copy of the keeper's table. A worker that
-gets no answer from the keeper tells all, and the deputy asks the keeper itself. If it does not
-answer either, the deputy takes over.
+The deputy asks the keeper once a second whether it runs, and takes over if it does not answer.
+# hub or greenlet
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from functools import partial
-
-import msgspec
+from collections.abc import Callable, Collection
+from typing import Any
 
 from ..cluster.ports import Bus
 from ..transport.ports import Later
-from .keeper_changes import Changes
 from .keeper_copy import Copy
-from .keeper_messages import Op, Seat
+from .keeper_messages import Op
 
-__all__ = ["Watch"]
+__all__ = ["Deputy", "Watch"]
 
-SILENT_AFTER = 1.0  # seconds in which a keeper that runs says something
+SILENT_AFTER = 1.0  # seconds in which a keeper that runs answers
+READ_WITHIN = 0.05  # seconds in which what has arrived is read
+MOST_WAITING = 1_000_000  # bytes that wait for a deputy which stands still
+
+
+class Deputy:
+    """The deputy, as the keeper knows it. ``copies()``: as of `Copy`, for all of the table."""
+
+    def __init__(
+        self, bus: Callable[[], Bus], post: Callable[[str, Op], None], copies: Callable[[], Any]
+    ) -> None:
+        self._bus = bus
+        self._post = post
+        self._copies = copies
+        self.node: str | None = None
+
+    def appoint(self, able: Collection[str]) -> None:
+        """Sees to it that one of these nodes has a copy."""
+        bus = self._bus()
+        if self.node in able:
+            return
+        fit = [node for node in able if bus.waiting(node) <= MOST_WAITING]
+        self.node = min(fit, key=lambda node: (bus.born(node), node), default=None)
+        if self.node is None:
+            return
+        for node in able:
+            if node != self.node:
+                self._post(node, Op("no copy"))
+        self._post(self.node, Op("copy", given=self._copies()))
+
+    def copy(self, room: str, sid: str, given: Any) -> None:
+        """A seat of the table is this now, as of `Copy`; `None`: it is free."""
+        if self.node is None:
+            return
+        if self._bus().waiting(self.node) <= MOST_WAITING:
+            self._post(self.node, Op("copied", room, sid, given))
+        else:  # it asks for another copy when it goes on
+            self.end()
+
+    def end(self) -> None:
+        """There is none any more."""
+        if self.node is not None:
+            self._post(self.node, Op("no copy"))
+        self.node = None
 
 
 class Watch:
-    """The watch of one worker.
+    """The watch of the deputy, if this worker is it.
 
     ``keeper()``: the worker that keeps the rooms; `None`: this one, or it is not known.
     ``take_over(node)``: has this worker keep them in place of ``node``.
@@ -36,39 +75,18 @@ class Watch:
         bus: Callable[[], Bus],
         later: Later,
         post: Callable[[str, Op], None],
-        changes: Changes,
         keeper: Callable[[], str | None],
         take_over: Callable[[str], None],
     ) -> None:
         self._bus = bus
         self._later = later
         self._post = post
-        self._changes = changes
         self._keeper = keeper
         self._take_over = take_over
-        #: The copy, if this worker is the deputy.
         self.copy: Copy | None = None
-        #: The seats in the copy of which the peers were not told a moment ago.
-        self._untold: list[Seat] = []
-        self._watching = False
-        self._suspected = 0.0
-        #: When the keeper was asked whether it runs; `None`: it is not, or has answered.
-        self._asked: float | None = None
-        self.handlers: dict[str, Callable[[str, Op], None]] = {
-            "silent": self._told,
-            "runs": self._answer,
-            "runs yes": self._answered,
-        }
-
-    def begin(self) -> None:
-        """The keeper has been told something, or has something to do, which it says."""
-        if not self._watching and self._keeper() is not None:
-            self._watching = True
-            self._later(SILENT_AFTER, self._look)
-
-    def late(self, node: str) -> tuple[float, Callable[[], None]]:
-        """What to do when the keeper has not answered a question: as of `Questions.wait`."""
-        return SILENT_AFTER, partial(self._suspect, node)
+        self._ticks = False
+        #: The keeper that was asked and has not answered, and when it was.
+        self._asked: tuple[str, float] | None = None
 
     def follow(self, keeper: str | None) -> None:
         """Another worker keeps the rooms now; `None`: this one."""
@@ -81,72 +99,50 @@ class Watch:
             self.copy = None
 
     def copied(self, node: str, op: Op) -> None:
-        """The keeper makes this worker its deputy, or not. Raises `msgspec.ValidationError`."""
-        seats = msgspec.convert(op.given or [], list[Seat])
-        self.copy = Copy(node, seats) if op.what == "copy" else None
+        """The keeper makes this worker its deputy. Raises `msgspec.ValidationError`."""
+        self.copy = Copy(node, op.given)
+        if not self._ticks:
+            self._ticks = True
+            self._later(SILENT_AFTER, self._tick)
+
+    def dismissed(self, node: str, op: Op) -> None:
+        """The keeper has another deputy, or has had too much to send: it may appoint this one."""
+        if self.copy is not None:
+            self.copy = None
+            self._post(node, Op("runs"))
 
     def changed(self, node: str, op: Op) -> None:
         """A seat has changed. Raises `msgspec.ValidationError`."""
-        if self.copy is None or self.copy.source != node:
-            return
-        seat = None if op.given is None else msgspec.convert(op.given, Seat)
-        self.copy.set(op.room, op.sid, seat)
-        if seat is not None and not seat.entered:
-            self.begin()
+        if self.copy is not None and self.copy.source == node:
+            self.copy.set(op.room, op.sid, op.given)
 
-    def _look(self) -> None:
-        self._watching = False
-        keeper = self._keeper()
-        before, self._untold = self._untold, [] if self.copy is None else self.copy.untold()
-        if keeper is not None and (self._changes or self._untold):
-            late = self._changes.told_before(time.monotonic() - SILENT_AFTER)
-            if late or any(seat in before for seat in self._untold):
-                self._suspect(keeper)
-            self.begin()
+    def answered(self, node: str, op: Op) -> None:
+        """The keeper runs."""
+        self._asked = None
 
-    def _suspect(self, node: str) -> None:
-        """The keeper has said nothing for `SILENT_AFTER`."""
-        now = time.monotonic()
-        if node != self._keeper() or now < self._suspected + SILENT_AFTER / 2:
+    def _tick(self) -> None:
+        self._ticks = self.copy is not None
+        if not self._ticks:
             return
-        self._suspected = now
-        if self._is_deputy_of(node):
-            self._ask(node)
-            return
-        for each in self._bus().nodes:
-            if each != node:
-                self._post(each, Op("silent", sid=node))
+        self._later(SILENT_AFTER, self._tick)
+        keeper, asked, now = self._keeper(), self._asked, time.monotonic()
+        if keeper is None or not self._is_deputy_of(keeper):
+            self._asked = None
+        # After twice the time this worker has stood still itself.
+        elif asked is None or asked[0] != keeper or now > asked[1] + 2 * SILENT_AFTER:
+            self._asked = keeper, now
+            self._post(keeper, Op("runs"))
+        elif now >= asked[1] + SILENT_AFTER * 0.9:
+            self._later(READ_WITHIN, self._unanswered, asked)
+
+    def _unanswered(self, asked: tuple[str, float]) -> None:
+        """All that the keeper had sent by the last tick has been read."""
+        if self._asked == asked and asked[0] == self._keeper() and self._is_deputy_of(asked[0]):
+            self._asked = None
+            self._take_over(asked[0])
 
     def _is_deputy_of(self, node: str) -> bool:
         bus, copy = self._bus(), self.copy
-        if copy is None or node != self._keeper() or node not in bus.neighbours:
+        if copy is None or node not in bus.neighbours:
             return False
         return copy.source == node or copy.source not in bus.nodes
-
-    def _told(self, node: str, op: Op) -> None:
-        if self._is_deputy_of(op.sid):
-            self._ask(op.sid)
-
-    def _ask(self, node: str) -> None:
-        if self._asked is None:
-            self._asked = time.monotonic()
-            self._post(node, Op("runs"))
-            self._later(SILENT_AFTER, self._unanswered, node, self._asked)
-
-    def _answer(self, node: str, op: Op) -> None:
-        self._post(node, Op("runs yes"))
-
-    def _answered(self, node: str, op: Op) -> None:
-        if node == self._keeper():
-            self._asked = None
-
-    def _unanswered(self, node: str, asked: float) -> None:
-        if self._asked != asked:
-            return
-        self._asked = None
-        if not self._is_deputy_of(node):
-            return
-        if time.monotonic() > asked + 2 * SILENT_AFTER:  # this worker stood still itself
-            self._ask(node)
-        else:
-            self._take_over(node)

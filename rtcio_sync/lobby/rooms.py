@@ -42,10 +42,9 @@ class LobbyRooms:
         self.takes_out_elsewhere: Callable[[str, str, int], bool] = lambda sid, room, token: False
         #: Whether another worker keeps the rooms now: then this one has forgotten them.
         self.deposed: Callable[[], bool] = lambda: False
-        #: Called when a seat was given or given back: ``(room, sid)``. # lock held
-        self.seated: Callable[[str, str], None] = lambda room, sid: None
-        #: Called before the peers of a room are told of a sid: ``(room, sid)``.
-        self.changed: Callable[[str, str], None] = lambda room, sid: None
+        #: Called in the turn of the loop in which a room's peers are told of a sid: ``(room, sid,
+        #: known)``. ``known``: the sid's own worker knows what has changed.
+        self.changed: Callable[[str, str, bool], None] = lambda room, sid, known: None
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -72,12 +71,20 @@ class LobbyRooms:
         presence = _Presence(card, next(found.came), media)
         (found.away if seat.away else found.told)[seat.sid] = presence
 
-    def forget(self) -> None:
-        """Another worker keeps the rooms now. # lock held"""
+    def forget(self) -> dict[LobbyRoom, list[partial[None]]]:
+        """Another worker keeps the rooms now. # lock held
+
+        Returns the steps that are left for it, in order; and a peer that is about to arrive.
+        """
+        found = {}
         for each in self._rooms.values():
+            arrives = each.running is not None and each.running.func is LobbyRoom.arrive
+            begun = [each.running] if arrives and each.running is not None else []
+            found[each] = [*begun, *each.steps]
             each.steps.clear()
             each.forgotten = True
         self._rooms.clear()
+        return found
 
     def presence(self, room: str, sid: str) -> tuple[bool, bool, dict[str, Any]]:
         """Whether a peer is announced, whether it is away, and its media state."""
@@ -103,16 +110,17 @@ class LobbyRooms:
                         del self._rooms[room.id]
                     return
                 room.busy = True
-                step = room.steps.popleft()
+                step = room.running = room.steps.popleft()
             try:
-                if not room.is_over():
+                # What is done is confirmed in any case.
+                if step.func is LobbyRoom.answer or not room.is_over():
                     step()
             except BaseException as error:  # a failed emit must not stop the steps after it
                 log.exception("an event could not be sent to the peers of a room")
                 interrupts.heed(error)
             finally:
                 with self._lock:
-                    room.busy = False
+                    room.busy, room.running = False, None
 
 
 class Arriving(Protocol):
@@ -142,6 +150,8 @@ class Local:
 
     socket: Socket
     token: int = 0
+    #: Asks for its seat again: another worker keeps the room since it was given.
+    again: Callable[[], None] | None = None
 
     @property
     def id(self) -> str:
@@ -164,12 +174,15 @@ class LobbyRoom:
     id: str
     namespace: Namespace
     rooms: LobbyRooms
-    steps: deque[Callable[[], None]] = field(default_factory=deque)
+    steps: deque[partial[None]] = field(default_factory=deque)
     busy: bool = False
+    running: partial[None] | None = None
     #: Whether another worker keeps it since a step has begun.
     forgotten: bool = False
     #: The sid that the running step takes out of the Socket.IO room.
     leaving: str | None = None
+    #: The sid that the running step has told of its peers; they may know nothing of it yet.
+    greeted: str | None = None
     came: Iterator[int] = field(default_factory=itertools.count)
     told: dict[str, _Presence] = field(default_factory=dict)
     #: The peers that lost their connection and may reconnect; the others were told that they left.
@@ -197,6 +210,7 @@ class LobbyRoom:
         """
         sid = socket.id
         known = self.told.get(sid)
+        self.greeted = None
         try:
             enters = known is not None or socket.enter(self)
             if self.is_over():  # while it was waited for
@@ -206,6 +220,7 @@ class LobbyRoom:
                 return
             if not greeted:
                 self._greet(socket)
+            self.greeted = sid
             # The others answer with offers, which come from their own workers: the peer has to know
             # of them before.
             socket.hear(self)
@@ -220,12 +235,13 @@ class LobbyRoom:
         card: dict[str, Any] = {"id": sid} if name is None else {"id": sid, "name": name}
         if known is None:
             self.told[sid] = _Presence(card, next(self.came))
-            self.rooms.changed(self.id, sid)
+            self.rooms.changed(self.id, sid, False)
             self._others(sid).emit("user-connected", card)
             self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
         elif card != known.card:
             # No second offer: it would replace the connection that the two peers have.
             known.card = card
+            self.rooms.changed(self.id, sid, True)
             self._others(sid).emit("user-connected", card)
 
     def _greet(self, socket: Arriving) -> None:
@@ -249,11 +265,11 @@ class LobbyRoom:
             self.away[sid] = presence
         elif presence is None and not returns:
             self.away.pop(sid, None)
-        self.rooms.changed(self.id, sid)
         if leave:
             self._take_out(sid, token)
         if presence is not None:
             self._others(sid).emit("user-disconnected", {"id": sid})
+        self.rooms.changed(self.id, sid, returns)
 
     def come_back(self, sid: str) -> None:
         # The others were told that it left, or joined later and do not know of it. None is told to
@@ -264,7 +280,7 @@ class LobbyRoom:
             self.told[sid] = presence
             # The next peer that joins is told of all in the order of joining.
             self.told = dict(sorted(self.told.items(), key=lambda item: item[1].number))
-            self.rooms.changed(self.id, sid)
+            self.rooms.changed(self.id, sid, True)
             self._others(sid).emit("user-connected", presence.card)
             if presence.media:
                 self._others(sid).emit("media-state", self._state(sid, presence))
@@ -273,7 +289,7 @@ class LobbyRoom:
         presence = self.told.get(sid)
         if presence is not None:
             presence.media = state_in(fields, presence.media)
-            self.rooms.changed(self.id, sid)
+            self.rooms.changed(self.id, sid, True)
             self.pass_on(sid, "media-state", fields)
 
     def pass_on(self, sid: str, event: str, fields: dict[str, Any]) -> None:
@@ -295,8 +311,11 @@ class LobbyRoom:
         if sid not in self.told:
             self._others(sid).emit("user-disconnected", {"id": sid})
 
-    def answer(self, answer: Callable[[], None]) -> None:
-        """Calls ``answer()``: the steps before are done."""
+    def answer(self, answer: Callable[[], None], told_again: bool) -> None:
+        """Calls ``answer()``: the steps before are done.
+
+        ``told_again``: whoever told of the last one tells the next keeper, unless it was.
+        """
         answer()
 
     def _take_out(self, sid: str, token: int = 0) -> None:

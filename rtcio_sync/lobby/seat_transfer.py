@@ -40,6 +40,8 @@ class Carrying:
         seats = [*self._keeper.seats.get(sid, {}).values()] or self._table.seats_of(sid)
         if not all(seat.entered and seat.since for seat in seats):
             raise CannotMove("it is about to enter a room", later=True)
+        if self._keeper.waits(sid):  # from another worker, the next might come before
+            raise CannotMove("its room is not told yet what it did", later=True)
         return [msgspec.to_builtins(seat, builtin_types=(bytes,)) for seat in seats] or None
 
     def leave(self, member: Member) -> None:

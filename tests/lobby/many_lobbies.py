@@ -32,6 +32,7 @@ class Bus:
         self.network = network
         self.node = node
         self.nodes: dict[str, None] = {}
+        self._files: dict[str, int] = {}
 
     @property
     def neighbours(self) -> list[str]:
@@ -48,10 +49,14 @@ class Bus:
         return min((self.node, *self.nodes))
 
     def shared_file(self, name: str) -> int | None:
-        path = self.network.folder / f"{self.node in self.network.far} {name}"
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        self.network.files.append(fd)
-        return fd
+        if name not in self._files:
+            path = self.network.folder / f"{self.node in self.network.far} {name}"
+            self._files[name] = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            self.network.files.append(self._files[name])
+        return self._files[name]
+
+    def waiting(self, node: str) -> int:
+        return sum(len(body) for _, _, body in self.network.streams[self.node, node])
 
     def post(
         self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
@@ -69,6 +74,8 @@ class Worker:
         self.network = network
         self.node = f"n{number:03d}"
         self.server = Server()
+        self._later = self.server.eio.heartbeat.later
+        self.server.eio.heartbeat.later = self.later  # type: ignore[method-assign]
         self.lobby = Lobby(self.server, **options)
         assert self.server.exchange is not None
         self.exchange = self.server.exchange
@@ -77,6 +84,17 @@ class Worker:
         self.exchange.bus = self.bus
         for begins in self.exchange.on_begin:
             begins(SECRET)
+
+    def later(self, seconds: float, do: Callable[..., Any], *args: Any) -> None:
+        """As `Heartbeat.later`: nothing happens in a worker that stands still."""
+
+        def run() -> None:
+            if self.node in self.network.stopped:
+                self._later(0.01, run)
+            else:
+                do(*args)
+
+        self._later(seconds, run)
 
     @property
     def keeper(self) -> Any:

@@ -125,8 +125,10 @@ class Keeper:
         #: If this worker keeps the rooms: what it has done, and whose changes it has dropped.
         self._done = Done()
         self._missed: set[str] = set()
-        #: The keeper that has confirmed ``seats``.
-        self._source = ""
+        #: The keeper that has confirmed ``seats``; `None`: this worker has the table; "": nobody.
+        self._source: str | None = None
+        #: The workers that have handed on their tables to this one.
+        self._whole: set[str] = set()
         #: The notes of workers that have kept the rooms, with their claims.
         self._notes: dict[str, Any] = {}
         #: Whether another worker has kept the rooms since this one's table was right.
@@ -300,6 +302,7 @@ class Keeper:
             self._settled = False  # not all have said how old they are, or which release it is
         elif self._stale and keeper is None:  # the worker that has taken over is dead by now
             self._hand_on(True)
+            self._source = ""
             self._begin()
         elif keeper == self._node:
             if keeper is not None:
@@ -331,7 +334,8 @@ class Keeper:
         self._gone.clear()  # the new keeper tells of them
         self._change(keeper)
         claimed = [plain(each) for each in self._changes.claims(claims)]
-        claim = Op("claim", sid=self._source, given=claimed, number=self._changes.first)
+        source = self._own if self._source is None else self._source
+        claim = Op("claim", sid=source, given=claimed, number=self._changes.first)
         self._post(keeper, claim)
         self._source = keeper
         self._settle()
@@ -377,6 +381,7 @@ class Keeper:
         """This worker keeps the rooms from now on. ``stopped``: it takes over from that one."""
         self._node = None
         self._settled = False
+        self._whole.clear()
         self._change(None)
         self._awaited = set(self._exchange.bus.nodes) - set(self._claims) - {stopped}
         within = CLAIMS_WITHIN
@@ -384,11 +389,14 @@ class Keeper:
             within = COPIED_WITHIN
             self._awaited.add(_READ)
         if self._awaited:
-            self._turns += 1
-            later = self._server.eio.heartbeat.later
-            later(within, self._enough, self._turns)
-            later(AGAIN, self._has_read, self._turns)
+            self._wait_for_claims(within)
         self._finish()
+
+    def _wait_for_claims(self, seconds: float) -> None:
+        self._turns += 1
+        later = self._server.eio.heartbeat.later
+        later(seconds, self._enough, self._turns)
+        later(AGAIN, self._has_read, self._turns)
 
     def _enough(self, turn: int) -> None:
         """A worker stands still: its seats come when it goes on."""
@@ -406,16 +414,17 @@ class Keeper:
         """Takes over, once all have sent their seats."""
         if self._awaited:
             return
-        own = _Claim(self._source, self._changes.claims(self._seats()))
+        own = _Claim(self._source or "", self._changes.claims(self._seats()))
         claims, self._claims = {self._own: own, **self._claims}, {}
         self.seats.clear()
+        self._source = None
         kept = self._read_copy(claims)
+        self._whole.update(node for node, each in claims.items() if each.source == node)
         self._read_notes(claims)
-        self._source = self._own
         seats = [
             seat
             for node, each in claims.items()
-            if each.source == node or not _is_whole(claims, each)
+            if each.source == node or each.source not in self._whole
             for seat in each.seats
         ]
         gone, self._gone = self._gone, []
@@ -441,7 +450,7 @@ class Keeper:
         """What the workers that have handed on their tables have done."""
         notes, self._notes = self._notes, {}
         for node, given in notes.items():
-            if node in claims and claims[node].source == node:
+            if node in self._whole:
                 with suppress(TypeError, ValueError):
                     self._done.take(given)
         for node, each in claims.items():
@@ -472,6 +481,7 @@ class Keeper:
     def _died(self, node: str, ghosts: list[Ghost], lost: Lost) -> None:
         for each in (self._claims, self._kept, self._notes):
             each.pop(node, None)
+        self._whole.discard(node)
         self._done.died(node)
         self._releases.died(node)
         self._missed.discard(node)
@@ -493,7 +503,7 @@ class Keeper:
         able = [each for each in near if each not in self._kept and self._releases.knows(each)]
         if self._releases.mixed:
             self._deputy.end()
-        elif self._takeovers.possible:
+        elif self._takeovers.possible and self._releases.all_know:
             self._deputy.appoint(able)
 
     @property
@@ -606,19 +616,25 @@ class Keeper:
         claim = _Claim(op.sid, msgspec.convert(op.given, list[Seat]), op.number)
         self._missed.discard(node)
         self.deposed()
-        if self._node is None and self._settled:
-            self._notes.pop(node, None)
-            self._done.settled(node, claim.first)
-            if node in self._kept:
-                self._table.resume(claim.seats, self._kept.pop(node))
-            else:
-                self._table.restore(claim.seats, ())
+        if self._node is None and self._settled and node in self._kept:
+            self._table.resume(claim.seats, self._kept.pop(node))
             self._appoint()
             return
         self._claims[node] = claim
-        if node in self._awaited:
+        if self._node is None and self._settled:  # it has appeared, or gone on
+            self._awaited = self._others_of(claim)
+            if self._awaited:
+                self._settled = False
+                self._wait_for_claims(CLAIMS_WITHIN)
+            self._finish()
+        elif node in self._awaited:
             self._awaited.discard(node)
             self._finish()
+
+    def _others_of(self, claim: _Claim) -> set[str]:
+        """The keeper that a late claim is of, if it lives and its table is not known."""
+        known = {"", self._own, *self._whole, *self._claims}
+        return {claim.source} & set(self._exchange.bus.nodes) - known
 
     def _do(self, node: str, number: int, op: Op) -> None:
         if self.deposed() and not self._settled and node != self._own:
@@ -674,8 +690,3 @@ class Keeper:
             self._changes.confirmed(number)
         else:
             self._post(node, Op("confirmed", number=number), now=False)
-
-
-def _is_whole(claims: dict[str, _Claim], claim: _Claim) -> bool:
-    """Whether the keeper that has confirmed a claim has sent its whole table."""
-    return claim.source in claims and claims[claim.source].source == claim.source

@@ -48,14 +48,16 @@ class Left:
             self._arrives(room, step.args[1])
             return
         _, sid, *given = step.args
-        op, before = _op(room.id, step.func, sid, given), self._seat(room.id, sid)
-        if op.what == "depart" and not op.given[1]:
-            if before is not None:
-                return  # it has sat down again
-            before = _gone(room, sid)
-            if before is not None:
-                self.seats.append(before)
-        if before is not None and not told_again:
+        op, seat = _op(room.id, step.func, sid, given), self._seat(room.id, sid)
+        leaves = op.what == "depart" and not op.given[1]
+        if leaves and seat is not None:
+            return  # it has sat down again
+        before = seat or _gone(room, sid)
+        if before is None:
+            return
+        if leaves:
+            self.seats.append(before)
+        if not told_again:
             self.ops.append((before, op))
 
     def _arrives(self, room: LobbyRoom, peer: Any) -> None:

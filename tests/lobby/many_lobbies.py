@@ -168,7 +168,10 @@ class Network:
             os.close(fd)
 
     def add(self, number: int, **options: Any) -> Worker:
-        new = Worker(self, number, **options)
+        return self.link(Worker(self, number, **options))
+
+    def link(self, new: Worker) -> Worker:
+        """Has a worker and the others meet."""
         for other in self.workers.values():
             for one, two in ((new, other), (other, new)):
                 one.bus.nodes[two.node] = None
@@ -227,3 +230,33 @@ class Network:
             except ProtocolError as error:
                 raise AssertionError((source, target, kind, body)) from error
             self.after(source, target, kind, body)
+
+
+def settle(network: Network) -> None:
+    """Waits until all that was sent has arrived, and led to nothing more."""
+    quiet = 0
+    while quiet < 20:
+        live = [
+            stream
+            for (_, target), stream in network.streams.items()
+            if stream and target in network.workers and target not in network.stopped
+        ]
+        quiet = 0 if live else quiet + 1
+        gevent.sleep(0.002)
+
+
+def assert_same(*workers: Worker, room: str = "r", peers: list[Peer]) -> None:
+    """All agree on who is in a room, and so do the peers inside."""
+    for worker in workers:
+        assert worker.lobby.peers(room) == [each.sid for each in peers]
+    for peer in peers:
+        there: dict[str, bool] = {}
+        for event, said in peer.events:
+            if event == "left":
+                there.clear()
+            elif event == "user-connected":
+                assert not there.get(said["id"]), (peer.sid, said["id"], "announced twice")
+                there[said["id"]] = True
+            elif event == "user-disconnected":
+                assert there.pop(said["id"], None), (peer.sid, said["id"], "left twice")
+        assert set(there) == {each.sid for each in peers} - {peer.sid}, peer.sid

@@ -15,7 +15,7 @@ from rtcio_sync.lobby import keeper as keeping
 from rtcio_sync.lobby import keeper_watch
 from rtcio_sync.lobby.keeper_fence import Fence
 from rtcio_sync.lobby.keeper_messages import Op
-from tests.lobby.many_lobbies import Network, Peer, Worker
+from tests.lobby.many_lobbies import Network, Worker, assert_same, settle
 from tests.timing import until
 
 SEATS = 4
@@ -39,36 +39,6 @@ def three(network: Network) -> list[Worker]:
     k, d, w = (network.add(number, max_peers=SEATS) for number in (1, 2, 3))
     until(lambda: d.keeper._watch.copy is not None)
     return [k, d, w]
-
-
-def settle(network: Network) -> None:
-    """Waits until all that was sent has arrived, and led to nothing more."""
-    quiet = 0
-    while quiet < 20:
-        live = [
-            stream
-            for (_, target), stream in network.streams.items()
-            if stream and target in network.workers and target not in network.stopped
-        ]
-        quiet = 0 if live else quiet + 1
-        gevent.sleep(0.002)
-
-
-def assert_same(*workers: Worker, room: str = "r", peers: list[Peer]) -> None:
-    """All agree on who is in a room, and so do the peers inside."""
-    for worker in workers:
-        assert worker.lobby.peers(room) == [each.sid for each in peers]
-    for peer in peers:
-        there: dict[str, bool] = {}
-        for event, said in peer.events:
-            if event == "left":
-                there.clear()
-            elif event == "user-connected":
-                assert not there.get(said["id"]), f"{said['id']} was announced twice"
-                there[said["id"]] = True
-            elif event == "user-disconnected":
-                assert there.pop(said["id"], None), f"{said['id']} has left twice"
-        assert set(there) == {each.sid for each in peers} - {peer.sid}
 
 
 def test_others_join_leave_and_talk_while_the_keeper_stands_still(network: Network) -> None:

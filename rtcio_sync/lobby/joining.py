@@ -76,6 +76,8 @@ class Attempt:
     limit: int | None
     #: As `keeper.Seat.token`; 0: of a client of this worker.
     token: int = 0
+    #: The token with which another worker was asked for the seat; 0: none was.
+    asked: int = 0
     #: When it got the seat: `time.time_ns`, comparable with that of a keeper on another host.
     since: int = 0
 
@@ -272,7 +274,8 @@ class Joining(Part):
         if reason is not None:
             return reason
         seat = before or Seat(room, sid, attempt.name, attempt.secret or b"")
-        token = seat.token = keeper.new_token()
+        # The next keeper knows by it that this is no further ``join-room``.
+        token = seat.token = attempt.asked = attempt.asked or keeper.new_token()
         keeper.add(seat)  # now, because the keeper may have the client enter before it answers
         given = [attempt.name, attempt.secret, attempt.limit, token]
         try:

@@ -136,6 +136,8 @@ class Keeper:
         #: The workers that stand still: the rooms and sids of their seats from the copy.
         self._kept: dict[str, set[tuple[str, str]]] = {}
         self._asking: set[int] = set()
+        #: How often another worker has become the keeper.
+        self._reigns = 0
         bus = lambda: exchange.bus  # noqa: E731
         later, knows = server.eio.heartbeat.later, f"{what} numbers"
         say = lambda node: exchange.tell(node, knows, b"")  # noqa: E731
@@ -216,13 +218,14 @@ class Keeper:
             raise Gone
         number = manager.begin_to_ask([node], self._what, encoded(op))
         self._asking.add(number)
+        reigns = self._reigns
         seconds = max(0.0, end - time.monotonic())
         try:
             reply = self._exchange.questions.wait(number, seconds).get(node)
         finally:
             self._asking.discard(number)
-        if reply is None:
-            raise Gone
+        if reply is None or (op.what == "sit" and reigns != self._reigns):
+            raise Gone  # the seat was not claimed for the next keeper
         return msgspec.msgpack.decode(reply)
 
     def tell(self, seat: Seat, op: Op) -> None:
@@ -369,6 +372,7 @@ class Keeper:
 
     def _change(self, keeper: str | None) -> None:
         """What was asked of the last keeper is asked again at the next one."""
+        self._reigns += 1
         self._watch.follow(keeper)
         self._stale = False
         self._deputy.node = None

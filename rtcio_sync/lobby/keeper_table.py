@@ -112,6 +112,8 @@ class Table:
             if reason is not None:
                 return [reason, 0]
             before = self._seating.holder(room, sid)
+            if before is not None and token and before.token == token:
+                return [None, before.since]  # the last keeper gave it the seat
             if before is not None and name is None:
                 attempt = replace(before, token=token)
             attempt.sits(before)
@@ -279,8 +281,8 @@ class Table:
             self._changed(seat.room, seat.sid)
 
     def _restore(self, seat: Seat) -> None:  # lock held
-        known = seat.room, seat.name, seat.secret, None, seat.token, seat.since
-        attempt = Attempt(*known)
+        known = seat.room, seat.name, seat.secret, None
+        attempt = Attempt(*known, token=seat.token, since=seat.since)
         self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
         if seat.entered:
             self._rooms.restore(seat)

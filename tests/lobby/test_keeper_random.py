@@ -70,18 +70,23 @@ class Run:
         if len(self.workers) < 4:
             self.young()
             return None
-        dead = self.chance.choice(self.workers)
+        dead = self.choose(self.workers)
         self.log.append(f"{dead.node} is killed")
         self.network.kill(dead)
         self.workers.remove(dead)
         self.peers = [each for each in self.peers if each.worker is not dead]
         return dead
 
+    def choose(self, workers: list[Worker]) -> Worker:
+        """As a rule the keeper."""
+        keeper = [each for each in workers if each.keeps == each.node]
+        return self.chance.choice(keeper if keeper and self.chance.random() < 0.6 else workers)
+
     def stop(self) -> None:
         free = [each for each in self.workers if each.node not in self.network.stopped]
         if len(free) < len(self.workers):
             return
-        worker = self.chance.choice(free)
+        worker = self.choose(free)
         self.log.append(f"{worker.node} is stopped")
         self.network.stop(worker)
 
@@ -96,7 +101,7 @@ class Run:
         moving = self.chance.sample(self.peers, self.chance.randint(1, 6))
         talking = [each for each in before if self.chance.random() < 0.7]
         chats: dict[Peer, list[str]] = {each: [] for each in talking}
-        happens = self.chance.choice([self.young, self.old, self.kill, self.stop, None])
+        happens = self.chance.choice([self.young, self.old, self.kill, self.kill, self.stop, self.stop, None])
         when = self.chance.randint(0, 12)
         moves = set(self.chance.sample(range(20), len(moving)))
         waiting = list(moving)
@@ -106,7 +111,13 @@ class Run:
                 dead = happens() or dead
                 waiting = [each for each in waiting if each.worker is not dead]
             if step == 16:
-                self.go_on()
+                if self.network.stopped and self.chance.random() < 0.7:
+                    gevent.sleep(0.7)  # another one takes over
+                if self.chance.random() < 0.7:
+                    self.go_on()
+                elif self.network.stopped:
+                    happens = self.chance.choice([self.old, self.young])
+                    happens()
             if step in moves and waiting:
                 peer = waiting.pop()
                 if peer in before:

@@ -19,270 +19,68 @@ A worker that is alone is its own keeper, and runs none of this.
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any
 
 import msgspec
-from msgspec.structs import replace
-from socketio import exceptions
 
 from ..cluster.exchange import Exchange
-from ..cluster.messages import Ask as Question
-from ..cluster.messages import Kind, decoded, encoded
+from ..cluster.messages import decoded
 from ..cluster.remote_rooms import Ghost
 from ..cluster.shared_rooms import SharedRooms
 from ..cluster.succession import Lost
-from ..errors import OptionError, ProtocolError
-from ..hub.thread import refuse_in_hub
+from ..errors import ProtocolError
 from ..server import Server
-from .keeper_changes import Change, Changes, Done
+from .keeper_asking import AGAIN, Asking
+from .keeper_changes import Done
+from .keeper_claims import Claim, Claims
 from .keeper_fence import Takeovers
-from .keeper_messages import MOVES, Asks, Gone, Op, Seat, plain
-from .keeper_releases import Releases
+from .keeper_messages import MOVES, Op, Seat, plain
+from .keeper_ports import Table
 from .keeper_watch import Deputy, Watch
-from .payloads import state_in
 
 __all__ = ["Keeper"]
 
-T = TypeVar("T")
-
-ANSWER_WITHIN = 5.0  # seconds in which a keeper answers, also if the next one has to
 CLAIMS_WITHIN = 5.0  # seconds in which all workers send their seats to a new keeper
 COPIED_WITHIN = 1.0  # the same for one that has the others' from a copy
 MOST_HELD = 10_000  # operations that wait until it is known who keeps the rooms
-AGAIN = 0.05  # seconds until a keeper that has just died is replaced, and asked again
 
 #: In place of a worker that has to send its seats: what has come from the last keeper is read.
 _READ = ""
 
 
-class _Claim(NamedTuple):
-    """``source``: the keeper that has confirmed the seats; the claiming worker: all of a table."""
-
-    source: str
-    seats: list[Seat]
-    #: As `Changes.first`.
-    first: int = 0
-
-
-class Table(Protocol):
-    """The lobby of this worker, if it is the keeper."""
-
-    def do(self, op: Op, answer: Callable[[Any], None]) -> None:
-        """Does what another worker asks; never blocks. # hub or greenlet
-
-        ``answer`` is called with the answer: for ``remove`` and what a keeper confirms once the
-        room's peers are told.
-        """
-
-    def restore(self, seats: Iterable[Seat], gone: Iterable[Ghost]) -> None:
-        """Takes over from another keeper. ``gone``: members that have died with it. # hub"""
-
-    def resume(self, seats: Iterable[Seat], kept: Collection[tuple[str, str]]) -> None:
-        """A worker goes on whose seats were ``kept``: these are they now. # hub"""
-
-    def copies(self) -> Any:
-        """What the deputy needs of it: as of `Copy`. # hub"""
-
-    def hand_on(self, taken: bool) -> tuple[list[Seat], list[tuple[Seat, Op]]]:
-        """Gives up all seats: another worker is the keeper now. # hub or greenlet
-
-        Returns them, and what that one has to be told of them. ``taken``: it has taken over, and
-        wants what is of this worker's clients.
-        """
-
-    def dead(self, lost: Lost) -> None:
-        """Clients of another worker have died with it: ``lost(sid)``. # hub"""
-
-
-class Keeper:
+class Keeper(Asking):
     """Who keeps a lobby's rooms."""
 
     def __init__(self, server: Server, exchange: Exchange, what: str, table: Table) -> None:
-        self._server = server
-        self._exchange = exchange
-        self._what = what
-        self._table = table
-        #: The worker that keeps the rooms; `None`: this one.
-        self._node: str | None = None
-        #: Whether it is known who does, and that one has all that it needs.
-        self._settled = True
-        self._waiting: list[Any] = []  # events of greenlets
+        super().__init__(server, exchange, what, table)
         self._held: list[tuple[str, int, Op]] = []
         #: How often this worker has begun to take over.
         self._turns = 0
         self._awaited: set[str] = set()
-        self._claims: dict[str, _Claim] = {}
+        self._claims = Claims()
         self._gone: list[Ghost] = []
-        #: The seats of this worker's clients while another keeps the rooms.
-        self.seats: dict[str, dict[str, Seat]] = {}
-        self._changes = Changes()
-        self._tokens = itertools.count(1)
         #: If this worker keeps the rooms: what it has done, and whose changes it has dropped.
         self._done = Done()
         self._missed: set[str] = set()
         #: The keeper that has confirmed ``seats``; `None`: this worker has the table; "": nobody.
         self._source: str | None = None
-        #: The workers that have handed on their tables to this one.
-        self._whole: set[str] = set()
-        #: The notes of workers that have kept the rooms, with their claims.
-        self._notes: dict[str, Any] = {}
         #: Whether another worker has kept the rooms since this one's table was right.
         self._stale = False
         #: The workers that stand still: the rooms and sids of their seats from the copy.
         self._kept: dict[str, set[tuple[str, str]]] = {}
-        self._asking: set[int] = set()
-        #: How often another worker has become the keeper.
-        self._reigns = 0
         bus = lambda: exchange.bus  # noqa: E731
-        later, knows = server.eio.heartbeat.later, f"{what} numbers"
-        say = lambda node: exchange.tell(node, knows, b"")  # noqa: E731
-        self._releases = Releases(bus, later, say, self._look)
+        later = server.eio.heartbeat.later
         self._takeovers = Takeovers(bus, what, lambda: not self._releases.mixed)
         self._deputy = Deputy(bus, partial(self._post, now=False), table.copies)
         keeper = lambda: self._node if self._settled else None  # noqa: E731
         self._watch = Watch(bus, later, self._post, keeper, self._take_over)
         exchange.inline[what] = self._heard
-        exchange.inline[knows] = self._knows
+        exchange.inline[self._knows] = self._said
         exchange.on_met.append(self._look)
         exchange.on_joined.append(self._joined)
         exchange.on_died.append(self._died)
-
-    # -- the clients of this worker ----------------------------------------------------------------
-
-    def seat(self, sid: str, room: Any) -> Seat | None:
-        """The seat of a client of this worker that another one keeps."""
-        self.deposed()
-        return self.seats[sid].get(room) if sid in self.seats and type(room) is str else None
-
-    def rooms(self, sid: str) -> list[str]:
-        """The rooms in which it has such seats."""
-        self.deposed()
-        return list(self.seats.get(sid, ()))
-
-    def add(self, seat: Seat) -> None:
-        self.seats.setdefault(seat.sid, {})[seat.room] = seat
-
-    def new_token(self) -> int:
-        """The token of a new ``sit``."""
-        return next(self._tokens)
-
-    def drop(self, sid: str, room: str) -> Seat | None:
-        """Forgets a seat, and returns it; `None`: there was none."""
-        self.deposed()
-        inside = self.seats.get(sid, {})
-        found = inside.pop(room, None)
-        if not inside:
-            self.seats.pop(sid, None)
-        return found
-
-    def take_in(self, seats: list[Seat]) -> None:
-        """The seats of a client that has come from another worker."""
-        self.deposed()
-        if self._node is None and self._settled:
-            self._table.restore(seats, ())  # but for those that it has: they were given here
-        else:
-            for seat in seats:
-                self.add(seat)
-            newest = max((seat.token for seat in seats), default=0)
-            self._tokens = itertools.count(max(newest + 1, next(self._tokens)))
-
-    # -- asking the keeper -------------------------------------------------------------------------
-
-    def call(self, here: Callable[[], T], there: Callable[[Asks], T]) -> T:
-        """Calls ``here()`` if this worker keeps the rooms, else ``there(ask)``. # greenlet
-
-        ``ask(op)`` asks the keeper and waits; if it has died, `call` begins again. Raises
-        `socketio.exceptions.TimeoutError` if the keeper stands still: it does not answer within
-        `ANSWER_WITHIN` seconds, and may still do what it was asked, when it goes on.
-        """
-        end = time.monotonic() + ANSWER_WITHIN
-        while time.monotonic() < end:
-            node = self._wait(end)
-            if node is None and self.deposed():
-                continue
-            with suppress(Gone):
-                return here() if node is None else there(partial(self._ask, node, end))
-            self._server.eio.sleep(AGAIN)
-        raise exceptions.TimeoutError()
-
-    def _ask(self, node: str, end: float, op: Op) -> Any:
-        manager = self._server.manager
-        assert isinstance(manager, SharedRooms)
-        refuse_in_hub()
-        if node != self._node or not self._settled:
-            raise Gone
-        number = manager.begin_to_ask([node], self._what, encoded(op))
-        self._asking.add(number)
-        reigns = self._reigns
-        seconds = max(0.0, end - time.monotonic())
-        try:
-            reply = self._exchange.questions.wait(number, seconds).get(node)
-        finally:
-            self._asking.discard(number)
-        if reply is None or (op.what == "sit" and reigns != self._reigns):
-            raise Gone  # the seat was not claimed for the next keeper
-        return msgspec.msgpack.decode(reply)
-
-    def tell(self, seat: Seat, op: Op) -> None:
-        """Tells the keeper, in order: again the next one, unless it is confirmed.
-
-        ``seat``: as it was before. Raises `OptionError` for a value that cannot be sent.
-        # hub or greenlet
-        """
-        if op.what not in MOVES and self._changes.full:
-            self._exchange.overflowed()
-            return
-        change = self._changes.add(seat, op)
-        if self._settled:
-            self._tell(change)
-
-    def _tell(self, change: Change) -> None:
-        change.told = True
-        node = self._node
-        if node is None:
-            self._do(self._own, 0, decoded(Op, change.body))
-        elif self._releases.knows(node):
-            self._send(node, change.body)
-        else:  # it confirms moves, and no numbers
-            self._post(node, replace(decoded(Op, change.body), number=0))
-            if change.what not in MOVES:
-                self._changes.confirmed(change.number)
-
-    def _tell_all(self) -> None:
-        for change in self._changes:
-            if not change.told:
-                self._tell(change)
-
-    def waits(self, sid: str) -> bool:
-        """Whether something that a client did has not been confirmed, and may soon be."""
-        return self._changes.waits(sid, ANSWER_WITHIN)
-
-    @property
-    def _own(self) -> str:
-        return self._exchange.bus.node
-
-    def _post(self, node: str, op: Op, *, now: bool = True) -> None:
-        self._send(node, encoded(op), now=now)
-
-    def _send(self, node: str, body: bytes, *, now: bool = True) -> None:
-        question = Question(0, self._what, body)
-        self._exchange.bus.post(node, Kind.ASK, encoded(question), now=now)
-
-    def _wait(self, end: float) -> str | None:
-        while not self._settled:
-            refuse_in_hub()
-            event = self._server.eio.create_event()
-            self._waiting.append(event)
-            if not event.wait(max(0.0, end - time.monotonic())):
-                with suppress(ValueError):  # it was settled at this moment
-                    self._waiting.remove(event)
-                raise exceptions.TimeoutError()
-        return self._node
 
     # -- who is it: hub ----------------------------------------------------------------------------
 
@@ -290,7 +88,7 @@ class Keeper:
         self._releases.joined(node)
         self._look()
 
-    def _knows(self, node: str, number: int, about: bytes) -> None:
+    def _said(self, node: str, number: int, about: bytes) -> None:
         """A worker is of this release, or a later one."""
         if self._takeovers.latest[1] == self._own:
             self._post(node, Op("takes over", given=self._takeovers.latest[0]))
@@ -305,6 +103,7 @@ class Keeper:
             self._settled = False  # not all have said how old they are, or which release it is
         elif self._stale and keeper is None:  # the worker that has taken over is dead by now
             self._hand_on(True)
+            self._done.hand_on()
             self._source = ""
             self._begin()
         elif keeper == self._node:
@@ -325,10 +124,11 @@ class Keeper:
         if self._node is None:
             taken = self._stale
             claims += self._hand_on(taken)
+            notes = self._done.hand_on()
             if taken:
                 self._source = ""
             elif knows:
-                self._post(keeper, Op("notes", given=self._done.hand_on()))
+                self._post(keeper, Op("notes", given=notes))
             self._claims.clear()
         elif self._node in self._exchange.bus.nodes:
             self._post(self._node, Op("unclaim"))
@@ -343,33 +143,6 @@ class Keeper:
         self._source = keeper
         self._settle()
 
-    def _hand_on(self, taken: bool) -> list[Seat]:
-        """Gives up the table: what the next keeper needs of it. Keeps this worker's clients' seats.
-
-        ``taken``: as of `Table.hand_on`.
-        """
-        handed, left = self._table.hand_on(taken)
-        own = {
-            (seat.sid, seat.room): replace(seat)
-            for seat in handed
-            if self._exchange.heirs.has(seat.sid)
-        }
-        for before, op in left:
-            with suppress(OptionError):
-                self._changes.add(before, op)
-            seat = own.get((before.sid, before.room))
-            if seat is None:
-                continue
-            if op.what in MOVES:
-                seat.away = op.what == "depart"
-                if seat.away and not op.given[1]:
-                    del own[before.sid, before.room]
-            elif op.what == "show":
-                seat.media = state_in(op.given, seat.media or {})
-        for seat in own.values():
-            self.add(seat)
-        return handed
-
     def _change(self, keeper: str | None) -> None:
         """What was asked of the last keeper is asked again at the next one."""
         self._reigns += 1
@@ -377,7 +150,6 @@ class Keeper:
         self._stale = False
         self._deputy.node = None
         self._kept.clear()
-        self._missed.clear()
         for number in self._asking:
             self._exchange.questions.give_up(number)
 
@@ -385,13 +157,16 @@ class Keeper:
         """This worker keeps the rooms from now on. ``stopped``: it takes over from that one."""
         self._node = None
         self._settled = False
-        self._whole.clear()
+        self._claims.begin()
         self._change(None)
-        self._awaited = set(self._exchange.bus.nodes) - set(self._claims) - {stopped}
+        self._awaited = set(self._exchange.bus.nodes) - set(self._claims.nodes) - {stopped}
         within = CLAIMS_WITHIN
         if self._watch.copy is not None:
             within = COPIED_WITHIN
             self._awaited.add(_READ)
+        for node in self._missed & self._awaited:
+            self._post(node, Op("again"))
+        self._missed.clear()
         if self._awaited:
             self._wait_for_claims(within)
         self._finish()
@@ -418,61 +193,32 @@ class Keeper:
         """Takes over, once all have sent their seats."""
         if self._awaited:
             return
-        own = _Claim(self._source or "", self._changes.claims(self._seats()))
-        claims, self._claims = {self._own: own, **self._claims}, {}
-        self.seats.clear()
-        self._source = None
-        kept = self._read_copy(claims)
-        self._whole.update(node for node, each in claims.items() if each.source == node)
-        self._read_notes(claims)
-        seats = [
-            seat
-            for node, each in claims.items()
-            if each.source == node or each.source not in self._whole
-            for seat in each.seats
-        ]
-        gone, self._gone = self._gone, []
-        self._table.restore([*seats, *kept], gone)
-        self._settle()
-
-    def _read_copy(self, claims: dict[str, _Claim]) -> list[Seat]:
-        """Has the copy say what the claims do not: the seats of those that stand still, too."""
+        claimed = {*self._claims.nodes, self._own}
+        if self._source is not None:  # it has no table yet
+            own = self._changes.claims(self._seats())
+            self._claims.add(self._own, Claim(self._source, own, self._changes.first))
+            self.seats.clear()
+            self._source = None
         copy, self._watch.copy = self._watch.copy, None
-        if copy is None:
-            return []
-        for node, each in claims.items():
-            if node != copy.source:  # which has said itself what it knows
-                copy.amend(each.seats)
-        still = set(self._exchange.bus.nodes) - set(claims)
-        kept = copy.of(lambda sid: self._holder(sid) in still)
-        self._kept = {node: set() for node in still}
-        for seat in kept:
-            self._kept[self._holder(seat.sid)].add((seat.room, seat.sid))
-        return kept
-
-    def _read_notes(self, claims: dict[str, _Claim]) -> None:
-        """What the workers that have handed on their tables have done."""
-        notes, self._notes = self._notes, {}
-        for node, given in notes.items():
-            if node in self._whole:
-                with suppress(TypeError, ValueError):
-                    self._done.take(given)
-        for node, each in claims.items():
-            self._done.settled(node, each.first)
+        seats = self._claims.read(copy, self._done)
+        if copy is not None:
+            still = set(self._exchange.bus.nodes) - claimed
+            kept = copy.of(lambda sid: self._holder(sid) in still)
+            self._kept = {node: set() for node in still}
+            for seat in kept:
+                self._kept[self._holder(seat.sid)].add((seat.room, seat.sid))
+            seats += kept
+        gone, self._gone = self._gone, []
+        self._table.restore(seats, gone)
+        self._settle()
 
     def _holder(self, sid: str) -> str:
         return self._exchange.heirs.holder(sid) or ""
-
-    def _seats(self) -> list[Seat]:
-        return [seat for inside in self.seats.values() for seat in inside.values()]
 
     def _settle(self) -> None:
         self._settled = True
         if self._node is None:
             self._appoint()
-            for node in self._missed:  # it has not noticed that another one kept them meanwhile
-                self._post(node, Op("again"))
-            self._missed.clear()
         self._tell_all()
         waiting, self._waiting = self._waiting, []
         for event in waiting:
@@ -483,14 +229,15 @@ class Keeper:
                 self._do(node, number, op)
 
     def _died(self, node: str, ghosts: list[Ghost], lost: Lost) -> None:
-        for each in (self._claims, self._kept, self._notes):
-            each.pop(node, None)
-        self._whole.discard(node)
+        self._claims.drop(node)
+        self._kept.pop(node, None)
         self._done.died(node)
         self._releases.died(node)
         self._missed.discard(node)
         was_keeper = node == self._node
-        if was_keeper or self._awaited:  # the table does not have its seats
+        if was_keeper or (
+            self._awaited and self._source is not None
+        ):  # the table does not have its seats
             self._gone += ghosts
         elif self._node is None:
             self._table.dead(lost)
@@ -570,7 +317,7 @@ class Keeper:
         if does is not None:
             try:
                 does(node, op)
-            except (msgspec.ValidationError, TypeError):
+            except (msgspec.ValidationError, TypeError, ValueError):
                 raise ProtocolError("channel") from None
         elif self._settled:
             self._do(node, number, op)
@@ -585,13 +332,12 @@ class Keeper:
 
     def _told_again(self, node: str, op: Op) -> None:
         """The keeper was none for a while, and has dropped what it was told then."""
-        if node == self._node and self._settled:
-            self._changes.tell_again()
-            self._tell_all()
+        if node == self._node:
+            self._follow(node)
 
     def _unclaimed(self, node: str, op: Op) -> None:
         """It follows another keeper, and tells that one what it has told here."""
-        self._claims.pop(node, None)
+        self._claims.drop(node)
         held, self._held = self._held, []
         for each in held:
             if each[0] == node and each[2].number:
@@ -614,20 +360,20 @@ class Keeper:
             self._appoint()
 
     def _noted(self, node: str, op: Op) -> None:
-        self._notes[node] = op.given
+        self._claims.noted(node, op.given)
 
     def _claimed(self, node: str, op: Op) -> None:
-        claim = _Claim(op.sid, msgspec.convert(op.given, list[Seat]), op.number)
+        claim = Claim(op.sid, msgspec.convert(op.given, list[Seat]), op.number)
         self._missed.discard(node)
         self.deposed()
         if self._node is None and self._settled and node in self._kept:
             self._table.resume(claim.seats, self._kept.pop(node))
             self._appoint()
             return
-        self._claims[node] = claim
+        self._claims.add(node, claim)
         if self._node is None and self._settled:  # it has appeared, or gone on
-            self._awaited = self._others_of(claim)
-            if self._awaited:
+            if claim.seats and self._lacks(claim.source):
+                self._awaited = {claim.source}
                 self._settled = False
                 self._wait_for_claims(CLAIMS_WITHIN)
             self._finish()
@@ -635,10 +381,10 @@ class Keeper:
             self._awaited.discard(node)
             self._finish()
 
-    def _others_of(self, claim: _Claim) -> set[str]:
-        """The keeper that a late claim is of, if it lives and its table is not known."""
-        known = {"", self._own, *self._whole, *self._claims}
-        return {claim.source} & set(self._exchange.bus.nodes) - known
+    def _lacks(self, source: str) -> bool:
+        """Whether a worker that has kept the rooms lives, and has not handed on its table."""
+        lives = source in self._exchange.bus.nodes and source not in self._kept
+        return lives and self._claims.lacks(source)
 
     def _do(self, node: str, number: int, op: Op) -> None:
         if self.deposed() and not self._settled and node != self._own:
@@ -660,7 +406,7 @@ class Keeper:
             self._exchange.reply(node, number, None)
         elif node == self._own:
             return  # it is told again
-        elif node in self._claims:  # it knows already that this one will be the keeper
+        elif node in self._claims.nodes:  # it knows already that this one will be the keeper
             self._hold(node, number, op)
         elif op.number:  # it tells the new keeper
             self._done.missed(node, op.number)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from socketio import exceptions
 
-from rtcio_sync.lobby import keeper as keeping
+from rtcio_sync.lobby import keeper_asking
 from rtcio_sync.lobby.joining import Joining, Peer, State
 from rtcio_sync.lobby.keeper import Keeper
 from rtcio_sync.lobby.keeper_messages import Seat
@@ -85,7 +85,7 @@ def test_a_wait_for_the_keeper_that_has_timed_out_leaves_nothing_behind(
         events.append(threading.Event())
         return events[-1]
 
-    monkeypatch.setattr(keeping, "ANSWER_WITHIN", 0.01)
+    monkeypatch.setattr(keeper_asking, "ANSWER_WITHIN", 0.01)
     monkeypatch.setattr(server.eio, "create_event", create_event)
     links: Any = Links()
     table: Any = Table()

@@ -9,7 +9,8 @@ from typing import Any
 import gevent
 import pytest
 
-from rtcio_sync.cluster.messages import Ask, Kind, decoded
+from rtcio_sync.cluster.messages import Ask, Kind, decoded, encoded
+from rtcio_sync.errors import CannotMove
 from rtcio_sync.lobby import keeper as keeping
 from rtcio_sync.lobby import keeper_watch
 from rtcio_sync.lobby.keeper_messages import Op
@@ -99,8 +100,6 @@ def test_a_keeper_confirms_to_whom_has_told_it_when_the_client_is_elsewhere_by_t
 
 
 def test_a_client_does_not_move_while_its_room_is_not_told_what_it_did(network: Network) -> None:
-    from rtcio_sync.errors import CannotMove
-
     k, w, _ = (network.add(number) for number in (1, 2, 3))
     cw = w.client().joins()
     settle(network)
@@ -159,8 +158,6 @@ def pass_by(worker: Worker) -> None:
         op = decoded(Op, body)
         assert op.what not in ("notes", "again", "copy", "copied", "runs", "takes over"), op
         op.number = 0
-        from rtcio_sync.cluster.messages import encoded
-
         heard(node, number, encoded(op))
 
     worker.exchange.inline["lobby /"] = old
@@ -175,7 +172,7 @@ def test_beside_a_worker_of_the_release_before_nobody_takes_over_and_nothing_pil
     pass_by(workers[which - 1])
     for each in workers:
         network.link(each)
-    k, w, v = workers
+    k = workers[0]
     until(lambda: all(each.keeps == k.node and each.keeper._settled for each in workers))
     asked: list[str] = []
 

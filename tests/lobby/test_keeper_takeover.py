@@ -12,7 +12,7 @@ import pytest
 
 from rtcio_sync.cluster.messages import Ask, Kind, decoded
 from rtcio_sync.lobby import keeper as keeping
-from rtcio_sync.lobby import keeper_watch
+from rtcio_sync.lobby import keeper_asking, keeper_watch
 from rtcio_sync.lobby.keeper_fence import Fence
 from rtcio_sync.lobby.keeper_messages import Op
 from tests.lobby.many_lobbies import Network, Worker, assert_same, settle
@@ -348,7 +348,7 @@ def test_a_worker_of_another_host_has_the_keeper_found_out(tmp_path: Path) -> No
 def test_without_a_worker_beside_it_nobody_takes_over_and_nothing_is_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(keeper_asking, "ANSWER_WITHIN", 0.5)
     network = Network(tmp_path, far=("n002", "n003"))
     k, d, w = (network.add(number) for number in (1, 2, 3))
     said = ops(network)

@@ -405,8 +405,13 @@ def test_all_nodes_share_one_file_until_the_last_has_gone(
         os.write(made[0], b"a")
         os.write(made[1], b"b")
         assert os.pread(made[2], 9, 0) == b"ab"
+        assert [each.mesh.shared_file("seats") for each in nodes] == made
         for each in nodes:
             each.mesh.stop()
+            assert each.mesh.shared_file("seats") is None
+        for fd in made:
+            with pytest.raises(OSError, match="Bad file"):
+                os.fstat(fd)
         assert os.listdir(base) == []
     finally:
         for process in masters:

@@ -420,3 +420,56 @@ def test_one_of_two_that_take_over_at_once_is_first(tmp_path: Path) -> None:
     assert k.changed and k.read() == (2, "eeee")
     for file in paths:
         file.close()
+
+
+def test_a_deputy_that_stands_still_gets_no_copies_until_it_goes_on(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_watch, "MOST_WAITING", 5_000)
+    k, d = (network.add(number, max_peers=SEATS) for number in (1, 2))
+    until(lambda: k.keeper.has_deputy)
+    ck, cd = (each.client().joins() for each in (k, d))
+    settle(network)
+    network.stop(d)
+    said = ops(network)
+    for number in range(100):
+        ck.emit("media-state", note="x" * 100, number=number)
+        gevent.sleep(0.001)
+    assert not k.keeper.has_deputy
+    network.go_on(d)
+    network.after = lambda *args: None
+    until(lambda: k.keeper.has_deputy)
+    settle(network)
+    assert said.count("copied") < 60
+    network.stop(k)
+    until(lambda: d.keeps == d.node)
+    late = d.client().joins()
+    assert ("media-state", {"id": ck.sid, "roomId": "r", "note": "x" * 100, "number": 99}) in (
+        late.events
+    )
+    network.go_on(k)
+    settle(network)
+    assert_same(k, d, peers=[ck, cd, late])
+
+
+def test_words_that_wait_for_a_keeper_are_bounded(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtcio_sync.lobby.keeper_changes.MOST_BYTES", 20_000)
+    k, _, w = three(network)
+    ck, cw = (each.client().joins() for each in (k, w))
+    settle(network)
+    network.stop(k)
+    network.stop(network.workers["n002"])
+    for _ in range(50):
+        cw.emit("chat-message", text="x" * 1000)
+    gevent.sleep(0.01)
+    changes = w.keeper._changes
+    assert len(changes) == 19
+    assert w.server.stats()["dropped"]["worker-overflow"] == 31
+    cw.leave()  # is told in any case
+    network.go_on(k)
+    network.go_on(network.workers["n002"])
+    ck.wait("user-disconnected")
+    settle(network)
+    assert len(ck.of("chat-message")) == 19 and len(changes) == 0 and changes._bytes == 0

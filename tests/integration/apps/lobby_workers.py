@@ -57,7 +57,7 @@ def all_stats() -> Any:
 def on_connection(socket: Any) -> None:
     socket.on("pid")(os.getpid)
     socket.on("keeper")(lambda: lobby._keeper._node or server.exchange.bus.node)
-    socket.on("deputy")(lambda: lobby._keeper._deputy)
+    socket.on("deputy")(lambda: lobby._keeper._deputy.node)
     socket.on("peers")(lobby.peers)
     socket.on("lobby-stats")(lobby.stats)
     socket.on("remove")(lobby.remove)

@@ -102,7 +102,7 @@ class Keeper(Asking):
         if chosen is None or (keeper not in (None, self._node) and self._releases.unsure(chosen)):
             self._settled = False  # not all have said how old they are, or which release it is
         elif self._stale and keeper is None:  # the worker that has taken over is dead by now
-            self._hand_on(True)
+            self._hand_on(False)
             self._done.hand_on()
             self._source = ""
             self._begin()
@@ -120,15 +120,17 @@ class Keeper(Asking):
 
     def _follow(self, keeper: str) -> None:
         """Another worker keeps the rooms from now on."""
-        claims, knows = self._seats(), self._releases.knows(keeper)
+        claims = self._seats()
         if self._node is None:
-            taken = self._stale
-            claims += self._hand_on(taken)
+            # Who has taken over has the rest from the copy; an older release takes a late table
+            # for new seats.
+            whole = not self._stale and self._releases.knows(keeper)
+            claims += self._hand_on(whole)
             notes = self._done.hand_on()
-            if taken:
-                self._source = ""
-            elif knows:
+            if whole:
                 self._post(keeper, Op("notes", given=notes))
+            else:
+                self._source = ""
             self._claims.clear()
         elif self._node in self._exchange.bus.nodes:
             self._post(self._node, Op("unclaim"))

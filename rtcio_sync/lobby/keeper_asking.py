@@ -212,12 +212,12 @@ class Asking:
     def _seats(self) -> list[Seat]:
         return [seat for inside in self.seats.values() for seat in inside.values()]
 
-    def _hand_on(self, taken: bool) -> list[Seat]:
+    def _hand_on(self, whole: bool) -> list[Seat]:
         """Gives up the table: what the next keeper needs of it. Keeps this worker's clients' seats.
 
-        ``taken``: as of `Table.hand_on`.
+        ``whole``: as of `Table.hand_on`.
         """
-        handed, left = self._table.hand_on(taken)
+        handed, left = self._table.hand_on(whole)
         own = {
             (seat.sid, seat.room): replace(seat)
             for seat in handed

@@ -31,11 +31,11 @@ class Table(Protocol):
     def copies(self) -> Any:
         """What the deputy needs of it: as of `Copy`. # hub"""
 
-    def hand_on(self, taken: bool) -> tuple[list[Seat], list[tuple[Seat, Op]]]:
+    def hand_on(self, whole: bool) -> tuple[list[Seat], list[tuple[Seat, Op]]]:
         """Gives up all seats: another worker is the keeper now. # hub or greenlet
 
-        Returns them, and what that one has to be told of them. ``taken``: it has taken over, and
-        wants what is of this worker's clients.
+        Returns them, and what that one has to be told of them. ``whole``: of the clients of all
+        workers; else of this one's, since the others claim theirs.
         """
 
     def dead(self, lost: Lost) -> None:

@@ -307,7 +307,7 @@ class Table:
         for place in now:
             self._changed(*place)
 
-    def hand_on(self, taken: bool) -> tuple[list[Seat], list[tuple[Seat, Op]]]:
+    def hand_on(self, whole: bool) -> tuple[list[Seat], list[tuple[Seat, Op]]]:
         """As `keeper.Table.hand_on`."""
         with self._lock:
             seats = {(each[0], each[1]): self._seat(*each) for each in self._seating.all()}
@@ -320,9 +320,10 @@ class Table:
         for place, greeted in left.arriving.items():
             if place in seats and place not in left.again:
                 seats[place].arriving, seats[place].greeted = True, greeted
-        keeps = self._is_own if taken else lambda sid: True
-        found = [seat for seat in (*seats.values(), *left.seats) if keeps(seat.sid)]
-        return found, [each for each in left.ops if keeps(each[0].sid)]
+        if whole:
+            return [*seats.values(), *left.seats], left.ops
+        own = [seat for seat in seats.values() if self._is_own(seat.sid)]
+        return own, [each for each in left.ops if self._is_own(each[0].sid)]
 
     def _is_own(self, sid: str) -> bool:
         here = self._server.manager.member(sid, self._namespace.name) is not None

@@ -51,7 +51,7 @@ class Table:
         self._leaves = f"lobby leaves {namespace.name}"
         self._hears = f"lobby hears {namespace.name}"
         exchange.answers[self._enters] = self._enter
-        exchange.answers[self._hears] = self._hear
+        exchange.inline[self._hears] = self._hear
         exchange.inline[self._leaves] = self._leave
         self._exchange = exchange
         self._rooms.takes_out_elsewhere = self._takes_out
@@ -213,14 +213,14 @@ class Table:
         if isinstance(manager, SharedRooms):
             manager.ask_about(sid, self._hears, encoded(Op(self._hears, room, sid)))
 
-    def _hear(self, about: bytes) -> bytes:
-        """The keeper has told a client of this worker of its peers; that is handled by now."""
+    def _hear(self, node: str, number: int, about: bytes) -> None:  # hub
+        """The keeper has told a client of this worker of its peers; it wants to know when."""
         if about:
             op = decoded(Op, about)
             seat = self.keeper.seat(op.sid, op.room)
-            if seat is not None:
+            if seat is not None:  # noted now: the next message may be that the keeper is dead
                 seat.greeted = True
-        return b""
+        self._server.eio.spawn_in_turn(self._exchange.reply, node, number, b"")
 
     def _takes_out(self, sid: str, room: str, token: int) -> bool:
         """Has a client of another worker leave the Socket.IO room; `False`: it is none."""

@@ -140,6 +140,10 @@ class Both:
         """As `ports.Bus.waiting`."""
         return 0 if self._local is None else self._local.waiting(node)
 
+    def is_stopped(self, node: str) -> bool:
+        """As `ports.Bus.is_stopped`."""
+        return self._local is not None and self._local.is_stopped(node)
+
     @property
     def eldest(self) -> str | None:
         """As `ports.Bus.eldest`."""

@@ -24,7 +24,7 @@ from ..transport.outgoing import turn_here
 from .frames import Frame, frame
 from .messages import VERSION, Hello, Kind, decoded, encoded
 from .ports import Handlers
-from .socket_directory import BACKLOG, Claim, Directory, same_user
+from .socket_directory import BACKLOG, Claim, Directory, process_is_stopped, same_user
 from .stream import Full, Inlet, Outlet, Stranger, first_io
 
 __all__ = ["DESCRIPTORS", "Mesh"]
@@ -187,6 +187,10 @@ class Mesh:
         """As `ports.Bus.waiting`."""
         outlet = self._outlets.get(node)
         return 0 if outlet is None else outlet.buffered
+
+    def is_stopped(self, node: str) -> bool:
+        """As `ports.Bus.is_stopped`."""
+        return node in self._pids and process_is_stopped(self._pids[node])
 
     def connect(self, node: str) -> _socket.socket:
         """A new stream for descriptors to a node. Raises `OSError`."""

@@ -82,6 +82,12 @@ class Bus(Carrier, Protocol):
     def waiting(self, node: str) -> int:
         """How many bytes wait for a node of this host to read them."""
 
+    def is_stopped(self, node: str) -> bool:
+        """Whether a signal or a debugger has stopped a node of this host, and it goes on later.
+
+        `False`, too, where the system does not say so.
+        """
+
 
 class Remote(Carrier, Protocol):
     """The bus between hosts."""

@@ -23,7 +23,7 @@ from gevent.socket import socket as GreenSocket
 
 from ..engineio.ids import is_node, new_node
 
-__all__ = ["BACKLOG", "Claim", "Directory", "Unavailable", "same_user"]
+__all__ = ["BACKLOG", "Claim", "Directory", "Unavailable", "process_is_stopped", "same_user"]
 
 #: Streams of other nodes that may wait to be accepted.
 BACKLOG = 128
@@ -254,11 +254,22 @@ def _names_in(path: Path) -> list[str]:
 
 def _start_of(pid: int) -> int:
     """When a process began, in a unit of the kernel's; 0: unknown."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields else 0
+
+
+def process_is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped a process; `False`, too: it is unknown."""
+    return _stat(pid)[:1] in (["T"], ["t"])
+
+
+def _stat(pid: int) -> list[str]:
+    """What Linux says of a process, from its state on (`proc_pid_stat(5)`); empty: nothing."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return 0
-    return int(text.rpartition(")")[2].split()[19])
+        return []
+    return text.rpartition(")")[2].split()
 
 
 def _sweep(base: Path, uid: int) -> None:

@@ -166,7 +166,7 @@ class Keeper(Asking):
         if self._watch.copy is not None:
             within = COPIED_WITHIN
             self._awaited.add(_READ)
-        for node in self._missed & self._awaited:
+        for node in self._awaited - {_READ} if stopped else self._missed & self._awaited:
             self._post(node, Op("again"))
         self._missed.clear()
         if self._awaited:

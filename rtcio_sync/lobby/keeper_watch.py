@@ -1,6 +1,8 @@
 """The keeper's *deputy*: another worker of its host that has a copy of its table.
 
-The deputy asks the keeper once a second whether it runs, and takes over if it does not answer.
+The deputy asks the keeper once a second whether it runs. It takes over if there is no answer, and
+the system says that the keeper's process is stopped. One that computes for seconds goes on by
+itself, and everybody waits for it.
 # hub or greenlet
 """
 
@@ -137,9 +139,12 @@ class Watch:
 
     def _unanswered(self, asked: tuple[str, float]) -> None:
         """All that the keeper had sent by the last tick has been read."""
-        if self._asked == asked and asked[0] == self._keeper() and self._is_deputy_of(asked[0]):
-            self._asked = None
-            self._take_over(asked[0])
+        if self._asked != asked:
+            return
+        keeper, self._asked = asked[0], None
+        follows = keeper == self._keeper() and self._is_deputy_of(keeper)
+        if follows and self._bus().is_stopped(keeper):
+            self._take_over(keeper)
 
     def _is_deputy_of(self, node: str) -> bool:
         bus, copy = self._bus(), self.copy

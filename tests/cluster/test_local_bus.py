@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -388,6 +389,24 @@ def test_a_master_that_takes_the_place_of_another_has_its_nodes_and_keeps_its_ow
         for process in masters:
             process.kill()
             process.wait()
+
+
+def test_a_process_that_a_signal_has_stopped_is_known(make: Callable[..., Node]) -> None:
+    one, two = make(), make()
+    meet(one, two)
+    process = subprocess.Popen(["sleep", "1000"])
+    one.mesh._pids[two.mesh.node] = process.pid
+    try:
+        assert not one.mesh.is_stopped(two.mesh.node)
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: one.mesh.is_stopped(two.mesh.node))
+        process.send_signal(signal.SIGCONT)
+        until(lambda: not one.mesh.is_stopped(two.mesh.node))
+    finally:
+        process.kill()
+        process.wait()
+    assert not one.mesh.is_stopped(two.mesh.node)  # there is no such process any more
+    assert not one.mesh.is_stopped("none")
 
 
 def test_all_nodes_share_one_file_until_the_last_has_gone(

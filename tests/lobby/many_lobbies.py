@@ -58,6 +58,9 @@ class Bus:
     def waiting(self, node: str) -> int:
         return sum(len(body) for _, _, body in self.network.streams[self.node, node])
 
+    def is_stopped(self, node: str) -> bool:
+        return node in self.network.stopped - self.network.computing
+
     def post(
         self, node: str, kind: int, body: bytes, key: bytes = b"", *, now: bool = False
     ) -> bool:
@@ -157,6 +160,8 @@ class Network:
         self.files: list[int] = []
         self.workers: dict[str, Worker] = {}
         self.stopped: set[str] = set()
+        #: Those of them that compute: no signal has stopped them.
+        self.computing: set[str] = set()
         self.streams: dict[tuple[str, str], deque[Any]] = defaultdict(deque)
         #: Called after a message has arrived: ``(source, target, kind, body)``.
         self.after: Callable[..., None] = lambda *args: None
@@ -196,8 +201,10 @@ class Network:
             while one == source and stream and two in self.workers:
                 self._deliver(one, two, *stream.popleft())
 
-    def stop(self, worker: Worker) -> None:
+    def stop(self, worker: Worker, *, computes: bool = False) -> None:
         self.stopped.add(worker.node)
+        if computes:
+            self.computing.add(worker.node)
 
     def stop_at(self, worker: Worker, number: int) -> None:
         """Stops a worker once it has read, or sent, so many messages from now on."""
@@ -213,6 +220,7 @@ class Network:
 
     def go_on(self, worker: Worker) -> None:
         self.stopped.discard(worker.node)
+        self.computing.discard(worker.node)
         self.after = lambda *args: None
 
     def _run(self) -> None:

@@ -90,6 +90,62 @@ def test_who_talks_alone_has_the_keeper_found_out(network: Network) -> None:
     assert_same(k, d, w, peers=[cd, cw])
 
 
+def test_nobody_takes_over_from_a_keeper_that_computes(network: Network) -> None:
+    k, d, w = three(network)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    settle(network)
+    network.stop(k, computes=True)
+    x, y = (each.client() for each in (d, w))
+    for each in (x, y):
+        each.join()
+    cd.emit("chat-message", text="hello")
+    gevent.sleep(1)  # five times as long as it takes with one that is stopped
+    assert (k.keeps, d.keeps, w.keeps) == (k.node,) * 3
+    network.go_on(k)
+    until(lambda: len(x.of("join-ok") + y.of("join-ok")) == 1)
+    until(lambda: len(x.of("join-error") + y.of("join-error")) == 1)
+    settle(network)
+    assert len(cw.of("chat-message")) == 1
+    inside = x if x.of("join-ok") else y
+    assert_same(k, d, w, peers=[ck, cd, cw, inside])
+    network.stop(k)
+    until(lambda: d.keeps == w.keeps == d.node)
+    network.go_on(k)
+
+
+@pytest.mark.parametrize("wakes", ["in between", "afterwards"])
+def test_a_worker_that_stands_still_during_two_takeovers_keeps_its_seats(
+    network: Network, wakes: str
+) -> None:
+    k, d, w = three(network)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    settle(network)
+    network.stop(w)
+    network.stop(k)
+    until(lambda: d.keeps == d.node and d.keeper._settled)
+    settle(network)
+    network.go_on(k)
+    until(lambda: k.keeps == d.node)
+    if wakes == "in between":
+        network.go_on(w)
+        until(lambda: cw.sid in d.lobby.peers("r"))
+    until(lambda: k.keeper._watch.copy is not None)
+    settle(network)
+    network.stop(d)
+    until(lambda: k.keeps == k.node and k.keeper._settled)
+    settle(network)
+    network.go_on(d)
+    network.go_on(w)
+    settle(network)
+    cw.emit("chat-message", text="hello")
+    for each in (ck, cd):
+        each.wait("chat-message")
+    assert_same(k, d, w, peers=[ck, cd, cw])
+    x = d.client().joins()
+    settle(network)
+    assert_same(k, d, w, peers=[ck, cd, cw, x])
+
+
 @pytest.mark.parametrize("where", ["the same worker", "the deputy's", "another"])
 @pytest.mark.parametrize("number", range(14))
 def test_a_join_is_told_once_whenever_the_keeper_stops(

@@ -140,6 +140,11 @@ class Both:
         """As `ports.Bus.waiting`."""
         return 0 if self._local is None else self._local.waiting(node)
 
+    @property
+    def sent(self) -> bool:
+        """As `ports.Bus.sent`."""
+        return self._remote.sent and (self._local is None or self._local.sent)
+
     def is_stopped(self, node: str) -> bool:
         """As `ports.Bus.is_stopped`."""
         return self._local is not None and self._local.is_stopped(node)

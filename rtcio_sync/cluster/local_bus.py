@@ -188,6 +188,11 @@ class Mesh:
         outlet = self._outlets.get(node)
         return 0 if outlet is None else outlet.buffered
 
+    @property
+    def sent(self) -> bool:
+        """As `ports.Bus.sent`."""
+        return not any(each.buffered for each in self._outlets.values())
+
     def is_stopped(self, node: str) -> bool:
         """As `ports.Bus.is_stopped`."""
         return node in self._pids and process_is_stopped(self._pids[node])

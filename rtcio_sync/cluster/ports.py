@@ -82,6 +82,10 @@ class Bus(Carrier, Protocol):
     def waiting(self, node: str) -> int:
         """How many bytes wait for a node of this host to read them."""
 
+    @property
+    def sent(self) -> bool:
+        """Whether all that was posted has left this process."""
+
     def is_stopped(self, node: str) -> bool:
         """Whether a signal or a debugger has stopped a node of this host, and it goes on later.
 
@@ -99,6 +103,10 @@ class Remote(Carrier, Protocol):
     @property
     def births(self) -> Mapping[str, int]:
         """When each other node has begun."""
+
+    @property
+    def sent(self) -> bool:
+        """As of a `Bus`: whether Redis has all."""
 
     @property
     def degraded(self) -> bool:

@@ -204,6 +204,11 @@ class RedisBus:
             "round_trip_seconds": self._census.round_trip,
         }
 
+    @property
+    def sent(self) -> bool:
+        """As `ports.Remote.sent`."""
+        return not any(peer.target.outbox.unconfirmed for peer in self._peers.values())
+
     def leave(self) -> None:
         """Says that this node has ended; takes at most a second. # greenlet"""
         self._leaving = True
@@ -213,9 +218,7 @@ class RedisBus:
         if self._away:
             return
         end = time.monotonic() + LAST_WORDS
-        while time.monotonic() < end and any(
-            peer.target.outbox.unconfirmed for peer in self._peers.values()
-        ):
+        while time.monotonic() < end and not self.sent:
             gevent.sleep(0.01)
         done = Event()
         self._census.leave(done.set)

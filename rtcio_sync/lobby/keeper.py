@@ -35,7 +35,7 @@ from ..server import Server
 from .keeper_asking import AGAIN, Asking
 from .keeper_changes import Done
 from .keeper_claims import Claim, Claims
-from .keeper_fence import Takeovers
+from .keeper_fence import Takeovers, Work
 from .keeper_messages import MOVES, Op, Seat, plain
 from .keeper_ports import Table
 from .keeper_watch import Deputy, Watch
@@ -73,6 +73,7 @@ class Keeper(Asking):
         bus = lambda: exchange.bus  # noqa: E731
         later = server.eio.heartbeat.later
         self._takeovers = Takeovers(bus, what, lambda: not self._releases.mixed)
+        self._work = Work(self._takeovers.fence, lambda: exchange.bus.sent, later)
         self._deputy = Deputy(bus, partial(self._post, now=False), table.copies)
         keeper = lambda: self._node if self._settled else None  # noqa: E731
         self._watch = Watch(bus, later, self._post, keeper, self._take_over)
@@ -278,7 +279,12 @@ class Keeper(Asking):
         return self._node is None and self._takeovers.unread
 
     def deposed(self) -> bool:
-        """The same; then it follows that one from now on. # hub or greenlet, no lock held"""
+        """The same; then it follows that one from now on. # hub or greenlet, no lock held
+
+        If not, nobody takes over until all that it does next is sent.
+        """
+        if self._node is None and self.has_deputy:
+            self._work.begin()
         if not self.is_deposed:
             return False
         self._look()

@@ -3,6 +3,9 @@
 Each takeover appends a line to a file that all workers of the host share. Whoever keeps the rooms
 looks at its size before each use of its table: a worker that stood still learns by that, before it
 does anything, that another one keeps the rooms. Workers of other hosts are told.
+
+From that look until all is sent that came of it, the keeper has the file locked, and nobody takes
+over: what it has done and not sent is known to no other worker.
 """
 
 from __future__ import annotations
@@ -13,10 +16,14 @@ import os
 from collections.abc import Callable
 
 from ..cluster.ports import Bus
+from ..transport.outgoing import turn_here
+from ..transport.ports import Later
 
-__all__ = ["Fence", "Takeovers"]
+__all__ = ["Fence", "Takeovers", "Work"]
 
 LONGEST = 64  # bytes of a line
+TRIES = 100  # to lock the file; whoever takes over has it locked for some microseconds
+AGAIN = 0.005  # seconds until the keeper looks again whether all is sent
 
 
 class Fence:
@@ -49,18 +56,65 @@ class Fence:
         return int(number or 0), node
 
     def append(self, number: int, node: str) -> bool:
-        """Takes over; `False`: another worker has done so since `read`, or does so now."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        """Takes over; `False`: another worker has done so since `read`, or has the file locked."""
+        if not self.lock():
             return False
         try:
             if self.changed:
                 return False
             self._size += os.write(self._fd, f"{number} {node}\n".encode())
         finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            self.unlock()
         return True
+
+    def lock(self) -> bool:
+        """`False`: another worker has it locked."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # or there is none any more
+            return False
+        return True
+
+    def unlock(self) -> None:
+        if self.there:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+
+class Work:
+    """What the keeper does and has not sent: nobody takes over meanwhile.
+
+    ``fence``: to be locked. ``is_sent()``: whether all that was posted has left this process.
+    """
+
+    def __init__(self, fence: Fence, is_sent: Callable[[], bool], later: Later) -> None:
+        self._fence = fence
+        self._is_sent = is_sent
+        self._later = later
+        #: Whether something is not sent.
+        self.goes_on = False
+        self._at_end: Callable[[Callable[[], None]], object] | None = None
+
+    def begin(self) -> None:
+        """It does something now. # hub or greenlet"""
+        if self.goes_on:
+            return
+        for _ in range(TRIES):
+            if self._fence.lock():
+                break
+            os.sched_yield()
+        else:  # that worker is stopped by now, as this one was
+            return
+        self.goes_on = True
+        if self._at_end is None:
+            self._at_end = turn_here().after()
+        self._at_end(self._end)
+
+    def _end(self) -> None:  # hub
+        if turn_here().waiting or not self._is_sent():
+            self._later(AGAIN, self._end)
+            return
+        self.goes_on = False
+        self._fence.unlock()
 
 
 class Takeovers:
@@ -73,7 +127,7 @@ class Takeovers:
         self._bus = bus
         self._allowed = allowed
         name = hashlib.sha256(what.encode()).hexdigest()[:8]
-        self._fence = Fence(lambda: bus().shared_file(name))
+        self.fence = Fence(lambda: bus().shared_file(name))
         #: Whether this worker has had neighbours: only then the file is used.
         self._used = False
         #: The number of the latest one, and the node that has taken over.
@@ -87,13 +141,13 @@ class Takeovers:
         bus = self._bus()
         self._used = self._used or bool(bus.neighbours)
         if self.possible:
-            self.heard(*self._fence.read())
+            self.heard(*self.fence.read())
         return self.latest[1] if self.hold else bus.eldest
 
     @property
     def possible(self) -> bool:
         """Whether another worker of this host could take over."""
-        return self._used and self._fence.there
+        return self._used and self.fence.there
 
     @property
     def hold(self) -> bool:
@@ -104,7 +158,7 @@ class Takeovers:
     @property
     def unread(self) -> bool:
         """Whether a worker of this host has taken over since `chosen` was called."""
-        return self._used and self._fence.changed
+        return self._used and self.fence.changed
 
     def is_late(self, node: str) -> bool:
         """Whether a node that speaks as the keeper no longer is."""
@@ -117,7 +171,7 @@ class Takeovers:
     def take(self) -> bool:
         """This worker takes over; `False`: another one was first."""
         taken = self.latest[0] + 1, self._bus().node
-        if not self.possible or not self._fence.append(*taken):
+        if not self.possible or not self.fence.append(*taken):
             return False
         self.latest = taken
         return True

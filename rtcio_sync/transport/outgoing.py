@@ -26,6 +26,8 @@ TIMER = 0x100
 """libev's event of a timer."""
 AFTER_SOCKETS = -1
 """The priority of what the loop does after it has called the sockets' watchers, which have 0."""
+AFTER_WRITING = -2
+"""The same after the end of the turn, which writes."""
 
 
 class Turn:
@@ -41,7 +43,11 @@ class Turn:
         self.loop = loop
         self.waiting: list[Outgoing] = []
         #: Has the loop call a function at the end of the turn.
-        self.at_end: Callable[[Callable[[], None]], object] = _at_end(loop)
+        self.at_end: Callable[[Callable[[], None]], object] = _at_end(loop, AFTER_SOCKETS)
+
+    def after(self) -> Callable[[Callable[[], None]], object]:
+        """Something that has the loop call a function after the end of the turn: one at a time."""
+        return _at_end(self.loop, AFTER_WRITING)
 
     def end(self) -> None:  # hub
         # The list grows by what is sent meanwhile: an event that a watcher is fed in its own
@@ -57,12 +63,12 @@ class Turn:
             self.waiting = []
 
 
-def _at_end(loop: Loop) -> Callable[[Callable[[], None]], object]:
+def _at_end(loop: Loop, priority: int) -> Callable[[Callable[[], None]], object]:
     if not type(loop).__module__.startswith("gevent.libev."):
         return loop.run_callback
     # A watcher that is never started. The loop handles the event that it is fed after all others
     # that it has gathered, by its priority. Only handlers that wait for their turn come later.
-    return partial(loop.timer(0.0, ref=False, priority=AFTER_SOCKETS).feed, TIMER)
+    return partial(loop.timer(0.0, ref=False, priority=priority).feed, TIMER)
 
 
 def turn_of(hub: Hub) -> Turn:

@@ -113,6 +113,31 @@ def test_nobody_takes_over_from_a_keeper_that_computes(network: Network) -> None
     network.go_on(k)
 
 
+def test_nobody_takes_over_from_a_keeper_that_was_stopped_before_all_was_sent(
+    network: Network,
+) -> None:
+    k, d, w = three(network)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    settle(network)
+    network.full.add(k.node)
+    cw.emit("chat-message", text="hello")
+    cd.wait("chat-message")
+    network.stop(k)
+    x = w.client()
+    x.join()
+    gevent.sleep(1)
+    assert (k.keeps, d.keeps, w.keeps) == (k.node,) * 3
+    network.go_on(k)
+    x.wait("join-ok")
+    network.full.clear()
+    until(lambda: not k.keeper._work.goes_on)
+    network.stop(k)
+    until(lambda: d.keeps == w.keeps == d.node)
+    network.go_on(k)
+    settle(network)
+    assert_same(k, d, w, peers=[ck, cd, cw, x])
+
+
 @pytest.mark.parametrize("wakes", ["in between", "afterwards"])
 def test_a_worker_that_stands_still_during_two_takeovers_keeps_its_seats(
     network: Network, wakes: str

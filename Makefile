@@ -16,7 +16,7 @@ NODE_BENCH := benchmarks/node/node_modules/.installed
 PYRIGHT := tests/typed/node_modules/.installed
 SITE := scripts/site/node_modules/.installed
 
-.PHONY: help run demo docs test lint check-types unit system pictures bench long versions loaded soak fuzz autobahn rings reloads rolling deaths redis-versions packages dist clean
+.PHONY: help run demo docs test lint check-types unit system pictures bench long versions loaded soak fuzz orders autobahn rings reloads rolling deaths redis-versions packages dist clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' $(MAKEFILE_LIST) | expand -t 13
@@ -95,7 +95,7 @@ bench: $(VENV)/.dev $(NODE_BENCH)  ## what it costs, beside others; a quarter of
 # (ten minutes); the rings (two minutes); the reloads (three minutes); hosts that are replaced and
 # hosts that are killed (nine minutes); buses on other versions of Redis (ten minutes); the packages
 # in clean environments (a quarter of an hour).
-long: versions loaded soak fuzz autobahn rings reloads rolling deaths redis-versions packages  ## the tests' long forms; some six hours
+long: versions loaded soak fuzz orders autobahn rings reloads rolling deaths redis-versions packages  ## the tests' long forms; some six hours
 
 # Another seed each time. pytest prints it, and `SEED=…` sets it.
 SEED ?= $(shell date +%s)
@@ -119,6 +119,11 @@ SECONDS ?= 3600
 fuzz: $(VENV)/.dev  ## strange bytes against real servers, for SECONDS
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s tests/fuzz --timeout 0 \
 		--hypothesis-seed=$(SEED)
+
+ORDERS ?= 100
+orders: $(VENV)/.dev  ## sessions that move to other nodes while their clients talk, in ORDERS orders
+	ORDERS=$(ORDERS) $(BIN)/python -m pytest -q -n 2 tests/relay/test_moving_order.py \
+		tests/relay/test_following_order.py
 
 autobahn: $(VENV)/.dev  ## Autobahn's cases of RFC 6455; ten minutes
 	$(BIN)/python tests/conformance/autobahn/run.py

@@ -134,4 +134,7 @@ def test_calls_behind_a_round_robin_go_on_while_all_hosts_are_replaced(tmp_path:
     print(f"{found['lost']} lost that clients sent as they lost their connections")
     assert found["lost"] <= found["sent"] // 20  # nginx drops them as the old host ends its half
     # Those on polling notice nothing; the others as often as a host leaves that they are on.
-    assert cuts[0] >= clients // 10 and 1 <= max(cuts) <= count
+    refused = sum(found["refused"])
+    print(f"{refused} POSTs answered with 502 by nginx, on a connection that a host had just closed")
+    assert refused <= count
+    assert cuts[0] + refused >= clients // 10 and 1 <= max(cuts) <= count

@@ -2,7 +2,9 @@
 // Many socket.io-clients in rooms of 4 that relay to each other and emit to their rooms all the time, with numbers; and
 // handshakes beside them. Arguments: URL, WebSockets, polling clients, milliseconds between two messages of a client,
 // and "back" for clients that come back when they lose their connection. What a client of these sends just before it
-// learns of the loss may never leave it, or be thrown away by a proxy on the way: that is counted, and no trouble.
+// learns of the loss may never leave it, or be thrown away by a proxy on the way: that is counted, and no trouble. A
+// client on polling comes back only if a proxy has answered its POST with 502: it had sent it on a connection that the
+// server had just closed, and may not send it again.
 // Writes "ready" once all are connected. On a line "stop" on stdin they stop to send; once all has arrived, or after a
 // while, it writes what happened as one JSON object. `crowd.py` is the other end.
 
@@ -43,7 +45,7 @@ function came(client, key, number) {
 
 function open(number, transports) {
   const client = { number, room: Math.floor(number / ROOM), heard: new Map(), sent: new Map(), id: null };
-  Object.assign(client, { cuts: 0, cutAt: 0, longest: 0, late: [], unsure: new Set() });
+  Object.assign(client, { cuts: 0, refused: 0, cutAt: 0, longest: 0, late: [], unsure: new Set() });
   const returning = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 500 };
   const options = { forceNew: true, transports, reconnection: false, timeout: 60000 };
   const socket = io(url, back ? { ...options, ...returning } : options);
@@ -64,6 +66,8 @@ function open(number, transports) {
     client.cutAt = Date.now();
     for (const [at, what] of client.late) if (at > client.cutAt - IN_TRANSIT) client.unsure.add(what);
     const cause = detail && detail.description && (detail.description.message || detail.description);
+    if (detail && detail.message === "xhr post error" && cause === 502) client.refused += 1;
+    else if (back && transports[0] === "polling") say(client, "cut", reason, detail && detail.message, cause);
     if (!back) say(client, "disconnect", reason, cause && JSON.stringify(cause));
   });
   socket.on("connect_error", (error) => back || say(client, "connect_error", error.message));
@@ -140,13 +144,14 @@ async function main() {
   const sum = (maps) => maps.reduce((total, map) => total + [...map.values()].reduce((a, b) => a + b, 0), 0);
   process.stdout.write(
     JSON.stringify({
-      trouble,
+      trouble: trouble.filter(([, , , what, id]) => !(back && what === "peer-left" && bySid.get(id).refused)),
       missing: missing().slice(0, 20),
       handshakes,
       sent: sum(clients.map((each) => each.sent)),
       heard: sum(clients.map((each) => each.heard)),
       sids: clients.map((each) => each.id),
       cuts: clients.map((each) => each.cuts),
+      refused: clients.map((each) => each.refused),
       lost,
       longest: Math.max(...clients.map((each) => each.longest)),
     }) + "\n",

@@ -135,6 +135,6 @@ def test_calls_behind_a_round_robin_go_on_while_all_hosts_are_replaced(tmp_path:
     assert found["lost"] <= found["sent"] // 20  # nginx drops them as the old host ends its half
     # Those on polling notice nothing; the others as often as a host leaves that they are on.
     refused = sum(found["refused"])
-    print(f"{refused} POSTs answered with 502 by nginx, on a connection that a host had just closed")
+    print(f"{refused} POSTs that nginx answered with 502, since a host had just ended")
     assert refused <= count
     assert cuts[0] + refused >= clients // 10 and 1 <= max(cuts) <= count

@@ -18,6 +18,7 @@ __all__ = [
     "SENT_ON",
     "bad",
     "closes_unsaid",
+    "most_packets",
     "query_of",
     "slim",
 ]
@@ -40,6 +41,8 @@ _NOT_KEPT = re.compile(
 #: Bytes of a connection's first request (its fields, its query), which is kept for its handlers as
 #: long as the connection lives. Node allows 16,384.
 MOST_KEPT = 32_768
+#: Packets that a client of python-engineio takes in one answer. Over more it closes its connection.
+MOST_OF_PYTHON = 16
 #: Fields of a query: socket.io-client sends five, an app may add its own.
 MOST_FIELDS = 100
 
@@ -69,6 +72,15 @@ def query_of(text: str) -> dict[str, list[str]]:
         if value:
             found.setdefault(name, []).append(value)
     return found
+
+
+def most_packets(query: dict[str, list[str]]) -> int | None:
+    """The packets that a client takes in one answer to a poll; `None`: any number.
+
+    ``t``, which keeps caches away, tells python-engineio's clients: theirs is the time in seconds,
+    with a fraction. The other clients' has no full stop, since it counts in base 36 or 64.
+    """
+    return MOST_OF_PYTHON if "." in query.get("t", ("",))[0] else None
 
 
 def slim(environ: Environ) -> Environ:

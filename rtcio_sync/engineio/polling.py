@@ -148,16 +148,19 @@ class Polling(Inbox):
             self.counted = False
             self.server.backlog.leave(self)
 
-    def take(self) -> list[AnyPacket]:
+    def take(self, most: int | None = None) -> list[AnyPacket]:
         """Takes the packets for one answer out of the outbox: all, up to `LONGEST_ANSWER`.
 
-        CLOSE has an answer to itself, as in Node.
+        ``most``: packets that the client takes in one answer. CLOSE has an answer to itself, as in
+        Node.
         """
         taken: list[AnyPacket] = []
         size = 0
         with self.server.gate:
             outbox, self.outbox = self.outbox or deque(), None
             while outbox and (size + packet_size(outbox[0]) <= LONGEST_ANSWER or not taken):
+                if len(taken) == most:
+                    break
                 if taken and outbox[0].packet_type == packet.CLOSE:
                     break  # clients close at once, before they have read what comes with it
                 size += packet_size(outbox[0])
@@ -204,9 +207,13 @@ class Polling(Inbox):
     # -- a poll ------------------------------------------------------------------------------------
 
     def poll(
-        self, line: Callable[[], Any] | None = None, *, sent_on: bool = False
+        self,
+        line: Callable[[], Any] | None = None,
+        *,
+        sent_on: bool = False,
+        most: int | None = None,
     ) -> list[AnyPacket]:
-        """Blocks until there are packets for a polling client. # greenlet
+        """Blocks until there are packets for a polling client, at most ``most``. # greenlet
 
         ``line`` gives the TCP connection of the request, if it is known: when the client closes it
         while the poll waits, the session is closed. ``sent_on``: another host has sent the request
@@ -223,7 +230,7 @@ class Polling(Inbox):
             self.close(reason="transport error")
             raise exceptions.EngineIOError
         if self.state in (State.POLLING, State.UPGRADING):
-            packets = self.take() if self.outbox else self._noop()
+            packets = self.take(most) if self.outbox else self._noop()
             if packets:
                 self.server.touches(self)
                 return packets
@@ -237,7 +244,8 @@ class Polling(Inbox):
         if self.state is not State.CLOSED:
             self.server.holds(self)
         try:
-            packets = self._answer_of_poll(line, self._let_go if sent_on else self._hung_up)
+            ended = self._let_go if sent_on else self._hung_up
+            packets = self._answer_of_poll(line, ended, most)
             if not packets:
                 self.close(reason="transport error", abort=True)
                 raise exceptions.QueueEmpty
@@ -264,7 +272,7 @@ class Polling(Inbox):
             self.server.sleep(0.001)
 
     def _answer_of_poll(
-        self, line: Callable[[], Any] | None, ended: Callable[[], None]
+        self, line: Callable[[], Any] | None, ended: Callable[[], None], most: int | None
     ) -> list[AnyPacket]:
         until = time.monotonic() + self.server.patience
         watch: HangUp | None = None
@@ -281,7 +289,7 @@ class Polling(Inbox):
                     with self.server.gate:
                         # What is sent from now on waits for the next poll, also a last word.
                         self.polling = False
-                        return self.take()
+                        return self.take(most)
                 if state is not State.UPGRADING:
                     if watch is None and line is not None and left > WATCH_AFTER:
                         self._wait(state, WATCH_AFTER)

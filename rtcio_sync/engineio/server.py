@@ -36,7 +36,7 @@ from ..transport.slow_readers import Backlog
 from .connection_transfer import Transfer
 from .descriptors import weight
 from .heartbeat import Heartbeat
-from .http_requests import SENT_ON, bad, query_of
+from .http_requests import SENT_ON, bad, most_packets, query_of
 from .http_responses import Answer, Answers
 from .packet import AnyPacket, Packet
 from .payload import jsonp_index
@@ -270,7 +270,7 @@ class Server(Tasks, Answers):
         if transport != "polling" or socket.state in (State.OPENING, State.WEBSOCKET):
             raise bad(3)
         if method == "GET":
-            return self._poll(socket, environ, jsonp_index(query))
+            return self._poll(socket, environ, query)
         if method == "POST":
             socket.post(environ)
             return Answer("200 OK", [("Content-Type", "text/html")], b"ok")
@@ -390,10 +390,12 @@ class Server(Tasks, Answers):
         request = takeover.find(environ)
         return self._take_over(socket, request, headers, environ, start_response)
 
-    def _poll(self, socket: Socket, environ: Environ, jsonp: int | None) -> Answer:
+    def _poll(self, socket: Socket, environ: Environ, query: dict[str, list[str]]) -> Answer:
+        jsonp = jsonp_index(query)
         self._may_hold_more()
+        sent_on, most = SENT_ON in environ, most_packets(query)
         try:
-            packets = socket.poll(lambda: takeover.line(environ), sent_on=SENT_ON in environ)
+            packets = socket.poll(lambda: takeover.line(environ), sent_on=sent_on, most=most)
         except exceptions.EngineIOError:
             raise bad(3) from None
         return Answer.of(self._ok(packets, jsonp_index=jsonp), socket)

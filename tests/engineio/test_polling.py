@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 from typing import Any
+from urllib.parse import parse_qs
 
+import engineio
 import gevent
 import pytest
 from engineio import packet
+from engineio.payload import Payload
 from gevent.event import Event
 
 from rtcio_sync.engineio.packet import Packet
@@ -117,6 +120,25 @@ def test_one_answer_takes_everything_that_waits() -> None:
     status, packets = client.poll()
     assert status == 200
     assert packets == [*(f"4number {number}" for number in range(40)), "bAQ=="]
+
+
+@pytest.mark.parametrize("stays", [True, False], ids=["it stays", "the server closes"])
+def test_python_engineios_client_gets_as_many_packets_in_one_answer_as_it_takes(
+    stays: bool,
+) -> None:
+    (stamp,) = parse_qs(engineio.Client()._get_url_timestamp()[1:])["t"]
+    server = Server()
+    client = Polling(server, query={"EIO": "4", "transport": "polling", "t": stamp})
+    sent = [f"number {number}" for number in range(40)]
+    for text in sent:
+        server.send(client.eio_sid, text)
+    if not stays:
+        server.disconnect(client.eio_sid)
+    heard: list[Any] = []
+    while len(heard) < 40:
+        _, _, body = client._request("GET", sid=client.eio_sid)
+        heard += [each.data for each in Payload(encoded_payload=body.decode()).packets]
+    assert heard == sent
 
 
 def test_a_poll_waits_for_something_to_say() -> None:

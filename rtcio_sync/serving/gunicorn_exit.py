@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,8 @@ class Exit:
         self._begun = False
         self._must = False
         self._before: Any = None
+        #: Until when it waits for another worker before it leaves after ``max_requests``.
+        self._alone_until: float | None = None
 
     def install(self) -> None:
         """Gets SIGTERM before the worker does. # before it serves"""
@@ -73,11 +76,27 @@ class Exit:
         self._begin()
 
     def request(self) -> None:
-        """A request begins; after ``max_requests`` the worker leaves. # greenlet"""
+        """A request begins; after ``max_requests`` the worker leaves. # greenlet
+
+        While the others are being replaced and it is alone, it stays: it has all clients, and
+        nobody to whom it could move them.
+        """
         worker = self._worker
-        if worker.nr + 1 >= worker.max_requests and not self._alone():
+        if worker.nr + 1 < worker.max_requests:
+            return
+        if not self._alone():
             worker.max_requests = sys.maxsize  # or it would leave at once
+            self._alone_until = None
             self._begin()
+        elif worker.cfg.workers > 1:
+            self._alone_until = self._alone_until or time.monotonic() + self._patience()
+            if time.monotonic() < self._alone_until:
+                worker.max_requests = worker.nr + LATER
+
+    def _patience(self) -> float:
+        """Seconds that it waits for another worker."""
+        whole: float = self._worker.cfg.graceful_timeout
+        return max(whole - SPARE, whole / 2)
 
     def _begin(self) -> None:
         if not self._begun:
@@ -86,11 +105,9 @@ class Exit:
 
     def _leave(self) -> None:
         worker = self._worker
-        whole = worker.cfg.graceful_timeout
-        wait = max(whole - SPARE, whole / 2)
         moved = False
         try:
-            moved = self._move_out(wait, lambda: self._must)
+            moved = self._move_out(self._patience(), lambda: self._must)
         except Exception:
             worker.log.exception("The sessions of this worker could not be moved")
             self._must = True

@@ -28,3 +28,19 @@ def test_a_short_graceful_time_out_leaves_time_for_a_successor(graceful: int, wa
     leaving.request()
     assert waited.get(timeout=DEADLINE) == wait
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(("workers", "stays"), [(1, False), (2, True)])
+def test_a_worker_stays_while_the_others_are_being_replaced(workers: int, stays: bool) -> None:
+    cfg = SimpleNamespace(graceful_timeout=30, workers=workers)
+    worker = SimpleNamespace(cfg=cfg, alive=True, nr=9, max_requests=10)
+    Exit(worker, lambda seconds, must: True, lambda: True, lambda: None).request()
+    # gunicorn then counts the request, and has the worker leave at `max_requests`.
+    assert (worker.nr + 1 < worker.max_requests) is stays
+
+
+def test_a_worker_that_stays_alone_leaves_in_the_end() -> None:
+    cfg = SimpleNamespace(graceful_timeout=0, workers=2)
+    worker = SimpleNamespace(cfg=cfg, alive=True, nr=9, max_requests=10)
+    Exit(worker, lambda seconds, must: True, lambda: True, lambda: None).request()
+    assert worker.nr + 1 >= worker.max_requests

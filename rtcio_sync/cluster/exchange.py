@@ -266,13 +266,12 @@ class Exchange:
 
     def leave(self) -> None:
         """Tells the other nodes that this one stops. # greenlet"""
-        self.leaving.say_going()
+        self.leaving.say_going(serves=False)
 
     def _going(self, node: str, message: messages.Going) -> None:
-        if message.stays:
-            self.leaving.going.discard(node)
-        else:
-            self.leaving.going.add(node)
+        leaving = self.leaving
+        for nodes, among in ((leaving.going, not message.stays), (leaving.serving, message.serves)):
+            (nodes.add if among else nodes.discard)(node)
 
     def _barrier(self, node: str, message: handover_messages.Barrier) -> None:
         if not message.via:  # it comes from the node that leaves itself

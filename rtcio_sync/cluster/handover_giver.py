@@ -74,6 +74,8 @@ class Leaving:
         self.at_rest: Callable[[], bool] = lambda: True
         #: The nodes that leave, too.
         self.going: set[str] = set()
+        #: Those of them that have all of their sessions until their heirs have them.
+        self.serving: set[str] = set()
         #: Called with the heir, once it gets what is for this node's members.
         self.on_heir: list[Callable[[str], None]] = []
         #: The same, if that one is on another host.
@@ -85,7 +87,7 @@ class Leaving:
         self.reaches_far: Callable[[], bool] = lambda: True
         #: The node that takes over; `None`: there is none.
         self.heir: str | None = None
-        self.begun = False
+        self.begun = self._serves = False
         #: The sids and the connections that have moved.
         self._sending = Sending(manager, replica, post, self._lives)
         self.gone, self.gone_links = self._sending.gone, self._sending.gone_links
@@ -117,7 +119,7 @@ class Leaving:
             return False
         self.begun = True
         self._changed = self._tasks.create_event()
-        self.say_going()
+        self.say_going(serves=True)
         self._await_claims()
         until = time.monotonic() + wait
         while (heir := self._choose(until, must)) is not None:
@@ -141,13 +143,17 @@ class Leaving:
         """Whether no session is left here."""
         return self.sessions is None or not (self.sessions.live() or self.sessions.waiting())
 
-    def say_going(self) -> None:
-        """Tells the others that this node stops: nobody leaves to it, or sends sessions back."""
+    def say_going(self, *, serves: bool) -> None:
+        """Tells the others that this node stops: nobody leaves to it.
+
+        ``serves``: it has its sessions until its heir has them, and clients come back to them.
+        """
+        self._serves = serves
         for node in list(self.bus.nodes):
             self._say_going(node)
 
     def _say_going(self, node: str) -> None:
-        self._post(node, Kind.GOING, Going())
+        self._post(node, Kind.GOING, Going(serves=self._serves))
 
     def _choose(self, until: float, must: Callable[[], bool]) -> str | None:
         """The heir, once it is there; `None`: there will be none."""
@@ -395,6 +401,7 @@ class Leaving:
 
     def died(self, node: str) -> None:
         self.going.discard(node)
+        self.serving.discard(node)
         self._fins.discard(node)
         self._let_in(node)
         if node == self.heir:

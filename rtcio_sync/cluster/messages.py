@@ -83,9 +83,13 @@ class Hello(Struct):
 
 
 class Going(Struct):
-    """The node takes no sessions back any more: it stops. ``stays``: it does not, after all."""
+    """The node takes no sessions of others any more: it stops. ``stays``: it does not, after all.
+
+    ``serves``: until an heir has its sessions, their clients may still come back to them.
+    """
 
     stays: bool = False
+    serves: bool = False
 
 
 class Forward(Struct):

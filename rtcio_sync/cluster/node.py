@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MEET_WITHIN = 5.0  # seconds; a node that stands still is not waited for any longer
 LOOK_EACH = 0.01
+ARRIVES_WITHIN = 5.0  # seconds that a client waits for its session, which another node hands over
 CONTACT_WITHIN = 10.0  # seconds in which a Redis that is required has to answer
 
 _EVICTED = {
@@ -210,18 +211,34 @@ class Node:
         return self._holder(sid)
 
     def owner_of_session(self, pid: str) -> str | None:
-        """The same for the key to a session; `None`, too, if that node stops."""
+        """The same for the key to a session that is not here; `None`, too, if that node stops.
+
+        While a node waits for its heir, it has its sessions; what has left with others is there.
+        """
         if len(pid) != PID or self.bus is None:
             return None
-        node = self._holder(pid)
-        own = self._exchange.heirs.has(pid) or node in self._exchange.arrivals.fronts
-        return None if own or node in self._exchange.leaving.going else node
+        if self._exchange.heirs.has(pid):
+            return self.heir
+        node, leaving = self._holder(pid), self._exchange.leaving
+        stops = node in leaving.going and node not in leaving.serving
+        return None if stops or node in self._fronts else node
 
     def fetch(self, namespace: str, pid: str) -> bool:
-        """Gets the session with a key from another host; whether it is here. # greenlet"""
-        if not is_pid(pid) or not isinstance(self.bus, Both):
+        """Gets the session with a key from another host, or waits for it; whether it may be here.
+
+        It waits for one that comes with those of a node that leaves to this one. # greenlet
+        """
+        if not is_pid(pid) or self.bus is None:
             return False
-        return self._exchange.claims.fetch(namespace, pid)
+        source, sessions = self._holder(pid), self._exchange.leaving.sessions
+        if source in self._fronts and sessions is not None:
+            until = time.monotonic() + ARRIVES_WITHIN
+            while source in self._fronts and sessions.kept(namespace, pid) is None:
+                if time.monotonic() > until:
+                    return False
+                gevent.sleep(LOOK_EACH)
+            return True
+        return isinstance(self.bus, Both) and self._exchange.claims.fetch(namespace, pid)
 
     @property
     def heir(self) -> str | None:

@@ -96,6 +96,33 @@ def test_clients_on_polling_that_have_come_back_notice_no_reload(driver: Driver)
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_clients_that_lose_their_connections_during_a_reload_come_back_to_their_sessions(
+    driver: Driver, transport: str
+) -> None:
+    # The old workers wait for the new ones, then they move their sessions; both takes a while.
+    recovering = workers(environ=PATIENT, connection_state_recovery=True)
+    with recovering as server, Line(server.port) as line:
+        clients = everywhere(driver, line, each=3, transports=[transport], **BACK)
+        sids = [client.id for client in clients]
+        before = await_workers(server)
+        server.process.send_signal(signal.SIGHUP)
+        for number in range(5):
+            line.cut()
+            for client in clients:
+                client.wait("disconnect", count=number + 1)
+            line.mend()
+            for client in clients:
+                client.wait("connect", count=number + 2)
+        after = others(server, before, 4)
+        assert {client.call("pid") for client in clients} <= after
+        assert [client.id for client in clients] == sids
+        for client in clients:
+            back = [report["recovered"] for report in client.reports if report["type"] == "connect"]
+            assert back == [False, *[True] * 5]
+            client.disconnect()
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
 def test_a_call_that_nobody_answers_keeps_no_client_in_a_worker_that_leaves(
     driver: Driver, transport: str
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_client_finds_its_session_on_every_host_and_misses_nothing(
         assert client.id == sid
         assert set(client.call("do", "rooms", sid)) == {sid, "tea"}
         for place, other in enumerate(others):
+            client.wait_for(f"news-{place}", 400)  # a fence passes events, which handlers send
             assert [args[0] for args in client.received(f"news-{place}")] == list(range(400))
             found = [each for each in client.relayed() if each.get("from") == place]
             assert [each["number"] for each in found] == list(range(400))

@@ -294,11 +294,14 @@ class Keeper(Asking):
         """Whether a worker that speaks as the keeper no longer is."""
         return self._takeovers.is_late(node)
 
-    def _take_over(self, stopped: str) -> None:
-        """This worker keeps the rooms in place of one that stands still, if none was quicker."""
+    def _take_over(self, stopped: str, force: bool) -> None:
+        """This worker keeps the rooms in place of one that stands still, if none was quicker.
+
+        ``force``: also if that one has not sent all that it did.
+        """
         if not self._releases.all_know:
             return
-        if self._takeovers.take():
+        if self._takeovers.take(force=force):
             for each in self._exchange.bus.nodes:
                 self._post(each, Op("takes over", given=self._takeovers.latest[0]))
             self._begin(stopped)

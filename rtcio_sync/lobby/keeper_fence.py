@@ -4,8 +4,8 @@ Each takeover appends a line to a file that all workers of the host share. Whoev
 looks at its size before each use of its table: a worker that stood still learns by that, before it
 does anything, that another one keeps the rooms. Workers of other hosts are told.
 
-From that look until all is sent that came of it, the keeper has the file locked, and nobody takes
-over: what it has done and not sent is known to no other worker.
+From that look until all is sent that came of it, the keeper has the file locked, and others take
+over only if it stays so: what it has done and not sent is known to no other worker.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ __all__ = ["Fence", "Takeovers", "Work"]
 
 LONGEST = 64  # bytes of a line
 TRIES = 100  # to lock the file; whoever takes over has it locked for some microseconds
-AGAIN = 0.005  # seconds until the keeper looks again whether all is sent
+AGAIN = 0.005  # seconds until the keeper looks again whether all is sent; then twice as many
+MOST_AGAIN = 0.1  # the same, at most
 
 
 class Fence:
@@ -55,9 +56,12 @@ class Fence:
         number, _, node = text[: text.rfind("\n")].rpartition("\n")[2].partition(" ")
         return int(number or 0), node
 
-    def append(self, number: int, node: str) -> bool:
-        """Takes over; `False`: another worker has done so since `read`, or has the file locked."""
-        if not self.lock():
+    def append(self, number: int, node: str, *, force: bool = False) -> bool:
+        """Takes over; `False`: another worker has done so since `read`, or has the file locked.
+
+        ``force``: also if it is locked.
+        """
+        if not self.lock() and not force:
             return False
         try:
             if self.changed:
@@ -81,7 +85,7 @@ class Fence:
 
 
 class Work:
-    """What the keeper does and has not sent: nobody takes over meanwhile.
+    """What the keeper does and has not sent: others wait with a takeover.
 
     ``fence``: to be locked. ``is_sent()``: whether all that was posted has left this process.
     """
@@ -92,6 +96,7 @@ class Work:
         self._later = later
         #: Whether something is not sent.
         self.goes_on = False
+        self._again = AGAIN
         self._at_end: Callable[[Callable[[], None]], object] | None = None
 
     def begin(self) -> None:
@@ -111,9 +116,10 @@ class Work:
 
     def _end(self) -> None:  # hub
         if turn_here().waiting or not self._is_sent():
-            self._later(AGAIN, self._end)
+            self._later(self._again, self._end)
+            self._again = min(2 * self._again, MOST_AGAIN)
             return
-        self.goes_on = False
+        self.goes_on, self._again = False, AGAIN
         self._fence.unlock()
 
 
@@ -168,10 +174,13 @@ class Takeovers:
         """A node says, or has written, that it has taken over."""
         self.latest = max(self.latest, (number, node))
 
-    def take(self) -> bool:
-        """This worker takes over; `False`: another one was first."""
+    def take(self, *, force: bool = False) -> bool:
+        """This worker takes over; `False`: another one was first, or has the file locked.
+
+        ``force``: also if it has.
+        """
         taken = self.latest[0] + 1, self._bus().node
-        if not self.possible or not self.fence.append(*taken):
+        if not self.possible or not self.fence.append(*taken, force=force):
             return False
         self.latest = taken
         return True

@@ -13,7 +13,7 @@ from ..transport.ports import Later
 
 __all__ = ["Releases"]
 
-SAID_WITHIN = 10.0  # seconds; it is among the first messages of a worker
+SAID_WITHIN = 2.0  # seconds; it is among the first messages of a worker
 
 
 class Releases:

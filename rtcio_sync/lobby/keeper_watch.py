@@ -21,6 +21,10 @@ __all__ = ["Deputy", "Watch"]
 
 SILENT_AFTER = 1.0  # seconds in which a keeper that runs answers
 READ_WITHIN = 0.05  # seconds in which what has arrived is read
+AGAIN = 0.2  # seconds until the deputy tries again to take over
+# Seconds after the question when it takes over though the keeper has not sent all that it did: a
+# client waits for its answer for 5 s.
+FORCED_AFTER = 2.5
 MOST_WAITING = 1_000_000  # bytes that wait for a deputy which stands still
 
 
@@ -34,6 +38,8 @@ class Deputy:
         self._post = post
         self._copies = copies
         self.node: str | None = None
+        #: Bytes that may wait for it.
+        self._most = MOST_WAITING
 
     def appoint(self, able: Collection[str]) -> None:
         """Sees to it that one of these nodes has a copy."""
@@ -48,12 +54,14 @@ class Deputy:
             if node != self.node:
                 self._post(node, Op("no copy"))
         self._post(self.node, Op("copy", given=self._copies()))
+        # A large copy waits for a while itself: it is not made again for that.
+        self._most = MOST_WAITING + bus.waiting(self.node)
 
     def copy(self, room: str, sid: str, given: Any) -> None:
         """A seat of the table is this now, as of `Copy`; `None`: it is free."""
         if self.node is None:
             return
-        if self._bus().waiting(self.node) <= MOST_WAITING:
+        if self._bus().waiting(self.node) <= self._most:
             self._post(self.node, Op("copied", room, sid, given))
         else:  # it asks for another copy when it goes on
             self.end()
@@ -69,7 +77,8 @@ class Watch:
     """The watch of the deputy, if this worker is it.
 
     ``keeper()``: the worker that keeps the rooms; `None`: this one, or it is not known.
-    ``take_over(node)``: has this worker keep them in place of ``node``.
+    ``take_over(node, force)``: has this worker keep them in place of ``node``; ``force``: also if
+    that one has not sent all that it did.
     """
 
     def __init__(
@@ -78,7 +87,7 @@ class Watch:
         later: Later,
         post: Callable[[str, Op], None],
         keeper: Callable[[], str | None],
-        take_over: Callable[[str], None],
+        take_over: Callable[[str, bool], None],
     ) -> None:
         self._bus = bus
         self._later = later
@@ -89,6 +98,7 @@ class Watch:
         self._ticks = False
         #: The keeper that was asked and has not answered, and when it was.
         self._asked: tuple[str, float] | None = None
+        self._tries = False
 
     def follow(self, keeper: str | None) -> None:
         """Another worker keeps the rooms now; `None`: this one."""
@@ -128,6 +138,8 @@ class Watch:
             return
         self._later(SILENT_AFTER, self._tick)
         keeper, asked, now = self._keeper(), self._asked, time.monotonic()
+        if self._tries:
+            return
         if keeper is None or not self._is_deputy_of(keeper):
             self._asked = None
         # After twice the time this worker has stood still itself.
@@ -139,12 +151,15 @@ class Watch:
 
     def _unanswered(self, asked: tuple[str, float]) -> None:
         """All that the keeper had sent by the last tick has been read."""
-        if self._asked != asked:
-            return
-        keeper, self._asked = asked[0], None
-        follows = keeper == self._keeper() and self._is_deputy_of(keeper)
-        if follows and self._bus().is_stopped(keeper):
-            self._take_over(keeper)
+        keeper, since = asked
+        follows = self._asked == asked and keeper == self._keeper() and self._is_deputy_of(keeper)
+        self._tries = follows and self._bus().is_stopped(keeper)
+        if self._tries:
+            self._take_over(keeper, time.monotonic() >= since + FORCED_AFTER)
+            # If it has taken over, the next try finds that it follows nobody.
+            self._later(AGAIN, self._unanswered, asked)
+        elif self._asked == asked:
+            self._asked = None
 
     def _is_deputy_of(self, node: str) -> bool:
         bus, copy = self._bus(), self.copy

@@ -10,7 +10,7 @@ import gevent
 import msgspec
 import pytest
 
-from rtcio_sync.cluster.messages import Ask, Kind, decoded
+from rtcio_sync.cluster.messages import Ask, Kind, decoded, encoded
 from rtcio_sync.lobby import keeper as keeping
 from rtcio_sync.lobby import keeper_asking, keeper_watch
 from rtcio_sync.lobby.keeper_fence import Fence
@@ -136,6 +136,60 @@ def test_nobody_takes_over_from_a_keeper_that_was_stopped_before_all_was_sent(
     network.go_on(k)
     settle(network)
     assert_same(k, d, w, peers=[ck, cd, cw, x])
+
+
+def test_somebody_takes_over_from_a_keeper_that_does_not_get_to_send_all(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_watch, "FORCED_AFTER", 0.5)
+    k, d, w = three(network)
+    ck, cd, cw = (each.client().joins() for each in (k, d, w))
+    settle(network)
+    network.full.add(k.node)
+    cw.emit("chat-message", text="hello")
+    cd.wait("chat-message")
+    network.stop(k)
+    x = w.client().joins()
+    assert d.keeps == w.keeps == d.node
+    network.go_on(k)
+    network.full.clear()
+    settle(network)
+    assert_same(k, d, w, peers=[ck, cd, cw, x])
+    assert [len(each.of("chat-message")) for each in (ck, cd)] == [1, 1]
+
+
+class Waiting:
+    """A bus over which nothing goes."""
+
+    def __init__(self) -> None:
+        self.posted: list[Op] = []
+
+    def post(self, node: str, op: Op) -> None:
+        self.posted.append(op)
+
+    def waiting(self, node: str) -> int:
+        return sum(len(encoded(each)) for each in self.posted)
+
+    def born(self, node: str) -> int:
+        return 1
+
+    @property
+    def told(self) -> list[str]:
+        return [each.what for each in self.posted]
+
+
+def test_a_large_copy_is_made_once_though_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_watch, "MOST_WAITING", 1_000)
+    bus: Any = Waiting()
+    deputy = keeper_watch.Deputy(lambda: bus, bus.post, lambda: ["x" * 5_000, []])
+    deputy.appoint(["d"])
+    for number in range(8):
+        deputy.copy("r", f"sid {number}", b"")
+        deputy.appoint(["d"])
+    assert bus.told == ["copy", *["copied"] * 8]
+    for number in range(50):  # it reads nothing
+        deputy.copy("r", f"sid {number}", b"x" * 100)
+    assert bus.told[-1] == "no copy" and bus.told.count("copied") < 20
 
 
 @pytest.mark.parametrize("wakes", ["in between", "afterwards"])

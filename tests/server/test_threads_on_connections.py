@@ -106,8 +106,8 @@ def test_a_last_word_waits_for_the_next_poll_if_the_open_one_has_its_answer(
     second = Second(link.close)
     before = link.take
 
-    def slowly() -> Any:
-        taken = before()
+    def slowly(most: int | None) -> Any:
+        taken = before(most)
         second.comes()
         return taken
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -22,13 +20,6 @@ from tests.timing import until
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper_watch, "SILENT_AFTER", 0.3)
     monkeypatch.setattr(keeping, "COPIED_WITHIN", 0.2)
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    found = Network(tmp_path)
-    yield found
-    found.close()
 
 
 def texts(peer: Peer, *of: Peer) -> list[str]:

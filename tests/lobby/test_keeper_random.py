@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import gevent
 import pytest
@@ -27,13 +25,6 @@ SEATS = 5
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper_watch, "SILENT_AFTER", 0.15)
     monkeypatch.setattr(keeping, "COPIED_WITHIN", 0.2)
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    found = Network(tmp_path)
-    yield found
-    found.close()
 
 
 class Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from rtcio_sync.lobby import keeper as keeping
 from rtcio_sync.lobby import keeper_asking, keeper_watch
 from rtcio_sync.lobby.keeper_fence import Fence
 from rtcio_sync.lobby.keeper_messages import Op
-from tests.lobby.many_lobbies import Network, Worker, assert_same, settle
+from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle
 from tests.timing import until
 
 SEATS = 4
@@ -25,13 +24,6 @@ SEATS = 4
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper_watch, "SILENT_AFTER", 0.1)
     monkeypatch.setattr(keeping, "COPIED_WITHIN", 0.2)
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Iterator[Network]:
-    found = Network(tmp_path)
-    yield found
-    found.close()
 
 
 def three(network: Network) -> list[Worker]:
@@ -113,16 +105,22 @@ def test_nobody_takes_over_from_a_keeper_that_computes(network: Network) -> None
     network.go_on(k)
 
 
+def stopped_before_all_is_sent(network: Network) -> tuple[list[Worker], list[Peer]]:
+    """As `three`, with a client each; the first has not sent all that it did, and is stopped."""
+    workers = three(network)
+    peers = [each.client().joins() for each in workers]
+    settle(network)
+    network.full.add(workers[0].node)
+    peers[2].emit("chat-message", text="hello")
+    peers[1].wait("chat-message")
+    network.stop(workers[0])
+    return workers, peers
+
+
 def test_nobody_takes_over_from_a_keeper_that_was_stopped_before_all_was_sent(
     network: Network,
 ) -> None:
-    k, d, w = three(network)
-    ck, cd, cw = (each.client().joins() for each in (k, d, w))
-    settle(network)
-    network.full.add(k.node)
-    cw.emit("chat-message", text="hello")
-    cd.wait("chat-message")
-    network.stop(k)
+    (k, d, w), (ck, cd, cw) = stopped_before_all_is_sent(network)
     x = w.client()
     x.join()
     gevent.sleep(1)
@@ -142,13 +140,7 @@ def test_somebody_takes_over_from_a_keeper_that_does_not_get_to_send_all(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper_watch, "FORCED_AFTER", 0.5)
-    k, d, w = three(network)
-    ck, cd, cw = (each.client().joins() for each in (k, d, w))
-    settle(network)
-    network.full.add(k.node)
-    cw.emit("chat-message", text="hello")
-    cd.wait("chat-message")
-    network.stop(k)
+    (k, d, w), (ck, cd, cw) = stopped_before_all_is_sent(network)
     x = w.client().joins()
     assert d.keeps == w.keeps == d.node
     network.go_on(k)

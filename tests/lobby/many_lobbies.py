@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 
@@ -23,6 +23,7 @@ from rtcio_sync.testing import TestClient
 from tests.timing import until
 
 SECRET = b"of all workers"
+V = TypeVar("V")
 
 
 class Bus:
@@ -142,7 +143,7 @@ class Peer:
         return [said["id"] if name.startswith("user-") else said for said in found]
 
     def wait(self, name: str, count: int = 1) -> None:
-        until(lambda: len(self.of(name)) >= count, 3)
+        until(lambda: len(self.of(name)) >= count)
 
     def joins(self, room: str = "r", **fields: Any) -> Peer:
         before = len(self.of("join-ok"))
@@ -248,6 +249,26 @@ class Network:
             self.after(source, target, kind, body)
 
 
+def side_by_side(folder: Path, values: Iterable[V], case: Callable[[Network, V], None]) -> None:
+    """Calls ``case(network, value)`` for all values at once: most of its time it waits.
+
+    Each has a network of its own.
+    """
+
+    def run(value: V) -> None:
+        own = folder / str(value)
+        own.mkdir()
+        network = Network(own)
+        try:
+            case(network, value)
+        except Exception as error:
+            raise AssertionError(f"with {value}: {error!r}") from error
+        finally:
+            network.close()
+
+    gevent.joinall([gevent.spawn(run, value) for value in values], raise_error=True)
+
+
 def settle(network: Network) -> None:
     """Waits until all that was sent has arrived, and led to nothing more."""
     quiet = 0
@@ -264,7 +285,8 @@ def settle(network: Network) -> None:
 def assert_same(*workers: Worker, room: str = "r", peers: list[Peer]) -> None:
     """All agree on who is in a room, and so do the peers inside."""
     for worker in workers:
-        assert worker.lobby.peers(room) == [each.sid for each in peers]
+        inside = worker.lobby.peers(room)
+        assert inside == [each.sid for each in peers], (worker.node, inside, [p.sid for p in peers])
     for peer in peers:
         there: dict[str, bool] = {}
         for event, said in peer.events:

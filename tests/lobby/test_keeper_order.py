@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -12,7 +13,7 @@ from rtcio_sync.errors import CannotMove
 from rtcio_sync.lobby import keeper as keeping
 from rtcio_sync.lobby import keeper_watch
 from rtcio_sync.lobby.keeper_messages import Op
-from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle
+from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle, side_by_side
 from tests.timing import until
 
 
@@ -154,47 +155,50 @@ def pass_by(worker: Worker) -> None:
     worker.exchange.inline["lobby /"] = old
 
 
-@pytest.mark.parametrize("which", [1, 2, 3])
 def test_beside_a_worker_of_the_release_before_nobody_takes_over_and_nothing_piles_up(
-    network: Network, which: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rtcio_sync.lobby.keeper_releases.SAID_WITHIN", 0.05)
-    workers = [Worker(network, number) for number in (1, 2, 3)]
-    pass_by(workers[which - 1])
-    for each in workers:
-        network.link(each)
-    k = workers[0]
-    until(lambda: all(each.keeps == k.node and each.keeper._settled for each in workers))
-    asked: list[str] = []
 
-    def note(source: str, target: str, kind: int, body: bytes) -> None:
-        if kind == Kind.ASK:
-            ask = decoded(Ask, body)
-            asked.append(decoded(Op, ask.body).what if ask.what == "lobby /" else ask.what)
+    def case(network: Network, which: int) -> None:
+        workers = [Worker(network, number) for number in (1, 2, 3)]
+        pass_by(workers[which - 1])
+        for each in workers:
+            network.link(each)
+        k = workers[0]
+        until(lambda: all(each.keeps == k.node and each.keeper._settled for each in workers))
+        asked: list[str] = []
 
-    network.after = note
-    ck, cw, cv = (each.client().joins() for each in workers)
-    for number in range(20):
+        def note(source: str, target: str, kind: int, body: bytes) -> None:
+            if kind == Kind.ASK:
+                ask = decoded(Ask, body)
+                asked.append(decoded(Op, ask.body).what if ask.what == "lobby /" else ask.what)
+
+        network.after = note
+        ck, cw, cv = (each.client().joins() for each in workers)
+        for number in range(20):
+            for each in (ck, cw, cv):
+                each.emit("chat-message", text=f"{number}")
+        settle(network)
         for each in (ck, cw, cv):
-            each.emit("chat-message", text=f"{number}")
-    settle(network)
-    for each in (ck, cw, cv):
-        for other in {ck, cw, cv} - {each}:
-            assert texts(each, other) == [f"{number}" for number in range(20)]
-    network.stop(k)
-    gevent.sleep(1)
-    assert {each.keeps for each in workers} == {k.node}
-    network.go_on(k)
-    cw.leave()
-    cv.wait("user-disconnected")
-    settle(network)
-    assert_same(*workers, peers=[ck, cv])
-    assert not {"copied", "takes over"} & {*asked}
-    assert [len(each.keeper._changes) for each in workers] == [0, 0, 0]
-    network.kill(workers[which - 1])
-    left = [each for each in workers if each is not workers[which - 1]]
-    settle(network)
-    until(lambda: left[0].keeper.has_deputy)
+            for other in {ck, cw, cv} - {each}:
+                assert texts(each, other) == [f"{number}" for number in range(20)]
+        network.stop(k)
+        gevent.sleep(1)
+        assert {each.keeps for each in workers} == {k.node}
+        network.go_on(k)
+        cw.leave()
+        cv.wait("user-disconnected")
+        settle(network)
+        assert_same(*workers, peers=[ck, cv])
+        assert not {"copied", "takes over"} & {*asked}
+        assert [len(each.keeper._changes) for each in workers] == [0, 0, 0]
+        network.kill(workers[which - 1])
+        left = [each for each in workers if each is not workers[which - 1]]
+        settle(network)
+        until(lambda: left[0].keeper.has_deputy)
+
+    side_by_side(tmp_path, [1, 2, 3], case)
 
 
 def test_what_cannot_be_sent_is_dropped_and_counted(network: Network) -> None:

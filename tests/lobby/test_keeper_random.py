@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 
 import gevent
 import pytest
 
 from rtcio_sync.lobby import keeper as keeping
 from rtcio_sync.lobby import keeper_watch
-from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle
+from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle, side_by_side
 from tests.timing import until
 
 SEED = int(os.environ.get("LOBBY_SEED", "1313"))
-ROUNDS = int(os.environ.get("LOBBY_ROUNDS", "12"))
+ROUNDS = int(os.environ.get("LOBBY_ROUNDS", "9"))
+RUNS = 6
 SEATS = 5
 
 
@@ -139,11 +141,11 @@ class Run:
             keepers = {each.keeps for each in self.workers}
             return len(keepers) == 1 and all(each.keeper._settled for each in self.workers)
 
-        until(same, 8)
+        until(same)
         for _ in range(3):
             settle(self.network)
             gevent.sleep(0.06)
-        until(lambda: not any(len(each.keeper._changes) for each in self.workers), 4)
+        until(lambda: not any(len(each.keeper._changes) for each in self.workers))
         settle(self.network)
 
     def check(
@@ -186,14 +188,17 @@ class Run:
                     assert heard == said, (peer.sid, sender.sid)
 
 
-@pytest.mark.parametrize("number", range(6))
-def test_workers_come_go_and_stop_while_clients_talk(network: Network, number: int) -> None:
-    run = Run(network, SEED + number)
+def test_workers_come_go_and_stop_while_clients_talk(tmp_path: Path) -> None:
+    side_by_side(tmp_path, range(SEED, SEED + RUNS), do)
+
+
+def do(network: Network, seed: int) -> None:
+    run = Run(network, seed)
     settle(network)
     try:
         for each in range(ROUNDS):
             run.log.append(f"-- round {each}; {[w.keeps for w in run.workers]} keep the rooms")
             run.round()
     except BaseException:
-        print(f"seed {SEED + number}:", *run.log[-60:], sep="\n")
+        print(f"seed {seed}:", *run.log[-60:], sep="\n")
         raise

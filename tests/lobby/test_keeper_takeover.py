@@ -14,7 +14,7 @@ from rtcio_sync.lobby import keeper as keeping
 from rtcio_sync.lobby import keeper_asking, keeper_watch
 from rtcio_sync.lobby.keeper_fence import Fence
 from rtcio_sync.lobby.keeper_messages import Op
-from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle
+from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle, side_by_side
 from tests.timing import until
 
 SEATS = 4
@@ -22,8 +22,8 @@ SEATS = 4
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper_watch, "SILENT_AFTER", 0.1)
-    monkeypatch.setattr(keeping, "COPIED_WITHIN", 0.2)
+    monkeypatch.setattr(keeper_watch, "SILENT_AFTER", 0.15)
+    monkeypatch.setattr(keeping, "COPIED_WITHIN", 0.6)
 
 
 def three(network: Network) -> list[Worker]:
@@ -91,7 +91,7 @@ def test_nobody_takes_over_from_a_keeper_that_computes(network: Network) -> None
     for each in (x, y):
         each.join()
     cd.emit("chat-message", text="hello")
-    gevent.sleep(1)  # five times as long as it takes with one that is stopped
+    gevent.sleep(1.2)  # three times as long as it takes with one that is stopped
     assert (k.keeps, d.keeps, w.keeps) == (k.node,) * 3
     network.go_on(k)
     until(lambda: len(x.of("join-ok") + y.of("join-ok")) == 1)
@@ -123,7 +123,7 @@ def test_nobody_takes_over_from_a_keeper_that_was_stopped_before_all_was_sent(
     (k, d, w), (ck, cd, cw) = stopped_before_all_is_sent(network)
     x = w.client()
     x.join()
-    gevent.sleep(1)
+    gevent.sleep(1.2)
     assert (k.keeps, d.keeps, w.keeps) == (k.node,) * 3
     network.go_on(k)
     x.wait("join-ok")
@@ -184,86 +184,86 @@ def test_a_large_copy_is_made_once_though_it_waits(monkeypatch: pytest.MonkeyPat
     assert bus.told[-1] == "no copy" and bus.told.count("copied") < 20
 
 
-@pytest.mark.parametrize("wakes", ["in between", "afterwards"])
-def test_a_worker_that_stands_still_during_two_takeovers_keeps_its_seats(
-    network: Network, wakes: str
-) -> None:
-    k, d, w = three(network)
-    ck, cd, cw = (each.client().joins() for each in (k, d, w))
-    settle(network)
-    network.stop(w)
-    network.stop(k)
-    until(lambda: d.keeps == d.node and d.keeper._settled)
-    settle(network)
-    network.go_on(k)
-    until(lambda: k.keeps == d.node)
-    if wakes == "in between":
+def test_a_worker_that_stands_still_during_two_takeovers_keeps_its_seats(tmp_path: Path) -> None:
+    def case(network: Network, wakes: str) -> None:
+        k, d, w = three(network)
+        ck, cd, cw = (each.client().joins() for each in (k, d, w))
+        settle(network)
+        network.stop(w)
+        network.stop(k)
+        until(lambda: d.keeps == d.node and d.keeper._settled)
+        settle(network)
+        network.go_on(k)
+        until(lambda: k.keeps == d.node)
+        if wakes == "in between":
+            network.go_on(w)
+            until(lambda: cw.sid in d.lobby.peers("r"))
+        until(lambda: k.keeper._watch.copy is not None)
+        settle(network)
+        network.stop(d)
+        until(lambda: k.keeps == k.node and k.keeper._settled)
+        settle(network)
+        network.go_on(d)
         network.go_on(w)
-        until(lambda: cw.sid in d.lobby.peers("r"))
-    until(lambda: k.keeper._watch.copy is not None)
-    settle(network)
-    network.stop(d)
-    until(lambda: k.keeps == k.node and k.keeper._settled)
-    settle(network)
-    network.go_on(d)
-    network.go_on(w)
-    settle(network)
-    cw.emit("chat-message", text="hello")
-    for each in (ck, cd):
-        each.wait("chat-message")
-    assert_same(k, d, w, peers=[ck, cd, cw])
-    x = d.client().joins()
-    settle(network)
-    assert_same(k, d, w, peers=[ck, cd, cw, x])
+        settle(network)
+        cw.emit("chat-message", text="hello")
+        for each in (ck, cd):
+            each.wait("chat-message")
+        assert_same(k, d, w, peers=[ck, cd, cw])
+        x = d.client().joins()
+        settle(network)
+        assert_same(k, d, w, peers=[ck, cd, cw, x])
+
+    side_by_side(tmp_path, ["in between", "afterwards"], case)
 
 
 @pytest.mark.parametrize("where", ["the same worker", "the deputy's", "another"])
-@pytest.mark.parametrize("number", range(14))
-def test_a_join_is_told_once_whenever_the_keeper_stops(
-    network: Network, number: int, where: str
-) -> None:
-    k, d, w = three(network)
-    cd, cw = (each.client().joins() for each in (d, w))
-    settle(network)
-    network.stop_at(k, number)
-    x = {"the same worker": k, "the deputy's": d, "another": w}[where].client()
-    x.join()
-    if where == "the same worker":
-        gevent.sleep(0.02)
-        network.stop(k)
-        cw.emit("chat-message", text="are you there?")
-        cd.wait("chat-message")
-    else:
+def test_a_join_is_told_once_whenever_the_keeper_stops(tmp_path: Path, where: str) -> None:
+    def case(network: Network, number: int) -> None:
+        k, d, w = three(network)
+        cd, cw = (each.client().joins() for each in (d, w))
+        settle(network)
+        network.stop_at(k, number)
+        x = {"the same worker": k, "the deputy's": d, "another": w}[where].client()
+        x.join()
+        if where == "the same worker":
+            gevent.sleep(0.02)
+            network.stop(k)
+            cw.emit("chat-message", text="are you there?")
+            cd.wait("chat-message")
+        else:
+            x.wait("join-ok")
+            for peer in (cd, cw):
+                peer.wait("#rtcio:init-offer", 1 + (peer is cd))
+        network.go_on(k)
+        settle(network)
         x.wait("join-ok")
-        for peer in (cd, cw):
-            peer.wait("#rtcio:init-offer", 1 + (peer is cd))
-    network.go_on(k)
-    settle(network)
-    x.wait("join-ok")
-    settle(network)
-    assert_same(k, d, w, peers=[cd, cw, x])
-    assert len(x.of("join-ok")) == 1
+        settle(network)
+        assert_same(k, d, w, peers=[cd, cw, x])
+        assert len(x.of("join-ok")) == 1
+
+    side_by_side(tmp_path, range(14), case)
 
 
 @pytest.mark.parametrize("where", ["the deputy's", "another"])
-@pytest.mark.parametrize("number", range(6))
-def test_a_leave_is_told_once_whenever_the_keeper_stops(
-    network: Network, number: int, where: str
-) -> None:
-    k, d, w = three(network)
-    ck, cd, cw, x = (each.client().joins() for each in (k, d, w, d if "dep" in where else w))
-    settle(network)
-    network.stop_at(k, number)
-    x.emit("chat-message", text="bye")
-    x.leave()
-    for peer in (cd, cw):
-        peer.wait("user-disconnected")
-    network.go_on(k)
-    ck.wait("user-disconnected")
-    settle(network)
-    assert_same(k, d, w, peers=[ck, cd, cw])
-    for peer in (ck, cd, cw):
-        assert len(peer.of("chat-message")) == 1
+def test_a_leave_is_told_once_whenever_the_keeper_stops(tmp_path: Path, where: str) -> None:
+    def case(network: Network, number: int) -> None:
+        k, d, w = three(network)
+        ck, cd, cw, x = (each.client().joins() for each in (k, d, w, d if "dep" in where else w))
+        settle(network)
+        network.stop_at(k, number)
+        x.emit("chat-message", text="bye")
+        x.leave()
+        for peer in (cd, cw):
+            peer.wait("user-disconnected")
+        network.go_on(k)
+        ck.wait("user-disconnected")
+        settle(network)
+        assert_same(k, d, w, peers=[ck, cd, cw])
+        for peer in (ck, cd, cw):
+            assert len(peer.of("chat-message")) == 1
+
+    side_by_side(tmp_path, range(6), case)
 
 
 def test_a_keeper_that_goes_on_gives_no_seat_from_its_old_table(network: Network) -> None:
@@ -370,53 +370,55 @@ def test_a_stopped_worker_that_dies_while_its_rooms_are_taken_over_is_gone_once(
     assert ck.sid in cw.of("user-disconnected")
 
 
-@pytest.mark.parametrize("first", ["the keeper", "its deputy"])
-def test_the_next_worker_takes_over_from_one_that_has_taken_over(
-    network: Network, first: str
-) -> None:
-    k, d, w = three(network)
-    v = network.add(4, max_peers=SEATS)
-    ck, cd, cw = (each.client().joins() for each in (k, d, w))
-    network.stop(k)
-    cx = w.client().joins()
-    network.stop(d)
-    cx.leave()
-    cw.wait("user-disconnected")
-    cy = v.client().joins()
-    full = w.client()
-    full.join()
-    full.wait("join-error")
-    assert w.keeps == v.keeps == w.node
-    for worker in (k, d) if first == "the keeper" else (d, k):
-        network.go_on(worker)
+def test_the_next_worker_takes_over_from_one_that_has_taken_over(tmp_path: Path) -> None:
+    def case(network: Network, first: str) -> None:
+        k, d, w = three(network)
+        v = network.add(4, max_peers=SEATS)
+        ck, cd, cw = (each.client().joins() for each in (k, d, w))
+        network.stop(k)
+        cx = w.client().joins()
+        network.stop(d)
+        cx.leave()
+        cw.wait("user-disconnected")
+        cy = v.client().joins()
+        full = w.client()
+        full.join()
+        full.wait("join-error")
+        assert w.keeps == v.keeps == w.node
+        for worker in (k, d) if first == "the keeper" else (d, k):
+            network.go_on(worker)
+            settle(network)
+        assert_same(k, d, w, v, peers=[ck, cd, cw, cy])
+        ck.leave()
+        cd.leave()
+        cy.wait("user-disconnected", 2)
         settle(network)
-    assert_same(k, d, w, v, peers=[ck, cd, cw, cy])
-    ck.leave()
-    cd.leave()
-    cy.wait("user-disconnected", 2)
-    settle(network)
-    assert_same(k, d, w, v, peers=[cw, cy])
+        assert_same(k, d, w, v, peers=[cw, cy])
+
+    side_by_side(tmp_path, ["the keeper", "its deputy"], case)
 
 
-@pytest.mark.parametrize("goes_on", ["before", "after"])
-def test_a_worker_that_has_taken_over_dies(network: Network, goes_on: str) -> None:
-    k, d, w = three(network)
-    v = network.add(4, max_peers=SEATS)
-    ck, cw = (each.client().joins() for each in (k, w))
-    network.stop(k)
-    cx = v.client().joins()
-    if goes_on == "before":
+def test_a_worker_that_has_taken_over_dies(tmp_path: Path) -> None:
+    def case(network: Network, goes_on: str) -> None:
+        k, d, w = three(network)
+        v = network.add(4, max_peers=SEATS)
+        ck, cw = (each.client().joins() for each in (k, w))
+        network.stop(k)
+        cx = v.client().joins()
+        if goes_on == "before":
+            network.go_on(k)
+            settle(network)
+        network.kill(d)
+        cy = w.client().joins()
+        full = v.client()
+        full.join()
+        full.wait("join-error")
         network.go_on(k)
         settle(network)
-    network.kill(d)
-    cy = w.client().joins()
-    full = v.client()
-    full.join()
-    full.wait("join-error")
-    network.go_on(k)
-    settle(network)
-    assert_same(k, w, v, peers=[ck, cw, cx, cy])
-    assert {k.keeps, v.keeps, w.keeps} == {k.node if goes_on == "before" else w.node}
+        assert_same(k, w, v, peers=[ck, cw, cx, cy])
+        assert {k.keeps, v.keeps, w.keeps} == {k.node if goes_on == "before" else w.node}
+
+    side_by_side(tmp_path, ["before", "after"], case)
 
 
 def test_a_keeper_that_goes_on_when_the_worker_that_took_over_is_dead_asks_all(

@@ -130,8 +130,13 @@ class WebSocket(Outgoing):
         self._lost: Event | None = None
 
     def start(self) -> None:
-        """Begin to read, in the next turn of the loop."""
-        self.resume()
+        """Begin to read: at once if the hub has a watcher, else in the next turn of the loop."""
+        reader = self._reader
+        if reader is None or self._parser.held or self._state is not _OPEN:
+            self.resume()
+        else:
+            self._flowing = True
+            reader.start(self._readable)
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send what is buffered and a close frame; close TCP after the peer's, or the time-out.

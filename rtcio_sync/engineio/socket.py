@@ -64,6 +64,8 @@ class Socket(Upgrade, socket.Socket):
     _session: dict[str, Any] | None = None
     #: Hears of the upgrade and of the end; `None`: the app has no handlers for them.
     listeners: Listener | None = None
+    #: Whether it is over: the state is `State.CLOSED`.
+    closed = False
     #: Whether its client was told to connect anew (`send_away`).
     sent_away = False
     #: Whether it only stands for a connection that the client has to make anew, perhaps here.
@@ -112,10 +114,8 @@ class Socket(Upgrade, socket.Socket):
         return self.state is State.WEBSOCKET
 
     @property
-    def closed(self) -> bool:
-        return self.state is State.CLOSED
-
-    closing = closed
+    def closing(self) -> bool:
+        return self.closed
 
     # -- towards the client: hub or greenlet -----------------------------------------------------
 
@@ -247,7 +247,7 @@ class Socket(Upgrade, socket.Socket):
         """
         waiting = list(self.outbox or ())
         self._drop_outbox()
-        self.moved = True
+        self.moved = self.closed = True
         self.state = State.CLOSED
         self.transport = self.websocket = None
         if self.address is not None:
@@ -260,6 +260,7 @@ class Socket(Upgrade, socket.Socket):
 
     def leave_to_parent(self) -> None:
         """Marks it as closed in a forked child, and sends nothing: the client is the parent's."""
+        self.closed = True
         self.state = State.CLOSED
         self.transport = self.outbox = None
         if self.websocket is not None:
@@ -321,6 +322,7 @@ class Socket(Upgrade, socket.Socket):
             was, self.state = self.state, State.CLOSED
             if was is State.CLOSED:
                 return
+            self.closed = True
             self.transport = None
             if self.address is not None:
                 self.server.addresses.gone(self.address)

@@ -86,7 +86,7 @@ class Rooms(Callbacks):
     # -- connecting and leaving ----------------------------------------------------------------
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        if self.member_of(eio_sid, namespace) is not None:
+        if eio_sid in self._by_eio_sid.get(namespace, _NONE):
             return None
         sid: str = self.server.eio.generate_id()
         self._add(Member(sid, eio_sid, namespace))
@@ -102,7 +102,7 @@ class Rooms(Callbacks):
             self.rooms.setdefault(namespace, {}).setdefault(None, {})[sid] = eio_sid
 
     def connect(self, sid: str, namespace: str) -> str | None:
-        member = self.member(sid, namespace)
+        member = self.members.get(namespace, _NONE).get(sid)
         if member is None:
             # Upstream's short form: ``sid`` is a connection's, nothing was pre-connected.
             made = self.pre_connect(sid, namespace)

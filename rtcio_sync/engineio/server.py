@@ -298,8 +298,9 @@ class Server(Tasks, Answers):
         if log.isEnabledFor(logging.DEBUG):
             address = client_address(kept, 0)
             tell(log, _OPENED, connection=sid, address=address, transport=transport)
-        self.sockets[sid] = socket
-        self.holds(socket)
+        with self.gate:
+            self.sockets[sid] = socket
+            self.seats.take(socket)
         try:
             opening = self._opening(sid, transport)
             if request is None:

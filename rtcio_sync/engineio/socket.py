@@ -23,7 +23,7 @@ from ..transport.driver import frames_of
 from ..transport.ports import Carried, RawSocket
 from ..transport.websocket import WebSocket
 from .inbox import INBOX_BYTES
-from .packet import AnyPacket, frame_of, packet_of
+from .packet import AnyPacket, Packet, frame_of, packet_of
 from .payload import from_base64
 from .ports import Engine, Listener
 from .state import State
@@ -123,7 +123,16 @@ class Socket(Upgrade, socket.Socket):
         """Sends one packet; does nothing if the socket is closed."""
         transport = self.transport  # looked up once: another thread may close the connection
         if transport is not None:
-            transport.send(frame_of(pkt))
+            transport.send(pkt.frame() if isinstance(pkt, Packet) else frame_of(pkt))
+        else:
+            self.send_together([pkt])
+
+    def send_apart(self, pkt: Packet) -> None:
+        """`send`, and has the client read it apart from what follows. # hub or greenlet"""
+        transport = self.transport
+        if transport is not None:
+            transport.send(pkt.frame())
+            transport.hold(APART)
         else:
             self.send_together([pkt])
 
@@ -144,12 +153,6 @@ class Socket(Upgrade, socket.Socket):
             else:
                 for frame in frames:
                     self.send_together([packet_of(*each) for each in frames_of(frame)])
-
-    def apart(self) -> None:
-        """Has the client read what was sent apart from what follows. # hub or greenlet"""
-        transport = self.transport
-        if transport is not None:
-            transport.hold(APART)
 
     def held_back(self, since: float) -> bool:
         # The PING waits behind other packets; a client that takes those is alive.

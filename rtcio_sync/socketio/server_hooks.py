@@ -12,6 +12,7 @@ All of it runs in greenlets, unless a comment says hub.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import socketio
@@ -28,7 +29,7 @@ from .disconnect import Disconnecting
 from .handler_call import Dispatcher, raising
 from .handler_run import Handling
 from .handler_signatures import method_of
-from .recovery import NoReconnect, Reconnect
+from .recovery import Reconnect
 
 __all__ = ["ServerHooks"]
 
@@ -41,7 +42,10 @@ class ServerHooks(socketio.Server):
     handling: Handling
     connecting: Connecting
     disconnecting: Disconnecting
-    reconnect: Reconnect | NoReconnect
+    #: `None`: without recovery.
+    reconnect: Reconnect | None
+    #: Answers a CONNECT: ``(eio_sid, namespace, auth)``.
+    receive_connect: Callable[[str, str, Any], None]
     relay: Relay
     drop: Drops
 
@@ -73,12 +77,7 @@ class ServerHooks(socketio.Server):
     # -- one packet --------------------------------------------------------------------------------
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        name = namespace or "/"
-        auth = self.reconnect.app_auth(data)
-        if not self.connecting.may_connect(eio_sid, name, auth):
-            return
-        if not self.reconnect.take(eio_sid, name, data):
-            self.connecting.connect(eio_sid, name, auth)
+        self.receive_connect(eio_sid, namespace or "/", data)
 
     def _handle_disconnect(
         self, eio_sid: str, namespace: str | None, reason: str | None = None

@@ -215,7 +215,7 @@ class Socket(Upgrade, socket.Socket):
 
     def connection_lost(self, code: int | None, error: bool) -> None:
         """The WebSocket has ended. # hub, once"""
-        if self._probe_ended():
+        if self.state in PROBED and self._probe_ended():
             self._websocket_ended()
         elif self.state in PROBED:
             pass  # the clock has given it up just before

@@ -18,6 +18,7 @@ from typing import Any
 import socketio
 
 from ..adapter.drops import Drops
+from ..adapter.member import Member
 from ..engineio.socket import Socket as Link
 from ..events import RESERVED_EVENTS, RtcioEvents
 from ..options import Options
@@ -57,10 +58,12 @@ class ServerHooks(socketio.Server):
         for member in members:
             self.disconnecting.leaving(member, reason)
         direct = link.inbox is None and self.eio.async_mode != "threading"
-        if direct and not any(map(self.handling.hears_of_end, members)):
-            self._handle_eio_disconnect(link.sid, reason)  # runs no code of the app
-        else:
+        if not direct or any(map(self.handling.hears_of_end, members)):
             link.enqueue(inbox_items.Lost(reason))
+        elif members:  # no code of the app runs
+            self._remove(link.sid, members, reason, heard=False)
+        else:
+            self._handle_eio_disconnect(link.sid, reason)
 
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         # The engine does not call this: a caller hands in a message itself, and gets the exceptions
@@ -69,8 +72,14 @@ class ServerHooks(socketio.Server):
             super()._handle_eio_message(eio_sid, data)
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        for member in self.manager.members_of(eio_sid):
-            self.disconnecting.disconnect(member, reason)
+        self._remove(eio_sid, self.manager.members_of(eio_sid), reason)
+
+    def _remove(
+        self, eio_sid: str, members: list[Member], reason: str, *, heard: bool = True
+    ) -> None:
+        """Removes a connection that has ended, and its sockets; ``heard``: see `disconnect`."""
+        for member in members:
+            self.disconnecting.disconnect(member, reason, heard=heard)
         self._binary_packet.pop(eio_sid, None)
         self.environ.pop(eio_sid, None)
 

@@ -95,7 +95,7 @@ def first_line(path: str) -> tuple[tuple[bytes, ...], re.Pattern[str]]:
     return beginnings, re.compile(rf"(GET|POST) ({re.escape(path)})\?([!\"$-~]*) HTTP/1\.1")
 
 
-def accept(listener: Any, entrance: Entrance) -> tuple[Connection, Any] | None:
+def accept(listener: Any, entrance: Entrance) -> tuple[Connection] | None:
     """The next connection, for a `gevent.server.StreamServer`; `None`: there is none now. # hub"""
     try:
         fd, address = listener._accept()
@@ -103,7 +103,7 @@ def accept(listener: Any, entrance: Entrance) -> tuple[Connection, Any] | None:
         return None
     sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
     sock.setblocking(False)
-    return Connection(entrance, sock, address), None
+    return (Connection(entrance, sock, address),)
 
 
 class Body(io.BytesIO):

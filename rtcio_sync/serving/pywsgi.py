@@ -78,22 +78,16 @@ class HttpServer(pywsgi.WSGIServer):
             # Connections inherit it: Nagle's algorithm would delay messages.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.beginnings:
-            gevents: Any = self  # which calls this for each connection
+            gevents: Any = self  # which calls both for each connection
             gevents.do_read = partial(accept, self.socket, self)
-
-    def do_handle(self, *args: Any) -> None:
-        first = args[0]
-        if isinstance(first, Connection):
-            first.readable()
-        else:
-            super().do_handle(*args)
+            gevents.do_handle = Connection.readable
 
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
         """Serves a connection of which ``data`` was read. # hub"""
         if self.closed:  # the process is about to end
             sock.close()
         else:
-            self.do_handle(Reread(sock, data), address)
+            super().do_handle(Reread(sock, data), address)
 
     def failed(self, environ: dict[str, Any], error: BaseException) -> None:
         """Reports an exception, as pywsgi does."""

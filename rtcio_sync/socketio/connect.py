@@ -307,10 +307,11 @@ class Connecting:
         `False`: the connection has ended already, and the handlers did not run.
         """
         gone = member.link is not None and member.link.closed
-        if self._registry.with_greeters(member.namespace) is not None and not gone:
+        space = self._registry.with_greeters(member.namespace)
+        if space is not None and not gone:
             socket = socket_of(self._host, member)
             socket.handlers.unmet = False
-            for handler, given in self._registry.greeters(member.namespace, socket):
+            for handler, given in self._registry.greeters(space, member.namespace, socket):
                 if member.stage is Stage.GONE:
                     break  # the handler before disconnected it
                 self._handling.guarded(member, "connection", (), handler, *given)

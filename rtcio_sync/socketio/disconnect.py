@@ -169,7 +169,10 @@ class Disconnecting:
         socket: Socket | None = member.socket
         if socket is None or not socket.handlers.unmet:
             return []
-        return list(self._registry.greeters(member.namespace, socket))
+        space = self._registry.with_greeters(member.namespace)
+        if space is None:
+            return []
+        return list(self._registry.greeters(space, member.namespace, socket))
 
     def _session_over(
         self, member: Member, greeters: Greeters, waited: bool, run: Callable[..., None]
@@ -231,7 +234,7 @@ class Disconnecting:
         sid, namespace, told = member.sid, member.namespace, upstream_reason(reason)
         guarded(member, event, (reason,), trigger, event, namespace, sid, told)
         socket: Socket | None = member.socket
-        if socket is not None:
+        if socket is not None and socket.handlers.events.get(event):
             given = self._dispatcher, socket.handshake.environ, event, node_reason(reason)
             guarded(member, event, (reason,), socket.handlers.end, *given, (sid, namespace))
 

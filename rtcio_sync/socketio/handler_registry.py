@@ -104,13 +104,13 @@ class Registry:
                 return space
         return None
 
-    def greeters(self, namespace: str, socket: Any) -> Iterator[tuple[Callee, tuple[Any, ...]]]:
-        """The ``connection`` handlers that run for a socket, and what each is given."""
-        space = self.with_greeters(namespace)
-        if space is not None:
-            for handler in space.rtcio_greeters:
-                both = space.name == "*" and handler.least > 1  # as python-socketio's get it
-                yield handler, (namespace, socket) if both else (socket,)
+    def greeters(
+        self, space: Namespace, namespace: str, socket: Any
+    ) -> Iterator[tuple[Callee, tuple[Any, ...]]]:
+        """The ``connection`` handlers of ``space`` that a socket meets, and what each is given."""
+        for handler in space.rtcio_greeters:
+            both = space.namespace == "*" and handler.least > 1  # as python-socketio's get it
+            yield handler, (namespace, socket) if both else (socket,)
 
     def sees_relays(self, namespace: str) -> bool:
         """Whether a handler of python-socketio's idiom has to see the relays of a namespace."""

@@ -51,7 +51,7 @@ class ServerParts(NodeApi):
             handling=self.handling,
             connecting=self.connecting,
             disconnecting=self.disconnecting,
-            connect=self.receive_connect,
+            connect=self._receive_connect,
             spawn_event=self.start_background_task,
             packet_class=self.packet_class,
             limits_of=self.registry.limits_of,
@@ -131,7 +131,7 @@ class ServerParts(NodeApi):
             counters=self.counters,
         )
         self.reconnect = None
-        self.receive_connect = self.connecting.receive
+        self._receive_connect = self.connecting.receive
         if isinstance(recovery, Recovery):
             self.reconnect = Reconnect(
                 self,
@@ -142,7 +142,7 @@ class ServerParts(NodeApi):
                 handling=self.handling,
                 counters=self.counters,
             )
-            self.receive_connect = self.reconnect.receive
+            self._receive_connect = self.reconnect.receive
         self.departing = Departing(
             self, members=members, connecting=self.connecting, counters=self.counters
         )

@@ -43,10 +43,8 @@ class ServerHooks(socketio.Server):
     handling: Handling
     connecting: Connecting
     disconnecting: Disconnecting
-    #: `None`: without recovery.
-    reconnect: Reconnect | None
-    #: Answers a CONNECT: ``(eio_sid, namespace, auth)``.
-    receive_connect: Callable[[str, str, Any], None]
+    reconnect: Reconnect | None  # `None`: without recovery
+    _receive_connect: Callable[[str, str, Any], None]  # of `Reconnect` or of `Connecting`
     relay: Relay
     drop: Drops
 
@@ -86,7 +84,7 @@ class ServerHooks(socketio.Server):
     # -- one packet --------------------------------------------------------------------------------
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        self.receive_connect(eio_sid, namespace or "/", data)
+        self._receive_connect(eio_sid, namespace or "/", data)
 
     def _handle_disconnect(
         self, eio_sid: str, namespace: str | None, reason: str | None = None

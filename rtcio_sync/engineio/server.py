@@ -370,7 +370,7 @@ class Server(Tasks, Answers):
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
             if opening is not None:  # it follows the 101 in a write of its own, as in Node
-                websocket.send(frame_typed(b"0", opening.encode()))
+                websocket.send_now(frame_typed(b"0", opening.encode()))
         socket.open_websocket(websocket)
         return request.leave()
 

@@ -131,7 +131,7 @@ class Socket(Upgrade, socket.Socket):
         """`send`, and has the client read it apart from what follows. # hub or greenlet"""
         transport = self.transport
         if transport is not None:
-            transport.send(pkt.frame())
+            transport.send_now(pkt.frame())  # `hold` would write it before the turn ends, too
             transport.hold(APART)
         else:
             self.send_together([pkt])

@@ -88,11 +88,8 @@ class Addresses:
         self._at_once = at_once
         self._open: dict[str, int] = {}
         self._begun: dict[str, deque[float]] = {}
-
-    @property
-    def counting(self) -> bool:
-        """Whether one of the two bounds is set."""
-        return self._per_minute is not None or self._at_once is not None
+        #: Whether one of the two bounds is set.
+        self.counting = per_minute is not None or at_once is not None
 
     def admits(self, address: str, now: float) -> bool:
         """Whether one more connection from ``address`` is allowed; if so, it is counted."""

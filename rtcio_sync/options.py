@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from .config.option_names import FOREIGN, plain, unknown_option, without_old
@@ -128,7 +129,7 @@ class Limits:
                     f"Limits({each.name}={value!r}): give a {kind} above 0, or None for no limit"
                 )
 
-    @property
+    @cached_property
     def burst(self) -> float:
         """Messages that one connection may send before its rate is checked."""
         if self.events_per_second is None:

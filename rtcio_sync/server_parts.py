@@ -1,7 +1,4 @@
-"""The parts of a server: made here, and connected.
-
-Used as it is of ``socketio.Server``, asserted in ``tests/test_upstream.py``: ``_handle_connect``.
-"""
+"""The parts of a server: made here, and connected."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from .socketio.node_api import NodeApi
 from .socketio.overdue_handlers import Overdue
 from .socketio.overflow_warning import Overflow
 from .socketio.receive import Receiver
-from .socketio.recovery import NoReconnect, Reconnect
+from .socketio.recovery import Reconnect
 from .socketio.remote_requests import ServerSide
 from .socketio.session_transfer import Departing
 
@@ -54,7 +51,7 @@ class ServerParts(NodeApi):
             handling=self.handling,
             connecting=self.connecting,
             disconnecting=self.disconnecting,
-            connect=self._handle_connect,
+            connect=self._receive_connect,
             spawn_event=self.start_background_task,
             packet_class=self.packet_class,
             limits_of=self.registry.limits_of,
@@ -65,7 +62,10 @@ class ServerParts(NodeApi):
     def _make_relay(self, *, late: bool) -> None:
         chosen, eio, manager = self.options, self.eio, self.manager
         self.registry = Registry(
-            self.handlers, self.namespace_handlers, lambda: self.namespaces, chosen.limits
+            self.handlers,
+            self.namespace_handlers,
+            partial(getattr, self, "namespaces"),
+            chosen.limits,
         )
         manager.json = self.packet_class.json
         manager.late = late
@@ -130,8 +130,10 @@ class ServerParts(NodeApi):
             drop=self.drop,
             counters=self.counters,
         )
-        self.reconnect = (
-            Reconnect(
+        self.reconnect = None
+        self._receive_connect = self.connecting.receive
+        if isinstance(recovery, Recovery):
+            self.reconnect = Reconnect(
                 self,
                 recovery,
                 members=members,
@@ -140,9 +142,7 @@ class ServerParts(NodeApi):
                 handling=self.handling,
                 counters=self.counters,
             )
-            if isinstance(recovery, Recovery)
-            else NoReconnect()
-        )
+            self._receive_connect = self.reconnect.receive
         self.departing = Departing(
             self, members=members, connecting=self.connecting, counters=self.counters
         )

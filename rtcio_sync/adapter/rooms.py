@@ -86,7 +86,7 @@ class Rooms(Callbacks):
     # -- connecting and leaving ----------------------------------------------------------------
 
     def pre_connect(self, eio_sid: str, namespace: str) -> str | None:
-        if self.member_of(eio_sid, namespace) is not None:
+        if eio_sid in self._by_eio_sid.get(namespace, _NONE):
             return None
         sid: str = self.server.eio.generate_id()
         self._add(Member(sid, eio_sid, namespace))
@@ -102,7 +102,7 @@ class Rooms(Callbacks):
             self.rooms.setdefault(namespace, {}).setdefault(None, {})[sid] = eio_sid
 
     def connect(self, sid: str, namespace: str) -> str | None:
-        member = self.member(sid, namespace)
+        member = self.members.get(namespace, _NONE).get(sid)
         if member is None:
             # Upstream's short form: ``sid`` is a connection's, nothing was pre-connected.
             made = self.pre_connect(sid, namespace)
@@ -130,7 +130,7 @@ class Rooms(Callbacks):
         return member.eio_sid if member is not None else None
 
     def pre_disconnect(self, sid: str, namespace: str) -> str | None:
-        member = self.member(sid, namespace)
+        member: Member | None = self.members.get(namespace, _NONE).get(sid)
         if member is None:
             return None
         member.enter(Stage.LEAVING)
@@ -159,7 +159,8 @@ class Rooms(Callbacks):
         member = self.member(sid, namespace)
         if member is None:
             return
-        self.withdraw(member)
+        if not member.departed or sid in self.callbacks:
+            self.withdraw(member)
         member.rooms = None
         member.held = None
         with self.server.eio.gate:
@@ -195,8 +196,8 @@ class Rooms(Callbacks):
                 del self.rooms[namespace][None][sid]
             for room in rooms:
                 self._drop(namespace, room, sid)
-        if not departed:
-            if self.on_leave and self.late:  # emitting runs the app's code
+        if rooms and self.on_leave:
+            if self.late:  # emitting runs the app's code
                 self.server.eio.spawn(self._left_all, member, rooms)
             else:
                 self._left_all(member, rooms)

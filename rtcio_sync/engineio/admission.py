@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from functools import cached_property
 from typing import Any
 
 from ..client_limits import Addresses, client_address
@@ -10,9 +11,10 @@ from ..errors import Refused
 from ..metrics import Counters
 from ..options import Limits
 from ..transport.ports import Environ, Gate
+from .compact_environ import compact
 from .cors import Cors
 from .descriptors import Seated, Seats
-from .http_requests import MOST_KEPT, slim
+from .http_requests import MOST_KEPT, is_kept
 from .socket import Socket
 
 __all__ = ["Admission"]
@@ -39,17 +41,24 @@ class Admission(Cors):
     ) -> None:
         super().__init__(counters=counters, **options)
         self.limits = limits
-        self.max_connections = max_connections
-        self.max_polling_sessions = max_polling_sessions
+        if max_connections is not None:
+            self.max_connections = max_connections
+        if max_polling_sessions is not None:
+            self.max_polling_sessions = max_polling_sessions
         self.seats = Seats(self._evict)
         self.trusted_proxies = trusted_proxies
         self.addresses = Addresses(limits.connects_per_minute_per_ip, limits.sockets_per_ip)
 
-    def _capacity(self) -> int:
-        if self.max_connections is None:
-            soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-            self.max_connections = max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
-        return self.max_connections
+    @cached_property
+    def max_connections(self) -> int:
+        """Descriptors that sessions may hold; without a number nearly all of the process."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return max(1, min(soft, 1 << 30) - RESERVED_DESCRIPTORS)
+
+    @cached_property
+    def max_polling_sessions(self) -> int:
+        """Polling sessions that may hold no descriptor, between two polls."""
+        return max(RESTING_AT_LEAST, self.max_connections)
 
     def holds(self, socket: Seated) -> None:
         """The session has one descriptor more than before. # hub or greenlet"""
@@ -60,7 +69,7 @@ class Admission(Cors):
         """The session has one descriptor less than before. # hub or greenlet"""
         with self.gate:
             if self.sockets.get(socket.sid) is socket:
-                self.seats.give(socket, self._resting_bound())
+                self.seats.give(socket, self.max_polling_sessions)
             else:
                 self.seats.forget(socket)
 
@@ -79,19 +88,13 @@ class Admission(Cors):
         socket.fail("idle-session", "transport close")
         self.forget(socket)
 
-    def _resting_bound(self) -> int:
-        """Polling sessions that may hold no descriptor, between two polls."""
-        if self.max_polling_sessions is None:
-            self.max_polling_sessions = max(RESTING_AT_LEAST, self._capacity())
-        return self.max_polling_sessions
-
     def lend(self) -> None:
         """Counts a request that another host answers: two descriptors. # greenlet
 
         Raises `Refused` when there are too many connections.
         """
         with self.gate:
-            if self.seats.taken >= self._capacity():
+            if self.seats.taken >= self.max_connections:
                 raise self._full()
             self.seats.taken += 2
 
@@ -102,7 +105,7 @@ class Admission(Cors):
 
     def idle_bound(self) -> int:
         """HTTP connections that may wait for a request: descriptors that sessions do not hold."""
-        return self._capacity() - self.seats.taken
+        return self.max_connections - self.seats.taken
 
     def _full(self) -> Refused:
         self.counters.closed["over-capacity"] += 1
@@ -112,12 +115,12 @@ class Admission(Cors):
         """Raises `Refused` when no session may open another poll or WebSocket."""
         # Admitted sessions may exceed the number a little: while they are between two polls, others
         # take their descriptors.
-        if self.seats.taken >= self._capacity() + RESERVED_DESCRIPTORS // 2:
+        if self.seats.taken >= self.max_connections + RESERVED_DESCRIPTORS // 2:
             raise self._full()
 
     def _kept(self, environ: Environ) -> Environ:
         """What is kept of a session's first request. Raises `Refused` if that is too much."""
-        kept = slim(environ)
+        kept = compact(environ, is_kept)
         size = 0
         for key, each in kept.items():
             if type(each) is str:
@@ -131,8 +134,6 @@ class Admission(Cors):
         return kept
 
     def _count_address(self, socket: Socket, environ: Environ) -> None:
-        if not self.addresses.counting:
-            return
         address = client_address(environ, 0)
         with self.gate:
             admitted = self.addresses.admits(address, self.heartbeat.now())

@@ -16,6 +16,7 @@ from typing import Any
 import engineio
 
 from ..config.origins import same_site
+from ..errors import Refused
 from ..hub import interrupts
 from ..logs import about, plain
 from ..metrics import Counters
@@ -41,20 +42,20 @@ class Cors(engineio.Server):
         self._refused = _Refusals()
         self._rule_takes_environ = callable(rule) and takes_two(rule)
 
-    def _origin_allowed(self, environ: Environ) -> bool:
+    def _check_origin(self, environ: Environ) -> None:
+        """Raises `Refused` for a page that may not connect. The log and the answer say why."""
         # RFC 6455 10.2: browsers send the origin, and the server has to check it.
         origin = environ.get("HTTP_ORIGIN")
         if not origin or self.cors_allowed_origins == []:
-            return True
-        allowed = self._cors_allowed_origins(environ)
-        if allowed is None and self.cors_credentials and "HTTP_COOKIE" in environ:
-            self._warn_of_any_origin()
-        return allowed is None or origin in allowed
-
-    def _check_origin(self, environ: Environ) -> None:
-        """Raises `Refused` for a page that may not connect. The log and the answer say why."""
-        if self._origin_allowed(environ):
             return
+        allowed = self._cors_allowed_origins(environ)
+        if allowed is None:
+            if self.cors_credentials and "HTTP_COOKIE" in environ:
+                self._warn_of_any_origin()
+        elif origin not in allowed:
+            raise self._forbidden(environ)
+
+    def _forbidden(self, environ: Environ) -> Refused:
         origin = plain(environ.get("HTTP_ORIGIN"))
         more = self._refused.to_tell(origin, self.heartbeat.now())
         if more is not None:
@@ -68,7 +69,7 @@ class Cors(engineio.Server):
         refused.body["message"] = (
             f"Forbidden: the origin {origin} is not allowed; allow it with cors_allowed_origins"
         )
-        raise refused
+        return refused
 
     def _why_not(self, environ: Environ) -> str:
         rule = self.cors_allowed_origins

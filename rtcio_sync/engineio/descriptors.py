@@ -55,7 +55,8 @@ class Seats:
 
     def take(self, session: Seated) -> None:
         """The session has one more descriptor: a poll is open, or a WebSocket."""
-        self._wake(session.sid)
+        if self._joined or self._strangers:
+            self._wake(session.sid)
         session.held += 1
         self.taken += 1
 
@@ -76,7 +77,8 @@ class Seats:
 
     def forget(self, session: Seated) -> None:
         """The session is over."""
-        self._wake(session.sid)
+        if self._joined or self._strangers:
+            self._wake(session.sid)
         self.taken -= session.held
         session.held = 0
 

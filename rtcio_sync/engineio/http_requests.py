@@ -10,7 +10,6 @@ import urllib.parse
 
 from ..errors import Refused
 from ..transport.ports import Environ
-from .compact_environ import compact
 
 __all__ = [
     "MARK",
@@ -18,9 +17,9 @@ __all__ = [
     "SENT_ON",
     "bad",
     "closes_unsaid",
+    "is_kept",
     "most_packets",
     "query_of",
-    "slim",
 ]
 
 #: The field that a host adds to a request that it sends on to another one: how often that was done.
@@ -83,12 +82,8 @@ def most_packets(query: dict[str, list[str]]) -> int | None:
     return MOST_OF_PYTHON if "." in query.get("t", ("",))[0] else None
 
 
-def slim(environ: Environ) -> Environ:
-    """The part of an environ that handlers may need, without the server's buffers and sockets."""
-    return compact(environ, _is_kept)
-
-
-def _is_kept(key: str) -> bool:
+def is_kept(key: str) -> bool:
+    """Whether handlers may need a key of an environ: not the server's buffers and sockets."""
     return _NOT_KEPT.match(key) is None
 
 

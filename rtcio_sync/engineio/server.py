@@ -29,6 +29,7 @@ from ..hub.thread import any_thread
 from ..logs import Seldom, tell
 from ..metrics import Counters
 from ..options import Limits
+from ..protocol.websocket_frames import frame_typed
 from ..transport import takeover
 from ..transport.delivery import Deliveries
 from ..transport.ports import CONNECTION, Environ, StartResponse
@@ -210,7 +211,8 @@ class Server(Tasks, Answers):
         try:
             if CONNECTION not in environ:  # else it is the hub's
                 self._suit_the_server(environ)
-            self.first_request(environ)
+            if self.on_first_request is not None:
+                self.first_request(environ)
             self.hub_thread.bind()
             port = environ.get("SERVER_PORT")  # behind a proxy it may come from the client
             if port not in self._ports and len(self._ports) < MOST_PORTS:
@@ -244,7 +246,7 @@ class Server(Tasks, Answers):
         transport = query.get("transport", [""])[0]
         if transport not in self.transports:
             raise bad(0)
-        if transport == "websocket" and not self._takes_websockets():
+        if transport == "websocket" and not self.takes_websockets:
             raise bad(0)
         sid = query["sid"][0] if "sid" in query else None
         if sid is None:
@@ -253,7 +255,8 @@ class Server(Tasks, Answers):
             if query.get("EIO") != ["4"]:
                 self._warn_of_old_client(query.get("EIO", []))
                 raise bad(5)
-            return self._open(environ, start_response, transport, jsonp_index(query))
+            jsonp = jsonp_index(query) if transport == "polling" else None
+            return self._open(environ, start_response, transport, jsonp)
         socket = self.sockets.get(sid)
         if socket is None and self.on_unknown is not None:
             elsewhere = self.on_unknown(sid, environ, start_response)
@@ -280,7 +283,7 @@ class Server(Tasks, Answers):
         self, environ: Environ, start_response: StartResponse, transport: str, jsonp: int | None
     ) -> Answer | Iterable[bytes]:
         """Engine.IO v4, "Handshake"."""
-        if self.stopping or self.seats.taken >= self._capacity():
+        if self.stopping or self.seats.taken >= self.max_connections:
             raise self._full()
         request = None
         headers: list[tuple[str, str]] = []
@@ -290,15 +293,18 @@ class Server(Tasks, Answers):
         kept = self._kept(environ)
         sid = self.generate_id()
         socket = Socket(self, sid)
-        self._count_address(socket, kept)
-        address = client_address(kept, 0)
-        tell(log, _OPENED, connection=sid, address=address, transport=transport)
-        self.sockets[sid] = socket
-        self.holds(socket)
+        if self.addresses.counting:
+            self._count_address(socket, kept)
+        if log.isEnabledFor(logging.DEBUG):
+            address = client_address(kept, 0)
+            tell(log, _OPENED, connection=sid, address=address, transport=transport)
+        with self.gate:
+            self.sockets[sid] = socket
+            self.seats.take(socket)
         try:
-            opening = Packet(packet.OPEN, self._opening(sid, transport))
+            opening = self._opening(sid, transport)
             if request is None:
-                socket.send(opening)
+                socket.send(Packet(packet.OPEN, opening))
             verdict = self._trigger_event("connect", sid, kept, run_async=False)
             if verdict is not None and verdict is not True:
                 raise Refused("401 UNAUTHORIZED", 4, str(verdict or "Unauthorized"))
@@ -320,7 +326,7 @@ class Server(Tasks, Answers):
 
     def _opening(self, sid: str, transport: str) -> str:
         """The JSON of the OPEN packet (Engine.IO v4, "Handshake")."""
-        upgrades = '["websocket"]' if self._may_upgrade(transport) else "[]"
+        upgrades = '["websocket"]' if transport == "polling" and self._may_upgrade() else "[]"
         return (
             f'{{"sid":{encode_basestring_ascii(sid)},"upgrades":{upgrades}'
             f',"pingInterval":{round(self.ping_every * 1000)}'
@@ -328,12 +334,11 @@ class Server(Tasks, Answers):
             f',"maxPayload":{self.max_http_buffer_size}}}'
         )
 
-    def _may_upgrade(self, transport: str) -> bool:
+    def _may_upgrade(self) -> bool:
         return (
-            transport == "polling"
-            and self.allow_upgrades
+            self.allow_upgrades
             and "websocket" in self.transports
-            and self._takes_websockets()
+            and self.takes_websockets
             and (self.async_mode == "gevent" or self._async["websocket"] is not None)
         )
 
@@ -344,11 +349,11 @@ class Server(Tasks, Answers):
         headers: list[tuple[str, str]],
         environ: Environ,
         start_response: StartResponse,
-        opening: Packet | None = None,
+        opening: str | None = None,
     ) -> Iterable[bytes]:
         """Takes a WebSocket over as ``socket``'s transport or probe.
 
-        ``opening``: the OPEN packet of a new connection.
+        ``opening``: the data of a new connection's OPEN packet.
         """
         if request is None:
             if socket.state is State.OPENING:
@@ -365,7 +370,7 @@ class Server(Tasks, Answers):
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
             if opening is not None:  # it follows the 101 in a write of its own, as in Node
-                websocket.send(opening.frame())
+                websocket.send_now(frame_typed(b"0", opening.encode()))
         socket.open_websocket(websocket)
         return request.leave()
 

@@ -23,7 +23,7 @@ from ..transport.driver import frames_of
 from ..transport.ports import Carried, RawSocket
 from ..transport.websocket import WebSocket
 from .inbox import INBOX_BYTES
-from .packet import AnyPacket, frame_of, packet_of
+from .packet import AnyPacket, Packet, frame_of, packet_of
 from .payload import from_base64
 from .ports import Engine, Listener
 from .state import State
@@ -64,6 +64,8 @@ class Socket(Upgrade, socket.Socket):
     _session: dict[str, Any] | None = None
     #: Hears of the upgrade and of the end; `None`: the app has no handlers for them.
     listeners: Listener | None = None
+    #: Whether it is over: the state is `State.CLOSED`.
+    closed = False
     #: Whether its client was told to connect anew (`send_away`).
     sent_away = False
     #: Whether it only stands for a connection that the client has to make anew, perhaps here.
@@ -112,10 +114,8 @@ class Socket(Upgrade, socket.Socket):
         return self.state is State.WEBSOCKET
 
     @property
-    def closed(self) -> bool:
-        return self.state is State.CLOSED
-
-    closing = closed
+    def closing(self) -> bool:
+        return self.closed
 
     # -- towards the client: hub or greenlet -----------------------------------------------------
 
@@ -123,7 +123,16 @@ class Socket(Upgrade, socket.Socket):
         """Sends one packet; does nothing if the socket is closed."""
         transport = self.transport  # looked up once: another thread may close the connection
         if transport is not None:
-            transport.send(frame_of(pkt))
+            transport.send(pkt.frame() if isinstance(pkt, Packet) else frame_of(pkt))
+        else:
+            self.send_together([pkt])
+
+    def send_apart(self, pkt: Packet) -> None:
+        """`send`, and has the client read it apart from what follows. # hub or greenlet"""
+        transport = self.transport
+        if transport is not None:
+            transport.send_now(pkt.frame())  # `hold` would write it before the turn ends, too
+            transport.hold(APART)
         else:
             self.send_together([pkt])
 
@@ -144,12 +153,6 @@ class Socket(Upgrade, socket.Socket):
             else:
                 for frame in frames:
                     self.send_together([packet_of(*each) for each in frames_of(frame)])
-
-    def apart(self) -> None:
-        """Has the client read what was sent apart from what follows. # hub or greenlet"""
-        transport = self.transport
-        if transport is not None:
-            transport.hold(APART)
 
     def held_back(self, since: float) -> bool:
         # The PING waits behind other packets; a client that takes those is alive.
@@ -212,7 +215,7 @@ class Socket(Upgrade, socket.Socket):
 
     def connection_lost(self, code: int | None, error: bool) -> None:
         """The WebSocket has ended. # hub, once"""
-        if self._probe_ended():
+        if self.state in PROBED and self._probe_ended():
             self._websocket_ended()
         elif self.state in PROBED:
             pass  # the clock has given it up just before
@@ -247,7 +250,7 @@ class Socket(Upgrade, socket.Socket):
         """
         waiting = list(self.outbox or ())
         self._drop_outbox()
-        self.moved = True
+        self.moved = self.closed = True
         self.state = State.CLOSED
         self.transport = self.websocket = None
         if self.address is not None:
@@ -260,6 +263,7 @@ class Socket(Upgrade, socket.Socket):
 
     def leave_to_parent(self) -> None:
         """Marks it as closed in a forked child, and sends nothing: the client is the parent's."""
+        self.closed = True
         self.state = State.CLOSED
         self.transport = self.outbox = None
         if self.websocket is not None:
@@ -321,6 +325,7 @@ class Socket(Upgrade, socket.Socket):
             was, self.state = self.state, State.CLOSED
             if was is State.CLOSED:
                 return
+            self.closed = True
             self.transport = None
             if self.address is not None:
                 self.server.addresses.gone(self.address)

@@ -53,6 +53,8 @@ class Tasks(engineio.Server):
         #: The WSGI server, if it runs on threads; `None`: gevent's, or no request has come yet.
         self._suited: thread_servers.ThreadServer | None = None
         self._suiting = threading.Lock()
+        #: Whether the WSGI server lets a request become a WebSocket.
+        self.takes_websockets = True
         super().__init__(**options)
 
     def _use_mode(self, mode: str) -> None:
@@ -130,6 +132,7 @@ class Tasks(engineio.Server):
             if self.async_mode == "gevent" and found.parallel:
                 self._change_to_threads(found)
             first, self._suited = self._suited is None, found
+            self.takes_websockets = found.websockets
         if first and found.cannot is not None:
             log.log(logging.WARNING if found.parallel else logging.ERROR, "%s", found.cannot)
         if not found.parallel:
@@ -148,9 +151,6 @@ class Tasks(engineio.Server):
         self._use_mode("threading")
         for task in self.hub_thread.left_over():  # the thread that made the server runs no hub
             self.spawn(task)
-
-    def _takes_websockets(self) -> bool:
-        return self._suited is None or self._suited.websockets
 
 
 def _unsuited(message: str) -> Refused:

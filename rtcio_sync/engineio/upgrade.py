@@ -61,7 +61,8 @@ class Upgrade(Polling):
                 return False
             self.state = State.WEBSOCKET
             self.transport = websocket
-            self._empty_outbox(websocket)  # it may be too much for it, and end the connection
+            if self.outbox:
+                self._empty_outbox(websocket)  # it may be too much for it, and end the connection
             if not self.polling:
                 self.alarm = None  # no poll will wait any more
         return True

@@ -25,7 +25,8 @@ def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     """
     if environ.get("REQUEST_METHOD") != "GET":
         raise _bad("the method is not GET")
-    if not _can_upgrade(environ.get("SERVER_PROTOCOL", "")):
+    version = environ.get("SERVER_PROTOCOL", "")
+    if version != "HTTP/1.1" and not _can_upgrade(version):
         raise _bad("only HTTP/1.1 can be upgraded")
     upgrade, connection = environ.get("HTTP_UPGRADE", ""), environ.get("HTTP_CONNECTION", "")
     if upgrade != "websocket" and "websocket" not in _tokens(upgrade):
@@ -58,8 +59,6 @@ def _bad(reason: str) -> HandshakeError:
 
 def _can_upgrade(protocol: str) -> bool:
     # HTTP/2 has no Upgrade header (RFC 9113 8.2.2), HTTP/1.0 ignores it (RFC 9110 7.8).
-    if protocol == "HTTP/1.1":
-        return True
     major, _, minor = protocol.partition(".")
     return major == "HTTP/1" and minor.isdecimal() and int(minor) >= 1
 

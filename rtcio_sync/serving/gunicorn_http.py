@@ -26,7 +26,7 @@ from gevent.server import StreamServer
 
 from ..transport.ports import Environ
 from ..transport.server_stop import gunicorn_worker, servers_of
-from .http import HEAD, Connection, accept, first_line, take_over
+from .http import HEAD, Answer, Connection, accept, first_line, take_over
 from .http_response import Response
 from .idle_connections import Idle
 from .ports import Application, Engine
@@ -163,7 +163,7 @@ class _Entrance:
 
     def open(self) -> None:
         """Takes the connections that come from now on."""
-        self._server.do_read = self._accept
+        self._server.do_read = partial(accept, self._server.socket, self)
         self._server.do_handle = self._begin
         self._server.close = self._end
 
@@ -188,12 +188,9 @@ class _Entrance:
 
     # -- hub ---------------------------------------------------------------------------------------
 
-    def _accept(self) -> Any:
-        return accept(self._server.socket, self)
-
     def _begin(self, first: Any, *rest: Any) -> None:
         if isinstance(first, Connection):
-            first.begin()
+            first.readable()
         else:
             self._handle(first, *rest)
 
@@ -233,15 +230,15 @@ class _Entrance:
             environ["wsgi.url_scheme"] = "https" if said == self._schemes[mark] else "http"
         return True
 
-    def serve(self, connection: Connection, response: Response, environ: Environ) -> None:
-        self._engine.hub_thread.spawn(self._answer, connection, response, environ)
+    def serve(self, answer: Answer, response: Response, environ: Environ) -> None:
+        self._engine.hub_thread.spawn(self._answer, answer, response, environ)
 
     # -- greenlet ----------------------------------------------------------------------------------
 
-    def _answer(self, connection: Connection, response: Response, environ: Environ) -> None:
+    def _answer(self, answer: Answer, response: Response, environ: Environ) -> None:
         self._answering += 1
         try:
-            connection.answer(response, environ)
+            answer(response, environ)
         finally:
             self._answering -= 1
 

@@ -30,13 +30,16 @@ from .idle_connections import Idle
 from .ports import Application
 from .reread_socket import Reread
 
-__all__ = ["HEAD", "Connection", "Entrance", "accept", "first_line", "take_over"]
+__all__ = ["HEAD", "Answer", "Connection", "Entrance", "accept", "first_line", "take_over"]
 
 CHUNK = 16384  # bytes that are read at a time
 HEAD = 65536  # bytes of a head, at most
 LINE = 8000  # bytes of a first line; servers refuse longer ones, with 414
 BODY = 65536  # bytes of a body; a longer one is handed over
 READS = 16  # reads of one request; one in more pieces is handed over
+
+Answer = Callable[[Response, Environ], None]
+"""What a greenlet does for a request."""
 
 _GONE = (errno.EPIPE, errno.ECONNRESET, errno.EBADF)
 
@@ -67,17 +70,19 @@ class Entrance(Protocol):
     def loop(self) -> Any:
         """A `hub.ports.Loop`."""
 
+    @property
+    def is_plain(self) -> Callable[[Environ], bool] | None:
+        """Says whether a request may be answered here, by its environ; `None`: each may. # hub"""
+
+    @property
+    def serve(self) -> Callable[[Answer, Response, Environ], object]:
+        """Has a greenlet call ``answer(response, environ)``. # hub"""
+
     def get_environ(self) -> Environ:
         """What the environs of all requests have in common."""
 
-    def is_plain(self, environ: Environ) -> bool:
-        """Whether the request may be answered here, by its environ. # hub"""
-
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
         """Has the WSGI server serve a connection of which ``data`` was read. # hub"""
-
-    def serve(self, connection: Connection, response: Response, environ: Environ) -> None:
-        """Calls ``connection.answer(response, environ)`` in a greenlet. # hub"""
 
     def failed(self, environ: Environ, error: BaseException) -> None:
         """Reports an exception of the application. # greenlet"""
@@ -90,7 +95,7 @@ def first_line(path: str) -> tuple[tuple[bytes, ...], re.Pattern[str]]:
     return beginnings, re.compile(rf"(GET|POST) ({re.escape(path)})\?([!\"$-~]*) HTTP/1\.1")
 
 
-def accept(listener: Any, entrance: Entrance) -> tuple[Connection, Any] | None:
+def accept(listener: Any, entrance: Entrance) -> tuple[Connection] | None:
     """The next connection, for a `gevent.server.StreamServer`; `None`: there is none now. # hub"""
     try:
         fd, address = listener._accept()
@@ -98,7 +103,7 @@ def accept(listener: Any, entrance: Entrance) -> tuple[Connection, Any] | None:
         return None
     sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
     sock.setblocking(False)
-    return Connection(entrance, sock, address), None
+    return (Connection(entrance, sock, address),)
 
 
 class Body(io.BytesIO):
@@ -113,11 +118,15 @@ def take_over(entrance: Entrance, arrived: Reread) -> None:
     address, data = arrived.getpeername(), arrived.left()
     sock = _socket.socket(fileno=arrived.detach())
     sock.setblocking(False)
-    Connection(entrance, sock, address).begin(data)
+    connection = Connection(entrance, sock, address)
+    if data:
+        connection.take_up(data)
+    else:
+        connection.readable()
 
 
 class Connection:
-    """One TCP connection. `begin` reads its first request."""
+    """One TCP connection. `readable` reads its first request."""
 
     __slots__ = (
         "_cut", "_data", "_entrance", "_listed", "_reader", "_reads", "address", "asked", "since",
@@ -142,17 +151,11 @@ class Connection:
 
     # -- reading: hub ------------------------------------------------------------------------------
 
-    def begin(self, data: bytes = b"") -> None:
-        """Waits for the first request; most clients have sent it by now. # hub
-
-        ``data``: what another process has read of it.
-        """
-        if data:
-            self._data = data
-            self._reads = 1
-            self._look()
-        else:
-            self._readable()
+    def take_up(self, data: bytes) -> None:
+        """Begins with ``data``, which another process has read of the first request."""
+        self._data = data
+        self._reads = 1
+        self._look()
 
     def depart(self) -> tuple[_socket.socket, bytes]:
         """Gives the socket away, and what was read of the request: another process answers it."""
@@ -160,27 +163,25 @@ class Connection:
         self.taken = True
         return self.socket, self._data
 
-    def _readable(self) -> None:
+    def readable(self) -> None:
+        """Reads what has come of a request; most clients have sent the first one by now."""
         try:
-            self._read()
+            try:
+                data = self.socket.recv(CHUNK)
+            except BlockingIOError:
+                self._wait()
+                return
+            except OSError:
+                self.close()
+                return
+            if not data:
+                self._ended()
+                return
+            self._reads += 1
+            self._data += data
+            self._look()
         except BaseException as error:  # noqa: BLE001 - nothing may be raised into the loop
             self._broke(error)
-
-    def _read(self) -> None:
-        try:
-            data = self.socket.recv(CHUNK)
-        except BlockingIOError:
-            self._wait()
-            return
-        except OSError:
-            self.close()
-            return
-        if not data:
-            self._ended()
-            return
-        self._reads += 1
-        self._data += data
-        self._look()
 
     def _broke(self, error: BaseException) -> None:
         self.close()
@@ -193,7 +194,7 @@ class Connection:
             self._entrance.idle.add(self)
             self._entrance.idle.expect(self, kept=kept)
         if self._reader is not None and not self._reader.active:
-            self._reader.start(self._readable)
+            self._reader.start(self.readable)
 
     def _wait_for_rest(self) -> None:
         if self._reads == 1 and self._listed and self.asked:  # on an idle connection
@@ -202,10 +203,9 @@ class Connection:
         self._wait()
 
     def _unlist(self) -> None:
-        if self._listed:
-            self._listed = False
-            self._entrance.idle.discard(self)
-            self._entrance.idle.forget(self)
+        self._listed = False
+        self._entrance.idle.discard(self)
+        self._entrance.idle.forget(self)
 
     def _ended(self) -> None:
         if self._data:  # the application has to hear of a request that ended half-way
@@ -252,11 +252,12 @@ class Connection:
         self._reads, self.asked = 0, True
         if self._reader is not None and self._reader.active:
             self._reader.stop()
-        self._unlist()
+        if self._listed:
+            self._unlist()
         asked = environ.get("HTTP_CONNECTION", "").lower() == "close"
         response = Response(self, closes=asked or entrance.ending)
         environ[CONNECTION] = response
-        entrance.serve(self, response, environ)
+        entrance.serve(self.answer, response, environ)
 
     def _is_unusual(self, data: bytes) -> bool:
         """Whether the head may be over without the usual ends of lines, or has no version."""
@@ -288,7 +289,8 @@ class Connection:
             environ["REMOTE_ADDR"] = str(address[0])
             environ["REMOTE_PORT"] = str(address[1])
         environ["wsgi.input_terminated"] = True
-        return environ if self._entrance.is_plain(environ) else None
+        is_plain = self._entrance.is_plain
+        return environ if is_plain is None or is_plain(environ) else None
 
     def _hand_over(self) -> None:
         self._leave()
@@ -369,7 +371,8 @@ class Connection:
             self.close()
 
     def _leave(self) -> None:
-        self._unlist()
+        if self._listed:
+            self._unlist()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.stop()

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..hub.ports import IoWatcher
 from ..transport.ports import Environ, StartResponse
-from ..transport.takeover import WebSocketRequest
+from ..transport.takeover import SWITCHING, WebSocketRequest
 from ..transport.tcp import reset_at_close
 from .ports import Application
 
@@ -30,8 +30,11 @@ class Line(Protocol):
         """Gives the socket away, the bytes that were read, and its watcher, which is stopped."""
 
 
-class Response:
-    """One answer. ``closes``: whether the connection ends behind it. # greenlet: everything"""
+class Response(WebSocketRequest):
+    """One answer, which may be that of a WebSocket. # greenlet: everything
+
+    ``closes``: whether the connection ends behind it.
+    """
 
     __slots__ = ("_bodiless", "_headers", "_left", "_line", "_status", "closes", "sent")
 
@@ -118,7 +121,7 @@ class Response:
             self._left = 0
         elif self._left is None:
             self.closes = True  # the end of the body is the end of the connection
-        if "date" not in known:
+        if "date" not in known and status[:1] != "1":  # RFC 9110 6.6.1: with a 1xx it is optional
             lines.append(f"Date: {_date()}")
         if self.closes and "connection" not in known:
             lines.append("Connection: close")
@@ -143,26 +146,13 @@ class Response:
 
     # -- as a WebSocket ----------------------------------------------------------------------------
 
-    def websocket_request(self) -> WebSocketRequest:
-        """The request as one for a WebSocket."""
-        return _Upgrade(self, self._line)
-
-    def switch(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
-        """Sends the 101."""
-        status = "101 Switching Protocols"
-        start_response(status, headers)
-        if self._status is None:  # a middleware holds it back until there is a body
-            self._status, self._headers = status, headers
-        self.write(b"")
-
-
-class _Upgrade(WebSocketRequest):
-    def __init__(self, response: Response, line: Line) -> None:
-        self._response = response
-        self._line = line
-
     def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
-        self._response.switch(start_response, headers)
+        start_response(SWITCHING, headers)
+        if self._status is None:  # a middleware holds it back until there is a body
+            self._status, self._headers = SWITCHING, headers
+        if not self.sent:
+            head, self.sent = self._head(), True
+            self._line.write(head)
 
     def _parts(self) -> tuple[_socket.socket, bytes, IoWatcher | None]:
         return self._line.take()
@@ -170,8 +160,11 @@ class _Upgrade(WebSocketRequest):
     def _is_tls(self) -> bool:
         return False
 
-    def _end(self) -> None:
-        """The connection is the WebSocket's."""
+    def leave(self) -> list[bytes]:
+        """The connection is the WebSocket's: there is nothing to end."""
+        return []
+
+    leave_handed_out = leave
 
 
 _dated: tuple[int, str] = (0, "")

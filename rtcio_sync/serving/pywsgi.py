@@ -16,6 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import gevent
@@ -24,7 +25,6 @@ from gevent import pywsgi
 from ..logs import tell
 from ..protocol.http_head import Head
 from .http import HEAD, Connection, accept, first_line
-from .http_response import Response
 from .idle_connections import KEEP_ALIVE, Idle
 from .reread_socket import Reread
 
@@ -57,13 +57,18 @@ class HttpServer(pywsgi.WSGIServer):
     #: As `http.Entrance.elsewhere`.
     elsewhere: Callable[[Connection, str], bool] | None = None
     leaves = False
+    #: The Engine.IO server announces the end of a connection.
+    ending = False
+    is_plain = None
     first_line: re.Pattern[str]
     longest = HEAD
+    #: As `http.Entrance.serve`.
+    serve: Callable[..., Any]
 
     def answer_directly(self, path: str, spawn: Callable[..., Any]) -> None:
         """Has requests to ``path`` answered by `http.Connection`. ``spawn`` makes greenlets."""
         self.beginnings, self.first_line = first_line(path)
-        self._spawn_request = spawn
+        self.serve = spawn
 
     # -- accepting: hub ----------------------------------------------------------------------------
 
@@ -72,37 +77,17 @@ class HttpServer(pywsgi.WSGIServer):
         if self.socket.family in (socket.AF_INET, socket.AF_INET6):
             # Connections inherit it: Nagle's algorithm would delay messages.
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def do_read(self) -> Any:
-        if not self.beginnings:
-            return super().do_read()
-        return accept(self.socket, self)
-
-    def do_handle(self, *args: Any) -> None:
-        first = args[0]
-        if isinstance(first, Connection):
-            first.begin()
-        else:
-            super().do_handle(*args)
+        if self.beginnings:
+            gevents: Any = self  # which calls both for each connection
+            gevents.do_read = partial(accept, self.socket, self)
+            gevents.do_handle = Connection.readable
 
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
         """Serves a connection of which ``data`` was read. # hub"""
         if self.closed:  # the process is about to end
             sock.close()
         else:
-            self.do_handle(Reread(sock, data), address)
-
-    # -- what `http.Connection` asks: hub, then greenlet -------------------------------------------
-
-    def serve(self, connection: Connection, response: Response, environ: Any) -> None:
-        self._spawn_request(connection.answer, response, environ)
-
-    def is_plain(self, environ: dict[str, Any]) -> bool:
-        return True
-
-    @property
-    def ending(self) -> bool:
-        return False  # the Engine.IO server announces it
+            super().do_handle(Reread(sock, data), address)
 
     def failed(self, environ: dict[str, Any], error: BaseException) -> None:
         """Reports an exception, as pywsgi does."""

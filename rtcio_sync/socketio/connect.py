@@ -78,6 +78,14 @@ class Connecting:
         self._drop = drop
         self._counters = counters
         self._recovery = host.manager.recovery
+        own: Any = type(upstream)
+        #: Whether it runs the handlers, and not a method of the app's own subclass.
+        self._is_plain = own._trigger_event.__module__.startswith("rtcio_sync.")
+
+    def receive(self, eio_sid: str, namespace: str, auth: Any) -> None:
+        """Answers a CONNECT: the client gets a new session, or is refused."""
+        if self.may_connect(eio_sid, namespace, auth):
+            self.connect(eio_sid, namespace, auth)
 
     def may_connect(self, eio_sid: str, namespace: str, auth: Any = None) -> bool:
         """Whether a connection may join a namespace; it is refused if not.
@@ -88,7 +96,8 @@ class Connecting:
         if not known and not self._parents.all:
             self.refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")
             return False
-        if self._too_many(eio_sid):
+        link = self._engine.sockets.get(eio_sid)
+        if isinstance(link, Link) and _is_full(link):
             self._drop("namespaces", connection=eio_sid, namespace=namespace)
             self.refuse(eio_sid, namespace, {"message": "Too many namespaces"}, "too many")
             return False
@@ -131,7 +140,7 @@ class Connecting:
         if always and not self._accept(member):
             self._disconnecting.remove(member)
             return
-        refused = self.ask(member, eio_sid, auth)
+        refused = self.ask(member, eio_sid, auth) if self._meets_code(namespace) else None
         if member.stage is Stage.GONE:  # the app disconnected it meanwhile, and it was told
             if not always:  # otherwise `disconnect` removes it, after its handlers
                 self._disconnecting.remove(member)
@@ -141,6 +150,14 @@ class Connecting:
             self._disconnecting.remove(member)
         elif not self.welcome(member):
             self._recovery.close(member)  # the session has not begun
+
+    def _meets_code(self, namespace: str) -> bool:
+        """Whether code of the app may run before a CONNECT is answered."""
+        return (
+            self._registry.meets(namespace)
+            or not self._is_plain
+            or "_trigger_event" in vars(self._upstream)  # the Admin UI's instrumentation
+        )
 
     def _is_open_still(self, namespace: str, auth: Any) -> bool:
         """Its last socket may have left meanwhile, and taken it away: then it is made again.
@@ -152,10 +169,6 @@ class Connecting:
     def refuse_auth(self, eio_sid: str, namespace: str) -> None:
         """Answers a CONNECT whose ``auth`` is over its bounds."""
         self.refuse(eio_sid, namespace, {"message": "Auth too large"}, "auth too large")
-
-    def _too_many(self, eio_sid: str) -> bool:
-        link = self._engine.sockets.get(eio_sid)
-        return isinstance(link, Link) and _is_full(link)
 
     def refuse(self, eio_sid: str, namespace: str, why: Any, reason: str = _BY_THE_APP) -> None:
         """Answers a CONNECT with CONNECT_ERROR; ``reason`` is for the log.
@@ -184,8 +197,9 @@ class Connecting:
             self.send_connect(member, answer)
             self._manager.release(member)
         self._counters.connects += 1
-        sid, eio_sid, namespace = member.sid, member.eio_sid, member.namespace
-        tell(log, _JOINED, sid=sid, connection=eio_sid, namespace=namespace)
+        if log.isEnabledFor(logging.DEBUG):
+            sid, eio_sid, namespace = member.sid, member.eio_sid, member.namespace
+            tell(log, _JOINED, sid=sid, connection=eio_sid, namespace=namespace)
         return True
 
     def answer(self, member: Member) -> Packet:
@@ -201,8 +215,7 @@ class Connecting:
             pkt = kind(packet.CONNECT, data=_keys(member), namespace=namespace)
             self._upstream._send_packet(member.eio_sid, pkt)
             return
-        link.send(answer)
-        link.apart()
+        link.send_apart(answer)
 
     def ask(
         self,
@@ -294,10 +307,11 @@ class Connecting:
         `False`: the connection has ended already, and the handlers did not run.
         """
         gone = member.link is not None and member.link.closed
-        if self._registry.with_greeters(member.namespace) is not None and not gone:
+        space = self._registry.with_greeters(member.namespace)
+        if space is not None and not gone:
             socket = socket_of(self._host, member)
             socket.handlers.unmet = False
-            for handler, given in self._registry.greeters(member.namespace, socket):
+            for handler, given in self._registry.greeters(space, member.namespace, socket):
                 if member.stage is Stage.GONE:
                     break  # the handler before disconnected it
                 self._handling.guarded(member, "connection", (), handler, *given)

@@ -79,14 +79,16 @@ class Disconnecting:
             self._counters.disconnects += 1
             self._counters.reasons[node_reason(reason)] += 1
             self._relay.settle(member)
-            self._tell_peers(member)
+            if member.rooms:
+                self._tell_peers(member)
             if member.sid in self._manager.callbacks:
                 self._manager.end_calls(member.sid)
             if may_return:
                 recovery.lost(member)
         elif stage is Stage.CONNECTING:
             # Its middlewares and handlers may never return.
-            self._tell_peers(member)
+            if member.rooms:
+                self._tell_peers(member)
             self._manager.withdraw(member)
         self._depart(member)
 
@@ -104,28 +106,32 @@ class Disconnecting:
 
     # -- greenlet --------------------------------------------------------------------------------
 
-    def disconnect(self, member: Member, reason: str) -> None:
+    def disconnect(self, member: Member, reason: str, *, heard: bool = True) -> None:
         """Disconnects a socket: peer-left, the app's handlers, its rooms, whatever handlers raise.
 
         Runs once: a connection may end while the handlers of a disconnect by the server still run.
+        ``heard``: `False` if the caller knows that no code of the app hears of it.
         """
         recovery = self._recovery
-        self.leaving(member, reason)
+        if not (member.stage is Stage.LEAVING and member.departed):  # else that was done
+            self.leaving(member, reason)
         with self._engine.gate:
             if not member.enter(Stage.GONE):
                 return
         recovers = member.session is not None
         told_to_wait = recovers and recovery.may_return(member, reason)
         try:
-            # A handler that still ran may have joined it to a room since.
-            send_peer_left(self._relay, member)
-            if self._handling.hears_of_end(member):
+            if member.rooms:  # a handler that still ran may have joined it to a room since
+                send_peer_left(self._relay, member)
+            if heard and self._handling.hears_of_end(member):
                 self._tell(member, "disconnecting", reason)
                 self._tell(member, "disconnect", reason)
         finally:
-            send_peer_left(self._relay, member)
-            spawn, sid, said = self._engine.spawn, member.sid, node_reason(reason)
-            tell(log, _LEFT, spawn=spawn, sid=sid, namespace=member.namespace, reason=said)
+            if member.rooms:
+                send_peer_left(self._relay, member)
+            if log.isEnabledFor(logging.DEBUG):
+                spawn, sid, said = self._engine.spawn, member.sid, node_reason(reason)
+                tell(log, _LEFT, spawn=spawn, sid=sid, namespace=member.namespace, reason=said)
             with self._engine.gate:  # `end` comes before it or after it
                 parked = recovers and recovery.may_return(member, reason)
                 if parked:
@@ -163,7 +169,10 @@ class Disconnecting:
         socket: Socket | None = member.socket
         if socket is None or not socket.handlers.unmet:
             return []
-        return list(self._registry.greeters(member.namespace, socket))
+        space = self._registry.with_greeters(member.namespace)
+        if space is None:
+            return []
+        return list(self._registry.greeters(space, member.namespace, socket))
 
     def _session_over(
         self, member: Member, greeters: Greeters, waited: bool, run: Callable[..., None]
@@ -225,7 +234,7 @@ class Disconnecting:
         sid, namespace, told = member.sid, member.namespace, upstream_reason(reason)
         guarded(member, event, (reason,), trigger, event, namespace, sid, told)
         socket: Socket | None = member.socket
-        if socket is not None:
+        if socket is not None and socket.handlers.events.get(event):
             given = self._dispatcher, socket.handshake.environ, event, node_reason(reason)
             guarded(member, event, (reason,), socket.handlers.end, *given, (sid, namespace))
 

@@ -78,6 +78,16 @@ class Registry:
         allowed = self._namespaces()
         return allowed == "*" or namespace in allowed
 
+    def meets(self, namespace: str) -> bool:
+        """Whether a client that connects to a namespace meets handlers or middlewares."""
+        for name in (namespace, "*"):
+            if name in self.handlers or name in self.namespace_handlers:
+                return True
+            space = self.spaces.get(name)
+            if space is not None and (space.rtcio_middlewares or space.rtcio_greeters):
+                return True
+        return False
+
     def with_middlewares(self, namespace: str) -> Namespace | None:
         """The namespace whose middlewares run in a namespace: itself, or ``"*"``."""
         for name in (namespace, "*"):
@@ -94,13 +104,13 @@ class Registry:
                 return space
         return None
 
-    def greeters(self, namespace: str, socket: Any) -> Iterator[tuple[Callee, tuple[Any, ...]]]:
-        """The ``connection`` handlers that run for a socket, and what each is given."""
-        space = self.with_greeters(namespace)
-        if space is not None:
-            for handler in space.rtcio_greeters:
-                both = space.name == "*" and handler.least > 1  # as python-socketio's get it
-                yield handler, (namespace, socket) if both else (socket,)
+    def greeters(
+        self, space: Namespace, namespace: str, socket: Any
+    ) -> Iterator[tuple[Callee, tuple[Any, ...]]]:
+        """The ``connection`` handlers of ``space`` that a socket meets, and what each is given."""
+        for handler in space.rtcio_greeters:
+            both = space.namespace == "*" and handler.least > 1  # as python-socketio's get it
+            yield handler, (namespace, socket) if both else (socket,)
 
     def sees_relays(self, namespace: str) -> bool:
         """Whether a handler of python-socketio's idiom has to see the relays of a namespace."""
@@ -108,7 +118,8 @@ class Registry:
             handlers = self.handlers.get(name, ())
             if RtcioEvents.MESSAGE in handlers or "*" in handlers:
                 return True
-        return _catches(self.namespace_handlers.get(namespace, self.namespace_handlers.get("*")))
+        space = self.namespace_handlers.get(namespace, self.namespace_handlers.get("*"))
+        return space is not None and _catches(space)
 
     def hears_of_ends(self, namespace: str) -> bool:
         """Whether a handler of python-socketio's idiom runs when a socket of it leaves."""
@@ -122,8 +133,6 @@ class Registry:
 
 
 def _catches(space: Any) -> bool:
-    if space is None:
-        return False
     # Those of libraries, ours included, call the method that is named like the event.
     finds = type(space).trigger_event.__module__.startswith(("rtcio_sync.", "socketio."))
     return not finds or method_of(space, RtcioEvents.MESSAGE) is not None

@@ -33,7 +33,7 @@ from .handler_run import Handling
 from .ports import Engine, Host
 from .socket import Handshake, Socket
 
-__all__ = ["NoReconnect", "Reconnect", "without_session"]
+__all__ = ["Reconnect", "without_session"]
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +43,6 @@ _BACK = "socket %(rtcio_sid)s has come back on connection %(rtcio_connection)s"
 #: never returns, the client gets a new session.
 PATIENCE = 5.0
 LOOK_AGAIN = 1.0  # seconds after which a waiting client checks whether its connection is open
-
-
-class NoReconnect:
-    """A `Reconnect` for a server without recovery."""
-
-    def take(self, eio_sid: str, namespace: str, auth: Any) -> bool:
-        """Returns `False`: every CONNECT gets a new session."""
-        return False
-
-    def app_auth(self, auth: Any) -> Any:
-        """The part of a client's ``auth`` for the app: all of it."""
-        return auth
 
 
 class Reconnect:
@@ -87,9 +75,13 @@ class Reconnect:
         #: none. `None`: there is no other host. # greenlet
         self.fetch: Callable[[str, str], bool] | None = None
 
-    def app_auth(self, auth: Any) -> Any:
-        """The part of a client's ``auth`` for the app."""
-        return without_session(auth)
+    def receive(self, eio_sid: str, namespace: str, auth: Any) -> None:
+        """Answers a CONNECT: its client comes back to its session, or gets a new one."""
+        apps = without_session(auth)
+        if not self._connecting.may_connect(eio_sid, namespace, apps):
+            return
+        if not self.take(eio_sid, namespace, auth):
+            self._connecting.connect(eio_sid, namespace, apps)
 
     def take(self, eio_sid: str, namespace: str, auth: Any) -> bool:
         """Answers a CONNECT that names a session; `False`: the client gets a new session."""

@@ -12,11 +12,13 @@ All of it runs in greenlets, unless a comment says hub.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import socketio
 
 from ..adapter.drops import Drops
+from ..adapter.member import Member
 from ..engineio.socket import Socket as Link
 from ..events import RESERVED_EVENTS, RtcioEvents
 from ..options import Options
@@ -28,7 +30,7 @@ from .disconnect import Disconnecting
 from .handler_call import Dispatcher, raising
 from .handler_run import Handling
 from .handler_signatures import method_of
-from .recovery import NoReconnect, Reconnect
+from .recovery import Reconnect
 
 __all__ = ["ServerHooks"]
 
@@ -41,7 +43,8 @@ class ServerHooks(socketio.Server):
     handling: Handling
     connecting: Connecting
     disconnecting: Disconnecting
-    reconnect: Reconnect | NoReconnect
+    reconnect: Reconnect | None  # `None`: without recovery
+    _receive_connect: Callable[[str, str, Any], None]  # of `Reconnect` or of `Connecting`
     relay: Relay
     drop: Drops
 
@@ -53,10 +56,12 @@ class ServerHooks(socketio.Server):
         for member in members:
             self.disconnecting.leaving(member, reason)
         direct = link.inbox is None and self.eio.async_mode != "threading"
-        if direct and not any(map(self.handling.hears_of_end, members)):
-            self._handle_eio_disconnect(link.sid, reason)  # runs no code of the app
-        else:
+        if not direct or any(map(self.handling.hears_of_end, members)):
             link.enqueue(inbox_items.Lost(reason))
+        elif members:  # no code of the app runs
+            self._remove(link.sid, members, reason, heard=False)
+        else:
+            self._handle_eio_disconnect(link.sid, reason)
 
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         # The engine does not call this: a caller hands in a message itself, and gets the exceptions
@@ -65,20 +70,21 @@ class ServerHooks(socketio.Server):
             super()._handle_eio_message(eio_sid, data)
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        for member in self.manager.members_of(eio_sid):
-            self.disconnecting.disconnect(member, reason)
+        self._remove(eio_sid, self.manager.members_of(eio_sid), reason)
+
+    def _remove(
+        self, eio_sid: str, members: list[Member], reason: str, *, heard: bool = True
+    ) -> None:
+        """Removes a connection that has ended, and its sockets; ``heard``: see `disconnect`."""
+        for member in members:
+            self.disconnecting.disconnect(member, reason, heard=heard)
         self._binary_packet.pop(eio_sid, None)
         self.environ.pop(eio_sid, None)
 
     # -- one packet --------------------------------------------------------------------------------
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        name = namespace or "/"
-        auth = self.reconnect.app_auth(data)
-        if not self.connecting.may_connect(eio_sid, name, auth):
-            return
-        if not self.reconnect.take(eio_sid, name, data):
-            self.connecting.connect(eio_sid, name, auth)
+        self._receive_connect(eio_sid, namespace or "/", data)
 
     def _handle_disconnect(
         self, eio_sid: str, namespace: str | None, reason: str | None = None

@@ -117,6 +117,7 @@ class Arriving:
         assert recovery is not None
         # A connection that has ended: it keeps the app's session for the client's return.
         link = Link(self._engine, "")
+        link.closed = True
         link.state = State.CLOSED
         link.session = unpack(found.session)
         link.arrived = frozenset((each.sid,))

@@ -129,7 +129,7 @@ class LatePeer:
                 self._release(self._rest.obj)  # type: ignore[arg-type]
             if self._backlog is not None:
                 self._backlog.leave(self)
-        self._be_in_time()
+            self._be_in_time()
         self._out = self._rest = self._pong = None
         self.buffered = 0
 

@@ -40,7 +40,7 @@ Environ = dict[str, Any]
 
 
 CONNECTION = "rtcio_sync.connection"
-"""The key of a `Served` in an environ of `Server.listen`."""
+"""The key of a `Served` in an environ of `Server.listen`; it is a `takeover.WebSocketRequest`."""
 
 
 class Served(Protocol):
@@ -49,9 +49,6 @@ class Served(Protocol):
     @property
     def socket(self) -> Any:
         """The socket, not to be read or closed."""
-
-    def websocket_request(self) -> Any:
-        """The request as a `takeover.WebSocketRequest`."""
 
 
 class Event(Protocol):

@@ -50,7 +50,7 @@ from .ports import CONNECTION, Owner, Served, StartResponse
 from .slow_readers import Backlog
 from .websocket import WebSocket
 
-_SWITCHING = "101 Switching Protocols"
+SWITCHING = "101 Switching Protocols"
 
 
 class WebSocketRequest:
@@ -161,10 +161,9 @@ def find(environ: Mapping[str, Any]) -> WebSocketRequest | None:
 
     Call it in the greenlet in which the server called the application.
     """
-    served: Served | None = environ.get(CONNECTION)
+    served: WebSocketRequest | None = environ.get(CONNECTION)
     if served is not None:
-        found: WebSocketRequest = served.websocket_request()
-        return found
+        return served
     if not environ.get("SERVER_PROTOCOL", "").startswith("HTTP/1."):
         return None
     pywsgi, gunicorn = WSGIHandler.handle_one_response.__code__, _gunicorn_code()
@@ -273,9 +272,9 @@ class _Pywsgi(WebSocketRequest):
         self._handler = handler
 
     def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
-        start_response(_SWITCHING, headers)
+        start_response(SWITCHING, headers)
         if self._handler.status is None:  # a middleware holds it back until there is a body
-            self._handler.start_response(_SWITCHING, headers)
+            self._handler.start_response(SWITCHING, headers)
         self._handler.write(b"")
 
     def _socket(self) -> Any:
@@ -312,10 +311,10 @@ class _Gunicorn(WebSocketRequest):
 
     def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
         response = self._response
-        start_response(_SWITCHING, headers)
+        start_response(SWITCHING, headers)
         if response.status is None:  # a middleware holds it back until there is a body
             self._held_back = True
-            response.start_response(_SWITCHING, headers)
+            response.start_response(SWITCHING, headers)
         response.chunked = False  # gunicorn 23 would send a 101 in chunks
         response.write(b"")
         response.force_close()
@@ -344,7 +343,7 @@ class _Uwsgi(WebSocketRequest):
         self._uwsgi = uwsgi
 
     def _accept(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> None:
-        start_response(_SWITCHING, headers)(b"")
+        start_response(SWITCHING, headers)(b"")
 
     def _socket(self) -> Any:
         return _socket.socket(fileno=os.dup(self._uwsgi.connection_fd()))

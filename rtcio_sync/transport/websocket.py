@@ -49,7 +49,7 @@ from ..protocol.websocket_frames import (
     frame_close,
     frame_pong,
 )
-from .outgoing import Outgoing, turn_here
+from .outgoing import Outgoing, turn_of
 from .ports import Carried, Owner, RawSocket, TlsSocket
 from .slow_readers import Backlog
 from .tcp import READ, WRITE, reset_at_close, tls_wants
@@ -116,7 +116,7 @@ class WebSocket(Outgoing):
     ) -> None:
         if reader is None:
             sock.settimeout(0.0)
-        super().__init__(sock, turn_here(), max_buffered, backlog)
+        super().__init__(sock, turn_of(get_hub()), max_buffered, backlog)
         self._owner = owner
         self._parser = Parser(max_size)
         if unread:
@@ -130,8 +130,13 @@ class WebSocket(Outgoing):
         self._lost: Event | None = None
 
     def start(self) -> None:
-        """Begin to read, in the next turn of the loop."""
-        self.resume()
+        """Begin to read: at once if the hub has a watcher, else in the next turn of the loop."""
+        reader = self._reader
+        if reader is None or self._parser.held or self._state is not _OPEN:
+            self.resume()
+        else:
+            self._flowing = True
+            reader.start(self._readable)
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send what is buffered and a close frame; close TCP after the peer's, or the time-out.

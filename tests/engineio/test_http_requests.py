@@ -7,7 +7,7 @@ import urllib.parse
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rtcio_sync.engineio.http_requests import query_of, slim
+from rtcio_sync.engineio.http_requests import is_kept, query_of
 
 
 @given(st.text(alphabet="ab=&%+;2 \xe9", max_size=20))
@@ -39,4 +39,4 @@ def test_handlers_get_the_environ_without_what_is_the_wsgi_servers() -> None:
         "HTTP_UPGRADE": "websocket",
         "HTTP_CONNECTION": "Upgrade",
     }
-    assert slim({**mine, **theirs}) == mine
+    assert [key for key in {**mine, **theirs} if is_kept(key)] == list(mine)

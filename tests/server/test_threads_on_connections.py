@@ -81,7 +81,7 @@ def test_what_is_sent_as_a_websocket_is_closed_raises_nothing(server: Server, ho
         "one": lambda: link.send(pkt),
         "several": lambda: link.send_together([pkt, pkt]),
         "frames": lambda: link.send_frames([pkt.frame()]),
-        "apart": link.apart,
+        "apart": lambda: link.send_apart(pkt),
         "an event": lambda: server.manager.hand_over(client.member, [pkt]),
     }[how]
     slowed(link, "transport", second)

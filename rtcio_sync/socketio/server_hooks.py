@@ -121,6 +121,10 @@ class ServerHooks(socketio.Server):
 
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         """Runs python-socketio's handler of an event, with the arguments that it declares."""
+        inside = self.handlers.get(namespace)
+        handler = None if inside is None else inside.get(event)
+        if handler is not None and event != "disconnect":  # most are so
+            return self.dispatcher.callee(handler)(*args)
         handler, fitted = self._get_event_handler(event, namespace, args)
         if handler:
             callee = self.dispatcher.callee(handler)

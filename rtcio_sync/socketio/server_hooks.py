@@ -125,6 +125,8 @@ class ServerHooks(socketio.Server):
         handler = None if inside is None else inside.get(event)
         if handler is not None and event != "disconnect":  # most are so
             return self.dispatcher.callee(handler)(*args)
+        if not self.handlers and not self.namespace_handlers:  # an app with the other idiom alone
+            return self.not_handled
         handler, fitted = self._get_event_handler(event, namespace, args)
         if handler:
             callee = self.dispatcher.callee(handler)

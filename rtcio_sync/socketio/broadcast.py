@@ -230,12 +230,13 @@ class Broadcast(Choice):
         if callback is not None:
             self._emit_with_callback(event, args, Callee(callback))
         elif self._flags is PLAIN:
+            rooms, out = self._rooms, self._except
             self._server.manager.emit(
                 event,
                 args,
                 namespace=self._namespace,
-                room=self._rooms,
-                skip_sid=list(self._except),
+                room=rooms[0] if rooms is not None and len(rooms) == 1 else rooms,
+                skip_sid=out[0] if len(out) == 1 else list(out),
             )
         else:
             self._server.manager.emit(

@@ -161,6 +161,7 @@ class ServerParts(NodeApi):
             end=lambda member: self.disconnecting.end(member),
             drop=self._count_drop,
             gate=lambda: self.eio.gate,
+            threaded=lambda: self.eio.threaded,
         )
 
     def _count_drop(self, label: str) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 from socketio import packet
 
-from ..engineio.packet import Packet, frame_of_pieces, packet_cost, packets_of
+from ..engineio.packet import Packet, frame_of_pieces, packet_cost, packets_in, packets_of
 from ..events import RtcioEvents
-from ..parser.packet import event_pieces
+from ..parser.packet import event_frame, event_pieces
 from .gathering import Gathering
 from .member import Member, Stage
 from .recipients import recipients, skipped
@@ -33,6 +33,8 @@ _SENT_TO = (Stage.CONNECTING, Stage.CONNECTED)
 
 #: An event as the messages that carry it: its packet, then its attachments.
 Pieces = list[str | bytes]
+#: An event as these, or as their frame alone.
+Encoded = Pieces | bytes
 
 
 class RoomIndex(Rooms):
@@ -59,6 +61,10 @@ class RoomIndex(Rooms):
         For ``to``, ``room`` and ``skip_sid`` see `recipients`. ``own=False``: it is not the app
         that sends it.
         """
+        named = type(room) is str and type(skip_sid) is str and to is None
+        plain = named and callback is None and not kwargs.get("volatile")
+        if plain and self._emit_to_others(event, data, namespace, room, skip_sid):
+            return
         own = kwargs.get("own", self.emits_for_app)
         everybody = recipients(to, room)
         skip_sid = skipped(skip_sid)
@@ -85,6 +91,38 @@ class RoomIndex(Rooms):
                 self.send_pieces(namespace, those, self._encode(namespace, arguments))
         elif those:
             self._emit(event, arguments, namespace, those, own=own)
+
+    def _emit_to_others(
+        self, event: str, data: Any, namespace: str, room: str, sender: str
+    ) -> bool:
+        """The short way of `emit`, for the usual event: to a room, except to its sender.
+
+        `False`: nothing was sent, because more has to be done for this one.
+        """
+        # Both dicts may vanish when the last member leaves.
+        members = self.members.get(namespace, {})
+        inside = self.rooms.get(namespace, {}).get(room)
+        if inside is None or room in members or sender not in members:
+            return False
+        if self.watched or self.recovery.numbers or event == RtcioEvents.INIT_OFFER:
+            return False
+        frame = event_frame(self.server.packet_class, namespace, [event, *arguments_of(data)])
+        if frame is None:
+            return False
+        others = []
+        for sid in list(inside):
+            member = members.get(sid)
+            if member is None or sid == sender:
+                continue
+            link = member.link
+            transport = link.transport if member.held is None and link is not None else None
+            if transport is not None:
+                transport.send(frame)
+            else:
+                others.append(sid)
+        if others:
+            self._send_to_all(namespace, others, frame)
+        return True
 
     def send_with_callback(
         self,
@@ -146,7 +184,7 @@ class RoomIndex(Rooms):
             encode = partial(self._numbered, namespace, arguments)
             recovery.send(encode, partial(self._send_to_all, namespace, recipients))
         else:
-            self._send_to_all(namespace, recipients, self._encode(namespace, arguments))
+            self._send_to_all(namespace, recipients, self._encoded(namespace, arguments))
 
     def ready_among(self, namespace: str, sids: list[str]) -> list[str]:
         """Those of the sockets for which nothing waits."""
@@ -228,11 +266,16 @@ class RoomIndex(Rooms):
         """Emits to these sockets of this process."""
         self._emit(event, [event, payload], namespace, sids)
 
-    def _numbered(self, namespace: str, arguments: list[Any], offset: str | None) -> Pieces:
-        return self._encode(namespace, arguments if offset is None else [*arguments, offset])
+    def _numbered(self, namespace: str, arguments: list[Any], offset: str | None) -> Encoded:
+        return self._encoded(namespace, arguments if offset is None else [*arguments, offset])
+
+    def _encoded(self, namespace: str, arguments: list[Any]) -> Encoded:
+        """As its frame alone if it has no attachments: most often nothing else is needed."""
+        frame = event_frame(self.server.packet_class, namespace, arguments)
+        return frame or self._encode(namespace, arguments)
 
     def _send_to_all(
-        self, namespace: str, recipients: list[str], pieces: Pieces, stamp: Stamp | None = None
+        self, namespace: str, recipients: list[str], encoded: Encoded, stamp: Stamp | None = None
     ) -> None:
         """`hand_over` to each; most recipients get the same frame directly.
 
@@ -240,7 +283,7 @@ class RoomIndex(Rooms):
         """
         members = self.members.get(namespace, {})  # the dict may vanish when the last member leaves
         # Each is made when the first recipient needs it: a large event is not encoded for nothing.
-        frame, pkts = b"" if stamp is None else frame_of_pieces(pieces), None
+        frame, pkts = None if stamp is None else _frame_of(encoded), None
         sessions: list[Session] = []
         for sid in recipients:
             member = members.get(sid)
@@ -251,14 +294,14 @@ class RoomIndex(Rooms):
             link = member.link
             transport = link.transport if member.held is None and link is not None else None
             if transport is not None:
-                if not frame:
-                    frame = frame_of_pieces(pieces)
+                if frame is None:
+                    frame = _frame_of(encoded)
                 transport.send(frame)
             elif member.stage is not Stage.AWAY or member.held is not None:
                 if pkts is None:
-                    pkts = packets_of(pieces)
+                    pkts = _packets_of(encoded)
                 self.hand_over(member, pkts)
-        if stamp is not None:
+        if stamp is not None and frame is not None:
             self.recovery.keep((*stamp, frame), sessions)
 
     def without(self, namespace: str, those: list[str], out: list[Any]) -> list[str]:
@@ -392,6 +435,14 @@ class RoomIndex(Rooms):
     def is_elsewhere(self, sid: Any) -> bool:
         """Whether it is the sid of a client of another process that this one knows."""
         return False
+
+
+def _frame_of(encoded: Encoded) -> bytes:
+    return encoded if isinstance(encoded, bytes) else frame_of_pieces(encoded)
+
+
+def _packets_of(encoded: Encoded) -> list[Packet]:
+    return packets_in(encoded) if isinstance(encoded, bytes) else packets_of(encoded)
 
 
 def _is_ready(member: Member | None) -> bool:

@@ -29,12 +29,15 @@ class Store(Protocol):
     now: Callable[[], float]
     later: Callable[..., None]
     gate: Callable[[], AbstractContextManager[Any]]
+    threaded: Callable[[], bool]
     duration: float
     most_bytes: int
     mark: str
     past: dict[str, Past]
 
     def number(self) -> int: ...
+
+    def spelt(self, number: int) -> str: ...
 
     def number_of(self, offset: Any, pid: str = "") -> int | None: ...
 
@@ -79,6 +82,16 @@ class Session:
     def keep(self, event: Kept) -> None:
         """Keeps an event that the client may not receive."""
         self._store.keep(event, (self,))
+
+    def gate(self) -> AbstractContextManager[Any] | None:
+        """To be held for `next` and `keep`; `None`: there are no other threads."""
+        return self._store.gate() if self._store.threaded() else None
+
+    def next(self) -> tuple[Stamp, str]:
+        """The stamp of the next event, to be kept at once, and its offset. # gate held"""
+        store = self._store
+        number = store.number()
+        return (number, store.now()), store.spelt(number)
 
     def append(self, event: Kept) -> None:
         """As `keep`, for `session_store.Recovery.keep`, which counts the event before."""

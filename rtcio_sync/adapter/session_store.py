@@ -71,6 +71,7 @@ class Recovery:
         end: Callable[[Member], None],
         drop: Callable[[str], None] = lambda label: None,
         gate: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        threaded: Callable[[], bool] = lambda: False,
     ) -> None:
         self.options = options
         #: Makes the key to a session; several processes have keys that say which one it is in.
@@ -86,6 +87,8 @@ class Recovery:
         self._drop = drop
         #: The lock for code that two threads must not run at once; hold it for `Session.keep`.
         self.gate = gate
+        #: Whether there are other threads. On greenlets the gate does nothing, and costs two calls.
+        self.threaded = threaded
         self._sessions: dict[str, Session] = {}
         self._holdings = Holdings(slot=PLACE)
         # All events that sessions keep, in the order of their numbers, and some dropped ones.

@@ -72,19 +72,38 @@ class Inbox:
         ``size``: the bytes of its message. If no greenlet works on this inbox, one is spawned.
         """
         server = self.server
-        with server.gate:
-            inbox = self.inbox
-            idle = inbox is None
-            if inbox is None:
-                inbox = self.inbox = deque()
-                server.working += 1
-            size += ITEM_BYTES
-            inbox.append((item, size))
-            self.inbox_bytes += size
-            if self.inbox_bytes > INBOX_BYTES:
-                self.full_until = math.inf
+        if server.threaded:  # on greenlets the gate does nothing, and costs two calls
+            with server.gate:
+                idle = self._put(item, size + ITEM_BYTES)
+        else:
+            idle = self._put(item, size + ITEM_BYTES)
         if idle:
             server.spawn(self._work)
+
+    def _put(self, item: object, size: int) -> bool:  # gate held
+        """Whether no greenlet works on the inbox yet."""
+        inbox = self.inbox
+        idle = inbox is None
+        if inbox is None:
+            inbox = self.inbox = deque()
+            self.server.working += 1
+        inbox.append((item, size))
+        self.inbox_bytes += size
+        if self.inbox_bytes > INBOX_BYTES:
+            self.full_until = math.inf
+        return idle
+
+    def _next(self, done: int) -> tuple[object, int] | None:  # gate held
+        """The next item and its bytes; `None`: there is none. ``done``: see `_work`."""
+        self.inbox_bytes -= done
+        if self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2:
+            self.full_until = self.server.heartbeat.now()
+            self._go_on()
+        if self.inbox:
+            return self.inbox.popleft()
+        self.inbox = None
+        self.server.working -= 1
+        return None
 
     #: Whether handlers that run for long are reported.
     timed = True
@@ -113,32 +132,26 @@ class Inbox:
         ``done``: the bytes of an item that is done, and not subtracted yet.
         """
         server = self.server
-        begun = server.turns.now()
-        take = server.turns.take if server.async_mode != "threading" else _at_once
+        threaded, begun = server.threaded, None
         while True:
-            with server.gate:
-                self.inbox_bytes -= done
-                drained = self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2
-                if drained:
-                    self.full_until = server.heartbeat.now()
-                if not self.inbox:
-                    self.inbox = None
-                    server.working -= 1
-                    break
-                item, done = self.inbox.popleft()
-            if drained:
-                self._go_on()
-            try:
-                take(LAST if self.closed else begun)
-            except BaseException as error:  # noqa: BLE001  (it is logged there)
-                server.disturbed(error)
+            if threaded:
+                with server.gate:
+                    found = self._next(done)
+            else:
+                found = self._next(done)
+            if found is None:
+                return
+            item, done = found
+            if not threaded:
+                try:
+                    begun = server.turns.take(LAST if self.closed else begun)
+                except BaseException as error:  # noqa: BLE001  (it is logged there)
+                    server.disturbed(error)
             killed = server.work(self, item)
-            item = None  # free it before its bytes are subtracted
+            item = found = None  # free it before its bytes are subtracted
             if killed:  # the code that killed this greenlet waits for its end
                 server.spawn(self._work, done)
                 return
-        if drained:
-            self._go_on()
 
     # -- how fast the client is read: hub or greenlet ----------------------------------------------
 
@@ -213,7 +226,3 @@ class Inbox:
             self.rate.change(limits.events_per_second, limits.burst)
         if self.websocket is not None:
             self.websocket.max_buffered = limits.max_buffered_bytes
-
-
-def _at_once(since: float) -> None:
-    """In place of `Turns.take` under threads, which take no turns."""

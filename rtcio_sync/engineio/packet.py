@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from engineio import packet
 
 from ..protocol.websocket_frames import frame_binary, frame_long, frame_text, frame_typed
+from ..transport.driver import frames_of
 
 __all__ = [
     "AnyPacket",
@@ -17,6 +18,7 @@ __all__ = [
     "packet_cost",
     "packet_of",
     "packet_size",
+    "packets_in",
     "packets_of",
     "size_of",
 ]
@@ -80,6 +82,11 @@ class Packet(packet.Packet):
 def packets_of(pieces: list[str | bytes]) -> list[Packet]:
     """The packets of several messages."""
     return [Packet(packet.MESSAGE, piece) for piece in pieces]
+
+
+def packets_in(frame: bytes) -> list[Packet]:
+    """The packets of messages whose frames were made before."""
+    return [packet_of(*each) for each in frames_of(frame)]
 
 
 def frame_of_pieces(pieces: list[str | bytes]) -> bytes:

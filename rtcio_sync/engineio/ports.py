@@ -129,6 +129,10 @@ class InboxEngine(Tasks, Protocol):
     def async_mode(self) -> str: ...
 
     @property
+    def threaded(self) -> bool:
+        """Whether tasks are threads."""
+
+    @property
     def heartbeat(self) -> Pinger: ...
 
     @property

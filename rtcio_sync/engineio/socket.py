@@ -19,11 +19,10 @@ from ..errors import ProtocolError
 from ..events import CLIENT_CLOSE, PAGE_LEFT
 from ..logs import tell
 from ..protocol.websocket_frames import GOING_AWAY, frame_text
-from ..transport.driver import frames_of
 from ..transport.ports import Carried, RawSocket
 from ..transport.websocket import WebSocket
 from .inbox import INBOX_BYTES
-from .packet import AnyPacket, Packet, frame_of, packet_of
+from .packet import AnyPacket, Packet, frame_of, packets_in
 from .payload import from_base64
 from .ports import Engine, Listener
 from .state import State
@@ -152,7 +151,7 @@ class Socket(Upgrade, socket.Socket):
                 self.transport.send(b"".join(frames))
             else:
                 for frame in frames:
-                    self.send_together([packet_of(*each) for each in frames_of(frame)])
+                    self.send_together(packets_in(frame))
 
     def held_back(self, since: float) -> bool:
         # The PING waits behind other packets; a client that takes those is alive.

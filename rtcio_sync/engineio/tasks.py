@@ -43,6 +43,8 @@ class Tasks(engineio.Server):
     counters: Counters
     #: Guards the lines that two threads must not run at once.
     gate: Gate
+    #: Whether tasks are threads, so that the gate is one.
+    threaded: bool
 
     def __init__(self, *, adaptable: bool = False, **options: Any) -> None:
         #: The thread that the engine runs in; it carries out public calls of other threads.
@@ -61,7 +63,8 @@ class Tasks(engineio.Server):
         """Runs tasks as ``mode`` says; `backlog` has to be set. # before anything is served"""
         # Greenlets do not switch inside the lines that the gate guards; threads may.
         self.hub_thread.threaded = mode == "threading"
-        self.gate = threading.RLock() if mode == "threading" else contextlib.nullcontext()
+        self.threaded = mode == "threading"
+        self.gate = threading.RLock() if self.threaded else contextlib.nullcontext()
         self.backlog.gate = self.gate
 
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
@@ -90,7 +93,7 @@ class Tasks(engineio.Server):
         ``since``: when the caller began to work; `None`: just now.
         """
         if self.async_mode != "threading":
-            self.turns.take(self.turns.now() if since is None else since)
+            self.turns.take(since)
 
     def own_turn(self, since: float | None = None) -> None:
         """`take_turn` for a greenlet of this package: logs what is raised into it meanwhile."""

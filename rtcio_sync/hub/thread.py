@@ -137,8 +137,10 @@ class HubThread:
         if self._ident == _get_ident():
             if self._hub is None:
                 target, args = self.early(functools.partial(target, *args)), ()
-            # As `Pool.spawn`, without its call, for speed.
-            get_hub().loop.run_callback(self._pool.run, target, *args)
+                self._pool.spawn(target, *args)
+            else:
+                # As `Pool.spawn`, without its call, for speed.
+                self._hub.loop.run_callback(self._pool.run, target, *args)
         elif self._hub is None:
             self._waiting.append((target, args))
             hub = self._hub or self._makers_hub  # a thread may have begun to serve just now

@@ -47,16 +47,18 @@ class Turns:
         self._busy: deque[Waiter[None]] = deque()
         self._timer: Watcher | None = None
 
-    def take(self, since: float) -> None:
+    def take(self, since: float | None = None) -> float:
         """Returns when the caller may run: at once if this turn has time left, else it waits.
 
-        ``since``: when the caller began its work, in which it has not waited.
+        ``since``: when the caller began its work, in which it has not waited; `None`: just now.
         """
         hub = get_hub()
         turn, now = hub.loop.iteration, self.now()
+        if since is None:
+            since = now
         if turn != self._turn:
             self._turn, self._begun = turn, now
-            return
+            return since
         busy = now - since >= SLICE
         if now - self._begun >= (SLICE if busy else FRESH_SLICE):
             waiter: Waiter[None] = Waiter()
@@ -64,6 +66,7 @@ class Turns:
             if self._timer is None:
                 self._start(hub)
             waiter.get()
+        return since
 
     def over(self) -> bool:
         """Whether this turn's time is used up, for work of the hub itself. # hub"""

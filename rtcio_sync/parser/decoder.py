@@ -45,6 +45,7 @@ ACKS = (packet.ACK, packet.BINARY_ACK)
 _LISTS = (*EVENTS, *ACKS)
 _PLAIN = (packet.EVENT, packet.ACK)
 _EVENT = ord(b"2")
+_BEFORE_VALUES = b"[{,"
 _USUAL = Head(packet.EVENT, 0, "/", 1)
 
 #: Bytes of a message that may hold very many values: the garbage collector would look through them
@@ -167,10 +168,12 @@ class Decoder:
             if not digits.isdigit():
                 return None
             number = int(digits)
-        openers = message.count(b"[") + message.count(b"{")
-        most = openers + message.count(b",")
+        # One pass, which takes less than half the time of three `count`.
+        most = len(message) - len(message.translate(None, _BEFORE_VALUES))
         depth, values = self.usual
-        if most > SURE or (depth and openers > depth) or (values and most > values):
+        if most > SURE or (values and most > values):
+            return None
+        if depth and most > depth and message.count(b"[") + message.count(b"{") > depth:
             return None
         try:
             data = orjson.loads(message[start:])

@@ -68,14 +68,14 @@ def frame_text(payload: bytes) -> bytes:
     return _pack64(0x817F, length) + payload
 
 
-def frame_typed(digit: bytes, payload: bytes) -> bytes:
-    """`frame_text` of ``digit`` and ``payload`` together, with one copy of a large payload."""
-    length = len(payload) + 1
+def frame_typed(digits: bytes, payload: bytes) -> bytes:
+    """`frame_text` of ``digits`` and ``payload`` together, with one copy of a large payload."""
+    length = len(digits) + len(payload)
     if length < 126:
-        return _SHORT_TEXT[length] + digit + payload
+        return _SHORT_TEXT[length] + digits + payload
     if length < 65536:
-        return _pack16(0x817E, length) + digit + payload
-    return b"".join((_pack64(0x817F, length), digit, payload))
+        return _pack16(0x817E, length) + digits + payload
+    return b"".join((_pack64(0x817F, length), digits, payload))
 
 
 def frame_long(digit: bytes, text: str) -> bytes:

@@ -22,7 +22,7 @@ from engineio import packet as eio_packet
 from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
-from ..adapter.session_log import Session, Stamp
+from ..adapter.session_log import Session
 from ..engineio.packet import Packet, size_of
 from ..engineio.socket import Socket
 from ..events import RtcioEvents
@@ -268,17 +268,20 @@ class Relay:
         While the target is away, its session keeps the relay until the return.
         """
 
-        def encode(offset: str | None) -> bytes:
-            assert offset is not None
-            return frame_text(_stamped(message, offset))
+        gate = session.gate()
+        if gate is None:
+            self._keep_and_send(target, session, message)
+        else:
+            with gate:
+                self._keep_and_send(target, session, message)
 
-        def deliver(frame: bytes, stamp: Stamp | None) -> None:
-            assert stamp is not None
-            session.keep((*stamp, frame))
-            if target.stage is CONNECTED and target.link is not None:
-                target.link.send_frames([frame])
-
-        self.manager.recovery.send(encode, deliver)
+    def _keep_and_send(self, target: Member, session: Session, message: bytes) -> None:
+        # gate held, so that events are kept and sent in the order of their numbers
+        (number, now), offset = session.next()
+        frame = frame_text(_stamped(message, offset))
+        session.keep((number, now, frame))
+        if target.stage is CONNECTED and target.link is not None:
+            target.link.send_frames([frame])
 
     def _elsewhere(self, link: Socket, message: bytes) -> tuple[int, Member | None]:
         """Where the envelope begins in a packet of another namespace, and its sender there."""

@@ -16,7 +16,7 @@ from .emit_with_ack import Recipients, answers_of, check_seconds
 from .handler_call import Callee
 from .ports import Host
 
-__all__ = ["PLAIN", "Broadcast", "Flags", "OneSocket"]
+__all__ = ["PLAIN", "Broadcast", "Flags", "OneSocket", "named_rooms"]
 
 C = TypeVar("C", bound="Choice")
 B = TypeVar("B", bound="Broadcast")
@@ -159,6 +159,15 @@ class OneSocket(Choice):
         return answers[0]
 
 
+def named_rooms(given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The rooms in the arguments of `Broadcast.to`; `None`: everybody is meant."""
+    if not given:
+        raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
+    if given.count(None) == len(given):
+        return None
+    return tuple(flat(given))
+
+
 class Broadcast(Choice):
     """Several clients of one namespace, and how to send to them: see `BroadcastOperator`."""
 
@@ -184,11 +193,10 @@ class Broadcast(Choice):
         `None` alone changes nothing: without rooms, all sockets of the namespace are meant. Raises
         `OptionError` without an argument, and for an invalid room.
         """
-        if not rooms:
-            raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
-        if rooms.count(None) == len(rooms):
+        named = named_rooms(rooms)
+        if named is None:
             return self
-        known = (*(self._rooms or ()), *flat(rooms))
+        known = (*(self._rooms or ()), *named)
         return type(self)(self._server, self._namespace, known, self._except, self._flags)
 
     in_ = to
@@ -222,12 +230,13 @@ class Broadcast(Choice):
         if callback is not None:
             self._emit_with_callback(event, args, Callee(callback))
         elif self._flags is PLAIN:
+            rooms, out = self._rooms, self._except
             self._server.manager.emit(
                 event,
                 args,
                 namespace=self._namespace,
-                room=self._rooms,
-                skip_sid=list(self._except),
+                room=rooms[0] if rooms is not None and len(rooms) == 1 else rooms,
+                skip_sid=out[0] if len(out) == 1 else list(out),
             )
         else:
             self._server.manager.emit(

@@ -45,6 +45,9 @@ MESSAGE = 500
 
 log = logging.getLogger(__name__)
 
+#: Events that not only go into the inbox.
+_SORTED_OUT = RESERVED_EVENTS | {RtcioEvents.MESSAGE}
+
 _UNREADABLE = "connection %(rtcio_connection)s sent an unreadable message: %(rtcio_reason)s"
 
 
@@ -109,7 +112,11 @@ class Receiver:
             if found is not None:
                 number, data, size = found
                 self._unlooked += len(message) + MESSAGE
-                self._event(link, "/", number, data, size, message)
+                name = data[0] if data else None
+                if link.root is not None and type(name) is str and name not in _SORTED_OUT:
+                    link.enqueue(inbox_items.Event("/", number, data), size)  # most are so
+                else:
+                    self._event(link, "/", number, data, size, message)
             else:
                 self._unlooked = UNLOOKED + 1
                 decoded = self.decoder.decode(link, message, binary)

@@ -127,6 +127,12 @@ class ServerHooks(socketio.Server):
 
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         """Runs python-socketio's handler of an event, with the arguments that it declares."""
+        inside = self.handlers.get(namespace)
+        handler = None if inside is None else inside.get(event)
+        if handler is not None and event != "disconnect":  # most are so
+            return self.dispatcher.callee(handler)(*args)
+        if not self.handlers and not self.namespace_handlers:  # an app with the other idiom alone
+            return self.not_handled
         handler, fitted = self._get_event_handler(event, namespace, args)
         if handler:
             callee = self.dispatcher.callee(handler)

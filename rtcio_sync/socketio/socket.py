@@ -12,7 +12,7 @@ from ..adapter.recipients import OrderedSet, flat
 from ..hub.thread import any_thread
 from ..hub.turns import LAST
 from ..protocol.names import check_name
-from .broadcast import Broadcast, Flags, OneSocket
+from .broadcast import Broadcast, Flags, OneSocket, named_rooms
 from .handler_call import Callee
 from .handshake import Handshake
 from .ports import Host
@@ -192,8 +192,8 @@ class Socket(SocketEvents):
 
     def to(self, *rooms: Any) -> BroadcastOperator:
         """The sockets in ``rooms`` except this one; see `BroadcastOperator.to`."""
-        sockets = BroadcastOperator(self._server, self._member.namespace, None, (self.id,))
-        return sockets.to(*rooms)
+        named = named_rooms(rooms)
+        return BroadcastOperator(self._server, self._member.namespace, named, (self.id,))
 
     in_ = to
 

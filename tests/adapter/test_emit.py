@@ -58,6 +58,38 @@ def test_what_names_no_room_raises_with_nobody_connected_too() -> None:
             FakeServer().index.emit("news", 1, "/", room=wrong)
 
 
+@pytest.mark.parametrize("recovery", [None, True])
+@pytest.mark.parametrize("data", [{"n": 1}, b"x"], ids=["text", "attachment"])
+def test_a_room_hears_its_sender_alike_however_each_is_connected(data: Any, recovery: Any) -> None:
+    fake = FakeServer(recovery=recovery)
+    sender, a, b, c, waits = (fake.joined(polling=polling) for polling in (0, 0, 1, 1, 0))
+    for each in (sender, a, b, c, waits):
+        fake.enter(each, "tea")
+    waits.held = []
+    fake.index.emit("news", data, "/", room="tea", skip_sid=sender.sid)
+    heard = a.link.taken()
+    assert heard[0].startswith('2["news",' if data != b"x" else '51-["news",')
+    assert [each.link.taken() for each in (b, c, waits, sender)] == [heard, heard, [], []]
+    fake.index.release(waits)
+    assert waits.link.taken() == heard
+
+
+def test_who_is_left_out_may_be_a_room_or_nobody() -> None:
+    fake = FakeServer()
+    a, b = fake.joined(), fake.joined()
+    fake.enter(a, "tea", "coffee")
+    fake.enter(b, "tea")
+    for skip in ("coffee", a.sid, "gone"):
+        fake.index.emit("news", skip, "/", room="tea", skip_sid=skip)
+    assert a.link.taken() == ['2["news","gone"]']
+    assert b.link.taken() == ['2["news","coffee"]', f'2["news","{a.sid}"]', '2["news","gone"]']
+    fake.index.emit("news", 1, "/", room=b.sid, skip_sid=a.sid)
+    fake.index.emit("news", 2, "/", room=b.sid, skip_sid=b.sid)
+    fake.index.emit("news", 3, "/", room="nowhere", skip_sid=a.sid)
+    fake.index.emit("news", 4, "/nowhere", room="tea", skip_sid=a.sid)
+    assert (a.link.taken(), b.link.taken()) == ([], ['2["news",1]'])
+
+
 @pytest.mark.parametrize("polling", [False, True])
 def test_what_is_sent_before_connect_is_answered_follows_it(polling: bool) -> None:
     fake = FakeServer()

@@ -8,7 +8,13 @@ from collections.abc import Callable
 import pytest
 from engineio import packet
 
-from rtcio_sync.engineio.packet import Packet, frame_of, frame_of_pieces, packets_of
+from rtcio_sync.engineio.packet import (
+    Packet,
+    frame_of,
+    frame_of_pieces,
+    packets_in,
+    packets_of,
+)
 from rtcio_sync.protocol.websocket_frames import frame_binary, frame_text
 
 
@@ -23,6 +29,11 @@ def test_a_packet_has_one_encoding_for_each_transport_whichever_asks_first() -> 
     text = Packet(packet.MESSAGE, "é")
     assert text.encode() == text.encode(b64=True) == "4é"
     assert text.frame() == frame_text("4é".encode())
+
+
+def test_frames_give_the_packets_back_that_they_were_made_of() -> None:
+    pieces: list[str | bytes] = ["2é" + "x" * 200, b"\x00" * 70_000, "2"]
+    assert [pkt.data for pkt in packets_in(frame_of_pieces(pieces))] == pieces
 
 
 @pytest.mark.parametrize("text", ["x" * 5_000_000, "é" * 1_500_000])

@@ -10,11 +10,12 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from socketio.msgpack_packet import MsgPackPacket
-from socketio.packet import ACK, CONNECT_ERROR, EVENT
+from socketio.packet import ACK, CONNECT_ERROR, EVENT, Packet
 
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.parser.encoding import parted, write
-from rtcio_sync.parser.packet import TextPacket, event_pieces, packet_class
+from rtcio_sync.parser.packet import TextPacket, event_frame, event_pieces, packet_class
+from rtcio_sync.protocol.websocket_frames import frame_text
 from tests.json_strategies import values, wide
 from tests.values import BESIDE, HOLE, REFUSED, TYPES, nested
 
@@ -46,6 +47,23 @@ def test_messagepack_has_the_same_types(name: str, beside: Any) -> None:
 def test_what_was_read_is_written_as_it_was(value: Any) -> None:
     assert wide(json.loads(write(value))) == wide(value)
     assert wide(json.loads(write([value, 2**80]))[0]) == wide(value)
+
+
+@settings(max_examples=50)
+@given(values)
+def test_a_frame_that_is_made_at_once_is_that_of_the_events_text(value: Any) -> None:
+    for namespace in ("/", "/chät"):
+        text: Any = event_pieces(TextPacket, namespace, ["chat", value])[0]
+        frame = event_frame(TextPacket, namespace, ["chat", value])
+        assert frame in (None, frame_text(f"4{text}".encode()))
+
+
+def test_no_frame_is_made_at_once_of_what_has_attachments_or_another_encoding() -> None:
+    assert event_frame(TextPacket, "/", ["chat", b"x"]) is None
+    assert event_frame(TextPacket, "/", ["chat", 2**80]) is None
+    assert event_frame(MSGPACK, "/", ["chat"]) is None
+    assert event_frame(packet_class(Packet, json), "/", ["chat"]) is None
+    assert event_frame(TextPacket, "/", ["chat"]) == frame_text(b'42["chat"]')
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -12,7 +12,9 @@ CLIENTS := tests/integration/node/node_modules/.installed
 NOT_UNIT := browser conformance docs examples fuzz integration packaging slow typed
 UNIT := $(sort $(wildcard tests/test_*.py) \
 	$(filter-out $(NOT_UNIT:%=tests/%/),$(dir $(wildcard tests/*/__init__.py))))
-UNIT_FILES := $(foreach each,$(filter-out tests/lobby/,$(UNIT)),$(if $(filter %/,$(each)),$(sort $(wildcard $(each)test_*.py)),$(each)))
+KEEPERS := $(wildcard tests/lobby/test_keeper*.py)
+TAKEOVER := tests/lobby/test_keeper_takeover.py
+UNIT_FILES := $(filter-out $(KEEPERS),$(foreach each,$(UNIT),$(if $(filter %/,$(each)),$(sort $(wildcard $(each)test_*.py)),$(each))))
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 NODE_BENCH := benchmarks/node/node_modules/.installed
 PYRIGHT := tests/typed/node_modules/.installed
@@ -50,14 +52,17 @@ unit: $(VENV)/.dev  ## the tests that are quick and need Python alone; one folde
 ifdef ONLY
 	$(BIN)/python -m pytest -q tests/$(ONLY)
 else
-	@$(MAKE) --no-print-directory -k -j7 $(SYNC) $(addprefix unit-,lobby 1 2 3 4 5 6)
+	@$(MAKE) --no-print-directory -k -j7 $(SYNC) $(addprefix unit-,takeover keepers 1 2 3 4 5)
 endif
 
-# Each sixth of the files in a process. xdist's would each read all files before they run a test.
-unit-lobby: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q tests/lobby
+# A fifth of the files in a process, dealt by their size, and those that wait most in two. Processes of
+# xdist would each read all files before they run a test.
+unit-keepers: $(VENV)/.dev
+	@$(BIN)/python -m pytest -q -p no:cacheprovider $(filter-out $(TAKEOVER),$(KEEPERS))
+unit-takeover: $(VENV)/.dev
+	@$(BIN)/python -m pytest -q -p no:cacheprovider $(TAKEOVER)
 unit-%: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q $(shell printf '%s\n' $(UNIT_FILES) | awk 'NR % 6 == $* % 6')
+	@$(BIN)/python -m pytest -q -p no:cacheprovider $(shell ls -S $(UNIT_FILES) | awk 'NR % 5 == $* % 5')
 
 # Programs that pip cannot install. Installed ones stay unchanged.
 system:  ## install Redis, Chromium, Firefox, nginx and coturn, if missing

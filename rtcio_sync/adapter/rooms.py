@@ -196,8 +196,8 @@ class Rooms(Callbacks):
                 del self.rooms[namespace][None][sid]
             for room in rooms:
                 self._drop(namespace, room, sid)
-        if rooms and self.on_leave:
-            if self.late:  # emitting runs the app's code
+        if rooms:  # other processes are told, too
+            if self.on_leave and self.late:  # emitting runs the app's code
                 self.server.eio.spawn(self._left_all, member, rooms)
             else:
                 self._left_all(member, rooms)

@@ -64,3 +64,14 @@ def test_nobody_waits_for_the_answer_to_an_event_that_was_dropped() -> None:
     bus.full.clear()
     fake.index.emit("question", None, "/", room="them" + "x" * 16, callback=answers.append)
     assert fake.index.asked.callback(3) is not None
+
+
+def test_other_nodes_are_told_who_has_left_which_rooms() -> None:
+    bus = Bus("them")
+    fake = sharing(bus)
+    member = fake.joined()
+    fake.enter(member, "tea")
+    bus.posted.clear()
+    fake.index.pre_disconnect(member.sid, "/")
+    fake.index.basic_disconnect(member.sid, "/")
+    assert bus.posted == [("them", Kind.LEFT)]

@@ -62,10 +62,7 @@ class ServerParts(NodeApi):
     def _make_relay(self, *, late: bool) -> None:
         chosen, eio, manager = self.options, self.eio, self.manager
         self.registry = Registry(
-            self.handlers,
-            self.namespace_handlers,
-            partial(getattr, self, "namespaces"),
-            chosen.limits,
+            self.handlers, self.namespace_handlers, lambda: self.namespaces, chosen.limits
         )
         manager.json = self.packet_class.json
         manager.late = late

@@ -8,6 +8,7 @@ import sys
 
 import rtcio_sync
 from tests.docs.pages import ROOT
+from tests.test_makefile import unit_tests
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -30,6 +31,21 @@ def test_the_targets_that_it_names_are_in_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^ *|`)make ([a-z-]+)", TEXT, re.MULTILINE))
     assert {"unit", "test", "lint", "check-types"} <= named <= targets
+
+
+def dry(*targets: str) -> str:
+    """What `make` would run."""
+    done = subprocess.run(
+        ["make", "-n", *targets], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_unit_runs_each_file_in_one_of_its_parts() -> None:
+    parts = re.findall(r"unit-\w+", dry("unit"))
+    assert len(parts) > 2
+    run = [each for part in parts for each in re.findall(r"tests/\S+\.py", dry(part))]
+    assert sorted(run) == sorted(path.relative_to(ROOT).as_posix() for path in unit_tests())
 
 
 def test_the_folders_that_unit_is_shown_with_exist() -> None:

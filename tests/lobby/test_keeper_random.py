@@ -18,7 +18,7 @@ from tests.lobby.many_lobbies import Network, Peer, Worker, assert_same, settle,
 from tests.timing import until
 
 SEED = int(os.environ.get("LOBBY_SEED", "1313"))
-ROUNDS = int(os.environ.get("LOBBY_ROUNDS", "9"))
+ROUNDS = int(os.environ.get("LOBBY_ROUNDS", "12"))
 RUNS = 6
 SEATS = 5
 

@@ -17,7 +17,7 @@ from rtcio_sync.cluster.handover_messages import Mine
 from rtcio_sync.cluster.messages import Ask, Kind, encoded
 from tests.relay.moving_nodes import Client, Host, Network, check_the_lost
 
-SEEDS = range(int(os.environ.get("ORDERS", "3")))
+SEEDS = range(int(os.environ.get("ORDERS", "4")))
 
 
 @pytest.fixture(autouse=True)

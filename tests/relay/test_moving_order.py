@@ -15,7 +15,7 @@ import pytest
 from rtcio_sync.cluster import handover_giver, handover_heir
 from tests.relay.moving_nodes import Host, Network, check_the_lost
 
-SEEDS = range(int(os.environ.get("ORDERS", "3")))
+SEEDS = range(int(os.environ.get("ORDERS", "4")))
 
 
 @pytest.fixture(autouse=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
-TESTS = Path(__file__).parent
+from tests.makefile import TESTS, TEXT, unit_tests, words_of
+
 #: Unit tests that start Python, and no other program.
 START_PYTHON = {
     "cli/test_command.py",
@@ -22,14 +21,6 @@ START_PYTHON = {
     "starting/test_reload.py",
 }
 
-TEXT = (TESTS.parent / "Makefile").read_text(encoding="utf-8")
-
-
-def words_of(name: str) -> set[str]:
-    found = re.search(rf"^{name} ?:=? (.*)$", TEXT, re.MULTILINE)
-    assert found is not None, name
-    return set(found[1].split())
-
 
 def test_help_lists_every_target() -> None:
     listed = set(re.findall(r"^([a-z-]+):.*## ", TEXT, re.MULTILINE))
@@ -39,12 +30,6 @@ def test_help_lists_every_target() -> None:
 def test_what_unit_leaves_out_is_there() -> None:
     for folder in words_of("NOT_UNIT"):
         assert list((TESTS / folder).glob("test_*.py")), folder
-
-
-def unit_tests() -> Iterator[Path]:
-    for path in TESTS.rglob("test_*.py"):
-        if not words_of("NOT_UNIT").intersection(path.relative_to(TESTS).parts):
-            yield path
 
 
 def test_a_unit_test_needs_python_alone() -> None:

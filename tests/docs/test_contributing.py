@@ -8,7 +8,7 @@ import sys
 
 import rtcio_sync
 from tests.docs.pages import ROOT
-from tests.test_makefile import unit_tests
+from tests.makefile import unit_tests
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 

@@ -21,7 +21,7 @@ from .member import Member, Stage
 from .recipients import recipients, skipped
 from .rooms import Rooms
 from .server_call import Waiter
-from .session_log import Session, Stamp
+from .session_log import Kept, Session, Stamp
 from .session_store import NoRecovery, Recovery
 
 __all__ = ["Pieces", "RoomIndex", "arguments_of", "polite"]
@@ -302,7 +302,7 @@ class RoomIndex(Rooms):
                     pkts = _packets_of(encoded)
                 self.hand_over(member, pkts)
         if stamp is not None and frame is not None:
-            self.recovery.keep((*stamp, frame), sessions)
+            self.recovery.keep(Kept(*stamp, frame), sessions)
 
     def without(self, namespace: str, those: list[str], out: list[Any]) -> list[str]:
         """The sids of ``those`` that are not in the rooms ``out``, where a sid is a room too."""
@@ -331,7 +331,7 @@ class RoomIndex(Rooms):
         self, member: Member, pkts: list[Packet], stamp: Stamp | None
     ) -> list[Packet]:
         if stamp is not None:
-            member.session.keep((*stamp, b"".join([pkt.frame() for pkt in pkts])))
+            member.session.keep(Kept(*stamp, b"".join([pkt.frame() for pkt in pkts])))
         self.hand_over(member, pkts)
         return pkts
 

@@ -7,9 +7,11 @@ event for many sessions is one object in all their logs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
+
+import msgspec
 
 from .member import Member, Stage
 from .session_log_state import KeptEvent, Past, SessionState
@@ -18,8 +20,21 @@ __all__ = ["Kept", "Session", "Stamp"]
 
 #: The number of an event, and when it was sent.
 Stamp = tuple[int, float]
-#: An event that was sent, or that waits for the return: its stamp and its frame.
-Kept = tuple[int, float, bytes]
+
+
+class Kept(msgspec.Struct, gc=False):
+    """An event that was sent, or that waits for the return.
+
+    The garbage collector leaves it alone: thousands are kept, and each tuple would bring the next
+    full collection nearer. It refers to nothing that could refer to it.
+    """
+
+    number: int
+    #: When it was sent.
+    at: float
+    frame: bytes
+    #: How many sessions keep it; `session_store.Recovery` counts.
+    sessions: int = 0
 
 
 class Store(Protocol):
@@ -41,7 +56,7 @@ class Store(Protocol):
 
     def number_of(self, offset: Any, pid: str = "") -> int | None: ...
 
-    def keep(self, event: Kept, sessions: Iterable[Session]) -> None: ...
+    def keep_one(self, event: Kept, session: Session) -> None: ...
 
     def release(self, event: Kept) -> None: ...
 
@@ -81,7 +96,7 @@ class Session:
 
     def keep(self, event: Kept) -> None:
         """Keeps an event that the client may not receive."""
-        self._store.keep(event, (self,))
+        self._store.keep_one(event, self)
 
     def gate(self) -> AbstractContextManager[Any] | None:
         """To be held for `next` and `keep`; `None`: there are no other threads."""
@@ -99,9 +114,9 @@ class Session:
         if log is None:
             log = self._log = deque()
         log.append(event)
-        self._size += len(event[2])
-        store, now = self._store, event[1]
-        if self._size > store.most_bytes or log[0][1] < now - store.duration:
+        self._size += len(event.frame)
+        store, now = self._store, event.at
+        if self._size > store.most_bytes or log[0].at < now - store.duration:
             self._trim(now)
         if not self._swept:
             self._swept = True
@@ -113,24 +128,24 @@ class Session:
         # return, because the replayed events may get lost too.
         aged = self.member.stage is Stage.CONNECTED and self._since < oldest
         log = self._log
-        while log and (self._size > bound or (aged and log[0][1] < oldest)):
+        while log and (self._size > bound or (aged and log[0].at < oldest)):
             self._let_go(log)
 
     def _let_go(self, log: deque[Kept]) -> None:
         event = log.popleft()
-        self._trimmed = event[0]
-        self._size -= len(event[2])
+        self._trimmed = event.number
+        self._size -= len(event.frame)
         self._store.release(event)
 
     def keeps(self, number: int) -> bool:
         """Whether it still keeps the event with this number."""
         log = self._log
-        return log is not None and len(log) > 0 and log[0][0] <= number
+        return log is not None and len(log) > 0 and log[0].number <= number
 
     def lose(self, number: int) -> bool:
         """Drops the event with this number if it is the oldest; returns whether it was."""
         log = self._log
-        if not log or log[0][0] != number:
+        if not log or log[0].number != number:
             return False
         self._let_go(log)
         return True
@@ -142,7 +157,7 @@ class Session:
             self._trim(now)
             log = self._log
             self._swept = bool(log)
-            oldest = log[0][1] if log else None
+            oldest = log[0].at if log else None
         if oldest is not None:
             self._store.later(max(1.0, oldest + self._store.duration - now), self._sweep)
 
@@ -157,10 +172,10 @@ class Session:
         # From the end: the cost depends on the missed events, not on the kept ones.
         found: list[bytes] = []
         with self._store.gate():  # another thread may keep one more meanwhile
-            for number, _, frame in reversed(self._log or ()):
-                if number <= after:
+            for event in reversed(self._log or ()):
+                if event.number <= after:
                     break
-                found.append(frame)
+                found.append(event.frame)
         found.reverse()
         return found
 
@@ -169,10 +184,10 @@ class Session:
         store, log = self._store, self._log or ()
         past = store.past.get(self.pid)
         events, now = [], store.now()
-        for number, at, frame in log:
-            origin = None if past is None else past.origin(number)
-            mark, old = origin or (store.mark, number)
-            events.append(KeptEvent(mark, old, now - at, frame))
+        for event in log:
+            origin = None if past is None else past.origin(event.number)
+            mark, old = origin or (store.mark, event.number)
+            events.append(KeptEvent(mark, old, now - event.at, event.frame))
         floors = [] if past is None else past.floors(self._trimmed)
         own = self._trimmed if past is None or self._trimmed > past.last else 0
         floors.append((store.mark, own))
@@ -188,7 +203,7 @@ class Session:
         store.past[self.pid] = Past(base, state.floors, state.events)
         for each in state.events:
             frame = store.shared(each)
-            self.keep((store.number(), now - each.age, frame))
+            self.keep(Kept(store.number(), now - each.age, frame))
 
     def left_at(self, at: float) -> None:
         """The client was lost then."""

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from ..engineio.ids import new_pid
 from ..events import CLIENT_CLOSE
-from ..transport.slow_readers import Holdings, memory_of
+from ..transport.slow_readers import memory_of
 from .member import Member, Stage
 from .recovery_options import RecoveryOptions
 from .session_log import Kept, Session, Stamp
@@ -90,10 +90,12 @@ class Recovery:
         #: Whether there are other threads. On greenlets the gate does nothing, and costs two calls.
         self.threaded = threaded
         self._sessions: dict[str, Session] = {}
-        self._holdings = Holdings(slot=PLACE)
-        # All events that sessions keep, in the order of their numbers, and some dropped ones.
-        self._order: deque[tuple[int, list[Session]]] = deque()
-        self._places = 0  # how many sessions are in these lists,
+        self._cost = 0  # bytes of memory of the events that sessions keep
+        # The numbers of all events that sessions keep, in order, and of some dropped ones; for each
+        # the session that keeps it, or a list of several.
+        self._order: deque[int] = deque()
+        self._inside: deque[Session | list[Session]] = deque()
+        self._places = 0  # how many sessions are there,
         self._kept = 0  # and for how many of them the session still keeps the event
         self._waiting: deque[tuple[Session, int]] = deque()  # longest first; as above
         self._load = 0  # bytes of the data that clients of waiting sessions sent
@@ -156,7 +158,7 @@ class Recovery:
     @property
     def bytes(self) -> int:
         """Bytes of memory of the sessions: their events, and the client data of waiting ones."""
-        return self._holdings.cost + self._load
+        return self._cost + self._load
 
     def keep(self, event: Kept, sessions: Iterable[Session]) -> None:
         """Keeps an event in those of the sessions that are open. # gate held
@@ -164,41 +166,65 @@ class Recovery:
         If all keep too much then, the oldest events are dropped; it may be this one.
         """
         those = [each for each in sessions if each.open]
-        if not those:
+        if len(those) < 2:
+            for each in those:
+                self.keep_one(event, each)
             return
-        size, number = len(event[2]), len(those)
-        holdings = self._holdings
-        holdings.hold(event, size, size + EVENT, number)
-        self._kept += number
+        number = len(those)
+        cost = PLACE if event.sessions else len(event.frame) + EVENT
+        self._cost += cost + PLACE * (number - 1)
+        event.sessions += number
         for each in those:
             each.append(event)
-        self._order.append((event[0], those))
+        self._count(event.number, those, number)
+
+    def keep_one(self, event: Kept, session: Session) -> None:
+        """As `keep`, for one session. # gate held"""
+        if session.open:
+            self._cost += PLACE if event.sessions else len(event.frame) + EVENT
+            event.sessions += 1
+            session.append(event)
+            self._count(event.number, session, 1)
+
+    def _count(self, event: int, inside: Session | list[Session], number: int) -> None:
+        self._kept += number
+        self._order.append(event)
+        self._inside.append(inside)
         self._places += number
         if self._places > 2 * self._kept + 1000:
             self._forget_dropped()
-        if holdings.cost + self._load > self._most:
+        if self._cost + self._load > self._most:
             self.shrink()
 
     def _forget_dropped(self) -> None:
-        order = ((at, [each for each in inside if each.keeps(at)]) for at, inside in self._order)
-        self._order = deque(each for each in order if each[1])
-        self._places = sum(len(inside) for _, inside in self._order)
+        order, inside = self._order, self._inside
+        self._order, self._inside, self._places = deque(), deque(), 0
+        for number, sessions in zip(order, inside, strict=True):
+            those = sessions if isinstance(sessions, list) else [sessions]
+            those = [each for each in those if each.keeps(number)]
+            if those:
+                self._order.append(number)
+                self._inside.append(those if len(those) > 1 else those[0])
+                self._places += len(those)
 
     def release(self, event: Kept) -> None:
         """Counts an event that a session does not keep any more."""
-        size = len(event[2])
-        self._holdings.release(event, size, size + EVENT)
+        event.sessions -= 1
+        self._cost -= PLACE if event.sessions else len(event.frame) + EVENT
         self._kept -= 1
 
     def shrink(self) -> None:
         """Drops the oldest events while all sessions together keep too much."""
-        while self.bytes > self._most and self._order:
-            number, sessions = self._order[0]
-            if sessions.pop().lose(number):
+        order, inside = self._order, self._inside
+        while self.bytes > self._most and order:
+            sessions = inside[0]
+            session = sessions.pop() if isinstance(sessions, list) else sessions
+            if session.lose(order[0]):
                 self._drop(TOTAL)
             self._places -= 1
-            if not sessions:
-                self._order.popleft()
+            if sessions is session or not sessions:
+                order.popleft()
+                inside.popleft()
 
     # -- sessions --------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from engineio import packet as eio_packet
 from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
-from ..adapter.session_log import Session
+from ..adapter.session_log import Kept, Session
 from ..engineio.packet import Packet, size_of
 from ..engineio.socket import Socket
 from ..events import RtcioEvents
@@ -279,7 +279,7 @@ class Relay:
         # gate held, so that events are kept and sent in the order of their numbers
         (number, now), offset = session.next()
         frame = frame_text(_stamped(message, offset))
-        session.keep((number, now, frame))
+        session.keep(Kept(number, now, frame))
         if target.stage is CONNECTED and target.link is not None:
             target.link.send_frames([frame])
 

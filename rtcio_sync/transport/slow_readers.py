@@ -48,10 +48,9 @@ class Holdings:
     `size`: the bytes of the messages themselves. `cost`: the memory that they take.
     """
 
-    __slots__ = ("_held", "_slot", "cost", "size")
+    __slots__ = ("_held", "cost", "size")
 
-    def __init__(self, slot: int = SLOT) -> None:
-        self._slot = slot
+    def __init__(self) -> None:
         self._held: dict[int, int] = {}  # by id(): a queue that holds a message keeps it alive
         self.size = 0
         self.cost = 0
@@ -60,10 +59,10 @@ class Holdings:
         """More queues hold `item`, which has `size` bytes and takes `cost` bytes of memory."""
         count = self._held.get(id(item), 0)
         self._held[id(item)] = count + queues
-        self.cost += self._slot * queues
+        self.cost += SLOT * queues
         if not count:
             self.size += size
-            self.cost += cost - self._slot
+            self.cost += cost - SLOT
 
     def release(self, item: object, size: int, cost: int) -> None:
         """One queue holds it no longer. Call it as often as `hold`, with the same numbers."""
@@ -72,7 +71,7 @@ class Holdings:
             return
         if count:
             self._held[id(item)] = count
-            self.cost -= self._slot
+            self.cost -= SLOT
         else:
             del self._held[id(item)]
             self.size -= size

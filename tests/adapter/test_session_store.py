@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from rtcio_sync.adapter import session_store
 from rtcio_sync.adapter.member import Member, Stage
 from rtcio_sync.adapter.recovery_options import RecoveryOptions
-from rtcio_sync.adapter.session_log import Session, Stamp
+from rtcio_sync.adapter.session_log import Kept, Session, Stamp
 from rtcio_sync.adapter.session_store import EVENT, PLACE, Recovery
 from rtcio_sync.errors import OptionError
 from tests.timing import Clock
@@ -44,7 +45,7 @@ class House:
     def send(self, frame: bytes = b"frame") -> str:
         """Notes an event; its offset."""
         number = self.recovery.number()
-        self.session.keep((number, self.clock.now(), frame))
+        self.session.keep(Kept(number, self.clock.now(), frame))
         return self.recovery.spelt(number)
 
     def return_(self) -> None:
@@ -313,10 +314,26 @@ def test_what_was_replayed_is_kept_for_a_window_more() -> None:
 def test_one_event_to_many_is_kept_once() -> None:
     house = House()
     others = [house.new_member().session for _ in range(3)]
-    event = (house.recovery.number(), house.clock.now(), b"frame")
+    event = Kept(house.recovery.number(), house.clock.now(), b"frame")
     for session in others:
         session.keep(event)
     assert len({id(session._log[0]) for session in others if session._log}) == 1
+
+
+def test_what_is_kept_does_not_bring_a_full_collection_nearer() -> None:
+    house = House(max_recovery_bytes=10**7)
+    house.send()
+    made = [Kept(house.recovery.number(), house.clock.now(), b"frame") for _ in range(1000)]
+    gc.collect()
+    gc.disable()
+    try:
+        before = gc.get_count()[0]
+        for event in made:
+            house.session.keep(event)
+        assert gc.get_count()[0] - before < 100, "objects that the collector looks at"
+    finally:
+        gc.enable()
+    assert not any(gc.is_tracked(event) for event in made)
 
 
 # -- the end of waiting ----------------------------------------------------------------------------
@@ -401,7 +418,7 @@ def test_what_is_missed_is_exactly_what_was_not_received_or_nothing_at_all(
         if recent and sum(map(len, missing)) <= 100:
             assert found == missing
         assert house.session._size <= 100
-        assert house.session._size == sum(len(each[2]) for each in house.session._log or ())
+        assert house.session._size == sum(len(each.frame) for each in house.session._log or ())
 
 
 # -- all sessions together -------------------------------------------------------------------------
@@ -410,7 +427,7 @@ def test_what_is_missed_is_exactly_what_was_not_received_or_nothing_at_all(
 def send_to(house: House, sessions: list[Session], frame: bytes) -> str:
     """Notes one event for several sessions, as a room's is; its offset."""
     number = house.recovery.number()
-    event = (number, house.clock.now(), frame)
+    event = Kept(number, house.clock.now(), frame)
     for session in sessions:
         session.keep(event)
     return house.recovery.spelt(number)

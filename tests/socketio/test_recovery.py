@@ -136,7 +136,7 @@ def test_an_event_for_many_is_encoded_once_and_kept_as_one(server: Server) -> No
     server.emit("news", {"a": 1}, to="tea")
     logs = [server.manager.member(phone.sid, "/").session._log for phone in phones]
     assert len({id(log[-1]) for log in logs}) == 1
-    ((payload, binary),) = frames_of(logs[0][-1][2])
+    ((payload, binary),) = frames_of(logs[0][-1].frame)
     assert payload.startswith(b'42["news",{"a":1},"') and not binary
 
 
@@ -922,7 +922,7 @@ def test_a_return_costs_what_was_missed_not_what_is_kept(server: Server) -> None
     class Looking(type(session._log)):  # type: ignore[misc]
         def __reversed__(self) -> Any:
             for each in super().__reversed__():
-                looked.append(each[0])
+                looked.append(each.number)
                 yield each
 
     session._log = Looking(session._log)

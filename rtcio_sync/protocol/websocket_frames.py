@@ -180,6 +180,26 @@ class Parser:
         byte = mask ^ masked
         return _BYTES[byte] if byte < 128 else None
 
+    def whole(self, data: bytes) -> bytes | None:
+        """The payload of ``data``, if it is one whole text message, and nothing of it is missing.
+
+        None otherwise: `feed` it. A shorter way than `feed` and `text`, for the usual chunk.
+
+        Raises FrameError with 1007.
+        """
+        have = len(data)
+        if have < 8 or data[0] != _WHOLE_TEXT or self.held or self._message is not None:
+            return None
+        second = data[1]
+        start = 6 if second < 0xFE else 8
+        length = second - _MASKED if second < 0xFE else data[2] << 8 | data[3]
+        if start + length != have or second < _MASKED or second == 0xFF or length > self._max_size:
+            return None
+        payload = apply_mask(data[start:], data[start - 4 : start])
+        if not payload.isascii():
+            _check_utf8(payload)
+        return payload
+
     def next(self) -> tuple[int, bytes] | None:
         """The next message or control frame; None when more bytes are needed.
 

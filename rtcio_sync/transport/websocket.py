@@ -263,7 +263,8 @@ class WebSocket(Outgoing):
             if not self._flowing:  # bound what we discard from a peer that keeps sending
                 self._discard(data)
             if self._state is not _LINGERING:
-                payload = self._parser.lone(data) if len(data) == LONE else None
+                parser = self._parser
+                payload = parser.lone(data) if len(data) == LONE else parser.whole(data)
                 if payload is None:
                     self._parser.feed(data)
                     self._parse()

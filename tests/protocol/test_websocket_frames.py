@@ -166,6 +166,77 @@ def test_one_character_that_comes_within_another_message_is_not_read_at_once() -
     assert behind_a_part.lone(frame) is within_fragments.lone(frame) is None
 
 
+@pytest.mark.parametrize("length", [2, 3, 125, 126, 127, 65535])
+def test_a_chunk_that_is_one_text_message_is_read_at_once(length: int) -> None:
+    for mask in (b"\x17\xa4\x02\xff", b"\0\0\0\0"):
+        for payload in (b"z" * length, ("é" * (length // 2)).encode() + b"z" * (length % 2)):
+            frame = masked(TEXT, payload, mask=mask)
+            assert Parser(LIMIT).whole(frame) == payload
+            assert parsed(frame) == [(TEXT, payload)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        masked(BINARY, b"text"),
+        masked(TEXT, b"text", fin=False),
+        masked(CONTINUATION, b"text"),
+        masked(TEXT, b"text", rsv=4),
+        masked(PING, b"text"),
+        masked(CLOSE, b"\x03\xe8bye"),
+        masked(TEXT, b"text")[:-1],
+        masked(TEXT, b"text") + b"\x81",
+        masked(TEXT, b"text") * 2,
+        masked(TEXT, b"z" * 200)[:-1],
+        masked(TEXT, b"z" * 200) + b"\x81",
+        masked(TEXT, b"z" * 65_536),
+        masked(TEXT, b"z" * 65_536)[:8],
+        masked(TEXT, b"z" * (LIMIT + 1)),
+        b"\x81\x05hello",
+        b"\x81\x06hello!",
+        b"\x81\x02hello!",
+        masked(TEXT, b"x")[:6],
+        b"",
+    ],
+    ids=lambda data: repr(data[:20]),
+)
+def test_another_chunk_is_not_taken_for_one_text_message(data: bytes) -> None:
+    assert Parser(LIMIT).whole(data) is None
+
+
+def test_text_that_is_not_utf_8_is_refused_at_once() -> None:
+    with pytest.raises(FrameError) as caught:
+        Parser(LIMIT).whole(masked(TEXT, b"\xff\xfe\xff"))
+    assert caught.value.code == 1007
+
+
+def test_a_chunk_that_comes_within_another_message_is_not_read_at_once() -> None:
+    frame = masked(TEXT, b"text")
+    behind_a_part, within_fragments = Parser(LIMIT), Parser(LIMIT)
+    behind_a_part.feed(b"\x81")
+    within_fragments.feed(masked(TEXT, b"a", fin=False))
+    assert within_fragments.next() is None
+    assert behind_a_part.whole(frame) is within_fragments.whole(frame) is None
+
+
+@given(
+    st.sampled_from([0x81, 0x82, 0x01, 0x00, 0x88, 0x89, 0xC1]),
+    st.sampled_from([0x00, 0x02, 0x7E, 0x80, 0x82, 0x84, 0x85, 0xFD, 0xFE, 0xFF]),
+    st.binary(max_size=160),
+)
+def test_what_is_read_at_once_is_what_the_parser_reads(
+    first: int, second: int, rest: bytes
+) -> None:
+    data = bytes((first, second)) + rest
+    try:
+        payload = Parser(LIMIT).whole(data)
+    except FrameError as error:
+        assert failure(data) == error.code
+        return
+    if payload is not None:
+        assert parsed(data) == [(TEXT, payload)]
+
+
 def test_fragments_are_one_message_and_control_frames_may_come_between() -> None:
     stream = (
         masked(TEXT, b"a", fin=False)

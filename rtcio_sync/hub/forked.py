@@ -4,7 +4,8 @@
 descriptor of a connection, its client does not notice that the server has closed it. While a child
 has the listening socket, the server cannot start again on this port. So the child replaces each of
 these descriptors by one on which nothing ever happens: code that still uses its number neither
-reads the parent's data nor closes a file of somebody else.
+reads the parent's data nor closes a file of somebody else. The child's event loop may have seen
+just before that a client is there: so a read, or an accept, finds that there is nothing yet.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class Serving(Protocol):
 _servers: WeakSet[Serving] = WeakSet()
 #: The addresses on which clients connect: ports, and the paths of Unix sockets.
 _entrances: set[Any] = set()
-#: A quiet replacement for a child's descriptors: one end of a pair whose other end nobody uses.
-_quiet: list[socket.socket] = []
+#: The quiet replacements for a child's descriptors.
+_quiet: list[_socket.socket] = []
 
 
 def serves(server: Serving, line: Any) -> None:
@@ -56,10 +57,49 @@ def _in_child() -> None:
     with suppress(OSError):  # an error here must not stop the child
         found = {fd for server in list(_servers) for fd in server.abandon()}
         found.update(_connections())
-        _quiet.extend(socket.socketpair())
-        for fd in found:
-            os.dup2(_quiet[0].fileno(), fd, inheritable=False)
+        listening = {fd for fd in found if _listens(fd)}
+        for fds, quiet in ((listening, _quiet_listener), (found - listening, _quiet_line)):
+            if fds:
+                sock = quiet()
+                for fd in fds:
+                    os.dup2(sock.fileno(), fd, inheritable=False)
     _entrances.clear()
+
+
+def _listens(fd: int) -> bool:
+    try:
+        sock = _socket.socket(fileno=fd)
+    except OSError:  # it is none
+        return False
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    except OSError:
+        return False
+    finally:
+        sock.detach()
+
+
+def _quiet_line() -> _socket.socket:
+    """One end of a pair whose other end nobody uses."""
+    pair = _socket.socketpair()
+    for each in pair:
+        each.setblocking(False)
+        _quiet.append(each)
+    return pair[0]
+
+
+def _quiet_listener() -> _socket.socket:
+    """A listening socket to which nobody connects. A line would fail when code accepts."""
+    listener = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind("")  # Linux chooses a name, and no file is made
+        listener.listen(0)
+    except OSError:  # another system
+        listener.close()
+        return _quiet_line()
+    listener.setblocking(False)
+    _quiet.append(listener)
+    return listener
 
 
 def _connections() -> Iterator[int]:

@@ -1,0 +1,69 @@
+"""A client that comes while a handler forks is the parent's: the child does not accept it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+#: A server on gevent whose child begins between the moment in which the loop has seen a client at
+#: the listening socket, and the one in which it accepts it: the pipe's watcher goes first.
+PROGRAM = """
+import os, sys
+patched = sys.argv[1] == "patched"
+if patched:
+    from gevent import monkey
+    monkey.patch_all()
+import socket
+import gevent
+from gevent.pywsgi import WSGIServer
+from rtcio_sync import Server
+from rtcio_sync.hub.forked import serves
+
+def page(environ, start_response):
+    start_response("200 OK", [])
+    return [b"ok"]
+
+server = Server()
+wsgi = WSGIServer(("127.0.0.1", 0), page)
+wsgi.start()
+serves(server.eio, wsgi.socket)
+reader, writer = os.pipe()
+loop = gevent.get_hub().loop
+watcher = loop.io(reader, 1, priority=2)
+children = []
+
+def fork():
+    os.read(reader, 1)
+    watcher.stop()
+    children.append(os.fork())
+
+watcher.start(fork)
+client = socket.socket()
+client.settimeout(10)
+if patched:
+    client._sock.setblocking(True)
+    client._sock.connect(wsgi.address)
+else:
+    client.connect(wsgi.address)
+os.write(writer, b"x")
+gevent.sleep(0.2)
+if children[0] == 0:
+    os._exit(wsgi.closed)
+_, status = os.waitpid(children[0], 0)
+assert os.waitstatus_to_exitcode(status) == 0, "the child's server has failed"
+client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+heard = gevent.get_hub().threadpool.apply(client._sock.recv if patched else client.recv, (100,))
+assert heard.startswith(b"HTTP/1.1 200"), heard
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("sockets", ["patched", "unpatched"])
+def test_a_client_that_comes_while_a_handler_forks_is_the_parents(sockets: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, sockets], capture_output=True, text=True, timeout=120
+    )
+    assert "Traceback" not in ran.stderr and "failed with" not in ran.stderr, ran.stderr
+    assert ran.returncode == 0, ran.stderr

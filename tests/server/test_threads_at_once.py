@@ -15,8 +15,8 @@ import pytest
 
 from rtcio_sync import Server
 from rtcio_sync.adapter.member import Member, Stage
+from rtcio_sync.adapter.session_log import Session
 from rtcio_sync.socketio import socket as socket_module
-from rtcio_sync.transport.slow_readers import Holdings
 from tests.clients import Polling, still_held
 from tests.threads import Second, away, comes_on_a_wire, joined, slowed
 from tests.timing import DEADLINE, wait_until
@@ -154,13 +154,13 @@ def test_a_session_that_ends_while_an_event_is_kept_keeps_nothing(
     recovery = server.recovery
     assert recovery is not None
     second = Second(lambda: recovery.close(server.manager.member(sid, "/")))
-    before = Holdings.hold
+    before = Session.append
 
     def slowly(*args: Any) -> None:
         second.comes()
         before(*args)
 
-    monkeypatch.setattr(Holdings, "hold", slowly)
+    monkeypatch.setattr(Session, "append", slowly)
     server.emit("news", 1, to=sid)
     second.ends()
     assert recovery.bytes == 0
@@ -198,7 +198,8 @@ def test_a_connection_may_be_lost_while_the_kept_events_are_tidied(server: Serve
         def lose(self, number: int) -> bool:
             return False
 
-    recovery._order.extend((0, [Dropped()]) for _ in range(1100))  # type: ignore[misc]
+    recovery._order.extend(0 for _ in range(1100))
+    recovery._inside.extend(Dropped() for _ in range(1100))  # type: ignore[misc]
     recovery._places += 1100
     recovery._most = 0  # so that a lost session has the oldest events dropped
     server.emit("news", 1, to=kept)

@@ -111,15 +111,18 @@ class RoomIndex(Rooms):
             return False
         others = []
         for sid in list(inside):
+            if sid == sender:
+                continue
             member = members.get(sid)
-            if member is None or sid == sender:
+            if member is None:
                 continue
             link = member.link
-            transport = link.transport if member.held is None and link is not None else None
-            if transport is not None:
-                transport.send(frame)
-            else:
+            # Looked up once: another thread may close the connection.
+            transport = None if link is None or member.held is not None else link.transport
+            if transport is None:
                 others.append(sid)
+            else:
+                transport.send(frame)
         if others:
             self._send_to_all(namespace, others, frame)
         return True

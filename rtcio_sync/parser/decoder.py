@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import orjson
 from socketio import packet
@@ -140,18 +140,19 @@ class Decoder:
     ) -> None:
         self.packet_class = packet_class
         self.form = form_of(packet_class)
-        #: The bounds of an event in ``"/"``.
-        self.usual = _bounds(_USUAL, limits_of("/"))
         #: Whether only our own code decodes packets.
         self.stock = packet_class is TextPacket
         self.limits_of = limits_of
         self.max_size = max_size
         #: Called for each message that is over a bound: ``(link, head, label)``.
         self.refuse = refuse
+        self.settle()
 
     def settle(self) -> None:
         """Reads the limits of ``"/"`` again after a change."""
-        self.usual = _bounds(_USUAL, self.limits_of("/"))
+        self._depth, self._values = _bounds(_USUAL, self.limits_of("/"))
+        #: Values that an event in ``"/"`` may have, whatever its levels.
+        self._few = min(_least(self._depth, SURE), _least(self._values, SURE))
 
     def event(self, message: bytes) -> tuple[int | None, list[Any], int] | None:
         """The usual event of ``"/"``, small and without attachments; `None`: use `decode`.
@@ -160,7 +161,8 @@ class Decoder:
         acknowledgement or `None`, the name and the arguments, and the size as in `Decoded`.
         """
         start = message.find(b"[", 2, 22)  # after the number, if there is one
-        if start < 0 or message[1] != _EVENT or not self.stock or len(message) > LARGE:
+        length = len(message)
+        if start < 0 or message[1] != _EVENT or not self.stock or length > LARGE:
             return None
         number = None
         if start > 2:
@@ -169,17 +171,21 @@ class Decoder:
                 return None
             number = int(digits)
         # One pass, which takes less than half the time of three `count`.
-        most = len(message) - len(message.translate(None, _BEFORE_VALUES))
-        depth, values = self.usual
-        if most > SURE or (values and most > values):
-            return None
-        if depth and most > depth and message.count(b"[") + message.count(b"{") > depth:
+        most = length - len(message.translate(None, _BEFORE_VALUES))
+        if most > self._few and self._may_be_over(message, most):
             return None
         try:
             data = orjson.loads(message[start:])
         except ValueError:  # `decode` says what is wrong, or reads what orjson does not
             return None
-        return number, data, len(message) + VALUE_BYTES * most
+        return number, data, length + VALUE_BYTES * most
+
+    def _may_be_over(self, message: bytes, most: int) -> bool:
+        """Whether an event of ``most`` values may be over a bound; `decode` looks closely."""
+        depth = self._depth
+        if most > _least(self._values, SURE):
+            return True
+        return depth is not None and message.count(b"[") + message.count(b"{") > depth
 
     @staticmethod
     def whole(message: bytes, number: int | None, data: list[Any], size: int) -> Decoded:
@@ -344,6 +350,10 @@ def _bounds(head: Head, limits: Limits) -> tuple[int | None, int | None]:
     return None if depth is None else depth + 1, None if values is None else values + 2
 
 
+@overload
+def _least(one: int | None, other: int) -> int: ...
+@overload
+def _least(one: int | None, other: int | None) -> int | None: ...
 def _least(one: int | None, other: int | None) -> int | None:
     return other if one is None else one if other is None else min(one, other)
 

@@ -191,9 +191,11 @@ class Parser:
         if have < 8 or data[0] != _WHOLE_TEXT or self.held or self._message is not None:
             return None
         second = data[1]
-        start = 6 if second < 0xFE else 8
-        length = second - _MASKED if second < 0xFE else data[2] << 8 | data[3]
-        if start + length != have or second < _MASKED or second == 0xFF or length > self._max_size:
+        if second < 0xFE:  # without the mask's bit the length would be negative
+            start, length = 6, second - _MASKED
+        else:
+            start, length = 8, data[2] << 8 | data[3]
+        if start + length != have or length > self._max_size or second == 0xFF:
             return None
         payload = apply_mask(data[start:], data[start - 4 : start])
         if not payload.isascii():

@@ -143,11 +143,12 @@ class Session:
         return log is not None and len(log) > 0 and log[0].number <= number
 
     def lose(self, number: int) -> bool:
-        """Drops the event with this number if it is the oldest; returns whether it was."""
+        """Drops the event with this number, and older ones; returns whether it kept any."""
         log = self._log
-        if not log or log[0].number != number:
+        if not log or log[0].number > number:
             return False
-        self._let_go(log)
+        while log and log[0].number <= number:
+            self._let_go(log)
         return True
 
     def _sweep(self) -> None:

@@ -91,10 +91,9 @@ class Recovery:
         self.threaded = threaded
         self._sessions: dict[str, Session] = {}
         self._cost = 0  # bytes of memory of the events that sessions keep
-        # The numbers of all events that sessions keep, in order, and of some dropped ones; for each
-        # the session that keeps it, or a list of several.
-        self._order: deque[int] = deque()
-        self._inside: deque[Session | list[Session]] = deque()
+        # For each event that sessions keep, in order, and for some dropped ones: its number, and
+        # then the session that keeps it, or a list of several.
+        self._order: deque[int | Session | list[Session]] = deque()
         self._places = 0  # how many sessions are there,
         self._kept = 0  # and for how many of them the session still keeps the event
         self._waiting: deque[tuple[Session, int]] = deque()  # longest first; as above
@@ -188,8 +187,7 @@ class Recovery:
 
     def _count(self, event: int, inside: Session | list[Session], number: int) -> None:
         self._kept += number
-        self._order.append(event)
-        self._inside.append(inside)
+        self._order += (event, inside)  # in one step, which nothing can interrupt
         self._places += number
         if self._places > 2 * self._kept + 1000:
             self._forget_dropped()
@@ -197,15 +195,18 @@ class Recovery:
             self.shrink()
 
     def _forget_dropped(self) -> None:
-        order, inside = self._order, self._inside
-        self._order, self._inside, self._places = deque(), deque(), 0
-        for number, sessions in zip(order, inside, strict=True):
-            those = sessions if isinstance(sessions, list) else [sessions]
-            those = [each for each in those if each.keeps(number)]
+        order: deque[int | Session | list[Session]] = deque()
+        places, event = 0, 0
+        for each in self._order:
+            if isinstance(each, int):
+                event = each
+                continue
+            those = each if isinstance(each, list) else [each]
+            those = [session for session in those if session.keeps(event)]
             if those:
-                self._order.append(number)
-                self._inside.append(those if len(those) > 1 else those[0])
-                self._places += len(those)
+                order += (event, those if len(those) > 1 else those[0])
+                places += len(those)
+        self._order, self._places = order, places
 
     def release(self, event: Kept) -> None:
         """Counts an event that a session does not keep any more."""
@@ -215,16 +216,19 @@ class Recovery:
 
     def shrink(self) -> None:
         """Drops the oldest events while all sessions together keep too much."""
-        order, inside = self._order, self._inside
-        while self.bytes > self._most and order:
-            sessions = inside[0]
-            session = sessions.pop() if isinstance(sessions, list) else sessions
-            if session.lose(order[0]):
+        order = self._order
+        while self.bytes > self._most and len(order) > 1:
+            event, inside = order[0], order[1]
+            if not isinstance(event, int) or isinstance(inside, int):
+                order.popleft()  # its other half has gone: a signal came between the two steps
+                continue
+            session = inside.pop() if isinstance(inside, list) else inside
+            if session.lose(event):
                 self._drop(TOTAL)
             self._places -= 1
-            if sessions is session or not sessions:
+            if session is inside or not inside:
                 order.popleft()
-                inside.popleft()
+                order.popleft()
 
     # -- sessions --------------------------------------------------------------------------------
 

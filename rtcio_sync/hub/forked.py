@@ -14,6 +14,7 @@ import _socket
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Protocol
@@ -54,16 +55,26 @@ def _entrance(sock: Any) -> Any:
 def _in_child() -> None:
     if not _servers:
         return
-    with suppress(OSError):  # an error here must not stop the child
-        found = {fd for server in list(_servers) for fd in server.abandon()}
-        found.update(_connections())
-        listening = {fd for fd in found if _listens(fd)}
-        for fds, quiet in ((listening, _quiet_listener), (found - listening, _quiet_line)):
-            if fds:
-                sock = quiet()
-                for fd in fds:
-                    os.dup2(sock.fileno(), fd, inheritable=False)
+    # With a default time-out, a socket object for a descriptor makes it non-blocking: the parent's.
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(None)
+    try:
+        with suppress(OSError):  # an error here must not stop the child
+            _replace({fd for server in list(_servers) for fd in server.abandon()})
+    finally:
+        socket.setdefaulttimeout(timeout)
     _entrances.clear()
+
+
+def _replace(found: set[int]) -> None:
+    """Replaces these descriptors, and those of all sockets of clients."""
+    found.update(_connections())
+    listening = {fd for fd in found if _listens(fd)}
+    for fds, quiet in ((listening, _quiet_listener), (found - listening, _quiet_line)):
+        if fds:
+            sock = quiet()
+            for fd in fds:
+                os.dup2(sock.fileno(), fd, inheritable=False)
 
 
 def _listens(fd: int) -> bool:
@@ -89,12 +100,18 @@ def _quiet_line() -> _socket.socket:
 
 
 def _quiet_listener() -> _socket.socket:
-    """A listening socket to which nobody connects. A line would fail when code accepts."""
+    """A listening socket to which nobody can connect. A line would fail when code accepts."""
     listener = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind("")  # Linux chooses a name, and no file is made
+        folder = tempfile.mkdtemp()
+        try:
+            path = os.path.join(folder, "quiet")
+            listener.bind(path)
+            os.unlink(path)  # nobody finds it any more
+        finally:
+            os.rmdir(folder)
         listener.listen(0)
-    except OSError:  # another system
+    except OSError:  # there is no place for files, or its name is too long
         listener.close()
         return _quiet_line()
     listener.setblocking(False)

@@ -263,12 +263,13 @@ class WebSocket(Outgoing):
             if not self._flowing:  # bound what we discard from a peer that keeps sending
                 self._discard(data)
             if self._state is not _LINGERING:
-                parser = self._parser
-                payload = parser.lone(data) if len(data) == LONE else parser.whole(data)
+                parser, payload = self._parser, None
+                if self._flowing:  # else it waits in the parser: TLS may read while paused
+                    payload = parser.lone(data) if len(data) == LONE else parser.whole(data)
                 if payload is None:
-                    self._parser.feed(data)
+                    parser.feed(data)
                     self._parse()
-                elif self._flowing and self._owner is not None:
+                elif self._owner is not None:
                     self._owner.message_received(payload, False)
             if self._tls is not None:
                 self._after_tls(self._tls)

@@ -475,6 +475,17 @@ def test_an_event_that_is_over_the_total_by_itself_is_sent_and_not_kept() -> Non
     assert house.session.missed(offset) == []
 
 
+@pytest.mark.parametrize("half", [0, 1])
+def test_an_exception_within_a_step_does_not_lift_the_total(half: int) -> None:
+    house = House(max_recovery_total=5000)
+    house.send(b"x" * 100)
+    del house.recovery._order[half]  # as if a signal's handler had raised between the two halves
+    for _ in range(60):
+        house.send(b"x" * 100)
+    assert house.recovery.bytes <= 5000
+    assert house.kept > 5
+
+
 def test_the_total_may_be_lifted() -> None:
     house = House(max_recovery_total=None, max_recovery_bytes=10**9)
     for _ in range(100):

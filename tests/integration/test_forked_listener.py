@@ -15,6 +15,7 @@ patched = sys.argv[1] == "patched"
 if patched:
     from gevent import monkey
     monkey.patch_all()
+import _socket
 import socket
 import gevent
 from gevent.pywsgi import WSGIServer
@@ -50,13 +51,40 @@ else:
 os.write(writer, b"x")
 gevent.sleep(0.2)
 if children[0] == 0:
-    os._exit(wsgi.closed)
+    replaced = _socket.socket(fileno=os.dup(wsgi.socket.fileno()))
+    way_in = replaced.getsockname()
+    try:
+        _socket.socket(replaced.family, replaced.type).connect(way_in)
+    except OSError:
+        os._exit(wsgi.closed)
+    os._exit(2)  # anybody on this machine could connect
 _, status = os.waitpid(children[0], 0)
-assert os.waitstatus_to_exitcode(status) == 0, "the child's server has failed"
+assert os.waitstatus_to_exitcode(status) == 0, "the child accepts, or has failed"
 client.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
 heard = gevent.get_hub().threadpool.apply(client._sock.recv if patched else client.recv, (100,))
 assert heard.startswith(b"HTTP/1.1 200"), heard
 os._exit(0)
+"""
+
+
+#: A child begins while the app has a default time-out for sockets.
+WITH_TIMEOUT = """
+import os, socket
+from rtcio_sync import Server
+from rtcio_sync.hub.forked import serves
+
+socket.setdefaulttimeout(10)
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+client.settimeout(None)
+assert os.get_blocking(client.fileno())
+server = Server()
+serves(server.eio, listener)
+pid = os.fork()
+if pid == 0:
+    os._exit(socket.getdefaulttimeout() != 10)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "the child has no time-out"
+assert os.get_blocking(client.fileno()), "the parent's reads would raise"
 """
 
 
@@ -66,4 +94,11 @@ def test_a_client_that_comes_while_a_handler_forks_is_the_parents(sockets: str) 
         [sys.executable, "-c", PROGRAM, sockets], capture_output=True, text=True, timeout=120
     )
     assert "Traceback" not in ran.stderr and "failed with" not in ran.stderr, ran.stderr
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_child_leaves_the_parents_sockets_as_they_are() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", WITH_TIMEOUT], capture_output=True, text=True, timeout=120
+    )
     assert ran.returncode == 0, ran.stderr

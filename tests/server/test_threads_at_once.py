@@ -198,8 +198,8 @@ def test_a_connection_may_be_lost_while_the_kept_events_are_tidied(server: Serve
         def lose(self, number: int) -> bool:
             return False
 
-    recovery._order.extend(0 for _ in range(1100))
-    recovery._inside.extend(Dropped() for _ in range(1100))  # type: ignore[misc]
+    for _ in range(1100):
+        recovery._order += (0, Dropped())  # type: ignore[arg-type]
     recovery._places += 1100
     recovery._most = 0  # so that a lost session has the oldest events dropped
     server.emit("news", 1, to=kept)

@@ -634,6 +634,23 @@ def test_bytes_that_the_tls_layer_holds_are_not_waited_for_in_the_kernel(
     assert not is_open(one.fd)
 
 
+@pytest.mark.parametrize("payload", [b"3", b"a message"])
+def test_what_tls_reads_while_it_is_paused_is_handed_on_later(
+    contexts: tuple[Any, Any], payload: bytes
+) -> None:
+    one = Pair(*handshaken(contexts))
+    settle()
+    one.connection.pause()
+    one.peer.send(masked(TEXT, payload))
+    settle()
+    one.connection._readable()  # as after a read that had to wait until something was written
+    assert one.owner.messages == []
+    one.connection.resume()
+    until(lambda: one.owner.messages)
+    assert one.owner.messages == [payload]
+    one.connection.abort()
+
+
 def test_a_tls_peer_that_does_not_read_is_cut_off(contexts: tuple[Any, Any]) -> None:
     one = Pair(*handshaken(contexts, small=True), max_buffered=100_000)
     for _ in range(200):

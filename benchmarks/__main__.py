@@ -102,7 +102,14 @@ def _attack(options: argparse.Namespace, plan: Plan, output: Path) -> None:
 
 
 def _output(options: argparse.Namespace) -> Path:
-    return RESULTS / "tmp" / "compared" if options.against or options.check else RESULTS
+    if options.against or options.check:
+        return RESULTS / "tmp" / "compared"
+    # Without all servers, rows of the documents would lose the figures of the others.
+    return RESULTS if set(_usual()) <= set(options.servers) else RESULTS / "tmp" / "some"
+
+
+def _usual() -> list[str]:
+    return [each.name for each in CONTESTANTS.values() if not each.extra]
 
 
 def _contestants(options: argparse.Namespace) -> tuple[Contestant, ...]:
@@ -128,10 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--figures", nargs="+", choices=(*FIGURES, ATTACKS), metavar="FIGURE",
                         help=f"of: {', '.join(FIGURES)}; all of these when not given; "
                              f"or {ATTACKS}")  # fmt: skip
-    usual = [each.name for each in CONTESTANTS.values() if not each.extra]
-    parser.add_argument("--servers", nargs="+", choices=CONTESTANTS, default=usual,
+    parser.add_argument("--servers", nargs="+", choices=CONTESTANTS, default=_usual(),
                         metavar="SERVER", help=f"of: {', '.join(CONTESTANTS)}; "
-                             f"when not given: {', '.join(usual)}")  # fmt: skip
+                             f"when not given: {', '.join(_usual())}")  # fmt: skip
     parser.add_argument("--rounds", type=int, help="medians are of so many; 3, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="a rough look within two minutes")
     parser.add_argument("--attacks", nargs="+", choices=(attacks.NOBODY, *attacks.ATTACKS),
@@ -143,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="name the figures that got over 5 %% worse, as ratios to Node's, than "
                              "those of an earlier run; benchmarks/results")  # fmt: skip
     parser.add_argument("--output", type=Path, help="a directory; benchmarks/results, or one "
-                        "in its tmp/ with --against or --check")  # fmt: skip
+                        "in its tmp/ with --against, --check or only some servers")  # fmt: skip
     parser.add_argument("--scale", default="{}", help="fields of scenarios.Scale to change, JSON")
     return parser
 

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import __main__ as program
 from benchmarks import clients, hosts, scenarios, soak, traffic
 from benchmarks.contestants import CONTESTANTS, Contestant, Server, with_hosts
 from benchmarks.driver import Rota
@@ -145,6 +146,22 @@ def test_the_command_measures_two_servers_and_writes_table_json_and_plot(tmp_pat
 
     plot = ElementTree.parse(tmp_path / "relay.svg")
     assert len(plot.findall(".//{http://www.w3.org/2000/svg}rect")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        ([], "."),
+        (["--figures", "fanout"], "."),
+        (["--servers", "listen", "node"], "tmp/some"),
+        (["--servers", "listen", "node", "--check"], "tmp/compared"),
+        (["--servers", "listen", "--output", "elsewhere"], "elsewhere"),
+    ],
+)
+def test_only_a_run_of_all_servers_changes_the_documents(arguments: list[str], folder: str) -> None:
+    options = program._parser().parse_args(arguments)
+    at = options.output or program._output(options)
+    assert at in (program.RESULTS / folder, Path(folder))
 
 
 def test_a_connection_costs_the_same_from_two_trees_of_the_same_source(tmp_path: Path) -> None:

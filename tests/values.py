@@ -54,6 +54,38 @@ class Peer:
     _secret: str = "hidden"
 
 
+@dataclasses.dataclass
+class Message:
+    text: Any
+    kind: str = dataclasses.field(default="chat", init=False)
+
+    def __post_init__(self) -> None:
+        self.length = len(str(self.text))  # no field
+
+
+@dataclasses.dataclass
+class Slotted:
+    __slots__ = ("size", "text")
+    text: str
+    size: int
+
+
+def without_a_value() -> Slotted:
+    made = Slotted("hi", 2)
+    del made.size
+    return made
+
+
+class Firsts(dict[str, Any]):
+    """As werkzeug's ``MultiDict``: more than what it shows is in it."""
+
+    def items(self) -> Any:
+        return [(key, value[0]) for key, value in super().items()]
+
+
+#: Java and zoneinfo have such zones for the time before 1900.
+ODD_ZONE = datetime.timezone(datetime.timedelta(hours=5, minutes=30, seconds=15))
+
 Point = namedtuple("Point", "x y")
 
 #: What an app may send, and what arrives.
@@ -69,12 +101,23 @@ TYPES: dict[str, tuple[Any, Any]] = {
     "IntEnum": (Level.HIGH, 7),
     "Decimal": (decimal.Decimal("1.10"), "1.10"),
     "dataclass": (Peer("Ada", NOW.date()), {"name": "Ada", "since": "2026-11-25"}),
+    "dataclass with a field that is not in its __init__": (
+        Message("hi"),
+        {"text": "hi", "kind": "chat"},
+    ),
+    "dataclass with slots": (Slotted("hi", 2), {"text": "hi", "size": 2}),
+    "dataclass with int keys": (Message({7: 1}), {"text": {"7": 1}, "kind": "chat"}),
+    "datetime with seconds in its offset": (
+        NOW.replace(tzinfo=ODD_ZONE),
+        "2026-11-25T22:05:07.123000+05:30",
+    ),
     "tuple": ((1, (2,)), [1, [2]]),
     "namedtuple": (Point(1, NOW.date()), [1, "2026-11-25"]),
     "a str of one's own": (Word("w"), "w"),
     "a float of one's own": (Share(0.5), 0.5),
     "an int of one's own": (Number(5), 5),
     "a dict of one's own": (OrderedDict(a=(1,)), {"a": [1]}),
+    "a dict with items of its own": (Firsts(a=[1, 2]), {"a": 1}),
     "int keys": ({7: 1, -1: 2}, {"7": 1, "-1": 2}),
     "a datetime under an int key": ({7: NOW.date()}, {"7": "2026-11-25"}),
     "other keys": (
@@ -102,6 +145,7 @@ REFUSED: dict[str, tuple[Any, tuple[str, ...]]] = {
     "a key of bytes": ({"a": {b"k": 3}}, ("b'k'", "key")),
     "one beside 70 bits": ([2**70, object()], ("<object object", "[1]")),
     "one beside bytes": ([b"x", object()], ("<object object", "[1]")),
+    "no value": ([without_a_value()], ("a Slotted", "[0]", "size")),
     "no repr": ([type("Bad", (), {"__repr__": lambda self: 1 / 0})()], ("a Bad",)),
 }
 

@@ -5,8 +5,10 @@ surrogates, over 254 levels) are written by the standard module, with the same t
 spelling. A value that cannot be sent raises an error that names the value and its place.
 
 A ``datetime``, a ``date`` and a ``time`` are sent in ISO 8601, a UUID and a Decimal as a string, an
-Enum as its value, a dataclass as an object, a tuple as a list, and keys that are not strings as
-strings. In JSON, NaN and Infinity are null, as in JavaScript.
+Enum as its value, a dataclass as an object of its fields (without those whose names begin with an
+underscore), a tuple as a list, and keys that are not strings as strings. An object of a class that
+derives from ``dict`` or ``list`` is sent as its ``items()`` or its iterator gives it, as the
+standard module does. In JSON, NaN and Infinity are null, as in JavaScript.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import enum
 import json
 import math
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -25,7 +28,12 @@ import orjson
 from ..errors import ProtocolError
 from ..garbage_collector import uncollected
 
-__all__ = ["holes_of", "pack", "parted", "write"]
+__all__ = ["OPTIONS", "holes_of", "pack", "parted", "simple", "write"]
+
+#: Has orjson leave to `simple` what it would write in its own way. It sends what is in an object's
+#: ``__dict__`` as the fields of a dataclass, and crashes for a slot without a value; of a class
+#: that derives from ``dict`` it sends what that class may hide.
+OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 _BYTES = (bytes, bytearray, memoryview)
 _TIMES = (datetime.datetime, datetime.date, datetime.time)
@@ -55,10 +63,10 @@ def write(value: Any, holes: list[bytes] | None = None) -> str:
     def other(each: Any) -> Any:
         if holes is not None and isinstance(each, _BYTES):
             return _hole(each, holes)
-        return _simple(each)
+        return simple(each)
 
     try:
-        text = orjson.dumps(value, default=other, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(value, other, OPTIONS | orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError):
         if holes:
             holes.clear()
@@ -75,7 +83,7 @@ def write(value: Any, holes: list[bytes] | None = None) -> str:
 def parted(value: Any) -> tuple[Any, list[bytes]]:
     """``value`` with placeholders, and the bytes that were in it. Raises as `write` does."""
     try:
-        orjson.dumps(value)
+        orjson.dumps(value, None, OPTIONS)
     except (TypeError, ValueError):
         pass
     else:
@@ -115,24 +123,43 @@ def _hole(value: Any, holes: list[bytes]) -> dict[str, Any]:
     return {"_placeholder": True, "num": len(holes) - 1}
 
 
-def _simple(value: Any) -> Any:
-    """The replacement for a value whose type JSON does not have. Raises `TypeError`."""
+def simple(value: Any) -> Any:
+    """The replacement for a value whose type JSON does not have. Raises `TypeError`.
+
+    Raises `AttributeError` for a dataclass of which a field has no value.
+    """
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, _TIMES):
-        return value.isoformat()
+        return _iso(value)
     if isinstance(value, (uuid.UUID, decimal.Decimal)):
         return str(value)
+    for kind, plain in _DERIVED:
+        if isinstance(value, kind):
+            return plain(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [each.name for each in dataclasses.fields(value)]
         return {name: getattr(value, name) for name in names if name[:1] != "_"}
-    if isinstance(value, tuple):
-        return list(value)
-    kinds: tuple[Any, ...] = (str, int, float, dict, list)
-    for kind in kinds:  # of a class of the app's that derives from it
-        if isinstance(value, kind):
-            return kind(value)
     raise TypeError
+
+
+#: The plain value of a class of the app's that derives from one of JSON's types.
+_DERIVED: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+    (dict, lambda value: dict(value.items())),
+    (list, list),
+    (tuple, list),
+)
+
+
+def _iso(value: Any) -> str:
+    try:
+        # A zone's offset in whole minutes: ISO 8601 and browsers know no seconds in it.
+        return orjson.dumps(value).decode()[1:-1]
+    except TypeError:  # a time with a zone, or of a class that derives from these
+        return str(value.isoformat())
 
 
 class _Plain:
@@ -178,17 +205,19 @@ class _Plain:
         if isinstance(value, (str, int, float)):
             return self._scalar(value)
         try:
-            simple = _simple(value)
+            made = simple(value)
         except TypeError:
             raise self._cannot(value, f"is of a wrong type: {_FIX}") from None
-        return self._made(simple)
+        except AttributeError as error:
+            raise self._cannot(value, f"has a field without a value: {error}") from None
+        return self._made(made)
 
     def _scalar(self, value: str | int | float) -> Any:
         if isinstance(value, str):
             return str.__str__(value)
         if isinstance(value, int):
-            return int(value)
-        return float(value) if math.isfinite(value) else None
+            return int.__int__(value)
+        return float.__float__(value) if math.isfinite(value) else None
 
     def _binary(self, value: Any) -> Any:
         if self.holes is None:
@@ -205,7 +234,7 @@ class _Plain:
         if isinstance(key, int):
             return int.__repr__(key)
         if isinstance(key, (*_TIMES, uuid.UUID, decimal.Decimal)):
-            return str(_simple(key))
+            return str(simple(key))
         raise self._cannot(key, "cannot be a key: give a string or a number")
 
     def _cannot(self, value: Any, why: str) -> TypeError:
@@ -240,8 +269,8 @@ def pack(fields: dict[str, Any]) -> bytes:
 
     try:
         if not _strange_keys(fields):
-            return bytes(msgpack.packb(fields, default=_simple, strict_types=True))
-    except (TypeError, ValueError, OverflowError, RecursionError):
+            return bytes(msgpack.packb(fields, default=_packable, strict_types=True))
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
         pass
     plain = _Packable(None)
     plain.kept = (*plain.kept, msgpack.ExtType, msgpack.Timestamp)
@@ -250,6 +279,13 @@ def pack(fields: dict[str, Any]) -> bytes:
         return bytes(msgpack.packb(made))
     except (ValueError, RecursionError):
         raise ValueError(_TOO_DEEP) from None
+
+
+def _packable(value: Any) -> Any:
+    made = simple(value)
+    if isinstance(made, (dict, list, tuple)) and _strange_keys(made):  # in a dataclass, for example
+        raise TypeError
+    return made
 
 
 def _strange_keys(value: Any) -> bool:
@@ -272,7 +308,7 @@ class _Packable(_Plain):
 
     def _scalar(self, value: str | int | float) -> Any:
         if isinstance(value, float):
-            return float(value)
+            return float.__float__(value)
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
             raise self._cannot(value, "has over 64 bits: send it as a string or a float")
         if isinstance(value, str) and not value.isascii():

@@ -18,7 +18,7 @@ from ..logs import plain
 from ..protocol.envelope import filled, placeholders_fit
 from ..protocol.json_hooks import integer, refuse_constant
 from ..protocol.websocket_frames import frame_typed
-from .encoding import holes_of, pack, parted, write
+from .encoding import OPTIONS, holes_of, pack, parted, simple, write
 
 __all__ = [
     "FastJson",
@@ -141,7 +141,7 @@ def event_frame(kind: Any, namespace: str, arguments: list[Any]) -> bytes | None
     if kind is not TextPacket:
         return None
     try:
-        text = orjson.dumps(arguments)
+        text = orjson.dumps(arguments, simple, OPTIONS)
     except (TypeError, ValueError):  # bytes, for example
         return None
     begin = _ROOT_EVENT if namespace == "/" else b"%b%b," % (_ROOT_EVENT, namespace.encode())
@@ -162,7 +162,7 @@ def event_pieces(
     if kind is TextPacket:
         # orjson knows no bytes: what it takes has no attachments, and need not be searched for any.
         try:
-            text = orjson.dumps(arguments).decode()
+            text = orjson.dumps(arguments, simple, OPTIONS).decode()
         except (TypeError, ValueError):
             pass
         else:

@@ -26,6 +26,7 @@ MSGPACK = packet_class(MsgPackPacket, None)
 @pytest.mark.parametrize("name", TYPES)
 def test_a_type_is_spelt_alike_whatever_stands_beside_it(name: str, beside: str) -> None:
     value, arrives = TYPES[name]
+    assert json.loads(event_pieces(TextPacket, "/", [value, BESIDE[beside]])[0][1:])[0] == arrives
     assert json.loads(write([value, BESIDE[beside]]))[0] == arrives
     assert json.loads(write(parted([value, BESIDE[beside]])[0]))[0] == arrives
     holes: list[bytes] = []
@@ -56,6 +57,14 @@ def test_a_frame_that_is_made_at_once_is_that_of_the_events_text(value: Any) -> 
         text: Any = event_pieces(TextPacket, namespace, ["chat", value])[0]
         frame = event_frame(TextPacket, namespace, ["chat", value])
         assert frame in (None, frame_text(f"4{text}".encode()))
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_frame_that_is_made_at_once_has_the_same_types(name: str) -> None:
+    value, arrives = TYPES[name]
+    frame = event_frame(TextPacket, "/", ["chat", value])
+    text = json.dumps(["chat", arrives], separators=(",", ":"))
+    assert frame in (None, frame_text(f"42{text}".encode()))
 
 
 def test_no_frame_is_made_at_once_of_what_has_attachments_or_another_encoding() -> None:

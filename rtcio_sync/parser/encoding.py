@@ -270,7 +270,7 @@ def pack(fields: dict[str, Any]) -> bytes:
     try:
         if not _strange_keys(fields):
             return bytes(msgpack.packb(fields, default=_packable, strict_types=True))
-    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError, BufferError):
         pass
     plain = _Packable(None)
     plain.kept = (*plain.kept, msgpack.ExtType, msgpack.Timestamp)

@@ -43,6 +43,13 @@ def test_messagepack_has_the_same_types(name: str, beside: Any) -> None:
     assert msgpack.loads(pkt.encode())["data"] == ["e", arrives, beside]
 
 
+@pytest.mark.parametrize("kind", [TextPacket, MSGPACK], ids=["text", "msgpack"])
+def test_every_second_byte_of_a_memoryview_can_be_sent(kind: Any) -> None:
+    pieces = event_pieces(kind, "/", ["e", memoryview(b"abcd")[::2]])
+    sent = msgpack.loads(pieces[0])["data"][1] if kind is MSGPACK else pieces[1]
+    assert sent == b"ac"
+
+
 @settings(max_examples=50)
 @given(values)
 def test_what_was_read_is_written_as_it_was(value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -74,6 +75,11 @@ class Gatherer:
         self._spawn = spawn
         self._now = now
         self._later = later
+        #: What other workers have asked and is not answered: until when their clients may answer.
+        #: Timers of their own would keep the answers that have come until the time is over.
+        self._open: dict[Gathering, float] = {}
+        #: When `_end_overdue` is called next.
+        self._looks_at = math.inf
         #: The packets of an event of another worker: ``(message, number)``.
         self.pieces: Callable[[messages.Emit, int], Any] | None = None
         #: Answers another worker: ``(node, number, body)``.
@@ -222,6 +228,7 @@ class Gatherer:
         gathering: Gathering
 
         def done() -> None:
+            self._open.pop(gathering, None)
             manager.forget_gathering(gathering)
             try:
                 reply = self._gathered(gathering)
@@ -230,6 +237,7 @@ class Gatherer:
             self.reply(node, number, reply)
 
         gathering = Gathering(done)
+        deadline = self._open[gathering] = self._now() + message.seconds
         encode = partial(self.pieces, event)
         try:
             manager.gather(
@@ -245,7 +253,22 @@ class Gatherer:
             gathering.end()
             raise
         if gathering.waiting:
-            self._later(message.seconds, gathering.end)
+            self._look_at(deadline)
+
+    def _look_at(self, deadline: float) -> None:
+        if deadline < self._looks_at:
+            self._looks_at = deadline
+            self._later(max(0.0, deadline - self._now()), self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        self._looks_at = math.inf
+        now, left = self._now(), math.inf
+        for gathering, deadline in list(self._open.items()):
+            if deadline <= now:
+                self._later(0, gathering.end)  # an error of one must not stop the others' end
+            else:
+                left = min(left, deadline)
+        self._look_at(left)
 
     def _gathered(self, gathering: Gathering) -> bytes:
         """The reply with all answers; clients whose answer cannot be sent count as silent."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -233,7 +235,9 @@ def test_over_a_client_manager_no_callback_is_kept_for_who_does_not_read() -> No
 # -- other workers ---------------------------------------------------------------------------------
 
 
-def gather_for_another(server: Server, **flags: Any) -> list[tuple[str, int, Any]]:
+def gather_for_another(
+    server: Server, seconds: float = DEADLINE, **flags: Any
+) -> list[tuple[str, int, Any]]:
     """The replies to the question 7 of the worker "nnnn" for the answers of all clients."""
     replies: list[tuple[str, int, Any]] = []
 
@@ -246,8 +250,60 @@ def gather_for_another(server: Server, **flags: Any) -> list[tuple[str, int, Any
         server.packet_class, "/", ["ready?"], number
     )
     emit = messages.Emit("/", None, [], '["ready?"]', [], **flags)
-    server.gatherer.asked("nnnn", 7, messages.encoded(messages.Gather(emit, DEADLINE)))
+    server.gatherer.asked("nnnn", 7, messages.encoded(messages.Gather(emit, seconds)))
     return replies
+
+
+def gathering_for_others(server: Server) -> Clock:
+    """Gives the server a gatherer with a clock that a test moves."""
+    clock = Clock()
+    server.gatherer = Gatherer(
+        server.manager,
+        create_event=gevent.event.Event,
+        spawn=lambda do: pytest.fail("nothing is spawned"),
+        now=clock.now,
+        later=clock.later,
+    )
+    return clock
+
+
+class Answer(list[Any]):
+    """Can be weakly referenced."""
+
+
+def test_answers_for_another_worker_are_let_go_once_all_have_come() -> None:
+    server, _ = room_of(1)
+    clock = gathering_for_others(server)
+    refs: list[weakref.ref[Any]] = []
+    for _ in range(20):
+        replies = gather_for_another(server)
+        for sid, waiting in list(server.manager.callbacks.items()):
+            answer = Answer(["yes"])
+            refs.append(weakref.ref(answer))
+            server.manager.trigger_callback(sid, max(waiting), [answer])
+            del answer
+        assert [sorted(found.sids) for _, _, found in replies] == [sorted(server.sockets)]
+    gc.collect()
+    assert len(refs) == 40 and not any(ref() for ref in refs)
+    assert len(clock.due) == 1
+
+
+def test_each_question_of_another_worker_ends_when_its_own_time_is_over() -> None:
+    server, _ = room_of(1)
+    clock = gathering_for_others(server)
+    begun = clock.now()
+    for seconds in (30, 10, 20):
+        gather_for_another(server, seconds=seconds)
+    ended: list[float] = []
+
+    def reply(node: str, number: int, body: bytes | None) -> None:
+        assert messages.decoded(messages.Gathered, body or b"").silent == list(server.sockets)
+        ended.append(clock.now() - begun)
+
+    server.gatherer.reply = reply
+    clock.advance(60)
+    assert ended == [10, 20, 30]
+    assert not clock.due
 
 
 NOT_JSON = [msgpack.Timestamp(1), {b"key": 1}, [{"deep": msgpack.Timestamp(1)}]]

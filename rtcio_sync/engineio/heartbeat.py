@@ -4,7 +4,8 @@ Engine.IO v4, "Heartbeat": the server sends PING every interval and expects PONG
 time-out. The intervals are equal for all connections, so each queue below stays in order of time.
 
 PINGs that are due within a moment are one *batch*: the process wakes once for all of them, an idle
-connection takes a place in a list, and a PING allocates nothing.
+connection takes a place in a list, and a PING allocates nothing. The lists have the ids of the
+connections, since one that ends stays in them until its PING, or its PONG, would have been due.
 """
 
 from __future__ import annotations
@@ -49,11 +50,15 @@ class Beat(Struct):
 class _Batch:
     """Connections that are pinged together, when the first of them is due."""
 
-    __slots__ = ("due", "sockets")
+    __slots__ = ("due", "sids")
 
-    def __init__(self, due: float, first: Pinged) -> None:
+    def __init__(self, due: float) -> None:
         self.due = due
-        self.sockets = [first]
+        self.sids: list[str] = []
+
+    def add(self, socket: Pinged) -> None:
+        socket.ping_at = self.due
+        self.sids.append(socket.sid)
 
 
 class Heartbeat:
@@ -69,7 +74,7 @@ class Heartbeat:
         self._together = min(TOGETHER, server.ping_every / 20)
         self._pings: deque[_Batch] = deque()
         #: Connections that were pinged together: when their PONGs are late, and the PING's time.
-        self._pongs: deque[tuple[float, list[Pinged], float]] = deque()
+        self._pongs: deque[tuple[float, list[str], float]] = deque()
         #: Ids of connections that have perhaps joined no namespace, in the order of their opening.
         self._joins: deque[str] = deque()
         self._later: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
@@ -97,10 +102,8 @@ class Heartbeat:
     def state(self, socket: Pinged) -> Beat:
         """Where it stands for a connection that leaves this process."""
         now, at = self.now(), socket.pinged_at
-        # In no batch: its batch is being sent, and it comes next.
-        waits = (batch.due for batch in self._pings if at is None and socket in batch.sockets)
-        due = next(waits, now)
-        return Beat(now - socket.begun_at, due - now, None if at is None else now - at)
+        due = socket.ping_at if at is None else now  # in the past: its batch is being sent
+        return Beat(now - socket.begun_at, max(0.0, due - now), None if at is None else now - at)
 
     def go_on(self, socket: Pinged, beat: Beat) -> None:
         """Goes on with a connection that has come from another process."""
@@ -115,7 +118,7 @@ class Heartbeat:
         pinged_at = socket.pinged_at = now - silent
         late = pinged_at + timeout
         place = sum(1 for each in self._pongs if each[0] <= late)
-        self._pongs.insert(place, (late, [socket], pinged_at))
+        self._pongs.insert(place, (late, [socket.sid], pinged_at))
         self._start(late)
 
     def _ping_at(self, socket: Pinged, due: float) -> None:
@@ -126,10 +129,12 @@ class Heartbeat:
                 if batch.due > due:
                     break
                 if due <= batch.due + self._together and self._running:
-                    batch.sockets.append(socket)
+                    batch.add(socket)
                     return
                 place += 1
-            self._pings.insert(place, _Batch(due, socket))
+            made = _Batch(due)
+            made.add(socket)
+            self._pings.insert(place, made)
         self._start(due)
 
     def _ping_later(self, socket: Pinged, now: float) -> None:
@@ -137,9 +142,11 @@ class Heartbeat:
         with self.server.gate:  # or the task could take the batch away meanwhile
             batch = self._pings[-1] if self._pings else None
             if batch is not None and self._running and due <= batch.due + self._together:
-                batch.sockets.append(socket)
+                batch.add(socket)
                 return
-            self._pings.append(_Batch(due, socket))
+            made = _Batch(due)
+            made.add(socket)
+            self._pings.append(made)
         self._start(due)
 
     def overdue(self, socket: Pinged) -> bool:
@@ -215,9 +222,10 @@ class Heartbeat:
                 batch = self._pings.popleft()
             self._ping(batch, now)
         while self._pongs and self._pongs[0][0] <= now:
-            _, sockets, pinged_at = self._pongs.popleft()
+            _, sids, pinged_at = self._pongs.popleft()
             if self.server.gives_up:
-                silent = [each for each in sockets if each.pinged_at == pinged_at]
+                here = [each for each in map(self.server.sockets.get, sids) if each is not None]
+                silent = [each for each in here if each.pinged_at == pinged_at]
                 self._give_up(silent, pinged_at, now)
         limit = self.server.limits.connect_timeout
         while self._joins and limit is not None:
@@ -232,11 +240,14 @@ class Heartbeat:
         # The time-out counts from when the PING was due, so that a timer's small delay does not
         # prolong it. After a long delay it counts from now: the client gets all of it.
         pinged_at = batch.due if now - batch.due < LATENESS else now
-        self._pongs.append((pinged_at + self.server.ping_timeout, batch.sockets, pinged_at))
-        for number, socket in enumerate(batch.sockets, 1):
+        self._pongs.append((pinged_at + self.server.ping_timeout, batch.sids, pinged_at))
+        for number, sid in enumerate(batch.sids, 1):
             if number % AT_ONCE == 0:
                 # Others have their turn. After sleep(0) the loop would not look at its sockets.
                 self.server.sleep(0.0001)
+            socket = self.server.sockets.get(sid)
+            if socket is None or socket.ping_at != batch.due:
+                continue  # it has ended; or it was in another process, and has come back
             try:
                 transport = socket.transport
                 if transport is not None:
@@ -255,7 +266,7 @@ class Heartbeat:
             if socket.held_back(pinged_at):
                 # Reading from it is paused, and its PONG may wait to be read.
                 socket.pinged_at = now
-                held_back.append(socket)
+                held_back.append(socket.sid)
             else:
                 socket.fail("ping-timeout", "ping timeout")
         if held_back:

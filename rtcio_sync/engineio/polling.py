@@ -11,6 +11,7 @@ Engine.IO v4, "HTTP long-polling": a client never has two requests of a kind in 
 from __future__ import annotations
 
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -51,6 +52,13 @@ FULL_DELAY = 0.05  # seconds between two checks of an inbox that is full
 #: Bytes of packets in one answer to a poll; the rest waits for the next poll. For a moment an
 #: answer is in memory several times: as packets, as text, as bytes, and compressed.
 LONGEST_ANSWER = 8_000_000
+
+
+def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    """Calls it if its object is still there."""
+    found = method()
+    if found is not None:
+        found()
 
 
 class Polling(Inbox):
@@ -348,8 +356,10 @@ class Polling(Inbox):
             if self.counted:
                 self._count((pkt,))
         if self.outbox:
-            # The client may not poll again: the session is then forgotten after the time-out.
-            self.server.heartbeat.later(self.server.ping_timeout, self._forget)
+            # The client may not poll again: the session is then forgotten after the time-out. If it
+            # does, the timer keeps nothing of it.
+            forget = weakref.WeakMethod(self._forget)
+            self.server.heartbeat.later(self.server.ping_timeout, _call, forget)
         self._wake()
 
     def _forget(self) -> None:

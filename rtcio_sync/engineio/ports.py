@@ -63,6 +63,8 @@ class Pinged(Protocol):
     sid: str
     #: When it was opened.
     begun_at: float
+    #: When the next PING is due, or the last one was.
+    ping_at: float
     #: When the PING was sent whose PONG has not come; `None`: there is none.
     pinged_at: float | None
 

@@ -47,7 +47,7 @@ class Socket(Upgrade, socket.Socket):
     """An Engine.IO socket with python-engineio's interface, without its greenlets and its queue."""
 
     # Slots, since CPython would give an instance with so many attributes a dict of 800 bytes.
-    __slots__ = ("pinged_at", "root", "server", "sid", "state")
+    __slots__ = ("ping_at", "pinged_at", "root", "server", "sid", "state")
 
     server: Engine
 
@@ -79,6 +79,7 @@ class Socket(Upgrade, socket.Socket):
         self.state = State.OPENING
         self.websocket = self.transport = None
         self.websocket_held = False
+        self.ping_at = 0.0
         self.pinged_at: float | None = None
         #: The member in "/".
         self.root: Any = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import gevent
@@ -9,11 +11,11 @@ import pytest
 from engineio import packet
 
 from rtcio_sync import Limits
-from rtcio_sync.engineio.heartbeat import AT_ONCE, LATENESS, TOGETHER, Heartbeat
+from rtcio_sync.engineio.heartbeat import AT_ONCE, LATENESS, TOGETHER, Beat, Heartbeat
 from rtcio_sync.engineio.server import Server
 from rtcio_sync.engineio.socket import Socket
 from rtcio_sync.engineio.state import State
-from tests.timing import DEADLINE, Clock
+from tests.timing import DEADLINE, Clock, settle
 
 INTERVAL, TIMEOUT = 25.0, 20.0
 
@@ -177,6 +179,39 @@ def test_a_closed_connection_is_not_pinged(server: Any, clock: Clock) -> None:
     clock.advance(INTERVAL)
     beat(server)
     assert pings(socket) == 0
+
+
+@pytest.mark.parametrize("passed", [0, INTERVAL], ids=["before its ping", "after its ping"])
+def test_a_closed_connection_is_let_go_of_at_once(server: Any, clock: Clock, passed: float) -> None:
+    socket = connected(server)
+    clock.advance(passed)
+    beat(server)
+    assert pings(socket) == (1 if passed else 0)
+    kept = weakref.ref(socket)
+    socket.close(abort=True)
+    del socket
+    settle()  # the app's handler of the end has run
+    gc.collect()
+    assert kept() is None
+
+
+def test_a_connection_that_comes_back_from_another_process_is_pinged_once(
+    server: Any, clock: Clock
+) -> None:
+    first = connected(server)
+    clock.advance(INTERVAL / 2)
+    where = server.heartbeat.state(first)
+    assert where == Beat(INTERVAL / 2, INTERVAL / 2, None)
+    server.forget(first)
+    second = Socket(server, first.sid)
+    server.sockets[second.sid] = second
+    second.state = State.POLLING
+    server.heartbeat.go_on(second, Beat(INTERVAL / 2, 1, None))
+    for _ in range(3):
+        clock.advance(INTERVAL / 2)
+        beat(server)
+        server.heartbeat.answered(second)
+    assert (pings(first), pings(second)) == (0, 2)
 
 
 def test_a_server_that_monitors_no_clients_closes_none(clock: Clock) -> None:

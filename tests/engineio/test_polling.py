@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import weakref
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,7 +18,7 @@ from gevent.event import Event
 from rtcio_sync.engineio.packet import Packet
 from rtcio_sync.engineio.server import Server
 from rtcio_sync.options import Limits
-from tests.engineio.clients import Polling, WebSocket, ask
+from tests.engineio.clients import Polling, WebSocket, ask, timed
 from tests.timing import DEADLINE, settle, until
 from tests.wsgi import environ_of, request
 
@@ -216,6 +218,28 @@ def test_close_has_an_answer_to_itself(polls: bool) -> None:
     assert [each.packet_type for each in first] == [packet.MESSAGE]
     assert [each.packet_type for each in link.poll()] == [packet.CLOSE]
     assert client.eio_sid not in server.sockets
+
+
+@pytest.mark.parametrize("fetches", [False, True])
+def test_the_last_word_waits_for_a_poll_and_then_nothing_of_the_session_is_kept(
+    fetches: bool,
+) -> None:
+    server = Server(ping_timeout=20)
+    forward = timed(server)
+    client = Polling(server)
+    kept = weakref.ref(client.link)
+    client.link.close()
+    forward(19)
+    assert client.eio_sid in server.sockets
+    if fetches:
+        assert client.poll() == (200, ["1"])
+    else:
+        forward(2)
+    assert client.eio_sid not in server.sockets
+    del client
+    settle()
+    gc.collect()
+    assert kept() is None
 
 
 def test_who_leaves_while_close_waits_is_answered_and_forgotten() -> None:

@@ -112,6 +112,10 @@ class SocketCallee(Callee):
         return super()._filled(args)
 
 
+#: Handlers whose parameters are remembered; over it, all are read again.
+MOST_CALLEES = 1000
+
+
 class Dispatcher:
     """Calls an app's handlers for one server."""
 
@@ -135,8 +139,17 @@ class Dispatcher:
             key = ("id", id(fn))
             known = self._callees.get(key)
         if known is None:
+            if len(self._callees) >= MOST_CALLEES:  # some are made anew for each call, perhaps
+                self._callees.clear()
             known = self._callees[key] = Callee(fn)
         return known
+
+    def forget(self, fn: Any) -> None:
+        """Another handler has taken its place. It may still have others: then it is read again."""
+        try:
+            self._callees.pop(fn, None)
+        except TypeError:
+            self._callees.pop(("id", id(fn)), None)
 
     def guarded(
         self, environ: Any, event: str, fn: Callable[..., Any], *args: Any, who: Who = None

@@ -91,7 +91,10 @@ class NodeApi(PythonApi):
             self.dispatcher.callee(fn)
             if name != "*":
                 warn_of_missing_sid(event, fn)
-            self.handlers.setdefault(name, {})[event] = fn
+            handlers = self.handlers.setdefault(name, {})
+            replaced, handlers[event] = handlers.get(event), fn
+            if replaced is not None and replaced is not fn:
+                self.dispatcher.forget(replaced)
             self.handling.observe_all()
             return fn
 

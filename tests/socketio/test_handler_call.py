@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +19,13 @@ from hypothesis import strategies as st
 from rtcio_sync import DisconnectedError, Namespace, Server
 from rtcio_sync.errors import LimitExceeded, ProtocolError
 from rtcio_sync.metrics import Counters
-from rtcio_sync.socketio.handler_call import Callee, Dispatcher, first_answer, raising
+from rtcio_sync.socketio.handler_call import (
+    MOST_CALLEES,
+    Callee,
+    Dispatcher,
+    first_answer,
+    raising,
+)
 from rtcio_sync.socketio.handler_signatures import arity, plain_arity
 from tests.timing import DEADLINE
 
@@ -234,6 +242,65 @@ def test_a_signature_is_read_at_registration_and_never_again() -> None:
     for number in range(5):
         assert client.call("chat", number) == client.sid
     assert handler.asked == asked
+
+
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, sid: str) -> str:
+        return sid
+
+
+def made_anew(kind: str) -> Any:
+    if kind == "an object":
+        return Unhashable()
+    here = Unhashable()
+    return (lambda sid: here(sid)) if kind == "a closure" else here.__call__
+
+
+@pytest.mark.parametrize("kind", ["a closure", "a method", "an object"])
+def test_a_handler_that_another_one_replaces_is_let_go_of(kind: str) -> None:
+    server = Server()
+    kept: list[weakref.ref[Any]] = []
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        handler = made_anew(kind)
+        kept.append(weakref.ref(getattr(handler, "__self__", handler)))
+        server.on("chat", handler)
+
+    for _ in range(3):
+        client = server.test_client()
+        assert client.call("chat") == client.sid
+    gc.collect()
+    assert [ref() is None for ref in kept] == [True, True, False]
+
+
+def test_a_handler_that_is_replaced_for_one_event_still_has_its_others() -> None:
+    server = Server()
+    handler = Declaring()
+    for event in ("chat", "news"):
+        server.on(event, handler)
+    server.on("chat", lambda sid: "another")
+    client = server.test_client()
+    assert client.call("chat") == "another"
+    assert client.call("news", 1) == client.sid
+
+
+def test_methods_that_are_made_anew_for_each_event_are_not_kept() -> None:
+    class Calls(socketio.Namespace):
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda sid, number=None: number
+
+    server = Server()
+    server.register_namespace(Calls("/calls"))
+    client = server.test_client(namespace="/calls")
+    for number in range(2 * MOST_CALLEES):
+        client.emit("chat", number)
+    assert client.call("chat", 7) == 7
+    assert len(server.dispatcher._callees) <= MOST_CALLEES
 
 
 def test_the_methods_of_a_class_are_read_at_registration() -> None:

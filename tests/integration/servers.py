@@ -248,6 +248,8 @@ def running(
                     "PYTHONPATH": os.pathsep.join([str(APPS), str(HERE.parent.parent)]),
                     "PYTHONUNBUFFERED": "1",
                     "RTCIO_TEST_OPTIONS": json.dumps(settings),
+                    # gunicorn's control socket: others that start now must not share its path.
+                    "XDG_RUNTIME_DIR": folder,
                     **(_over_tls(certificate) if certificate else {}),
                     **({"RTCIO_TEST_HOST": "0.0.0.0"} if within else {}),
                     **(environ or {}),

@@ -91,8 +91,14 @@ class LimitExceeded(ProtocolError):
     """A client is over one of its `Limits`; ``reason`` names the limit.
 
     Raised in the app's handler, by the call that is over the limit (``socket.join``). When the
-    handler does not catch it, it is counted as a drop and not logged as the handler's error.
+    handler does not catch it, it is counted as a drop and not logged as the handler's error; but
+    it is the handler's error if another client is over its limit. ``sid``: of that client; `None`
+    if any client would be over it.
     """
+
+    def __init__(self, reason: str, detail: str | None = None, *, sid: str | None = None) -> None:
+        super().__init__(reason, detail)
+        self.sid = sid
 
 
 class HandshakeError(ProtocolError):

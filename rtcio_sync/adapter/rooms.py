@@ -267,7 +267,9 @@ class Rooms(Callbacks):
             )
         if bound is not None and member.rooms is not None and len(member.rooms) >= bound:
             raise LimitExceeded(
-                "rooms", f"the socket is in {bound} rooms already: Limits.max_rooms_per_socket"
+                "rooms",
+                f"the socket is in {bound} rooms already: Limits.max_rooms_per_socket",
+                sid=member.sid,
             )
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:

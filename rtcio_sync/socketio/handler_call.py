@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import CoroutineType
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..adapter.server_call import DisconnectedError
-from ..errors import ProtocolError
+from ..errors import LimitExceeded, ProtocolError
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..metrics import Counters
@@ -187,18 +187,18 @@ class Dispatcher:
         except BaseException as another:  # noqa: BLE001  (the app's may raise anything)
             self._count_and_log(another, environ, event, who)
             return []
-        self._count(error)
+        self._count(error, who)
         return [first_answer(answers)]
 
-    def _count(self, error: BaseException) -> None:
-        if isinstance(error, (ProtocolError, DisconnectedError)):
+    def _count(self, error: BaseException, who: Who) -> None:
+        if _is_the_clients(error, who):
             self.counters.dropped[error.reason] += 1
         else:
             self.counters.handler_errors += 1
 
     def _count_and_log(self, error: BaseException, environ: Any, event: str, who: Who) -> None:
-        self._count(error)
-        if isinstance(error, (ProtocolError, DisconnectedError)):
+        self._count(error, who)
+        if _is_the_clients(error, who):
             # The client's request was refused, or a client left that the handler called: not an
             # error of the app.
             sid, namespace = who or (None, None)
@@ -210,6 +210,13 @@ class Dispatcher:
         if isinstance(environ, dict) and TESTED in environ:
             environ[TESTED].append(error)
         interrupts.heed(error)
+
+
+def _is_the_clients(error: BaseException, who: Who) -> TypeGuard[ProtocolError | DisconnectedError]:
+    """Whether a handler ended for something that a client did, so that the app is not to blame."""
+    if isinstance(error, LimitExceeded) and error.sid is not None:
+        return who is not None and error.sid == who[0]  # else it is a client that the app named
+    return isinstance(error, (ProtocolError, DisconnectedError))
 
 
 def first_answer(answers: list[Any]) -> Any:

@@ -100,6 +100,22 @@ def test_a_limit_of_the_client_may_be_told_to_it() -> None:
     assert server.stats()["dropped"] == {"rooms": 1}
 
 
+def test_a_limit_of_another_client_is_the_handlers_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = Server(limits=Limits(max_rooms_per_socket=1))
+    server.on("invite", lambda sid, other: server.enter_room(other, "call"))
+    host, full = (server.test_client(raise_exceptions=False) for _ in range(2))
+    server.enter_room(full.sid, "elsewhere")
+    host.emit("invite", full.sid)
+    assert server.stats()["handler_errors"] == 1
+    assert server.stats()["dropped"] == {}
+    assert "the socket is in 1 rooms already" in caplog.text
+    full.emit("invite", full.sid)
+    assert server.stats()["handler_errors"] == 1
+    assert server.stats()["dropped"] == {"rooms": 1}
+
+
 def test_it_runs_in_the_context_of_the_flask_app() -> None:
     app = flask.Flask("tea")
     server = Server(app=app)

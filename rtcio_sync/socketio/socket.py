@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -9,8 +10,10 @@ from werkzeug.wrappers import Request
 
 from ..adapter.member import Member, Stage, ending
 from ..adapter.recipients import OrderedSet, flat
+from ..errors import LimitExceeded
 from ..hub.thread import any_thread
 from ..hub.turns import LAST
+from ..logs import tell
 from ..protocol.names import check_name
 from .broadcast import Broadcast, Flags, OneSocket, named_rooms
 from .handler_call import Callee
@@ -22,6 +25,10 @@ from .socket_events import SocketEvents
 from .socket_handlers import SocketHandlers
 
 __all__ = ["BroadcastOperator", "Handshake", "Socket", "SocketEmitter", "socket_of"]
+
+log = logging.getLogger(__name__)
+
+_LEFT_OUT = "%(rtcio_sid)s was not joined to a room: %(rtcio_reason)s"
 
 
 class Socket(SocketEvents):
@@ -291,7 +298,11 @@ class BroadcastOperator(Broadcast):
 
     @any_thread
     def sockets_join(self, *rooms: Any) -> None:
-        """Joins the sockets to ``rooms``, given one by one or in lists."""
+        """Joins the sockets to ``rooms``, given one by one or in lists.
+
+        A socket that is in `Limits.max_rooms_per_socket` rooms already is left out, and counted as
+        a drop ``rooms``.
+        """
         self._do("join", flat(rooms))
 
     @any_thread
@@ -317,21 +328,30 @@ class BroadcastOperator(Broadcast):
 
         ``"close"``: disconnects their connections too. Waits only to disconnect.
         ``attempt(change, sid, namespace, room)``: does each change of rooms, and handles its error;
-        without it, the first error is raised.
+        without it, a socket that is full is left out, and any other error is raised.
         """
+        attempt = attempt or self._attempt
         if what in ("join", "leave"):
             change = self._change(what)
             for member in self.members():
                 for room in named:
-                    given = member.sid, self._namespace, room
-                    if attempt is None:
-                        change(*given)
-                    else:
-                        attempt(change, *given)
+                    attempt(change, member.sid, self._namespace, room)
             return
         for member in self.members(connecting=True):
             self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
             socket_of(self._server, member).disconnect(what == "close")
+
+    def _attempt(
+        self, change: Callable[[str, str, Any], Any], sid: str, namespace: str, room: Any
+    ) -> None:
+        try:
+            change(sid, namespace, room)
+        except LimitExceeded as error:
+            if error.sid is None:  # any socket would be refused
+                raise
+            self._server.dispatcher.counters.dropped[error.reason] += 1
+            known = {"sid": sid, "namespace": namespace, "reason": error.reason}
+            tell(log, _LEFT_OUT, spawn=self._server.eio.spawn, **known)
 
     def _change(self, what: str) -> Callable[[str, str, Any], Any]:
         if self._hub_thread.in_hub:  # the server's methods write to its logger, which may wait

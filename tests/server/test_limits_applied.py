@@ -13,7 +13,7 @@ from gevent.event import Event
 from socketio.packet import CONNECT
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from rtcio_sync import Limits, ProtocolError, Server, Socket
+from rtcio_sync import LimitExceeded, Limits, ProtocolError, Server, Socket
 from rtcio_sync.socketio.connection_members import ConnectionMembers
 from tests.clients import Polling, WebSocket
 from tests.timing import DEADLINE, until
@@ -112,6 +112,30 @@ def test_over_the_rooms_a_join_is_refused_and_counted_and_the_socket_stays() -> 
     assert server.stats()["dropped"] == {"rooms": 1}
     assert server.stats()["handler_errors"] == 0
     assert client.connected
+
+
+def test_a_full_socket_is_left_out_when_many_join_and_the_handler_goes_on() -> None:
+    server = Server(limits=Limits(max_rooms_per_socket=1))
+
+    @server.on("promote")
+    def promote(sid: str) -> str:
+        server.sockets_join("vip")
+        server.emit("note", 1, to="vip")
+        return "done"
+
+    full, asking, third = (server.test_client() for _ in range(3))
+    server.enter_room(full.sid, "elsewhere")
+    assert asking.call("promote") == "done"
+    assert [client.received("note") for client in (full, asking, third)] == [[], [1], [1]]
+    assert server.stats()["dropped"] == {"rooms": 1}
+    assert server.stats()["handler_errors"] == 0
+
+
+def test_a_room_that_no_socket_may_join_is_refused_when_many_join() -> None:
+    server = Server(limits=Limits(max_room_name=3))
+    server.test_client()
+    with pytest.raises(LimitExceeded, match="max_room_name"):
+        server.sockets_join("long")
 
 
 def test_a_namespace_may_have_its_own_limit_on_rooms() -> None:

@@ -17,8 +17,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..errors import LimitExceeded, OptionError, ProtocolError
+from ..errors import LimitExceeded, ProtocolError
 from ..options import Limits
+from ..protocol.names import check_sid
 from .callbacks import Callbacks
 from .member import Member, Stage, ending
 from .recipients import recipients
@@ -65,10 +66,8 @@ class Rooms(Callbacks):
         try:
             return self.members.get(namespace, {}).get(sid)
         except TypeError:
-            raise OptionError(
-                f"a sid is a string, not {type(sid).__name__}: check what the client sent before "
-                "you use it"
-            ) from None
+            check_sid(sid)
+            raise
 
     def member_of(self, eio_sid: str, namespace: str) -> Member | None:
         """The member of a connection in a namespace."""

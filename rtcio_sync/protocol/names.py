@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Set
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 from ..errors import OptionError
 from ..events import RESERVED_EVENTS
 
-__all__ = ["check_event", "check_room", "namespace_name", "namespace_names"]
+__all__ = [
+    "NoName", "check_event", "check_name", "check_room", "check_sid", "namespace_name",
+    "namespace_names",
+]  # fmt: skip
+
+_FROM_A_CLIENT = "check what the client sent before you use it"
+#: What an app's name of a room is never, although each has a hash.
+_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+
+
+class NoName:
+    """The base of a socket's classes: an app easily gives one where its sid is meant."""
+
+    __slots__ = ()
 
 
 def namespace_name(given: Any, *, catch_all: bool = False) -> str:
@@ -84,12 +98,22 @@ def check_room(room: Any) -> None:
             "socket.join('a', 'b') or socket.leave('a', 'b'); recipients may be one room, or one "
             "list of rooms"
         )
-    if room is None or not _is_hashable(room):
+    if room is None or isinstance(room, (NoName, *_FUNCTIONS)) or not _is_hashable(room):
         kind = "None" if room is None else f"a {type(room).__name__}"
-        raise OptionError(
-            f"a room is one name, usually a string, not {kind}: check what the client sent before "
-            "you use it"
-        )
+        raise OptionError(f"a room is one name, usually a string, not {kind}: {_fix(room)}")
+
+
+def check_sid(sid: Any) -> None:
+    """Raises `OptionError` for what is no sid."""
+    if not isinstance(sid, str):
+        raise OptionError(f"a sid is a string, not {type(sid).__name__}: {_fix(sid)}")
+
+
+def _fix(wrong: Any) -> str:
+    """What to write instead of what names nobody."""
+    if isinstance(wrong, NoName):
+        return "write socket.id"
+    return "call it, and give what it returns" if isinstance(wrong, _FUNCTIONS) else _FROM_A_CLIENT
 
 
 def _is_hashable(value: Any) -> bool:

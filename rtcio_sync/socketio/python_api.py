@@ -21,7 +21,7 @@ from ..adapter.server_call import DisconnectedError, Waiter
 from ..errors import OptionError
 from ..events import UNREADABLE_EVENTS
 from ..hub.thread import HubThread, any_thread
-from ..protocol.names import check_name, check_room, namespace_name
+from ..protocol.names import check_name, check_room, check_sid, namespace_name
 from .deferred_ack import UNWANTED, Ack, answering
 from .emit_with_ack import check_wait
 from .handler_signatures import check_handler, check_plain, plain_arity
@@ -87,12 +87,14 @@ class PythonApi(ServerHooks):
         Raises `ValueError` for an unknown sid and for another client's own room, and `OptionError`
         for an invalid room, such as several rooms or `None`.
         """
+        check_sid(sid)
         check_room(room)
         super().enter_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
         """Takes a client out of a room, without peer-left. Raises `OptionError` as `enter_room`."""
+        check_sid(sid)
         check_room(room)
         super().leave_room(sid, room, namespace=namespace_name(namespace))
 
@@ -105,6 +107,7 @@ class PythonApi(ServerHooks):
     @any_thread
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
         """The rooms of a client, its own (named by its sid) included."""
+        check_sid(sid)
         found: list[Any] = super().rooms(sid, namespace=namespace_name(namespace))
         return found
 
@@ -207,8 +210,9 @@ class PythonApi(ServerHooks):
         """Disconnects one client from a namespace; its connection stays for other namespaces.
 
         A client whose ``connect`` handler or middleware still runs is refused: it gets
-        ``connect_error``.
+        ``connect_error``. Raises `OptionError` for what is no sid, such as a `Socket`.
         """
+        check_sid(sid)
         namespace = namespace_name(namespace)
         member = self.manager.member(sid, namespace)
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
@@ -248,7 +252,8 @@ class PythonApi(ServerHooks):
         self._kept(sid, name)[name] = session
 
     def _refuse_elsewhere(self, sid: Any) -> None:
-        """Raises `KeyError` for a client of another worker."""
+        """Raises `KeyError` for a client of another worker, `OptionError` for what is no sid."""
+        check_sid(sid)
         if self.manager.is_elsewhere(sid):
             raise KeyError(
                 "this client is connected to another worker, which has its session and its "

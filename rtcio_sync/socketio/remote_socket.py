@@ -7,7 +7,7 @@ from typing import Any
 from ..adapter.recipients import OrderedSet, flat
 from ..cluster.messages import Described, rooms_of
 from ..hub.thread import HubThread, any_thread
-from ..protocol.names import check_name
+from ..protocol.names import NoName, check_name
 from .broadcast import PLAIN, OneSocket
 from .handshake import Handshake
 from .ports import Host
@@ -15,7 +15,7 @@ from .ports import Host
 __all__ = ["RemoteSocket"]
 
 
-class RemoteSocket:
+class RemoteSocket(NoName):
     """A socket of another process, as `Server.fetch_sockets` gives it.
 
     ``id``, ``rooms``, ``data`` and ``handshake`` are as they were when it was fetched; a change to

@@ -14,7 +14,7 @@ from ..errors import LimitExceeded
 from ..hub.thread import any_thread
 from ..hub.turns import LAST
 from ..logs import tell
-from ..protocol.names import check_name
+from ..protocol.names import NoName, check_name
 from .broadcast import Broadcast, Flags, OneSocket, named_rooms
 from .handler_call import Callee
 from .handshake import Handshake
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _LEFT_OUT = "%(rtcio_sid)s was not joined to a room: %(rtcio_reason)s"
 
 
-class Socket(SocketEvents):
+class Socket(SocketEvents, NoName):
     """One client in one namespace, as a ``connection`` handler gets it."""
 
     __slots__ = ("_member", "_server", "data", "handlers", "handshake", "id")

@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from rtcio_sync.errors import OptionError
-from rtcio_sync.protocol.names import check_event, check_room, namespace_name, namespace_names
+from rtcio_sync.protocol.names import (
+    check_event,
+    check_room,
+    namespace_name,
+    namespace_names,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +81,12 @@ def test_several_rooms_are_no_room_and_the_fix_is_named(room: Any) -> None:
 def test_what_cannot_name_a_room_is_refused(room: Any) -> None:
     with pytest.raises(OptionError, match="check what the client sent"):
         check_room(room)
+
+
+def test_a_function_is_no_room() -> None:
+    for room in (lambda: "tea", "tea".upper, len):
+        with pytest.raises(OptionError, match="call it, and give what it returns"):
+            check_room(room)
 
 
 def test_an_event_is_registered_by_its_name() -> None:

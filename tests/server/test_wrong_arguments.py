@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 import socketio
 
-from rtcio_sync import Emitter, Lobby, OptionError, Server, ice_servers, throttle, turn_credentials
+from rtcio_sync import (
+    Emitter,
+    Lobby,
+    OptionError,
+    RemoteSocket,
+    Server,
+    ice_servers,
+    throttle,
+    turn_credentials,
+)
+from rtcio_sync.cluster.messages import Described
 from rtcio_sync.testing import TestClient
 
 # -- names of events -------------------------------------------------------------------------------
@@ -69,6 +79,47 @@ WITH_A_SID: dict[str, Callable[[Server, Any], Any]] = {
 def test_a_sid_that_is_none_is_named(call: str, sid: Any) -> None:
     with pytest.raises(OptionError, match=f"a sid is a string, not {type(sid).__name__}"):
         WITH_A_SID[call](Server(), sid)
+
+
+@pytest.mark.parametrize("sid", [None, 7, b"a"], ids=repr)
+@pytest.mark.parametrize("call", [each for each in WITH_A_SID if each != "sockets.get"])
+def test_a_sid_that_is_no_text_is_named(call: str, sid: Any) -> None:
+    with pytest.raises(OptionError, match=f"a sid is a string, not {type(sid).__name__}"):
+        WITH_A_SID[call](Server(), sid)
+
+
+#: Calls that take a sid or a room, with a `Socket` or a `RemoteSocket` instead.
+WITH_A_SOCKET: dict[str, Callable[[Server, Any], Any]] = {
+    **{name: call for name, call in WITH_A_SID.items() if name != "sockets.get"},
+    "emit(to=)": lambda server, socket: server.emit("news", to=socket),
+    "emit(to=[])": lambda server, socket: server.emit("news", to=[socket]),
+    "emit(skip_sid=)": lambda server, socket: server.emit("news", skip_sid=socket),
+    "call(to=)": lambda server, socket: server.call("news", to=socket, timeout=0.1),
+    "to": lambda server, socket: server.to(socket),
+    "in_": lambda server, socket: server.of("/").in_([socket]).disconnect_sockets(),
+    "except_": lambda server, socket: server.except_(socket),
+    "socket.to": lambda server, socket: next(iter(server.sockets.values())).to(socket),
+    "socket.join": lambda server, socket: next(iter(server.sockets.values())).join(socket),
+    "sockets_join": lambda server, socket: server.sockets_join(socket),
+    "enter_room(room=)": lambda server, socket: server.enter_room(socket.id, socket),
+    "close_room": lambda server, socket: server.close_room(socket),
+}
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize("call", WITH_A_SOCKET)
+def test_a_socket_that_is_given_for_its_sid_is_refused_with_the_fix(
+    call: str, remote: bool
+) -> None:
+    server = Server()
+    client = server.test_client()
+    assert client.sid
+    described = Described(client.sid, [], {}, {}, None)
+    socket = RemoteSocket(server, "/", described) if remote else server.sockets[client.sid]
+    with pytest.raises(OptionError, match=r"write socket\.id"):
+        WITH_A_SOCKET[call](server, socket)
+    assert client.connected
+    assert client.received() == []
 
 
 # -- handlers --------------------------------------------------------------------------------------

@@ -1,20 +1,17 @@
 """Rooms and recipients in the arguments of calls.
 
 One rule holds for every call with recipients, in both idioms and over a pub/sub back end. Only
-`None`, or no argument, means everybody. A list, tuple or set names any number of rooms; an empty
-one names nobody. Any other hashable value names one room, ``0`` and ``""`` too. A sid names the
-room of its socket alone.
+`None`, or no argument, means everybody. A list, tuple, set or the like (``dict.values()``) names
+any number of rooms; an empty one names nobody. Any other hashable value names one room, ``0`` and
+``""`` too. A sid names the room of its socket alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..protocol.names import check_room
-
-#: Types that name several rooms.
-_SEVERAL = (list, tuple, Set)
+from ..protocol.names import check_room, is_several
 
 __all__ = ["OrderedSet", "flat", "recipients", "rooms_in", "skipped"]
 
@@ -34,7 +31,7 @@ def recipients(to: Any, room: Any = None) -> Any:
 
 def rooms_in(given: Any) -> list[Any]:
     """The rooms in ``given``, one or a list. Raises `OptionError` for an invalid room."""
-    rooms = list(given) if isinstance(given, _SEVERAL) else [given]
+    rooms = list(given) if type(given) is list or is_several(given) else [given]
     for each in rooms:
         if type(each) is not str:
             check_room(each)
@@ -60,7 +57,7 @@ def skipped(given: Any) -> list[Any]:
         return [given]
     if type(given) is list and len(given) == 1 and type(given[0]) is str:
         return given
-    several = given if isinstance(given, _SEVERAL) else (given,)
+    several = given if type(given) is list or is_several(given) else (given,)
     return rooms_in([each for each in several if each is not None])
 
 

@@ -11,13 +11,14 @@ from ..errors import OptionError
 from ..events import RESERVED_EVENTS
 
 __all__ = [
-    "NoName", "check_event", "check_name", "check_room", "check_sid", "namespace_name",
-    "namespace_names",
+    "NoName", "check_event", "check_name", "check_room", "check_sid", "is_several",
+    "namespace_name", "namespace_names",
 ]  # fmt: skip
 
 _FROM_A_CLIENT = "check what the client sent before you use it"
-#: What an app's name of a room is never, although each has a hash.
 _FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+#: Iterables that are neither one room nor several: an iterator can be read only once.
+_NEITHER = (bytearray, memoryview, Mapping, Iterator)
 
 
 class NoName:
@@ -88,17 +89,34 @@ def check_event(event: Any, registrar: str, method: str = "on") -> None:
     raise OptionError(f"an event's name is a string, not {type(event).__name__}: {event!r:.80}")
 
 
+def is_several(given: Any) -> bool:
+    """Whether it holds names of rooms and is none itself: a list, tuple, set, range or the like.
+
+    Any other iterable is one only if its class says that two of its objects may be equal.
+    """
+    if isinstance(given, (list, tuple, Set, range)):
+        return True
+    return _only_holds(given) and not isinstance(given, _NEITHER)
+
+
+def _only_holds(given: Any) -> bool:
+    """Whether it is an iterable without a hash, or with one that no other object can have."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        return False
+    return type(given).__hash__ in (None, object.__hash__)
+
+
 def check_room(room: Any) -> None:
     """Raises `OptionError` for an invalid name of a room; valid is one name, usually a string."""
     if type(room) is str:
         return
-    if isinstance(room, (list, tuple, Set, Iterator)):
+    if is_several(room) or isinstance(room, Iterator):
         raise OptionError(
             f"a room is one name, not a {type(room).__name__}: make a call for each room, or write "
             "socket.join('a', 'b') or socket.leave('a', 'b'); recipients may be one room, or one "
             "list of rooms"
         )
-    if room is None or isinstance(room, (NoName, *_FUNCTIONS)) or not _is_hashable(room):
+    if room is None or not _is_a_name(room):
         kind = "None" if room is None else f"a {type(room).__name__}"
         raise OptionError(f"a room is one name, usually a string, not {kind}: {_fix(room)}")
 
@@ -116,7 +134,10 @@ def _fix(wrong: Any) -> str:
     return "call it, and give what it returns" if isinstance(wrong, _FUNCTIONS) else _FROM_A_CLIENT
 
 
-def _is_hashable(value: Any) -> bool:
+def _is_a_name(value: Any) -> bool:
+    """Whether an app can name a room so: it has a hash, and is no mistake that we know of."""
+    if isinstance(value, (NoName, memoryview, *_FUNCTIONS)) or _only_holds(value):
+        return False
     try:
         hash(value)
     except TypeError:

@@ -2,12 +2,53 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
+from collections import UserList, deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from rtcio_sync.adapter.recipients import OrderedSet, flat, recipients, rooms_in, skipped
 from rtcio_sync.errors import OptionError
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    number: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Seats:
+    """Two with the same names are the same room."""
+
+    names: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+
+class OfOne(Mapping[str, str]):
+    """A mapping with the hash of any object."""
+
+    __hash__ = object.__hash__
+
+    def __init__(self, kept: dict[str, str]) -> None:
+        self.kept = kept
+
+    def __getitem__(self, key: str) -> str:
+        return self.kept[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +68,14 @@ from rtcio_sync.errors import OptionError
         (("", "tea"), None, ["", "tea"]),
         (OrderedSet(["b", "a"]), None, ["b", "a"]),
         ({"tea": 1}.keys(), None, ["tea"]),
+        ({"a": "tea", "b": 0}.values(), None, ["tea", 0]),
+        ({}.values(), None, []),
+        (range(2), None, [0, 1]),
+        (deque(["tea"]), None, ["tea"]),
+        (UserList(["tea"]), None, ["tea"]),
+        (Colour.RED, None, [Colour.RED]),
+        (Table(1), None, [Table(1)]),
+        (Seats(("a", "b")), None, [Seats(("a", "b"))]),
         (None, "tea", "tea"),
         (None, [], []),
         ([], "tea", []),
@@ -48,6 +97,8 @@ def test_only_none_is_everybody_and_to_wins_over_room(to: Any, room: Any, meant:
         (0, [0]),
         ({"tea"}, ["tea"]),
         (["a", None, "b"], ["a", "b"]),
+        ({1: "a", 2: "b"}.values(), ["a", "b"]),
+        (range(2), [0, 1]),
     ],
 )
 def test_whom_to_skip_is_a_room_a_sid_several_or_nobody(given: Any, out: list[Any]) -> None:
@@ -55,13 +106,25 @@ def test_whom_to_skip_is_a_room_a_sid_several_or_nobody(given: Any, out: list[An
 
 
 def test_rooms_given_singly_and_in_lists_are_one_list() -> None:
-    assert flat(["a", ["b", 0], ("c",), []]) == ["a", "b", 0, "c"]
+    assert flat(["a", ["b", 0], ("c",), [], {1: "d"}.values()]) == ["a", "b", 0, "c", "d"]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"room": "tea"}, bytearray(b"tea"), [["tea"]], ["tea", {}], ["tea", None], iter("ab"), ({},)],
-    ids=range(7),
+    [
+        {"room": "tea"},
+        bytearray(b"tea"),
+        [["tea"]],
+        ["tea", {}],
+        ["tea", None],
+        iter("ab"),
+        ({},),
+        memoryview(b"tea"),
+        memoryview(bytearray(b"tea")),
+        [{}.values()],
+        OfOne({"room": "tea"}),
+    ],
+    ids=range(11),
 )
 def test_what_names_no_room_raises(wrong: Any) -> None:
     for reading in (recipients, rooms_in):

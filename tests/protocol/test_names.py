@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import Any
 
 import pytest
@@ -71,7 +72,12 @@ def test_a_room_is_any_one_hashable_name(room: Any) -> None:
     check_room(room)
 
 
-@pytest.mark.parametrize("room", [["a"], ("a",), {"a"}, frozenset("a"), iter("a")], ids=range(5))
+SEVERAL = [
+    ["a"], ("a",), {"a"}, frozenset("a"), iter("a"), {1: "a"}.values(), range(3), deque("a"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("room", SEVERAL, ids=range(len(SEVERAL)))
 def test_several_rooms_are_no_room_and_the_fix_is_named(room: Any) -> None:
     with pytest.raises(OptionError, match="make a call for each room"):
         check_room(room)

@@ -36,6 +36,7 @@ WHOM: dict[str, tuple[Any, list[int]]] = {
     "several in a tuple": (("", "tea"), [1, 2]),
     "several in a set": ({0, "", "tea"}, [0, 1, 2]),
     "the keys of a dict": ({"tea": 1, "": 2}.keys(), [1, 2]),
+    "the values of a dict": ({1: "tea", 2: ""}.values(), [1, 2]),
     "a set of rooms": (OrderedSet(["tea", 0]), [0, 2]),
     "a room that nobody is in": ("coffee", NOBODY),
     "nobody's room among others": (["coffee", "tea"], [2]),

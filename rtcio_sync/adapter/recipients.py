@@ -31,11 +31,10 @@ def recipients(to: Any, room: Any = None) -> Any:
 
 def rooms_in(given: Any) -> list[Any]:
     """The rooms in ``given``, one or a list. Raises `OptionError` for an invalid room."""
-    rooms = list(given) if type(given) is list or is_several(given) else [given]
-    for each in rooms:
-        if type(each) is not str:
-            check_room(each)
-    return rooms
+    rooms = given
+    if type(given) is not list:
+        rooms = list(given) if is_several(given) else [given]
+    return [each if type(each) is str else check_room(each) for each in rooms]
 
 
 def flat(given: Iterable[Any]) -> list[Any]:

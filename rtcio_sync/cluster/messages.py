@@ -290,7 +290,15 @@ STRUCTURES: dict[int, type[Struct]] = {
 
 T = TypeVar("T", bound=Struct)
 
-_encode = msgspec.msgpack.Encoder().encode
+
+def _text(value: Any) -> str:
+    """A `str` of a class of its own counts as its text; the encoder knows no such class."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_text).encode
 _decoders: dict[type, Any] = {}
 
 

@@ -65,7 +65,7 @@ class SharedRooms(RoomIndex):
 
     def node_of(self, sid: Any) -> str | None:
         """Where to send what is for a sid of another node; `None`: it is none of another node."""
-        if type(sid) is str and len(sid) == ids.SID:
+        if isinstance(sid, str) and len(sid) == ids.SID:
             return self.heirs.holder(sid)
         return None
 

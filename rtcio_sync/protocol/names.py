@@ -33,13 +33,16 @@ def namespace_name(given: Any, *, catch_all: bool = False) -> str:
     `None` and ``""`` are ``"/"``. ``catch_all``: whether ``"*"``, any namespace, is allowed. Raises
     `OptionError` for an invalid name.
     """
+    if type(given) is str and given.startswith("/"):  # most are so
+        return given
     if given is None or given == "":
         return "/"
     if isinstance(given, str):
-        if given != "*":
-            return given if given.startswith("/") else f"/{given}"
+        name = _text(given)
+        if name != "*":
+            return name if name.startswith("/") else f"/{name}"
         if catch_all:
-            return given
+            return name
         raise OptionError(
             "'*' is not the name of one namespace: give a name. For handlers of all namespaces "
             "write server.on(event, namespace='*'); Server(namespaces='*') lets clients join all"
@@ -106,10 +109,13 @@ def _only_holds(given: Any) -> bool:
     return type(given).__hash__ in (None, object.__hash__)
 
 
-def check_room(room: Any) -> None:
-    """Raises `OptionError` for an invalid name of a room; valid is one name, usually a string."""
-    if type(room) is str:
-        return
+def check_room(room: Any) -> Any:
+    """The name of a room: the text of any kind of `str`, else the room itself.
+
+    Raises `OptionError` for an invalid one; valid is one name, usually a string.
+    """
+    if isinstance(room, str):
+        return _text(room)
     if is_several(room) or isinstance(room, Iterator):
         raise OptionError(
             f"a room is one name, not a {type(room).__name__}: make a call for each room, or write "
@@ -119,12 +125,19 @@ def check_room(room: Any) -> None:
     if room is None or not _is_a_name(room):
         kind = "None" if room is None else f"a {type(room).__name__}"
         raise OptionError(f"a room is one name, usually a string, not {kind}: {_fix(room)}")
+    return room
 
 
-def check_sid(sid: Any) -> None:
-    """Raises `OptionError` for what is no sid."""
+def check_sid(sid: Any) -> str:
+    """A sid, as the text of any kind of `str`. Raises `OptionError` for what is no sid."""
     if not isinstance(sid, str):
         raise OptionError(f"a sid is a string, not {type(sid).__name__}: {_fix(sid)}")
+    return _text(sid)
+
+
+def _text(given: str) -> str:
+    """The text of a `str` of a class of its own: other processes do not know the class."""
+    return given if type(given) is str else str.__str__(given)
 
 
 def _fix(wrong: Any) -> str:

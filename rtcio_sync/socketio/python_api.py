@@ -87,27 +87,25 @@ class PythonApi(ServerHooks):
         Raises `ValueError` for an unknown sid and for another client's own room, and `OptionError`
         for an invalid room, such as several rooms or `None`.
         """
-        check_sid(sid)
-        check_room(room)
+        sid, room = check_sid(sid), check_room(room)
         super().enter_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def leave_room(self, sid: str, room: Any, namespace: str | None = None) -> None:
         """Takes a client out of a room, without peer-left. Raises `OptionError` as `enter_room`."""
-        check_sid(sid)
-        check_room(room)
+        sid, room = check_sid(sid), check_room(room)
         super().leave_room(sid, room, namespace=namespace_name(namespace))
 
     @any_thread
     def close_room(self, room: Any, namespace: str | None = None) -> None:
         """Takes all clients out of a room. Raises `ValueError` for a client's own room."""
-        check_room(room)
+        room = check_room(room)
         super().close_room(room, namespace=namespace_name(namespace))
 
     @any_thread
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
         """The rooms of a client, its own (named by its sid) included."""
-        check_sid(sid)
+        sid = check_sid(sid)
         found: list[Any] = super().rooms(sid, namespace=namespace_name(namespace))
         return found
 
@@ -212,8 +210,7 @@ class PythonApi(ServerHooks):
         A client whose ``connect`` handler or middleware still runs is refused: it gets
         ``connect_error``. Raises `OptionError` for what is no sid, such as a `Socket`.
         """
-        check_sid(sid)
-        namespace = namespace_name(namespace)
+        sid, namespace = check_sid(sid), namespace_name(namespace)
         member = self.manager.member(sid, namespace)
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
             self.disconnecting.end(member)

@@ -14,6 +14,10 @@ from rtcio_sync.adapter.recipients import OrderedSet, flat, recipients, rooms_in
 from rtcio_sync.errors import OptionError
 
 
+class Text(str):
+    """As `markupsafe.Markup` and ``numpy.str_`` are."""
+
+
 class Colour(enum.Enum):
     RED = 1
 
@@ -103,6 +107,12 @@ def test_only_none_is_everybody_and_to_wins_over_room(to: Any, room: Any, meant:
 )
 def test_whom_to_skip_is_a_room_a_sid_several_or_nobody(given: Any, out: list[Any]) -> None:
     assert skipped(given) == out
+
+
+def test_a_text_of_a_class_of_its_own_counts_as_its_text() -> None:
+    given = Text("tea")
+    for read in (recipients(given), recipients([given]), skipped(given), flat([given, [given]])):
+        assert {(type(each), each) for each in read} == {(str, "tea")}
 
 
 def test_rooms_given_singly_and_in_lists_are_one_list() -> None:

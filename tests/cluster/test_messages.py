@@ -31,6 +31,10 @@ class Text(str, Enum):
     ONE = "one"
 
 
+class Markup(str):
+    """A text of a class of its own."""
+
+
 @given(ROOMS)
 def test_a_room_arrives_as_what_it_was(room: object) -> None:
     sent = messages.encoded(messages.Leave("/", "sid", room))
@@ -57,6 +61,14 @@ def test_a_room_that_another_node_knows_by_the_same_name_is_taken(room: object) 
     messages.check_room(room)
     sent = messages.decoded(messages.Leave, messages.encoded(messages.Leave("/", "sid", room)))
     assert {messages.room_of(sent.room): 1}[room] == 1
+
+
+def test_a_text_of_a_class_of_its_own_arrives_as_its_text() -> None:
+    given = messages.Event(Markup("/"), Markup("news"), "[]", [])
+    assert messages.decoded(messages.Event, messages.encoded(given)) == given
+    described = messages.Described("a", [Markup("b")], {Markup("c"): Markup("d")}, {}, None)
+    (found,) = messages.sockets_in(messages.sockets_sent([described]))
+    assert (found.rooms, found.data) == (["b"], {"c": "d"})
 
 
 @pytest.mark.parametrize("sent", [{"a": 1}, [{}], [[1, {}]]])

@@ -66,6 +66,18 @@ def test_nobody_waits_for_the_answer_to_an_event_that_was_dropped() -> None:
     assert fake.index.asked.callback(3) is not None
 
 
+def test_a_sid_of_a_class_of_its_own_is_sent_to_its_node() -> None:
+    class Text(str):
+        pass
+
+    bus = Bus("them")
+    fake = sharing(bus)
+    fake.index.emit("news", None, "/", room=Text("them" + "x" * 16))
+    assert bus.posted == [("them", Kind.EMIT)]
+    assert not fake.index.can_disconnect(Text("them" + "x" * 16), "/")
+    assert bus.posted[1:] == [("them", Kind.DISCONNECT)]
+
+
 def test_other_nodes_are_told_who_has_left_which_rooms() -> None:
     bus = Bus("them")
     fake = sharing(bus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import re
 from collections import deque
 from typing import Any
@@ -12,6 +13,7 @@ from rtcio_sync.errors import OptionError
 from rtcio_sync.protocol.names import (
     check_event,
     check_room,
+    check_sid,
     namespace_name,
     namespace_names,
 )
@@ -87,6 +89,24 @@ def test_several_rooms_are_no_room_and_the_fix_is_named(room: Any) -> None:
 def test_what_cannot_name_a_room_is_refused(room: Any) -> None:
     with pytest.raises(OptionError, match="check what the client sent"):
         check_room(room)
+
+
+class Text(str):
+    """As `markupsafe.Markup` and ``numpy.str_`` are."""
+
+
+class Level(str, enum.Enum):
+    HIGH = "high"
+
+
+def test_a_text_of_a_class_of_its_own_counts_as_its_text() -> None:
+    for given, text in ((Text("tea"), "tea"), (Level.HIGH, "high"), (Text(""), "")):
+        for name in (check_room(given), check_sid(given)):
+            assert (type(name), name) == (str, text)
+    for given, text in ((Text("/a"), "/a"), (Text("a"), "/a"), (Text("/"), "/"), (Text(""), "/")):
+        name = namespace_name(given)
+        assert (type(name), name) == (str, text)
+    assert namespace_name(Text("*"), catch_all=True) == "*"
 
 
 def test_a_function_is_no_room() -> None:

@@ -360,10 +360,19 @@ def sockets_sent(found: list[Described]) -> bytes:
     """
     for each in found:
         each.rooms = [room for room in each.rooms if can_be_sent(room)]
-        each.data = each.data if _is_encodable(each.data) else None
-        each.auth = each.auth if _is_encodable(each.auth) else None
+        each.data = _encodable(each.data)
+        each.auth = _encodable(each.auth)
         each.environ = {key: text for key, text in each.environ.items() if _is_encodable(text)}
     return _encode(found)
+
+
+def _encodable(value: Any) -> Any:
+    """The value, without those of its keys that cannot be sent; `None` if it has none."""
+    if _is_encodable(value):
+        return value
+    if not isinstance(value, dict):
+        return None
+    return {key: each for key, each in list(value.items()) if _is_encodable({key: each})}
 
 
 def _is_encodable(value: Any) -> bool:

@@ -29,7 +29,7 @@ class RemoteSocket(NoName):
         self._namespace = namespace
         #: The sid.
         self.id = found.sid
-        #: Data of the app; ``{}`` if it cannot be sent to another process.
+        #: Data of the app, without values that cannot be sent to another process.
         self.data: dict[str, Any] = found.data if isinstance(found.data, dict) else {}
         #: Its rooms, its own (named by its sid) first.
         self.rooms: set[Any] = OrderedSet([found.sid, *rooms_of(found.rooms)])

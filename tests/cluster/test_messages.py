@@ -23,6 +23,10 @@ ROOMS = st.recursive(
 )
 
 
+ITSELF: dict[str, object] = {}
+ITSELF["itself"] = ITSELF
+
+
 class Odd(Enum):
     ONE = "one"
 
@@ -109,5 +113,22 @@ def test_no_body_breaks_the_decoder(body: bytes) -> None:
 
 def test_data_of_an_app_that_cannot_be_sent_is_left_out() -> None:
     described = messages.Described
-    sent = [described("a", [], {"x": object()}, {}, None), described("b", [], 1, {}, 2)]
-    assert [each.data for each in messages.sockets_in(messages.sockets_sent(sent))] == [None, 1]
+    sent = [described("a", [], object(), {}, object()), described("b", [], 1, {}, 2)]
+    found = messages.sockets_in(messages.sockets_sent(sent))
+    assert [(each.data, each.auth) for each in found] == [(None, None), (1, 2)]
+
+
+@pytest.mark.parametrize("wrong", ["\ud800", 2**70, object(), ITSELF], ids=range(4))
+def test_one_value_that_cannot_be_sent_is_left_out_alone(wrong: object) -> None:
+    given = {"name": "ann", "wrong": wrong, ("a", 1): [2]}
+    sent = messages.Described("a", [], given, {}, {"token": "t", "wrong": [wrong]})
+    (found,) = messages.sockets_in(messages.sockets_sent([sent]))
+    assert found.data == {"name": "ann", ("a", 1): [2]}
+    assert found.auth == {"token": "t"}
+    assert "wrong" in given
+
+
+def test_a_key_that_cannot_be_sent_is_left_out_with_its_value() -> None:
+    sent = messages.Described("a", [], {"\ud800": 1, "b": 2}, {}, None)
+    (found,) = messages.sockets_in(messages.sockets_sent([sent]))
+    assert found.data == {"b": 2}

@@ -28,6 +28,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "errors",
             "events",
             "client_limits",
+            "functions",
             "metrics",
             "garbage_collector",
             "logs",

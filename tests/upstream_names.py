@@ -130,6 +130,8 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "enter_room": "(self, sid, room, namespace=None)",
         "get_environ": "(self, sid, namespace=None)",
         "get_session": "(self, sid, namespace=None)",
+        "instrument": "(self, auth=None, mode='development', read_only=False, server_id=None, "
+        "namespace='/admin', server_stats_interval=2)",
         "leave_room": "(self, sid, room, namespace=None)",
         "on": "(self, event, handler=None, namespace=None)",
         "register_namespace": "(self, namespace_handler)",

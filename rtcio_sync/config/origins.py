@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import OptionError
+from ..functions import check_plain
 
 __all__ = ["check_origins", "described_origins", "parse_origins", "same_site"]
 
@@ -102,8 +103,12 @@ def check_origins(rule: Any) -> None:
 
 
 def _check_function(rule: Any) -> None:
-    if inspect.iscoroutinefunction(rule) or inspect.iscoroutinefunction(type(rule).__call__):
-        raise OptionError("cors_allowed_origins: the function has to be plain, not async")
+    try:
+        check_plain(rule)
+    except TypeError as error:
+        raise OptionError(
+            "cors_allowed_origins: the function has to be plain, not async and without `yield`"
+        ) from error
     try:
         parameters = inspect.signature(rule).parameters.values()
     except (TypeError, ValueError):  # some built-ins have none

@@ -17,6 +17,7 @@ import engineio
 
 from ..config.origins import same_site
 from ..errors import Refused
+from ..functions import completed
 from ..hub import interrupts
 from ..logs import about, plain
 from ..metrics import Counters
@@ -126,7 +127,7 @@ class Cors(engineio.Server):
         origin is refused.
         """
         try:
-            return bool(rule(*given))
+            return bool(completed(rule, rule(*given)))
         except Exception:
             raise
         except BaseException as error:

@@ -12,6 +12,7 @@ from socketio import exceptions
 
 from ..errors import ConnectionRefusedError
 from ..flask.context import handler_context, save_session
+from ..functions import check_plain, completed
 from ..protocol.names import check_event, namespace_name
 from ..socketio.handler_call import Callee
 from .namespace import Namespace
@@ -176,7 +177,7 @@ class Handlers:
         known = self.exception_handlers.get(namespace, self.default_exception_handler)
         if known is None:
             raise raised
-        return known(raised)
+        return completed(known, known(raised))
 
     def in_this_context(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """``callback`` in the contexts of the client whose event is handled now, if there is one.
@@ -204,4 +205,5 @@ class Handlers:
 def _callable(handler: Fn) -> Fn:
     if not callable(handler):
         raise ValueError(f"a handler of errors has to be callable, not {handler!r:.100}")
+    check_plain(handler)
     return handler

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from socketio import exceptions
 
 from ..errors import LimitExceeded, ProtocolError
+from ..functions import completed
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
@@ -217,7 +218,9 @@ class Joining(Part):
         allowed = False
         name = attempt.name if attempt.name is None else str(attempt.name)
         try:
-            allowed = self._rules.authorize(peer.socket, attempt.room, name, password or None)
+            authorize = self._rules.authorize  # maybe a subclass's
+            said = authorize(peer.socket, attempt.room, name, password or None)
+            allowed = bool(completed(authorize, said))
         except BaseException:
             if self._end(peer, attempt):
                 peer.refuse(Obstacle.FORBIDDEN, {"roomId": attempt.room})

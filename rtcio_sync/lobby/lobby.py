@@ -21,12 +21,12 @@ from socketio import PubSubManager
 
 from ..cluster.exchange import Exchange
 from ..errors import OptionError
+from ..functions import check_plain, completed
 from ..hub.thread import HubThread, any_thread
 from ..ice import servers_in
 from ..logs import plain
 from ..protocol.names import namespace_name
 from ..server import Server
-from ..socketio.handler_signatures import check_plain
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
 from .events import Events
@@ -141,7 +141,8 @@ class Lobby:
         """
         if self._authorize is None:
             return True
-        return bool(self._authorize(socket, room, name, password))
+        asked = self._authorize
+        return bool(completed(asked, asked(socket, room, name, password)))
 
     def ice_servers(self, socket: Socket) -> IceServers:
         """The ``RTCIceServer`` objects for ``socket``; it may block."""
@@ -228,9 +229,11 @@ def _warn_if_late(exchange: Exchange, name: str) -> None:
 def _check_plain(name: str, fn: Callable[..., Any]) -> None:
     # A coroutine function returns a true object: everybody would be authorized.
     try:
-        check_plain(fn)
+        check_plain(fn, may_yield=name == "ice_servers")  # a generator of servers is a list of them
     except TypeError as error:
-        raise OptionError(f"{name} has to be a plain function, not async") from error
+        raise OptionError(
+            f"{name} has to be a plain function, not async and not with a `yield`"
+        ) from error
 
 
 def _constant(servers: IceServers | None) -> Callable[[Socket], IceServers]:

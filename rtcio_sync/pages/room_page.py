@@ -13,10 +13,10 @@ import werkzeug
 
 from .._version import __version__
 from ..errors import OptionError
+from ..functions import check_plain, completed
 from ..lobby.lobby import Lobby
 from ..lobby.ports import IceServers
 from ..server import Server
-from ..socketio.handler_signatures import check_plain
 from ..socketio.socket import Socket
 from .colours import theme
 
@@ -127,7 +127,8 @@ class RoomPage:
         return _Guarded(server, self._verdict, servers)
 
     def _verdict(self, room: str | None) -> Any:
-        return True if self._may_enter is None else self._may_enter(room)
+        asked = self._may_enter
+        return True if asked is None else completed(asked, asked(room))
 
     def _blueprint(self) -> flask.Blueprint:
         name = "rtcio_room" + re.sub(r"[^A-Za-z0-9]", "_", self.url_prefix)
@@ -219,7 +220,9 @@ def _check_function(may_enter: MayEnter | None) -> None:
     try:
         check_plain(may_enter)
     except TypeError as error:  # a coroutine is a true object
-        raise OptionError("may_enter has to be a plain function, not async") from error
+        raise OptionError(
+            "may_enter has to be a plain function, not async and not with a `yield`"
+        ) from error
 
 
 def _prefix(given: str) -> str:

@@ -20,6 +20,7 @@ from ..adapter.member import Member, Stage
 from ..engineio.packet import Packet
 from ..engineio.socket import Socket as Link
 from ..errors import refusal
+from ..functions import completed
 from ..logs import tell
 from ..metrics import Counters
 from ..parser.packet import connect_piece
@@ -244,9 +245,9 @@ class Connecting:
                     use(given)
                     if member.stage is Stage.GONE:
                         return None  # the middleware disconnected it: run no other
-                said = self._upstream._trigger_event(
-                    "connect", member.namespace, member.sid, environ, auth or None
-                )
+                trigger = self._upstream._trigger_event  # maybe a subclass's
+                sid, namespace = member.sid, member.namespace
+                said = completed(trigger, trigger("connect", namespace, sid, environ, auth or None))
         except _REFUSALS as error:
             return self._worded(member, environ, refusal(error))
         except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)

@@ -261,8 +261,12 @@ class Parents:
         accepts = parent.rtcio_accepts
         if accepts is None:
             return parent.rtcio_match.search(name) is not None
-        said = self._dispatcher.guarded(None, "namespace", accepts, name, auth or {})
-        return bool(said)
+        said = self._dispatcher.guarded(
+            None,
+            "namespace",
+            lambda: bool(accepts(name, auth or {})),  # its truth value may raise
+        )
+        return said is True
 
     def named(self, name: str) -> Namespace | None:
         """The namespace for the app, which names it: it stays; `None`: no pattern fits."""

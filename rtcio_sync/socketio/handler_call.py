@@ -10,11 +10,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from types import CoroutineType
 from typing import Any, TypeGuard
 
 from ..adapter.server_call import DisconnectedError
 from ..errors import LimitExceeded, ProtocolError
+from ..functions import completed
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..metrics import Counters
@@ -92,9 +92,8 @@ class Callee:
         elif len(args) < self.least:
             args = self._filled(args)
         answer = self.fn(*args)
-        if type(answer) is CoroutineType:
-            answer.close()
-            raise TypeError(f"{self.fn!r} returned a coroutine, which nothing awaits here")
+        if answer is not None:  # most handlers return nothing
+            completed(self.fn, answer)
         return answer
 
     def _filled(self, args: tuple[Any, ...]) -> tuple[Any, ...]:

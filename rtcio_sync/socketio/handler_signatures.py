@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ..functions import check_plain
+
 __all__ = [
     "arity",
     "check_handler",
-    "check_plain",
     "handler_names",
     "method_of",
     "plain_arity",
@@ -70,27 +71,11 @@ def check_handler(fn: Any) -> None:
     if isinstance(fn, type) and fn.__module__ != "builtins":
         raise TypeError(f"{fn!r} is a class: give a function, or a method of an object")
     check_plain(fn)
-    if inspect.isgeneratorfunction(_code_of(fn)):
-        raise TypeError(f"{fn!r} has a `yield`, so a call would not run it; use return")
     if inspect.isfunction(fn) and _is_unbound(fn):
         raise TypeError(
             f"{fn.__qualname__} is an unbound method: register the method of an object, as in "
             "server.on(event, chat.method), or make its class a rtcio_sync.Namespace"
         )
-
-
-def check_plain(fn: Any) -> None:
-    """Raises `TypeError` for a coroutine function, because nothing awaits it here."""
-    code = _code_of(fn)
-    if inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code):
-        raise TypeError(f"{fn!r} is a coroutine function; write the handler with plain `def`")
-
-
-def _code_of(fn: Any) -> Any:
-    """The function that runs when ``fn`` is called."""
-    while isinstance(fn, (functools.partial, staticmethod)) or inspect.ismethod(fn):
-        fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
-    return fn if inspect.isroutine(fn) else type(fn).__call__
 
 
 def _is_unbound(fn: Any) -> bool:

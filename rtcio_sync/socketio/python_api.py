@@ -4,7 +4,7 @@ A namespace may be named without its slash, and a room is one name; python-socke
 this.
 
 Overridden of ``socketio.Server``, each asserted in ``tests/test_upstream.py``: ``emit`` (an empty
-list means nobody), and the methods that take a namespace or a room. Used as it is:
+list means nobody), ``instrument``, and the methods that take a namespace or a room. Used as it is:
 ``_send_packet``.
 """
 
@@ -20,11 +20,12 @@ from ..adapter.recipients import recipients
 from ..adapter.server_call import DisconnectedError, Waiter
 from ..errors import OptionError
 from ..events import UNREADABLE_EVENTS
+from ..functions import check_plain, completed
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_name, check_room, check_sid, namespace_name
 from .deferred_ack import UNWANTED, Ack, answering
 from .emit_with_ack import check_wait
-from .handler_signatures import check_handler, check_plain, plain_arity
+from .handler_signatures import check_handler, plain_arity
 from .server_hooks import ServerHooks
 
 __all__ = ["PythonApi"]
@@ -129,11 +130,25 @@ class PythonApi(ServerHooks):
         """Runs ``target(*args, **kwargs)`` in a greenlet (or thread), which it returns.
 
         If another thread starts it before the first request, it returns `None`, and the task begins
-        with the first request or `listen`. Raises `TypeError` for a coroutine function, which
-        nothing would await.
+        with the first request or `listen`. Raises `TypeError` for a coroutine function or a
+        generator function, which nothing would run.
         """
         check_plain(target)
         return super().start_background_task(target, *args, **kwargs)
+
+    def instrument(self, auth: Any = None, *args: Any, **options: Any) -> Any:
+        """Serves python-socketio's Admin UI, to those whom ``auth`` allows; returns its object.
+
+        The other arguments are those of python-socketio's method. ``auth``: the login that is asked
+        for, a dict or a list of several; a function of the login, which says yes with a true value;
+        or `False`: everybody may. Raises `TypeError` for a coroutine function or a generator
+        function.
+        """
+        if callable(auth):
+            check_plain(auth)
+            asked = auth
+            auth = lambda login: completed(asked, asked(login))  # noqa: E731
+        return super().instrument(auth, *args, **options)
 
     def defer_ack(self) -> Ack:
         """Takes over the acknowledgement of the event whose handler calls it.

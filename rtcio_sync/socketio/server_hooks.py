@@ -21,6 +21,7 @@ from ..adapter.drops import Drops
 from ..adapter.member import Member
 from ..engineio.socket import Socket as Link
 from ..events import RESERVED_EVENTS, RtcioEvents
+from ..functions import completed
 from ..options import Options
 from ..protocol.envelope import Drop
 from ..relay.relay import Passage, Relay
@@ -145,6 +146,7 @@ class ServerHooks(socketio.Server):
         if space is None:
             return self.not_handled
         if type(space).trigger_event is not socketio.Namespace.trigger_event:
-            return space.trigger_event(event, *fitted)
+            own = space.trigger_event
+            return completed(own, own(event, *fitted))
         method = method_of(space, event)
         return self.not_handled if method is None else self.dispatcher.callee(method)(*fitted)

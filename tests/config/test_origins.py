@@ -9,6 +9,7 @@ import pytest
 
 from rtcio_sync.config.origins import check_origins, parse_origins, same_site
 from rtcio_sync.errors import OptionError
+from tests.unrun import coroutine, generator
 from tests.values import BROWSER_ORIGINS
 
 NEVER = {
@@ -59,10 +60,6 @@ def test_an_origin_that_no_browser_sends_is_refused_with_what_was_meant(
         check_origins(rule)
 
 
-async def coroutine(origin: str) -> bool:
-    return False
-
-
 @pytest.mark.parametrize(
     "rule",
     [
@@ -79,6 +76,7 @@ async def coroutine(origin: str) -> bool:
         [["https://a.com"]],
         re.compile(b"https://a.com"),
         coroutine,
+        generator,
         lambda: True,
         lambda origin, environ, more: True,
     ],

@@ -10,6 +10,7 @@ import pytest
 
 from rtcio_sync.engineio.server import Server
 from tests.engineio.clients import ask
+from tests.unrun import UNRUN
 
 HERE = "http://localhost"
 
@@ -60,6 +61,14 @@ def test_a_callable_is_asked_with_what_it_declares_and_its_type_error_is_its_own
     assert asked == ["http://a.example"]
     assert ask(server)[0] == 200
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("rule", UNRUN.values(), ids=UNRUN)
+def test_what_has_yet_to_run_allows_no_origin(rule: Any) -> None:
+    server = Server(cors_allowed_origins=rule)
+    with pytest.raises(TypeError, match=r"returned a (coroutine|generator)"):
+        ask(server, headers={"Origin": "http://a.example"})
+    assert ask(server)[0] == 200
 
 
 def test_credentials_may_be_kept_from_other_origins() -> None:

@@ -208,6 +208,8 @@ def test_what_cannot_be_a_handler_is_refused_where_it_is_registered(socketio: So
     for register in (socketio.on_error(), socketio.on_error_default):
         with pytest.raises(ValueError, match="callable"):
             register("handler")  # type: ignore[type-var]
+        with pytest.raises(TypeError, match="coroutine"):
+            register(handler)
 
 
 def test_a_handler_without_a_sid_is_no_cause_for_a_warning(socketio: SocketIO) -> None:

@@ -13,6 +13,7 @@ from rtcio_sync.lobby.lobby import Lobby
 from rtcio_sync.server import Server
 from tests.lobby.clients import Gate, Parallel, announced, client, join, joined, refused
 from tests.timing import DEADLINE
+from tests.unrun import UNRUN
 
 
 def test_authorize_is_asked_with_socket_room_name_and_password(server: Server) -> None:
@@ -60,6 +61,30 @@ def test_an_authorize_that_raises_lets_nobody_in_and_is_an_error_of_the_app(serv
         join(peer)
     assert peer.received() == refused("forbidden")
     assert peer.connected
+    assert lobby.stats() == {"rooms": 0, "peers": 0}
+    assert server.stats()["handler_errors"] == 1
+
+
+class Ambiguous:
+    """As an array of NumPy is."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("its truth value is ambiguous")
+
+
+@pytest.mark.parametrize("unrun", [*UNRUN.values(), lambda *_: Ambiguous()], ids=[*UNRUN, "array"])
+@pytest.mark.parametrize("by", ["option", "subclass"])
+def test_an_answer_that_is_neither_yes_nor_no_lets_nobody_in(
+    server: Server, unrun: Callable[..., Any], by: str
+) -> None:
+    class Mine(Lobby):
+        def authorize(self, *asked: Any) -> Any:
+            return unrun(*asked)
+
+    lobby = Mine(server) if by == "subclass" else Lobby(server, authorize=unrun)
+    peer = client(server, raise_exceptions=False)
+    join(peer)
+    assert peer.received() == refused("forbidden")
     assert lobby.stats() == {"rooms": 0, "peers": 0}
     assert server.stats()["handler_errors"] == 1
 

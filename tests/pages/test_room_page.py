@@ -12,6 +12,7 @@ from rtcio_sync import Lobby, Server
 from rtcio_sync.errors import OptionError
 from rtcio_sync.pages import RoomPage
 from rtcio_sync.pages.colours import contrast, theme
+from tests.unrun import UNRUN, generator
 
 TURN = [{"urls": ["turn:t.example"], "username": "u", "credential": "c"}]
 
@@ -126,6 +127,18 @@ def test_a_verdict_of_another_kind_is_an_error_and_not_the_page(verdict: Any) ->
     assert [each["reason"] for each in guest.received("join-error")] == ["forbidden"]
 
 
+@pytest.mark.parametrize("unrun", UNRUN.values(), ids=UNRUN)
+def test_a_verdict_that_has_yet_to_come_is_an_error_and_not_the_page(unrun: Any) -> None:
+    app, server, _ = make(may_enter=unrun)
+    app.testing = True
+    with pytest.raises(TypeError, match="returned a"):
+        app.test_client().get("/call/?room=tea")
+    guest = server.test_client(app, raise_exceptions=False)
+    guest.emit("join-room", {"roomId": "tea"})
+    assert [each["reason"] for each in guest.received("join-error")] == ["forbidden"]
+    assert server.stats()["handler_errors"] == 1
+
+
 def test_an_open_page_does_not_open_the_rooms_of_a_closed_one() -> None:
     _, server, _ = make(may_enter=lambda room: False)
     with pytest.raises(OptionError, match="already has a Lobby"):
@@ -177,6 +190,7 @@ def test_a_page_may_be_framed_where_the_app_says(embed_in: Any, allowed: str) ->
         ({"logo": "//elsewhere.example/logo.png"}, "logo"),
         ({"may_enter": True}, "may_enter"),
         ({"may_enter": _later}, "may_enter"),
+        ({"may_enter": generator}, "may_enter"),
         ({"embed_in": "shop.example"}, "embed_in"),
         ({"embed_in": "https://a.example; script-src *"}, "embed_in"),
     ],

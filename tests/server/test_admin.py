@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from rtcio_sync import Server
 from tests.clients import Polling
 from tests.timing import until
+from tests.unrun import UNRUN, coroutine, generator
 
 LOGIN = {"username": "ada", "password": "secret"}
 
@@ -41,6 +44,37 @@ def test_the_admin_ui_sees_our_sockets_and_relays_go_on() -> None:
         assert server.stats()["relayed"] == 1
     finally:
         admin_side.shutdown()
+
+
+def test_a_function_may_say_who_gets_the_admin_ui() -> None:
+    server = Server()
+    admin_side = server.instrument(lambda login: login == LOGIN, server_stats_interval=0.05)
+    try:
+        assert Polling(server).join("/admin", LOGIN)
+        stranger = Polling(server)
+        stranger.ask_to_join("/admin", {"username": "ada"})
+        assert "authentication failed" in stranger.next()
+    finally:
+        admin_side.shutdown()
+
+
+@pytest.mark.parametrize("unrun", UNRUN.values(), ids=UNRUN)
+def test_a_function_that_has_yet_to_run_lets_nobody_see_the_admin_ui(unrun: Any) -> None:
+    server = Server()
+    admin_side = server.instrument(auth=unrun, server_stats_interval=0.05)
+    try:
+        stranger = Polling(server)
+        stranger.ask_to_join("/admin", LOGIN)
+        assert stranger.next().startswith("4/admin,")
+        assert server.stats()["handler_errors"] == 1
+    finally:
+        admin_side.shutdown()
+
+
+@pytest.mark.parametrize("fn", [coroutine, generator])
+def test_functions_that_do_not_run_are_refused_for_the_admin_ui(fn: Any) -> None:
+    with pytest.raises(TypeError):
+        Server().instrument(auth=fn)
 
 
 def test_who_has_no_login_gets_no_admin_ui() -> None:

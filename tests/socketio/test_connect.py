@@ -12,9 +12,10 @@ import pytest
 import socketio
 from gevent.event import Event
 
-from rtcio_sync import ConnectionRefusedError, Server
+from rtcio_sync import ConnectionRefusedError, Namespace, Server
 from tests.clients import TRANSPORTS, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, settle, until
+from tests.unrun import UNRUN
 
 # -- coming in -------------------------------------------------------------------------------------
 
@@ -190,6 +191,23 @@ def test_a_refused_client_is_told_why_and_leaves_nothing(place: str, refusal: st
     settle()
     assert ran == []
     assert still_held(server) == {}
+
+
+@pytest.mark.parametrize("way", ["use", "connect", "trigger_event", "server"])
+@pytest.mark.parametrize("unrun", UNRUN.values(), ids=UNRUN)
+def test_an_answer_that_has_yet_to_come_lets_nobody_in(way: str, unrun: Any) -> None:
+    own = type("Own", (Server,), {"_trigger_event": unrun} if way == "server" else {})
+    server = own()
+    if way == "use":
+        server.use(unrun)
+    elif way == "connect":
+        server.on("connect", unrun)
+    elif way == "trigger_event":
+        server.register_namespace(type("Own", (Namespace,), {"trigger_event": unrun})("/"))
+    client = Polling(server)
+    client.ask_to_join()
+    assert client.next().startswith("4{")
+    assert server.stats()["handler_errors"] == 1
 
 
 def test_only_an_error_is_logged() -> None:

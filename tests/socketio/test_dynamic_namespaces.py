@@ -20,6 +20,7 @@ from rtcio_sync import (
 )
 from tests.clients import Polling, still_held
 from tests.timing import until
+from tests.unrun import UNRUN
 
 
 def dynamic(**options: Any) -> tuple[Server, ParentNamespace, list[str]]:
@@ -75,15 +76,20 @@ def test_a_function_gets_the_arguments_that_it_declares(match: Any) -> None:
     assert server.test_client(namespace="/red").connected
 
 
-def test_a_function_that_nothing_can_await_accepts_nobody() -> None:
+class Ambiguous:
+    """As an array of NumPy is."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("its truth value is ambiguous")
+
+
+@pytest.mark.parametrize("unrun", [*UNRUN.values(), lambda *_: Ambiguous()], ids=[*UNRUN, "array"])
+def test_an_answer_that_is_neither_yes_nor_no_accepts_nobody(unrun: Any) -> None:
     server = Server()
-
-    async def check(name: str) -> bool:
-        return False
-
-    server.of(lambda name: check(name))
+    server.of(unrun)
     client = server.test_client(namespace="/red", raise_exceptions=False)
     assert client.error == {"message": "Invalid namespace"}
+    assert server.stats()["handler_errors"] == 1
 
 
 def test_a_pattern_of_bytes_is_refused() -> None:

@@ -233,6 +233,10 @@ def test_nothing_else_that_is_called_may_be_a_coroutine_function() -> None:
     server = Server()
     with pytest.raises(TypeError, match="coroutine function"):
         server.start_background_task(coroutine, "sid")
+    with pytest.raises(TypeError, match="`yield`"):
+        server.start_background_task(generator)
+    with pytest.raises(OptionError, match="authorize has to be a plain function"):
+        Lobby(server, authorize=generator)
     for fn in (coroutine, Async(), functools.partial(coroutine)):
         for name in ("authorize", "ice_servers"):
             with pytest.raises(OptionError, match=f"{name} has to be a plain function"):

@@ -136,6 +136,8 @@ class Events(Part):
     # -- who goes, and who comes back --------------------------------------------------------------
 
     def _disconnecting(self, peer: Peer) -> None:
+        if self.defers(self._disconnecting, peer):
+            return
         returns = peer.socket.may_return
         for room in self._rooms_elsewhere(peer.sid):
             seat = self._seat_elsewhere(peer.sid, room)
@@ -177,6 +179,8 @@ class Events(Part):
         self._run(appended)
 
     def _session_end(self, sid: str) -> None:
+        if self.defers(self._session_end, sid):
+            return
         for room in self._rooms_elsewhere(sid):
             self._departs(sid, room)
         with self._lock:
@@ -188,6 +192,8 @@ class Events(Part):
     def left(self, member: Member, room: Any) -> None:
         """A socket has left a Socket.IO room, by itself or by the app. # hub or greenlet"""
         if member.namespace != self._namespace.name:
+            return
+        if self.defers(self.left, member, room):
             return
         if type(room) is str and self._departs(member.sid, room):
             return

@@ -8,13 +8,13 @@ it). An `Attempt` is what the client asks for meanwhile.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from gevent.monkey import get_original
 from socketio import exceptions
 
 from ..errors import LimitExceeded, ProtocolError
@@ -34,11 +34,24 @@ __all__ = ["Attempt", "Joining", "Part", "Peer", "State", "token_of"]
 T = TypeVar("T")
 
 
+class _Lock(get_original("_thread", "RLock")):  # type: ignore[misc]
+    """A lock that who holds it may take again.
+
+    For a signal handler of the app, or a ``__del__``: it may come between any two statements, and
+    ask for `Lobby.stats`. It is the interpreter's own, which no signal finds half taken; that is no
+    matter for greenlets, since none waits while it holds it.
+    """
+
+    def is_mine(self) -> bool:
+        """Whether the caller's thread holds it."""
+        return bool(self._is_owned())
+
+
 class State:
     """The seats and the rooms of one lobby, and the lock that is held for each change of them."""
 
     def __init__(self, namespace: Namespace) -> None:
-        self.lock = threading.Lock()
+        self.lock = _Lock()
         self.seating = Seating[Attempt](os.urandom(32))
         self.rooms = LobbyRooms(namespace, self.lock)
 
@@ -108,6 +121,16 @@ class Part:
         self._lock, self._seating, self._rooms = state.lock, state.seating, state.rooms
         self._rules = rules
         self._keeper = keeper
+
+    def defers(self, change: Callable[..., Any], *args: Any) -> bool:
+        """Whether the caller has come in the middle of a change, which holds the lock.
+
+        Then ``change(*args)`` runs soon, in a greenlet or thread of its own. # hub or greenlet
+        """
+        if not self._lock.is_mine():
+            return False
+        self._server.eio.spawn(change, *args)
+        return True
 
 
 class Joining(Part):

@@ -192,6 +192,8 @@ class Lobby:
             return True
 
         def here() -> bool:
+            if self._events.defers(self.remove, sid, room):
+                return self._seating.sits(room, sid)
             with self._lock:
                 token = token_of(self._seating.holder(room, sid))
                 if not self._seating.vacate(room, sid):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 class LobbyRooms:
     """The rooms that have peers, or steps to run."""
 
-    def __init__(self, namespace: Namespace, lock: threading.Lock) -> None:
+    def __init__(self, namespace: Namespace, lock: AbstractContextManager[Any]) -> None:
         self._namespace = namespace
         self._lock = lock
         self._rooms: dict[str, LobbyRoom] = {}

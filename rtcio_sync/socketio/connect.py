@@ -241,7 +241,8 @@ class Connecting:
                 environ, member.sid, member.namespace, "connect", (environ, auth)
             ):
                 given = (socket or socket_of(self._host, member)) if space or greeted else None
-                for use in space.rtcio_middlewares if space is not None else ():
+                # Copies, here and in the like: each may register more, and remove some.
+                for use in tuple(space.rtcio_middlewares) if space is not None else ():
                     use(given)
                     if member.stage is Stage.GONE:
                         return None  # the middleware disconnected it: run no other

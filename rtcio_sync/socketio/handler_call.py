@@ -182,7 +182,7 @@ class Dispatcher:
     def _ask_the_app(self, error: Exception, environ: Any, event: str, who: Who) -> list[Any]:
         """Runs `on_error`. If it raises, both exceptions are logged, in one record."""
         try:
-            answers = [handler(error, event, who) for handler in self.on_error]
+            answers = [handler(error, event, who) for handler in tuple(self.on_error)]
         except BaseException as another:  # noqa: BLE001  (the app's may raise anything)
             self._count_and_log(another, environ, event, who)
             return []

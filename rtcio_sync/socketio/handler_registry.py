@@ -108,7 +108,7 @@ class Registry:
         self, space: Namespace, namespace: str, socket: Any
     ) -> Iterator[tuple[Callee, tuple[Any, ...]]]:
         """The ``connection`` handlers of ``space`` that a socket meets, and what each is given."""
-        for handler in space.rtcio_greeters:
+        for handler in tuple(space.rtcio_greeters):
             both = space.namespace == "*" and handler.least > 1  # as python-socketio's get it
             yield handler, (namespace, socket) if both else (socket,)
 

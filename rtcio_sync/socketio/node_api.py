@@ -167,7 +167,7 @@ class NodeApi(PythonApi):
             if parent is not None:
                 parent.rtcio_children[name] = known
             if known is made:
-                for handler in self.registry.on_new:
+                for handler in tuple(self.registry.on_new):
                     self.dispatcher.guarded(None, "new_namespace", handler, known)
         return known
 

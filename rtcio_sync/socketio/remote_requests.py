@@ -95,7 +95,7 @@ class ServerSide:
         message = messages.decoded(messages.Event, body)
         args = values_in(message.body, message.attachments)
         answers: list[Any] = []
-        for callee in self._handlers.get((message.namespace, message.event), ()):
+        for callee in tuple(self._handlers.get((message.namespace, message.event), ())):
             answers += self._dispatcher.answers(None, message.event, callee, *args)
         # A result that cannot be sent is the handler's error, as for a client's event.
         encode, answer = partial(body_of, TextPacket), first_answer(answers)

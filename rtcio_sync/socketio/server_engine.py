@@ -82,14 +82,14 @@ class EngineView:
         """A request is refused."""
         event, context = "connection_error", {"status": refusal.status}
         error = EngineError(refusal.code, refusal.message, _request(environ), context)
-        for callee in self._handlers[event]:
+        for callee in tuple(self._handlers[event]):
             self._dispatcher.guarded(environ, event, callee, error)
 
     def headers(self, environ: dict[str, Any], *, opens: bool) -> list[tuple[str, str]]:
         """The app's own header fields for an answer. ``opens``: it opens a connection."""
         found: list[tuple[str, str]] = []
         for event in EVENTS[1:] if opens else EVENTS[2:]:
-            for callee in self._handlers[event]:
+            for callee in tuple(self._handlers[event]):
                 found += self._dispatcher.guarded(environ, event, _fields, callee, environ) or []
         return found
 

@@ -167,7 +167,8 @@ class Server(ClusteredServer):
         ``cert_reqs``, ``ciphers``). The other ``options`` go to gevent's ``pywsgi.WSGIServer``
         (``backlog``, ``spawn``, ``log``, ``error_log``, ``handler_class``, ``environ``). Raises
         `OptionError` for an invalid argument, `OSError` if the address is not available, and
-        `NotServing` if this server has stopped before.
+        `NotServing` if this server has stopped before. To serve on several ports, call it for each
+        in a greenlet of the same thread (on threads: in a thread).
         """
         if self.eio.stopping:
             raise NotServing("this Server has stopped, and does not serve again: make another one")
@@ -182,7 +183,7 @@ class Server(ClusteredServer):
         listen(self.eio, self._stop, asked, application, f"{self.path}/", self._workers, allowed)
 
     def stop(self) -> None:
-        """Ends `listen`. Any greenlet or thread may call it, any number of times."""
+        """Ends each `listen`. Any greenlet or thread may call it, any number of times."""
         self._stop.ask()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from gevent.event import Event
 
+from ..errors import NotServing
 from ..garbage_collector import frozen
 from ..hub.forked import serves
 from ..starting.addresses import Addresses
@@ -46,7 +47,13 @@ def listen(
     ``allowed``: which pages may connect, in words.
     """
     ready = asked.ready or partial(_tell, asked, allowed)
-    engine.hub_thread.bind(anew=True)
+    if not stop.serving:
+        engine.hub_thread.bind(anew=True)
+    elif engine.hub_thread.elsewhere():
+        raise NotServing(
+            "this Server serves in another thread: to listen on a further port, call listen() in "
+            "that thread, in a greenlet, or make another Server"
+        )
     with frozen():
         if engine.async_mode == "threading":
             listen_on_threads(stop, asked, application, ready)
@@ -66,33 +73,41 @@ def _listen_on_gevent(
     warn_if_unpatched()
     http = _http_server(engine, asked, application, path)
     event = Event()
-    stop.listens(event)
-    restore = on_signals(event.set)
-    engine.on_fork = restore
-    try:
-        leave: Callable[[], None] | None = None
-        if workers is not None:
-            leave = begin_under_supervisor(workers, http, event.set)
-            workers.begin_alone(engine.async_mode)
-        http.start()
-        serves(engine, http.socket)
-        ready(http.server_port or asked.port)
-        event.wait()
-        if leave is not None:
-            leave()
-        if stop.is_followed():
-            http.stop_accepting()
-        else:
-            close_listener(http)
-        # Before the last requests that came are answered, so that no others come.
-        stop.on_drained.insert(0, http.idle.end)
-        stop.drain()
-    finally:
-        engine.on_fork = None
-        restore()
-        http.close()
-        if workers is not None:
-            workers.end()
+    with stop.listens(event) as first:
+        # What there is once in a process is the first one's: another may fail, as on a taken port.
+        workers = workers if first else None
+        restore = on_signals(stop.end) if first else None
+        engine.on_fork = restore or engine.on_fork
+        try:
+            leave: Callable[[], None] | None = None
+            if workers is not None:
+                leave = begin_under_supervisor(workers, http, stop.end)
+                workers.begin_alone(engine.async_mode)
+            http.start()
+            serves(engine, http.socket)
+            ready(http.server_port or asked.port)
+            event.wait()
+            _end_accepting(stop, http, leave)
+            stop.drain_in_turn(event)
+        finally:
+            if restore is not None:
+                engine.on_fork = None
+                restore()
+            http.close()
+            if workers is not None:
+                workers.end()
+
+
+def _end_accepting(stop: Stop, http: HttpServer, leave: Callable[[], None] | None) -> None:
+    """No further clients come. ``leave``: moves those that are there to another worker."""
+    if leave is not None:
+        leave()
+    if stop.is_followed():
+        http.stop_accepting()
+    else:
+        close_listener(http)
+    # Before the last requests that came are answered, so that no others come.
+    stop.on_drained.insert(0, http.idle.end)
 
 
 def _http_server(

@@ -40,13 +40,13 @@ def listen_on_threads(
         ssl_context=asked.tls,
     )
     event = threading.Event()
-    stop.listens(event)
-    restore = on_signals_of_threads(event.set)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
-        ready(http.server_port)
-        event.wait()
-        stop.drain()
-        http.shutdown()
-    finally:
-        restore()
+    with stop.listens(event):
+        restore = on_signals_of_threads(stop.end)
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        try:
+            ready(http.server_port)
+            event.wait()
+            stop.drain_in_turn(event)
+            http.shutdown()
+        finally:
+            restore()

@@ -13,7 +13,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
@@ -46,31 +47,57 @@ class Stop:
         self.on_drained: list[Callable[[], None]] = []
         #: Whether another process goes on with the same listener.
         self.is_followed: Callable[[], bool] = lambda: False
-        #: What `listen` waits for; `None`: it was not called.
-        self._asked: Event | None = None
-
-    def listens(self, asked: Event) -> None:
-        """`listen` was called, and waits for ``asked``. # greenlet"""
-        self._asked = asked
+        #: Whether `listen` was called.
+        self.listening = False
+        #: What each `listen` waits for: one for each port.
+        self._asked: list[Event] = []
+        #: Whether one of them has begun to drain.
+        self._drained = False
 
     @property
-    def listening(self) -> bool:
-        """Whether `listen` was called."""
-        return self._asked is not None
+    def serving(self) -> bool:
+        """Whether a `listen` has not returned."""
+        return bool(self._asked)
+
+    @contextmanager
+    def listens(self, asked: Event) -> Iterator[bool]:
+        """`listen` was called, and waits for ``asked``; gives whether no other one does so.
+
+        # greenlet or thread
+        """
+        self.listening = True
+        self._asked.append(asked)
+        try:
+            yield self._asked[0] is asked
+        finally:
+            self._asked.remove(asked)
 
     def ask(self) -> None:
-        """Has `listen` end. # any thread"""
-        if self._asked is not None and not self._hub_thread.ended:
-            self._ask(self._asked)
+        """Has each `listen` end. # any thread"""
+        if self._asked and not self._hub_thread.ended:
+            self._ask()
 
     @any_thread
-    def _ask(self, asked: Event) -> None:
-        asked.set()
+    def _ask(self) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """As `ask`, in the thread that serves, and also after `drain`. # greenlet"""
+        for asked in tuple(self._asked):
+            asked.set()
+
+    def drain_in_turn(self, asked: Event) -> None:
+        """`drain`, once for several `listen`: the first does it, and the others wait for it."""
+        while self._asked[0] is not asked:
+            self._engine.sleep(0.02)
+        if not self._drained:
+            self._drained = True
+            self.drain()
 
     def first_request(self, environ: dict[str, Any]) -> None:
         """A WSGI server sends its first request: from now on its end drains too. # greenlet"""
         if self._engine.async_mode == "gevent":
-            if self._asked is None:  # else `listen` has warned
+            if not self.listening:  # else `listen` has warned
                 warn_if_unpatched()
             server_stop.watch_stop(
                 environ,
@@ -116,7 +143,7 @@ class Stop:
         engine.sleep(0.05)  # at least one turn of the loop, which sends the close frames
         while engine.working and time.monotonic() < until:
             engine.sleep(0.02)
-        for each in self.on_drained:
+        for each in tuple(self.on_drained):
             each()
         engine.shutdown()
         engine.hub_thread.end()

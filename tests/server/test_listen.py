@@ -142,6 +142,30 @@ def test_stopping_waits_for_handlers_and_no_longer_than_the_drain(run: Run) -> N
         release.set()
 
 
+@MODES
+def test_a_server_may_listen_on_several_ports_and_stop_ends_all(run: Run, mode: str) -> None:
+    server = Server(async_mode=mode)
+    several = [run(server) for _ in range(3)]
+    assert all('"sid"' in each.get(SIGNALING) for each in several)
+    drained: list[int] = []
+    server._stop.on_drained.append(lambda: drained.append(1))
+    several[1].end()
+    for each in several:
+        each.ended()
+        with pytest.raises(OSError, match="refused"):
+            each.get(SIGNALING)
+    assert drained == [1]
+
+
+def test_it_listens_on_several_ports_in_one_thread(run: Run) -> None:
+    server = Server()
+    served = run(server)
+    again = gevent.get_hub().threadpool.spawn(server.listen, 0, "127.0.0.1")
+    with pytest.raises(NotServing, match="in that thread"):
+        again.get(timeout=DEADLINE)
+    assert '"sid"' in served.get(SIGNALING)
+
+
 def test_stop_without_listen_is_nothing() -> None:
     Server().stop()
 
@@ -165,6 +189,30 @@ def test_a_server_that_has_stopped_says_so_when_it_is_to_listen_again(run: Run, 
         server.listen(0, host="127.0.0.1")
 
 
+FURTHER_PORTS = """
+import os, signal
+import gevent
+from rtcio_sync import Server
+
+server = Server()
+
+
+def further(port):
+    try:
+        server.listen(port, host="127.0.0.1")
+    except OSError:
+        print("taken")
+    gevent.spawn(server.listen, 0, host="127.0.0.1", ready=interrupt)
+
+
+def interrupt(port):
+    gevent.spawn_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
+
+
+server.listen(0, host="127.0.0.1", ready=lambda port: gevent.spawn(further, port))
+print("ended")
+"""
+
 SIGNALLED = """
 import os, signal
 import gevent
@@ -185,6 +233,18 @@ try:
 except KeyboardInterrupt:
     print("interrupted")
 """
+
+
+def test_a_signal_ends_all_though_one_could_not_listen() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FURTHER_PORTS],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "taken\nended\n"), done.stderr
 
 
 def test_a_signal_ends_listen_and_is_the_processs_own_again_afterwards() -> None:

@@ -119,34 +119,35 @@ def test_stopping_what_does_not_listen_is_nothing() -> None:
 
 
 def test_listen_hears_that_it_is_to_end() -> None:
-    stop, event = Stop(Engine(), drain_seconds=1), Event()
-    stop.listens(event)
-    assert not event.is_set()
-    for _ in range(2):
-        stop.ask()
-        assert event.is_set()
+    stop, events = Stop(Engine(), drain_seconds=1), [Event(), Event()]
+    with stop.listens(events[0]) as first, stop.listens(events[1]) as second:
+        assert (first, second) == (True, False)
+        assert not any(each.is_set() for each in events)
+        for _ in range(2):
+            stop.ask()
+            assert all(each.is_set() for each in events)
 
 
 def test_listen_hears_it_from_another_thread() -> None:
     engine, event = Engine(), Event()
     engine.hub_thread.bind()
     stop = Stop(engine, drain_seconds=1)
-    stop.listens(event)
-    asking: Any = threading.Thread(target=stop.ask)
-    asking.start()
-    with in_time():
-        event.wait()
-    asking.join(DEADLINE)
+    with stop.listens(event):
+        asking: Any = threading.Thread(target=stop.ask)
+        asking.start()
+        with in_time():
+            event.wait()
+        asking.join(DEADLINE)
     assert not asking.is_alive()
 
 
 def test_stopping_a_server_that_has_ended_is_nothing() -> None:
     engine, event = Engine(), Event()
     stop = Stop(engine, drain_seconds=1)
-    stop.listens(event)
-    stop.drain()
-    stop.ask()
-    assert not event.is_set()
+    with stop.listens(event):
+        stop.drain()
+        stop.ask()
+        assert not event.is_set()
 
 
 # -- the first request -----------------------------------------------------------------------------
@@ -163,7 +164,8 @@ def test_the_first_request_does_not_warn_again_after_listen(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stop = Stop(Engine(), drain_seconds=1)
-    stop.listens(Event())
+    with stop.listens(Event()):
+        pass
     stop.first_request({})
     assert caplog.text == ""
 

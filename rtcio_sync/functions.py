@@ -12,12 +12,16 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar
 
-__all__ = ["check_plain", "code_of", "completed"]
+__all__ = ["UnrunError", "check_plain", "code_of", "completed"]
 
 T = TypeVar("T")
 
 #: The types of most results, which need no closer look.
 _PLAIN = frozenset({bool, int, float, str, bytes, list, tuple, dict, type(None)})
+
+
+class UnrunError(TypeError):
+    """An app's function returned what has yet to run."""
 
 
 def check_plain(fn: Any, *, may_yield: bool = False) -> None:
@@ -37,7 +41,7 @@ def code_of(fn: Any) -> Any:
 
 
 def completed(fn: Callable[..., Any], answer: T) -> T:
-    """``answer``, the result of ``fn``. Raises `TypeError` for one that has yet to run.
+    """``answer``, the result of ``fn``. Raises `UnrunError` for one that has yet to run.
 
     `check_plain` cannot see it: ``lambda: check()`` is a plain function.
     """
@@ -46,10 +50,10 @@ def completed(fn: Callable[..., Any], answer: T) -> T:
         return answer
     if isinstance(answer, GeneratorType):
         answer.close()
-        raise TypeError(f"{fn!r} returned a generator, so nothing has run yet; use return")
+        raise UnrunError(f"{fn!r} returned a generator, so nothing has run yet; use return")
     # The type that it gives itself: Flask's proxies have all methods, for whatever they stand for.
     if isinstance(answer, AsyncGeneratorType) or hasattr(answer.__class__, "__await__"):
         if isinstance(answer, CoroutineType):
             answer.close()  # or Python warns, too
-        raise TypeError(f"{fn!r} returned a coroutine, which nothing awaits here")
+        raise UnrunError(f"{fn!r} returned a coroutine, which nothing awaits here")
     return answer

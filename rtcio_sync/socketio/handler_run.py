@@ -18,6 +18,7 @@ from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member
 from ..events import RtcioEvents
+from ..functions import UnrunError
 from ..logs import about
 from ..metrics import Counters
 from ..protocol.envelope import Drop
@@ -261,18 +262,20 @@ class Handling:
         try:
             return socket.handlers.passed(event, args)
         except BaseException as error:  # a middleware raises to drop an event
-            if not isinstance(error, Exception):
+            # Not if it could not run, nor with what ends greenlets or the process.
+            refuses = isinstance(error, Exception) and not isinstance(error, UnrunError)
+            if not refuses:
                 who = member.sid, member.namespace
                 self._dispatcher.failed(error, socket.handshake.environ, event, who)
             fields = about(sid=member.sid, event=event)
             log.debug(_DROPPED, fields, exc_info=True, extra=fields)
             self._drop(Drop.MIDDLEWARE, member, event=event)
-            if isinstance(error, Exception):
+            if refuses:
                 self._tell_of_refusal(member, socket, event, error)
             return None
 
     def _tell_of_refusal(
-        self, member: Member, socket: Socket, event: str, error: Exception
+        self, member: Member, socket: Socket, event: str, error: BaseException
     ) -> None:
         """Runs the handlers of ``"error"``: a middleware has dropped an event."""
         who, environ = (member.sid, member.namespace), socket.handshake.environ

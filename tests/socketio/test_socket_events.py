@@ -16,6 +16,7 @@ from tests.clients import Polling, WebSocket
 from tests.foreign_threads import in_real_thread
 from tests.reconnecting import Phone
 from tests.timing import until
+from tests.unrun import UNRUN
 
 get_ident = get_original("_thread", "get_ident")
 
@@ -288,6 +289,25 @@ def test_what_a_middleware_refuses_goes_to_the_handlers_of_error() -> None:
     assert refused == ["once", "not for you", "not for you"]
     assert server.stats()["dropped"] == {"middleware": 2}
     assert server.stats()["handler_errors"] == 0
+
+
+@pytest.mark.parametrize("unrun", UNRUN.values(), ids=UNRUN)
+def test_a_middleware_that_has_yet_to_run_is_an_error_of_the_app(
+    unrun: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    client = server.test_client(raise_exceptions=False)
+    (socket,) = server.sockets.values()
+    heard: list[Any] = []
+    socket.use(unrun)
+    socket.on("error", heard.append)
+    socket.on("chat", heard.append)
+    for number in (1, 2):
+        client.emit("chat", number)
+        assert server.stats()["handler_errors"] == number
+        assert caplog.text.count("the handler of 'chat' raised") == number
+    assert heard == []
+    assert server.stats()["dropped"] == {"middleware": 2}
 
 
 def test_a_throttle_drops_what_is_over_its_rate() -> None:

@@ -250,7 +250,7 @@ class Connecting:
                 sid, namespace = member.sid, member.namespace
                 said = completed(trigger, trigger("connect", namespace, sid, environ, auth or None))
         except _REFUSALS as error:
-            return self._worded(member, environ, refusal(error))
+            return self._worded(member, environ, error)
         except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)
             return self._failed(member, environ, error)
         finally:
@@ -271,12 +271,13 @@ class Connecting:
         self.refuse(member.eio_sid, member.namespace, REJECTED)
         return True
 
-    def _worded(self, member: Member, environ: Any, why: Any) -> Any:
-        """``why`` if it can be sent; otherwise logs the error and returns a general refusal."""
+    def _worded(self, member: Member, environ: Any, refused: BaseException) -> Any:
+        """What it says, if that can be sent; otherwise logs the error and is a general refusal."""
         kind, namespace = self._upstream.packet_class, member.namespace
         try:
+            why = refusal(refused)
             kind(packet.CONNECT_ERROR, data=why, namespace=namespace).encode()
-        except Exception as error:  # noqa: BLE001  (the app's data, or its JSON module)
+        except BaseException as error:  # noqa: BLE001  (the app's text, data or JSON module)
             return self._failed(member, environ, error)
         return why
 

@@ -210,6 +210,40 @@ def test_an_answer_that_has_yet_to_come_lets_nobody_in(way: str, unrun: Any) -> 
     assert server.stats()["handler_errors"] == 1
 
 
+class Mute:
+    """Has no text, as an object of a database whose connection is closed."""
+
+    def __str__(self) -> str:
+        raise LookupError("the text is gone")
+
+
+class Killing(Mute):
+    def __str__(self) -> str:
+        raise gevent.GreenletExit
+
+
+@pytest.mark.parametrize("mute", [Mute(), Killing()])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        builtins.ConnectionRefusedError,
+        socketio.exceptions.ConnectionRefusedError,
+        ConnectionRefusedError,
+    ],
+)
+@pytest.mark.parametrize("place", ["connect", "use"])
+def test_a_refusal_that_cannot_be_told_is_an_error_and_refuses(
+    place: str, kind: Any, mute: Any
+) -> None:
+    server = refusing(place, lambda: raises(kind(mute)))
+    client = Polling(server)
+    for tries in (1, 2):  # its connection lives
+        client.ask_to_join()
+        answer = client.next()
+        assert (answer[0], json.loads(answer[1:])) == ("4", REJECTED)
+        assert server.stats()["handler_errors"] == tries
+
+
 def test_only_an_error_is_logged() -> None:
     for name, errors in (("ours", 0), ("an error", 1)):
         server = refusing("connect", REFUSALS[name][0])

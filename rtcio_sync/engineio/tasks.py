@@ -79,7 +79,7 @@ class Tasks(engineio.Server):
         if self.hub_thread.elsewhere():  # nothing is served yet: the task waits for the hub
             self.hub_thread.spawn(partial(target, *args, **kwargs))
             return None
-        if self.adaptable and not self.hub_thread.serving:
+        if not self.hub_thread.serving:
             early = self.hub_thread.early(partial(target, *args, **kwargs))
             task = super().start_background_task(early)
             if isinstance(task, gevent.Greenlet):  # it may be killed before it begins

@@ -73,8 +73,9 @@ class HubThread:
         # Of the thread that made the server: under gunicorn it runs before anything is served.
         self._makers_hub: Any = get_hub_if_exists()
         self._waiting: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
-        #: What was spawned before anything is served, and has not begun, in order.
-        self._early: dict[Callable[[], Any], bool] = {}
+        #: What was spawned before anything is served, and has not begun, in order; and in which
+        #: hub it is to begin.
+        self._early: dict[Callable[[], Any], Any] = {}
         self._pool = Pool()
         #: Whether the server runs on threads: then each call runs where it is made.
         self.threaded = False
@@ -113,6 +114,9 @@ class HubThread:
         self._pool.close()
         self._pool = Pool()
         self._ident, self._hub, self.ended = _get_ident(), get_hub(), False
+        for task, hub in self._early.copy().items():
+            if hub is not self._hub:  # that of the thread that made the server may never run
+                self._pool.spawn(task)
         self._begin_waiting()
 
     def _begin_waiting(self) -> None:  # hub or greenlet
@@ -152,15 +156,17 @@ class HubThread:
     def early(self, task: Callable[[], Any]) -> Callable[[], Any]:
         """The task, for a greenlet of the thread that made the server; nothing is served yet.
 
-        If it has not begun when the server turns out to run on threads, one of them runs it
-        (`left_over`): then the hub of this thread may never run.
+        If it has not begun when another thread serves, or the server turns out to run on threads,
+        it runs there (`bind`, `left_over`): then the hub of this thread may never run.
         """
 
         def begin() -> Any:
             # The first who comes runs it: `pop` is one step, in which no other thread runs.
-            return task() if self._early.pop(begin, False) else None
+            return None if self._early.pop(begin, None) is None else task()
 
-        self._early[begin] = True
+        self._early[begin] = get_hub()
+        if self._hub is not None and self.elsewhere():  # a thread has begun to serve just now
+            self._hub.loop.run_callback_threadsafe(self._pool.run, begin)
         return begin
 
     def left_over(self) -> list[Callable[[], Any]]:

@@ -131,6 +131,31 @@ def test_what_is_spawned_before_anything_is_served_waits_for_the_hub(
     assert ran == [get_ident()]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_its_maker_spawned_runs_in_the_thread_that_serves(ended: bool) -> None:
+    """The maker's hub may never run: its thread waits for that one, or has ended."""
+    ran: list[int] = []
+
+    def make() -> HubThread:
+        made = HubThread()
+        made.spawn(lambda: ran.append(get_ident()))
+        return made
+
+    served: list[int] = []
+
+    def serve(thread: HubThread) -> None:
+        thread.bind()
+        gevent.sleep(0)
+        served.append(get_ident())
+
+    serving = threading.Thread(target=serve, args=(in_real_thread(make) if ended else make(),))
+    serving.start()
+    serving.join()  # the hub of this thread does not run meanwhile
+    assert ran == served
+    gevent.sleep(0)
+    assert len(ran) == 1, "whichever hub comes first runs it"
+
+
 def test_what_is_spawned_before_anything_is_served_runs_in_a_makers_hub_that_runs(
     elsewhere: Callable[..., Any],
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -43,6 +44,22 @@ def test_a_task_that_is_started_before_anything_is_served_runs_then(
     server._hub_thread.bind()
     gevent.sleep(0)
     assert ran == [get_ident()]
+
+
+@pytest.mark.parametrize("mode", [None, "gevent"])
+def test_a_task_that_its_maker_started_runs_in_the_thread_that_serves(mode: str | None) -> None:
+    server = Server(async_mode=mode)
+    ran: list[int] = []
+    server.start_background_task(lambda: ran.append(get_ident()))
+
+    def serve() -> None:
+        server._hub_thread.bind()
+        gevent.sleep(0)
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    serving.join()  # the hub of this thread does not run meanwhile
+    assert ran == [serving.ident]
 
 
 def test_what_other_threads_publish_before_anything_is_served_leaves_in_the_makers_thread(

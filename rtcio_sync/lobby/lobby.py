@@ -12,6 +12,7 @@ so that no lock is held during a call that can block:
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -94,9 +95,8 @@ class Lobby:
         if not isinstance(server, Server):
             raise OptionError("Lobby(server): give the rtcio_sync.Server, not the app")
         if max_peers is not None:
-            if isinstance(max_peers, bool) or not isinstance(max_peers, int) or max_peers < 1:
-                raise OptionError("max_peers must be at least 1, or None for no limit")
             self.max_peers = max_peers
+        _check_cap(inspect.getattr_static(self, "max_peers"))  # maybe a subclass's
         if authorize is not None and not callable(authorize):
             raise OptionError("authorize must be a callable: (socket, room, name, password)")
         for name, given in (("authorize", authorize), ("ice_servers", ice_servers)):
@@ -225,6 +225,15 @@ def _warn_if_late(exchange: Exchange, name: str) -> None:
             "in it, and a reload loses their seats: make each Lobby while the app is loaded, not "
             "in a handler (one Lobby has any number of rooms)",
             plain(name),
+        )
+
+
+def _check_cap(given: Any) -> None:
+    if given is None or hasattr(type(given), "__get__"):  # a property: it may not be ready yet
+        return
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise OptionError(
+            f"max_peers={given!r:.80} must be a number of at least 1, or None for no limit"
         )
 
 

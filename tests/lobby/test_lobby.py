@@ -11,7 +11,7 @@ from rtcio_sync.errors import OptionError
 from rtcio_sync.lobby import lobby
 from rtcio_sync.lobby.lobby import Lobby
 from rtcio_sync.server import Server
-from tests.lobby.clients import client
+from tests.lobby.clients import client, join, joined, refused
 
 # -- ask-ice ---------------------------------------------------------------------------------------
 
@@ -51,6 +51,24 @@ def test_ask_ice_may_be_answered_by_a_subclass(server: Server) -> None:
 def test_a_cap_that_seats_nobody_is_refused(server: Server, max_peers: Any) -> None:
     with pytest.raises(OptionError, match="at least 1, or None"):
         Lobby(server, max_peers=max_peers)
+    kind = type("Pairs", (Lobby,), {"max_peers": max_peers})
+    with pytest.raises(OptionError, match="at least 1, or None"):
+        kind(server)
+    Lobby(server)  # none has taken the namespace
+
+
+def test_a_cap_may_be_known_only_later(server: Server) -> None:
+    class Booked(Lobby):
+        @property
+        def max_peers(self) -> int:  # type: ignore[override]
+            return len(self.booked)
+
+    lobby = Booked(server)
+    lobby.booked = ["a seat"]  # type: ignore[attr-defined]
+    first, late = joined(server), client(server)
+    join(late)
+    assert late.received() == refused("room-full")
+    assert lobby.peers("r") == [first.sid]
 
 
 def test_a_lobby_wants_the_server_and_an_authorize_that_can_be_called(server: Server) -> None:

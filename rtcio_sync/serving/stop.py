@@ -66,6 +66,8 @@ class Stop:
         # greenlet or thread
         """
         self.listening = True
+        if not self._asked:
+            self._drained = False  # it may serve again after a stop
         self._asked.append(asked)
         try:
             yield self._asked[0] is asked

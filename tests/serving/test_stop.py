@@ -150,6 +150,19 @@ def test_stopping_a_server_that_has_ended_is_nothing() -> None:
         assert not event.is_set()
 
 
+def test_a_server_that_serves_again_drains_again() -> None:
+    engine = Engine()
+    stop, drained = Stop(engine, drain_seconds=1), []
+    stop.on_drained.append(lambda: drained.append(1))
+    for times in (1, 2):
+        first, second = Event(), Event()
+        with stop.listens(first):
+            with stop.listens(second):
+                stop.drain_in_turn(first)
+            stop.drain_in_turn(first)
+        assert len(drained) == times
+
+
 # -- the first request -----------------------------------------------------------------------------
 
 

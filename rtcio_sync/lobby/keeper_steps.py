@@ -42,7 +42,7 @@ class Left:
                 self._add(room, step, bool(told))
 
     def _add(self, room: LobbyRoom, step: partial[None], told_again: bool) -> None:
-        if step.func is LobbyRoom.answer:
+        if step.func in (LobbyRoom.answer, LobbyRoom.introduce):
             return
         if step.func is LobbyRoom.arrive:
             self._arrives(room, step.args[1])

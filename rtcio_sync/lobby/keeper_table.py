@@ -285,7 +285,9 @@ class Table:
         attempt = Attempt(*known, token=seat.token, since=seat.since)
         self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
         if seat.entered:
-            self._rooms.restore(seat)
+            room = self._rooms.restore(seat)
+            if room is not None:
+                self._run(room)
         if seat.arriving or not seat.entered:
             self._arrives(attempt, seat.sid, seat.greeted)
 

@@ -61,15 +61,26 @@ class LobbyRooms:
             found = self._rooms[room] = LobbyRoom(room, self._namespace, self)
         return found
 
-    def restore(self, seat: Seat) -> None:
-        """A peer that is in a room already, and whom another worker's lobby has announced."""
+    def restore(self, seat: Seat) -> LobbyRoom | None:
+        """A peer that is in a room already, and whom another worker's lobby has announced.
+
+        Returns the room if it has a step to run: this one's worker was late, and peers that arrived
+        meanwhile know nothing of it. # lock held
+        """
         found = self._found(seat.room)
         card: dict[str, Any] = {"id": seat.sid}
         if seat.name is not None:
             card["name"] = seat.name
         media = seat.media if type(seat.media) is dict else {}
         presence = _Presence(card, next(found.came), media)
-        (found.away if seat.away else found.told)[seat.sid] = presence
+        if seat.away:
+            found.away[seat.sid] = presence
+            return None
+        found.told[seat.sid] = presence
+        if not found.newcomers:
+            return None
+        found.steps.append(partial(LobbyRoom.introduce, found, seat.sid, dict(found.newcomers)))
+        return found
 
     def forget(self) -> dict[LobbyRoom, list[partial[None]]]:
         """Another worker keeps the rooms now. # lock held
@@ -184,6 +195,8 @@ class LobbyRoom:
     #: The sid that the running step has told of its peers; they may know nothing of it yet.
     greeted: str | None = None
     came: Iterator[int] = field(default_factory=itertools.count)
+    #: Whom this worker's lobby has told of its peers first, and the place in the order of joining.
+    newcomers: dict[str, int] = field(default_factory=dict)
     told: dict[str, _Presence] = field(default_factory=dict)
     #: The peers that lost their connection and may reconnect; the others were told that they left.
     away: dict[str, _Presence] = field(default_factory=dict)
@@ -210,6 +223,7 @@ class LobbyRoom:
         """
         sid = socket.id
         known = self.told.get(sid)
+        number = next(self.came)
         self.greeted = None
         try:
             enters = known is not None or socket.enter(self)
@@ -220,6 +234,8 @@ class LobbyRoom:
                 return
             if not greeted:
                 self._greet(socket)
+                if known is None:
+                    self.newcomers[sid] = number
             self.greeted = sid
             # The others answer with offers, which come from their own workers: the peer has to know
             # of them before.
@@ -227,14 +243,16 @@ class LobbyRoom:
             if self.is_over():
                 return
         except BaseException as error:
-            if known is None and refuse(error):
-                self._take_out(sid, socket.token)
+            if known is None:
+                self.newcomers.pop(sid, None)
+                if refuse(error):
+                    self._take_out(sid, socket.token)
             if isinstance(error, ProtocolError):  # the client's, and counted
                 return
             raise
         card: dict[str, Any] = {"id": sid} if name is None else {"id": sid, "name": name}
         if known is None:
-            self.told[sid] = _Presence(card, next(self.came))
+            self.told[sid] = _Presence(card, number)
             self.rooms.changed(self.id, sid, False)
             self._others(sid).emit("user-connected", card)
             self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
@@ -252,6 +270,18 @@ class LobbyRoom:
                     socket.emit("media-state", self._state(other, presence))
         socket.emit("join-ok", {"roomId": self.id})
 
+    def introduce(self, sid: str, newcomers: dict[str, int]) -> None:
+        """Those ``newcomers`` that are still here are told of a peer that was here before."""
+        presence = self.told.get(sid)
+        if presence is None:
+            return
+        for each, number in newcomers.items():
+            if self.newcomers.get(each) == number:
+                to = self.namespace.to(each)
+                to.emit("user-connected", presence.card)
+                if presence.media:
+                    to.emit("media-state", self._state(sid, presence))
+
     def _state(self, sid: str, presence: _Presence) -> dict[str, Any]:
         return {**presence.media, "id": sid, "roomId": self.id}
 
@@ -265,6 +295,8 @@ class LobbyRoom:
             self.away[sid] = presence
         elif presence is None and not returns:
             self.away.pop(sid, None)
+        if not returns:
+            self.newcomers.pop(sid, None)
         if leave:
             self._take_out(sid, token)
         if presence is not None:

@@ -169,6 +169,8 @@ class Network:
         self.computing: set[str] = set()
         #: Those that cannot send all at once.
         self.full: set[str] = set()
+        #: Those whose messages do not arrive yet.
+        self.slow: set[str] = set()
         self.dead: set[str] = set()
         self.streams: dict[tuple[str, str], deque[Any]] = defaultdict(deque)
         #: Called after a message has arrived: ``(source, target, kind, body)``.
@@ -235,7 +237,7 @@ class Network:
     def _run(self) -> None:
         while True:
             for (source, target), stream in list(self.streams.items()):
-                for _ in range(len(stream)):
+                for _ in range(0 if source in self.slow else len(stream)):
                     if target not in self.stopped and target in self.workers:
                         self._deliver(source, target, *stream.popleft())
             gevent.sleep(0.001)

@@ -217,6 +217,50 @@ def test_a_worker_that_stands_still_during_two_takeovers_keeps_its_seats(tmp_pat
     side_by_side(tmp_path, ["in between", "afterwards"], case)
 
 
+@pytest.mark.parametrize("far", [(), ("n002", "n003")])
+def test_who_joins_before_a_worker_has_sent_its_seats_is_told_of_them_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, far: tuple[str, ...]
+) -> None:
+    """``far``: nobody has a copy of the table of a keeper that dies."""
+    monkeypatch.setattr(keeping, "CLAIMS_WITHIN", 0.6)
+
+    def case(network: Network, end: str) -> None:
+        network.far = far if end == "dies" else ()
+        k, d, w, v = (network.add(number, max_peers=SEATS + 3) for number in (1, 2, 3, 4))
+        until(lambda: bool(network.far) or d.keeper._watch.copy is not None)
+        ck, cd, cw, gone = (each.client().joins(name="n") for each in (k, d, w, w))
+        cw.emit("media-state", mic=True)
+        cd.wait("media-state")
+        settle(network)
+        network.slow.add(w.node)
+        network.stop(k) if end == "is stopped" else network.kill(k)
+        x, y, left, back = (each.client().joins() for each in (d, v, d, v))
+        assert not {cw.sid, gone.sid} & {*x.of("user-connected"), *back.of("user-connected")}
+        gone.leave()  # its worker tells of it after it has sent its seat
+        for each in (left, back):
+            each.leave()
+        x.wait("user-disconnected", 2)
+        network.slow.clear()
+        for each in (x, y):
+            each.wait("user-disconnected", 3)
+        back.joins()
+        network.go_on(k)
+        settle(network)
+        for each in (x, y):
+            heard = [(name, said) for name, said in each.events if said.get("id") == cw.sid]
+            assert heard == [
+                ("user-connected", {"id": cw.sid, "name": "n"}),
+                ("media-state", {"id": cw.sid, "roomId": "r", "mic": True}),
+            ]
+        assert cw.sid not in left.of("user-connected")
+        workers, peers = [d, w, v], [cd, x, y, cw, back]
+        if end == "is stopped":
+            workers, peers = [k, *workers], [ck, *peers]
+        assert_same(*workers, peers=peers)
+
+    side_by_side(tmp_path, ["is stopped", "dies"], case)
+
+
 @pytest.mark.parametrize("where", ["the same worker", "the deputy's", "another"])
 def test_a_join_is_told_once_whenever_the_keeper_stops(tmp_path: Path, where: str) -> None:
     def case(network: Network, number: int) -> None:

@@ -35,6 +35,7 @@ from ..server import Server
 from .keeper_asking import AGAIN, Asking
 from .keeper_changes import Done
 from .keeper_claims import Claim, Claims
+from .keeper_copy import Copy
 from .keeper_fence import Takeovers, Work
 from .keeper_messages import MOVES, Op, Seat, plain
 from .keeper_ports import Table
@@ -70,6 +71,8 @@ class Keeper(Asking):
         self._stale = False
         #: The workers that stand still: the rooms and sids of their seats from the copy.
         self._kept: dict[str, set[tuple[str, str]]] = {}
+        #: The copy with which this worker took over, for the claims of those.
+        self._copy: Copy | None = None
         bus = lambda: exchange.bus  # noqa: E731
         later = server.eio.heartbeat.later
         self._takeovers = Takeovers(bus, what, lambda: not self._releases.mixed)
@@ -153,6 +156,7 @@ class Keeper(Asking):
         self._stale = False
         self._deputy.node = None
         self._kept.clear()
+        self._copy = None
         for number in self._asking:
             self._exchange.questions.give_up(number)
 
@@ -203,6 +207,7 @@ class Keeper(Asking):
             self.seats.clear()
             self._source = None
         copy, self._watch.copy = self._watch.copy, None
+        self._copy = copy or self._copy
         seats = self._claims.read(copy, self._done)
         if copy is not None:
             still = set(self._exchange.bus.nodes) - claimed
@@ -378,6 +383,8 @@ class Keeper(Asking):
         self._missed.discard(node)
         self.deposed()
         if self._node is None and self._settled and node in self._kept:
+            if self._copy is not None and node != self._copy.source == claim.source:
+                self._copy.amend(claim.seats)
             self._table.resume(claim.seats, self._kept.pop(node))
             self._appoint()
             return

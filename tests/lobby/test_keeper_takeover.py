@@ -289,6 +289,32 @@ def test_a_join_is_told_once_whenever_the_keeper_stops(tmp_path: Path, where: st
     side_by_side(tmp_path, range(14), case)
 
 
+def test_a_join_is_told_once_if_the_keeper_stops_and_the_worker_of_the_joiner_is_late(
+    tmp_path: Path,
+) -> None:
+    def case(network: Network, number: int) -> None:
+        k, d, w = three(network)
+        cd, cw = (each.client().joins() for each in (d, w))
+        settle(network)
+        network.stop_at(k, number)
+        x = w.client()
+        x.join()
+        settle(network)
+        network.stop(k)
+        network.slow.add(w.node)
+        until(lambda: d.keeps == d.node and d.keeper._settled)
+        network.slow.clear()
+        x.wait("join-ok")
+        for peer in (cd, cw):
+            peer.wait("#rtcio:init-offer", 1 + (peer is cd))
+        network.go_on(k)
+        settle(network)
+        assert_same(k, d, w, peers=[cd, cw, x])
+        assert len(x.of("join-ok")) == 1
+
+    side_by_side(tmp_path, range(14), case)
+
+
 @pytest.mark.parametrize("where", ["the deputy's", "another"])
 def test_a_leave_is_told_once_whenever_the_keeper_stops(tmp_path: Path, where: str) -> None:
     def case(network: Network, number: int) -> None:

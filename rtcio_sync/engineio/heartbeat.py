@@ -168,6 +168,15 @@ class Heartbeat:
         if self._alarm is not None:
             self._alarm.set()
 
+    def abandon(self) -> None:
+        """Forgets all that is due, in a forked child: it is the parent's. # after a fork
+
+        It sets no alarm: another thread may have held its lock, and that thread is not here.
+        """
+        self._running, self._alarm, self._wakes_at = False, None, math.inf
+        for queue in (self._pings, self._pongs, self._joins, self._later):
+            queue.clear()
+
     # -- greenlet ----------------------------------------------------------------------------
 
     def _start(self, due: float) -> None:

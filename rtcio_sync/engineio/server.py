@@ -172,7 +172,8 @@ class Server(Tasks, Answers):
         """
         if self.on_fork is not None:
             self.on_fork()
-        self.heartbeat.stop()
+        self.renew_locks()
+        self.heartbeat.abandon()
         descriptors = []
         for socket in list(self.sockets.values()):
             if socket.websocket is not None:

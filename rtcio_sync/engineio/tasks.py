@@ -67,6 +67,14 @@ class Tasks(engineio.Server):
         self.gate = threading.RLock() if self.threaded else contextlib.nullcontext()
         self.backlog.gate = self.gate
 
+    def renew_locks(self) -> None:
+        """Makes new locks: of the old ones, threads that are not here may be the holders.
+
+        # after a fork
+        """
+        self._suiting = threading.Lock()
+        self._use_mode(self.async_mode)
+
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
         """Runs ``target(*args)`` in a greenlet or a thread of its own. # any thread"""
         if self.async_mode == "threading":

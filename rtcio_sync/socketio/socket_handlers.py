@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,8 @@ __all__ = ["CHANGING", "SocketHandlers"]
 #: did. It is the interpreter's own, since any thread may register a handler, on gevent too; nobody
 #: waits while he holds it.
 CHANGING: AbstractContextManager[Any] = get_original("_thread", "allocate_lock")()
+if hasattr(os, "register_at_fork"):  # in a child, the thread that held it may not be there
+    os.register_at_fork(after_in_child=CHANGING._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class SocketHandlers:

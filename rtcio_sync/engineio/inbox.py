@@ -109,6 +109,8 @@ class Inbox:
     timed = True
     #: How many functions run beside the inbox now (`beside`).
     tasks = 0
+    #: Whether this is a forked child, and the client is the parent's.
+    left = False
 
     def aside(self, target: Callable[..., Any], *args: Any) -> None:
         """Runs the app's code in a greenlet of its own, beside the inbox. # hub or greenlet"""
@@ -122,7 +124,8 @@ class Inbox:
         self.tasks += 1
         try:
             self.server.own_turn(LAST if self.tasks > 1 else None)
-            target(*args)
+            if not self.left:
+                target(*args)
         finally:
             self.tasks -= 1
 

@@ -172,7 +172,7 @@ class Server(Tasks, Answers):
         """
         if self.on_fork is not None:
             self.on_fork()
-        self.renew_locks()
+        self.leave_tasks()
         self.heartbeat.abandon()
         descriptors = []
         for socket in list(self.sockets.values()):

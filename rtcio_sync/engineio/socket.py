@@ -263,9 +263,11 @@ class Socket(Upgrade, socket.Socket):
 
     def leave_to_parent(self) -> None:
         """Marks it as closed in a forked child, and sends nothing: the client is the parent's."""
-        self.closed = True
+        self.left = self.closed = True
         self.state = State.CLOSED
         self.transport = self.outbox = None
+        if self.inbox:
+            self.inbox.clear()  # whoever works on it, if only the handler that has forked, ends
         if self.websocket is not None:
             self.websocket.disown()
 

@@ -67,11 +67,13 @@ class Tasks(engineio.Server):
         self.gate = threading.RLock() if self.threaded else contextlib.nullcontext()
         self.backlog.gate = self.gate
 
-    def renew_locks(self) -> None:
-        """Makes new locks: of the old ones, threads that are not here may be the holders.
+    def leave_tasks(self) -> None:
+        """Leaves all tasks that have not begun to the parent, in a forked child. # after a fork
 
-        # after a fork
+        Makes new locks first: threads that are not here may hold the old ones.
         """
+        self.hub_thread.abandon()
+        self.turns.abandon()
         self._suiting = threading.Lock()
         self._use_mode(self.async_mode)
 

@@ -21,7 +21,7 @@ from sys import getrefcount
 from typing import TYPE_CHECKING, Any, cast
 from weakref import getweakrefcount
 
-from gevent import Greenlet
+from gevent import Greenlet, GreenletExit
 from gevent.hub import get_hub
 
 from .ports import Loop, Watcher
@@ -48,6 +48,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._most = MOST
+        self._left = False  # whether its tasks are those of the process that has forked this one
         self._idle: list[PooledGreenlet] = []  # the one that was used last stands last
         self._done: list[PooledGreenlet] = []  # the task has ended, and the hub has not looked yet
         self._switched = False  # whether the hub has switched to one of them, in `run`
@@ -91,6 +92,10 @@ class Pool:
             with suppress(Exception):  # at the end of the process the loop may be gone
                 self._loop.run_callback_threadsafe(_end_all, idle, timer)
 
+    def abandon(self) -> None:
+        """Runs no task that has not begun, in a forked child. # after a fork"""
+        self._left, self._most, self._idle = True, 0, []
+
     def __del__(self) -> None:
         # A greenlet that waits is referred to by its own stack, so nothing else would end it.
         self.close()
@@ -104,6 +109,8 @@ class Pool:
             if getrefcount(greenlet) == greenlet.references and not greenlet.disturbed:
                 return greenlet
             greenlet.end()
+        if self._left:
+            raise GreenletExit  # gevent does not log this one
         greenlet = PooledGreenlet()
         greenlet.references = getrefcount(greenlet)
         return greenlet

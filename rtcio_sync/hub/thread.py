@@ -133,6 +133,16 @@ class HubThread:
         self.ended = True
         self._pool.close()
 
+    def abandon(self) -> None:
+        """Forgets the tasks that have not begun, in a forked child: the parent does them.
+
+        # after a fork
+        """
+        self._pool.abandon()
+        self._pool = Pool()
+        self._waiting.clear()
+        self._early.clear()
+
     def spawn(self, target: Callable[..., Any], *args: Any) -> None:
         """Runs ``target(*args)`` in a greenlet of the hub's thread; from any thread.
 

@@ -76,6 +76,11 @@ class Turns:
             return False
         return now - self._begun >= SLICE
 
+    def abandon(self) -> None:
+        """Gives no turn to those who wait, in a forked child. # after a fork"""
+        self._fresh.clear()
+        self._busy.clear()
+
     def _start(self, hub: Hub) -> None:
         # A timer, not a callback: the loop runs many callbacks before it looks at its sockets.
         self._timer = hub.loop.timer(0.0, priority=PRIORITY)

@@ -78,3 +78,66 @@ assert client.call("double", 3) == 6
 @pytest.mark.parametrize("lock", ["gate", "alarm", "handlers", "emitter"])
 def test_a_child_does_not_wait_for_a_thread_of_its_parent(lock: str) -> None:
     ran(LOCKED, lock)
+
+
+#: A handler forks while events wait behind it, and in other connections, before and after they have
+#: been waiting for their turn.
+QUEUED = """
+from gevent import monkey
+monkey.patch_all()
+import gevent
+from rtcio_sync import Server
+from rtcio_sync.engineio.inbox import Inbox
+from rtcio_sync.hub.forked import serves
+from rtcio_sync.socketio.inbox_items import Event
+
+server = Server(async_handlers=sys.argv[1] == "async")
+children, charged = [], []
+
+@server.on("compute")
+def compute(sid):
+    end = time.monotonic() + 0.03
+    while time.monotonic() < end:
+        pass
+
+@server.on("fork")
+def fork(sid):
+    pid = os.fork()
+    if pid:
+        children.append(pid)
+        return
+    for _ in range(100):
+        gevent.sleep(0.001)
+    os._exit(len(charged))
+
+@server.on("charge")
+def charge(sid, number):
+    charged.append(number)
+
+clients = [server.test_client() for _ in range(4)]
+serves(server.eio, None)
+server.eio.hub_thread.bind()
+links = list(server.eio.sockets.values())
+
+def send(number, *event):  # as of a real client, without the test client's way
+    Inbox.enqueue(links[number], Event("/", None, list(event)))
+
+if sys.argv[2] == "turn":
+    send(0, "compute")
+send(1, "fork")
+send(1, "charge", 1)
+for number in (2, 3):
+    send(number, "charge", number)
+gevent.sleep(0)
+with gevent.Timeout(20):
+    while not children or len(charged) < 3:
+        gevent.sleep(0.001)
+assert status_of(children[0]) == 0, "the child has handled events"
+assert sorted(charged) == [1, 2, 3]
+"""
+
+
+@pytest.mark.parametrize("waits", ["callback", "turn"])
+@pytest.mark.parametrize("handlers", ["in order", "async"])
+def test_a_child_handles_no_event_of_its_parent(handlers: str, waits: str) -> None:
+    ran(QUEUED, handlers, waits)

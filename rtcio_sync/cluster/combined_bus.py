@@ -206,7 +206,9 @@ class Both:
             self._local.stop()
 
     def abandon(self) -> list[int]:
-        """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
+        """Is this node no more, in a forked child; gives all descriptors. # after a fork"""
+        self.left = True
+        self._where.clear()
         near = [] if self._local is None else self._local.abandon()
         return [*near, *self._remote.abandon()]
 

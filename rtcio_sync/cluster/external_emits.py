@@ -76,8 +76,8 @@ class External:
             self._greenlet.kill(block=False)
 
     def abandon(self) -> list[int]:
-        """Gives its descriptor, in a forked child: it is the parent's. # after a fork"""
-        self._stopped = True
+        """Hears nothing more, in a forked child; gives the parent's descriptor. # after a fork"""
+        self.stop()
         opened: Opened | None = getattr(self._pubsub, "connection", None)
         sock = None if opened is None else opened._sock
         fd = -1 if sock is None else sock.fileno()

@@ -75,6 +75,8 @@ class Mesh:
         #: The nodes that this one has given up.
         self._given_up: set[str] = set()
         self._stopped = False
+        #: Streams that a forked child keeps, so that it closes no descriptor of somebody else.
+        self._left_to_parent: list[Inlet | Outlet | Stranger] = []
         #: The other nodes that live, and those that have connected to this one.
         self.nodes: KeysView[str] = self._outlets.keys()
         self.neighbours = self.nodes
@@ -120,9 +122,18 @@ class Mesh:
         self._files.clear()
 
     def abandon(self) -> list[int]:
-        """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
-        found = [self._claim.socket.fileno(), *(each.fileno() for each in self._streams())]
+        """Is this node no more, in a forked child: the parent is. # after a fork
+
+        It sends nothing and does not connect again. Gives all descriptors.
+        """
+        self._stopped = True
+        for timer in self._timers:
+            timer.stop()
+        streams = self._left_to_parent = self._streams()
+        found = [self._claim.socket.fileno(), *(each.fileno() for each in streams)]
         found += self._shared_fds()
+        self._outlets.clear()
+        self._inlets.clear()
         return [fd for fd in found if fd >= 0]
 
     def _streams(self) -> list[Inlet | Outlet | Stranger]:

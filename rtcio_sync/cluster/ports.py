@@ -138,7 +138,7 @@ class Remote(Carrier, Protocol):
         """Ends at once, and calls no handler. # hub or greenlet"""
 
     def abandon(self) -> list[int]:
-        """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
+        """Is this node no more, in a forked child; gives all descriptors. # after a fork"""
 
 
 class Handlers(Protocol):

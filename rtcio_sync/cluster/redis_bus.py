@@ -238,11 +238,18 @@ class RedisBus:
         self._known.clear()
 
     def abandon(self) -> list[int]:
-        """Gives all descriptors, in a forked child: they are the parent's. # after a fork"""
-        lines = [writer.line for writer in self._masters.writers]
+        """Is this node no more, in a forked child: the parent is. # after a fork
+
+        It reads nothing, sends nothing and does not connect again. Gives all descriptors.
+        """
+        self._leaving = self._stopped = True
+        if self._tick is not None:
+            self._tick.stop()
+        found = self._masters.abandon()
         if self._reader is not None:
-            lines.append(self._reader.line)
-        return [fd for fd in (line.fileno() for line in lines) if fd >= 0]
+            found.append(self._reader.abandon())
+        self._known.clear()
+        return [fd for fd in found if fd >= 0]
 
     # -- connections ---------------------------------------------------------------------------
 

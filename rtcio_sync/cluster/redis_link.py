@@ -221,6 +221,12 @@ class Line:
         if self._pool is not None:
             gevent.spawn(self._pool.kill)
 
+    def abandon(self) -> int:
+        """Connects no more, in a forked child; gives the descriptor, or -1. # after a fork"""
+        self._stopped = True
+        self._greenlet.kill(block=False)  # it may be connecting, on a descriptor of the parent's
+        return self.fileno()
+
     def fileno(self) -> int:
         return -1 if self.link is None else self.link.fileno()
 

@@ -59,6 +59,11 @@ class Masters:
         for writer in self._writers.values():
             writer.line.stop()
 
+    def abandon(self) -> list[int]:
+        """Connects no more, in a forked child; gives the descriptors. # after a fork"""
+        self._stopped = True
+        return [writer.line.abandon() for writer in self._writers.values()]
+
     def writer(self, key: str) -> Writer:
         """The writer of the master that has a key."""
         place = self._door.place(key)

@@ -117,6 +117,12 @@ class Reader:
         self._timer.close()
         self.line.stop()
 
+    def abandon(self) -> int:
+        """Reads no more, in a forked child; gives the descriptor, or -1. # after a fork"""
+        self._stopped = True
+        self._entries.clear()
+        return self.line.abandon()
+
     def note(self, sender: str, epoch: int, following: int) -> None:
         """All entries of a sender before this number have been taken."""
         self._following[sender] = self._news[sender] = epoch, following

@@ -59,11 +59,26 @@ def _in_child() -> None:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(None)
     try:
+        found, errors = _abandoned()
         with suppress(OSError):  # an error here must not stop the child
-            _replace({fd for server in list(_servers) for fd in server.abandon()})
+            _replace(found)
     finally:
         socket.setdefaulttimeout(timeout)
     _entrances.clear()
+    if errors:
+        raise errors[0]  # the interpreter writes it to stderr, and the child goes on
+
+
+def _abandoned() -> tuple[set[int], list[Exception]]:
+    """The descriptors of all servers. If one fails, the others forget their clients, too."""
+    found: set[int] = set()
+    errors: list[Exception] = []
+    for server in list(_servers):
+        try:
+            found.update(server.abandon())
+        except Exception as error:  # noqa: BLE001  (whatever it is)
+            errors.append(error)
+    return found, errors
 
 
 def _replace(found: set[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.redis_nodes import RedisNode
 from tests.integration.clients import Driver
 from tests.integration.raw import RawPolling, RawWebSocket
+from tests.integration.redis_server import redis_server
 from tests.integration.servers import Running, running
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, until
 
 CHILDREN = ["fork", "multiprocessing", "subprocess", "preexec"]
 BOTH = ["websocket", "polling"]
@@ -154,3 +157,20 @@ def test_a_child_of_listen_ends_on_sigterm(tmp_path: Path, child: str) -> None:
             assert websocket.receive() == "431[1]"
             assert "disconnect in" not in server.log()
         end.touch()
+
+
+def test_a_child_does_not_keep_the_node_of_its_parent_alive(tmp_path: Path) -> None:
+    end = tmp_path / "end"
+    with redis_server() as url:
+        options = json.dumps({"cluster": url})
+        environ = {"RTCIO_TEST_END": str(end), "RTCIO_TEST_OPTIONS": options}
+        other = RedisNode(url)
+        try:
+            with running("listen", "forking", environ=environ, clean_log=False) as server:
+                until(lambda: other.bus.nodes)
+                server.get("/start/fork").read()
+                server.process.kill()
+                until(lambda: not other.bus.nodes)
+        finally:
+            end.touch()
+            other.bus.stop()

@@ -29,6 +29,7 @@ from rtcio_sync.cluster.redis_outbox import HEADER, Bounds
 from rtcio_sync.cluster.redis_survey import survey
 from rtcio_sync.errors import OptionError
 from tests.cluster.redis_nodes import RedisNode
+from tests.forking import in_child
 from tests.integration.redis_node import RedisProcess
 from tests.integration.redis_server import PROGRAM, RedisCluster, RedisServer, hung
 from tests.integration.servers import free_port
@@ -171,9 +172,7 @@ def test_redis_may_speak_tls(tmp_path: Path, flags: tuple[str, ...]) -> None:
         wait_until(lambda: all(each.report()["nodes"] for each in nodes))
         for each in nodes:
             each.post(50, 100_000)  # of several records
-        wait_until(
-            lambda: all(sum(each.report()["following"].values()) > 100 for each in nodes)
-        )
+        wait_until(lambda: all(sum(each.report()["following"].values()) > 100 for each in nodes))
         for each in nodes:
             assert set(each.report()["disordered"].values()) == {0}
     finally:
@@ -200,9 +199,16 @@ def test_redis_may_be_on_a_unix_socket_and_have_several_databases(tmp_path: Path
 def test_a_forked_child_gives_the_parents_connections_up(server: RedisServer, make: Make) -> None:
     a, b = make(), make()
     meet(a, b)
-    given = a.bus.abandon()
-    assert len(given) == 2
-    assert all(stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in given)
+
+    def has_given_up() -> bool:
+        given = a.bus.abandon()
+        sockets = [stat.S_ISSOCK(os.fstat(fd).st_mode) for fd in given]
+        assert a.bus._tick is not None
+        apart = not a.bus.nodes and not a.post(b, 77, b"") and not a.bus._tick.active
+        return sockets == [True, True] and apart
+
+    assert in_child(has_given_up)
+    answers(a, b)
 
 
 def warnings(caplog: pytest.LogCaptureFixture, server: RedisServer | None = None) -> list[str]:

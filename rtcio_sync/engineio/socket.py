@@ -17,7 +17,7 @@ from engineio import packet, socket
 
 from ..errors import ProtocolError
 from ..events import CLIENT_CLOSE, PAGE_LEFT
-from ..logs import tell
+from ..logs import Seldom, tell
 from ..protocol.websocket_frames import GOING_AWAY, frame_text
 from ..transport.ports import Carried, RawSocket
 from ..transport.websocket import WebSocket
@@ -33,6 +33,12 @@ __all__ = ["APART", "SWITCH_WITHIN", "Socket"]
 log = logging.getLogger(__name__)
 
 _FAILED = "connection %(rtcio_connection)s is closed by the server: %(rtcio_reason)s"
+
+_FORKED = (
+    "this process is a forked child of the one that serves: it has no clients, and what it sends "
+    "reaches nobody. Send it in the parent, or with an Emitter, and end the child with os._exit()%s"
+)
+_left = Seldom()
 
 # Seconds between two messages that a client has to read apart. A client that waits for each message
 # in a promise, as the protocols' own test suites do, misses the second of two that it reads in one
@@ -144,6 +150,8 @@ class Socket(Upgrade, socket.Socket):
             elif self.state is not State.CLOSED and not self._is_cut:
                 for pkt in pkts:
                     self._queue(pkt)
+            elif self.left and (more := _left.more(self.server.heartbeat.now())) is not None:
+                log.warning(_FORKED, more)
 
     def send_frames(self, frames: list[bytes]) -> None:
         """Sends WebSocket frames that were made before: whole events with their attachments."""

@@ -134,10 +134,11 @@ class HubThread:
         self._pool.close()
 
     def abandon(self) -> None:
-        """Forgets the tasks that have not begun, in a forked child: the parent does them.
+        """Is that of a process that has not served yet, in a forked child. # after a fork
 
-        # after a fork
+        The hub may belong to a thread that is not here. The parent does the tasks that wait.
         """
+        self._ident, self._hub, self._makers_hub, self.ended = _get_ident(), None, None, False
         self._pool.abandon()
         self._pool = Pool()
         self._waiting.clear()

@@ -337,3 +337,22 @@ def test_its_greenlets_end_with_it() -> None:
     gc.collect()
     gevent.sleep(0)
     assert not living()
+
+
+def test_a_pool_of_a_forked_childs_parent_begins_no_task(capfd: pytest.CaptureFixture[str]) -> None:
+    pool, own, done = Pool(), Pool(), []
+    go_on = Event()
+
+    def goes_on() -> None:
+        go_on.wait()
+        done.append("has begun")
+
+    pool.spawn(goes_on)
+    gevent.sleep(0)
+    pool.spawn(done.append, "has not begun")
+    pool.abandon()
+    own.spawn(done.append, "own")
+    go_on.set()
+    until(lambda: len(done) == 2)
+    assert sorted(done) == ["has begun", "own"]
+    assert capfd.readouterr().err == ""

@@ -141,3 +141,47 @@ assert sorted(charged) == [1, 2, 3]
 @pytest.mark.parametrize("handlers", ["in order", "async"])
 def test_a_child_handles_no_event_of_its_parent(handlers: str, waits: str) -> None:
     ran(QUEUED, handlers, waits)
+
+
+#: A thread beside the one that serves forks, and the child emits.
+IN_A_THREAD = """
+import logging, threading
+import gevent
+from rtcio_sync import Server
+from rtcio_sync.engineio.socket import Socket
+from rtcio_sync.hub.forked import serves
+
+logging.basicConfig(stream=sys.stdout)
+server = Server()
+server.eio.hub_thread.bind()
+serves(server.eio, None)
+link = server.eio.sockets["x"] = Socket(server.eio, "x")
+server.eio._trigger_event("connect", "x", {}, run_async=False)
+server.eio.arrive(link, b"40", False)
+while link.root is None or not link.root.ready:
+    gevent.sleep(0.001)
+sent = len(link.outbox)
+children = []
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        server.emit("one")
+        server.emit("two", to=link.root.sid)
+        sys.stdout.flush()
+        os._exit(0)
+    children.append(pid)
+
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+assert status_of(children[0]) == 0
+server.emit("three")
+assert len(link.outbox) == sent + 1
+"""
+
+
+def test_a_child_of_a_thread_is_told_that_it_has_no_clients() -> None:
+    said = ran(IN_A_THREAD)
+    assert said.count("WARNING") == 1
+    assert "a forked child" in said and "os._exit()" in said

@@ -102,6 +102,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "emit": "(self, event, data, namespace=None, room=None, skip_sid=None, callback=None, "
         "to=None, **kwargs)",
         "enter_room": "(self, sid, namespace, room, eio_sid=None)",
+        "initialize": "(self)",
         "leave_room": "(self, sid, namespace, room)",
     },
     socketio.Server: {

@@ -61,6 +61,11 @@ class Rooms(Callbacks):
         #: The limits that hold in a namespace.
         self.limits_of: Callable[[str], Limits] = lambda namespace: Limits()
 
+    def leave_sockets(self) -> None:
+        """Knows no socket, in a forked child: all are the parent's. # after a fork"""
+        self.rooms: dict[str, dict[Any, Any]] = {}
+        self.members, self._by_eio_sid = {}, {}
+
     def member(self, sid: Any, namespace: str) -> Member | None:
         """The member ``sid`` of this process, in any stage. Raises `OptionError` for a list."""
         try:

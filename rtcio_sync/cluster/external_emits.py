@@ -25,8 +25,8 @@ from . import messages
 from .messages import Kind, encoded
 from .node_emits import asked_by_node, patterns
 from .pubsub_checks import check, data_in, opened
+from .pubsub_subscriber import descriptors
 from .redis_addresses import client, failures, refusals
-from .redis_link import Opened
 from .shared_rooms import body_of
 
 __all__ = ["External", "asked_in"]
@@ -78,10 +78,7 @@ class External:
     def abandon(self) -> list[int]:
         """Hears nothing more, in a forked child; gives the parent's descriptor. # after a fork"""
         self.stop()
-        opened: Opened | None = getattr(self._pubsub, "connection", None)
-        sock = None if opened is None else opened._sock
-        fd = -1 if sock is None else sock.fileno()
-        return [fd] if fd >= 0 else []
+        return descriptors(self._pubsub)
 
     def _listen(self) -> None:
         while not self._stopped:

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+import gevent
 from socketio.base_manager import BaseManager
 from socketio.pubsub_manager import PubSubManager
 
@@ -31,7 +32,7 @@ from ..logs import Seldom, plain
 from ..parser.packet import parts_of
 from ..protocol.envelope import Drop
 from ..transport.slow_readers import memory_of
-from .pubsub_subscriber import Listening
+from .pubsub_subscriber import Listening, end
 
 __all__ = ["Published", "graft"]
 
@@ -69,7 +70,20 @@ class Published(Listening):
     _failures: Seldom | None = None
     _waiting: deque[tuple[Any, int]] | None = None  # callbacks: their recipients and numbers
 
+    #: The greenlet that publishes, if it is one of gevent's.
+    _publisher: Any = None
+
     NOBODY = "rtcio:nobody"  # a room for plain python-socketio processes on the same channel
+
+    def abandon(self) -> list[int]:
+        """As for `Listening`, without sockets of its own. # after a fork
+
+        What waits to be published is the parent's.
+        """
+        self.leave_sockets()
+        end(self._publisher)
+        self._unpublished, self._unpublished_bytes = None, 0
+        return super().abandon()
 
     def _publish(self, data: Any, done: Callable[[], None] | None = None) -> None:
         """Queues a message; ``done`` is called once it is published, never otherwise."""
@@ -90,6 +104,7 @@ class Published(Listening):
                 self._unpublished_bytes += size
 
     def _publish_all(self) -> None:
+        self._publisher = gevent.getcurrent()
         while True:
             queue = self._unpublished
             while queue:
@@ -100,7 +115,7 @@ class Published(Listening):
                     self._unpublished_bytes -= size
             with self.server.eio.gate:
                 if not queue:
-                    self._unpublished = None
+                    self._unpublished = self._publisher = None
                     return
 
     def _publish_one(self, data: Any, done: Callable[[], None] | None) -> None:

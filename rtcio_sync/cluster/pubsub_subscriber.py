@@ -1,9 +1,9 @@
 """Handles the messages of other processes, one after the other, in one task.
 
 Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_thread``,
-``_return_callback``, and ``_handle_emit``, ``_handle_callback``, ``_handle_disconnect``,
-``_handle_enter_room``, ``_handle_leave_room`` and ``_handle_close_room``. Used as it is:
-``_listen``.
+``_return_callback``, ``initialize``, and ``_handle_emit``, ``_handle_callback``,
+``_handle_disconnect``, ``_handle_enter_room``, ``_handle_leave_room`` and ``_handle_close_room``.
+Used as it is: ``_listen``.
 """
 
 from __future__ import annotations
@@ -11,22 +11,41 @@ from __future__ import annotations
 import base64
 import logging
 import time
+import uuid
 from functools import partial
 from typing import Any
 
+import gevent
 from socketio.pubsub_manager import PubSubManager
 
 from ..errors import ProtocolError
+from ..hub.forked import serves
 from ..parser.packet import parts_of
 from ..protocol.envelope import Drop, filled
 from .pubsub_checks import check, check_relay, data_in, opened, with_attachments
 
-__all__ = ["Listening"]
+__all__ = ["Listening", "descriptors", "end"]
 
 log = logging.getLogger(__name__)
 
 WARN_EACH = 60.0  # seconds from one warning about the channel to the next
 LONGEST_PAUSE = 1.0  # seconds before it listens again after an error of the back end
+
+
+def end(greenlet: Any) -> None:
+    """Ends a greenlet of the parent's in a forked child, unless it has forked. # after a fork"""
+    if isinstance(greenlet, gevent.Greenlet) and greenlet is not gevent.getcurrent():
+        greenlet.kill(block=False)
+
+
+def descriptors(pubsub: Any, pool: Any = None) -> list[int]:
+    """Those of redis-py's connections: of a subscriber, and of a pool. Either may be `None`."""
+    opened = [getattr(pubsub, "connection", None)]
+    for name in ("_available_connections", "_in_use_connections"):
+        opened += getattr(pool, name, ())
+    socks = [getattr(each, "_sock", None) for each in opened]
+    return [sock.fileno() for sock in socks if sock is not None and sock.fileno() >= 0]
+
 
 _HANDLERS = {
     "emit": "_handle_emit",
@@ -50,8 +69,25 @@ class Listening(PubSubManager):
     emits_for_app = False
 
     _warned: float | None = None
+    #: The greenlet that listens, if it is one of gevent's.
+    _listener: Any = None
+
+    def initialize(self) -> None:
+        super().initialize()
+        serves(self, None)
+
+    def abandon(self) -> list[int]:
+        """Hears nothing more, in a forked child; gives its connections to Redis. # after a fork
+
+        What the child publishes comes from another process than the parent, whose clients get it.
+        """
+        self.host_id = uuid.uuid4().hex
+        end(self._listener)
+        pool = getattr(getattr(self, "redis", None), "connection_pool", None)
+        return descriptors(getattr(self, "pubsub", None), pool)
 
     def _thread(self) -> None:
+        self._listener = gevent.getcurrent()
         pause = 0.0
         while True:
             try:

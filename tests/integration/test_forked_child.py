@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.integration.redis_server import redis_server
 from tests.timing import DEADLINE
 
 #: What the programs have in common: the end of a child.
@@ -28,7 +29,7 @@ def status_of(pid):
 def ran(program: str, *args: str) -> str:
     """What a program has said; it has to succeed."""
     command = [sys.executable, "-c", COMMON + program, *args]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * DEADLINE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2 * DEADLINE)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout
@@ -185,3 +186,69 @@ def test_a_child_of_a_thread_is_told_that_it_has_no_clients() -> None:
     said = ran(IN_A_THREAD)
     assert said.count("WARNING") == 1
     assert "a forked child" in said and "os._exit()" in said
+
+
+#: A server on python-socketio's manager forks while it has something to publish, and its child lets
+#: greenlets run while the parent does not.
+ON_A_CHANNEL = """
+from gevent import monkey
+monkey.patch_all()
+import json, logging
+import gevent, redis, socketio
+from rtcio_sync import Server
+from rtcio_sync.hub.forked import serves
+
+logging.basicConfig(stream=sys.stdout)
+url = sys.argv[1]
+server = Server(client_manager=socketio.RedisManager(url))
+server.eio.hub_thread.bind()
+client = server.test_client()
+serves(server.eio, None)
+outside = redis.Redis.from_url(url)
+heard = outside.pubsub()
+heard.subscribe("socketio")
+with gevent.Timeout(20):
+    while outside.pubsub_numsub("socketio")[0][1] < 2:
+        gevent.sleep(0.01)
+server.emit("published")  # its connection is there
+with gevent.Timeout(20):
+    while server.manager._unpublished is not None:
+        gevent.sleep(0.001)
+for number in range(5):
+    server.emit("queued", number)
+reader, writer = os.pipe()
+pid = os.fork()
+if pid == 0:
+    status = 1
+    try:
+        for number in range(20):
+            message = {"method": "emit", "event": "news", "data": [number], "namespace": "/"}
+            outside.publish("socketio", json.dumps({**message, "host_id": "another"}))
+        server.emit("child")
+        gevent.sleep(0.3)
+        status = 0
+        sys.stdout.flush()
+    finally:
+        os.write(writer, b"x")
+        os._exit(status)
+os.read(reader, 1)  # it blocks all greenlets
+assert status_of(pid) == 0
+came = []
+with gevent.Timeout(20):
+    while came.count("news") < 20 or "child" not in came:
+        gevent.sleep(0.01)
+        came += [name for name, arguments in client.received()]
+server.emit("last")
+events = []
+with gevent.Timeout(20):
+    while "last" not in events:
+        message = heard.get_message(ignore_subscribe_messages=True, timeout=1)
+        if message is not None:
+            events.append(json.loads(message["data"])["event"])
+assert events.count("queued") == 5, events
+"""
+
+
+def test_a_child_leaves_the_channel_to_its_parent() -> None:
+    with redis_server() as url:
+        assert "a forked child" not in ran(ON_A_CHANNEL, url)

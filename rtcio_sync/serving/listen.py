@@ -56,7 +56,7 @@ def listen(
         )
     with frozen():
         if engine.async_mode == "threading":
-            listen_on_threads(stop, asked, application, ready)
+            listen_on_threads(engine, stop, asked, application, ready)
         else:
             _listen_on_gevent(engine, stop, asked, application, path, ready, workers)
 

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..hub.forked import serves
 from ..logs import tell
 from .listen_options import Listening
-from .ports import Application
+from .ports import Application, Engine
 from .pywsgi import UNREADABLE
 from .stop import Stop, on_signals_of_threads
 
@@ -19,7 +20,11 @@ log = logging.getLogger(__name__)
 
 
 def listen_on_threads(
-    stop: Stop, asked: Listening, application: Application, ready: Callable[[int], Any]
+    engine: Engine,
+    stop: Stop,
+    asked: Listening,
+    application: Application,
+    ready: Callable[[int], Any],
 ) -> None:
     """Serves until a signal or `Server.stop`. # the main thread, or another"""
     from werkzeug.serving import WSGIRequestHandler, make_server
@@ -40,8 +45,11 @@ def listen_on_threads(
         ssl_context=asked.tls,
     )
     event = threading.Event()
-    with stop.listens(event):
+    with stop.listens(event) as first:
         restore = on_signals_of_threads(stop.end)
+        if first:
+            engine.on_fork = restore
+        serves(engine, http.socket)
         threading.Thread(target=http.serve_forever, daemon=True).start()
         try:
             ready(http.server_port)
@@ -49,4 +57,6 @@ def listen_on_threads(
             stop.drain_in_turn(event)
             http.shutdown()
         finally:
+            if first:
+                engine.on_fork = None
             restore()

@@ -139,9 +139,12 @@ def test_clients_of_a_killed_server_notice_while_its_child_lives(
 
 
 @pytest.mark.parametrize("child", ["fork", "multiprocessing"])
-def test_a_child_of_listen_ends_on_sigterm(tmp_path: Path, child: str) -> None:
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+def test_a_child_of_listen_ends_on_sigterm(tmp_path: Path, mode: str, child: str) -> None:
     end = tmp_path / "end"
-    with running("listen", "forking", environ={"RTCIO_TEST_END": str(end)}) as server:
+    options = json.dumps({"async_mode": mode})
+    environ = {"RTCIO_TEST_END": str(end), "RTCIO_TEST_OPTIONS": options}
+    with running("listen", "forking", environ=environ) as server:
         with RawWebSocket(server) as websocket:
             websocket.join()
             pid = int(server.get(f"/start/{child}").read())

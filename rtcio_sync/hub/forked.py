@@ -14,13 +14,14 @@ import _socket
 import os
 import socket
 import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Protocol
 from weakref import WeakSet
 
-__all__ = ["serves"]
+__all__ = ["end_child", "serves"]
 
 
 class Serving(Protocol):
@@ -35,6 +36,8 @@ class Serving(Protocol):
 _servers: WeakSet[Serving] = WeakSet()
 #: The addresses on which clients connect: ports, and the paths of Unix sockets.
 _entrances: set[Any] = set()
+#: Whether this is a forked child of a process that had servers.
+_is_child = False
 #: The quiet replacements for a child's descriptors.
 _quiet: list[_socket.socket] = []
 
@@ -52,9 +55,28 @@ def _entrance(sock: Any) -> Any:
     return (address[1] if isinstance(address, tuple) else address) or None
 
 
+def end_child(error: BaseException) -> None:
+    """Ends a forked child in which the app's code raised `SystemExit`; else does nothing.
+
+    As a child of `multiprocessing`, without what the parent has registered for its own end.
+    """
+    if not (_is_child and isinstance(error, SystemExit)):
+        return
+    code = error.code
+    if not (code is None or isinstance(code, int)):
+        print(code, file=sys.stderr)
+        code = 1
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # there may be none
+            stream.flush()
+    os._exit((code or 0) & 0xFF)
+
+
 def _in_child() -> None:
+    global _is_child
     if not _servers:
         return
+    _is_child = True
     # With a default time-out, a socket object for a descriptor makes it non-blocking: the parent's.
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(None)

@@ -16,6 +16,7 @@ from ..adapter.server_call import DisconnectedError
 from ..errors import LimitExceeded, ProtocolError
 from ..functions import completed
 from ..hub import interrupts
+from ..hub.forked import end_child
 from ..logs import about, harmless, tell
 from ..metrics import Counters
 from .handler_signatures import arity, check_handler, plain_arity, warn_of_sid_before_data
@@ -176,6 +177,7 @@ class Dispatcher:
             return self._ask_the_app(error, environ, event, who)
         if _raising.get():
             raise
+        end_child(error)
         self._count_and_log(error, environ, event, who)
         return []
 

@@ -252,3 +252,33 @@ assert events.count("queued") == 5, events
 def test_a_child_leaves_the_channel_to_its_parent() -> None:
     with redis_server() as url:
         assert "a forked child" not in ran(ON_A_CHANNEL, url)
+
+
+#: A handler forks, and its child exits as a program does.
+EXITS = """
+import atexit
+from rtcio_sync import Server
+from rtcio_sync.hub.forked import serves
+
+atexit.register(lambda: print("the end of the parent"))
+server = Server(async_mode=sys.argv[1])
+client = server.test_client()
+serves(server.eio, None)
+
+@server.on("fork")
+def fork(sid, code):
+    pid = os.fork()
+    if pid == 0:
+        print("in the child")
+        sys.exit(code)
+    return status_of(pid)
+
+assert [client.call("fork", code) for code in (0, 3, None, "why")] == [0, 3, 0, 1]
+"""
+
+
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+def test_a_child_of_a_handler_may_exit(mode: str) -> None:
+    said = ran(EXITS, mode)
+    assert said.count("in the child") == 4
+    assert said.count("the end of the parent") == 1

@@ -495,7 +495,7 @@ HUB = {
 
 
 #: Private by their spelling alone: a named tuple's method, and the standard library's own.
-SPELT_PRIVATE = {"_replace", "_getframe", "_at_fork_reinit"}
+SPELT_PRIVATE = {"_replace", "_getframe", "_exit", "_at_fork_reinit"}
 
 
 def foreign_private_names(module: str) -> set[str]:

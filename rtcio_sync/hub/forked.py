@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import _socket
 import os
+import secrets
 import socket
 import stat
 import sys
@@ -38,13 +39,19 @@ _servers: WeakSet[Serving] = WeakSet()
 _entrances: set[Any] = set()
 #: Whether this is a forked child of a process that had servers.
 _is_child = False
+#: Where a child makes a socket; `tempfile` finds it under a lock that another thread may hold.
+_folder = ""
 #: The quiet replacements for a child's descriptors.
 _quiet: list[_socket.socket] = []
 
 
 def serves(server: Serving, line: Any) -> None:
     """Notes that ``server`` has clients; ``line`` is a socket of one, or the listening socket."""
+    global _folder
     _servers.add(server)
+    if not _folder:
+        with suppress(OSError):  # there is no place for files
+            _folder = tempfile.gettempdir()
     with suppress(OSError, AttributeError):
         if (entrance := _entrance(line)) is not None:
             _entrances.add(entrance)
@@ -138,9 +145,12 @@ def _quiet_line() -> _socket.socket:
 
 def _quiet_listener() -> _socket.socket:
     """A listening socket to which nobody can connect. A line would fail when code accepts."""
+    if not _folder:
+        return _quiet_line()
     listener = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        folder = tempfile.mkdtemp()
+        folder = os.path.join(_folder, f"rtcio-{secrets.token_hex(16)}")
+        os.mkdir(folder, 0o700)
         try:
             path = os.path.join(folder, "quiet")
             listener.bind(path)

@@ -293,8 +293,8 @@ T = TypeVar("T", bound=Struct)
 
 def _text(value: Any) -> str:
     """A `str` of a class of its own counts as its text; the encoder knows no such class."""
-    if isinstance(value, str):
-        return str.__str__(value)
+    if isinstance(value, str):  # or a proxy that stands for one
+        return str.__str__(value) if issubclass(type(value), str) else str(value)
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 

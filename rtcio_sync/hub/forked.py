@@ -37,7 +37,7 @@ class Serving(Protocol):
 _servers: WeakSet[Serving] = WeakSet()
 #: The addresses on which clients connect: ports, and the paths of Unix sockets.
 _entrances: set[Any] = set()
-#: Whether this is a forked child of a process that had servers.
+#: Whether this is a forked child of a process that had clients, and has none itself.
 _is_child = False
 #: Where a child makes a socket; `tempfile` finds it under a lock that another thread may hold.
 _folder = ""
@@ -47,7 +47,7 @@ _quiet: list[_socket.socket] = []
 
 def serves(server: Serving, line: Any) -> None:
     """Notes that ``server`` has clients; ``line`` is a socket of one, or the listening socket."""
-    global _folder
+    global _folder, _is_child
     _servers.add(server)
     if not _folder:
         with suppress(OSError):  # there is no place for files
@@ -55,6 +55,7 @@ def serves(server: Serving, line: Any) -> None:
     with suppress(OSError, AttributeError):
         if (entrance := _entrance(line)) is not None:
             _entrances.add(entrance)
+            _is_child = False  # it has clients of its own
 
 
 def _entrance(sock: Any) -> Any:
@@ -83,7 +84,7 @@ def _in_child() -> None:
     global _is_child
     if not _servers:
         return
-    _is_child = True
+    _is_child = bool(_entrances)  # a master that forks its workers has none
     # With a default time-out, a socket object for a descriptor makes it non-blocking: the parent's.
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(None)

@@ -22,6 +22,7 @@ import math
 import uuid
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import orjson
 
@@ -128,6 +129,9 @@ def simple(value: Any) -> Any:
 
     Raises `AttributeError` for a dataclass of which a field has no value.
     """
+    names = _FIELDS.get(type(value))
+    if names is not None:
+        return {name: getattr(value, name) for name in names}
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, _TIMES):
@@ -138,16 +142,37 @@ def simple(value: Any) -> Any:
         if isinstance(value, kind):
             return plain(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = [each.name for each in dataclasses.fields(value)]
-        return {name: getattr(value, name) for name in names if name[:1] != "_"}
+        names = tuple(each.name for each in dataclasses.fields(value) if each.name[:1] != "_")
+        made = {name: getattr(value, name) for name in names}
+        _FIELDS[type(value)] = names
+        return made
     raise TypeError
+
+
+#: The names of the fields of each dataclass that was sent.
+_FIELDS: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
+
+
+def _text(value: Any) -> str:
+    # A proxy, as werkzeug's, only says that it is one: `str` asks what it stands for.
+    return str.__str__(value) if issubclass(type(value), str) else str(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool):
+        return bool(value)
+    return int.__int__(value) if issubclass(type(value), int) else int(value)
+
+
+def _float(value: Any) -> float:
+    return float.__float__(value) if issubclass(type(value), float) else float(value)
 
 
 #: The plain value of a class of the app's that derives from one of JSON's types.
 _DERIVED: tuple[tuple[type, Callable[[Any], Any]], ...] = (
-    (str, str.__str__),
-    (int, int.__int__),
-    (float, float.__float__),
+    (str, _text),
+    (int, _whole),
+    (float, _float),
     (dict, lambda value: dict(value.items())),
     (list, list),
     (tuple, list),
@@ -183,7 +208,9 @@ class _Plain:
     def _made(self, value: Any) -> Any:
         path = self._path
         if isinstance(value, self.kept):
-            return value
+            if issubclass(type(value), self.kept):
+                return value
+            return None if isinstance(value, type(None)) else simple(value)  # a proxy
         if isinstance(value, enum.Enum):
             return self._made(value.value)
         if isinstance(value, dict):
@@ -214,10 +241,10 @@ class _Plain:
 
     def _scalar(self, value: str | int | float) -> Any:
         if isinstance(value, str):
-            return str.__str__(value)
+            return _text(value)
         if isinstance(value, int):
-            return int.__int__(value)
-        return float.__float__(value) if math.isfinite(value) else None
+            return _whole(value)
+        return _float(value) if math.isfinite(value) else None
 
     def _binary(self, value: Any) -> Any:
         if self.holes is None:
@@ -308,7 +335,7 @@ class _Packable(_Plain):
 
     def _scalar(self, value: str | int | float) -> Any:
         if isinstance(value, float):
-            return float.__float__(value)
+            return _float(value)
         if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
             raise self._cannot(value, "has over 64 bits: send it as a string or a float")
         if isinstance(value, str) and not value.isascii():

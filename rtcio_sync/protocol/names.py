@@ -137,7 +137,10 @@ def check_sid(sid: Any) -> str:
 
 def _text(given: str) -> str:
     """The text of a `str` of a class of its own: other processes do not know the class."""
-    return given if type(given) is str else str.__str__(given)
+    if type(given) is str:
+        return given
+    # A proxy, as werkzeug's, only says that it is one: `str` asks what it stands for.
+    return str.__str__(given) if issubclass(type(given), str) else str(given)
 
 
 def _fix(wrong: Any) -> str:

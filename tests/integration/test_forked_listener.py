@@ -97,6 +97,43 @@ def test_a_client_that_comes_while_a_handler_forks_is_the_parents(sockets: str) 
     assert ran.returncode == 0, ran.stderr
 
 
+#: A master forks its workers, and one of them serves; then one of a server that has clients.
+WORKER = """
+import os, socket, sys
+from rtcio_sync import Emitter, Server
+from rtcio_sync.hub.forked import serves
+
+if sys.argv[1] == "master":
+    outside = Emitter("redis://127.0.0.1:1/0")
+else:
+    serves(Server().eio, socket.create_server(("127.0.0.1", 0)))
+pid = os.fork()
+if pid == 0:
+    server = Server(async_mode="threading")
+    if sys.argv[1] == "serves":
+        serves(server.eio, socket.create_server(("127.0.0.1", 0)))
+
+    def leave():
+        raise SystemExit(3)
+
+    server.dispatcher.guarded(None, "chat", leave)
+    os._exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == int(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(("parent", "code"), [("master", 7), ("serves", 7), ("copy", 3)])
+def test_only_a_child_without_clients_of_its_own_ends_with_its_handler(
+    parent: str, code: int
+) -> None:
+    """Else one handler that calls `sys.exit` would cut off all clients of a worker."""
+    ran = subprocess.run(
+        [sys.executable, "-c", WORKER, parent, str(code)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_a_child_leaves_the_parents_sockets_as_they_are() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", WITH_TIMEOUT], capture_output=True, text=True, timeout=120

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from socketio.msgpack_packet import MsgPackPacket
 from socketio.packet import ACK, CONNECT_ERROR, EVENT, Packet
+from werkzeug.local import LocalProxy
 
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.parser.encoding import parted, write
@@ -138,3 +139,14 @@ def test_what_a_receiver_would_take_for_an_attachment_is_not_sent_beside_one() -
         parted([[HOLE], b"x"])
     words = '"_placeholder":true'
     assert len(event_pieces(TextPacket, "/", ["a", words, b"x"])) == 2
+
+
+@pytest.mark.parametrize("value", ["bob", 7, 2.5, True, None, {"a": [1]}, [1, "b"]])
+@pytest.mark.parametrize("beside", ["nothing", 2**70, "\ud800"])
+def test_a_proxy_is_sent_as_what_it_stands_for(value: Any, beside: Any) -> None:
+    """As Flask's `request` and `session` are; many apps make more of them."""
+    proxy: Any = LocalProxy(lambda: value)
+    expected = {"name": value, "beside": beside}
+    assert json.loads(write({"name": proxy, "beside": beside})) == expected
+    plain, holes = parted({"name": proxy, "beside": beside})
+    assert json.loads(json.dumps(plain)) == expected and not holes

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 import pytest
+from werkzeug.local import LocalProxy
 
 from rtcio_sync.errors import OptionError
 from rtcio_sync.protocol.names import (
@@ -125,3 +126,10 @@ def test_an_event_is_registered_by_its_name() -> None:
         check_event(chat, "socket")
     with pytest.raises(OptionError, match="is a string, not int"):
         check_event(3, "server")
+
+
+def test_a_proxy_names_what_it_stands_for() -> None:
+    proxy: Any = LocalProxy(lambda: "tea")
+    for name in (check_room(proxy), check_sid(proxy)):
+        assert type(name) is str and name == "tea"
+    assert type(namespace_name(LocalProxy(lambda: "/calls"))) is str

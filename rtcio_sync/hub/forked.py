@@ -72,7 +72,8 @@ def end_child(error: BaseException) -> None:
         return
     code = error.code
     if not (code is None or isinstance(code, int)):
-        print(code, file=sys.stderr)
+        with suppress(Exception):  # there may be none
+            sys.stderr.write(f"{code}\n")
         code = 1
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):  # there may be none

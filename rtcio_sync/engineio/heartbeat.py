@@ -249,8 +249,9 @@ class Heartbeat:
         # The time-out counts from when the PING was due, so that a timer's small delay does not
         # prolong it. After a long delay it counts from now: the client gets all of it.
         pinged_at = batch.due if now - batch.due < LATENESS else now
-        self._pongs.append((pinged_at + self.server.ping_timeout, batch.sids, pinged_at))
-        for number, sid in enumerate(batch.sids, 1):
+        sids = list(dict.fromkeys(batch.sids))  # one that was away may be there twice
+        self._pongs.append((pinged_at + self.server.ping_timeout, sids, pinged_at))
+        for number, sid in enumerate(sids, 1):
             if number % AT_ONCE == 0:
                 # Others have their turn. After sleep(0) the loop would not look at its sockets.
                 self.server.sleep(0.0001)

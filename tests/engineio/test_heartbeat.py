@@ -195,8 +195,9 @@ def test_a_closed_connection_is_let_go_of_at_once(server: Any, clock: Clock, pas
     assert kept() is None
 
 
+@pytest.mark.parametrize("left", [1, INTERVAL / 2], ids=["another batch", "the batch it was in"])
 def test_a_connection_that_comes_back_from_another_process_is_pinged_once(
-    server: Any, clock: Clock
+    server: Any, clock: Clock, left: float
 ) -> None:
     first = connected(server)
     clock.advance(INTERVAL / 2)
@@ -206,7 +207,7 @@ def test_a_connection_that_comes_back_from_another_process_is_pinged_once(
     second = Socket(server, first.sid)
     server.sockets[second.sid] = second
     second.state = State.POLLING
-    server.heartbeat.go_on(second, Beat(INTERVAL / 2, 1, None))
+    server.heartbeat.go_on(second, Beat(INTERVAL / 2, left, None))
     for _ in range(3):
         clock.advance(INTERVAL / 2)
         beat(server)

@@ -235,27 +235,25 @@ except KeyboardInterrupt:
 """
 
 
-def test_a_signal_ends_all_though_one_could_not_listen() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", FURTHER_PORTS],
+def ended(program: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process of its own, which has ended."""
+    return subprocess.run(
+        [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,
         cwd=Path(__file__).parents[2],
         check=False,
     )
+
+
+def test_a_signal_ends_all_though_one_could_not_listen() -> None:
+    done = ended(FURTHER_PORTS)
     assert (done.returncode, done.stdout) == (0, "taken\nended\n"), done.stderr
 
 
 def test_a_signal_ends_listen_and_is_the_processs_own_again_afterwards() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=Path(__file__).parents[2],
-        check=False,
-    )
+    done = ended(SIGNALLED)
     assert (done.returncode, done.stdout) == (0, "ended\ninterrupted\n"), done.stderr
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from ..errors import OptionError, ProtocolError
 from ..protocol.envelope import Drop
+from ..protocol.names import text_of
 from ..protocol.packing import Struct
 
 __all__ = [
@@ -293,8 +294,8 @@ T = TypeVar("T", bound=Struct)
 
 def _text(value: Any) -> str:
     """A `str` of a class of its own counts as its text; the encoder knows no such class."""
-    if isinstance(value, str):  # or a proxy that stands for one
-        return str.__str__(value) if issubclass(type(value), str) else str(value)
+    if isinstance(value, str):
+        return text_of(value)
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 

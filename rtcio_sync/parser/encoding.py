@@ -28,6 +28,7 @@ import orjson
 
 from ..errors import ProtocolError
 from ..garbage_collector import uncollected
+from ..protocol.names import text_of
 
 __all__ = ["OPTIONS", "holes_of", "pack", "parted", "simple", "write"]
 
@@ -153,11 +154,7 @@ def simple(value: Any) -> Any:
 _FIELDS: WeakKeyDictionary[type, tuple[str, ...]] = WeakKeyDictionary()
 
 
-def _text(value: Any) -> str:
-    # A proxy, as werkzeug's, only says that it is one: `str` asks what it stands for.
-    return str.__str__(value) if issubclass(type(value), str) else str(value)
-
-
+# A proxy, as werkzeug's, only says that it is a number: `int` and `float` ask what it stands for.
 def _whole(value: Any) -> int:
     if isinstance(value, bool):
         return bool(value)
@@ -170,7 +167,7 @@ def _float(value: Any) -> float:
 
 #: The plain value of a class of the app's that derives from one of JSON's types.
 _DERIVED: tuple[tuple[type, Callable[[Any], Any]], ...] = (
-    (str, _text),
+    (str, text_of),
     (int, _whole),
     (float, _float),
     (dict, lambda value: dict(value.items())),
@@ -241,7 +238,7 @@ class _Plain:
 
     def _scalar(self, value: str | int | float) -> Any:
         if isinstance(value, str):
-            return _text(value)
+            return text_of(value)
         if isinstance(value, int):
             return _whole(value)
         return _float(value) if math.isfinite(value) else None

@@ -12,7 +12,7 @@ from ..events import RESERVED_EVENTS
 
 __all__ = [
     "NoName", "check_event", "check_name", "check_room", "check_sid", "is_several",
-    "namespace_name", "namespace_names",
+    "namespace_name", "namespace_names", "text_of",
 ]  # fmt: skip
 
 _FROM_A_CLIENT = "check what the client sent before you use it"
@@ -38,7 +38,7 @@ def namespace_name(given: Any, *, catch_all: bool = False) -> str:
     if given is None or given == "":
         return "/"
     if isinstance(given, str):
-        name = _text(given)
+        name = text_of(given)
         if name != "*":
             return name if name.startswith("/") else f"/{name}"
         if catch_all:
@@ -115,7 +115,7 @@ def check_room(room: Any) -> Any:
     Raises `OptionError` for an invalid one; valid is one name, usually a string.
     """
     if isinstance(room, str):
-        return _text(room)
+        return text_of(room)
     if is_several(room) or isinstance(room, Iterator):
         raise OptionError(
             f"a room is one name, not a {type(room).__name__}: make a call for each room, or write "
@@ -132,11 +132,11 @@ def check_sid(sid: Any) -> str:
     """A sid, as the text of any kind of `str`. Raises `OptionError` for what is no sid."""
     if not isinstance(sid, str):
         raise OptionError(f"a sid is a string, not {type(sid).__name__}: {_fix(sid)}")
-    return _text(sid)
+    return text_of(sid)
 
 
-def _text(given: str) -> str:
-    """The text of a `str` of a class of its own: other processes do not know the class."""
+def text_of(given: str) -> str:
+    """The plain text of any kind of `str`: other processes, and JSON, do not know its class."""
     if type(given) is str:
         return given
     # A proxy, as werkzeug's, only says that it is one: `str` asks what it stands for.

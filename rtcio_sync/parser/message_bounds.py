@@ -224,9 +224,12 @@ def unpack(message: bytes, ext_hook: Callable[[int, bytes], Any], values: int | 
     """
     import msgpack  # type: ignore[import-untyped]  # an extra, for serializer="msgpack"
 
-    if values is not None and len(message) > values:  # a byte holds one value at most
-        _count(msgpack.unpackb, message, values)
-    return msgpack.unpackb(message, ext_hook=ext_hook)
+    try:
+        if values is not None and len(message) > values:  # a byte holds one value at most
+            _count(msgpack.unpackb, message, values)
+        return msgpack.unpackb(message, ext_hook=ext_hook)
+    except msgpack.StackError:  # more levels than it follows
+        raise OverBound(TOO_DEEP) from None
 
 
 def _count(unpackb: Any, message: bytes, values: int) -> None:

@@ -195,6 +195,16 @@ def test_messagepack_beyond_all_depth_is_too_deep() -> None:
     assert caught.value.reason == "too-deep"
 
 
+@pytest.mark.parametrize("bound", [None, 2000, 100_000])
+def test_messagepack_with_more_levels_than_its_decoder_follows_is_too_deep(
+    bound: int | None,
+) -> None:
+    """What reads the head follows more of them on Python 3.13."""
+    with pytest.raises(ProtocolError) as caught:
+        unpack(b"\x91" * 5000 + b"\x90", msgpack.ExtType, bound)
+    assert caught.value.reason == "too-deep"
+
+
 @given(values)
 def test_what_messagepack_may_hold_is_unpacked_whole(value: Any) -> None:
     if any(abs(each) >= 2**63 for each in whole(value)):

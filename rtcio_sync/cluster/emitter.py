@@ -19,7 +19,7 @@ from ..adapter.recipients import flat
 from ..config.option_values import check_value
 from ..errors import OptionError
 from ..events import RtcioEvents
-from ..hub.forked import serves
+from ..hub.forked import holds
 from ..logs import Seldom
 from ..parser.packet import TextPacket
 from ..protocol.names import check_name, namespace_name
@@ -154,7 +154,7 @@ class _Sender:
         #: Messages that nodes did not get, and when the log has said so of a node.
         self.dropped = 0
         self._warnings: dict[str, Seldom] = {}
-        serves(self, None)
+        holds(self)
 
     def abandon(self) -> list[int]:
         """Makes a new lock, in a forked child: redis-py makes new connections. # after a fork"""

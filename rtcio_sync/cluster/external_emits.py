@@ -17,7 +17,7 @@ import orjson
 from gevent import monkey
 
 from ..errors import ProtocolError
-from ..hub.forked import serves
+from ..hub.forked import holds
 from ..logs import Seldom
 from ..parser.packet import TextPacket
 from ..protocol.envelope import Drop
@@ -66,7 +66,7 @@ class External:
         if not monkey.is_module_patched("socket"):
             log.error("cluster_external needs a monkey-patched process; this one receives nothing")
             return
-        serves(self, None)
+        holds(self)
         self._greenlet = gevent.spawn(self._listen)
 
     def stop(self) -> None:

@@ -19,7 +19,7 @@ import gevent
 
 from ..adapter.emit import RoomIndex
 from ..engineio.ids import NODE, PID, SID, is_pid, new_pid, new_sid
-from ..hub.forked import serves
+from ..hub.forked import holds
 from .combined_bus import Both
 from .exchange import Exchange
 from .external_emits import External
@@ -142,7 +142,7 @@ class Node:
         for begins in self._exchange.on_begin:
             begins(secret)
         self._engine.generate_id = self._sid
-        serves(bus, None)
+        holds(bus)
         bus.start()
         if self.mesh is not None:
             self._meet(self.mesh)

@@ -19,7 +19,7 @@ import gevent
 from socketio.pubsub_manager import PubSubManager
 
 from ..errors import ProtocolError
-from ..hub.forked import serves
+from ..hub.forked import holds
 from ..parser.packet import parts_of
 from ..protocol.envelope import Drop, filled
 from .pubsub_checks import check, check_relay, data_in, opened, with_attachments
@@ -74,7 +74,7 @@ class Listening(PubSubManager):
 
     def initialize(self) -> None:
         super().initialize()
-        serves(self, None)
+        holds(self)
 
     def abandon(self) -> list[int]:
         """Hears nothing more, in a forked child; gives its connections to Redis. # after a fork

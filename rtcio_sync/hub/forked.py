@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 from weakref import WeakSet
 
-__all__ = ["end_child", "serves"]
+__all__ = ["end_child", "holds", "serves"]
 
 
 class Serving(Protocol):
@@ -37,25 +37,34 @@ class Serving(Protocol):
 _servers: WeakSet[Serving] = WeakSet()
 #: The addresses on which clients connect: ports, and the paths of Unix sockets.
 _entrances: set[Any] = set()
-#: Whether this is a forked child of a process that had clients, and has none itself.
-_is_child = False
+#: Whether this process has clients; and whether it has none, and is a forked child of one that had.
+_has_clients = _is_child = False
 #: Where a child makes a socket; `tempfile` finds it under a lock that another thread may hold.
 _folder = ""
 #: The quiet replacements for a child's descriptors.
 _quiet: list[_socket.socket] = []
 
 
-def serves(server: Serving, line: Any) -> None:
-    """Notes that ``server`` has clients; ``line`` is a socket of one, or the listening socket."""
-    global _folder, _is_child
-    _servers.add(server)
+def holds(part: Serving) -> None:
+    """Notes what has something to leave to the parent in a forked child, though no clients."""
+    global _folder
+    _servers.add(part)
     if not _folder:
         with suppress(OSError):  # there is no place for files
             _folder = tempfile.gettempdir()
+
+
+def serves(server: Serving, line: Any) -> None:
+    """Notes that ``server`` has clients.
+
+    ``line``: a socket of one, or the listening socket; `None`: there is none that is known.
+    """
+    global _has_clients, _is_child
+    holds(server)
+    _has_clients, _is_child = True, False
     with suppress(OSError, AttributeError):
         if (entrance := _entrance(line)) is not None:
             _entrances.add(entrance)
-            _is_child = False  # it has clients of its own
 
 
 def _entrance(sock: Any) -> Any:
@@ -82,10 +91,11 @@ def end_child(error: BaseException) -> None:
 
 
 def _in_child() -> None:
-    global _is_child
+    global _has_clients, _is_child
     if not _servers:
         return
-    _is_child = bool(_entrances)  # a master that forks its workers has none
+    # A master that forks its workers has no clients.
+    _has_clients, _is_child = False, _has_clients or _is_child
     # With a default time-out, a socket object for a descriptor makes it non-blocking: the parent's.
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(None)

@@ -55,8 +55,9 @@ def listen_on_threads(
             ready(http.server_port)
             event.wait()
             stop.drain_in_turn(event)
-            http.shutdown()
         finally:
+            http.shutdown()
+            http.server_close()  # or the port stays taken, and who connects waits for nothing
             if first:
                 engine.on_fork = None
             restore()

@@ -50,14 +50,17 @@ def listen_on_threads(
         if first:
             engine.on_fork = restore
         serves(engine, http.socket)
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
         try:
             ready(http.server_port)
             event.wait()
             stop.drain_in_turn(event)
         finally:
-            http.shutdown()
-            http.server_close()  # or the port stays taken, and who connects waits for nothing
+            if thread.is_alive():  # in a forked child it is not
+                http.shutdown()
+                thread.join()  # it closes the port; or else who connects now waits for nothing
+            http.server_close()
             if first:
                 engine.on_fork = None
             restore()

@@ -8,6 +8,8 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import gevent.ssl
 import pytest
 import trustme
 from gevent import pywsgi
+from werkzeug.serving import BaseWSGIServer
 
 from rtcio_sync.options import Limits
 from rtcio_sync.serving.listen import signaling_only
@@ -140,6 +143,22 @@ def test_listen_on_threads_leaves_signals_as_they_were(run: Run) -> None:
     assert '0{"sid":' in running.get(SIGNALING)
     running.end()
     assert [signal.getsignal(each) for each in signals] == before
+
+
+def test_the_port_is_closed_once_listen_on_threads_has_ended(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = BaseWSGIServer.server_close
+    before = set(threading.enumerate())
+
+    def slowly(http: BaseWSGIServer) -> None:
+        if "serve_forever" in threading.current_thread().name:
+            time.sleep(0.2)
+        close(http)
+
+    monkeypatch.setattr(BaseWSGIServer, "server_close", slowly)
+    run(Bare("threading")).end()
+    assert set(threading.enumerate()) == before
 
 
 # -- TLS -------------------------------------------------------------------------------------------

@@ -68,8 +68,12 @@ FLAT = 4
 
 # <type>[<attachments>-][/<namespace>,][<id>]: the part before the JSON (Socket.IO v5).
 _HEAD = re.compile(
-    rb"([0-6])(?:([0-9]{1,11})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]*)[ \t\n\r]*(?=[\[{\"ntf]|\Z)"
+    rb"([0-6])(?:([0-9]{1,11})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]{0,%d})(?=[\[{\"ntf \t\n\r]|\Z)"
+    % LONGEST_ID
 )
+# Apart from the head, which would try each of a million blanks as its end.
+_BLANKS = re.compile(rb"[ \t\n\r]+")
+_BEGINNINGS = frozenset(b'[{"ntf')
 
 
 class OverBound(ProtocolError):
@@ -109,13 +113,13 @@ def head_of(text: bytes) -> Head:
     kind, attachments = int(match[1]), match[2]
     if (attachments is not None) is not (kind in (BINARY_EVENT, BINARY_ACK)):
         raise ProtocolError("attachments")
-    name, digits = match[3], match[4]
-    if len(digits) > LONGEST_ID:
-        raise ProtocolError("undecodable")
+    name, digits, start = match[3], match[4], match.end()
+    if blanks := _BLANKS.match(text, start):
+        start = blanks.end()
+        if start < len(text) and text[start] not in _BEGINNINGS:
+            raise ProtocolError("undecodable")
     namespace = "/" if name is None else _namespace(name)
-    return Head(
-        kind, int(attachments or 0), namespace, match.end(), int(digits) if digits else None
-    )
+    return Head(kind, int(attachments or 0), namespace, start, int(digits) if digits else None)
 
 
 def _namespace(name: bytes) -> str:

@@ -68,7 +68,7 @@ FLAT = 4
 
 # <type>[<attachments>-][/<namespace>,][<id>]: the part before the JSON (Socket.IO v5).
 _HEAD = re.compile(
-    rb"([0-6])(?:([0-9]{1,11})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]{0,%d})(?=[\[{\"ntf \t\n\r]|\Z)"
+    rb"([0-6])(?:([0-9]{1,11})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]{0,%d})(?=[\[{\"ntf]|([ \t\n\r])|\Z)"
     % LONGEST_ID
 )
 # Apart from the head, which would try each of a million blanks as its end.
@@ -114,12 +114,18 @@ def head_of(text: bytes) -> Head:
     if (attachments is not None) is not (kind in (BINARY_EVENT, BINARY_ACK)):
         raise ProtocolError("attachments")
     name, digits, start = match[3], match[4], match.end()
-    if blanks := _BLANKS.match(text, start):
-        start = blanks.end()
-        if start < len(text) and text[start] not in _BEGINNINGS:
-            raise ProtocolError("undecodable")
+    if match[5]:
+        start = _after_blanks(text, start)
     namespace = "/" if name is None else _namespace(name)
     return Head(kind, int(attachments or 0), namespace, start, int(digits) if digits else None)
+
+
+def _after_blanks(text: bytes, start: int) -> int:
+    blanks = _BLANKS.match(text, start)
+    start = blanks.end() if blanks else start
+    if start < len(text) and text[start] not in _BEGINNINGS:
+        raise ProtocolError("undecodable")
+    return start
 
 
 def _namespace(name: bytes) -> str:

@@ -125,7 +125,21 @@ def test_a_head_is_read(text: str, found: tuple[int, int, str, int, int | None])
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "9", "²", '2٣-/n"s,["a"]', '2-["a"]', '21-["a"]', '5["a"]', "2x[]", "2,[]"]
+    "text",
+    [
+        "",
+        "x",
+        "9",
+        "²",
+        '2٣-/n"s,["a"]',
+        '2-["a"]',
+        '21-["a"]',
+        '5["a"]',
+        "2x[]",
+        "2,[]",
+        "2 x",
+        "2 1[]",
+    ],
 )
 def test_a_head_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ProtocolError):

@@ -53,6 +53,14 @@ return redis.pcall('XADD', KEYS[1], 'NOMKSTREAM', 'MAXLEN', '~', ARGV[3], '*', '
 """
 
 
+def _named(rooms: Iterable[Any]) -> list[Any]:
+    """As `flat`; raises `OptionError` for a room that no node can know, too."""
+    found = flat(rooms)
+    for each in found:
+        messages.check_room(each)
+    return found
+
+
 class Emitter:
     """Emits to the clients of all servers of a cluster, ``Server(cluster=url)``.
 
@@ -99,13 +107,13 @@ class Emitter:
             raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
         if rooms.count(None) == len(rooms):
             return self
-        return self._with(_rooms=(*(self._rooms or ()), *flat(rooms)))
+        return self._with(_rooms=(*(self._rooms or ()), *_named(rooms)))
 
     in_ = to
 
     def except_(self, *rooms: Any) -> Emitter:
         """Leaves out the sockets in ``rooms``, given one by one or in lists."""
-        out = flat(each for each in rooms if each is not None)
+        out = _named(each for each in rooms if each is not None)
         return self._with(_except=(*self._except, *out))
 
     def emit(self, event: str, *args: Any) -> None:
@@ -121,11 +129,11 @@ class Emitter:
 
     def sockets_join(self, *rooms: Any) -> None:
         """Joins the sockets to ``rooms``, given one by one or in lists."""
-        self._do("join", flat(rooms))
+        self._do("join", _named(rooms))
 
     def sockets_leave(self, *rooms: Any) -> None:
         """Takes the sockets out of ``rooms``, given one by one or in lists."""
-        self._do("leave", flat(rooms))
+        self._do("leave", _named(rooms))
 
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects the sockets; ``close``: their connections too, with all other namespaces."""

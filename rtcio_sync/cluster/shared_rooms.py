@@ -73,12 +73,17 @@ class SharedRooms(RoomIndex):
         return self.node_of(sid) is not None
 
     def nodes_of(self, namespace: str, rooms: Any) -> list[str]:
-        """Where to send what is for sockets of other nodes in ``rooms``, as of `recipients`."""
+        """Where to send what is for sockets of other nodes in ``rooms``, as of `recipients`.
+
+        Raises `OptionError` for a room that no other node can know, so that nobody is in it.
+        """
         nodes = self.heirs.nodes
         if rooms is None:
             return [each for each in self.bus.nodes if nodes.get(each) == each]
         found: dict[str, None] = {}
         for room in [rooms] if type(rooms) is str else rooms_in(rooms):
+            if type(room) is not str and self.bus.nodes:
+                messages.check_room(room)
             node = self.node_of(room)
             if node is None:
                 for each in self.replica.nodes_in(namespace, room):
@@ -277,6 +282,8 @@ class SharedRooms(RoomIndex):
             self._send([node], Kind.LEAVE, messages.Leave(namespace, sid, room), sid=sid, now=True)
 
     def close_room(self, room: Any, namespace: str) -> None:
+        if type(room) is not str and self.bus.nodes:
+            messages.check_room(room)
         super().close_room(room, namespace)
         holders = self.heirs.nodes
         inside = {holders.get(each, each) for each in self.replica.nodes_in(namespace, room)}

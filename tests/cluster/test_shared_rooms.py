@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -48,6 +51,21 @@ def test_a_room_that_others_cannot_know_is_refused_before_anything_is_changed() 
     with pytest.raises(OptionError):
         fake.enter(member, frozenset({1}))
     assert fake.rooms(member) == []
+
+
+@pytest.mark.parametrize("room", [UUID(int=1), 2**70, Decimal(1)], ids=str)
+def test_what_is_done_in_a_room_that_others_cannot_know_is_refused(room: Any) -> None:
+    alone, fake = sharing(Bus()), sharing(Bus("them"))
+    for each, error in ((alone, nullcontext()), (fake, pytest.raises(OptionError, match="name"))):
+        index: Any = each.index
+        for do in (
+            lambda index=index: index.emit("news", 1, "/", room=room),
+            lambda index=index: index.emit("news", 1, "/", room=["tea", room]),
+            lambda index=index: index.elsewhere("disconnect", "/", [room], []),
+            lambda index=index: index.close_room(room, "/"),
+        ):
+            with error:
+                do()
 
 
 def test_nobody_waits_for_the_answer_to_an_event_that_was_dropped() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 import socketio
@@ -179,6 +180,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "clock": (lambda: throttle(3, clock=3), "clock=3: give a function"),  # type: ignore[arg-type]
     "address None": (lambda: Emitter(None), "the address of Redis is text"),  # type: ignore[arg-type]
     "address bytes": (lambda: Emitter(b"redis://a"), "text, like 'redis://host:6379/0', not bytes"),  # type: ignore[arg-type]
+    "emitter's room": (lambda: Emitter("redis://localhost:1").to(UUID(int=1)), "by its name"),
+    "emitter's rooms": (lambda: Emitter("redis://localhost:1").sockets_join(2**70), "by its name"),
     "stats": (lambda: Server().stats(cluster="hosts"), "give True, False or 'host'"),  # type: ignore[arg-type]
     "stats list": (lambda: Server().stats(cluster=[]), "give True, False or 'host'"),  # type: ignore[arg-type]
     "test client of a namespace": (lambda: Server().test_client("/calls"), "write namespace="),

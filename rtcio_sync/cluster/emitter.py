@@ -105,7 +105,7 @@ class Emitter:
         """Adds rooms or sids, given one by one or in lists; as `BroadcastOperator.to`."""
         if not rooms:
             raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
-        if rooms.count(None) == len(rooms):
+        if all(each is None for each in rooms):
             return self
         return self._with(_rooms=(*(self._rooms or ()), *_named(rooms)))
 

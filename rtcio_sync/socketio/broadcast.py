@@ -163,7 +163,7 @@ def named_rooms(given: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """The rooms in the arguments of `Broadcast.to`; `None`: everybody is meant."""
     if not given:
         raise OptionError("to() and in_() need a room, a list of rooms, or None for everybody")
-    if given.count(None) == len(given):
+    if given[0] is None and all(each is None for each in given):
         return None
     return tuple(flat(given))
 

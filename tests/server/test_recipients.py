@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
@@ -19,6 +19,23 @@ from tests.timing import DEADLINE, settle, until
 ROOMS: tuple[Any, ...] = (0, "", "tea")
 
 EVERYBODY, NOBODY = [0, 1, 2, 3], []
+
+
+class Array:
+    """As one of numpy: it compares each of its elements, and is neither true nor false."""
+
+    def __init__(self, *rooms: Any) -> None:
+        self.rooms = rooms
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rooms)
+
+    def __eq__(self, other: object) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of an array is ambiguous")
+
 
 WHOM: dict[str, tuple[Any, list[int]]] = {
     "None": (None, EVERYBODY),
@@ -38,6 +55,7 @@ WHOM: dict[str, tuple[Any, list[int]]] = {
     "the keys of a dict": ({"tea": 1, "": 2}.keys(), [1, 2]),
     "the values of a dict": ({1: "tea", 2: ""}.values(), [1, 2]),
     "a set of rooms": (OrderedSet(["tea", 0]), [0, 2]),
+    "an array": (Array("tea", 0), [0, 2]),
     "a room that nobody is in": ("coffee", NOBODY),
     "nobody's room among others": (["coffee", "tea"], [2]),
 }

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar
 
-__all__ = ["UnrunError", "check_plain", "code_of", "completed"]
+__all__ = ["UnrunError", "called", "check_plain", "code_of", "completed"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,11 @@ def code_of(fn: Any) -> Any:
     while isinstance(fn, (functools.partial, staticmethod)) or inspect.ismethod(fn):
         fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
     return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
+def called(fn: Callable[..., T], *args: Any) -> T:
+    """The result of ``fn(*args)``. Raises `UnrunError`, as `completed`."""
+    return completed(fn, fn(*args))
 
 
 def completed(fn: Callable[..., Any], answer: T) -> T:

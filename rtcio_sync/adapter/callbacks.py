@@ -12,6 +12,7 @@ from typing import Any
 
 from socketio.manager import Manager
 
+from ..functions import called
 from ..logs import tell
 from .ports import Host
 from .recipients import rooms_in
@@ -72,7 +73,7 @@ class Callbacks(Manager):
         if callback is None:
             tell(log, "%(rtcio_sid)s acknowledged an event without a callback", sid=sid)
         else:
-            callback(*data)
+            called(callback, *data)
 
     def end_calls(self, sid: str) -> None:
         """Ends the calls that wait for an answer of a lost socket. # hub or greenlet

@@ -9,6 +9,7 @@ from typing import Any
 from ..adapter.emit import Pieces, RoomIndex
 from ..adapter.server_call import Waiter
 from ..errors import ProtocolError
+from ..functions import called
 from ..parser.packet import FastJson, TextPacket, event_pieces
 from ..protocol.envelope import Drop, filled, placeholders_fit
 from . import handover_messages, messages
@@ -182,7 +183,7 @@ class RemoteEvents:
         if isinstance(callback, Waiter):
             callback(*args)
         else:
-            self._tasks.spawn_in_turn(self._guard, None, "ack", callback, *args)
+            self._tasks.spawn_in_turn(self._guard, None, "ack", called, callback, *args)
 
     def lost(self, node: str, message: messages.Lost) -> None:
         self._asked().lost(message.of or node, message.number)

@@ -17,7 +17,7 @@ import engineio
 
 from ..config.origins import same_site
 from ..errors import Refused
-from ..functions import completed
+from ..functions import called
 from ..hub import interrupts
 from ..logs import about, plain
 from ..metrics import Counters
@@ -127,7 +127,7 @@ class Cors(engineio.Server):
         origin is refused.
         """
         try:
-            return bool(completed(rule, rule(*given)))
+            return bool(called(rule, *given))
         except Exception:
             raise
         except BaseException as error:

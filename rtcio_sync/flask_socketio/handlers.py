@@ -12,7 +12,7 @@ from socketio import exceptions
 
 from ..errors import ConnectionRefusedError
 from ..flask.context import handler_context, save_session
-from ..functions import check_plain, completed
+from ..functions import called, check_plain
 from ..protocol.names import check_event, namespace_name
 from ..socketio.handler_call import Callee
 from .namespace import Namespace
@@ -177,7 +177,7 @@ class Handlers:
         known = self.exception_handlers.get(namespace, self.default_exception_handler)
         if known is None:
             raise raised
-        return completed(known, known(raised))
+        return called(known, raised)
 
     def in_this_context(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """``callback`` in the contexts of the client whose event is handled now, if there is one.

@@ -22,7 +22,7 @@ from socketio import PubSubManager
 
 from ..cluster.exchange import Exchange
 from ..errors import OptionError
-from ..functions import check_plain, completed
+from ..functions import called, check_plain
 from ..hub.thread import HubThread, any_thread
 from ..ice import servers_in
 from ..logs import plain
@@ -142,7 +142,7 @@ class Lobby:
         if self._authorize is None:
             return True
         asked = self._authorize
-        return bool(completed(asked, asked(socket, room, name, password)))
+        return bool(called(asked, socket, room, name, password))
 
     def ice_servers(self, socket: Socket) -> IceServers:
         """The ``RTCIceServer`` objects for ``socket``; it may block."""

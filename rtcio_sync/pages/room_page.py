@@ -13,7 +13,7 @@ import werkzeug
 
 from .._version import __version__
 from ..errors import OptionError
-from ..functions import check_plain, completed
+from ..functions import called, check_plain
 from ..lobby.lobby import Lobby
 from ..lobby.ports import IceServers
 from ..server import Server
@@ -128,7 +128,7 @@ class RoomPage:
 
     def _verdict(self, room: str | None) -> Any:
         asked = self._may_enter
-        return True if asked is None else completed(asked, asked(room))
+        return True if asked is None else called(asked, room)
 
     def _blueprint(self) -> flask.Blueprint:
         name = "rtcio_room" + re.sub(r"[^A-Za-z0-9]", "_", self.url_prefix)

@@ -20,7 +20,7 @@ from ..adapter.recipients import recipients
 from ..adapter.server_call import DisconnectedError, Waiter
 from ..errors import OptionError
 from ..events import UNREADABLE_EVENTS
-from ..functions import check_plain, completed
+from ..functions import called, check_plain
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_name, check_room, check_sid, namespace_name
 from .deferred_ack import UNWANTED, Ack, answering
@@ -147,7 +147,7 @@ class PythonApi(ServerHooks):
         if callable(auth):
             check_plain(auth)
             asked = auth
-            auth = lambda login: completed(asked, asked(login))  # noqa: E731
+            auth = lambda login: called(asked, login)  # noqa: E731
         return super().instrument(auth, *args, **options)
 
     def defer_ack(self) -> Ack:

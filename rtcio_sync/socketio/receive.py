@@ -22,6 +22,7 @@ from ..adapter.server_call import Waiter
 from ..engineio.socket import Socket
 from ..errors import ProtocolError
 from ..events import RESERVED_EVENTS, RtcioEvents
+from ..functions import called
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..options import Limits
@@ -181,7 +182,7 @@ class Receiver:
         if isinstance(callback, Waiter):
             callback(*data)
         elif callback is not None:
-            link.aside(self._handling.guarded, member, "ack", tuple(data), callback, *data)
+            link.aside(self._handling.guarded, member, "ack", tuple(data), called, callback, *data)
 
     def _event(
         self,

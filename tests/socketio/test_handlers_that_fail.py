@@ -13,9 +13,11 @@ import socketio
 from gevent.event import Event
 
 from rtcio_sync import Lobby, Server
+from rtcio_sync.functions import UnrunError
 from rtcio_sync.socketio.recovery import Reconnect
 from tests.clients import TRANSPORTS, Client, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, until
+from tests.unrun import UNRUN
 from tests.wsgi import environ_of, request
 
 
@@ -188,6 +190,24 @@ def test_it_is_so_on_every_kind_of_server(
     client.close()  # type: ignore[attr-defined]
     until(lambda: ended == [client.sids[namespace]])
     assert server.stats()["handler_errors"] == 1
+
+
+@pytest.mark.parametrize("kind", UNRUN)
+@pytest.mark.parametrize(
+    "place", ["server.on", "socket.on", "a catch-all", "an acknowledgement", "connection"]
+)
+def test_a_handler_whose_result_has_yet_to_run_is_reported(
+    place: str, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+    PLACES[place](server, UNRUN[kind], "/")
+    server.on("good", lambda sid: "served")
+    client = WebSocket(server).join()
+    provoke(client, place)
+    assert served(client)
+    until(lambda: server.stats()["handler_errors"] == 1)
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert isinstance(record.exc_info[1], UnrunError)  # type: ignore[index]
 
 
 # -- coming in and going ---------------------------------------------------------------------------

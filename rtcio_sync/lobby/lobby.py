@@ -129,6 +129,11 @@ class Lobby:
         space.on("connection")(self._events.connected)
         server.manager.on_leave.append(self._events.left)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "max_peers":  # here, and not when the next peer joins
+            _check_cap(value)
+        super().__setattr__(name, value)
+
     # -- what an app may override, ask and do ------------------------------------------------------
 
     def authorize(self, socket: Socket, room: str, name: str | None, password: str | None) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from gevent.event import Event
 
 from ..errors import NotServing
+from ..functions import called
 from ..garbage_collector import frozen
 from ..hub.forked import serves
 from ..starting.addresses import Addresses
@@ -46,7 +47,7 @@ def listen(
     ``workers``: joins the other workers of a supervisor, if one has started this process.
     ``allowed``: which pages may connect, in words.
     """
-    ready = asked.ready or partial(_tell, asked, allowed)
+    ready = partial(called, asked.ready) if asked.ready else partial(_tell, asked, allowed)
     if not stop.serving:
         engine.hub_thread.bind(anew=True)
     elif engine.hub_thread.elsewhere():

@@ -14,6 +14,7 @@ from gevent.pywsgi import WSGIHandler
 
 from ..config.option_names import LISTEN, unknown_option
 from ..errors import OptionError
+from ..functions import check_plain
 
 __all__ = ["Listening"]
 
@@ -83,8 +84,8 @@ class Listening:
                 raise OptionError(f"{name} is for gevent's server; leave it out on threads")
         app, ready = options.get("app"), options.get("ready")
         _check_app(app)
-        if ready is not None and (not callable(ready) or inspect.iscoroutinefunction(ready)):
-            raise OptionError(f"ready={ready!r:.100}: give a plain function of the port")
+        if ready is not None:
+            _check_ready(ready)
         for name, (fits, fix) in _FITS.items():
             if options.get(name) is not None and not fits(options[name]):
                 raise OptionError(f"{name}={options[name]!r:.100}: {fix}")
@@ -121,6 +122,16 @@ def _host(host: Any) -> str:
     if plain.count(":") == 1:
         raise OptionError(f"host={host!r}: {fix}; the port is a separate argument")
     return plain
+
+
+def _check_ready(given: Any) -> None:
+    try:
+        if callable(given):
+            check_plain(given)
+            return
+    except TypeError:
+        pass
+    raise OptionError(f"ready={given!r:.100}: give a plain function of the port")
 
 
 def _check_app(app: Any) -> None:

@@ -54,7 +54,10 @@ def test_a_cap_that_seats_nobody_is_refused(server: Server, max_peers: Any) -> N
     kind = type("Pairs", (Lobby,), {"max_peers": max_peers})
     with pytest.raises(OptionError, match="at least 1, or None"):
         kind(server)
-    Lobby(server)  # none has taken the namespace
+    lobby = Lobby(server, max_peers=2)  # none has taken the namespace
+    with pytest.raises(OptionError, match="at least 1, or None"):
+        lobby.max_peers = max_peers
+    assert lobby.max_peers == 2
 
 
 def test_a_cap_may_be_known_only_later(server: Server) -> None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 
 from rtcio_sync.errors import OptionError
 from rtcio_sync.serving.listen_options import Listening
+from tests.unrun import coroutine, generator
 
 
 def asked(threads: bool = False, **given: Any) -> Listening:
@@ -46,6 +47,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "app async": ({"app": asgi}, "ASGI"),
     "app async object": ({"app": Asgi()}, "ASGI"),
     "ready": ({"ready": 3}, "ready=3: give a plain function"),
+    "ready, a generator": ({"ready": generator}, "give a plain function of the port"),
+    "ready, a coroutine": ({"ready": coroutine}, "give a plain function of the port"),
     "debug": ({"debug": True}, "no option 'debug'; leave it out"),
     "use_reloader": ({"use_reloader": True}, "leave it out"),
     "threaded": ({"threaded": True}, "async_mode='threading'"),

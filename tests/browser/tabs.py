@@ -16,7 +16,7 @@ from tests.integration.servers import Running
 
 #: Seconds for what a page must show. Four tabs code and decode twelve streams, on two cores that
 #: may be busy with other work.
-DEADLINE = 90.0
+DEADLINE = 240.0
 
 # Frames that a tile's video has decoded, by the text of its name plate.
 _FRAMES = """([list, name]) => {

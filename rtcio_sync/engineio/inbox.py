@@ -72,16 +72,24 @@ class Inbox:
         ``size``: the bytes of its message. If no greenlet works on this inbox, one is spawned.
         """
         server = self.server
+        size += ITEM_BYTES
         if server.threaded:  # on greenlets the gate does nothing, and costs two calls
             with server.gate:
-                idle = self._put(item, size + ITEM_BYTES)
-        else:
-            idle = self._put(item, size + ITEM_BYTES)
-        if idle:
-            server.spawn(self._work)
+                idle = self._put(item, size)
+            if idle:
+                server.spawn(self._work_on_thread)
+        elif self.inbox is not None:
+            self._put(item, size)
+        else:  # most often nothing waits, and this is all
+            self.inbox = deque(((item, size),))
+            server.working += 1
+            self.inbox_bytes += size
+            if self.inbox_bytes > INBOX_BYTES:
+                self.full_until = math.inf
+            server.hub_thread.spawn(self._work)
 
     def _put(self, item: object, size: int) -> bool:  # gate held
-        """Whether no greenlet works on the inbox yet."""
+        """Whether no thread works on the inbox yet."""
         inbox = self.inbox
         idle = inbox is None
         if inbox is None:
@@ -94,7 +102,7 @@ class Inbox:
         return idle
 
     def _next(self, done: int) -> tuple[object, int] | None:  # gate held
-        """The next item and its bytes; `None`: there is none. ``done``: see `_work`."""
+        """The next item and its bytes; `None`: there is none. ``done``: the bytes of the last."""
         self.inbox_bytes -= done
         if self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2:
             self.full_until = self.server.heartbeat.now()
@@ -134,26 +142,34 @@ class Inbox:
 
         ``done``: the bytes of an item that is done, and not subtracted yet.
         """
+        server, begun = self.server, None
+        found = self.inbox.popleft() if self.inbox and not done else self._next(done)
+        while found is not None:
+            item, size = found
+            try:
+                begun = server.turns.take(LAST if self.closed else begun)
+            except BaseException as error:  # noqa: BLE001  (it is logged there)
+                server.disturbed(error)
+            killed = server.work(self, item)
+            item = found = None  # free it before its bytes are subtracted
+            if killed:  # the code that killed this greenlet waits for its end
+                server.spawn(self._work, size)
+                return
+            found = self._next(size)
+
+    def _work_on_thread(self, done: int = 0) -> None:
+        """`_work` for a server on threads, which take no turns. # thread"""
         server = self.server
-        threaded, begun = server.threaded, None
         while True:
-            if threaded:
-                with server.gate:
-                    found = self._next(done)
-            else:
+            with server.gate:
                 found = self._next(done)
             if found is None:
                 return
             item, done = found
-            if not threaded:
-                try:
-                    begun = server.turns.take(LAST if self.closed else begun)
-                except BaseException as error:  # noqa: BLE001  (it is logged there)
-                    server.disturbed(error)
             killed = server.work(self, item)
-            item = found = None  # free it before its bytes are subtracted
-            if killed:  # the code that killed this greenlet waits for its end
-                server.spawn(self._work, done)
+            item = found = None
+            if killed:
+                server.spawn(self._work_on_thread, done)
                 return
 
     # -- how fast the client is read: hub or greenlet ----------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from ..client_limits import Addresses
 from ..errors import Refused
+from ..hub.thread import HubThread
 from ..hub.turns import Turns
 from ..metrics import Counters
 from ..options import Limits
@@ -126,6 +127,7 @@ class InboxEngine(Tasks, Protocol):
 
     #: How many connections have something in their inbox.
     working: int
+    hub_thread: HubThread
 
     @property
     def async_mode(self) -> str: ...

@@ -50,8 +50,10 @@ class Pool:
         self._most = MOST
         self._left = False  # whether its tasks are those of the process that has forked this one
         self._idle: list[PooledGreenlet] = []  # the one that was used last stands last
-        self._done: list[PooledGreenlet] = []  # the task has ended, and the hub has not looked yet
-        self._switched = False  # whether the hub has switched to one of them, in `run`
+        #: Their task has ended, and the hub has not looked yet.
+        self.done: list[PooledGreenlet] = []
+        #: Whether the hub has switched to one of them, in `run`.
+        self.switched = False
         self._loop: Loop | None = None  # that of the greenlets that wait
         self._timer: Watcher | None = None
         self._spare = 0  # how many have been idle since the timer began
@@ -65,20 +67,20 @@ class Pool:
 
     def run(self, target: Callable[..., object], *args: Any) -> None:
         """Runs ``target(*args)`` in a greenlet now; returns when it ends or waits. # hub"""
-        greenlet = self._take()
+        idle = self._idle
+        greenlet = idle.pop() if idle else None
+        # Most often it is as `look` has found it. (Here, for speed.)
+        if greenlet is None or getrefcount(greenlet) != greenlet.references or greenlet.disturbed:
+            greenlet = self._another(greenlet)
+        elif len(idle) < self._spare:
+            self._spare = len(idle)
         greenlet.task = (self, target, args)
-        self._switched = True
+        self.switched = True
         greenlet.switch()
-        self._switched = False
-        if self._done:
-            del greenlet  # `_look` counts references
-            self._look()
-
-    def finished(self, greenlet: PooledGreenlet) -> None:
-        """The task of a greenlet has ended. # that greenlet"""
-        self._done.append(greenlet)
-        if not self._switched:  # its task has waited
-            greenlet.loop.run_callback(self._look)
+        self.switched = False
+        if self.done:
+            del greenlet  # `look` counts references
+            self.look()
 
     def close(self) -> None:
         """Ends the greenlets that wait. What is spawned later runs, and its greenlet ends then.
@@ -100,7 +102,11 @@ class Pool:
         # A greenlet that waits is referred to by its own stack, so nothing else would end it.
         self.close()
 
-    def _take(self) -> PooledGreenlet:  # hub
+    def _another(self, taken: PooledGreenlet | None) -> PooledGreenlet:  # hub
+        """One that may run a task; ``taken`` may not."""
+        if taken is not None:
+            taken.end()
+            del taken
         idle = self._idle
         while idle:
             greenlet = idle.pop()
@@ -115,15 +121,15 @@ class Pool:
         greenlet.references = getrefcount(greenlet)
         return greenlet
 
-    def _look(self) -> None:  # hub
-        done = self._done
+    def look(self) -> None:  # hub
+        """Keeps those that are done for another task, if theirs has left nothing behind."""
+        done = self.done
         while done:
             greenlet = done.pop()
             if (
                 getrefcount(greenlet) == greenlet.references
                 and len(self._idle) < self._most
-                # Its task has left nothing behind in it.
-                and not (greenlet.disturbed or greenlet.has_links() or vars(greenlet))
+                and not (greenlet.disturbed or greenlet.has_links() or greenlet.__dict__)
                 and not getweakrefcount(greenlet)
             ):
                 greenlet.gr_context = None
@@ -189,7 +195,9 @@ class PooledGreenlet(_Greenlet):
             pool, target, args = self.task
             target(*args)
             self.task = None
-            pool.finished(self)
+            pool.done.append(self)
+            if not pool.switched:  # its task has waited
+                self.loop.run_callback(pool.look)
             del pool, target, args  # nothing of the task stays while it waits
 
     def throw(self, *args: Any) -> Any:

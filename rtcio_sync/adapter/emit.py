@@ -62,7 +62,7 @@ class RoomIndex(Rooms):
         that sends it.
         """
         named = type(room) is str and type(skip_sid) is str and to is None
-        plain = named and callback is None and not kwargs.get("volatile")
+        plain = named and callback is None and not (kwargs and kwargs.get("volatile"))
         if plain and self._emit_to_others(event, data, namespace, room, skip_sid):
             return
         own = kwargs.get("own", self.emits_for_app)

@@ -186,7 +186,8 @@ class Handling:
             answers = self.guarded(member, event, args, self._answers, member, event, args)
         finally:
             answering.reset(token)
-            ack.late = number is not None
+            if number is not None:
+                ack.late = True
         # The number is valid on one connection only, and with `async_handlers` it may be another.
         if answers and number is not None and not ack.taken and member.returns == returns:
             found = None

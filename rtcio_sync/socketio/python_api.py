@@ -11,6 +11,7 @@ list means nobody), ``instrument``, and the methods that take a namespace or a r
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from socketio import exceptions, packet
@@ -64,21 +65,16 @@ class PythonApi(ServerHooks):
                 self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
             )
         check_name(event, UNREADABLE_EVENTS)
-        namespace = namespace_name(namespace)
+        namespace = "/" if namespace is None else namespace_name(namespace)
         if callback is not None and type(callback) is not Waiter and plain_arity(callback) is None:
             check_handler(callback)
         room = room if to is None else to
         who = "all" if room is None else room
         self.logger.info('emitting event "%s" to %s [%s]', event, who, namespace)
-        self.manager.emit(
-            event,
-            data,
-            namespace,
-            room=room,
-            skip_sid=skip_sid,
-            callback=callback,
-            ignore_queue=ignore_queue,
-        )
+        emit = self.manager.emit
+        if ignore_queue:
+            emit = partial(emit, ignore_queue=True)
+        emit(event, data, namespace, room=room, skip_sid=skip_sid, callback=callback)
         return None
 
     @any_thread

@@ -18,7 +18,7 @@ ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
 CHROMIUM = "/usr/bin/chromium"
 
 #: A camera of few pictures: four tabs send and decode twelve streams, on a machine of two cores.
-FAKE_DEVICES = ["--use-fake-device-for-media-stream=fps=10"]
+FAKE_DEVICES = ["--use-fake-device-for-media-stream=fps=5"]
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",

@@ -251,12 +251,12 @@ class Leaving:
             if (idle or waiting) and failed < TRIES and not (stuck and late):
                 moved = self._sending.moved
                 failed = 0 if self._batch(heir, idle, waiting) else failed + 1
-                stuck = self._sending.moved == moved
+                stuck = not failed and self._sending.moved == moved
                 if stuck:  # all of them can move in a moment, or their clients are back
                     self._tasks.sleep(LOOK_EACH)
-                elif self.is_far:
+                else:  # it took its time, in which handlers of the others had to wait
                     until = max(until, time.monotonic() + drain)
-            elif not live or failed or late:
+            elif not live or failed >= TRIES or late:
                 self._post(heir, Kind.FAREWELL, handover_messages.Farewell())
                 # What the others have still sent here goes on to the heir.
                 self._wait(LAST_WITHIN, lambda: self._fins.issuperset(self.bus.nodes))

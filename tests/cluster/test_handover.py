@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rtcio_sync.cluster import handover_messages
+from rtcio_sync.cluster import handover_giver, handover_messages
 from rtcio_sync.cluster.handover_giver import TRIES, Leaving
 from rtcio_sync.cluster.id_owners import Heirs
 from rtcio_sync.cluster.messages import Kind
@@ -59,6 +59,8 @@ class Sessions:
     def __init__(self, live: list[str], away: list[str], refuses: dict[str, Exception]) -> None:
         self.here, self.away, self.refuses = live, away, refuses
         self.frozen: set[str] = set()
+        #: Looks until one of them is not busy any more.
+        self.looks: dict[str, int] = {}
 
     def live(self) -> list[str]:
         return list(self.here)
@@ -67,7 +69,8 @@ class Sessions:
         return [("/", sid) for sid in self.away]
 
     def busy(self, eio_sid: str) -> bool:
-        return False
+        left = self.looks[eio_sid] = self.looks.get(eio_sid, 0) - 1
+        return left >= 0
 
     def end_calls(self) -> bool:
         return False
@@ -95,20 +98,34 @@ class Sessions:
 
 
 class Heir:
-    """Answers at once; keeps what it gets. ``too_long``: states that cannot be sent."""
+    """Answers after ``late`` seconds, and not at all at first; keeps what it gets.
 
-    def __init__(self, too_long: tuple[str, ...] = (), *, takes: bool = True) -> None:
+    ``too_long``: states that cannot be sent. ``deaf``: how often it does not answer.
+    """
+
+    def __init__(
+        self,
+        too_long: tuple[str, ...] = (),
+        *,
+        takes: bool = True,
+        late: float = 0,
+        deaf: int = 0,
+    ) -> None:
         self.got: list[str] = []
         self.given: list[str] = []
         self.released = 0
         self.farewells = 0
         self.too_long = too_long
         self.takes = takes
+        self.late, self.deaf = late, deaf
 
     def _post(self, node: str, kind: int, message: Any) -> bool:
         if kind == Kind.MOVING:
             self.leaving.fin(node, handover_messages.Fin(message.number))
+        elif kind == Kind.PREPARE and self.deaf:
+            self.deaf -= 1
         elif kind == Kind.PREPARE:
+            time.sleep(self.late)
             self.leaving.ready(node, handover_messages.Ready(message.number))
         elif kind == Kind.COMING:
             if message.state.decode() in self.too_long:
@@ -184,3 +201,30 @@ def test_many_sessions_that_wait_go_in_several_batches() -> None:
     assert heir.leave(Sessions([], list(names), {}))
     assert sorted(heir.got) == names
     assert heir.released > TRIES
+
+
+@pytest.mark.parametrize("looks", [0, 3], ids=["idle", "one busy"])
+def test_an_heir_that_is_late_gets_all_of_them(
+    looks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover_giver, "READY_WITHIN", 0.05)
+    heir = Heir(deaf=TRIES - 1)
+    sessions = Sessions(["x", "y"], ["p"], {})
+    sessions.looks["y"] = looks
+    assert heir.leave(sessions, drain=0.04)
+    assert set(heir.got) == {"x", "y", "p"} and heir.farewells == 1
+
+
+def test_the_time_in_which_others_move_is_not_a_busy_ones() -> None:
+    heir = Heir(late=0.3)
+    sessions = Sessions(["x", "y"], [], {})
+    sessions.looks["y"] = 3
+    assert heir.leave(sessions, drain=0.2)
+    assert heir.got == ["x", "y"]
+
+
+def test_an_heir_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handover_giver, "READY_WITHIN", 0.05)
+    heir = Heir(deaf=100)
+    assert heir.leave(Sessions(["x"], [], {}))
+    assert heir.got == [] and heir.farewells == 1 and heir.deaf == 100 - TRIES

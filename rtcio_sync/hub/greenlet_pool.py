@@ -69,11 +69,11 @@ class Pool:
         """Runs ``target(*args)`` in a greenlet now; returns when it ends or waits. # hub"""
         idle = self._idle
         greenlet = idle.pop() if idle else None
+        if len(idle) < self._spare:
+            self._spare = len(idle)
         # Most often it is as `look` has found it. (Here, for speed.)
         if greenlet is None or getrefcount(greenlet) != greenlet.references or greenlet.disturbed:
             greenlet = self._another(greenlet)
-        elif len(idle) < self._spare:
-            self._spare = len(idle)
         greenlet.task = (self, target, args)
         self.switched = True
         greenlet.switch()

@@ -16,6 +16,7 @@ import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
 
+from rtcio_sync.hub import greenlet_pool
 from rtcio_sync.hub.greenlet_pool import MOST, Pool, PooledGreenlet
 from tests.foreign_threads import in_real_thread
 from tests.timing import DEADLINE, until
@@ -316,6 +317,20 @@ def test_a_bounded_number_of_greenlets_waits_and_ends_when_they_are_not_needed(p
     many_at_once(pool, 2 * MOST)
     until(lambda: len(living()) <= MOST)
     until(lambda: not living())
+
+
+@in_a_hub_of_its_own
+def test_a_greenlet_that_was_needed_meanwhile_is_no_spare_one(pool: Pool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(greenlet_pool, "SPARE_FOR", 1000)
+        many_at_once(pool, 3)
+        until(lambda: len(pool._idle) == 3)
+        pool.end_spare()  # from now on those that are left count
+        until(lambda: len(living()) == 2)
+        run(pool, lambda: None)
+        pool.end_spare()
+        until(lambda: len(living()) < 2)
+        assert len(living()) == 1
 
 
 @in_a_hub_of_its_own

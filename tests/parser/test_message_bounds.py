@@ -16,7 +16,7 @@ from tests.json_strategies import spelt, values
 from tests.timing import cost
 
 #: The most that a look at 1 MB may cost; the dearest costs some 2.5.
-QUICK = 8
+QUICK = 4
 SIZE = 950_000
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,12 +23,14 @@ import trustme
 from gevent import pywsgi
 from werkzeug.serving import BaseWSGIServer
 
+from rtcio_sync.functions import UnrunError
 from rtcio_sync.options import Limits
 from rtcio_sync.serving.listen import signaling_only
 from rtcio_sync.transport import server_stop
 from rtcio_sync.transport.server_stop import close_listener
 from tests.serving.running import SIGNALING, Bare, Run
 from tests.timing import in_time
+from tests.unrun import coroutine
 
 
 def test_its_own_path_is_served_and_a_page_that_says_so(run: Run) -> None:
@@ -159,6 +162,53 @@ def test_the_port_is_closed_once_listen_on_threads_has_ended(
     monkeypatch.setattr(BaseWSGIServer, "server_close", slowly)
     run(Bare("threading")).end()
     assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+def test_the_port_is_closed_if_ready_raises(mode: str) -> None:
+    ports: list[int] = []
+
+    def ready(port: int) -> None:
+        ports.append(port)
+        raise ZeroDivisionError
+
+    before = set(threading.enumerate())
+    with pytest.raises(ZeroDivisionError):
+        Bare(mode).listen(0, "127.0.0.1", ready=ready)
+    assert set(threading.enumerate()) == before
+    with pytest.raises(ConnectionRefusedError):
+        gevent.socket.create_connection(("127.0.0.1", ports[0]))
+
+
+def test_a_ready_that_has_yet_to_run_ends_listen() -> None:
+    with pytest.raises(UnrunError):
+        Bare().listen(0, "127.0.0.1", ready=lambda port: coroutine())
+
+
+FORKING = """
+import os, sys
+from rtcio_sync import Server
+
+
+def ready(port):
+    child = os.fork()
+    if child == 0:
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    server.stop()
+
+
+server = Server(async_mode="threading")
+server.listen(0, host="127.0.0.1", ready=ready)
+print("ended")
+"""
+
+
+def test_a_child_that_ready_forks_may_exit() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, "7\nended\n"), ran.stderr
 
 
 # -- TLS -------------------------------------------------------------------------------------------

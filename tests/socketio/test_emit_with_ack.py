@@ -7,6 +7,7 @@ import json
 import logging
 import weakref
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -31,6 +32,7 @@ from tests.clients import WebSocket, joined, say
 from tests.cluster.sharing import Bus as NodeBus
 from tests.cluster.sharing import sharing
 from tests.timing import DEADLINE, Clock, until
+from tests.unrun import UNRUN
 
 SHORT = 0.05
 
@@ -378,6 +380,34 @@ def test_the_worker_that_waits_hears_that_the_client_has_left(apart: bool) -> No
     client.close()
     until(lambda: server.manager.member(client.sid, "/") is None)
     assert posted == [*([messages.Kind.PARTED] if apart else []), messages.Kind.LOST]
+
+
+@pytest.mark.parametrize("kind", UNRUN)
+def test_a_callback_for_a_client_of_another_worker_has_to_run_when_it_is_called(kind: str) -> None:
+    server = Server()
+    asked: Any = SimpleNamespace(callback=lambda number: UNRUN[kind])
+    events = RemoteEvents(
+        server.manager,
+        server.eio,
+        guard=server.dispatcher.guarded,
+        post=lambda node, kind, message: pytest.fail("it tells nobody"),
+        asked=lambda: asked,
+        hidden_from=lambda node: (),
+    )
+    events.answer("nnnn", messages.Answer(7, '["yes"]', []))
+    until(lambda: server.stats()["handler_errors"] == 1)
+
+
+@pytest.mark.parametrize("kind", UNRUN)
+def test_so_has_one_over_a_client_manager(kind: str) -> None:
+    bus = Bus()
+    here, there = (Server(client_manager=bus.manager()) for _ in range(2))
+    there.test_client()
+    client = joined(here)
+    there.emit("ready?", to=client.sid, callback=UNRUN[kind])
+    until(lambda: len(here.manager.callbacks.get(client.sid, ())) == 2)  # and the counter
+    say(client, ACK, ["yes"], max(here.manager.callbacks[client.sid]))
+    until(lambda: there.stats()["handler_errors"] == 1)
 
 
 @pytest.mark.parametrize("answer", NOT_JSON[:2], ids=["a time", "a key of bytes"])

@@ -192,21 +192,22 @@ def test_it_is_so_on_every_kind_of_server(
     assert server.stats()["handler_errors"] == 1
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("kind", UNRUN)
 @pytest.mark.parametrize(
     "place", ["server.on", "socket.on", "a catch-all", "an acknowledgement", "connection"]
 )
 def test_a_handler_whose_result_has_yet_to_run_is_reported(
-    place: str, kind: str, caplog: pytest.LogCaptureFixture
+    place: str, kind: str, transport: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = Server()
     PLACES[place](server, UNRUN[kind], "/")
     server.on("good", lambda sid: "served")
-    client = WebSocket(server).join()
+    client = TRANSPORTS[transport](server).join()
     provoke(client, place)
     assert served(client)
     until(lambda: server.stats()["handler_errors"] == 1)
-    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    (record,) = [each for each in caplog.records if each.exc_info]
     assert isinstance(record.exc_info[1], UnrunError)  # type: ignore[index]
 
 

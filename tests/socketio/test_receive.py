@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from rtcio_sync import Limits, Server, Socket
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.events import RESERVED_EVENTS
 from rtcio_sync.socketio import receive as inbound
-from tests.clients import TRANSPORTS, Client, Polling, WebSocket, event
+from rtcio_sync.socketio.inbox_items import Then
+from tests.clients import TRANSPORTS, Client, Polling, WebSocket, event, joined
 from tests.timing import DEADLINE, settle, until
 
 
@@ -737,3 +739,23 @@ def test_what_came_before_the_end_of_a_connection_is_handled_though_connect_was_
     release.set()
     until(lambda: len(heard) == 3)
     assert heard == ["connect", "x", "client disconnect"]
+
+
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+def test_what_is_done_is_free_when_the_next_is_handled(mode: str) -> None:
+    class Item:
+        def __call__(self) -> None: ...
+
+    client = joined(Server(async_mode=mode), "polling")
+    items = [Item() for _ in range(3)]
+    kept = [weakref.ref(each) for each in items]
+    left: list[list[bool]] = []
+    begun, go = Event(), Event()
+    client.link.enqueue(Then(lambda: (begun.set(), go.wait(DEADLINE))))  # type: ignore[func-returns-value, arg-type]
+    assert begun.wait(DEADLINE)
+    while items:
+        client.link.enqueue(Then(items.pop(0)))
+        client.link.enqueue(Then(lambda: left.append([ref() is not None for ref in kept])))
+    go.set()
+    until(lambda: len(left) == 3)
+    assert left == [[False, True, True], [False, False, True], [False, False, False]]

@@ -323,12 +323,13 @@ def test_a_bounded_number_of_greenlets_waits_and_ends_when_they_are_not_needed(p
 def test_a_greenlet_that_was_needed_meanwhile_is_no_spare_one(pool: Pool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(greenlet_pool, "SPARE_FOR", 1000)
+        in_hub = get_hub().loop.run_callback
         many_at_once(pool, 3)
         until(lambda: len(pool._idle) == 3)
-        pool.end_spare()  # from now on those that are left count
+        in_hub(pool.end_spare)  # from now on those that are left count
         until(lambda: len(living()) == 2)
         run(pool, lambda: None)
-        pool.end_spare()
+        in_hub(pool.end_spare)
         until(lambda: len(living()) < 2)
         assert len(living()) == 1
 

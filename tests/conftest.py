@@ -25,6 +25,13 @@ def pytest_configure(config: pytest.Config) -> None:
     environment.fix_seeds(config.getoption("--hypothesis-seed", None))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.scheduling import scheduling  # not above: some run the tests without xdist
+
+    return scheduling(config, log)
+
+
 def pytest_collection_finish() -> None:
     """What the tests are made of stays: no look of the garbage collector at thousands of them."""
     gc.collect()
@@ -87,4 +94,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if INTEGRATION.intersection(item.path.parts):
             item.add_marker(pytest.mark.integration)
         if "browser" in item.path.parts:
-            item.add_marker(pytest.mark.timeout(400))  # s; several waits of `browser.tabs.DEADLINE`
+            item.add_marker(pytest.mark.timeout(900))  # s; several waits of `browser.tabs.DEADLINE`

@@ -132,6 +132,7 @@ class Mesh:
         streams = self._left_to_parent = self._streams()
         found = [self._claim.socket.fileno(), *(each.fileno() for each in streams)]
         found += self._shared_fds()
+        self._files.clear()
         self._outlets.clear()
         self._inlets.clear()
         return [fd for fd in found if fd >= 0]

@@ -72,10 +72,13 @@ class Fence:
         return True
 
     def lock(self) -> bool:
-        """`False`: another worker has it locked."""
+        """`False`: another worker has it locked, or there is none any more."""
+        fd = self._fd
+        if fd < 0:
+            return False
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # or there is none any more
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
             return False
         return True
 
@@ -101,7 +104,7 @@ class Work:
 
     def begin(self) -> None:
         """It does something now. # hub or greenlet"""
-        if self.goes_on:
+        if self.goes_on or not self._fence.there:  # none: this worker stops, and has left the others
             return
         for _ in range(TRIES):
             if self._fence.lock():

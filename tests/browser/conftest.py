@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
 
-from tests.browser.tabs import Tab
+from tests.browser.tabs import TOLD, Tab
 from tests.integration.servers import Running, running
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
@@ -111,7 +111,9 @@ class Profiles:
 
     def make(self, **options: Any) -> Page:
         options = {"viewport": {"width": 800, "height": 600}, **options}
-        return self._browser.new_context(**options).new_page()
+        page = self._browser.new_context(**options).new_page()
+        page.add_init_script(TOLD)
+        return page
 
     def give_back(self, page: Page) -> None:
         """Takes a page back in which nothing went wrong, as if nothing had been done in it."""

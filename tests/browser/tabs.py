@@ -31,6 +31,16 @@ _MORE_FRAMES = f"""([list, name, before]) => ({_FRAMES})([list, name]) > before"
 _NAMES = """() => [...document.querySelectorAll("#people-tiles .tile:not(.own) .name")]
   .map((each) => each.textContent).sort()"""
 
+#: Remembers what the page tells for some seconds; on a busy machine it is gone when a test looks.
+TOLD = """(() => {
+  window.told = [];
+  new MutationObserver(() => {
+    for (const each of document.querySelectorAll("#notices > div, #banner")) {
+      if (each.textContent !== window.told.at(-1)) window.told.push(each.textContent);
+    }
+  }).observe(document, { childList: true, subtree: true });
+})();"""
+
 # Remembers how many others were to be seen at most, however briefly.
 _WATCH = """() => {
   const list = document.getElementById("people-tiles");
@@ -138,6 +148,10 @@ class Tab:
 
     def wait_for_text(self, selector: str, text: str) -> None:
         self.page.locator(selector, has_text=text).first.wait_for()
+
+    def wait_until_told(self, text: str) -> None:
+        """Wait until a notice or the banner has said so, since the page was opened."""
+        self.wait("(text) => window.told.some((each) => each.includes(text))", text)
 
     def wait_for_message(self, text: str) -> None:
         """Wait for a chat message of somebody else, whether or not the chat is open."""

@@ -104,7 +104,7 @@ def test_two_who_cannot_reach_each_other_read_what_to_set(open_tab: OpenTab, roo
 def test_two_of_one_name_get_different_names(open_tab: OpenTab, room: str) -> None:
     ada, other = together(open_tab, room, "Ada", "Ben")[0], open_tab()
     other.open(room, "Ada").wait_inside()
-    other.wait_for_text("#notices", "The others see you as Ada 2.")
+    other.wait_until_told("The others see you as Ada 2.")
     ada.wait_for_others("Ada 2", "Ben")
 
 

@@ -113,7 +113,7 @@ def test_nobody_needs_a_camera_or_a_microphone(
     ben.say("I can see you")
     ada.wait_for_text("#unread", "1")
     ben.press("Camera")
-    ben.wait_for_text("#notices", "No camera was found.")
+    ben.wait_until_told("No camera was found.")
     assert ben.button("Camera").get_attribute("aria-pressed") == "false"
 
 
@@ -121,7 +121,7 @@ def test_the_link_leads_into_the_room(open_tab: OpenTab, room: str) -> None:
     ada = open_tab(permissions=["clipboard-read", "clipboard-write"]).open(room, "Ada")
     ada.wait_inside()
     ada.press("Copy link")
-    ada.wait_for_text("#notices", "copied")
+    ada.wait_until_told("copied")
     link = ada.page.evaluate("navigator.clipboard.readText()")
     ben, cem, dia = open_tab(), open_tab(), open_tab()
     for tab in (ben, cem, dia):
@@ -170,7 +170,7 @@ def test_a_server_that_restarts_gets_everybody_back(
             tab.watch_tiles()
         server.terminate()
     for tab in (ada, ben):
-        tab.wait_for_text("#banner", "The connection to the server is lost")
+        tab.wait_until_told("The connection to the server is lost")
     with running("public-server", "", port=port) as server:
         for tab in (ada, ben):
             tab.wait("() => !document.getElementById('banner').textContent")

@@ -118,6 +118,6 @@ def test_a_device_may_be_changed_or_unplugged_during_a_call(open_tab: OpenTab, r
           track.dispatchEvent(new Event("ended"));
         }"""
     )
-    ben.wait_for_text("#notices", "The camera was disconnected. Now in use: fake_device_0.")
+    ben.wait_until_told("The camera was disconnected. Now in use: fake_device_0.")
     ada.state_of("Ben", "microphone on", "camera on")
     ada.wait_for_video("Ben")

@@ -30,7 +30,7 @@ def test_a_call_between_two_hosts_goes_on_when_one_of_them_dies(
 
         before = len(of_ben)
         hosts.of(of_ben[-1]).kill()
-        ben.wait_for_text("#banner", "The connection to the server is lost")
+        ben.wait_until_told("The connection to the server is lost")
         ben.wait("() => !document.getElementById('banner').textContent")
         assert hosts.of(of_ben[-1]) is hosts.of(of_ada[-1]) and len(of_ben) > before
         ada.wait_for_others("Ben")

@@ -28,7 +28,7 @@ LAUNCHERS = HERE / "launchers"
 BIN = Path(sys.executable).parent
 
 #: Seconds a server may take until it answers, on a machine with other work to do.
-START_DEADLINE = 60.0
+START_DEADLINE = 120.0
 
 
 @dataclass(frozen=True)

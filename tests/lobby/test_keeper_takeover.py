@@ -621,6 +621,21 @@ def test_one_of_two_that_take_over_at_once_is_first(tmp_path: Path) -> None:
         file.close()
 
 
+def test_a_keeper_that_stops_tells_its_own_clients_without_the_file(
+    network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    k = network.add(1, max_peers=SEATS)
+    network.add(2, max_peers=SEATS)
+    until(lambda: k.keeper.has_deputy)
+    stays, leaves = (k.client().joins() for _ in range(2))
+    settle(network)
+    monkeypatch.setattr(k.bus, "shared_file", lambda name: None)  # the bus has closed it
+    leaves.leave()
+    stays.wait("user-disconnected")
+    assert not k.keeper.deposed()
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
 def test_a_deputy_that_stands_still_gets_no_copies_until_it_goes_on(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,7 +104,7 @@ class Work:
 
     def begin(self) -> None:
         """It does something now. # hub or greenlet"""
-        if self.goes_on or not self._fence.there:  # none: this worker stops, and has left the others
+        if self.goes_on or not self._fence.there:  # it stops, and has left the others
             return
         for _ in range(TRIES):
             if self._fence.lock():

@@ -1,10 +1,10 @@
 "use strict";
 // Many socket.io-clients in rooms of 4 that relay to each other and emit to their rooms all the time, with numbers; and
 // handshakes beside them. Arguments: URL, WebSockets, polling clients, milliseconds between two messages of a client,
-// and "back" for clients that come back when they lose their connection. What a client of these sends just before it
-// learns of the loss may never leave it, or be thrown away by a proxy on the way: that is counted, and no trouble. A
-// client on polling comes back only if a proxy has answered its POST with 502: it had sent it on a connection that the
-// server had just closed, and may not send it again.
+// and "back" for clients that come back when they lose their connection. The last that a client of these sends on a
+// connection may never leave it, or be thrown away by a proxy on the way: that is counted, and no trouble, if nothing
+// has arrived that was sent later on the same connection. A client on polling comes back only if a proxy has answered
+// its POST with 502: it had sent it on a connection that the server had just closed, and may not send it again.
 // Writes "ready" once all are connected. On a line "stop" on stdin they stop to send; once all has arrived, or after a
 // while, it writes what happened as one JSON object. `crowd.py` is the other end.
 
@@ -15,43 +15,45 @@ const { io } = require("socket.io-client");
 const [url, websockets, pollings, every] = [process.argv[2], ...process.argv.slice(3, 6).map(Number)];
 const back = process.argv[6] === "back";
 const ROOM = 4;
-const IN_TRANSIT = 300; // milliseconds; a busy machine runs many timers of this process before it reads
 const clients = [];
 const trouble = [];
 const handshakes = {};
 const bySid = new Map();
-let lost = 0;
+const gaps = [];
 
 function say(client, what, ...more) {
   if (trouble.length < 50) trouble.push([Date.now(), client.number, client.id, what, ...more.map(String)]);
 }
 
-// Numbers of one source come in order, each once: what has come is a count, unless there is trouble.
+// Numbers of one source come in order, each once: what has come is a count, and gaps for what did not.
 function came(client, key, number) {
   const expected = client.heard.get(key) || 0;
   const sender = bySid.get(key.split(" ")[1]);
   const sent = key.startsWith("news") ? "news" : client.id;
-  let next = expected;
-  while (next < number && sender && sender.unsure.has(`${sent} ${next}`)) next += 1;
-  if (number === next) {
-    lost += next - expected;
-    client.heard.set(key, next + 1);
-  } else if (number < expected) say(client, "doubled", key, number, expected);
-  else {
-    say(client, "lost or late", key, number, expected);
-    client.heard.set(key, number + 1);
-  }
+  if (number < expected) return say(client, "doubled or late", key, number, expected);
+  for (let each = expected; each < number; each += 1) gaps.push([client, key, each, sender, `${sent} ${each}`]);
+  client.heard.set(key, number + 1);
+  const { connection, order } = sender.told.get(`${sent} ${number}`);
+  sender.furthest[connection] = Math.max(sender.furthest[connection] || 0, order);
+}
+
+// Whether a message was among the last on a connection that its sender has lost.
+function isLast(sender, what) {
+  const { connection, order } = sender.told.get(what);
+  return connection < sender.connection && order > (sender.furthest[connection] || 0);
 }
 
 function open(number, transports) {
   const client = { number, room: Math.floor(number / ROOM), heard: new Map(), sent: new Map(), id: null };
-  Object.assign(client, { cuts: 0, refused: 0, cutAt: 0, longest: 0, late: [], unsure: new Set() });
+  Object.assign(client, { cuts: 0, refused: 0, cutAt: 0, longest: 0 });
+  Object.assign(client, { connection: 0, order: 0, told: new Map(), furthest: {} });
   const returning = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 500 };
   const options = { forceNew: true, transports, reconnection: false, timeout: 60000 };
   const socket = io(url, back ? { ...options, ...returning } : options);
   client.socket = socket;
   client.joined = new Promise((resolve) => {
     socket.on("connect", () => {
+      client.connection += 1;
       if (client.id && client.id !== socket.id) say(client, "another sid", socket.id);
       if (client.id && !socket.recovered) say(client, "not recovered");
       if (client.id) client.longest = Math.max(client.longest, Date.now() - client.cutAt);
@@ -64,7 +66,6 @@ function open(number, transports) {
   socket.on("disconnect", (reason, detail) => {
     client.cuts += 1;
     client.cutAt = Date.now();
-    for (const [at, what] of client.late) if (at > client.cutAt - IN_TRANSIT) client.unsure.add(what);
     const cause = detail && detail.description && (detail.description.message || detail.description);
     if (detail && detail.message === "xhr post error" && cause === 502) client.refused += 1;
     else if (back && transports[0] === "polling") say(client, "cut", reason, detail && detail.message, cause);
@@ -81,7 +82,9 @@ function open(number, transports) {
 function next(client, key) {
   const number = client.sent.get(key) || 0;
   client.sent.set(key, number + 1);
-  if (back && client.socket.connected) client.late = [...client.late.slice(-20), [Date.now(), `${key} ${number}`]];
+  client.order += 1;
+  const connection = client.connection + (client.socket.connected ? 0 : 1); // it waits for the next one
+  client.told.set(`${key} ${number}`, { connection, order: client.order, at: Date.now() });
   return number;
 }
 
@@ -107,7 +110,7 @@ function handshake() {
 function left(sender, key, heard) {
   let count = 0;
   for (let number = heard || 0; number < (sender.sent.get(key) || 0); number += 1) {
-    if (!sender.unsure.has(`${key} ${number}`)) count += 1;
+    if (!isLast(sender, `${key} ${number}`)) count += 1;
   }
   return count;
 }
@@ -141,6 +144,11 @@ async function main() {
   timers.forEach(clearInterval);
   const end = Date.now() + 30000;
   while (missing().length && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 50));
+  for (const [client, key, number, sender, what] of gaps) {
+    const { connection, at } = sender.told.get(what);
+    if (!isLast(sender, what)) say(client, "lost", key, number, `on connection ${connection} at ${at}`);
+  }
+  const lost = gaps.filter(([, , , sender, what]) => isLast(sender, what)).length;
   const sum = (maps) => maps.reduce((total, map) => total + [...map.values()].reduce((a, b) => a + b, 0), 0);
   process.stdout.write(
     JSON.stringify({

@@ -44,9 +44,11 @@ def _number(fix: str, *, above: float | None = None, none: bool = False) -> Call
     return check
 
 
-def _count(fix: str, *, above: float | None = None, none: bool = False) -> Callable[..., None]:
+def _count(
+    fix: str, *, above: float | None = None, most: float = math.inf, none: bool = False
+) -> Callable[..., None]:
     def check(name: str, value: Any) -> None:
-        fits = is_number(value, above=above) and isinstance(whole(value), int)
+        fits = is_number(value, above=above) and isinstance(whole(value), int) and value <= most
         if not (none and value is None) and not fits:
             raise _refuse(name, value, fix)
 
@@ -226,8 +228,10 @@ def _cluster_prefix(name: str, value: Any) -> None:
 def _cluster_address(name: str, value: Any) -> None:
     if value is None:
         return
-    if not isinstance(value, str) or not re.fullmatch(
-        r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}", value
+    if (
+        not isinstance(value, str)
+        or not re.fullmatch(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}", value)
+        or not 0 < int(value.rpartition(":")[2]) < 1 << 16
     ):
         raise _refuse(name, value, "give a host and a port, like '10.0.0.5:8000'")
 
@@ -257,7 +261,7 @@ _CHECKS: dict[str, Callable[[str, Any], None]] = {
     "max_polling_sessions": _count(
         "give 1 or more, or None for as many as max_connections", above=0, none=True
     ),
-    "trusted_proxies": _count("give the number of proxies in front of the server"),
+    "trusted_proxies": _count("give the number of proxies in front of the server", most=1000),
     "cluster": _cluster,
     "cluster_address": _cluster_address,
     "cluster_external": _cluster_external,

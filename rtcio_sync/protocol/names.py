@@ -33,12 +33,16 @@ def namespace_name(given: Any, *, catch_all: bool = False) -> str:
     `None` and ``""`` are ``"/"``. ``catch_all``: whether ``"*"``, any namespace, is allowed. Raises
     `OptionError` for an invalid name.
     """
-    if type(given) is str and given.startswith("/"):  # most are so
+    if type(given) is str and given.startswith("/") and "," not in given:  # most are so
         return given
     if given is None or given == "":
         return "/"
     if isinstance(given, str):
         name = text_of(given)
+        if "," in name:  # https://socket.io/docs/v4/socket-io-protocol/#packet-encoding
+            raise OptionError(
+                f"a namespace's name ends at a comma on the wire: {name!r:.80}; give one name"
+            )
         if name != "*":
             return name if name.startswith("/") else f"/{name}"
         if catch_all:

@@ -34,6 +34,12 @@ def test_what_is_no_name_of_a_namespace_is_refused(given: Any) -> None:
         namespace_name(given)
 
 
+@pytest.mark.parametrize("given", ["/a,/b", "a,b", "/,", "/calls,"])
+def test_a_comma_ends_the_name_of_a_namespace_on_the_wire(given: str) -> None:
+    with pytest.raises(OptionError, match=r"ends at a comma on the wire: .*; give one name"):
+        namespace_name(given)
+
+
 @pytest.mark.parametrize(
     ("given", "names"),
     [

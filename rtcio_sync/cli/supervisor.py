@@ -56,14 +56,18 @@ class Worker:
             os.close(ready)
         self._heard = heard
         self.since = time.monotonic()
+        #: Whether it serves.
+        self.ready = False
 
-    def wait_ready(self) -> bool:
-        """Whether it serves; `False`: it has ended, or takes too long. # greenlet"""
+    def wait_ready(self, stopping: Event) -> None:
+        """Waits until it serves, or has ended, takes too long, or is not needed. # greenlet"""
+        until = self.since + START_WITHIN
         try:
-            gevent.socket.wait_read(self._heard, START_WITHIN)
-            return os.read(self._heard, 1) == b"r"
-        except TimeoutError:
-            return False
+            while time.monotonic() < until and not stopping.is_set():
+                with suppress(TimeoutError):
+                    gevent.socket.wait_read(self._heard, LOOK_EACH)
+                    self.ready = os.read(self._heard, 1) == b"r"
+                    return
         finally:
             os.close(self._heard)
 
@@ -83,6 +87,8 @@ class Supervisor:
         self._patience = patience + END_WITHIN
         self._said = said
         self._workers: list[Worker] = []
+        #: What ends workers that others have replaced.
+        self._leaving: list[gevent.Greenlet[..., None]] = []
         self._stopping = Event()
         self._reload = Event()
 
@@ -94,32 +100,45 @@ class Supervisor:
             gevent.signal_handler(number, self._stopping.set)
         gevent.signal_handler(signal.SIGHUP, self._reload.set)
         try:
-            first = Worker(self._command, listener, self._life)
-            if not first.wait_ready():  # an invalid option, or an app that cannot be loaded
-                first.tell(signal.SIGKILL)
-                return first.process.wait() or 1
-            self._workers.append(first)
+            self._workers = self._started(listener, 1)
+            for first in self._workers:
+                if not (first.ready or self._stopping.is_set()):
+                    # An invalid option, or an app that cannot be loaded.
+                    first.tell(signal.SIGKILL)
+                    return first.process.wait() or 1
             self._workers += self._started(listener, self._count - 1)
-            self._said(listener.getsockname()[1])
+            if not self._stopping.is_set():
+                self._said(listener.getsockname()[1])
             self._watch(listener)
         finally:
             listener.close()
             self._end(self._workers)
+            gevent.joinall(self._leaving)
             os.close(alive)
         return 0
 
     def _started(self, listener: socket.socket, count: int) -> list[Worker]:
+        if self._stopping.is_set():
+            return []
         made = [Worker(self._command, listener, self._life) for _ in range(count)]
         for each in made:
-            each.wait_ready()
+            each.wait_ready(self._stopping)
         return made
+
+    def _replace_all(self, listener: socket.socket) -> None:
+        """New workers for all, if at least one of them serves: the app may be broken now."""
+        made = self._started(listener, self._count)
+        if any(each.ready for each in made):
+            made, self._workers = self._workers, made
+        elif not self._stopping.is_set():
+            click.echo("The new workers do not start. The old ones go on.", err=True)
+        self._leaving.append(gevent.spawn(self._end, made))
 
     def _watch(self, listener: socket.socket) -> None:
         while not self._stopping.wait(LOOK_EACH):
             if self._reload.is_set():
                 self._reload.clear()
-                before, self._workers = self._workers, self._started(listener, self._count)
-                gevent.spawn(self._end, before)
+                self._replace_all(listener)
             for each in list(self._workers):
                 if each.process.poll() is None:
                     continue
@@ -130,15 +149,15 @@ class Supervisor:
                     self._workers += self._started(listener, 1)
 
     def _end(self, workers: list[Worker]) -> None:
+        """Ends them, and waits until they have. # greenlet"""
         for each in workers:
             each.tell(signal.SIGTERM)
         until = time.monotonic() + self._patience
-        for each in workers:
-            with suppress(subprocess.TimeoutExpired):
-                each.process.wait(max(0.0, until - time.monotonic()))
-                continue
-            each.tell(signal.SIGKILL)
-            each.process.wait()
+        while any(each.process.poll() is None for each in workers):
+            if time.monotonic() > until:
+                for each in workers:
+                    each.tell(signal.SIGKILL)
+            gevent.sleep(LOOK_EACH)
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -45,7 +45,7 @@ def await_workers(server: Running, count: int = WORKERS) -> set[int]:
     while len(ready) < count:
         assert time.monotonic() < end, f"only {ready} know of {count} workers"
         # One connection, so that both answers are of one worker.
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
         with suppress(OSError, http.client.HTTPException):
             if _get(connection, "/stats")["workers"] == count:
                 ready.add(_get(connection, "/pid"))

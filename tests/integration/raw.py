@@ -139,7 +139,7 @@ class RawPolling(_Peer):
             self.post("1")
 
     def request(self, method: str, path: str, body: str | bytes | None = None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=40)
+        connection = http.client.HTTPConnection("127.0.0.1", self._server.port, timeout=DEADLINE)
         try:
             headers = {"Content-Type": "text/plain; charset=UTF-8", "Connection": "close"}
             encoded = body.encode() if isinstance(body, str) else body

@@ -173,10 +173,10 @@ class Running:
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
         connection = (
-            http.client.HTTPConnection(self.host, self.port, timeout=30)
+            http.client.HTTPConnection(self.host, self.port, timeout=DEADLINE)
             if self.url.startswith("http:")
             else http.client.HTTPSConnection(
-                self.host, self.port, timeout=30, context=ssl._create_unverified_context()
+                self.host, self.port, timeout=DEADLINE, context=ssl._create_unverified_context()
             )
         )
         connection.request("GET", path, headers={"Connection": "close", **(headers or {})})
@@ -200,7 +200,7 @@ class Running:
         """Let the handlers of the test app go on that wait for it."""
         assert self.get("/release").read() == b"ok"
 
-    def terminate(self, number: int = signal.SIGTERM, timeout: float = 30) -> int:
+    def terminate(self, number: int = signal.SIGTERM, timeout: float = DEADLINE) -> int:
         """Send a signal to the process and return its exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout)

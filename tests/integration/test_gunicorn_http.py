@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.raw import RawPolling, RawWebSocket
 from tests.integration.servers import Running, running
-from tests.timing import wait_until
+from tests.timing import DEADLINE, wait_until
 
 PATH = "/socket.io/?EIO=4&transport=polling"
 
@@ -101,7 +101,7 @@ def test_an_unknown_session_is_answered_by_gunicorns_way(server: Running) -> Non
 
 
 def test_pages_and_signaling_share_a_connection(server: Running) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE)
     for path in (PATH, "/health", PATH, PATH):
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -153,7 +153,7 @@ def test_a_connection_is_kept_as_long_as_the_setting_says() -> None:
     environ = {"GUNICORN_CMD_ARGS": "--keep-alive 5"}
     with running("gunicorn-gevent", "environs", environ=environ) as server:
         server.get(PATH).read()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as sock:
             for _ in range(2):
                 sock.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 answer = b""
@@ -169,7 +169,7 @@ def test_without_keep_alive_each_answer_ends_its_connection() -> None:
     environ = {"GUNICORN_CMD_ARGS": "--keep-alive 0"}
     with running("gunicorn-gevent", "environs", environ=environ) as server:
         for _ in range(2):
-            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sock:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as sock:
                 sock.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
                 answer = b""
                 while more := sock.recv(65536):
@@ -187,7 +187,8 @@ def test_connections_that_are_handed_over_wait_until_the_worker_has_room() -> No
     environ = {"GUNICORN_CMD_ARGS": "--worker-connections 2"}
     with running("gunicorn-gevent", "environs", environ=environ) as server:
         server.get(PATH).read()
-        peers = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(5)]
+        address = "127.0.0.1", server.port
+        peers = [socket.create_connection(address, timeout=DEADLINE) for _ in range(5)]
         for peer in peers:  # they are accepted: an answer has come
             peer.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             assert b" 200 " in peer.recv(65536)
@@ -203,7 +204,7 @@ def test_connections_that_are_handed_over_wait_until_the_worker_has_room() -> No
 def test_a_worker_that_stops_finishes_the_answers_that_it_has_begun() -> None:
     with running("gunicorn-gevent", "environs") as server:
         server.get(PATH).read()
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as peer:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE) as peer:
             peer.sendall(f"GET {PATH}&wait HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             server.eventually("/environs", lambda seen: "&wait" in seen[-1]["QUERY_STRING"])
             server.process.send_signal(signal.SIGTERM)
@@ -211,4 +212,4 @@ def test_a_worker_that_stops_finishes_the_answers_that_it_has_begun() -> None:
             while more := peer.recv(65536):
                 answer += more
             assert answer.startswith(b"HTTP/1.1 503 ")
-        assert server.process.wait(30) == 0
+        assert server.process.wait(DEADLINE) == 0

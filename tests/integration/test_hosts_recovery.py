@@ -106,7 +106,7 @@ def test_a_host_that_stops_gives_its_sessions_to_others_and_its_clients_miss_not
                     other.burst("#rtcio:message", envelope, count=20, start=count)
             count += 20
             time.sleep(0.1)
-        assert stopped.process.wait(30) == 0
+        assert stopped.process.wait(DEADLINE) == 0
         for client in clients:
             for other in stay:
                 client.wait_for(other.name, count)

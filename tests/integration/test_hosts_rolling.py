@@ -96,7 +96,7 @@ def test_hosts_are_replaced_one_after_the_other_and_every_session_goes_on() -> N
                 assert time.monotonic() < end, [returns(client) for client in clients]
                 talk.say(stay)
                 time.sleep(0.1)
-            assert old.process.wait(30) == 0
+            assert old.process.wait(DEADLINE) == 0
             hosts.remove(old)
             talk.arrives_once_in_order()
         assert [client.id for client in clients] == sids

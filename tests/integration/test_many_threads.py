@@ -11,6 +11,7 @@ from tests.foreign_threads import KINDS
 from tests.integration.clients import Client, Driver, meet
 from tests.integration.redis_server import redis_server
 from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 
 @pytest.fixture(scope="module")
@@ -170,4 +171,4 @@ def test_what_one_thread_sends_and_all_after_it_reaches_another_process(
 def test_stop_ends_listen_from_any_thread(kind: str) -> None:
     with running("listen", "many_threads") as server:
         assert server.get_json(f"/do/{kind}/stop/-") == {"result": None}
-        assert server.process.wait(30) == 0
+        assert server.process.wait(DEADLINE) == 0

@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.clients import Driver
 from tests.integration.servers import THREADS, Running, Way, complaints, running
+from tests.timing import DEADLINE
 
 OFFER = {"description": {"type": "offer", "sdp": "v=0\r\n" + "a=candidate\r\n" * 500}}
 
@@ -56,7 +57,7 @@ def test_gunicorns_threads_end_at_once_though_clients_are_connected(node: Driver
         for transports in (["polling"], ["websocket"]):
             node.connect(server.url, transports=transports)
         # Its own patience with requests that nobody ends is 30 s.
-        assert server.terminate(timeout=20) == 0
+        assert server.terminate(timeout=DEADLINE) == 0
 
 
 def test_a_worker_of_one_request_at_a_time_is_refused_on_one_line(

@@ -28,6 +28,7 @@ from tests.frames import MASK, header, masked
 from tests.integration.clients import Client, Driver
 from tests.integration.raw import RawPolling, RawWebSocket
 from tests.integration.servers import Running, running
+from tests.timing import DEADLINE
 
 pytestmark = pytest.mark.integration
 
@@ -189,7 +190,7 @@ def test_any_number_of_attachments_may_be_announced(plain: Running, ours: Runnin
         a.send(announced)
         a.send(a.event('["note","swallowed as an attachment"]'))
         # The answer to a ping of WebSocket's own: the connection lives, and what it says is lost.
-        assert a.connection.ping().wait(20)
+        assert a.connection.ping().wait(DEADLINE)
     with RawWebSocket(plain) as b:
         b.join()
         b.send(b.event('["echo"]', ack_id=1))

@@ -155,7 +155,12 @@ class Inbox:
             if killed:  # the code that killed this greenlet waits for its end
                 server.spawn(self._work, size)
                 return
-            found = self._next(size)
+            if self.inbox or self.full_until == math.inf:
+                found = self._next(size)
+            else:  # as `_next`, without its call: most often it was the only one
+                self.inbox_bytes -= size
+                self.inbox = None
+                server.working -= 1
 
     def _work_on_thread(self, done: int = 0) -> None:
         """`_work` for a server on threads, which take no turns. # thread"""

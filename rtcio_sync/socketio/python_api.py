@@ -64,7 +64,8 @@ class PythonApi(ServerHooks):
             return self._hub_thread.run(
                 self.emit, event, data, to, room, skip_sid, namespace, callback, ignore_queue
             )
-        check_name(event, UNREADABLE_EVENTS)
+        if type(event) is not str or event in UNREADABLE_EVENTS:
+            check_name(event, UNREADABLE_EVENTS)
         namespace = "/" if namespace is None else namespace_name(namespace)
         if callback is not None and type(callback) is not Waiter and plain_arity(callback) is None:
             check_handler(callback)

@@ -52,7 +52,7 @@ class Store(Protocol):
 
     def number(self) -> int: ...
 
-    def spelt(self, number: int) -> str: ...
+    def stamp(self) -> tuple[Stamp, str]: ...
 
     def number_of(self, offset: Any, pid: str = "") -> int | None: ...
 
@@ -104,9 +104,7 @@ class Session:
 
     def next(self) -> tuple[Stamp, str]:
         """The stamp of the next event, to be kept at once, and its offset. # gate held"""
-        store = self._store
-        number = store.number()
-        return (number, store.now()), store.spelt(number)
+        return self._store.stamp()
 
     def append(self, event: Kept) -> None:
         """As `keep`, for `session_store.Recovery.keep`, which counts the event before."""

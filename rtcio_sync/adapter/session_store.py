@@ -120,6 +120,11 @@ class Recovery:
         """An offset as on the wire: a string, as socket.io-client expects it."""
         return f"{self.mark}{number:x}"
 
+    def stamp(self) -> tuple[Stamp, str]:
+        """The stamp of the next event, and its offset."""
+        self.last = number = self.last + 1
+        return (number, self.now()), f"{self.mark}{number:x}"  # as `spelt`
+
     def number_of(self, offset: Any, pid: str = "") -> int | None:
         """The number in a client's offset; 0: it had received nothing; `None`: it is invalid.
 
@@ -183,12 +188,20 @@ class Recovery:
             self._cost += PLACE if event.sessions else len(event.frame) + EVENT
             event.sessions += 1
             session.append(event)
-            self._count(event.number, session, 1)
+            # As `_count`, without its call, for each relay.
+            self._kept += 1
+            self._order += (event.number, session)
+            self._places += 1
+            if self._places > 2 * self._kept + 1000 or self._cost + self._load > self._most:
+                self._bound()
 
-    def _count(self, event: int, inside: Session | list[Session], number: int) -> None:
+    def _count(self, event: int, inside: list[Session], number: int) -> None:
         self._kept += number
         self._order += (event, inside)  # in one step, which nothing can interrupt
         self._places += number
+        self._bound()
+
+    def _bound(self) -> None:
         if self._places > 2 * self._kept + 1000:
             self._forget_dropped()
         if self._cost + self._load > self._most:

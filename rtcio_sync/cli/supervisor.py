@@ -61,13 +61,16 @@ class Worker:
 
     def wait_ready(self, stopping: Event) -> None:
         """Waits until it serves, or has ended, takes too long, or is not needed. # greenlet"""
-        until = self.since + START_WITHIN
         try:
-            while time.monotonic() < until and not stopping.is_set():
-                with suppress(TimeoutError):
+            while not stopping.is_set():
+                try:
                     gevent.socket.wait_read(self._heard, LOOK_EACH)
+                except TimeoutError:  # only now: it may serve while another one is waited for
+                    if time.monotonic() - self.since < START_WITHIN:
+                        continue
+                else:
                     self.ready = os.read(self._heard, 1) == b"r"
-                    return
+                return
         finally:
             os.close(self._heard)
 

@@ -149,8 +149,12 @@ class Tab:
     def wait_for_text(self, selector: str, text: str) -> None:
         self.page.locator(selector, has_text=text).first.wait_for()
 
+    def forget_told(self) -> None:
+        """What notices and the banner have said before is not what a test waits for."""
+        self.page.evaluate("() => { window.told = []; }")
+
     def wait_until_told(self, text: str) -> None:
-        """Wait until a notice or the banner has said so, since the page was opened."""
+        """Wait until a notice or the banner has said so, since the page or `forget_told`."""
         self.wait("(text) => window.told.some((each) => each.includes(text))", text)
 
     def wait_for_message(self, text: str) -> None:

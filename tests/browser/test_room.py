@@ -168,6 +168,7 @@ def test_a_server_that_restarts_gets_everybody_back(
         ben.wait_for_video("Ada")
         for tab in (ada, ben):
             tab.watch_tiles()
+            tab.forget_told()
         server.terminate()
     for tab in (ada, ben):
         tab.wait_until_told("The connection to the server is lost")

@@ -29,6 +29,7 @@ def test_a_call_between_two_hosts_goes_on_when_one_of_them_dies(
         ada.watch_tiles()
 
         before = len(of_ben)
+        ben.forget_told()
         hosts.of(of_ben[-1]).kill()
         ben.wait_until_told("The connection to the server is lost")
         ben.wait("() => !document.getElementById('banner').textContent")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from gevent.event import Event
 
+from rtcio_sync.cli.supervisor import Worker
 from tests.integration.clients import Driver
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
 from tests.integration.servers import running
@@ -124,6 +127,20 @@ def supervised(folder: Path) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def test_a_worker_is_known_to_serve_however_long_another_one_was_waited_for() -> None:
+    serve = "import os; os.write(int(os.environ['RTCIO_SYNC_READY']), b'r')"
+    command = [sys.executable, "-c", serve]
+    heard, life = os.pipe()
+    with socket.socket() as listener:
+        worker = Worker(command, listener, life)
+        assert worker.process.wait(DEADLINE) == 0
+        worker.since -= 3600
+        worker.wait_ready(Event())
+        assert worker.ready
+    os.close(heard)
+    os.close(life)
 
 
 def begun(folder: Path, count: int) -> list[int]:

@@ -132,7 +132,8 @@ def test_calls_behind_a_round_robin_go_on_while_all_hosts_are_replaced(tmp_path:
     cuts = Counter(found["cuts"])
     print(f"{found['sent']} sent, clients by disconnects {cuts}, longest {found['longest']} ms")
     print(f"{found['lost']} lost that clients sent as they lost their connections")
-    assert found["lost"] <= found["sent"] // 5  # nginx drops them as the old host ends its half
+    # nginx drops them as the old host ends its half: some two for each line that is lost.
+    assert found["lost"] <= 2 * sum(found["cuts"])
     # Those on polling notice nothing; the others as often as a host leaves that they are on.
     refused = sum(found["refused"])
     print(f"{refused} POSTs that nginx answered with 502, since a host had just ended")

@@ -52,6 +52,37 @@ def test_a_page_asks_for_no_device_before_a_click(open_tab: OpenTab, room: str) 
     assert ada.page.evaluate("() => window.asked") == 1
 
 
+def test_who_presses_join_while_the_preview_starts_sends_one_picture_throughout(
+    open_tab: OpenTab, room: str
+) -> None:
+    ada, ben = open_tab(fresh=True), open_tab()
+    ada.page.add_init_script(
+        """window.given = [];
+        window.pass = [];
+        const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (what) => {
+          await new Promise((resolve) => window.pass.push(resolve));
+          const found = await real(what);
+          window.given.push(found.getTracks());
+          return found;
+        };"""
+    )
+    ada.page.goto(f"{ada.url}/?room={room}&name=Ada")
+    ada.wait("() => window.pass.length === 1")
+    ada.press("Join")
+    ada.wait("() => window.pass.length === 2")
+    for number in (0, 1):
+        ada.page.evaluate("(number) => window.pass[number]()", number)
+        ada.wait("(number) => window.given.length > number", number)
+        if number == 0:
+            ada.wait_inside()
+            ben.open(room, "Ben").wait_for_video("Ada")
+    ada.wait("() => window.given[1].every((each) => each.readyState === 'ended')")
+    states = ada.page.evaluate("() => window.given[0].map((each) => each.readyState)")
+    assert states == ["live", "live"], "peers get the first; the second is not needed"
+    ben.wait_for_video("Ada")
+
+
 def test_a_refused_origin_and_a_full_server_say_so(open_tab: OpenTab, room: str) -> None:
     # The server's log warns of the origin.
     elsewhere = {"ALLOWED_ORIGINS": "https://shop.example"}

@@ -80,7 +80,7 @@ export class Devices {
   /** Takes another device of this kind, now and at the next visit. */
   async choose(kind, id) {
     remember("localStorage", `rtcio-${kind}`, id);
-    if (kind !== "speaker" && this.on[kind]) await this.#reopen(kind);
+    if (kind !== "speaker" && this.on[kind]) await this.#reopen(kind, true);
     this.#tell.changed();
   }
 
@@ -106,15 +106,16 @@ export class Devices {
     return this.#samples.reduce((most, each) => Math.max(most, Math.abs(each)), 0);
   }
 
-  async #reopen(kind) {
-    const error = await this.#open([kind]);
+  async #reopen(kind, another = false) {
+    const error = await this.#open([kind], another);
     if (!error || error === "left") return;
     this.on[kind] = Boolean(this.track(kind));
     this.#tell.problem(lacking([kind], error));
   }
 
-  /** Resolves to null, or to the name of what went wrong. */
-  async #open(kinds) {
+  /** Asks for devices, to use those of `another` choice in the place of what runs. Resolves to null,
+   * or to the name of what went wrong. */
+  async #open(kinds, another = false) {
     if (!navigator.mediaDevices) return "SecurityError";
     const visit = this.#visit;
     // A browser may take "ideal" for less than its own default, so the chosen device is asked for
@@ -136,8 +137,11 @@ export class Devices {
       return visit === this.#visit ? error.name : "left";
     }
     for (const track of found.getTracks()) {
-      // The user left, or turned the device off again, before the answer came.
-      if (visit !== this.#visit || !this.on[kindOf(track)]) track.stop();
+      const kind = kindOf(track);
+      // The user left, or turned the device off again, before the answer came. Or it runs by now: who
+      // presses Join while the preview starts has asked twice, and peers may get the first already.
+      const unwanted = visit !== this.#visit || !this.on[kind] || (!another && this.track(kind));
+      if (unwanted) track.stop();
       else this.#keep(track);
     }
     this.#tell.tracks();

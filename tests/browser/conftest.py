@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Error, Page, Playwright, sync_playwright
 
-from tests.browser.tabs import TOLD, Tab
+from tests.browser.tabs import CALLS, CONNECTIONS, TOLD, Tab
 from tests.integration.servers import Running, running
 
 ARTIFACTS = Path(__file__).parents[2] / "test-artifacts"
@@ -113,6 +113,7 @@ class Profiles:
         options = {"viewport": {"width": 800, "height": 600}, **options}
         page = self._browser.new_context(**options).new_page()
         page.add_init_script(TOLD)
+        page.add_init_script(CONNECTIONS)
         return page
 
     def give_back(self, page: Page) -> None:
@@ -158,6 +159,8 @@ def open_tab(
     for number, tab in enumerate(tabs):
         if failed:
             _photograph(tab, f"{request.node.name}-{number}")
+            with suppress(Error):
+                print(f"tab {number}:", tab.page.evaluate(CALLS))
     for tab in tabs:
         tab.detach()
         try:

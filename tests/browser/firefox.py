@@ -18,7 +18,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.browser.tabs import DEADLINE
+from tests.browser.tabs import CALLS, CONNECTIONS, DEADLINE
 from tests.integration.servers import free_port
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox") or ""
@@ -115,7 +115,14 @@ def firefox() -> Iterator[FirefoxTab]:
             with _connected(port) as socket:
                 _command(socket, 1, "session.new", {"capabilities": {}})
                 (context, *_) = _command(socket, 2, "browsingContext.getTree", {})["contexts"]
-                yield FirefoxTab(socket, context["context"])
+                connections = {"functionDeclaration": f"() => {{ {CONNECTIONS} }}"}
+                _command(socket, 3, "script.addPreloadScript", connections)
+                tab = FirefoxTab(socket, context["context"])
+                try:
+                    yield tab
+                except AssertionError:
+                    print("Firefox:", tab.evaluate(CALLS))
+                    raise
         finally:
             process.terminate()
             try:

@@ -41,6 +41,34 @@ TOLD = """(() => {
   }).observe(document, { childList: true, subtree: true });
 })();"""
 
+#: Remembers the page's connections, so that a failed test can say what they had got.
+CONNECTIONS = """(() => {
+  window.connections = [];
+  const Real = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Real {
+    constructor(...given) { super(...given); window.connections.push(this); }
+    createDataChannel(...given) { return (this.channel = super.createDataChannel(...given)); }
+  };
+})();"""
+
+#: What a page saw of its calls, as JSON: the tiles, and what each connection had sent and got.
+CALLS = """(async () => JSON.stringify({
+  tiles: [...document.querySelectorAll(".tile")].map((each) => [
+    each.className, each.textContent.replace(/\\s+/g, " "), each.querySelector("video").videoWidth,
+    each.querySelector("video").srcObject?.getTracks().map((t) => [t.kind, t.readyState, t.muted]),
+  ]),
+  connections: await Promise.all((window.connections ?? []).map(async (each) => ({
+    state: [each.connectionState, each.signalingState],
+    ways: each.getTransceivers().map((way) => [way.mid, way.direction, way.currentDirection]),
+    stats: [...(await each.getStats().catch(() => new Map())).values()]
+      .filter(({ type, kind }) => /^(in|out)bound-rtp$/.test(type) && kind === "video")
+      .map((each) => [each.type, each.mid, {
+        packets: each.packetsReceived ?? each.packetsSent, frames: each.framesReceived,
+        coded: each.framesDecoded ?? each.framesEncoded, asked: each.pliCount,
+      }]),
+  }))),
+}))()"""
+
 # Remembers how many others were to be seen at most, however briefly.
 _WATCH = """() => {
   const list = document.getElementById("people-tiles");

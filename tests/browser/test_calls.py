@@ -215,3 +215,21 @@ def test_the_call_lives_on_while_the_line_to_the_server_is_cut(
         assert (ada.most_seen, ben.most_seen) == (2, 2)
         ada.say("all is well")
         ben.wait_for_message("all is well")
+
+
+def test_an_offer_of_a_connection_that_is_closed_does_not_hinder_the_next_one(
+    open_tab: OpenTab, room: str
+) -> None:
+    ada, ben = together(open_tab, room, "Ada", "Ben")
+    # Ada, who called, closes the connection; Ben has not heard of it and offers to go on.
+    ben.page.evaluate(
+        """() => { const [old] = connections; old.channel.onclose = null;
+        window.offer = () => old.restartIce(); }"""
+    )
+    ada.page.evaluate("() => connections[0].channel.dispatchEvent(new Event('close'))")
+    ben.page.evaluate("() => window.offer()")
+    ada.wait("() => window.connections.length > 1")
+    ada.wait_for_video("Ben")
+    ben.wait_for_video("Ada")
+    ada.say("hello again")
+    ben.wait_for_message("hello again")

@@ -27,7 +27,7 @@ const SPEECH_LASTS = 1_000; // ms: the mark stays between two words
 
 const signaling = new Signaling(new URL(document.body.dataset.signaling, document.baseURI));
 const peers = new Peers(signaling, {
-  admits: (id) => roster.has(id),
+  admits: (id) => roster.has(id) && !invited.has(id),
   connected: greet,
   disconnected,
   health: healthChanged,

@@ -6,7 +6,8 @@
 // https://w3c.github.io/webrtc-pc/#perfect-negotiation-example.
 //
 // The listener has these methods:
-//   admits(id)                           whether that peer may call: whether it is in the room
+//   admits(id)                           whether that peer may call: whether it is in the room, and
+//                                        it is not we who call it
 //   connected(id)                        its ctrl channel is open
 //   disconnected(id)                     no connection to it is left
 //   health(id, state)                    RTCPeerConnection.connectionState changed
@@ -157,6 +158,7 @@ export class Peers {
     // The peer has closed its connection and offers a new one; ours cannot continue.
     if (offer && peer?.isAnother(data.description)) peer = peer.close();
     if (!peer) {
+      // An offer of a peer that we call is from a connection that we have closed; ours comes.
       if (!offer || !this.#listener.admits(source)) return;
       peer = this.#add(source, false, await this.iceServers());
     }

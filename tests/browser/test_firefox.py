@@ -43,3 +43,22 @@ def test_firefox_and_chromium_call_each_other(open_tab: OpenTab, site: Running, 
         ben.wait_for_others("Ada")
         ben.press("Leave")
         ada.wait("document.querySelectorAll('#people-tiles .tile').length === 1")
+
+
+def test_firefox_gets_a_new_call_after_it_offered_to_go_on_with_a_closed_one(
+    open_tab: OpenTab, site: Running, room: str
+) -> None:
+    # It does not take another peer's certificate into a connection, as Chromium does.
+    ada = open_tab(fresh=True).open(room, "Ada").wait_inside()
+    with firefox() as ben:
+        ben.join(site.url, room, "Ben")
+        ada.wait_for_video("Ben")
+        ben.wait_for_video("Ada")
+        ben.evaluate("connections[0].channel.onclose = null")
+        ada.page.evaluate("() => connections[0].channel.dispatchEvent(new Event('close'))")
+        ben.evaluate("(connections[0].restartIce(), null)")
+        ada.wait("() => window.connections.length > 1")
+        ada.wait_for_video("Ben")
+        ben.wait_for_video("Ada")
+        ada.say("hello again")
+        ben.wait("document.querySelector('#messages')?.textContent.includes('hello again')")

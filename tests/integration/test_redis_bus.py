@@ -334,7 +334,8 @@ def test_a_stopped_node_for_which_its_host_beats_is_not_buried(
     b = make(server.url, "bbbb", "--host=one", "--siblings=aaaa")
     c = make(server.url, "cccc")
     wait_until(lambda: c.report()["nodes"] == ["aaaa", "bbbb"])
-    assert a.report()["nodes"] == ["cccc"]  # a node of the same host is not spoken to over Redis
+    # A node of the same host is not spoken to over Redis.
+    wait_until(lambda: a.report()["nodes"] == b.report()["nodes"] == ["cccc"])
     b.signal(signal.SIGSTOP)
     time.sleep(9)
     b.signal(signal.SIGCONT)
@@ -459,7 +460,7 @@ def test_a_host_that_is_cut_off_for_long_is_buried_and_learns_it(
     for each in others:
         ((node, when),) = each.report()["dead"]
         assert node == victim.id
-        assert 4 < when - at < 8
+        assert 4 < when - at < 20  # s; a machine that is busy adds some to the five
     assert victim.report()["nodes"] == ["bbbb", "cccc"]  # it cannot know
     network.send_signal(signal.SIGCONT)
     wait_until(lambda: victim.report()["refusals"] == ["buried"])

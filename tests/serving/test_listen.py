@@ -161,7 +161,7 @@ def test_the_port_is_closed_once_listen_on_threads_has_ended(
 
     monkeypatch.setattr(BaseWSGIServer, "server_close", slowly)
     run(Bare("threading")).end()
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before  # those of other tests may have ended
 
 
 @pytest.mark.parametrize("mode", ["gevent", "threading"])
@@ -175,7 +175,7 @@ def test_the_port_is_closed_if_ready_raises(mode: str) -> None:
     before = set(threading.enumerate())
     with pytest.raises(ZeroDivisionError):
         Bare(mode).listen(0, "127.0.0.1", ready=ready)
-    assert set(threading.enumerate()) == before
+    assert set(threading.enumerate()) <= before
     with pytest.raises(ConnectionRefusedError):
         gevent.socket.create_connection(("127.0.0.1", ports[0]))
 

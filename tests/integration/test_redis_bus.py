@@ -460,7 +460,7 @@ def test_a_host_that_is_cut_off_for_long_is_buried_and_learns_it(
     for each in others:
         ((node, when),) = each.report()["dead"]
         assert node == victim.id
-        assert 4 < when - at < 20  # s; a machine that is busy adds some to the five
+        assert 4 < when - at < 8
     assert victim.report()["nodes"] == ["bbbb", "cccc"]  # it cannot know
     network.send_signal(signal.SIGCONT)
     wait_until(lambda: victim.report()["refusals"] == ["buried"])

@@ -102,7 +102,8 @@ $(SITE): scripts/site/package.json scripts/site/package-lock.json
 pictures: $(VENV)/.dev $(CLIENTS) system  ## take the pictures of the room page in docs/images anew
 	PICTURES=docs/images/room $(BIN)/python -m pytest -q tests/browser/test_looks.py
 
-# The ASGI servers get an environment of their own, benchmarks/.venv.
+# The ASGI servers get an environment of their own, benchmarks/.venv, and the other servers in Python
+# another one, benchmarks/.venv-users.
 bench: $(VENV)/.dev $(NODE_BENCH)  ## what it costs, beside others; a quarter of an hour
 	$(BIN)/python -m benchmarks
 
@@ -176,4 +177,4 @@ dist: $(VENV)/.dev  ## builds and checks the sdist and the wheel, in dist/
 	$(BIN)/python -m twine check --strict dist/*
 
 clean:  ## remove everything that was installed here
-	rm -rf $(VENV) $(VENV)-redis $(VENV)-3.* build dist demo.png *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules tests/typed/node_modules scripts/site/node_modules benchmarks/.venv
+	rm -rf $(VENV) $(VENV)-redis $(VENV)-3.* build dist demo.png *.egg-info tests/integration/node/node_modules benchmarks/node/node_modules tests/typed/node_modules scripts/site/node_modules benchmarks/.venv benchmarks/.venv-users

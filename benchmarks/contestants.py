@@ -23,6 +23,10 @@ HERE = Path(__file__).parent
 NODE_PACKAGES = HERE / "node/node_modules"
 BUN = NODE_PACKAGES / ".bin/bun"
 PEERS = HERE / ".venv/bin/python"  # of the ASGI contestants
+#: Of the others in Python: python-socketio imports what its clients need if it is installed, which
+#: takes 12 MB of memory more than a user's server.
+USERS = HERE / ".venv-users/bin/python"
+PYTHON = "{python}"
 REQUIREMENTS = HERE / "servers/requirements.txt"
 BEFORE = "-before"
 START_SECONDS = 30.0  # until a server answers; for several on one core, each
@@ -32,7 +36,7 @@ SLOW = frozenset({"call", "connect", "cold", "latency", "disconnect", "storm"})
 
 @dataclass(frozen=True)
 class Contestant:
-    """One column of the table. ``command`` has ``{port}`` in it; ``{python}`` is this Python.
+    """One column of the table. ``command`` has ``{port}`` and may have ``{python}`` in it.
 
     ``tree``: the source tree that it runs from.
     ``extra``: it runs only if it is named. ``skips``: scenarios that make no sense for it, or would
@@ -222,6 +226,7 @@ def before(contestant: Contestant, tree: Path) -> Contestant:
 class Server:
     """A contestant's process, from its first answer until ``stop``; its output goes to ``log``.
 
+    ``python``: the Python of a command that does not name its own; this one if not given.
     ``recovery``: turns connection state recovery on; only one figure does.
     ``environ``: more variables of its environment; ``descriptors``: its limit of open files.
     """
@@ -232,6 +237,7 @@ class Server:
         log: Path,
         core: int | None,
         *,
+        python: Path | str = sys.executable,
         recovery: bool = False,
         environ: Mapping[str, str] | None = None,
         descriptors: int | None = None,
@@ -242,7 +248,7 @@ class Server:
         self.port = self.ports[0]
         ports = ",".join(map(str, self.ports))
         command = [
-            part.format(port=self.port, ports=ports, python=sys.executable)
+            part.format(port=self.port, ports=ports, python=python)
             for part in contestant.command
         ]
         with log.open("wb") as output:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accounting import cpu_ns, machine_seconds
-from benchmarks.contestants import HERE, Contestant, Server, with_hosts, with_workers
+from benchmarks.contestants import HERE, USERS, Contestant, Server, with_hosts, with_workers
 from benchmarks.rows import Values
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.subject import Scale
@@ -76,6 +76,11 @@ def run(plan: Plan, say: Callable[[str], None]) -> Results:
     busy, whole = (now - then for now, then in zip(machine_seconds(), (busy, whole), strict=True))
     results.others = max(0.0, busy - results.own_seconds - time.process_time()) / whole
     return results
+
+
+def needs_redis(figure: str) -> bool:
+    """Whether the Python servers need redis-py, which a user's server without Redis has not."""
+    return figure == "redis" or figure in HOSTS
 
 
 def _takes_part(contestant: Contestant, figure: str) -> bool:
@@ -145,6 +150,7 @@ class _Race:
                         c,
                         plan.scratch / f"{c.name}.log",
                         server_core,
+                        python=sys.executable if needs_redis(figure) else USERS,
                         recovery=figure == "recovery",
                     )
                 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -111,9 +113,13 @@ def test_only_what_the_chosen_servers_and_figures_need_is_installed(
     ran: list[str] = []
     monkeypatch.setattr(installing, "_run", lambda *command, **_: ran.append(str(command[0])))
     monkeypatch.setattr(installing, "NODE_PACKAGES", tmp_path)
+    made: list[Path] = []
+    monkeypatch.setattr(installing, "_environment", lambda python, _: made.append(python))
     ours, node, uvicorn = (CONTESTANTS[name] for name in ("listen", "node", "uvicorn"))
+    installing.install([ours], ["hosts"])  # with redis-py, as here
+    assert made == []
     installing.install([ours], ["relay"])
-    assert ran == []
+    assert ran == [] and made == [installing.USERS]
     installing.install([ours], ["call"])
     installing.install([node], ["relay"])
     assert ran == ["npm", "npm"]
@@ -122,14 +128,33 @@ def test_only_what_the_chosen_servers_and_figures_need_is_installed(
     installing.install([ours, node], ["call"])
     assert len(ran) == 2
 
-    peers = tmp_path / "bin/python"
-    peers.parent.mkdir()
-    monkeypatch.setattr(installing, "PEERS", peers)
-    asgi = dataclasses.replace(uvicorn, command=(str(peers), *uvicorn.command[1:]))
-    installing.install([asgi], ["relay"])
-    assert ran[2:] == [installing.sys.executable, str(peers)]
-    installing.install([asgi], ["relay"])
-    assert len(ran) == 4
+    made.clear()
+    installing.install([node, uvicorn], ["relay"])
+    assert made == [installing.PEERS]
+
+
+def test_an_environment_of_servers_is_made_again_when_it_has_to_have_something_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(installing, "_run", lambda *command, **_: ran.append(str(command[0])))
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    both = [sys.executable, str(python)]
+    installing._environment(python, "flask==3.0.0\n")
+    assert ran == both
+    installing._environment(python, "flask==3.0.0\n")
+    assert ran == both
+    installing._environment(python, "flask==3.1.0\n")
+    assert ran == both * 2
+
+
+def test_our_servers_run_on_what_a_user_of_the_package_has_and_nothing_else() -> None:
+    versions = dict(line.split("==") for line in installing._of_users().splitlines())
+    versions["gunicorn"] = versions.pop("gunicorn[gevent]")
+    assert {"python-socketio", "gevent", "flask"} <= set(versions)
+    assert not {"redis", "pytest", "aiohttp", "requests", "msgpack"} & set(versions)
+    assert versions == {name: metadata.version(name) for name in versions}
 
 
 def described(*figures: str, date: str = "2026-01-01") -> dict[str, object]:

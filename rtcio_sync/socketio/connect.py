@@ -243,7 +243,8 @@ class Connecting:
                 given = (socket or socket_of(self._host, member)) if space or greeted else None
                 # Copies, here and in the like: each may register more, and remove some.
                 for use in tuple(space.rtcio_middlewares) if space is not None else ():
-                    use(given)
+                    if use(given) is False:
+                        return REJECTED
                     if member.stage is Stage.GONE:
                         return None  # the middleware disconnected it: run no other
                 trigger = self._upstream._trigger_event  # maybe a subclass's

@@ -14,7 +14,9 @@ from ..functions import check_plain
 
 __all__ = [
     "arity",
+    "check_event_middleware",
     "check_handler",
+    "check_middleware",
     "handler_names",
     "method_of",
     "plain_arity",
@@ -76,6 +78,34 @@ def check_handler(fn: Any) -> None:
             f"{fn.__qualname__} is an unbound method: register the method of an object, as in "
             "server.on(event, chat.method), or make its class a rtcio_sync.Namespace"
         )
+
+
+def check_middleware(fn: Any, least: int) -> None:
+    """Raises `TypeError`, with the fix, for a middleware that needs more than the socket.
+
+    ``least``: of `arity`. What is missing would be `None`, and Node's ``next`` never called.
+    """
+    if least > 1:
+        raise TypeError(
+            f"{_shown(fn)} is no middleware for connections: write fn(socket). Where Node calls "
+            "next(), return; where it calls next(error), raise ConnectionRefusedError(\"why\"). A "
+            "middleware fn(event, args) is for socket.use"
+        )
+
+
+def check_event_middleware(fn: Any, least: int) -> None:
+    """The same for one that needs more than an event and its arguments, or Node's ``next``."""
+    code = getattr(fn, "__code__", None)  # not its signature: it is read anew for each client
+    if least > 2 or (code is not None and "next" in code.co_varnames[: code.co_argcount]):
+        raise TypeError(
+            f"{_shown(fn)} is no middleware for events: write fn(event, args). Where Node calls "
+            "next(), return; where it calls next(error), or never, raise an exception"
+        )
+
+
+def _shown(fn: Any) -> str:
+    names = ", ".join(each.name for each in _positional(fn)[0])
+    return f"{getattr(fn, '__name__', type(fn).__name__)}({names})"
 
 
 def _is_unbound(fn: Any) -> bool:

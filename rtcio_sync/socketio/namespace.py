@@ -13,7 +13,7 @@ from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event, check_name, namespace_name
 from .handler_call import Callee
-from .handler_signatures import warn_of_sid
+from .handler_signatures import check_middleware, warn_of_sid
 from .handler_types import Answer
 from .remote_socket import RemoteSocket
 from .socket import BroadcastOperator, Socket, socket_of
@@ -94,10 +94,13 @@ class Namespace(socketio.Namespace):
     def use(self, fn: ConnectFn) -> ConnectFn:
         """Registers ``fn(socket)`` to run before ``connection``.
 
-        To refuse the client, raise `ConnectionRefusedError`; any other exception refuses it too,
-        with a general message, and is logged.
+        To refuse the client, raise `ConnectionRefusedError`, or return `False` for a general
+        message; any other exception refuses it too, with a general message, and is logged. Raises
+        `TypeError` for a function that needs more than the socket, such as Node's ``next``.
         """
-        self.rtcio_middlewares.append(Callee(fn))
+        callee = Callee(fn)
+        check_middleware(fn, callee.least)
+        self.rtcio_middlewares.append(callee)
         return fn
 
     @property

@@ -13,6 +13,7 @@ from ..events import RtcioEvents
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event
 from .handler_call import Callee, SocketCallee
+from .handler_signatures import check_event_middleware
 from .handler_types import EventFn, UseFn
 from .ports import Host
 from .socket_handlers import CHANGING, SocketHandlers, without
@@ -168,9 +169,10 @@ class SocketEvents:
         ``args`` is the list of the event's arguments. ``fn`` may change it; the next middleware and
         the handlers get the changed list. A changed relay is checked by the same rules and sent on
         as changed. Handlers of ``"error"`` get the exception. `rtcio_sync.throttle` makes one that
-        bounds the rate.
+        bounds the rate. Raises `TypeError` for a function that takes Node's ``next``.
         """
         callee = Callee(fn)
+        check_event_middleware(fn, callee.least)
         with CHANGING:
             self.handlers.uses += (callee,)
         self._observe()

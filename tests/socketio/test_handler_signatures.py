@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import socketio
 
-from rtcio_sync import Lobby, Namespace, OptionError, Server
+from rtcio_sync import Lobby, Namespace, OptionError, Server, throttle
 
 
 async def coroutine(sid: str) -> None: ...
@@ -88,6 +88,37 @@ def test_what_cannot_be_a_handler_is_refused_when_it_is_registered(
     fn, message = WRONG[kind]
     with pytest.raises(TypeError, match=message):
         REGISTRARS[registrar](Server(), fn)
+
+
+class Guard:
+    def check(self, socket: Any, next: Any) -> None: ...
+
+
+@pytest.mark.parametrize("registrar", ["use", "of().use"])
+@pytest.mark.parametrize(
+    "fn",
+    [lambda socket, next: next(), Guard().check, throttle(10), lambda a, b, c=1, *rest: None],
+    ids=["Node's", "a method", "one of socket.use", "two that are needed"],
+)
+def test_a_middleware_that_needs_more_than_the_socket_is_refused(registrar: str, fn: Any) -> None:
+    with pytest.raises(TypeError, match=r"write fn\(socket\).* raise ConnectionRefusedError"):
+        REGISTRARS[registrar](Server(), fn)
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [lambda packet, next: next(), lambda event, args, next: next(), Guard().check],
+    ids=["Node's", "three", "a method"],
+)
+def test_a_middleware_of_events_that_takes_nodes_next_is_refused(fn: Any) -> None:
+    with pytest.raises(TypeError, match=r"write fn\(event, args\).* raise an exception"):
+        REGISTRARS["socket.use"](Server(), fn)
+
+
+def test_a_middleware_may_have_more_parameters_with_defaults() -> None:
+    server = Server()
+    server.use(lambda socket, strict=False, *rest, log=None: None)
+    _socket(server).use(lambda event, args, strict=False: None)
 
 
 def test_a_method_registered_in_the_body_of_its_class_is_refused() -> None:

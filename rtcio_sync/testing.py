@@ -49,7 +49,7 @@ class MemoryLink(Link):
     ``hear(data)`` gets each message that the server sends; ``ended()`` is called at the end.
     """
 
-    timed = False  # no clock, no greenlet
+    tested = True  # no clock, no greenlet
     writable = True  # what is sent is heard at once
 
     def __init__(

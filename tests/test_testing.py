@@ -35,6 +35,20 @@ def test_everything_that_an_event_sets_off_has_happened() -> None:
     assert client.received() == [("said", [1])]
 
 
+def test_handlers_that_run_beside_each_other_end_before_the_clients_call_does_too() -> None:
+    server = Server(async_handlers=True)
+    ran: list[int] = []
+    server.on("note", lambda sid, number: ran.append(number))
+    server.on("double", lambda sid, number: 2 * number)
+    server.on("fail", lambda sid: {}["nothing"])
+    client = server.test_client()
+    client.emit("note", 1)
+    assert ran == [1]
+    assert client.call("double", 2) == 4
+    with pytest.raises(KeyError, match="nothing"):
+        client.emit("fail")
+
+
 def test_what_was_received_is_taken_away() -> None:
     server = Server()
     client = server.test_client()

@@ -110,7 +110,7 @@ class Handling:
 
     @property
     def spawns_events(self) -> bool:
-        """Whether each event runs in its own greenlet; test clients turn this off."""
+        """Whether each event runs in its own greenlet; those of test clients never do."""
         return self.async_handlers and self._upstream.async_handlers
 
     @property

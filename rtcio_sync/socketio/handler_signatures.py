@@ -88,7 +88,7 @@ def check_middleware(fn: Any, least: int) -> None:
     if least > 1:
         raise TypeError(
             f"{_shown(fn)} is no middleware for connections: write fn(socket). Where Node calls "
-            "next(), return; where it calls next(error), raise ConnectionRefusedError(\"why\"). A "
+            'next(), return; where it calls next(error), raise ConnectionRefusedError("why"). A '
             "middleware fn(event, args) is for socket.use"
         )
 

@@ -48,7 +48,7 @@ class Overdue:
     def begin(self, event: str, member: Member, now: float) -> int:
         """Notes that a handler starts; returns the number for `end`."""
         link = member.link
-        if link is None or not link.timed:
+        if link is None or link.tested:
             return -1
         number = next(self._numbers)
         self._running[number] = (now, event, member)

@@ -287,7 +287,7 @@ class Receiver:
             member = self._member(link, namespace)
         if member is None:
             self._drop_event(Drop.NOT_CONNECTED, link, namespace, item.data[0])
-        elif self._handling.async_handlers and self._handling.spawns_events:
+        elif self._handling.async_handlers and self._handling.spawns_events and not link.tested:
             given = member, item.number, item.data, member.returns
             self._spawn_event(link.beside, self._event_aside, *given)
         else:

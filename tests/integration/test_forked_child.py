@@ -122,6 +122,7 @@ server.eio.hub_thread.bind()
 links = list(server.eio.sockets.values())
 
 def send(number, *event):  # as of a real client, without the test client's way
+    links[number].tested = False
     Inbox.enqueue(links[number], Event("/", None, list(event)))
 
 if sys.argv[2] == "turn":

@@ -51,16 +51,17 @@ def name_in(fields: dict[str, Any]) -> Name | None:
 def state_in(fields: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """What is kept of a media state for peers that join later.
 
-    All that the client sent, if that is small; else ``mic`` and ``cam`` alone. One of these two
-    that the client did not send stays as it was ``before``.
+    All that the client sent, if that is small and can be sent again; else ``mic`` and ``cam``
+    alone. One of these two that the client did not send stays as it was ``before``.
     """
     said = {key: value for key, value in fields.items() if key not in ("id", "roomId")}
-    if not _is_small(said):
+    if not _may_be_kept(said):
         said = {key: said[key] for key in ("mic", "cam") if type(said.get(key)) is bool}
     return {**{key: before[key] for key in ("mic", "cam") if key in before}, **said}
 
 
-def _is_small(value: Any) -> bool:
+def _may_be_kept(value: Any) -> bool:
+    """Whether it is small, and can be sent together with what was kept before."""
     left, waiting = MAX_STATE, [value]
     while waiting:
         each = waiting.pop()
@@ -68,6 +69,8 @@ def _is_small(value: Any) -> bool:
         if type(each) is dict:
             left -= sum(map(len, each)) + VALUE * len(each)
             if left > 0 and not all(map(is_unicode, each)):
+                return False
+            if "_placeholder" in each:  # beside bytes of another state nobody could send it
                 return False
             waiting += each.values() if left > 0 else ()
         elif type(each) in (list, tuple):

@@ -56,6 +56,7 @@ SURE = 10_000
 #: An extension of MessagePack costs as much as so many other values, because it runs Python code.
 EXTENSION = 10
 _TEN = (None,) * EXTENSION
+_BINARIES = (0xC4, 0xC5, 0xC6)  # the first bytes of MessagePack's binary values
 _TIMES = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")  # MessagePack's three kinds of timestamps
 
 _WHITE = b" \t\n\r"
@@ -230,16 +231,24 @@ def packed_head(message: bytes) -> Head:
 def unpack(message: bytes, ext_hook: Callable[[int, bytes], Any], values: int | None) -> Any:
     """The content of a MessagePack message; decoding stops once it is over the bound.
 
-    Raises `OverBound` then, and msgpack's exceptions for a message that it cannot read.
+    Raises `OverBound` then, `ProtocolError` for a map with binary keys, which could not be sent on,
+    and msgpack's exceptions for a message that it cannot read.
     """
     import msgpack  # type: ignore[import-untyped]  # an extra, for serializer="msgpack"
 
     try:
         if values is not None and len(message) > values:  # a byte holds one value at most
             _count(msgpack.unpackb, message, values)
-        return msgpack.unpackb(message, ext_hook=ext_hook)
+        check = _check_keys if any(map(message.__contains__, _BINARIES)) else None
+        return msgpack.unpackb(message, ext_hook=ext_hook, object_hook=check)
     except msgpack.StackError:  # more levels than it follows
         raise OverBound(TOO_DEEP) from None
+
+
+def _check_keys(made: dict[Any, Any]) -> dict[Any, Any]:
+    if any(type(key) is bytes for key in made):
+        raise ProtocolError("undecodable")
+    return made
 
 
 def _count(unpackb: Any, message: bytes, values: int) -> None:

@@ -182,6 +182,22 @@ def test_of_a_large_media_state_newcomers_hear_mic_and_cam_alone(
     assert lobby.stats() == {"rooms": 1, "peers": 3}
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["a placeholder first", "bytes first"])
+def test_no_media_states_of_a_peer_keep_others_out(server: Server, order: int) -> None:
+    """Each can be sent, but a placeholder in text and bytes cannot be sent together."""
+    Lobby(server)
+    speaker = joined(server)
+    placeholder = {"_placeholder": True, "num": 0}
+    states: list[dict[str, Any]] = [{"mic": placeholder}, {"cam": b"z"}]
+    for state in states[::order]:
+        speaker.emit("media-state", {"roomId": "r", **state})
+    newcomer = joined(server)
+    speaker.received()
+    join(newcomer)
+    assert not newcomer.received("join-error")
+    assert server.stats()["dropped"] == {}
+
+
 def test_the_last_media_state_is_remembered_for_each_room_and_key(server: Server) -> None:
     Lobby(server)
     speaker = joined(server, "a")

@@ -26,3 +26,11 @@ def test_a_number_that_cannot_be_sent_to_another_worker_is_no_state(number: int)
     assert state_in({"mic": True, "deep": [{"x": number}]}, {}) == {"mic": True}
     kept = {"low": -(2**63), "high": 2**64 - 1}
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state_in(kept, {}))) == kept
+
+
+def test_what_looks_like_a_placeholder_is_no_state_as_bytes_may_stand_beside_it() -> None:
+    placeholder = {"_placeholder": True, "num": 0}
+    assert state_in({"mic": placeholder, "cam": True}, {}) == {"cam": True}
+    assert state_in({"mic": True, "deep": [{"x": placeholder}]}, {"cam": b"z"}) == {
+        "mic": True, "cam": b"z"
+    }  # fmt: skip

@@ -224,3 +224,16 @@ def whole(value: Any) -> list[int]:
     if isinstance(value, (dict, list)):
         return [each for node in inside for each in whole(node)]
     return [value] if type(value) is int else []
+
+
+@pytest.mark.parametrize("bound", [None, 15])  # the message has more bytes than that
+@pytest.mark.parametrize("depth", [0, 3])
+def test_messagepack_with_a_binary_key_is_refused_as_nobody_could_send_it_on(
+    depth: int, bound: int | None
+) -> None:
+    inner: Any = {"a": 1, b"k": 1}
+    for _ in range(depth):
+        inner = {"in": [inner]}
+    with pytest.raises(ProtocolError) as caught:
+        unpack(msgpack.packb({"data": [inner]}), msgpack.ExtType, bound)
+    assert caught.value.reason == "undecodable"

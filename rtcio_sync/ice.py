@@ -154,6 +154,8 @@ def _encoded(username: str) -> bytes:
 
 
 def _several(name: str, value: str | Iterable[str]) -> list[str]:
+    if isinstance(value, Mapping):
+        raise OptionError(f"{name} takes hosts, not {value!r:.100}: give what its 'urls' has")
     if not isinstance(value, Iterable):
         raise OptionError(
             f"{name} takes a host or several, not {value!r:.100}: leave it out for none"

@@ -12,10 +12,9 @@ from typing import Any, Literal
 from .config.option_names import FOREIGN, plain, unknown_option, without_old
 from .config.option_values import check_value, is_number, is_redis, mended, whole
 from .errors import OptionError
+from .warned import warn_of_milliseconds
 
 __all__ = ["Limits", "Options"]
-
-MILLISECONDS = 5000  # from here on, a number of seconds was most likely meant as milliseconds
 
 AsyncMode = Literal["gevent", "gevent_uwsgi", "threading"]
 
@@ -126,8 +125,11 @@ class Limits:
             if value is not None and not fits:
                 kind = "whole number" if str(each.type).startswith("int") else "number"
                 raise OptionError(
-                    f"Limits({each.name}={value!r}): give a {kind} above 0, or None for no limit"
+                    f"Limits({each.name}={value!r:.100}): give a {kind} above 0, or None for no "
+                    "limit"
                 )
+        for name in ("connect_timeout", "handshake_timeout"):
+            warn_of_milliseconds(name, getattr(self, name))
 
     @cached_property
     def burst(self) -> float:
@@ -135,6 +137,19 @@ class Limits:
         if self.events_per_second is None:
             return math.inf
         return self.events_per_second if self.events_burst is None else self.events_burst
+
+    def check_for_namespace(self, servers: Limits) -> None:
+        """Raises `OptionError` for a limit of a namespace that has no effect there.
+
+        ``servers``: the server's, from which they may be made; theirs are allowed.
+        """
+        for name in _SERVERS_ALONE:
+            value = getattr(self, name)
+            if value not in (getattr(servers, name), getattr(DEFAULT_LIMITS, name)):
+                raise OptionError(
+                    f"limits: {name} applies before a namespace is known, so a namespace cannot "
+                    f"have its own: write Server(limits=Limits({name}={value!r:.80}))"
+                )
 
     def widest(self, other: Limits) -> Limits:
         """The wider limit of the two, field by field: the limits of a connection in both."""
@@ -150,6 +165,11 @@ class Limits:
 
 
 #: The meaning of ``limits=None``.
+DEFAULT_LIMITS = Limits()
+#: Those that only a server has.
+_SERVERS_ALONE = (
+    *("connects_per_minute_per_ip", "sockets_per_ip", "handshake_timeout", "connect_timeout"),
+)
 NO_LIMITS = Limits(**{each.name: None for each in fields(Limits)})
 
 
@@ -320,14 +340,7 @@ class Options:
         for rule in _RULES:
             rule(options)
         for name in ("ping_interval", "ping_timeout"):
-            value = getattr(options, name)
-            if isinstance(value, (int, float)) and value >= MILLISECONDS:
-                warnings.warn(
-                    f"{name}={value} is in seconds, and Socket.IO on Node takes milliseconds: did "
-                    f"you mean {value / 1000:g}?",
-                    UserWarning,
-                    stacklevel=3,
-                )
+            warn_of_milliseconds(name, getattr(options, name))
         return options
 
     @property

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import string
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtcio_sync.errors import OptionError
 from rtcio_sync.ice import ice_servers, turn_credentials
 from tests.values import TURN_VECTORS
 
@@ -168,3 +170,10 @@ def test_misuse_is_refused_and_the_message_names_the_fix(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ice_servers(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["stun", "turn"])
+def test_an_ice_server_as_a_browser_has_it_is_no_host(name: str) -> None:
+    given: dict[str, Any] = {name: {"urls": f"{name}:a.example"}}
+    with pytest.raises(OptionError, match=f"{name} takes hosts, .*: give what its 'urls' has"):
+        ice_servers(secret="x" * 16, **given)

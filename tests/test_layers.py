@@ -32,6 +32,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "metrics",
             "garbage_collector",
             "logs",
+            "warned",
             "ice",
         ),
     ),

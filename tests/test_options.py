@@ -11,6 +11,7 @@ import pickle
 import re
 import types
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import engineio
@@ -19,7 +20,7 @@ import pytest
 import socketio
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from rtcio_sync import Limits, OptionError, Options, Server
+from rtcio_sync import Limits, OptionError, Options, Server, throttle
 from rtcio_sync.adapter.emit import RoomIndex
 from rtcio_sync.config.option_names import METHODS
 from rtcio_sync.options import NO_LIMITS, engineio_options, transports_of
@@ -205,6 +206,67 @@ def test_milliseconds_for_seconds_are_warned_of(name: str) -> None:
     with pytest.warns(UserWarning, match=said) as caught:
         Server(**{name: 20000})
     assert caught[0].filename == __file__
+
+
+MILLISECONDS: dict[str, Callable[[float], object]] = {
+    "connect_timeout": lambda value: Limits(connect_timeout=value),
+    "handshake_timeout": lambda value: Server(limits=Limits(handshake_timeout=value)),
+    "max_disconnection_duration": lambda value: Server(
+        connection_state_recovery={"max_disconnection_duration": value}
+    ),
+    "timeout": lambda value: Server().timeout(value),
+}
+
+
+@pytest.mark.parametrize("name", MILLISECONDS)
+def test_milliseconds_for_seconds_are_warned_of_everywhere(name: str) -> None:
+    said = f"{name}=120000 is in seconds, .* did you mean 120\\?"
+    with pytest.warns(UserWarning, match=said) as caught:
+        MILLISECONDS[name](120_000)
+    assert [each.filename for each in caught] == [__file__]
+
+
+@pytest.mark.parametrize("name", MILLISECONDS)
+def test_long_times_do_not_warn(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        MILLISECONDS[name](86_400 if name == "max_disconnection_duration" else 3600)
+
+
+TOO_BIG = 10**400  # for a float, and so for every timer
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda: Server(ping_interval=TOO_BIG),
+        lambda: Server(ping_interval=(1, TOO_BIG)),
+        lambda: Server(ping_timeout=TOO_BIG),
+        lambda: Server(drain_seconds=TOO_BIG),
+        lambda: Server(max_http_buffer_size=TOO_BIG),
+        lambda: Server(connection_state_recovery={"max_disconnection_duration": TOO_BIG}),
+        lambda: Limits(connect_timeout=TOO_BIG),
+        lambda: Limits(events_per_second=TOO_BIG),
+        lambda: Server().timeout(TOO_BIG),
+        lambda: Server().call("a", to="b", timeout=TOO_BIG),
+        lambda: throttle(TOO_BIG),
+    ],
+)
+def test_a_number_too_big_for_a_timer_is_refused(take: Callable[[], object]) -> None:
+    with pytest.raises(OptionError):
+        take()
+
+
+@pytest.mark.parametrize(
+    "name", ["connects_per_minute_per_ip", "sockets_per_ip", "handshake_timeout", "connect_timeout"]
+)
+def test_a_namespace_has_no_limit_that_applies_before_it_is_known(name: str) -> None:
+    limits = Limits(**{name: 5})  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=rf"write Server\(limits=Limits\({name}=5\)\)"):
+        Server().of("/x", limits=limits)
+    with pytest.raises(OptionError, match=name):
+        Server().of(re.compile("/x.*"), limits=limits)
+    Server(limits=limits).of("/x", limits=dataclasses.replace(limits, max_depth=3))
 
 
 def test_known_options_do_not_warn() -> None:

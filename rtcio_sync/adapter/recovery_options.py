@@ -7,6 +7,7 @@ from typing import Any
 
 from ..config.option_values import is_number
 from ..errors import OptionError
+from ..warned import warn_of_milliseconds
 
 __all__ = ["RecoveryOptions"]
 
@@ -50,6 +51,9 @@ class RecoveryOptions:
                 continue
             if not is_number(value, above=0):
                 raise OptionError(f"connection_state_recovery: {name} has to be a number above 0")
+        seconds = options.max_disconnection_duration
+        if seconds >= 60_000 and seconds % 1000 == 0:  # Node's 120,000, not a day
+            warn_of_milliseconds("max_disconnection_duration", seconds)
         if not isinstance(options.skip_middlewares, bool):
             raise OptionError("connection_state_recovery: skip_middlewares is True or False")
         return options

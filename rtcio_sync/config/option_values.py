@@ -22,7 +22,10 @@ def is_number(value: Any, *, above: float | None = None) -> bool:
     """Whether ``value`` is a finite number (not a bool), at least 0, or greater than ``above``."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    if isinstance(value, float) and not math.isfinite(value):
+    try:
+        if not math.isfinite(value):
+            return False
+    except OverflowError:  # a whole number that no timer and no sum with a float could take
         return False
     return value >= 0 if above is None else value > above
 

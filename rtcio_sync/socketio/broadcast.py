@@ -12,6 +12,7 @@ from ..adapter.server_call import DisconnectedError
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_name
+from ..warned import warn_of_milliseconds
 from .emit_with_ack import Recipients, answers_of, check_seconds
 from .handler_call import Callee
 from .ports import Host
@@ -57,9 +58,11 @@ class Choice:
     def timeout(self: C, seconds: float) -> C:
         """The sockets have ``seconds`` to acknowledge: for ``emit(…, callback=…)`` and ``call``.
 
-        Raises `OptionError` for what is not a number above 0.
+        Raises `OptionError` for what is not a number above 0. Warns of 5,000 and more, which is
+        most likely meant as milliseconds.
         """
         check_seconds(seconds)
+        warn_of_milliseconds("timeout", seconds)
         return self._with(self._flags._replace(timeout=seconds))
 
     @property

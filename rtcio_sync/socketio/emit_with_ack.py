@@ -304,7 +304,11 @@ def check_wait(seconds: Any) -> None:
 
     0 and less do not wait, `None` waits for any time. gevent's hub would stop for one that is NaN.
     """
-    if seconds is not None and not (isinstance(seconds, (int, float)) and seconds == seconds):
+    try:
+        fits = isinstance(seconds, (int, float)) and not math.isnan(seconds)
+    except OverflowError:  # a whole number too large for a timer
+        fits = False
+    if seconds is not None and not fits:
         raise OptionError(
             f"timeout={seconds!r:.80}: give a number of seconds, or None to wait for any time"
         )

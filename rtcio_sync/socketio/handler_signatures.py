@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import types
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ..functions import check_plain
+from ..warned import warn
 
 __all__ = [
     "arity",
@@ -249,11 +249,9 @@ def warn_of_missing_sid(event: str, fn: Any) -> None:
     else:
         return
     shown = first.name if len(positional) == 1 else f"{first.name}, …"
-    warnings.warn(
+    warn(
         f"{name}({shown}) gets the sid for {first.name!r}: the first argument of a handler of "
         f"server.on is the sid. {fix}",
-        UserWarning,
-        stacklevel=_callers_level(),
     )
 
 
@@ -262,11 +260,9 @@ def warn_of_sid(fn: Any) -> None:
     positional, _ = _positional(fn)
     if positional and positional[0].name == "sid":
         name = getattr(fn, "__name__", "handler")
-        warnings.warn(
+        warn(
             f"{name}(sid, …) gets the socket for 'sid': the argument of a handler of 'connection' "
             f"is the socket. Write {name}(socket), or register it with server.on('connect')",
-            UserWarning,
-            stacklevel=_callers_level(),
         )
 
 
@@ -300,11 +296,9 @@ def _positional(fn: Any) -> tuple[list[inspect.Parameter], bool]:
 def warn_of_unheard(method: Any) -> None:
     """Warns of ``on_connection``, a method that python-socketio never calls."""
     name = getattr(method, "__qualname__", "on_connection")
-    warnings.warn(
+    warn(
         f"{name} is never called: write on_connect(self, sid, environ), or register a handler "
         "fn(socket) with server.on('connection', namespace=…)",
-        UserWarning,
-        stacklevel=_callers_level(),
     )
 
 
@@ -321,15 +315,3 @@ def _is_data(event: str, parameter: inspect.Parameter) -> bool:
     if kind.partition("[")[0].rpartition(".")[2] in _NOT_TEXT:
         return True
     return any(word in _DATA for word in words) or "".join(words) in _DATA
-
-
-def _callers_level() -> int:
-    """The level of the app's own line on the stack, for `warnings.warn` in our caller."""
-    level = 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(
-        ("rtcio_sync.", "socketio.")
-    ):
-        frame = frame.f_back
-        level += 1
-    return level

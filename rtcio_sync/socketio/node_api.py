@@ -121,10 +121,13 @@ class NodeApi(PythonApi):
         it fits or accepts: a `ParentNamespace`. ``handler(socket)``: for its ``"connection"``.
         ``limits``: its own limits; give them before clients connect. `Limits` describes which a
         namespace may have, and the limits of a connection in several. `None`: the server's, or
-        those given before. Raises `OptionError` for any other name, and for ``"*"``.
+        those given before. Raises `OptionError` for any other name, for ``"*"``, and for a limit
+        that a namespace cannot have.
         """
         if limits is not None and not isinstance(limits, Limits):
             raise OptionError("limits: give a Limits(...), or None for the server's")
+        if limits is not None:
+            limits.check_for_namespace(self.options.limits)
         if isinstance(namespace, re.Pattern) or callable(namespace):
             found = self._dynamic(namespace, limits)
         else:

@@ -133,7 +133,15 @@ class PythonApi(ServerHooks):
         check_plain(target)
         return super().start_background_task(target, *args, **kwargs)
 
-    def instrument(self, auth: Any = None, *args: Any, **options: Any) -> Any:
+    def instrument(
+        self,
+        auth: Any = None,
+        mode: str = "development",
+        read_only: bool = False,
+        server_id: str | None = None,
+        namespace: str = "/admin",
+        server_stats_interval: float = 2,
+    ) -> Any:
         """Serves python-socketio's Admin UI, to those whom ``auth`` allows; returns its object.
 
         The other arguments are those of python-socketio's method. ``auth``: the login that is asked
@@ -145,7 +153,9 @@ class PythonApi(ServerHooks):
             check_plain(auth)
             asked = auth
             auth = lambda login: called(asked, login)  # noqa: E731
-        return super().instrument(auth, *args, **options)
+        # Without its slash upstream would not know its own events, and report each, endlessly.
+        name = namespace_name(namespace)
+        return super().instrument(auth, mode, read_only, server_id, name, server_stats_interval)
 
     def defer_ack(self) -> Ack:
         """Takes over the acknowledgement of the event whose handler calls it.

@@ -46,6 +46,18 @@ def test_the_admin_ui_sees_our_sockets_and_relays_go_on() -> None:
         admin_side.shutdown()
 
 
+def test_the_admin_uis_namespace_needs_no_slash() -> None:
+    server = Server()
+    admin_side = server.instrument(auth=False, namespace="admin", server_stats_interval=0.05)
+    try:
+        Polling(server).join()
+        admin = Polling(server).join("/admin")
+        found = seen(admin, {"config", "all_sockets", "server_stats"})
+        assert found["server_stats"][0]["clientsCount"] == 2
+    finally:
+        admin_side.shutdown()
+
+
 def test_a_function_may_say_who_gets_the_admin_ui() -> None:
     server = Server()
     admin_side = server.instrument(lambda login: login == LOGIN, server_stats_interval=0.05)

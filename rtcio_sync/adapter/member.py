@@ -105,6 +105,12 @@ class Member:
         return True
 
     @property
+    def returning(self) -> Link | None:
+        """The connection on which its client asks to come back to its session; `None`: none."""
+        session = self.session
+        return None if session is None else session.taken
+
+    @property
     def present(self) -> bool:
         """Whether it belongs to its namespace: connected, or lost and able to come back."""
         if self.departed:

@@ -16,9 +16,10 @@ from typing import Any
 
 from socketio import exceptions, packet
 
-from ..adapter.member import Stage
+from ..adapter.member import Member, Stage
 from ..adapter.recipients import recipients
 from ..adapter.server_call import DisconnectedError, Waiter
+from ..engineio.socket import Socket as Link
 from ..errors import OptionError
 from ..events import UNREADABLE_EVENTS
 from ..functions import called, check_plain
@@ -111,6 +112,9 @@ class PythonApi(ServerHooks):
     def transport(self, sid: str, namespace: str | None = None) -> str:
         """``"polling"`` or ``"websocket"``. Raises `KeyError` as `get_session`."""
         self._refuse_elsewhere(sid)
+        link = self._returning(sid, namespace)
+        if link is not None:
+            return str(self.eio.transport(link.sid))
         return str(super().transport(sid, namespace=namespace_name(namespace)))
 
     @any_thread
@@ -120,7 +124,15 @@ class PythonApi(ServerHooks):
         Raises `KeyError` for a client of another worker.
         """
         self._refuse_elsewhere(sid)
+        link = self._returning(sid, namespace)
+        if link is not None:
+            return self.environ.get(link.sid)
         return super().get_environ(sid, namespace=namespace_name(namespace))
+
+    def _returning(self, sid: str, namespace: str | None) -> Link | None:
+        """The connection on which a client is about to come back to its session."""
+        member: Member | None = self.manager.member(sid, namespace_name(namespace))
+        return None if member is None else member.returning
 
     @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -99,8 +99,14 @@ class Socket(SocketEvents, NoName):
 
     @property
     def conn(self) -> Connection:
-        """Its Engine.IO connection: the transport, and the handlers of its upgrade."""
+        """Its Engine.IO connection: the transport, and the handlers of its upgrade.
+
+        While it is asked whether a client may come back to its session, the new connection.
+        """
         member = self._member
+        back = member.returning
+        if back is not None:
+            return Connection(self._server, back, back.sid, self.handshake)
         return Connection(self._server, member.link, member.eio_sid, self.handshake)
 
     @property

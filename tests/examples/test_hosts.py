@@ -11,7 +11,7 @@ import pytest
 
 from tests.examples.two_hosts import PASSWORD, Hosts
 from tests.integration.clients import Driver
-from tests.timing import DEADLINE, until
+from tests.timing import DEADLINE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,12 @@ def test_its_status_is_shown(tmp_path: Path) -> None:
     with ExitStack() as stack:
         hosts = Hosts(stack, tmp_path)
         # A worker that a busy machine keeps waiting is marked for a moment.
-        until(lambda: " !" not in hosts.status().stdout)
+        wait_until(lambda: " !" not in hosts.status().stdout)
         table = hosts.status().stdout
         assert table.splitlines()[-1] == "4 workers on 2 hosts"
         assert len(table.splitlines()) == 6
         assert len({each["host"] for each in hosts.nodes()}) == 2
-        until(lambda: all(each["silent"] < 6 and not each["stale"] for each in hosts.nodes()))
+        wait_until(lambda: all(each["silent"] < 6 and not each["stale"] for each in hosts.nodes()))
     done = hosts.status()
     assert done.returncode == 1 and "Redis does not answer" in done.stderr
     assert PASSWORD not in done.stderr

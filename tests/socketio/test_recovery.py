@@ -477,6 +477,51 @@ def test_they_run_when_asked_for_and_see_the_new_connection(way: Callable[[Phone
 
 
 @pytest.mark.parametrize("way", [Phone.lose, Phone.forsake])
+def test_while_they_run_the_connection_is_the_new_one(way: Callable[[Phone], None]) -> None:
+    server = new_server(recovery={"skip_middlewares": False})
+    seen: list[Any] = []
+
+    @server.use
+    def use(socket: Any) -> None:
+        environ = server.get_environ(socket.id)
+        seen.append((socket.conn.id, socket.conn.ready_state, server.transport(socket.id)))
+        seen.append(environ is socket.handshake.environ)
+
+    server.on("connect", lambda sid, environ: seen.append(server.get_environ(sid) is environ))
+    phone = Phone(server)
+    first = phone._link.sid
+    way(phone)
+    phone.come_back()
+    assert phone.recovered
+    assert seen == [
+        (first, "open", "polling"), True, True,
+        (phone._link.sid, "open", "polling"), True, True,
+    ]  # fmt: skip
+    assert phone._link.sid != first
+    end_all(server, phone)
+
+
+@pytest.mark.parametrize("way", [Phone.lose, Phone.forsake])
+def test_a_returning_client_whose_connection_a_middleware_closes_is_lost_again(
+    way: Callable[[Phone], None],
+) -> None:
+    server = new_server(recovery={"skip_middlewares": False})
+    told = life(server)
+    banned: list[bool] = []
+    server.use(lambda socket: socket.conn.close() if banned else None)
+    phone, peer = in_room(server), in_room(server)
+    sid = phone.sid
+    way(phone)
+    banned.append(True)
+    phone.come_back()
+    settle()
+    assert not phone.connected
+    assert peer.heard("#rtcio:peer-left")[-1] == {"id": sid}
+    assert [each for each in told if each[1] == sid][-1][0] == "disconnect"
+    end_all(server, phone, peer)
+
+
+@pytest.mark.parametrize("way", [Phone.lose, Phone.forsake])
 @pytest.mark.parametrize("who", ["use", "connect"])
 def test_a_refusal_ends_the_session_at_once(who: str, way: Callable[[Phone], None]) -> None:
     server = new_server(recovery={"skip_middlewares": False})

@@ -35,6 +35,9 @@ __all__ = ["Handling"]
 
 log = logging.getLogger(__name__)
 
+#: What nobody raises to drop an event: a middleware of events that ends so has a fault.
+_FAULTS = (NameError, AttributeError, TypeError, ImportError, NotImplementedError)
+
 _DROPPED = "an event of %(rtcio_sid)s was dropped by socket.use: '%(rtcio_event)s'"
 
 
@@ -265,7 +268,7 @@ class Handling:
         except BaseException as error:  # a middleware raises to drop an event
             # Not if it could not run, nor with what ends greenlets or the process.
             refuses = isinstance(error, Exception) and not isinstance(error, UnrunError)
-            if not refuses:
+            if not refuses or isinstance(error, _FAULTS):
                 who = member.sid, member.namespace
                 self._dispatcher.failed(error, socket.handshake.environ, event, who)
             fields = about(sid=member.sid, event=event)

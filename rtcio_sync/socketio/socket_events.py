@@ -166,6 +166,8 @@ class SocketEvents:
     def use(self, fn: UseFn) -> UseFn:
         """Registers ``fn(event, args)`` to run before each event; raise an exception to drop it.
 
+        A fault of ``fn`` (a `NameError`, `AttributeError`, `TypeError`, `ImportError` or
+        `NotImplementedError`) drops it, too, and is logged and counted as a handler's.
         ``args`` is the list of the event's arguments. ``fn`` may change it; the next middleware and
         the handlers get the changed list. A changed relay is checked by the same rules and sent on
         as changed. Handlers of ``"error"`` get the exception. `rtcio_sync.throttle` makes one that

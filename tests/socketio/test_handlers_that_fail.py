@@ -171,6 +171,28 @@ def test_the_next_event_is_served_whatever_a_handler_raised(
     until(lambda: not still_held(server))
 
 
+@pytest.mark.parametrize(
+    "fault", [NameError, UnboundLocalError, AttributeError, TypeError, ImportError]
+)
+def test_a_fault_of_a_middleware_drops_the_event_and_is_reported(
+    fault: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server()
+
+    @server.on("connection")
+    def connection(socket: Any) -> None:
+        @socket.use
+        def check(event: str, args: list[Any]) -> None:
+            raise fault("a bug")
+
+    client = server.test_client()
+    with pytest.raises(fault, match="a bug"):
+        client.emit("say")
+    stats = server.stats()
+    assert (stats["handler_errors"], stats["dropped"]) == (1, {"middleware": 1})
+    assert "a bug" in caplog.text
+
+
 @pytest.mark.parametrize("kind", TRANSPORTS)
 @pytest.mark.parametrize("namespace", ["/", "/calls"])
 @pytest.mark.parametrize("options", SERVERS)

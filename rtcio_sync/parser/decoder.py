@@ -238,6 +238,9 @@ class Decoder:
         if self.stock and head.kind in _PLAIN:
             return self._plain(head, raw, held)
         text = raw.decode()
+        if self.stock and weight.values > SURE and head.attachments:
+            link.partial = Partial(head.attachments, text, None, held)
+            return None
         pkt = self._parsed(text)
         if not head.attachments:
             return Decoded(pkt, text, [], len(raw) + held)
@@ -313,10 +316,15 @@ class Decoder:
         if partial.dropped:
             return None
         pkt = self._parsed(partial.text) if partial.packet is None else partial.packet
-        if self.form is Form.TEXT and not placeholders_fit(pkt.data, partial.announced):
+        unknown = self.form is Form.TEXT and not self.stock
+        if unknown and not placeholders_fit(pkt.data, partial.announced):
             raise ProtocolError("attachments")
-        for each in partial.attachments:
+        for each in partial.attachments[:-1]:
             pkt.add_attachment(each)
+        try:
+            pkt.add_attachment(partial.attachments[-1])
+        except ValueError:  # ours looks only now whether the placeholders fit
+            raise ProtocolError("attachments") from None
         return Decoded(pkt, partial.text, partial.attachments, partial.size + partial.held)
 
     # -- for all encodings -----------------------------------------------------------------------

@@ -15,7 +15,7 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, EVENT, Packe
 
 from ..errors import ProtocolError
 from ..logs import plain
-from ..protocol.envelope import filled, placeholders_fit
+from ..protocol.envelope import filled
 from ..protocol.json_hooks import integer, refuse_constant
 from ..protocol.websocket_frames import frame_typed
 from .encoding import OPTIONS, holes_of, pack, parted, simple, write
@@ -98,8 +98,6 @@ class TextPacket(Packet):
 
     @classmethod
     def reconstruct_binary(cls, data: Any, attachments: list[Any]) -> Any:
-        if not placeholders_fit(data, len(attachments)):
-            raise ValueError("placeholders and attachments do not match")
         return filled(data, attachments)
 
     @classmethod

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from ..errors import ProtocolError
@@ -150,41 +152,60 @@ def placeholders_fit(payload: Any, attachments: int) -> bool:
 
 def named_in(payload: Any, attachments: int) -> set[int] | None:
     """The attachments that ``payload`` names; `None` if it names one twice, or an invalid one."""
-    named: set[int] = set()
-    level = [payload]
-    while level:
-        below: list[Any] = []
-        for node in level:
-            if type(node) is list:
-                below += node
-            elif type(node) is dict:
-                mark, number = node.get("_placeholder"), node.get("num")
-                if mark is True:
-                    if type(number) is not int or not 0 <= number < attachments or number in named:
-                        return None
-                    named.add(number)
-                elif mark and attachments:  # a placeholder for python-socketio only
-                    return None
-                else:
-                    below += node.values()
-        level = below
-    return named
+    try:
+        return set(_places([payload], attachments))
+    except ValueError:
+        return None
 
 
 def filled(payload: Any, attachments: list[Any]) -> Any:
-    """``payload``, in place, with the attachments where its placeholders name them."""
+    """``payload``, in place, with the attachments where its placeholders name them.
+
+    Raises `ValueError` if they do not match one to one, as `placeholders_fit` says.
+    """
     root = [payload]
-    level: list[Any] = [root]
-    while level:
-        below: list[Any] = []
-        for node in level:
-            for key, each in enumerate(node) if type(node) is list else list(node.items()):
-                if type(each) is dict and each.get("_placeholder") is True:
-                    node[key] = attachments[each["num"]]
-                elif type(each) in (dict, list):
-                    below.append(each)
-        level = below
+    places = _places(root, len(attachments))
+    if len(places) != len(attachments):
+        raise _unfit()
+    for number, (parent, key) in places.items():
+        parent[key] = attachments[number]
     return root[0]
+
+
+def _places(root: list[Any], attachments: int) -> dict[int, tuple[Any, Any]]:
+    """Where each placeholder is, by its number: its list or object, and its place or key there.
+
+    Raises `ValueError` if one number is there twice, or is invalid.
+    """
+    found: dict[int, tuple[Any, Any]] = {}
+    lists: list[list[Any]] = [root]
+    dicts: list[dict[str, Any]] = []
+    while lists or dicts:  # by levels, without Python's steps for each value: there may be many
+        values = [*chain.from_iterable(lists), *chain.from_iterable(map(dict.values, dicts))]
+        marked = [
+            at for at, each in enumerate(values) if type(each) is dict and each.get("_placeholder")
+        ]
+        parents = [*lists, *dicts] if marked else []
+        ends = list(accumulate(map(len, parents)))
+        for at in marked:
+            mark, number = values[at]["_placeholder"], values[at].get("num")
+            if mark is True:
+                if type(number) is not int or not 0 <= number < attachments or number in found:
+                    raise _unfit()
+                which = bisect_right(ends, at)
+                parent = parents[which]
+                inside = at - ends[which] + len(parent)
+                found[number] = parent, inside if type(parent) is list else list(parent)[inside]
+                values[at] = None  # what else is in it does not count
+            elif attachments:  # a placeholder for python-socketio only
+                raise _unfit()
+        lists = [each for each in values if type(each) is list]
+        dicts = [each for each in values if type(each) is dict]
+    return found
+
+
+def _unfit() -> ValueError:
+    return ValueError("placeholders and attachments do not match")
 
 
 def head(namespace: str, attachments: int = 0, event: str = RtcioEvents.MESSAGE) -> str:

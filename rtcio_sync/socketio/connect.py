@@ -102,10 +102,20 @@ class Connecting:
             self._drop("namespaces", connection=eio_sid, namespace=namespace)
             self.refuse(eio_sid, namespace, {"message": "Too many namespaces"}, "too many")
             return False
-        if self._parents.all and not self._parents.open(namespace, auth) and not known:
+        if self._parents.all and not self._opens(link, eio_sid, namespace, auth) and not known:
             self.refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")
             return False
         return True
+
+    def _opens(self, link: Any, eio_sid: str, namespace: str, auth: Any) -> bool:
+        """`Parents.open`, where the app's function may run for long."""
+        asks = Member(eio_sid, eio_sid, namespace)  # for a warning: it is none yet
+        asks.link = link if isinstance(link, Link) else None
+        number = self._overdue.begin("namespace", asks, self._overdue.now())
+        try:
+            return self._parents.open(namespace, auth)
+        finally:
+            self._overdue.end(number)
 
     def may_join_late(self, link: Link, namespace: str) -> bool:
         """Whether a CONNECT is handled that a client has sent before its connection ended.

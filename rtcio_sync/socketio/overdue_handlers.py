@@ -46,7 +46,10 @@ class Overdue:
         self._looks = False
 
     def begin(self, event: str, member: Member, now: float) -> int:
-        """Notes that a handler starts; returns the number for `end`."""
+        """Notes that a handler starts; returns the number for `end`.
+
+        ``member``: may be one that is not known to the manager, while its client asks to join.
+        """
         link = member.link
         if link is None or link.tested:
             return -1

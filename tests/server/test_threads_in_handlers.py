@@ -229,7 +229,7 @@ def test_a_handler_may_return_as_it_is_about_to_be_called_overdue() -> None:
         later=lambda *args: None, spawn=lambda *args: warned.append(args), now=lambda: next(times)
     )
     member = Member("sid", "eio_sid", "/")
-    member.link = SimpleNamespace(timed=True)  # type: ignore[assignment]
+    member.link = SimpleNamespace(tested=False)  # type: ignore[assignment]
     number = overdue.begin("tea", member, overdue.now())
     second = Second(lambda: overdue.end(number), waits=True)
 

@@ -29,7 +29,7 @@ class House:
 
     def begin(self, event: str, namespace: str) -> int:
         member = Member("sid", "eio", namespace)
-        member.link = SimpleNamespace(timed=True)
+        member.link = SimpleNamespace(tested=False)
         return self.overdue.begin(event, member, self.clock.now())
 
 
@@ -119,3 +119,18 @@ def test_handlers_of_every_kind_are_watched(
     until(lambda: warned(caplog))
     assert warned(caplog) == [(name, "/")]
     release.set()
+
+
+def test_the_function_of_a_dynamic_namespace_is_watched(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(overdue_handlers, "PATIENCE", 0.05)
+    server = Server()
+    release = Event()
+    server.of(lambda name, auth: release.wait(DEADLINE))
+    client = WebSocket(server).join()
+    client.ask_to_join("/calls")
+    until(lambda: warned(caplog))
+    assert warned(caplog) == [("namespace", "/calls")]
+    release.set()
+    client.joined("/calls")

@@ -30,6 +30,7 @@ from ..transport.ports import Environ, Owner, RawSocket, StartResponse
 from ..transport.slow_readers import Backlog
 from .admission import Admission
 from .http_requests import closes_unsaid
+from .payload import wrapped
 from .ports import Watcher
 
 __all__ = ["Answers"]
@@ -58,10 +59,19 @@ class Answer(NamedTuple):
 
     @classmethod
     def of(
-        cls, made: Mapping[str, Any], session: Session | None = None, *, opens: bool = False
+        cls,
+        made: Mapping[str, Any],
+        session: Session | None = None,
+        *,
+        jsonp: int | None = None,
+        opens: bool = False,
     ) -> Answer:
-        """The answer that python-engineio ``made``."""
-        return cls(made["status"], made["headers"], made["response"], session, opens)
+        """The answer that python-engineio ``made``; ``jsonp``: the index of a JSONP request.
+
+        python-engineio's own way of JSONP escapes quotation marks alone.
+        """
+        body = made["response"] if jsonp is None else wrapped(made["response"], jsonp)
+        return cls(made["status"], made["headers"], body, session, opens)
 
 
 class Answers(Admission):

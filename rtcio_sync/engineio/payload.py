@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+from json.encoder import encode_basestring_ascii
 
 from ..errors import ProtocolError
 from ..transport.ports import Environ
 from .http_requests import bad
 
-__all__ = ["from_base64", "jsonp_index", "packets_of", "read_body"]
+__all__ = ["from_base64", "jsonp_index", "packets_of", "read_body", "wrapped"]
 
 SEPARATOR = b"\x1e"  # between two packets
+
+_NEVER = b"\xff"  # in no UTF-8
 
 #: Digits of a number in a request.
 MOST_DIGITS = 15
@@ -46,7 +49,7 @@ def packets_of(body: bytes, bound: int | None) -> list[tuple[bytes, bool]]:
     Raises `ProtocolError` for a packet that cannot be read, and for more than ``bound`` packets.
     """
     if body.startswith(b"d="):  # JSONP: a form whose first field has the payload
-        body = _unquoted(body[2:].partition(b"&")[0])
+        body = _with_newlines(_unquoted(body[2:].partition(b"&")[0]))
     if not body:
         return []
     if bound is not None and body.count(SEPARATOR) >= bound:
@@ -64,6 +67,17 @@ def _unquoted(field: bytes) -> bytes:
     return binascii.a2b_qp(field)
 
 
+def _with_newlines(field: bytes) -> bytes:
+    """What engine.io-client has put into a form's field, as browsers rewrite the ends of lines.
+
+    It writes a newline as a backslash and an n, and before those two characters of the data it puts
+    one more backslash.
+    """
+    if b"\\" not in field or _NEVER in field:
+        return field
+    return field.replace(rb"\\n", _NEVER).replace(rb"\n", b"\n").replace(_NEVER, rb"\n")
+
+
 def from_base64(text: bytes) -> bytes:
     """The bytes of a binary message that came as text. Raises `ProtocolError`."""
     try:
@@ -79,6 +93,15 @@ def _packet(piece: bytes) -> tuple[bytes, bool]:
         raise ProtocolError("packet")
     piece.decode()  # raises ValueError unless it is UTF-8 (RFC 3629)
     return piece, False
+
+
+def wrapped(payload: bytes, index: int) -> bytes:
+    """A payload as the script that a JSONP client runs.
+
+    Nothing in it can end the string: what comes from other clients must not run in a page. All but
+    ASCII is escaped, also U+2028 and U+2029, which end a line of older JavaScript.
+    """
+    return f"___eio[{index}]({encode_basestring_ascii(payload.decode())});".encode()
 
 
 def jsonp_index(query: dict[str, list[str]]) -> int | None:

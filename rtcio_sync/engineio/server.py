@@ -317,8 +317,8 @@ class Server(Tasks, Answers):
             self.heartbeat.begin(socket)
             packets = socket.take()
             self.rests(socket)
-            ok = self._ok(packets, headers=self._sid_cookie(sid), jsonp_index=jsonp)
-            return Answer.of(ok, socket, opens=True)
+            ok = self._ok(packets, headers=self._sid_cookie(sid))
+            return Answer.of(ok, socket, jsonp=jsonp, opens=True)
         except BaseException:
             # If the client resets TCP between the handshake and the take-over, no session stays.
             self.forget(socket)
@@ -404,4 +404,4 @@ class Server(Tasks, Answers):
             packets = socket.poll(lambda: takeover.line(environ), sent_on=sent_on, most=most)
         except exceptions.EngineIOError:
             raise bad(3) from None
-        return Answer.of(self._ok(packets, jsonp_index=jsonp), socket)
+        return Answer.of(self._ok(packets), socket, jsonp=jsonp)

@@ -100,10 +100,25 @@ def test_a_cookie_is_set_for_who_asks() -> None:
     assert re.fullmatch(r"me=[\w-]+; Secure", headers["Set-Cookie"])
 
 
+def scripted(script: bytes, index: int) -> str:
+    """The text with which a JSONP script calls the client."""
+    found = re.fullmatch(rb'___eio\[%d\]\(("[ -~]*")\);' % index, script)
+    assert found is not None, script
+    return str(json.loads(found[1]))
+
+
 def test_jsonp_is_wrapped() -> None:
     server = Server()
-    _, _, body = ask(server, query={"j": "3"})
-    assert re.fullmatch(rb'___eio\[3\]\("0\{.*\}"\);', body)
+    _, headers, body = ask(server, query={"j": "3"})
+    opening = scripted(body, 3)
+    assert opening[:1] == "0"
+    assert headers["Content-Type"].startswith("text/plain")  # as Node has it
+    sid = json.loads(opening[1:])["sid"]
+    hostile = '");globalThis.PWNED=1;//\\\r\n\u2028\u00e9'
+    server.send(sid, hostile)
+    server.send(sid, b"\xff")
+    _, _, body = ask(server, query={"sid": sid, "j": "3"})
+    assert scripted(body, 3) == f"4{hostile}\x1eb/w=="
 
 
 @pytest.mark.parametrize(

@@ -409,7 +409,8 @@ def test_a_jsonp_body_is_read_as_a_form_with_one_field() -> None:
     words = 'a+b &=%é"\\\n=41'
     from urllib.parse import quote_plus
 
-    body = "d=" + quote_plus("4" + event("take", words)) + "&x=1"
+    text = ("4" + event("take", words)).replace("\\n", "\\\n").replace("\n", "\\n")  # as clients do
+    body = "d=" + quote_plus(text) + "&x=1"
     assert a._request("POST", body.encode(), a.eio_sid)[0] == 200
     until(lambda: heard)
     assert heard == [words]
@@ -419,6 +420,8 @@ COSTLY: dict[str, bytes] = {
     "many fields": b"d=" + b"&a=" * 333_000,
     "many fields of that name": b"d=&" * 333_000,
     "everything quoted": b"d=%34%32" + b"%5B" * 330_000,
+    "newlines escaped": b"d=4" + rb"\n" * 499_000,
+    "newlines escaped twice": b"d=4" + rb"\\n" * 333_000,
     "many packets": b"\x1e" * 999_000,
     "base64 and more of it": b"b" + b"A" * 999_000 + b"!",
     "a number without end": b"42" + b"7" * 999_000,

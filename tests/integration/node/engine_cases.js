@@ -7,6 +7,7 @@
 //
 // writes one JSON object a line: {"case", "error"}, `error` null for a case that held.
 
+const vm = require("node:vm");
 const { Socket, NodeWebSocket, NodeXHR } = require("engine.io-client");
 
 const [url, ...wanted] = process.argv.slice(2);
@@ -314,6 +315,26 @@ Object.assign(cases, {
     same(/[?&]woot=[^&]+/.test(named.socket.transport.uri()), true);
     plain.close();
     named.close();
+  },
+  async "JSONP: text comes back, and none of it runs as a script"() {
+    const heard = [];
+    const page = vm.createContext({ ___eio: [(payload) => heard.push(...payload.split("\u001e"))] });
+    let query = "EIO=4&transport=polling&j=0";
+    const poll = async () => vm.runInContext(await (await fetch(`${url}/engine.io/?${query}`)).text(), page);
+    const post = (packet) => {
+      // As engine.io-client has it, before it left JSONP out.
+      const d = packet.replace(/\\n/g, "\\\n").replace(/\n/g, "\\n");
+      return fetch(`${url}/engine.io/?${query}`, { method: "POST", body: new URLSearchParams({ d }) });
+    };
+    await poll();
+    query += `&sid=${JSON.parse(heard.shift().slice(1)).sid}`;
+    const sent = ['");globalThis.PWNED=1;//', "\\", "\r\n", "\\n\\\\n\n", "\u2028\u2029é", '{"a":"b\\nc"}'];
+    for (const text of sent) same((await post(`4${text}`)).status, 200);
+    const messages = () => heard.filter((packet) => packet[0] === "4").map((packet) => packet.slice(1));
+    while (messages().length < sent.length + 1) await poll();
+    same(messages(), ["hi", ...sent]);
+    same(Object.keys(page), ["___eio"]);
+    await post("1");
   },
   async "a server that is silent for too long is given up"() {
     const peer = await opened(POLLING);

@@ -109,7 +109,7 @@ class Answers(Admission):
         """Accepts a WebSocket, sends ``message`` and closes it."""
         request = takeover.find(environ)
         if request is None:
-            return self._driver(self._close_upstream)(environ, start_response)
+            return self._driver(self._close_upstream, headers)(environ, start_response)
         websocket = request.open(start_response, headers, None, max_size=4096, max_buffered=None)
         if message is not None:
             websocket.send(frame_text(message))
@@ -146,7 +146,12 @@ class Answers(Admission):
             headers += self.watcher.headers(environ, opens=opens)
         return headers
 
-    def _driver(self, serve: Callable[[Any], list[bytes]]) -> Application:
+    def _driver(
+        self, serve: Callable[[Any], list[bytes]], headers: list[tuple[str, str]]
+    ) -> Application:
+        """python-engineio's driver, which makes the 101 itself: of ``headers`` the subprotocol."""
+        chosen = [value for name, value in headers if name == "Sec-WebSocket-Protocol"]
+        more = {"subprotocols": chosen} if chosen else {}
         # If gevent-websocket is installed, python-engineio's gevent driver needs its server, and
         # fails under every other one.
         if self.async_mode == "gevent":
@@ -157,9 +162,10 @@ class Answers(Admission):
                 event_class=gevent.event.Event,
                 selector_class=gevent.selectors.DefaultSelector,
                 max_message_size=self.max_http_buffer_size,
+                **more,
             )
         else:
-            application = self._async["websocket"](serve, self)
+            application = self._async["websocket"](serve, self, **more)
         return application
 
     def _write(

@@ -359,7 +359,9 @@ class Server(Tasks, Answers):
         if request is None:
             if socket.state is State.OPENING:
                 self.heartbeat.begin(socket)
-            return self._driver(partial(self._take_driver, socket))(environ, start_response)
+            return self._driver(partial(self._take_driver, socket), headers)(
+                environ, start_response
+            )
         websocket = request.open(
             start_response,
             headers,

@@ -15,10 +15,13 @@ __all__ = ["handshake"]
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _VERSION = "13"
 _is_key = re.compile(r"[A-Za-z0-9+/]{22}==").fullmatch  # the base64 of 16 bytes
+_is_token = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 
 
 def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The headers of the 101 that accepts the handshake in a WSGI environ (RFC 6455 4.2).
+
+    A client that offers subprotocols fails without one of them: it gets the first, as from Node.
 
     Raises HandshakeError: 426 when `Sec-WebSocket-Version` is not 13 (4.2.2), otherwise 400. A
     handshake with a body is refused too: the bytes after its headers have to be frames.
@@ -44,13 +47,24 @@ def handshake(environ: Mapping[str, Any]) -> list[tuple[str, str]]:
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "").strip()
     if _is_key(key) is None:
         raise _bad("Sec-WebSocket-Key is not the base64 of 16 bytes")
+    offered = environ.get("HTTP_SEC_WEBSOCKET_PROTOCOL")
+    chosen = [] if offered is None else [("Sec-WebSocket-Protocol", _first(offered))]
     digest = hashlib.sha1(key.encode("ascii") + _GUID).digest()
     accept = binascii.b2a_base64(digest, newline=False)
     return [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
         ("Sec-WebSocket-Accept", accept.decode("ascii")),
+        *chosen,
     ]
+
+
+def _first(offered: str) -> str:
+    """The first of the subprotocols that a client offers (RFC 6455 4.1)."""
+    names = [each.strip(" \t") for each in offered.split(",")]
+    if len(set(names)) < len(names) or not all(map(_is_token, names)):
+        raise _bad("Sec-WebSocket-Protocol is no list of different names")
+    return names[0]
 
 
 def _bad(reason: str) -> HandshakeError:

@@ -72,6 +72,13 @@ def test_what_browsers_and_proxies_make_of_the_headers_is_accepted(changes: dict
         {"HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZQ"},  # no padding
         {"HTTP_SEC_WEBSOCKET_KEY": "dGhl!HNhbXBsZSBub25jZQ=="},
         {"HTTP_SEC_WEBSOCKET_KEY": "dGhlIHNhbXBsZSBub25jZé=="},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": ""},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": "chat,"},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": "chat,,other"},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": "chat other"},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": "chat, other, chat"},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": "ch\u00e9t"},
+        {"HTTP_SEC_WEBSOCKET_PROTOCOL": 'chat, "other"'},
     ],
 )
 def test_a_handshake_that_is_none_is_400(changes: dict[str, str | None]) -> None:
@@ -79,6 +86,12 @@ def test_a_handshake_that_is_none_is_400(changes: dict[str, str | None]) -> None
         handshake(environ(**changes))
     assert caught.value.status == "400 Bad Request"
     assert caught.value.reason
+
+
+@pytest.mark.parametrize("offered", ["my-app", "my-app,chat", "my-app ,\tchat, Chat, MY-APP"])
+def test_of_the_subprotocols_that_are_offered_the_first_is_taken(offered: str) -> None:
+    headers = handshake(environ(HTTP_SEC_WEBSOCKET_PROTOCOL=offered))
+    assert headers[3:] == [("Sec-WebSocket-Protocol", "my-app")]
 
 
 @pytest.mark.parametrize("version", [None, "", "8", "12", "14", "13, 8"])

@@ -28,6 +28,7 @@ from rtcio_sync.options import Limits
 from rtcio_sync.serving.listen import signaling_only
 from rtcio_sync.transport import server_stop
 from rtcio_sync.transport.server_stop import close_listener
+from tests.frames import upgrade_request
 from tests.serving.running import SIGNALING, Bare, Run
 from tests.timing import in_time
 from tests.unrun import coroutine
@@ -66,6 +67,27 @@ def test_a_short_answer_is_written_together_with_its_head(
     answer = running.ask("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     assert answer.endswith("x" * size)
     assert len(written) == writes and sum(written) == len(answer)
+
+
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [("my-app, chat", "Sec-WebSocket-Protocol: my-app\r\n"), ("chat,,", None), (None, "")],
+)
+def test_a_websocket_gets_the_first_subprotocol_that_it_offers(
+    run: Run, mode: str, offered: str | None, taken: str | None
+) -> None:
+    more = "" if offered is None else f"Sec-WebSocket-Protocol: {offered}\r\n"
+    path = SIGNALING.replace("polling", "websocket")
+    with in_time(), gevent.socket.create_connection(("127.0.0.1", run(Bare(mode)).port)) as sock:
+        sock.sendall(upgrade_request(path, more))
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += sock.recv(1)
+        lines = head.decode()
+        assert lines.startswith("HTTP/1.1 400" if taken is None else "HTTP/1.1 101")
+        assert lines.count("Sec-WebSocket-Protocol") == (1 if taken else 0)
+        assert (taken or "").lower() in lines.lower()
 
 
 def test_an_address_that_is_taken_is_an_os_error(run: Run) -> None:

@@ -209,6 +209,14 @@ Object.assign(cases, {
       peer.close();
     }
   },
+  async "a WebSocket with subprotocols"() {
+    for (const protocols of ["my-app", ["my-app", "another"]]) {
+      const peer = await opened({ ...DIRECT, protocols });
+      same(peer.socket.transport.ws.protocol, "my-app");
+      same(await peer.hear(1), ["hi"]);
+      peer.close();
+    }
+  },
   async "it upgrades, and what is sent meanwhile arrives in order"() {
     const peer = await opened();
     const sent = [];

@@ -9,6 +9,7 @@ import re
 import urllib.parse
 
 from ..errors import Refused
+from ..protocol.http_head import asks_to_close
 from ..transport.ports import Environ
 
 __all__ = [
@@ -93,5 +94,6 @@ def closes_unsaid(environ: Environ, *, stopping: bool = False) -> bool:
     # the header to the application; other servers forbid it there (PEP 3333, hop-by-hop headers).
     gevents_own: bool = environ.get("SERVER_SOFTWARE", "").startswith("gevent/")
     # gunicorn's workers on that server wait up to graceful_timeout for each connection kept alive.
-    asked = str(environ.get("HTTP_CONNECTION")).lower() == "close"
-    return gevents_own and (asked or stopping)
+    return gevents_own and (
+        stopping or ("HTTP_CONNECTION" in environ and asks_to_close(environ["HTTP_CONNECTION"]))
+    )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["HEAD_BYTES", "HEAD_LINES", "Head"]
+__all__ = ["HEAD_BYTES", "HEAD_LINES", "Head", "asks_to_close", "without_authority"]
 
 HEAD_BYTES = 65536  # bytes of the fields of one request
 HEAD_LINES = 100  # lines of the fields, and the empty line
@@ -21,10 +21,16 @@ _fields = re.compile(_FIELD).findall
 _are_fields = re.compile(f"(?:{_FIELD})*").fullmatch
 _LENGTH = re.compile(r"[0-9]+")
 
+_has_authority = re.compile("https?://", re.IGNORECASE).match
+_parts = re.compile(r"[a-zA-Z]+://([\[0-9A-Za-z._~%-][]\[0-9A-Za-z._~%:-]*)(/.*|\?.*|)").fullmatch
+
 #: The names of fields in an environ, by the names in requests; at most so many are kept.
 _NAMES_KEPT = 1000
 _LONGEST_KEPT = 64
 _names: dict[str, str | None] = {}
+
+#: Fields of which a request has one: proxies differ in which of two they take.
+_ONCE = frozenset({"content-length", "transfer-encoding", "host"})
 
 #: Fields that have no ``HTTP_`` in their name in an environ.
 _APART = frozenset({"CONTENT_TYPE", "CONTENT_LENGTH"})
@@ -35,7 +41,7 @@ class Head:
 
     ``fp``: the fields are read from it, up to the empty line. ``version``: of the request,
     "HTTP/1.1". Raises `ValueError` for an invalid field, for too many fields, and for fields that
-    leave the length of the request ambiguous.
+    leave the length of the request, or its host, ambiguous.
     """
 
     #: For pywsgi, which puts errors here. This class raises instead.
@@ -50,8 +56,10 @@ class Head:
             known = name.lower()
             if known not in self._values:
                 self._values[known] = value.strip(" \t")
-            elif known in ("content-length", "transfer-encoding"):
-                raise ValueError("a field about the length of the request is repeated")
+            elif known in _ONCE:
+                raise ValueError("a field about the length or the host of the request is repeated")
+            elif known == "connection":
+                self._values[known] += "," + value.strip(" \t")
         self._refuse_ambiguity(version)
 
     def _refuse_ambiguity(self, version: str | None) -> None:
@@ -83,7 +91,7 @@ class Head:
                 yield key, value.strip(" \t")
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """The value of the first field of that name."""
+        """The value of the first field of that name; of Connection the values of all."""
         return self._values.get(name.lower(), default)
 
     getheader = get
@@ -95,6 +103,26 @@ class Head:
 
     def __delitem__(self, name: str) -> None:
         del self._values[name.lower()]
+
+
+def asks_to_close(connection: str) -> bool:
+    """Whether the value of Connection asks for the end of the connection (RFC 9112 9.6)."""
+    options = connection.lower()
+    return "close" in options and "close" in [each.strip(" \t") for each in options.split(",")]
+
+
+def without_authority(target: str) -> tuple[str | None, str]:
+    """The authority of a request's target, and its path and query (RFC 9112 3.2.2).
+
+    Most targets have no authority. Raises `ValueError` for one that is invalid.
+    """
+    if target.startswith("/") or _has_authority(target) is None:
+        return None, target
+    parts = _parts(target)
+    if parts is None:
+        raise ValueError("the target of the request names no host")
+    authority, rest = parts.groups()
+    return authority, rest if rest.startswith("/") else f"/{rest}"
 
 
 def _text(fp: Any) -> str:

@@ -22,6 +22,7 @@ import gevent
 from gevent.hub import get_hub
 
 from ..hub.ports import IoWatcher
+from ..protocol.http_head import asks_to_close
 from ..protocol.http_request import environ_of
 from ..transport.ports import CONNECTION, Environ
 from ..transport.tcp import READ, WRITE
@@ -254,7 +255,7 @@ class Connection:
             self._reader.stop()
         if self._listed:
             self._unlist()
-        asked = environ.get("HTTP_CONNECTION", "").lower() == "close"
+        asked = "HTTP_CONNECTION" in environ and asks_to_close(environ["HTTP_CONNECTION"])
         response = Response(self, closes=asked or entrance.ending)
         environ[CONNECTION] = response
         entrance.serve(self.answer, response, environ)
@@ -274,7 +275,7 @@ class Connection:
         if line is None or len(first) > LINE:
             return None
         found = environ_of(fields)
-        if found is None:
+        if found is None or "HTTP_HOST" not in found:  # without Host it is refused there
             return None
         environ = self._entrance.get_environ()
         environ.update(found)

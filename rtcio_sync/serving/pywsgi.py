@@ -23,7 +23,7 @@ import gevent
 from gevent import pywsgi
 
 from ..logs import tell
-from ..protocol.http_head import Head
+from ..protocol.http_head import Head, asks_to_close, without_authority
 from .http import HEAD, Connection, accept, first_line
 from .idle_connections import KEEP_ALIVE, Idle
 from .reread_socket import Reread
@@ -181,6 +181,8 @@ class Handler(pywsgi.WSGIHandler):
     idle: Idle
 
     asked = False
+    #: The host that the request's target names itself.
+    authority: str | None = None
     corked: bytearray | None = None
     due: float | None = None
 
@@ -204,10 +206,19 @@ class Handler(pywsgi.WSGIHandler):
     def read_request(self, raw_requestline: str) -> Any:
         try:
             with gevent.Timeout(self.seconds, _Slow):
-                return super().read_request(raw_requestline)
+                read = super().read_request(raw_requestline)
         # pywsgi looks for the minor version of "HTTP/1", which has none.
         except (_Slow, IndexError):
             return False
+        head: Any = self.headers
+        target: Any = self.path
+        # RFC 9112 3.2: the older versions need no Host.
+        if head.get("host") is None and self.request_version not in ("HTTP/0.9", "HTTP/1.0"):
+            raise ValueError("the request has no Host")
+        if asks_to_close(head.get("connection", "")):
+            self.close_connection = True
+        self.authority, self.path = without_authority(target)
+        return read
 
     def _headers(self) -> Any:
         head: Any = self.headers
@@ -215,6 +226,8 @@ class Handler(pywsgi.WSGIHandler):
 
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
+        if self.authority is not None:  # RFC 9112 3.2.2: it counts, and not the field
+            environ["HTTP_HOST"] = self.authority
         given: Any = self.wsgi_input
         if self.content_length or given.chunked_input:
             self.due = None if self.seconds is None else time.monotonic() + self.seconds

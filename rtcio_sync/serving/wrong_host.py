@@ -382,6 +382,8 @@ def _head_of(environ: Environ) -> bytes:
         name = key[5:].replace("_", "-").title() if key.startswith("HTTP_") else ""
         if name and name.lower() not in _HOP_BY_HOP and name != MARK:
             lines.append(f"{name}: {value}")
+    if "HTTP_HOST" not in environ:  # it came as HTTP/1.0
+        lines.append("Host: ")
     if environ.get("CONTENT_TYPE"):
         lines.append(f"Content-Type: {environ['CONTENT_TYPE']}")
     lines.append(f"{MARK}: {_times_sent_on(environ) + 1}")

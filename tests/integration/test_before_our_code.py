@@ -26,7 +26,7 @@ HEAD_SECONDS = 1.5  # `handshake_timeout` here
 REFUSED = r"\[WARNING\] Invalid request from ip="
 
 #: The end of a request after which the connection ends.
-LAST = b"Connection: close\r\n\r\n"
+LAST = b"Host: x\r\nConnection: close\r\n\r\n"
 
 POST = "POST /socket.io/?EIO=4&transport=polling&sid=nobody HTTP/1.1\r\nHost: x\r\n"
 #: What an attacker would have stand before the next user's request.

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcio_sync.protocol.http_head import HEAD_BYTES, HEAD_LINES, Head
+from rtcio_sync.protocol.http_head import (
+    HEAD_BYTES,
+    HEAD_LINES,
+    Head,
+    asks_to_close,
+    without_authority,
+)
 
 
 def head(*lines: str, version: str = "HTTP/1.1", end: bytes = b"\r\n") -> Head:
@@ -108,6 +114,56 @@ def test_a_line_without_end_is_read_no_further_than_the_bound() -> None:
 def test_a_request_whose_end_is_in_doubt_is_refused(lines: list[str], version: str) -> None:
     with pytest.raises(ValueError):
         head(*lines, version=version)
+
+
+def test_a_second_host_is_refused() -> None:
+    for second in ("Host: x", "host: y", "HOST:"):
+        with pytest.raises(ValueError):
+            head("Host: x", "A: b", second)
+
+
+@pytest.mark.parametrize(
+    ("value", "closes"),
+    [
+        ("close", True), ("Close", True), ("keep-alive, close", True), ("close,TE", True),
+        ("te,\tCLOSE ,x", True), ("", False), ("keep-alive", False), ("Upgrade", False),
+        ("closed", False), ("not-close, x", False), ("close x", False),
+    ],
+)  # fmt: skip
+def test_the_end_of_the_connection_is_one_of_a_list(value: str, closes: bool) -> None:
+    assert asks_to_close(value) is closes
+
+
+def test_connection_is_one_list_in_all_its_fields() -> None:
+    assert asks_to_close(head("Connection: keep-alive", "connection: close").get("connection", ""))
+
+
+@pytest.mark.parametrize(
+    ("target", "authority", "rest"),
+    [
+        ("/", None, "/"),
+        ("/a?b=http://x/", None, "/a?b=http://x/"),
+        ("*", None, "*"),
+        ("ftp://x/a", None, "ftp://x/a"),
+        ("http://x", "x", "/"),
+        ("http://x?b", "x", "/?b"),
+        ("HTTPS://[::1]:80/a?b", "[::1]:80", "/a?b"),
+        ("http://a-b.c_d:3/e//f", "a-b.c_d:3", "/e//f"),
+    ],
+)
+def test_the_authority_of_a_target_is_told_from_its_path(
+    target: str, authority: str | None, rest: str
+) -> None:
+    assert without_authority(target) == (authority, rest)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://", "http:///a", "http://?a", "http://:80/", "http://u@x/", 'http://"/', "http://x#a"],
+)
+def test_a_target_whose_authority_is_none_is_refused(target: str) -> None:
+    with pytest.raises(ValueError):
+        without_authority(target)
 
 
 def test_one_length_or_one_coding_is_taken() -> None:

@@ -174,6 +174,21 @@ def test_requests_that_are_sent_on_are_counted_and_refused_when_there_are_too_ma
     assert places.taken == 0
 
 
+@pytest.mark.parametrize("host", ["a.example", None])
+def test_what_is_sent_on_has_a_host(far: list[gevent.socket.socket], host: str | None) -> None:
+    environ = environ_of("GET", {})
+    del environ["HTTP_HOST"]
+    if host is not None:  # HTTP/1.0 needs none
+        environ["HTTP_HOST"] = host
+    asking = gevent.spawn(misrouted(Places()).answer, "theirs", environ, lambda *_: None)
+    until(lambda: far)
+    with in_time():
+        head = far[0].recv(65536).decode()
+    far[0].sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert list(asking.get(timeout=DEADLINE)) == [b"ok"]
+    assert head.count("Host: ") == 1 and f"\r\nHost: {host or ''}\r\n" in head
+
+
 def passed_on(
     made: Misrouted,
     far: list[gevent.socket.socket],

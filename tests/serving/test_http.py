@@ -139,6 +139,12 @@ def test_what_is_no_plain_request_is_answered_by_pywsgi(run: Run) -> None:
         (OPEN.replace("Host: localhost", "Host localhost"), 400),
         (OPEN.replace("GET", "OPTIONS"), 200),
         (OPEN.replace("GET", "BREW"), 400),
+        (OPEN.replace("Host: localhost", "X: y"), 400),
+        (OPEN.replace("Host: localhost", "X: y").replace("HTTP/1.1", "HTTP/1.0"), 200),
+        (OPEN.replace("Host:", "Host: localhost\r\nhost:"), 400),
+        (ELSEWHERE.replace("Host: localhost", "X: y"), 400),
+        (OPEN.replace("GET ", "GET http://localhost"), 200),
+        (OPEN.replace("GET ", "GET http://:1"), 400),
         (OPEN.replace("polling", "polling&more=" + 9000 * "x"), 414),
         (OPEN.replace("\r\n\r\n", "\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"), 400),
     ):
@@ -516,12 +522,38 @@ def test_an_answer_may_be_begun_anew_before_it_is_sent(run: Run) -> None:
     assert peer.answer()[0] == 409
 
 
-def test_a_client_that_wants_the_connection_closed_gets_that(run: Run) -> None:
+@pytest.mark.parametrize("options", ["close", "keep-alive, Close", "close,TE"])
+@pytest.mark.parametrize(
+    ("request_text", "expected"),
+    [(OPEN, 200), (OPEN.replace("GET", "OPTIONS"), 200), (ELSEWHERE, 404)],
+)
+def test_a_client_that_wants_the_connection_closed_gets_that(
+    run: Run, request_text: str, expected: int, options: str
+) -> None:
     peer = Peer(run(Bare()).port)
-    peer.send(OPEN.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"))
+    peer.send(request_text.replace("\r\n\r\n", f"\r\nConnection: {options}\r\n\r\n"))
     status, fields, _ = peer.answer()
-    assert status == 200 and fields["connection"] == "close"
+    assert status == expected and fields["connection"] == "close"
     assert peer.is_closed()
+
+
+def test_the_host_in_the_target_counts_for_its_request_alone(run: Run) -> None:
+    seen: list[tuple[str, str, str]] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        seen.append((environ["HTTP_HOST"], environ["PATH_INFO"], environ["QUERY_STRING"]))
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    peer = served(run, application)
+    for target in ("http://a.example:3/socket.io/?a=b", "/socket.io/?a=b", "http://a.example"):
+        peer.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert peer.answer()[0] == 200
+    assert seen == [
+        ("a.example:3", "/socket.io/", "a=b"),
+        ("localhost", "/socket.io/", "a=b"),
+        ("a.example", "/", ""),
+    ]
 
 
 def test_an_error_of_ours_is_reported_by_a_greenlet_and_costs_no_other_connection(

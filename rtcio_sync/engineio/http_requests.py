@@ -16,6 +16,7 @@ __all__ = [
     "MARK",
     "MOST_KEPT",
     "SENT_ON",
+    "accepted",
     "bad",
     "closes_unsaid",
     "is_kept",
@@ -45,6 +46,10 @@ MOST_KEPT = 32_768
 MOST_OF_PYTHON = 16
 #: Fields of a query: socket.io-client sends five, an app may add its own.
 MOST_FIELDS = 100
+#: Encodings that are looked at.
+MOST_ENCODINGS = 16
+
+_is_nothing = re.compile(r"q=0(?:\.0*)?").fullmatch  # RFC 9110 12.4.2
 
 
 def bad(code: int) -> Refused:
@@ -81,6 +86,16 @@ def most_packets(query: dict[str, list[str]]) -> int | None:
     with a fraction. The other clients' has no full stop, since it counts in base 36 or 64.
     """
     return MOST_OF_PYTHON if "." in query.get("t", ("",))[0] else None
+
+
+def accepted(encodings: str) -> list[str]:
+    """The encodings that the value of Accept-Encoding names, without those of weight 0."""
+    found = []
+    for each in encodings.lower().split(",", MOST_ENCODINGS)[:MOST_ENCODINGS]:
+        name, _, weight = each.partition(";")
+        if _is_nothing(weight.strip(" \t")) is None:
+            found.append(name.strip(" \t"))
+    return found
 
 
 def is_kept(key: str) -> bool:

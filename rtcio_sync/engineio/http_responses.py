@@ -29,7 +29,7 @@ from ..transport.driver import DriverWebSocket
 from ..transport.ports import Environ, Owner, RawSocket, StartResponse
 from ..transport.slow_readers import Backlog
 from .admission import Admission
-from .http_requests import closes_unsaid
+from .http_requests import accepted, closes_unsaid
 from .payload import wrapped
 from .ports import Watcher
 
@@ -173,8 +173,7 @@ class Answers(Admission):
     ) -> Iterable[bytes]:
         body, headers = answer.body, answer.headers
         if self.http_compression and len(body) >= self.compression_threshold:
-            wanted = environ.get("HTTP_ACCEPT_ENCODING", "").split(",", 16)[:16]
-            for encoding in (each.split(";")[0].strip() for each in wanted):
+            for encoding in accepted(environ.get("HTTP_ACCEPT_ENCODING", "")):
                 if encoding in self.compression_methods:
                     body = self._compressed(body, encoding)
                     headers = [*headers, ("Content-Encoding", encoding)]

@@ -123,7 +123,13 @@ def test_jsonp_is_wrapped() -> None:
 
 @pytest.mark.parametrize(
     ("accepted", "decode"),
-    [("gzip", gzip.decompress), ("deflate, br", zlib.decompress), ("br", lambda body: body)],
+    [
+        ("gzip", gzip.decompress),
+        ("deflate, br", zlib.decompress),
+        ("gzip;q=0, deflate", zlib.decompress),
+        ("br", lambda body: body),
+        ("deflate; q=0, gzip;q=0.0", lambda body: body),
+    ],
 )
 def test_a_long_answer_is_compressed_as_the_client_likes(
     accepted: str, decode: Callable[[bytes], bytes]

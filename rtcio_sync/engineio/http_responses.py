@@ -33,7 +33,10 @@ from .http_requests import accepted, closes_unsaid
 from .payload import wrapped
 from .ports import Watcher
 
-__all__ = ["Answers"]
+__all__ = ["NOT_STORED", "Answers"]
+
+#: A cache that keeps a polling answer would give a client what another one has got, or twice.
+NOT_STORED = ("Cache-Control", "no-store")
 
 SHORT = 16_384  # bytes of a body that is sent together with its head
 COMPRESSED_AT_ONCE = 1 << 16  # bytes; it takes some milliseconds
@@ -71,7 +74,7 @@ class Answer(NamedTuple):
         python-engineio's own way of JSONP escapes quotation marks alone.
         """
         body = made["response"] if jsonp is None else wrapped(made["response"], jsonp)
-        return cls(made["status"], made["headers"], body, session, opens)
+        return cls(made["status"], [*made["headers"], NOT_STORED], body, session, opens)
 
 
 class Answers(Admission):

@@ -38,7 +38,7 @@ from .connection_transfer import Transfer
 from .descriptors import weight
 from .heartbeat import Heartbeat
 from .http_requests import SENT_ON, bad, most_packets, query_of
-from .http_responses import Answer, Answers
+from .http_responses import NOT_STORED, Answer, Answers
 from .packet import AnyPacket, Packet
 from .payload import jsonp_index
 from .socket import Socket
@@ -277,7 +277,7 @@ class Server(Tasks, Answers):
             return self._poll(socket, environ, query)
         if method == "POST":
             socket.post(environ)
-            return Answer("200 OK", [("Content-Type", "text/html")], b"ok")
+            return Answer("200 OK", [("Content-Type", "text/html"), NOT_STORED], b"ok")
         raise bad(3)
 
     def _open(

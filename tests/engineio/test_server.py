@@ -92,6 +92,16 @@ def test_a_stopping_server_takes_nobody() -> None:
     assert ask(server)[0] == 503
 
 
+def test_no_cache_keeps_a_polling_answer() -> None:
+    server = Server()
+    client = Polling(server)
+    server.send(client.eio_sid, "a")
+    for method, query in (("GET", {}), ("GET", {"sid": client.eio_sid})):
+        assert ask(server, method, query)[1]["Cache-Control"] == "no-store"
+    answer = ask(server, "POST", {"sid": client.eio_sid}, b"4a")
+    assert answer[0] == 200 and answer[1]["Cache-Control"] == "no-store"
+
+
 def test_a_cookie_is_set_for_who_asks() -> None:
     assert "Set-Cookie" not in ask(Server())[1]
     headers = ask(Server(cookie="io"))[1]

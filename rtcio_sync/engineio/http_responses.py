@@ -7,6 +7,7 @@ Used as they are of python-engineio's private names: ``Server._gzip``, ``_deflat
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 import zlib
@@ -21,6 +22,7 @@ from engineio.async_drivers import gevent as gevent_driver
 from engineio.async_drivers._websocket_wsgi import SimpleWebSocketWSGI
 
 from ..errors import HandshakeError, Refused
+from ..hub import interrupts
 from ..protocol.websocket_frames import NORMAL, POLICY_VIOLATION, TRY_AGAIN_LATER, frame_text
 from ..protocol.websocket_handshake import handshake
 from ..transport import takeover
@@ -34,6 +36,8 @@ from .payload import wrapped
 from .ports import Watcher
 
 __all__ = ["NOT_STORED", "Answers"]
+
+log = logging.getLogger(__name__)
 
 #: A cache that keeps a polling answer would give a client what another one has got, or twice.
 NOT_STORED = ("Cache-Control", "no-store")
@@ -209,11 +213,24 @@ class Answers(Admission):
         return b"".join([*packed, packer.flush()])
 
     def _sid_cookie(self, sid: str) -> list[tuple[str, str]] | None:
+        """The field that sets the cookie. Its attributes may be the app's functions.
+
+        An `Exception` of theirs passes to the WSGI server, as in a view. Any other would end the
+        request's greenlet or the process: it is logged, and the connection is refused.
+        """
         if not self.cookie:
             return None
         plain = {"name": self.cookie, "path": "/", "SameSite": "Lax"}
         attributes = self.cookie if isinstance(self.cookie, dict) else plain
-        return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
+        try:
+            return [("Set-Cookie", self._generate_sid_cookie(sid, attributes))]
+        except Exception:
+            raise
+        except BaseException as error:
+            self.counters.handler_errors += 1
+            log.exception("a function in the option cookie raised")
+            interrupts.heed(error)
+            raise Refused("500 INTERNAL SERVER ERROR", 3, "Internal server error") from None
 
 
 class _InOnePiece:

@@ -110,6 +110,36 @@ def test_a_cookie_is_set_for_who_asks() -> None:
     assert re.fullmatch(r"me=[\w-]+; Secure", headers["Set-Cookie"])
 
 
+@pytest.mark.parametrize(
+    "kind", [SystemExit, KeyboardInterrupt, gevent.GreenletExit, gevent.Timeout]
+)
+def test_what_a_function_of_the_cookie_raises_ends_that_request_alone(
+    kind: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    def path() -> str:
+        raise kind
+
+    server = Server(cookie={"name": "io", "path": path})
+    ends: list[Any] = []
+    server.on("disconnect", lambda sid, reason: ends.append(reason))
+    status, headers, _ = ask(server)
+    assert status == 500 and "Set-Cookie" not in headers
+    assert server.counters.handler_errors == 1
+    (record,) = [each for each in caplog.records if each.exc_info is not None]
+    assert record.exc_info is not None and record.exc_info[0] is kind
+    settle()
+    assert ends == ["transport error"] and not server.sockets
+    server.cookie["path"] = "/"
+    assert ask(server)[0] == 200
+
+
+def test_an_exception_of_a_function_of_the_cookie_is_the_wsgi_servers() -> None:
+    server = Server(cookie={"path": lambda: 1 / 0})
+    with pytest.raises(ZeroDivisionError):
+        ask(server)
+    assert not server.sockets
+
+
 def scripted(script: bytes, index: int) -> str:
     """The text with which a JSONP script calls the client."""
     found = re.fullmatch(rb'___eio\[%d\]\(("[ -~]*")\);' % index, script)

@@ -66,6 +66,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "takeover",
             "server_stop",
             "driver",
+            "text_only",
             "hangup",
             "delivery",
             "thread_servers",

@@ -27,9 +27,11 @@ from ..protocol.packing import Struct
 from ..protocol.websocket_frames import GOING_AWAY
 from ..transport.ports import Carried, Environ, RawSocket
 from ..transport.slow_readers import Backlog
+from ..transport.text_only import TextWebSocket
 from ..transport.websocket import WebSocket
 from .descriptors import Seated, weight
 from .heartbeat import Beat, Heartbeat
+from .http_requests import takes_text_alone
 from .packet import AnyPacket, Packet
 from .socket import Socket
 from .state import State
@@ -131,6 +133,8 @@ class Transfer:
         link.outbox = deque(_packet(*each) for each in state.outbox) or None
         link.outbox_bytes = sum(len(payload) for payload, _ in state.outbox)
         link.weight = weight(environ)
+        if takes_text_alone(environ):
+            link.as_text = True
         if state.counted:
             link.address = client_address(environ, 0)
             self._engine.addresses.moved_here(link.address)
@@ -157,7 +161,8 @@ class Transfer:
         engine.holds(link)
         try:
             engine._trigger_event("connect", sid, environ, run_async=False)
-            websocket = WebSocket(
+            kind = TextWebSocket if takes_text_alone(environ) else WebSocket
+            websocket = kind(
                 sock,
                 link,
                 max_size=engine.max_http_buffer_size,
@@ -215,7 +220,8 @@ class Transfer:
             link.rate.restore(state.rate, now)
         link.frozen = False
         if sock is not None and state.carried is not None:
-            link.websocket = websocket = WebSocket(
+            kind = TextWebSocket if link.as_text else WebSocket
+            link.websocket = websocket = kind(
                 sock,
                 link,
                 max_size=self._engine.max_http_buffer_size,

@@ -22,6 +22,7 @@ __all__ = [
     "is_kept",
     "most_packets",
     "query_of",
+    "takes_text_alone",
 ]
 
 #: The field that a host adds to a request that it sends on to another one: how often that was done.
@@ -86,6 +87,12 @@ def most_packets(query: dict[str, list[str]]) -> int | None:
     with a fraction. The other clients' has no full stop, since it counts in base 36 or 64.
     """
     return MOST_OF_PYTHON if "." in query.get("t", ("",))[0] else None
+
+
+def takes_text_alone(environ: Environ) -> bool:
+    """Whether the client of a WebSocket's request takes no binary frames: ``b64`` in the query."""
+    query = environ.get("QUERY_STRING", "")
+    return "b64=" in query and "b64" in query_of(query)
 
 
 def accepted(encodings: str) -> list[str]:

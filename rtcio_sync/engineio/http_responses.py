@@ -131,9 +131,15 @@ class Answers(Admission):
         websocket.read()
         return []
 
-    def _driven(self, ws: Any, owner: Owner | None, max_buffered: int | None) -> DriverWebSocket:
+    def _driven(
+        self,
+        ws: Any,
+        owner: Owner | None,
+        max_buffered: int | None,
+        kind: type[DriverWebSocket] = DriverWebSocket,
+    ) -> DriverWebSocket:
         """The WebSocket of python-engineio's driver ``ws``."""
-        return DriverWebSocket(
+        return kind(
             ws,
             owner,
             tasks=self,

@@ -32,12 +32,15 @@ from ..options import Limits
 from ..protocol.websocket_frames import frame_typed
 from ..transport import takeover
 from ..transport.delivery import Deliveries
+from ..transport.driver import DriverWebSocket
 from ..transport.ports import CONNECTION, Environ, StartResponse
 from ..transport.slow_readers import Backlog
+from ..transport.text_only import TextDriver, TextWebSocket
+from ..transport.websocket import WebSocket
 from .connection_transfer import Transfer
 from .descriptors import weight
 from .heartbeat import Heartbeat
-from .http_requests import SENT_ON, bad, most_packets, query_of
+from .http_requests import SENT_ON, bad, most_packets, query_of, takes_text_alone
 from .http_responses import NOT_STORED, Answer, Answers
 from .packet import AnyPacket, Packet
 from .payload import jsonp_index
@@ -359,9 +362,9 @@ class Server(Tasks, Answers):
         if request is None:
             if socket.state is State.OPENING:
                 self.heartbeat.begin(socket)
-            return self._driver(partial(self._take_driver, socket), headers)(
-                environ, start_response
-            )
+            driven = TextDriver if takes_text_alone(environ) else DriverWebSocket
+            serve = partial(self._take_driver, socket, kind=driven)
+            return self._driver(serve, headers)(environ, start_response)
         websocket = request.open(
             start_response,
             headers,
@@ -369,6 +372,7 @@ class Server(Tasks, Answers):
             max_size=self.max_http_buffer_size,
             max_buffered=socket.limits.max_buffered_bytes,
             backlog=self.backlog,
+            kind=TextWebSocket if takes_text_alone(environ) else WebSocket,
         )
         if socket.state is State.OPENING:
             self.heartbeat.begin(socket)
@@ -377,9 +381,11 @@ class Server(Tasks, Answers):
         socket.open_websocket(websocket)
         return request.leave()
 
-    def _take_driver(self, socket: Socket, ws: Any) -> list[bytes]:
+    def _take_driver(
+        self, socket: Socket, ws: Any, kind: type[DriverWebSocket] = DriverWebSocket
+    ) -> list[bytes]:
         """The same for python-engineio's driver ``ws``; blocks until it is over."""
-        websocket = self._driven(ws, socket, socket.limits.max_buffered_bytes)
+        websocket = self._driven(ws, socket, socket.limits.max_buffered_bytes, kind)
         socket.open_websocket(websocket)
         websocket.read()
         return []

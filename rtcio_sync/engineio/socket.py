@@ -73,6 +73,8 @@ class Socket(Upgrade, socket.Socket):
     closed = False
     #: Whether its client was told to connect anew (`send_away`).
     sent_away = False
+    #: Whether the WebSocket with which it comes from another process has no binary frames.
+    as_text = False
     #: Whether it only stands for a connection that the client has to make anew, perhaps here.
     stands_in = False
 

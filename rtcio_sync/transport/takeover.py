@@ -75,6 +75,7 @@ class WebSocketRequest:
         max_size: int,
         max_buffered: int | None,
         backlog: Backlog | None = None,
+        kind: type[WebSocket] = WebSocket,
     ) -> WebSocket:
         """Answer the handshake with `headers` and take the socket. The WebSocket is not started.
 
@@ -92,7 +93,7 @@ class WebSocketRequest:
             # reset by now, this fails, and the connection will notice.
             with suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._opened = WebSocket(
+        self._opened = kind(
             sock,
             owner,
             max_size=max_size,

@@ -206,7 +206,7 @@ class WebSocket(Outgoing):
         """Go on where a WebSocket of another process has stopped; this one is not started."""
         self._parser.restore(carried.unparsed)
         for frame in carried.unsent:
-            self.send(frame)
+            super().send(frame)  # the first one may be the rest of a frame
 
     def pause(self) -> None:
         """Stop reading: messages wait in the kernel, and then with the peer."""

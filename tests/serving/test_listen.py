@@ -90,6 +90,28 @@ def test_a_websocket_gets_the_first_subprotocol_that_it_offers(
         assert (taken or "").lower() in lines.lower()
 
 
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+@pytest.mark.parametrize(
+    ("query", "frame"), [("&b64=1", b"\x81\x05b/w=="), ("&b64=", b"\x82\x01\xff")]
+)
+def test_a_websocket_that_asks_for_base64_gets_no_binary_frame(
+    run: Run, mode: str, query: str, frame: bytes
+) -> None:
+    served = Bare(mode)
+    served.engine.on("connect", lambda sid, environ: served.engine.send(sid, b"\xff"))
+    path = SIGNALING.replace("polling", "websocket") + query
+    with (
+        in_time(),
+        gevent.socket.create_connection(("127.0.0.1", run(served).port)) as sock,
+    ):
+        sock.sendall(upgrade_request(path))
+        got = b""
+        while not got.endswith(frame):
+            more = sock.recv(100)
+            assert more and got.count(b"\xff") < 2, got
+            got += more
+
+
 def test_an_address_that_is_taken_is_an_os_error(run: Run) -> None:
     running = run(Bare())
     with pytest.raises(OSError):

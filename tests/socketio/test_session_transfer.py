@@ -103,6 +103,21 @@ def test_what_is_sent_between_adopting_and_attaching_waits(transport: str) -> No
     ]
 
 
+def test_who_takes_no_binary_frames_gets_none_from_the_new_process(transport: str) -> None:
+    old, new = servers()
+    client = TRANSPORTS[transport](old).join()
+    old.environ[client.eio_sid]["QUERY_STRING"] += "&b64=1"
+    move(client, new)
+    new.emit("picture", b"\xff", to=client.sid)
+    if isinstance(client, WebSocket):
+        assert [client.frame() for _ in range(2)] == [
+            (1, b'451-["picture",{"_placeholder":true,"num":0}]'),
+            (1, b"b/w=="),
+        ]
+    else:
+        assert client.packets()[1:] == ["b/w=="]
+
+
 def test_sockets_in_several_namespaces_go_together(transport: str) -> None:
     old, new = servers()
     logs: dict[str, list[Any]] = {"/": [], "/calls": []}

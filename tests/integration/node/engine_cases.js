@@ -217,6 +217,19 @@ Object.assign(cases, {
       peer.close();
     }
   },
+  async "a WebSocket with b64 in its query has text frames alone"() {
+    for (const options of [DIRECT, {}]) {
+      const peer = await opened({ ...options, query: { b64: 1 } });
+      if (options !== DIRECT) await peer.until("upgrade");
+      const frames = [];
+      peer.socket.transport.ws.addEventListener("message", ({ data }) => frames.push(data));
+      peer.socket.binaryType = "arraybuffer";
+      peer.socket.send("give binary");
+      same(bytes((await peer.hear(2))[1]), [0, 1, 2, 3, 4]);
+      same(frames.filter((data) => data !== "2" && data !== "4hi"), ["bAAECAwQ="]);
+      peer.close();
+    }
+  },
   async "it upgrades, and what is sent meanwhile arrives in order"() {
     const peer = await opened();
     const sent = [];

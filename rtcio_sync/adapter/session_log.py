@@ -6,6 +6,7 @@ event for many sessions is one object in all their logs.
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -68,9 +69,10 @@ class Store(Protocol):
 class Session:
     """What survives a connection: the member, and the events that its client may have missed."""
 
+    # A timer refers to it weakly, so that one that has ended is freed at once.
     __slots__ = (
-        "_log", "_since", "_size", "_store", "_swept", "_trimmed", "away", "member", "open", "pid",
-        "taken", "wanted", "weight",
+        "__weakref__", "_log", "_since", "_size", "_store", "_swept", "_trimmed", "away", "member",
+        "open", "pid", "taken", "wanted", "weight",
     )  # fmt: skip
 
     def __init__(self, store: Store, member: Member, pid: str | None = None) -> None:
@@ -118,7 +120,7 @@ class Session:
             self._trim(now)
         if not self._swept:
             self._swept = True
-            store.later(store.duration, self._sweep)
+            store.later(store.duration, _sweep, weakref.ref(self))
 
     def _trim(self, now: float) -> None:
         oldest, bound = now - self._store.duration, self._store.most_bytes
@@ -149,7 +151,7 @@ class Session:
             self._let_go(log)
         return True
 
-    def _sweep(self) -> None:
+    def sweep(self) -> None:
         """Drops old events, also if no new event came."""
         now = self._store.now()
         with self._store.gate():  # another thread may keep an event, or end the session
@@ -158,7 +160,8 @@ class Session:
             self._swept = bool(log)
             oldest = log[0].at if log else None
         if oldest is not None:
-            self._store.later(max(1.0, oldest + self._store.duration - now), self._sweep)
+            seconds = max(1.0, oldest + self._store.duration - now)
+            self._store.later(seconds, _sweep, weakref.ref(self))
 
     def missed(self, offset: Any) -> list[bytes] | None:
         """The frames after ``offset``, in order; `None` if they are not all kept (any more).
@@ -220,3 +223,9 @@ class Session:
         for event in self._log or ():
             self._store.release(event)
         self._log, self._size = None, 0
+
+
+def _sweep(session: weakref.ref[Session]) -> None:
+    found = session()
+    if found is not None:
+        found.sweep()

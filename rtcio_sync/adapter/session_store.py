@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 import secrets
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -92,11 +93,13 @@ class Recovery:
         self._sessions: dict[str, Session] = {}
         self._cost = 0  # bytes of memory of the events that sessions keep
         # For each event that sessions keep, in order, and for some dropped ones: its number, and
-        # then the session that keeps it, or a list of several.
-        self._order: deque[int | Session | list[Session]] = deque()
+        # then the key to the session that keeps it, or a list of several: a session that has ended
+        # is not kept for it.
+        self._order: deque[int | str | list[str]] = deque()
         self._places = 0  # how many sessions are there,
         self._kept = 0  # and for how many of them the session still keeps the event
-        self._waiting: deque[tuple[Session, int]] = deque()  # longest first; as above
+        # Longest first; as above. Not by the key: a session that has left may come again.
+        self._waiting: deque[tuple[weakref.ref[Session], int]] = deque()
         self._load = 0  # bytes of the data that clients of waiting sessions sent
         #: How many sessions wait for their client.
         self.away = 0
@@ -180,7 +183,7 @@ class Recovery:
         event.sessions += number
         for each in those:
             each.append(event)
-        self._count(event.number, those, number)
+        self._count(event.number, [each.pid for each in those], number)
 
     def keep_one(self, event: Kept, session: Session) -> None:
         """As `keep`, for one session. # gate held"""
@@ -190,12 +193,12 @@ class Recovery:
             session.append(event)
             # As `_count`, without its call, for each relay.
             self._kept += 1
-            self._order += (event.number, session)
+            self._order += (event.number, session.pid)
             self._places += 1
             if self._places > 2 * self._kept + 1000 or self._cost + self._load > self._most:
                 self._bound()
 
-    def _count(self, event: int, inside: list[Session], number: int) -> None:
+    def _count(self, event: int, inside: list[str], number: int) -> None:
         self._kept += number
         self._order += (event, inside)  # in one step, which nothing can interrupt
         self._places += number
@@ -208,18 +211,22 @@ class Recovery:
             self.shrink()
 
     def _forget_dropped(self) -> None:
-        order: deque[int | Session | list[Session]] = deque()
+        order: deque[int | str | list[str]] = deque()
         places, event = 0, 0
         for each in self._order:
             if isinstance(each, int):
                 event = each
                 continue
             those = each if isinstance(each, list) else [each]
-            those = [session for session in those if session.keeps(event)]
+            those = [pid for pid in those if self._keeps_event(pid, event)]
             if those:
                 order += (event, those if len(those) > 1 else those[0])
                 places += len(those)
         self._order, self._places = order, places
+
+    def _keeps_event(self, pid: str, number: int) -> bool:
+        session = self._sessions.get(pid)
+        return session is not None and session.keeps(number)
 
     def release(self, event: Kept) -> None:
         """Counts an event that a session does not keep any more."""
@@ -235,11 +242,11 @@ class Recovery:
             if not isinstance(event, int) or isinstance(inside, int):
                 order.popleft()  # its other half has gone: a signal came between the two steps
                 continue
-            session = inside.pop() if isinstance(inside, list) else inside
-            if session.lose(event):
+            session = self._sessions.get(inside.pop() if isinstance(inside, list) else inside)
+            if session is not None and session.lose(event):
                 self._drop(TOTAL)
             self._places -= 1
-            if session is inside or not inside:
+            if isinstance(inside, str) or not inside:
                 order.popleft()
                 order.popleft()
 
@@ -303,9 +310,9 @@ class Recovery:
         self.away += 1
         session.left_at(self.now() - waited)
         seconds = max(0.0, self.options.max_disconnection_duration - waited)
-        returns = session.member.returns
-        self.later(seconds, self._expire, session, returns)
-        self._waiting.append((session, returns))
+        waiting = weakref.ref(session), session.member.returns
+        self.later(seconds, self._expire, *waiting)
+        self._waiting.append(waiting)
         session.weight = _weight(session.member)
         self._load += session.weight
         if self.away > MOST_AWAY:
@@ -314,16 +321,17 @@ class Recovery:
             self._end_longest()
         self.shrink()
         if len(self._waiting) > 2 * self.away + 1000:
-            self._waiting = deque(each for each in self._waiting if each[0].away)
+            self._waiting = deque(each for each in self._waiting if _still_waits(*each))
 
     def _end_longest(self) -> None:
         """Ends the session that has waited longest."""
         while self._waiting:
-            session, returns = self._waiting.popleft()
-            if session.away and session.member.returns == returns:
+            waiting = self._waiting.popleft()
+            session = _still_waits(*waiting)
+            if session is not None:
                 self._drop(TOTAL)
                 self.unload(session)
-                self.later(0, self._expire, session, returns)
+                self.later(0, self._expire, *waiting)
                 return
 
     def unload(self, session: Session) -> None:
@@ -343,12 +351,12 @@ class Recovery:
             self.away -= 1
             session.away = False
 
-    def _expire(self, session: Session, returns: int) -> None:
-        member = session.member
-        if not session.away or member.returns != returns:
+    def _expire(self, session: weakref.ref[Session], returns: int) -> None:
+        found = _still_waits(session, returns)
+        if found is None:
             return
-        if session.taken is None:
-            self._end(member)
+        if found.taken is None:
+            self._end(found.member)
         else:  # it is being admitted, and may be lost again
             self.later(1, self._expire, session, returns)
 
@@ -398,6 +406,13 @@ class NoRecovery:
 
     def close(self, member: Member) -> None:
         """Does nothing: there is no session."""
+
+
+def _still_waits(session: weakref.ref[Session], returns: int) -> Session | None:
+    """The session, if it waits for its client since it was lost after so many ``returns``."""
+    found = session()
+    waits = found is not None and found.away and found.member.returns == returns
+    return found if waits else None
 
 
 def _weight(member: Member) -> int:

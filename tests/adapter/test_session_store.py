@@ -571,3 +571,63 @@ def test_what_clients_that_are_away_have_sent_leaves_less_room_for_events() -> N
         house.send(b"x" * 10_000)
     assert house.kept == 5
     assert house.recovery.bytes <= 100_000
+
+
+# -- what has ended --------------------------------------------------------------------------------
+
+
+def in_memory(house: House) -> int:
+    """How many sessions of a house are in memory, its own aside."""
+    gc.collect()
+    sessions = [each for each in gc.get_objects() if type(each) is Session]
+    return sum(each._store is house.recovery for each in sessions) - 1
+
+
+@pytest.mark.parametrize("together", [1, 5])
+def test_those_that_left_on_purpose_are_freed_at_once(together: int) -> None:
+    house = House()
+    for number in range(200):
+        members = [house.new_member() for _ in range(together)]
+        if number % 2:  # they were away before
+            for member in members:
+                house.recovery.park(member)
+                house.recovery.back(member.session)
+                member.returns += 1
+                member.session.resumed()
+        event = Kept(house.recovery.number(), house.clock.now(), b"frame")
+        house.recovery.keep(event, [member.session for member in members])
+        for member in members:
+            house.recovery.close(member)
+    del member, members
+    assert house.recovery.bytes == 0 and in_memory(house) == 0
+
+
+def test_those_that_were_thrown_away_are_freed_at_once() -> None:
+    house = House(max_recovery_total=400_000)
+    for _ in range(100):
+        member = house.new_member()
+        member.session.keep(Kept(house.recovery.number(), house.clock.now(), b"frame"))
+        member.auth = {"token": "x" * 10_000}
+        house.recovery.park(member)
+        house.clock.advance(0.001)
+        for ended in house.ended:
+            house.recovery.close(ended)
+        house.ended.clear()
+    del ended, member
+    assert house.recovery.away < 20 and in_memory(house) == house.recovery.away
+
+
+def test_one_that_left_and_came_again_is_not_ended_by_its_earlier_loss() -> None:
+    house = House(max_disconnection_duration=120)
+    house.recovery.park(house.member)
+    state = house.session.state()
+    house.recovery.take_out(house.session)
+    house.clock.advance(60)  # in another process, where its client has come back
+    house.member = Member("sid", "eio", "/")
+    house.member.stage = Stage.CONNECTED
+    house.recovery.take_in(house.member, state)
+    house.recovery.park(house.member)
+    house.clock.advance(119)
+    assert house.ended == []
+    house.clock.advance(1)
+    assert house.ended == [house.member]

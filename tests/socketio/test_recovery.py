@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from gevent.event import Event
 
 from rtcio_sync import ConnectionRefusedError, Limits, Server
 from rtcio_sync.adapter.member import Stage
+from rtcio_sync.adapter.session_log import Session
 from rtcio_sync.transport.driver import frames_of
 from tests.clients import Polling
 from tests.frames import masked
@@ -855,6 +857,20 @@ def test_a_server_that_stops_keeps_nobody_waiting() -> None:
     server.shutdown()
     assert told[-1] == ("disconnect", sid, "server shutting down")
     assert leftovers(server) == {}
+
+
+def test_a_client_that_has_left_is_freed_though_its_session_might_have_lasted(
+    server: Server,
+) -> None:
+    for _ in range(50):
+        phone = Phone(server, auth={"filler": [[] for _ in range(900)]})
+        server.emit("kept", to=phone.sid)
+        phone.leave()
+        end_all(server, phone)
+    del phone
+    gc.collect()
+    sessions = [each for each in gc.get_objects() if type(each) is Session]
+    assert not any(each._store is server.recovery for each in sessions)
 
 
 def test_may_return_tells_a_loss_from_a_leave(server: Server) -> None:

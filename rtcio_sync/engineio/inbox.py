@@ -19,7 +19,7 @@ from ..options import Limits
 from ..transport.ports import Transport
 from .ports import InboxEngine
 
-__all__ = ["INBOX_BYTES", "Inbox"]
+__all__ = ["INBOX_BYTES", "Inbox", "Running"]
 
 #: Bytes of a client's messages that may wait for an app's handlers. Over it, nothing more is read
 #: from the client until half of them are done. Nothing is lost: TCP makes the client wait. The
@@ -105,13 +105,22 @@ class Inbox:
         """The next item and its bytes; `None`: there is none. ``done``: the bytes of the last."""
         self.inbox_bytes -= done
         if self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2:
-            self.full_until = self.server.heartbeat.now()
-            self._go_on()
+            self._not_full()
         if self.inbox:
             return self.inbox.popleft()
         self.inbox = None
         self.server.working -= 1
         return None
+
+    def lighter(self, done: int) -> None:  # gate held
+        """So many bytes wait no more, of an event that ran beside the inbox."""
+        self.inbox_bytes -= done
+        if self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2:
+            self._not_full()
+
+    def _not_full(self) -> None:  # gate held
+        self.full_until = self.server.heartbeat.now()
+        self._go_on()
 
     #: Whether it is a test client's: handlers run within its calls, and nobody times them.
     tested = False
@@ -150,11 +159,13 @@ class Inbox:
                 begun = server.turns.take(LAST if self.closed else begun)
             except BaseException as error:  # noqa: BLE001  (it is logged there)
                 server.disturbed(error)
-            killed = server.work(self, item)
+            outcome = server.work(self, item)
             item = found = None  # free it before its bytes are subtracted
-            if killed:  # the code that killed this greenlet waits for its end
-                server.spawn(self._work, size)
-                return
+            if outcome:
+                if outcome is True:  # the code that killed this greenlet waits for its end
+                    server.spawn(self._work, size)
+                    return
+                size = outcome.done_of(size)
             if self.inbox or self.full_until == math.inf:
                 found = self._next(size)
             else:  # as `_next`, without its call: most often it was the only one
@@ -171,11 +182,13 @@ class Inbox:
             if found is None:
                 return
             item, done = found
-            killed = server.work(self, item)
+            outcome = server.work(self, item)
             item = found = None
-            if killed:
-                server.spawn(self._work_on_thread, done)
-                return
+            if outcome:
+                if outcome is True:
+                    server.spawn(self._work_on_thread, done)
+                    return
+                done = outcome.done_of(done)
 
     # -- how fast the client is read: hub or greenlet ----------------------------------------------
 
@@ -250,3 +263,34 @@ class Inbox:
             self.rate.change(limits.events_per_second, limits.burst)
         if self.websocket is not None:
             self.websocket.max_buffered = limits.max_buffered_bytes
+
+
+class Running:
+    """An event that runs beside the inbox, whose bytes count there until it has ended.
+
+    Else a client could have any number of them, since the inbox is done with each at once.
+    """
+
+    __slots__ = ("_bytes", "_inbox", "_over")
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self._bytes = 0
+        self._over = False
+
+    def done_of(self, size: int) -> int:
+        """The inbox is done with its item of ``size`` bytes: how many of them count no more."""
+        with self._inbox.server.gate:
+            if self._over:
+                return size
+            self._bytes = size
+            return 0
+
+    def run(self, target: Callable[..., Any], *args: Any) -> None:
+        """Calls ``target(*args)`` as `Inbox.beside`. # greenlet"""
+        try:
+            self._inbox.beside(target, *args)
+        finally:
+            with self._inbox.server.gate:
+                self._over = True
+                self._inbox.lighter(self._bytes)

@@ -21,8 +21,8 @@ from .descriptors import Seated
 from .packet import AnyPacket
 
 __all__ = [
-    "Clock", "Engine", "InboxEngine", "Listener", "PingEngine", "Pinged", "Pinger", "PollingEngine",
-    "Watcher",
+    "Beside", "Clock", "Engine", "InboxEngine", "Listener", "PingEngine", "Pinged", "Pinger",
+    "PollingEngine", "Watcher",
 ]  # fmt: skip
 
 
@@ -122,6 +122,13 @@ class PingEngine(Tasks, Protocol):
         """Blocks the caller."""
 
 
+class Beside(Protocol):
+    """An event that runs beside the inbox."""
+
+    def done_of(self, size: int) -> int:
+        """The inbox is done with its item of ``size`` bytes: how many of them count no more."""
+
+
 class InboxEngine(Tasks, Protocol):
     """What an inbox uses of the engine."""
 
@@ -143,8 +150,11 @@ class InboxEngine(Tasks, Protocol):
     def turns(self) -> Turns: ...
 
     @property
-    def work(self) -> Callable[[Any, Any], bool]:
-        """Does one item of an inbox; gives whether its greenlet was killed: ``(socket, item)``."""
+    def work(self) -> Callable[[Any, Any], Beside | bool]:
+        """Does one item of an inbox: ``(socket, item)``.
+
+        Gives what runs on beside the inbox, or whether its greenlet was killed.
+        """
 
     def own_turn(self, since: float | None = None) -> None:
         """Waits for a turn to run the app's code; nothing is raised into the caller."""

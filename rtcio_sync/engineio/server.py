@@ -44,6 +44,7 @@ from .http_requests import SENT_ON, bad, most_packets, query_of, takes_text_alon
 from .http_responses import NOT_STORED, Answer, Answers
 from .packet import AnyPacket, Packet
 from .payload import jsonp_index
+from .ports import Beside
 from .socket import Socket
 from .state import State
 from .tasks import Tasks
@@ -101,10 +102,10 @@ class Server(Tasks, Answers):
         self.working = 0
         # Callbacks that the Socket.IO layer sets: `arrive(socket, message, binary)` sees each
         # message first (# hub or greenlet), `work(socket, item)` does what was put into the inbox
-        # (# greenlet) and says whether its greenlet was killed, `lost(socket, reason)` hears of the
-        # end (# hub or greenlet).
+        # (# greenlet) and gives what runs on beside the inbox, or whether its greenlet was killed,
+        # `lost(socket, reason)` hears of the end (# hub or greenlet).
         self.arrive: Callable[[Socket, bytes, bool], None] = self._arrive
-        self.work: Callable[[Any, Any], bool] = self._work
+        self.work: Callable[[Any, Any], Beside | bool] = self._work
         self.lost: Callable[[Socket, str], None] = self._lost
         #: Answers a request for a session that is not here: ``(sid, environ, start_response)``.
         #: `None`: the client is refused.

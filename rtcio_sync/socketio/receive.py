@@ -19,6 +19,7 @@ from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage
 from ..adapter.server_call import Waiter
+from ..engineio.inbox import Running
 from ..engineio.socket import Socket
 from ..errors import ProtocolError
 from ..events import RESERVED_EVENTS, RtcioEvents
@@ -90,7 +91,7 @@ class Receiver:
         self.decoder = Decoder(
             packet_class, limits_of=limits_of, max_size=max_size, refuse=self._too_much
         )
-        self._do: dict[type, Callable[[Socket, Any], None]] = {
+        self._do: dict[type, Callable[[Socket, Any], Running | None]] = {
             inbox_items.Event: self._do_event,
             inbox_items.Connect: self._do_connect,
             inbox_items.Disconnect: self._do_disconnect,
@@ -266,10 +267,14 @@ class Receiver:
 
     # -- greenlet ------------------------------------------------------------------------------
 
-    def work(self, link: Socket, item: inbox_items.Item) -> bool:
-        """Handles one item of the inbox; `True`: its greenlet was killed meanwhile."""
+    def work(self, link: Socket, item: inbox_items.Item) -> Running | bool:
+        """Handles one item of the inbox; `True`: its greenlet was killed meanwhile.
+
+        Gives an event that runs on beside the inbox.
+        """
+        running = None
         try:
-            self._do[type(item)](link, item)
+            running = self._do[type(item)](link, item)
         except ProtocolError as error:  # the relay reads the text again, and is stricter
             self._refuse(link, error)
         except BaseException as error:
@@ -278,9 +283,9 @@ class Receiver:
                 log.exception("a message could not be handled", extra=about(connection=link.sid))
             link.fail("internal", "transport error", 1011)
             interrupts.heed(error)
-        return interrupts.killed.get() and interrupts.was_killed()
+        return running or (interrupts.killed.get() and interrupts.was_killed())
 
-    def _do_event(self, link: Socket, item: inbox_items.Event) -> None:
+    def _do_event(self, link: Socket, item: inbox_items.Event) -> Running | None:
         namespace = item.namespace
         member: Member | None = link.root if namespace == "/" else None
         if member is None:
@@ -289,9 +294,12 @@ class Receiver:
             self._drop_event(Drop.NOT_CONNECTED, link, namespace, item.data[0])
         elif self._handling.async_handlers and self._handling.spawns_events and not link.tested:
             given = member, item.number, item.data, member.returns
-            self._spawn_event(link.beside, self._event_aside, *given)
+            running = Running(link)
+            self._spawn_event(running.run, self._event_aside, *given)
+            return running
         else:
             self._handling.event(member, item.number, item.data)
+        return None
 
     def _event_aside(
         self, member: Member, number: int | None, data: list[Any], returns: int
@@ -303,13 +311,13 @@ class Receiver:
         if self._manager.member(member.sid, member.namespace) is member:
             self._handling.event(member, number if member.returns == returns else None, data)
 
-    def _do_maybe_relay(self, link: Socket, item: inbox_items.MaybeRelay) -> None:
+    def _do_maybe_relay(self, link: Socket, item: inbox_items.MaybeRelay) -> Running | None:
         member, pkt = self._member(link, item.namespace), item.decoded.packet
         try:
-            if member is not None and self._relay.serves(member):
-                self._handling.relay(member, passage_of(item.decoded), tuple(pkt.data[1:]))
-            else:
-                self._do_event(link, inbox_items.Event(item.namespace, pkt.id, pkt.data))
+            if member is None or not self._relay.serves(member):
+                return self._do_event(link, inbox_items.Event(item.namespace, pkt.id, pkt.data))
+            self._handling.relay(member, passage_of(item.decoded), tuple(pkt.data[1:]))
+            return None
         finally:
             self._let_relays_go(item.held)
 
@@ -328,18 +336,18 @@ class Receiver:
         finally:
             self._let_relays_go([item.member])
 
-    def _do_undecoded(self, link: Socket, item: inbox_items.Undecoded) -> None:
+    def _do_undecoded(self, link: Socket, item: inbox_items.Undecoded) -> Running | None:
         """Decodes a message now, and handles it at once."""
         try:
             decoded = self.decoder.decode(link, item.message, item.binary)
-            if decoded is not None:
-                self._do_decoded(link, decoded)
+            return None if decoded is None else self._do_decoded(link, decoded)
         except ProtocolError as error:
             self._refuse(link, error)
+            return None
         finally:
             self._let_relays_go(item.held)
 
-    def _do_decoded(self, link: Socket, decoded: Decoded) -> None:
+    def _do_decoded(self, link: Socket, decoded: Decoded) -> Running | None:
         pkt = decoded.packet
         namespace, kind = pkt.namespace or "/", pkt.packet_type
         if kind in ACKS:
@@ -351,9 +359,10 @@ class Receiver:
         elif _unfit(pkt):
             self._drop(Drop.RESERVED_EVENT, connection=link.sid)
         elif pkt.data[0] == RtcioEvents.MESSAGE:
-            self._do_maybe_relay(link, inbox_items.MaybeRelay(namespace, decoded, []))
+            return self._do_maybe_relay(link, inbox_items.MaybeRelay(namespace, decoded, []))
         else:
-            self._do_event(link, inbox_items.Event(namespace, pkt.id, pkt.data))
+            return self._do_event(link, inbox_items.Event(namespace, pkt.id, pkt.data))
+        return None
 
     def _do_then(self, link: Socket, item: inbox_items.Then) -> None:
         item.do()

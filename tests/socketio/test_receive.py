@@ -308,6 +308,60 @@ def test_parallel_handlers_are_there_for_who_asks() -> None:
     gate.release.set()
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"json": json}, {"async_mode": "threading"}], ids=["plain", "json", "threads"]
+)
+def test_what_runs_in_parallel_for_one_client_is_bounded_and_not_lost(
+    options: dict[str, Any],
+) -> None:
+    server = Server(async_handlers=True, **options)
+    a = WebSocket(server).join()
+    begun: list[int] = []
+    done: list[int] = []
+    release = server.eio.create_event()
+
+    @server.on("hang")
+    def hang(sid: str, number: int, filler: str) -> None:
+        begun.append(number)
+        assert release.wait(DEADLINE)
+        done.append(number)
+
+    sending = gevent.spawn(a.send, *(event("hang", each, "x" * 90_000) for each in range(60)))
+    until(lambda: a.link.full)
+    settle()
+    gevent.sleep(0.2)
+    assert 8 <= len(begun) < 20, "of one megabyte"
+    assert not sending.dead
+    release.set()
+    until(lambda: len(done) == 60)
+    until(lambda: a.link.inbox_bytes == 0 and not a.link.full)
+    sending.join()
+
+
+def test_events_in_parallel_count_until_they_have_ended_whatever_ends_them() -> None:
+    server = Server(async_handlers=True)
+    a = WebSocket(server).join()
+    release = Event()
+
+    @server.on("hang")
+    def hang(sid: str, how: str) -> None:
+        assert release.wait(DEADLINE)
+        if how == "raise":
+            raise OSError
+        if how == "kill":
+            raise gevent.GreenletExit
+
+    a.send(*(event("hang", how) for how in ("return", "raise", "kill")))
+    until(lambda: a.link.tasks == 3)
+    assert a.link.inbox is None and a.link.inbox_bytes > 3 * 500
+    release.set()
+    until(lambda: a.link.tasks == 0)
+    assert a.link.inbox_bytes == 0
+    a.emit("nobody handles this")
+    settle()
+    assert a.link.inbox_bytes == 0
+
+
 def test_acknowledgements_come_in_the_order_of_the_events() -> None:
     server = Server()
     server.on("echo", lambda sid, number: number)

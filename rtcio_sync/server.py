@@ -30,7 +30,7 @@ from .flask.context import handler_context, report
 from .hub.thread import HubThread, any_thread
 from .metrics import Counters
 from .options import Options, engineio_options
-from .parser.packet import packet_class
+from .parser.packet import is_stock, packet_class
 from .server_cluster import ClusteredServer
 from .server_options import ServerOptions
 from .serving.gunicorn_http import answer_directly
@@ -90,8 +90,9 @@ class Server(ClusteredServer):
         self.engine.begin = self._watch_engine
         self._stop = Stop(self.eio, drain_seconds=chosen.drain_seconds)
         check_json(chosen.json)
+        late = chosen.json is not None or not is_stock(self.packet_class)
         self.packet_class: Any = packet_class(self.packet_class, chosen.json)
-        self._build(late=chosen.json is not None or chosen.serializer not in ("default", "msgpack"))
+        self._build(late=late)
         self._connect_parts()
         self.eio.on_first_request = self._first_request
         add_default_listeners(self)

@@ -64,6 +64,8 @@ class Socket(Upgrade, socket.Socket):
     # Any, as `root`, since the types of that layer stand above the engine.
     members: dict[str, Any] | None = None
     partial: Any = None
+    #: An acknowledgement that waits for its attachments, and for nothing in the inbox.
+    ack: Any = None
     #: How many of its CONNECT packets were handled after it had ended.
     late_joins = 0
     _session: dict[str, Any] | None = None

@@ -10,7 +10,8 @@ in greenlets only.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
 import orjson
@@ -45,6 +46,8 @@ ACKS = (packet.ACK, packet.BINARY_ACK)
 _LISTS = (*EVENTS, *ACKS)
 _PLAIN = (packet.EVENT, packet.ACK)
 _EVENT = ord(b"2")
+_BINARY_ACK = b"6"
+_ACK_TYPES = (b"3", _BINARY_ACK)
 _BEFORE_VALUES = b"[{,"
 _USUAL = Head(packet.EVENT, 0, "/", 1)
 
@@ -220,6 +223,51 @@ class Decoder:
         except Exception as error:
             raise ProtocolError("undecodable") from error
 
+    # -- acknowledgements, apart from what came before them ----------------------------------------
+
+    def acknowledges(self, message: bytes, binary: bool) -> bool:
+        """Whether it begins an acknowledgement. Runs no code of the app's.
+
+        `False` for each `Form.FOREIGN` message: only the app's own code knows that.
+        """
+        if self.form is Form.TEXT:
+            return not binary and message[1:2] in _ACK_TYPES
+        if self.form is not Form.PACKED or not binary:
+            return False
+        try:
+            return packed_head(message).kind in ACKS
+        except ProtocolError:  # it is refused when it is decoded
+            return False
+
+    def announced(self, link: Any, message: bytes) -> Partial | None:
+        """An acknowledgement whose attachments are to come; `None`: it has none.
+
+        Runs no code of the app's.
+        """
+        if message[1:2] != _BINARY_ACK:
+            return None
+        with _readable():
+            raw = message[1:]
+            head = head_of(raw)
+            limits = self.limits_of(head.namespace)
+            check_attachments(head.attachments, limits.max_attachments)
+            weight = weigh(raw[head.start :], *_bounds(head, limits))
+            held = VALUE_BYTES * weight.values
+            partial = Partial(head.attachments, raw.decode(), None, held)
+        if not head.attachments:
+            return None
+        partial.dropped = self._over(link, head, limits, weight, len(raw) - head.start)
+        return partial
+
+    def apart(self, link: Any, whole: bytes | Partial) -> Decoded | None:
+        """Decodes an acknowledgement, whatever attachments an earlier packet waits for."""
+        with _readable():
+            if isinstance(whole, Partial):
+                return self._whole(whole)
+            if self.form is Form.PACKED:
+                return self._packed(link, whole)
+            return self._text(link, whole[1:])
+
     # -- each form -------------------------------------------------------------------------------
 
     def _text(self, link: Any, raw: bytes) -> Decoded | None:
@@ -304,15 +352,22 @@ class Decoder:
         return None if over else Decoded(pkt, text, [], len(message) + held)
 
     def _attach(self, link: Any, partial: Partial, message: bytes, binary: bool) -> Decoded | None:
+        if not self.gather(partial, message, binary):
+            return None
+        link.partial = None
+        return self._whole(partial)
+
+    def gather(self, partial: Partial, message: bytes, binary: bool) -> bool:
+        """Takes an attachment; `True`: it was the last. Runs no code of the app's."""
         if not binary:
             raise ProtocolError("attachments")
         partial.size += len(message)
         if partial.size > self.max_size:
             raise ProtocolError("too-long")
         partial.attachments.append(b"" if partial.dropped else message)
-        if len(partial.attachments) < partial.announced:
-            return None
-        link.partial = None
+        return len(partial.attachments) >= partial.announced
+
+    def _whole(self, partial: Partial) -> Decoded | None:
         if partial.dropped:
             return None
         pkt = self._parsed(partial.text) if partial.packet is None else partial.packet
@@ -347,6 +402,17 @@ class Decoder:
             raise ProtocolError("payload")
         self.refuse(link, head, label)
         return True
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raises `ProtocolError` for whatever exception a parser lets through."""
+    try:
+        yield
+    except ProtocolError:
+        raise
+    except Exception as error:
+        raise ProtocolError("undecodable") from error
 
 
 def _bounds(head: Head, limits: Limits) -> tuple[int | None, int | None]:

@@ -26,9 +26,12 @@ __all__ = [
     "connect_piece",
     "event_frame",
     "event_pieces",
+    "is_stock",
     "packet_class",
     "parts_of",
 ]
+
+_MSGPACK = "socketio.msgpack_packet"
 
 #: Packets that may carry bytes, and what they are then.
 _BINARY = {EVENT: BINARY_EVENT, ACK: BINARY_ACK, BINARY_EVENT: BINARY_EVENT, BINARY_ACK: BINARY_ACK}
@@ -180,6 +183,14 @@ def connect_piece(kind: Any, namespace: str, data: dict[str, str]) -> str | byte
     return piece
 
 
+def is_stock(chosen: Any) -> bool:
+    """Whether a packet class is one of python-socketio's, and runs no code of the app's."""
+    if chosen is Packet:
+        return True
+    # By its name: to import the module takes an extra. `configure` makes others there.
+    return (chosen.__module__, chosen.__qualname__) == (_MSGPACK, "MsgPackPacket")
+
+
 def packet_class(chosen: Any, json_module: Any) -> Any:
     """The packet class of one server that asked for ``chosen`` and ``json_module`` (or `None`)."""
     if json_module is not None:
@@ -187,7 +198,7 @@ def packet_class(chosen: Any, json_module: Any) -> Any:
         return type(chosen.__name__, (base,), {"json": json_module})
     if chosen is Packet:
         return TextPacket
-    if chosen.__module__ == "socketio.msgpack_packet":
+    if chosen.__module__ == _MSGPACK:
         ours: dict[str, Any] = {"ext_hook": staticmethod(_undefined(chosen))}
         if chosen.dumps_default is None:
             ours["encode"] = _packed

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from ..adapter.member import Member
-from ..parser.decoder import Decoded
+from ..parser.decoder import Decoded, Partial
 from ..relay.relay import Passage
 
 __all__ = [
+    "Ack",
     "Connect",
     "Disconnect",
     "Event",
@@ -75,6 +76,15 @@ class Undecoded(msgspec.Struct):
     held: list[Member]
 
 
+class Ack(msgspec.Struct):
+    """An acknowledgement that the app's own code decodes: its message, or it with attachments.
+
+    It waits in no inbox.
+    """
+
+    whole: bytes | Partial
+
+
 class Then(msgspec.Struct):
     """Runs a function of ours after all earlier items."""
 
@@ -87,4 +97,4 @@ class Lost(msgspec.Struct):
     reason: str
 
 
-Item = Connect | Disconnect | Event | MaybeRelay | Relay | Undecoded | Then | Lost
+Item = Connect | Disconnect | Event | MaybeRelay | Relay | Undecoded | Ack | Then | Lost

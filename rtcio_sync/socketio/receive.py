@@ -27,7 +27,7 @@ from ..functions import called
 from ..hub import interrupts
 from ..logs import about, harmless, tell
 from ..options import Limits
-from ..parser.decoder import ACKS, AUTH, EVENTS, Decoded, Decoder, Form
+from ..parser.decoder import ACKS, AUTH, EVENTS, Decoded, Decoder, Partial
 from ..parser.message_bounds import Head
 from ..protocol.envelope import Drop, read
 from ..relay.relay import Passage, Relay
@@ -98,6 +98,7 @@ class Receiver:
             inbox_items.MaybeRelay: self._do_maybe_relay,
             inbox_items.Relay: self._do_relay,
             inbox_items.Undecoded: self._do_undecoded,
+            inbox_items.Ack: self._do_ack,
             inbox_items.Then: self._do_then,
             inbox_items.Lost: self._do_lost,
         }
@@ -107,7 +108,10 @@ class Receiver:
     def take(self, link: Socket, message: bytes, binary: bool) -> None:
         """Takes one message: an Engine.IO packet's bytes, or a binary message's."""
         if self.late:
-            self._put_off(link, message, binary)
+            try:
+                self._put_off(link, message, binary)
+            except ProtocolError as error:
+                self._refuse(link, error)
             return
         try:
             found = None if binary or link.partial is not None else self.decoder.event(message)
@@ -139,13 +143,23 @@ class Receiver:
             self._sort(link, namespace, decoded)
 
     def _put_off(self, link: Socket, message: bytes, binary: bool) -> None:
-        if not binary and self.decoder.form is Form.TEXT and message[1:2] == b"3":
-            # An acknowledgement: a handler in the inbox may be waiting for it.
-            self._engine.spawn(self.work, link, inbox_items.Undecoded(message, binary, []))
+        decoder = self.decoder
+        if link.ack is not None:
+            if decoder.gather(link.ack, message, binary):
+                whole, link.ack = link.ack, None
+                self._apart(link, whole)
+        elif decoder.acknowledges(message, binary):
+            link.ack = decoder.announced(link, message)
+            if link.ack is None:
+                self._apart(link, message)
         else:
             with self._engine.gate:  # or a socket could be made ready just before
                 item = inbox_items.Undecoded(message, binary, self._hold_relays(link))
                 link.enqueue(item, len(message))
+
+    def _apart(self, link: Socket, whole: bytes | Partial) -> None:
+        """Has an acknowledgement decoded now: a handler in the inbox may be waiting for it."""
+        self._engine.spawn(self.work, link, inbox_items.Ack(whole))
 
     def _refuse(self, link: Socket, error: ProtocolError) -> None:
         spawn, reason = self._engine.spawn, error.reason
@@ -346,6 +360,11 @@ class Receiver:
             return None
         finally:
             self._let_relays_go(item.held)
+
+    def _do_ack(self, link: Socket, item: inbox_items.Ack) -> None:
+        decoded = self.decoder.apart(link, item.whole)
+        if decoded is not None:
+            self._do_decoded(link, decoded)
 
     def _do_decoded(self, link: Socket, decoded: Decoded) -> Running | None:
         pkt = decoded.packet

@@ -103,7 +103,8 @@ class Departing(Arriving):
         environ = self._host.environ.get(eio_sid) or {}
         states = [self._state_of(member) for member in members]
         session = self._packed("the session", link.session)
-        partial = None if link.partial is None else link.partial.state()
+        half = link.partial or link.ack  # a client sends one packet after the other
+        partial = None if half is None else half.state()
         kept = self._environ(environ)
         told = [(socket_of(self._host, each), each) for each in members] if self.handlers else []
         link_state, sock = take_out(link)

@@ -12,13 +12,15 @@ import gevent
 import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
+from socketio.msgpack_packet import MsgPackPacket
+from socketio.packet import ACK, EVENT, Packet
 
 from rtcio_sync import Limits, Server, Socket
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.events import RESERVED_EVENTS
 from rtcio_sync.socketio import receive as inbound
 from rtcio_sync.socketio.inbox_items import Then
-from tests.clients import TRANSPORTS, Client, Polling, WebSocket, event, joined
+from tests.clients import TRANSPORTS, Client, Polling, WebSocket, event, joined, say
 from tests.timing import DEADLINE, settle, until
 
 
@@ -699,7 +701,122 @@ def test_with_a_json_module_of_the_apps_own_a_bad_packet_ends_the_connection() -
     assert dict(server.counters.closed) == {"packet": 1}
 
 
+def asking(server: Server) -> list[Any]:
+    """Has the handler of ``ask me`` ask back; the answers."""
+    answers: list[Any] = []
+
+    @server.on("ask me")
+    def ask_me(sid: str) -> None:
+        answers.append(server.call("q", 1, to=sid, timeout=DEADLINE))
+
+    return answers
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_with_a_json_module_of_the_apps_own_an_answer_may_come_behind_attachments(
+    kind: str,
+) -> None:
+    heard: list[Any] = []
+    server = Server(json=json)
+    server.on("big", lambda sid, *args: heard.extend(args))
+    a = TRANSPORTS[kind](server).join()
+    server.emit("q", to=a.sid, callback=heard.append)
+    number = a.next()[1:].removesuffix('["q"]')
+    filler = json.dumps(["x"] * 30_000)
+    hole = '{"_placeholder":true,"num":0}'
+    a.send(f'51-["big",{filler},{hole}]', b"there", f'3{number}["ok"]')
+    until(lambda: len(heard) == 3)
+    assert "ok" in heard and b"there" in heard
+    assert not server.counters.closed
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_with_a_json_module_of_the_apps_own_an_answer_with_bytes_waits_for_no_handler(
+    kind: str,
+) -> None:
+    server = Server(json=json)
+    answers = asking(server)
+    a = TRANSPORTS[kind](server).join()
+    a.emit("ask me")
+    number = a.next()[1:].removesuffix('["q",1]')
+    holes = ",".join(f'{{"_placeholder":true,"num":{each}}}' for each in range(2))
+    a.send(f"62-{number}[[{holes}]]", b"one", b"two")
+    until(lambda: answers)
+    assert answers == [[b"one", b"two"]]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        ('61-7["a"', b"x"),
+        ('61-7["a"]', '2["b"]'),
+        ('61-7["a"]', b"x"),
+        ('61["a"]', b"x"),
+        ('611-7["a"]',),
+        ('62-7["a"]', b"x" * 600_000, b"x" * 600_000),
+    ],
+    ids=["json", "text", "placeholder", "head", "number", "size"],
+)
+def test_with_a_json_module_of_the_apps_own_a_bad_answer_ends_the_connection(
+    messages: tuple[str | bytes, ...],
+) -> None:
+    server = Server(json=json)
+    a = WebSocket(server).join()
+    a.send(*messages)
+    until(lambda: server.counters.closed)
+    assert dict(server.counters.closed) == {"packet": 1}
+
+
+def test_with_a_json_module_of_the_apps_own_an_answer_over_a_bound_is_dropped() -> None:
+    server = Server(json=json, limits=Limits(max_values=10))
+    a = WebSocket(server).join()
+    a.send(f'61-7[{"[]," * 20}{{"_placeholder":true,"num":0}}]', b"x")
+    until(lambda: server.counters.dropped)
+    assert dict(server.counters.dropped) == {"too-many-values": 1}
+    server.on("echo", lambda sid, *args: args)
+    a.emit("echo", 1, number=7)
+    assert a.next() == "37[1]"
+
+
 # -- msgpack ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chosen", [MsgPackPacket, MsgPackPacket.configure(dumps_default=str)])
+def test_in_msgpack_an_answer_waits_for_no_handler(chosen: type) -> None:
+    server = Server(serializer=chosen)
+    answers = asking(server)
+    a = joined(server)
+    asked = server.manager.callbacks
+    say(a, EVENT, ["ask me"])
+    until(lambda: asked.get(a.sid))
+    say(a, ACK, ["ok"], max(asked[a.sid]))
+    until(lambda: answers)
+    assert answers == ["ok"]
+
+
+def test_with_a_decoder_of_the_apps_own_a_handler_beside_others_gets_its_answer() -> None:
+    class Own(Packet):  # type: ignore[misc]
+        def decode(self, encoded_packet: Any) -> Any:
+            return super().decode(encoded_packet)
+
+    server = Server(serializer=Own, async_handlers=True)
+    answers = asking(server)
+    a = WebSocket(server).join()
+    a.emit("ask me")
+    number = a.next()[1:].removesuffix('["q",1]')
+    a.send(f'61-{number}[{{"_placeholder":true,"num":0}}]', b"x")
+    until(lambda: answers)
+    assert answers == [b"x"]
+
+
+def test_python_socketios_own_packet_classes_are_decoded_at_once() -> None:
+    class Own(MsgPackPacket):  # type: ignore[misc]
+        pass
+
+    for chosen in ("default", "msgpack", Packet, MsgPackPacket):
+        assert not Server(serializer=chosen).receiver.late
+    for own in (Own, MsgPackPacket.configure(dumps_default=str)):
+        assert Server(serializer=own).receiver.late
 
 
 def msgpack_of(**packet: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -265,6 +266,26 @@ def test_an_acknowledgement_that_a_handler_has_put_off_is_given_through_the_new_
     acks[0]({"a": 1}, b"x")
     placeholder = '{"_placeholder":true,"num":0}'
     assert [client.next(), client.next()] == [f'61-4[{{"a":1}},{placeholder}]', "beA=="]
+
+
+@pytest.mark.parametrize("options", [{}, {"json": json}], ids=["usual", "a json module"])
+@pytest.mark.parametrize("kind", [5, 6])
+def test_a_packet_whose_attachments_are_to_come_is_completed_in_the_new_process(
+    transport: str, kind: int, options: dict[str, Any]
+) -> None:
+    old, new = servers(**options)
+    new.on("echo", lambda sid, *args: args)
+    client = TRANSPORTS[transport](old).join()
+    client.send(f'{kind}1-7["echo",{{"_placeholder":true,"num":0}}]')
+    until(lambda: client.link.partial is not None or client.link.ack is not None)
+    move(client, new)
+    client.send(b"x")
+    if kind == 5:
+        assert client.next().startswith("61-7[")
+        client.next()
+    client.emit("echo", 1, number=8)
+    assert client.next() == "38[1]"
+    assert not new.counters.closed
 
 
 def test_callbacks_of_the_old_process_are_counted_as_unanswered(transport: str) -> None:

@@ -23,7 +23,8 @@ from engineio.async_drivers import threading as threads
 
 from ..errors import Refused
 from ..hub import interrupts
-from ..hub.thread import HubThread, any_thread
+from ..hub.foreign_task import ForeignTask
+from ..hub.thread import HubThread
 from ..hub.turns import LAST, Turns
 from ..metrics import Counters
 from ..transport import thread_servers
@@ -84,11 +85,18 @@ class Tasks(engineio.Server):
         else:
             self.hub_thread.spawn(target, *args)
 
-    @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self.hub_thread.elsewhere():  # nothing is served yet: the task waits for the hub
-            self.hub_thread.spawn(partial(target, *args, **kwargs))
-            return None
+        thread = self.hub_thread
+        if not thread.elsewhere():
+            return self._start(target, *args, **kwargs)
+        task = ForeignTask(thread, partial(target, *args, **kwargs))
+        if thread.serving:
+            thread.run(task.begin, self._start)
+        else:  # nothing is served yet: the task waits for the hub
+            thread.spawn(task.run)
+        return task
+
+    def _start(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if not self.hub_thread.serving:
             early = self.hub_thread.early(partial(target, *args, **kwargs))
             task = super().start_background_task(early)

@@ -205,7 +205,7 @@ class HubThread:
         if not call.begun.acquire(timeout=ANSWER_WITHIN) and call.claim():
             raise NotServing(_NO_ANSWER)
         while not call.done.acquire(timeout=ANSWER_WITHIN):
-            self._look_for_life()  # a call that has begun may wait for any time
+            self.look_for_life()  # a call that has begun may wait for any time
         if call.error is not None:
             raise call.error
         return cast("R", call.result)
@@ -215,8 +215,10 @@ class HubThread:
             raise NotServing(_STOPPED)
         self._hub.loop.run_callback_threadsafe(callback)
 
-    def _look_for_life(self) -> None:
-        """Raises `NotServing` when the hub does not run any more."""
+    def look_for_life(self) -> None:
+        """Raises `NotServing` when the hub does not run any more. # another thread"""
+        if self._hub is None and not self.ended:
+            return  # nothing is served yet
         alive = _new_lock()
         alive.acquire()
         self._hand_over(alive.release)

@@ -134,13 +134,14 @@ class PythonApi(ServerHooks):
         member: Member | None = self.manager.member(sid, namespace_name(namespace))
         return None if member is None else member.returning
 
-    @any_thread
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs ``target(*args, **kwargs)`` in a greenlet (or thread), which it returns.
 
-        If another thread starts it before the first request, it returns `None`, and the task begins
-        with the first request or `listen`. Raises `TypeError` for a coroutine function or a
-        generator function, which nothing would run.
+        In another thread than the one that serves, it returns an object with the same ``join``,
+        ``get``, ``kill``, ``ready``, ``successful``, ``dead``, ``value`` and ``exception``, which
+        any thread may use. A task that another thread starts before the first request begins with
+        the first request or `listen`: until then its ``join()`` waits. Raises `TypeError` for a
+        coroutine function or a generator function, which nothing would run.
         """
         check_plain(target)
         return super().start_background_task(target, *args, **kwargs)

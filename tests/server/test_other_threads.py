@@ -11,10 +11,12 @@ import pytest
 from gevent.monkey import get_original
 
 from rtcio_sync import Lobby, Server
-from rtcio_sync.errors import RtcioError
+from rtcio_sync.errors import NotServing, RtcioError
+from rtcio_sync.hub import foreign_task
+from rtcio_sync.hub.foreign_task import ForeignTask
 from tests.bus import Bus, BusManager
 from tests.foreign_threads import in_real_thread
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, wait_until
 
 get_ident = get_original("_thread", "get_ident")
 
@@ -44,6 +46,126 @@ def test_a_task_that_is_started_before_anything_is_served_runs_then(
     server._hub_thread.bind()
     gevent.sleep(0)
     assert ran == [get_ident()]
+
+
+def test_a_task_is_waited_for_where_it_was_started(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    server._hub_thread.bind()
+
+    def work(result: Any) -> Any:
+        server.sleep(0.02)
+        if isinstance(result, Exception):
+            raise result
+        return get_ident(), result
+
+    def joined() -> Any:
+        task = server.start_background_task(work, result=5)
+        before = task.ready(), task.dead, task.successful(), task.value
+        task.join(timeout=0.001)
+        early = task.ready()
+        task.join(timeout=DEADLINE)
+        after = task.ready(), task.dead, task.successful(), task.value
+        return before, early, after, task.get(timeout=DEADLINE), task.exception
+
+    done = (get_ident(), 5)
+    assert elsewhere(joined) == (
+        (False, False, False, None), False, (True, True, True, done), done, None,
+    )  # fmt: skip
+    with pytest.raises(KeyError, match="x"):
+        elsewhere(lambda: server.start_background_task(work, KeyError("x")).get())
+    with pytest.raises(gevent.Timeout):
+        elsewhere(lambda: server.start_background_task(work, 1).get(timeout=0.001))
+    with pytest.raises(gevent.Timeout):
+        elsewhere(lambda: server.start_background_task(work, 1).get(block=False))
+
+
+def test_a_task_is_killed_where_it_was_started(
+    server: Server, elsewhere: Callable[..., Any]
+) -> None:
+    server._hub_thread.bind()
+    log: list[str] = []
+
+    def work() -> None:
+        log.append("begun")
+        try:
+            gevent.sleep(DEADLINE)
+        finally:
+            log.append("ended")
+
+    def killed() -> Any:
+        task = server.start_background_task(work)
+        wait_until(lambda: log)
+        task.kill()
+        task.kill()
+        return task.ready(), task.exception, type(task.get())
+
+    assert elsewhere(killed) == (True, None, gevent.GreenletExit)
+    assert log == ["begun", "ended"]
+
+
+@pytest.mark.parametrize("error", [gevent.GreenletExit, OSError])
+def test_a_task_that_is_killed_before_it_begins_has_ended(server: Server, error: Any) -> None:
+    server._hub_thread.bind()
+    ran: list[int] = []
+    task = ForeignTask(server._hub_thread, lambda: ran.append(1))
+    task.begin(gevent.spawn)
+    task.kill(error)  # the loop did not turn in between
+    assert task.ready() and ran == []
+    if error is OSError:
+        assert isinstance(task.exception, OSError) and not task.successful()
+    else:
+        assert isinstance(task.get(), gevent.GreenletExit) and task.successful()
+
+
+def test_a_task_of_another_thread_is_waited_for_in_the_one_that_serves(server: Server) -> None:
+    server._hub_thread.bind()
+    task = in_real_thread(server.start_background_task, lambda: gevent.sleep(0.02) or "done")
+    task.join(timeout=0.001)
+    assert not task.ready()
+    assert task.get(timeout=DEADLINE) == "done"
+
+
+def test_a_task_that_is_started_before_anything_is_served_is_waited_for_until_it_ran(
+    elsewhere: Callable[..., Any],
+) -> None:
+    made: list[Server] = []
+    over = threading.Event()
+
+    def make() -> None:
+        made.append(Server(async_mode="gevent"))
+        over.wait(DEADLINE)  # no hub runs there; another thread would get the id of one that ended
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    wait_until(lambda: made)
+    server = made[0]
+    task = elsewhere(server.start_background_task, lambda: "done")
+    assert elsewhere(task.join, 0.01) is None and not task.ready()
+    other = elsewhere(server.start_background_task, lambda: "done")
+    other.kill()
+    assert other.ready() and isinstance(other.get(), gevent.GreenletExit)
+    waiting = gevent.spawn(elsewhere, task.get)
+    gevent.sleep(0.02)
+    server._hub_thread.bind()
+    assert waiting.get(timeout=DEADLINE) == "done"
+    assert isinstance(other.value, gevent.GreenletExit), "it did not run"
+    over.set()
+    maker.join()
+
+
+def test_who_waits_for_a_task_hears_that_the_server_has_stopped(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign_task, "LOOK_FOR_LIFE", 0.01)
+    server._hub_thread.bind()
+    task = in_real_thread(server.start_background_task, gevent.sleep, DEADLINE)
+    waiting = gevent.spawn(in_real_thread, task.join)
+    gevent.sleep(0.05)
+    server._hub_thread.end()
+    with pytest.raises(NotServing):
+        waiting.get(timeout=DEADLINE)
+    task.kill()
 
 
 @pytest.mark.parametrize("mode", [None, "gevent"])

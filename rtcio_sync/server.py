@@ -10,6 +10,7 @@ the two API modules list.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -37,6 +38,7 @@ from .serving.gunicorn_http import answer_directly
 from .serving.listen import listen, signaling_only
 from .serving.listen_options import Listening
 from .serving.stop import Stop
+from .socketio import handler_call
 from .socketio.default_listeners import add_default_listeners
 from .socketio.handler_call import Dispatcher
 from .socketio.server_arguments import named, upstream_logger, upstream_options
@@ -95,6 +97,7 @@ class Server(ClusteredServer):
         self._build(late=late)
         self._connect_parts()
         self.eio.on_first_request = self._first_request
+        self.eio.app_log = self._app_log
         add_default_listeners(self)
         self._join_workers()
         if chosen.app is not None:
@@ -106,6 +109,10 @@ class Server(ClusteredServer):
             if name in METHODS:
                 raise AttributeError(f"Server has no {name!r}; {METHODS[name]}")
             return object.__getattribute__(self, name)  # raises as if this method were not here
+
+    def _app_log(self) -> logging.Logger:
+        log: logging.Logger = handler_call.log if self.app is None else self.app.logger
+        return log
 
     def _first_request(self, environ: dict[str, Any]) -> None:  # greenlet
         self._stop.first_request(environ)

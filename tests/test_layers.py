@@ -53,7 +53,19 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("config", ("origins", "node_options", "option_names", "option_values")),
     ("", ("options", "server_options")),
     ("parser", ("message_bounds", "encoding", "packet", "decoder")),
-    ("hub", ("ports", "forked", "interrupts", "turns", "greenlet_pool", "thread", "foreign_task")),
+    (
+        "hub",
+        (
+            "ports",
+            "forked",
+            "interrupts",
+            "turns",
+            "greenlet_pool",
+            "thread",
+            "background_task",
+            "foreign_task",
+        ),
+    ),
     (
         "transport",
         (

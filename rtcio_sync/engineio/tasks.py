@@ -18,14 +18,15 @@ from functools import partial
 from typing import Any
 
 import engineio
-import gevent
 from engineio.async_drivers import threading as threads
 
 from ..errors import Refused
 from ..hub import interrupts
+from ..hub.background_task import BackgroundTask, Contained
 from ..hub.foreign_task import ForeignTask
 from ..hub.thread import HubThread
 from ..hub.turns import LAST, Turns
+from ..logs import harmless
 from ..metrics import Counters
 from ..transport import thread_servers
 from ..transport.ports import Environ, Gate
@@ -56,6 +57,8 @@ class Tasks(engineio.Server):
         #: The WSGI server, if it runs on threads; `None`: gevent's, or no request has come yet.
         self._suited: thread_servers.ThreadServer | None = None
         self._suiting = threading.Lock()
+        #: Gives the log for exceptions of the app's tasks.
+        self.app_log: Callable[[], logging.Logger] = lambda: log
         #: Whether the WSGI server lets a request become a WebSocket.
         self.takes_websockets = True
         super().__init__(**options)
@@ -87,23 +90,29 @@ class Tasks(engineio.Server):
 
     def start_background_task(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         thread = self.hub_thread
+        contained = Contained(partial(target, *args, **kwargs), self._task_failed)
         if not thread.elsewhere():
-            return self._start(target, *args, **kwargs)
-        task = ForeignTask(thread, partial(target, *args, **kwargs))
+            return self._start(contained, contained)
+        task = ForeignTask(thread, contained)
         if thread.serving:
-            thread.run(task.begin, self._start)
+            thread.run(task.begin, partial(self._start, contained=contained))
         else:  # nothing is served yet: the task waits for the hub
             thread.spawn(task.run)
         return task
 
-    def _start(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not self.hub_thread.serving:
-            early = self.hub_thread.early(partial(target, *args, **kwargs))
-            task = super().start_background_task(early)
-            if isinstance(task, gevent.Greenlet):  # it may be killed before it begins
-                task.rawlink(lambda ended: self.hub_thread.forget(early))
-            return task
-        return super().start_background_task(target, *args, **kwargs)
+    def _start(self, run: Callable[[], Any], contained: Contained) -> Any:
+        if self.async_mode == "threading":
+            return super().start_background_task(run)
+        early = None if self.hub_thread.serving else self.hub_thread.early(run)
+        task = BackgroundTask(early or run, contained)
+        task.start()
+        if early is not None:  # it may be killed before it begins
+            task.rawlink(lambda ended: self.hub_thread.forget(early))
+        return task
+
+    def _task_failed(self) -> None:
+        with harmless():
+            self.app_log().exception("a background task raised what would end the process")
 
     def take_turn(self, since: float | None = None) -> None:
         """Waits for a turn to run the app's code (`hub.turns`). Threads do not wait. # greenlet

@@ -14,6 +14,7 @@ from typing import Any
 import gevent
 from gevent.monkey import get_original
 
+from .background_task import Contained
 from .thread import HubThread, refuse_in_hub
 
 __all__ = ["ForeignTask"]
@@ -31,9 +32,9 @@ class ForeignTask:
     `dead`, `value` and `exception`.
     """
 
-    def __init__(self, thread: HubThread, target: Callable[[], Any]) -> None:
+    def __init__(self, thread: HubThread, target: Contained) -> None:
         self._thread = thread
-        self._target: Callable[[], Any] | None = target
+        self._target: Contained | None = target
         self._task: Any = None
         #: Whether it has ended, or will never begin.
         self._over = False
@@ -58,12 +59,14 @@ class ForeignTask:
 
     def _run(self) -> Any:
         target = self._target
+        if target is None:
+            return None
         try:
-            value = None if target is None else target()
+            value = target()
         except BaseException as error:
             self._end(None, error)
             raise
-        self._end(value, None)
+        self._end(value, target.error)
         return value
 
     def _ended(self, task: Any) -> None:

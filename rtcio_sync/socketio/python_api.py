@@ -140,8 +140,9 @@ class PythonApi(ServerHooks):
         In another thread than the one that serves, it returns an object with the same ``join``,
         ``get``, ``kill``, ``ready``, ``successful``, ``dead``, ``value`` and ``exception``, which
         any thread may use. A task that another thread starts before the first request begins with
-        the first request or `listen`: until then its ``join()`` waits. Raises `TypeError` for a
-        coroutine function or a generator function, which nothing would run.
+        the first request or `listen`: until then its ``join()`` waits. `SystemExit` ends only the
+        task, and is logged. Raises `TypeError` for a coroutine function or a generator function,
+        which nothing would run.
         """
         check_plain(target)
         return super().start_background_task(target, *args, **kwargs)

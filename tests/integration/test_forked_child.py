@@ -276,11 +276,16 @@ def fork(sid, code):
     return status_of(pid)
 
 assert [client.call("fork", code) for code in (0, 3, None, "why")] == [0, 3, 0, 1]
+
+statuses = []
+for code in (0, 3):
+    server.start_background_task(lambda: statuses.append(fork("", code))).join()
+assert statuses == [0, 3]
 """
 
 
 @pytest.mark.parametrize("mode", ["gevent", "threading"])
 def test_a_child_of_a_handler_may_exit(mode: str) -> None:
     said = ran(EXITS, mode)
-    assert said.count("in the child") == 4
+    assert said.count("in the child") == 6
     assert said.count("the end of the parent") == 1

@@ -32,8 +32,11 @@ BUSY = """
         sys.exit(0)
 
     {prepare}
-    client = WebSocket(server).join()
-    client.emit("busy")
+    if "{where}" == "a handler":
+        WebSocket(server).join().emit("busy")
+    else:
+        server._hub_thread.bind()
+        server.start_background_task(busy, "")
     try:
         gevent.sleep(60)
     except {expected}:
@@ -41,6 +44,7 @@ BUSY = """
 """
 
 
+@pytest.mark.parametrize("where", ["a handler", "a task"])
 @pytest.mark.parametrize(
     ("number", "prepare", "expected"),
     [
@@ -52,9 +56,9 @@ BUSY = """
     ids=["an interrupt", "SIGTERM, handled", "SIGINT, handled"],
 )  # fmt: skip
 def test_a_signal_stops_the_process_though_a_handler_computes(
-    number: int, prepare: str, expected: str
+    number: int, prepare: str, expected: str, where: str
 ) -> None:
-    code = textwrap.dedent(BUSY).format(prepare=prepare, expected=expected)
+    code = textwrap.dedent(BUSY).format(prepare=prepare, expected=expected, where=where)
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

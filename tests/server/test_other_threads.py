@@ -13,6 +13,7 @@ from gevent.monkey import get_original
 from rtcio_sync import Lobby, Server
 from rtcio_sync.errors import NotServing, RtcioError
 from rtcio_sync.hub import foreign_task
+from rtcio_sync.hub.background_task import Contained
 from rtcio_sync.hub.foreign_task import ForeignTask
 from tests.bus import Bus, BusManager
 from tests.foreign_threads import in_real_thread
@@ -108,7 +109,7 @@ def test_a_task_is_killed_where_it_was_started(
 def test_a_task_that_is_killed_before_it_begins_has_ended(server: Server, error: Any) -> None:
     server._hub_thread.bind()
     ran: list[int] = []
-    task = ForeignTask(server._hub_thread, lambda: ran.append(1))
+    task = ForeignTask(server._hub_thread, Contained(lambda: ran.append(1), lambda: None))
     task.begin(gevent.spawn)
     task.kill(error)  # the loop did not turn in between
     assert task.ready() and ran == []

@@ -66,14 +66,18 @@ def test_the_sdist_has_tests_documents_examples_and_the_changelog(packages: Pack
     for name in ("CHANGELOG.md", "Makefile", "LICENSE", ".ci/run", "scripts/draw-layers"):
         assert name in inside
     for folder in ("tests", "docs", "examples", "benchmarks"):
+        paths = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*")]
         files = {
-            str(path.relative_to(ROOT))
-            for path in (ROOT / folder).rglob("*")
+            str(path)
+            for path in paths
             if path.suffix in (".py", ".md", ".png", ".svg", ".js", ".yaml", ".conf")
-            and not {"node_modules", ".venv", "tmp", "__pycache__"} & set(path.parts)
+            and not {"node_modules", "tmp", "__pycache__"} & set(path.parts)
+            and not any(part.startswith(".venv") for part in path.parts)
         }
+        assert files
         assert files - inside == set()
-    assert not any("node_modules" in name or "__pycache__" in name for name in inside)
+    for part in ("node_modules", "__pycache__", ".venv"):
+        assert not any(part in name for name in inside)
 
 
 def test_the_metadata_names_the_author_the_addresses_and_the_licence(packages: Packages) -> None:

@@ -335,7 +335,20 @@ def _ports(worker: int) -> Iterator[int]:
 
 #: The processes of pytest's that have ports of their own.
 _SHARES = 16
-_own_ports = _ports(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")))
+_claim = socket.socket(socket.AF_UNIX)  # as long as this process lives
+
+
+def _own_share() -> int:
+    """A share of the ports that no other pytest on this machine has, if there is one."""
+    first = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for share in range(first, first + _SHARES):
+        with suppress(OSError):  # another one has it
+            _claim.bind(f"\0rtcio_sync tests, share {share % _SHARES} of the ports")
+            return share
+    return first
+
+
+_own_ports = _ports(_own_share())
 
 
 def free_port() -> int:

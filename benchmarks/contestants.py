@@ -65,10 +65,11 @@ class Contestant:
     ports: int = 1
 
 
-def _gunicorn(worker: str, workers: str = "1") -> tuple[str, ...]:
+def _gunicorn(worker: str, workers: str = "1", *more: str) -> tuple[str, ...]:
     return (
         *("{python}", "-m", "gunicorn", "-w", workers, "-k", worker, "-b", "127.0.0.1:{port}"),
         *("--worker-connections", "10000"),  # as our guide says: each open poll is one
+        *more,
         "benchmarks.servers.rtcio_app:application",
     )
 
@@ -109,7 +110,7 @@ CONTESTANTS = {
             _gunicorn("gevent"),
             ours=True,
             offers=frozenset({"recovery", "lobby", "msgpack", "redis"}),
-            several=_gunicorn("gevent", "{workers}"),
+            several=_gunicorn("gevent", "{workers}", "-c", "examples/gunicorn.conf.py"),
         ),
         Contestant(
             "gunicorn-gw",

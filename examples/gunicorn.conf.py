@@ -5,8 +5,16 @@
 The environment may set HOST and PORT.
 """
 
+from gevent import monkey
+
+monkey.patch_all()  # before the master imports what uses sockets, threads and TLS
+
 import gc
 import os
+
+# The workers are forks of the master: they share the memory of what it has imported. After an
+# upgrade of this package, or of one that it needs, use SIGUSR2 or start gunicorn again.
+import rtcio_sync.server  # noqa: F401
 
 # This machine only: put nginx or another proxy with TLS in front of it.
 bind = f"{os.environ.get('HOST', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
@@ -46,12 +54,18 @@ limit_request_field_size = 8190
 # worker they would be disconnected: 0 turns it off.
 max_requests = 0
 
-# Without preloading, SIGHUP loads new code.
+# Without preloading, SIGHUP loads the app's new code.
 preload_app = False
 
 # A polling client's URL holds its session id, which gives access to it: %(U)s has no query.
 accesslog = None
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+
+
+def when_ready(server):
+    """Has the workers' garbage collector leave alone what they share: it would write to it."""
+    gc.collect()
+    gc.freeze()
 
 
 def post_worker_init(worker):

@@ -10,9 +10,12 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["collects", "frozen", "uncollected"]
+__all__ = ["collects", "freeze_for_forks", "frozen", "uncollected"]
 
 OWN = 1000  # objects that CPython itself may freeze at its start (3.12: some hundred)
+
+#: The frozen objects that do not show that the app has frozen its own.
+_known = OWN
 
 
 def collects() -> bool:
@@ -46,7 +49,7 @@ def frozen() -> Iterator[None]:
     A full collection, in which all clients wait, then looks only at what came since. Does nothing
     if the app has frozen its objects itself, or has turned the collector off.
     """
-    if gc.get_freeze_count() > OWN or not gc.isenabled():
+    if gc.get_freeze_count() > _known or not gc.isenabled():
         yield
         return
     gc.collect()
@@ -55,3 +58,14 @@ def frozen() -> Iterator[None]:
         yield
     finally:
         gc.unfreeze()
+
+
+def freeze_for_forks() -> None:
+    """Has the collector leave alone what exists now, here and in forked children.
+
+    It writes to each object that it looks at, and a page that is written to is shared no longer.
+    """
+    global _known
+    gc.collect()
+    gc.freeze()
+    _known = gc.get_freeze_count() + OWN

@@ -104,6 +104,11 @@ monkey.patch_all()
 from rtcio_sync import Server
 
 server = Server()
+if "forked" in sys.argv:
+    from rtcio_sync.garbage_collector import freeze_for_forks
+
+    freeze_for_forks()
+    more = [[] for _ in range(20_000)]  # an app
 if "own" in sys.argv:
     gc.freeze()
     gc.disable()
@@ -138,3 +143,9 @@ def test_a_process_that_has_frozen_its_objects_itself_is_left_alone() -> None:
     assert int(frozen) <= 0  # a frozen object may be freed meanwhile
     assert enabled == "False"
     assert -1000 < int(afterwards) <= 0
+
+
+def test_a_fork_of_a_process_with_frozen_objects_freezes_those_of_its_app_too() -> None:
+    frozen, enabled, _ = counts("forked")
+    assert 20_000 <= int(frozen) < 40_000
+    assert enabled == "True"

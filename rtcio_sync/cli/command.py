@@ -18,6 +18,7 @@ from ..config.option_values import cluster_in
 from ..errors import OptionError
 from .cluster import cluster
 from .origins import read_origins
+from .worker_variables import supervises
 
 __all__ = ["command", "main", "run"]
 
@@ -31,10 +32,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     the script or ``python -m rtcio_sync``, which do. Exits with 0 after SIGTERM or Ctrl-C, with 1
     when it could not listen, with 2 for an invalid option.
     """
-    from gevent import monkey
+    if not supervises(args, command.commands):  # a supervisor does without gevent and its memory
+        from gevent import monkey
 
-    if not monkey.is_module_patched("socket"):
-        monkey.patch_all()
+        if not monkey.is_module_patched("socket"):
+            monkey.patch_all()
     sys.exit(run(args))
 
 

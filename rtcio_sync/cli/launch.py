@@ -14,7 +14,8 @@ from ..starting.addresses import Addresses
 from ..starting.certificate import handed_on, tls_arguments
 from ..starting.reload import CHANGED, Changes, is_first, is_reloaded, reload_on_changes
 from .first_lines import ROOM, print_first_lines
-from .supervisor import is_worker, supervise
+from .supervisor import supervise
+from .worker_variables import is_worker
 
 __all__ = ["Launch"]
 
@@ -42,10 +43,13 @@ class Launch:
         Raises `OptionError`, and click's exceptions, of one line each.
         """
         self._check()
-        if self.workers is not None and not is_worker():
-            return supervise(
-                self.host, self.port, self.workers, options["drain_seconds"], self._page
-            )
+        if self.workers is not None:
+            if not is_worker():
+                return supervise(
+                    self.host, self.port, self.workers, options["drain_seconds"], self._page
+                )
+            if not _becomes_worker():
+                return 0
         with tls_arguments(
             self.cert, self.key, signed_here=self.self_signed, host=self.host
         ) as tls:
@@ -97,6 +101,15 @@ class Launch:
             changes.begin(served.server.stop)
         served.listen(self.host, self.port, ready, tls)
         return CHANGED if changes is not None and changes.changed is not None else 0
+
+
+def _becomes_worker() -> bool:
+    """Whether this process is a fork of a template that has imported all that workers share."""
+    from ..serving import listen  # noqa: F401
+    from . import serve  # noqa: F401
+    from .worker_template import become_worker
+
+    return become_worker()
 
 
 def _open(url: str) -> None:

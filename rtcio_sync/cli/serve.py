@@ -22,7 +22,7 @@ from .first_lines import ICE_NEEDED
 from .loading import AppCode, load
 from .origins import told_origins
 from .public import public_app
-from .supervisor import READY
+from .worker_variables import READY
 
 __all__ = ["Served", "chosen"]
 

@@ -1,86 +1,61 @@
 """``rtcio-sync --workers N``: starts the workers, and new ones for those that die, and ends them.
 
-The supervisor opens the listening socket and serves nothing itself. Each worker is a process of the
-same command, which finds the socket in its environment (`serving.supervised_worker`). The workers
-are one server, as those of gunicorn are.
+The supervisor opens the listening socket and serves nothing itself. It runs the same command again,
+which becomes a template of workers (`worker_template`). Each worker is a fork of that, and finds
+the socket in its environment (`serving.supervised_worker`). The workers are one server, as those of
+gunicorn are.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
-import gevent
-import gevent.socket
-from gevent.event import Event
 
 from ..starting.addresses import Addresses, not_listening
 from .first_lines import print_first_lines
+from .worker_process import Template, Worker
 
-__all__ = ["READY", "Supervisor", "is_worker", "supervise"]
-
-#: As in `serving.supervised_worker`, which only workers import: it would import the server.
-LISTENER, LIFE, READY = "RTCIO_SYNC_LISTENER", "RTCIO_SYNC_LIFE", "RTCIO_SYNC_READY"
+__all__ = ["Supervisor", "supervise"]
 
 BACKLOG = 1024
-START_WITHIN = 30.0  # seconds in which a worker is ready
 END_WITHIN = 10.0  # seconds, beside those of the drain, until a worker is killed
 AGAIN = 1.0  # seconds between two starts of a worker that dies at once
-LOOK_EACH = 0.05
+LOOK_EACH = 0.2  # seconds between two looks at what says nothing by itself
 
 
-class Worker:
-    """One process."""
+class Leaving:
+    """Workers that are told to end, and their template, which ends after them."""
 
-    def __init__(self, command: Sequence[str], listener: socket.socket, life: int) -> None:
-        heard, ready = os.pipe()
-        environ = {
-            **os.environ,
-            LISTENER: str(listener.fileno()),
-            LIFE: str(life),
-            READY: str(ready),
-        }
-        try:
-            self.process = subprocess.Popen(
-                command, env=environ, pass_fds=(listener.fileno(), life, ready)
-            )
-        finally:
-            os.close(ready)
-        self._heard = heard
-        self.since = time.monotonic()
-        #: Whether it serves.
-        self.ready = False
+    def __init__(self, workers: list[Worker], template: Template, patience: float) -> None:
+        self.workers = workers
+        self.template = template
+        self._until = time.monotonic() + patience
+        for each in workers:
+            each.listen_no_more()
+            each.tell(signal.SIGTERM)
 
-    def wait_ready(self, stopping: Event) -> None:
-        """Waits until it serves, or has ended, takes too long, or is not needed. # greenlet"""
-        try:
-            while not stopping.is_set():
-                try:
-                    gevent.socket.wait_read(self._heard, LOOK_EACH)
-                except TimeoutError:  # only now: it may serve while another one is waited for
-                    if time.monotonic() - self.since < START_WITHIN:
-                        continue
-                else:
-                    self.ready = os.read(self._heard, 1) == b"r"
-                return
-        finally:
-            os.close(self._heard)
-
-    def tell(self, number: int) -> None:
-        with suppress(ProcessLookupError):
-            self.process.send_signal(number)
+    def have_left(self) -> bool:
+        """Whether they have ended. Those that take too long are killed."""
+        live = [each for each in self.workers if each.poll() is None]
+        if not live:
+            self.template.end()
+        elif time.monotonic() > self._until:
+            for each in live:
+                each.tell(signal.SIGKILL)
+        return not live
 
 
 class Supervisor:
-    """``command``: what a worker runs. ``said(port)`` is called once all serve."""
+    """``command``: what becomes the template. ``said(port)`` is called once all serve."""
 
     def __init__(
         self, command: Sequence[str], count: int, *, patience: float, said: Callable[[int], Any]
@@ -90,77 +65,143 @@ class Supervisor:
         self._patience = patience + END_WITHIN
         self._said = said
         self._workers: list[Worker] = []
-        #: What ends workers that others have replaced.
-        self._leaving: list[gevent.Greenlet[..., None]] = []
-        self._stopping = Event()
-        self._reload = Event()
+        #: Workers that are waited for.
+        self._starting: list[Worker] = []
+        self._leaving: list[Leaving] = []
+        self._signals: set[int] = set()
 
     def run(self, host: str, port: int) -> int:
         """Runs until a signal ends it; the exit code. Raises `OSError` if it cannot listen."""
-        listener = _listener(host, port)
+        self._listener = _listener(host, port)
         self._life, alive = os.pipe()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            gevent.signal_handler(number, self._stopping.set)
-        gevent.signal_handler(signal.SIGHUP, self._reload.set)
-        try:
-            self._workers = self._started(listener, 1)
-            for first in self._workers:
-                if not (first.ready or self._stopping.is_set()):
-                    # An invalid option, or an app that cannot be loaded.
-                    first.tell(signal.SIGKILL)
-                    return first.process.wait() or 1
-            self._workers += self._started(listener, self._count - 1)
-            if not self._stopping.is_set():
-                self._said(listener.getsockname()[1])
-            self._watch(listener)
-        finally:
-            listener.close()
-            self._end(self._workers)
-            gevent.joinall(self._leaving)
-            os.close(alive)
+        with self._listener, _told(self._signals) as self._woken:
+            self._template = self._new_template()
+            try:
+                return self._run()
+            finally:
+                self._listener.close()
+                self._leave(self._workers, self._template)
+                while self._leaving:
+                    self._wait()
+                os.close(alive)
+                os.close(self._life)
+
+    def _run(self) -> int:
+        self._workers = self._started(1)
+        if not (self._stopping or any(each.ready for each in self._workers)):
+            return self._why_not()
+        self._workers += self._started(self._count - 1)
+        if not self._stopping:
+            self._said(self._listener.getsockname()[1])
+        while not self._stopping:
+            self._wait()
+            if signal.SIGHUP in self._signals:
+                self._signals.discard(signal.SIGHUP)
+                self._replace_all()
+            self._replace_dead()
         return 0
 
-    def _started(self, listener: socket.socket, count: int) -> list[Worker]:
-        if self._stopping.is_set():
+    @property
+    def _stopping(self) -> bool:
+        return not self._signals.isdisjoint((signal.SIGTERM, signal.SIGINT))
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Until something has happened, or for a moment."""
+        leaving = self._leaving
+        templates = [self._template, *(each.template for each in leaving)]
+        workers = [*self._workers, *self._starting]
+        told = [each for each in templates if not each.ended]
+        heard = [each for each in workers if each.fileno() >= 0]
+        watched: list[int | Template | Worker] = [self._woken, *told, *heard]
+        able, _, _ = select.select(watched, [], [], LOOK_EACH)
+        for template in told:
+            if template in able:
+                template.read()
+        for worker in heard:
+            if worker in able:
+                worker.hear()
+        if self._woken in able:
+            with suppress(BlockingIOError):
+                os.read(self._woken, 4096)
+        leaving[:] = [each for each in leaving if not each.have_left()]
+
+    def _pause(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not self._stopping and time.monotonic() < until:
+            self._wait()
+
+    # -- processes ---------------------------------------------------------------------------------
+
+    def _new_template(self) -> Template:
+        return Template(self._command, self._listener, self._life)
+
+    def _why_not(self) -> int:
+        """The exit code after an invalid option, or an app that cannot be loaded."""
+        for first in self._workers:
+            first.tell(signal.SIGKILL)
+            while first.poll() is None:
+                self._wait()
+            return first.poll() or 1
+        return self._template.end() or 1
+
+    def _started(self, count: int) -> list[Worker]:
+        """New workers that have been waited for; none, if the template cannot fork or we stop."""
+        while not (self._stopping or self._template.has_settled()):
+            self._wait()
+        if self._stopping or not self._template.ready:
             return []
-        made = [Worker(self._command, listener, self._life) for _ in range(count)]
-        for each in made:
-            each.wait_ready(self._stopping)
+        self._starting = [self._template.start() for _ in range(count)]
+        while not (self._stopping or all(each.has_settled() for each in self._starting)):
+            self._wait()
+        made, self._starting = self._starting, []
         return made
 
-    def _replace_all(self, listener: socket.socket) -> None:
+    def _replace_all(self) -> None:
         """New workers for all, if at least one of them serves: the app may be broken now."""
-        made = self._started(listener, self._count)
+        before, self._template = self._template, self._new_template()
+        made, template = self._started(self._count), self._template
         if any(each.ready for each in made):
-            made, self._workers = self._workers, made
-        elif not self._stopping.is_set():
-            click.echo("The new workers do not start. The old ones go on.", err=True)
-        self._leaving.append(gevent.spawn(self._end, made))
+            made, self._workers, template = self._workers, made, before
+        else:
+            self._template = before
+            if not self._stopping:
+                click.echo("The new workers do not start. The old ones go on.", err=True)
+        self._leave(made, template)
 
-    def _watch(self, listener: socket.socket) -> None:
-        while not self._stopping.wait(LOOK_EACH):
-            if self._reload.is_set():
-                self._reload.clear()
-                self._replace_all(listener)
-            for each in list(self._workers):
-                if each.process.poll() is None:
-                    continue
+    def _replace_dead(self) -> None:
+        for each in list(self._workers):
+            if each.poll() is not None:
                 self._workers.remove(each)
                 if time.monotonic() - each.since < AGAIN:
-                    gevent.sleep(AGAIN)
-                if not self._stopping.is_set():
-                    self._workers += self._started(listener, 1)
+                    self._pause(AGAIN)
+        missing = self._count - len(self._workers)
+        if not missing or self._stopping:
+            return
+        if self._template.ended:  # it died, too
+            self._template.end()
+            self._template = self._new_template()
+        made = self._started(missing)
+        self._workers += made
+        if not made:  # the template takes too long, or cannot start any more
+            self._template.end()
+            self._pause(AGAIN)
 
-    def _end(self, workers: list[Worker]) -> None:
-        """Ends them, and waits until they have. # greenlet"""
-        for each in workers:
-            each.tell(signal.SIGTERM)
-        until = time.monotonic() + self._patience
-        while any(each.process.poll() is None for each in workers):
-            if time.monotonic() > until:
-                for each in workers:
-                    each.tell(signal.SIGKILL)
-            gevent.sleep(LOOK_EACH)
+    def _leave(self, workers: list[Worker], template: Template) -> None:
+        self._leaving.append(Leaving(workers, template, self._patience))
+
+
+@contextmanager
+def _told(signals: set[int]) -> Iterator[int]:
+    """Adds the signals that come to this set. Gives a descriptor that has data once one comes."""
+    reads, writes = os.pipe()
+    for each in (reads, writes):
+        os.set_blocking(each, False)
+    signal.set_wakeup_fd(writes, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda number, _: signals.add(number))
+    yield reads
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -175,11 +216,6 @@ def _listener(host: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def is_worker() -> bool:
-    """Whether a supervisor has started this process."""
-    return LISTENER in os.environ
 
 
 def supervise(host: str, port: int, count: int, drain_seconds: float | None, page: str) -> int:

@@ -1,8 +1,8 @@
 """A worker of `rtcio-sync --workers`: what its supervisor has given it.
 
 The supervisor passes descriptors, and their numbers in the environment: the listening socket, and
-the end of a pipe that it holds as long as it lives. A worker takes them out of the environment, so
-that a program that it starts does not find them.
+the end of a pipe that it holds as long as it lives; and its process id. A worker takes them out of
+the environment, so that a program that it starts does not find them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from .http import Connection, take_over
 from .pywsgi import HttpServer
 from .workers import Workers
 
-__all__ = ["LIFE", "LISTENER", "begin_under_supervisor", "inherited"]
+__all__ = ["LIFE", "LISTENER", "SUPERVISOR", "begin_under_supervisor", "inherited"]
 
 #: The variables of the environment.
-LISTENER, LIFE = "RTCIO_SYNC_LISTENER", "RTCIO_SYNC_LIFE"
+LISTENER, LIFE, SUPERVISOR = "RTCIO_SYNC_LISTENER", "RTCIO_SYNC_LIFE", "RTCIO_SYNC_SUPERVISOR"
 
 
 def inherited() -> GeventSocket | None:
@@ -50,7 +50,7 @@ def begin_under_supervisor(
     gevent.spawn(_until_end, int(number), stop)
     http.max_accept = 1  # or one worker would take all that come at once
     handover = _Handover(workers, http)
-    if not workers.begin_under(os.getppid(), handover.serve):
+    if not workers.begin_under(int(os.environ.pop(SUPERVISOR)), handover.serve):
         return None
     http.elsewhere = handover.elsewhere
     workers.on_heir = handover.hand_on

@@ -10,7 +10,8 @@ import textwrap
 import pytest
 
 from rtcio_sync._version import __version__
-from rtcio_sync.cli.command import run
+from rtcio_sync.cli.command import command, run
+from rtcio_sync.cli.worker_variables import supervises
 
 
 def one_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -136,3 +137,23 @@ def test_an_app_that_brings_its_server_brings_its_options(
 ) -> None:
     assert run(["--app", f"{module}:wrapped", option]) == 2
     assert "has made its own" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("args", "environ", "expected"),
+    [
+        ([], {}, False),
+        (["--workers", "2"], {}, True),
+        (["--port", "0", "--workers=2"], {}, True),
+        ([], {"RTCIO_WORKERS": "2"}, True),
+        ([], {"RTCIO_WORKERS": ""}, False),
+        (["--workers", "2"], {"RTCIO_SYNC_LISTENER": "3"}, False),
+        (["cluster", "status"], {"RTCIO_WORKERS": "2"}, False),
+    ],
+)
+def test_only_a_supervisor_does_without_gevent(
+    args: list[str], environ: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert supervises(args, command.commands) is expected

@@ -7,13 +7,14 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import yaml
 from tests.examples.launch import EXAMPLES, program
 from tests.integration.clients import Client, Driver
 from tests.integration.servers import APPS, BIN, Running, free_port
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, wait_until
 
 ROOT = EXAMPLES.parent
 #: Debian keeps nginx where a user's own PATH may not look.
@@ -86,6 +87,50 @@ def test_gunicorn_conf_keeps_the_garbage_collector_from_what_the_app_is_made_of(
     with gunicorn("counts:app", tmp_path) as server:
         with urllib.request.urlopen(f"{server.url}/frozen", timeout=DEADLINE) as answer:
             assert int(answer.read()) > 10_000
+        assert server.terminate() == 0
+
+
+VERSION = """
+import os
+
+from flask import Flask
+
+from rtcio_sync import Server
+
+app = Flask(__name__)
+server = Server(app=app)
+
+
+@app.get("/worker")
+def worker():
+    return {"version": 1, "pid": os.getpid(), "master": os.getppid()}
+"""
+
+
+def test_gunicorn_conf_has_workers_share_memory_and_sighup_load_the_app_anew(
+    tmp_path: Path,
+) -> None:
+    def ask() -> dict[str, int]:
+        with urllib.request.urlopen(f"{server.url}/worker", timeout=DEADLINE) as answer:
+            return dict(json.load(answer))
+
+    def is_new() -> bool:
+        with suppress(OSError):  # the worker that got it has been killed
+            return ask()["version"] == 2
+        return False
+
+    app = tmp_path / "versions.py"
+    app.write_text(VERSION)
+    with gunicorn("versions:app", tmp_path, "was sent SIGKILL", "-w", "2") as server:
+        first = ask()
+        sizes = Path(f"/proc/{first['pid']}/smaps_rollup").read_text()
+        (shared,) = re.findall(r"Shared_Dirty: +(\d+) kB", sizes)
+        assert int(shared) > 15_000
+        app.write_text(VERSION.replace('"version": 1', '"version": 2 '))
+        os.kill(first["master"], signal.SIGHUP)
+        wait_until(is_new)
+        os.kill(ask()["pid"], signal.SIGKILL)
+        wait_until(is_new)
         assert server.terminate() == 0
 
 

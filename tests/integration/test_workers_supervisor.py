@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from gevent.event import Event
 
-from rtcio_sync.cli.supervisor import Worker
+from rtcio_sync.cli.worker_process import Worker
 from tests.integration.clients import Driver
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
 from tests.integration.servers import running
@@ -97,17 +96,22 @@ def test_the_public_server_has_one_lobby_for_all_workers(driver: Driver) -> None
 
 
 #: A supervisor of two workers that note their process ids; those that begin while there is a file
-#: "broken" or "slow" do not serve.
+#: "broken" or "slow" do not serve, and a template that begins while there is "no template" fails.
 SUPERVISOR = """
 import sys
-from rtcio_sync.cli import supervisor
-supervisor.START_WITHIN = 3600.0
+from rtcio_sync.cli import supervisor, worker_process
+worker_process.START_WITHIN = 3600.0
 command = [sys.executable, "-c", sys.argv[2]]
 said = lambda port: open(sys.argv[1] + "/said", "w").close()
 sys.exit(supervisor.Supervisor(command, 2, patience=0, said=said).run("127.0.0.1", 0))
 """
 WORKER = """
 import os, signal
+from rtcio_sync.cli.worker_template import become_worker
+if os.path.exists("no template"):
+    raise SystemExit("this installation is broken")
+if not become_worker():
+    raise SystemExit
 with open("begun", "a") as begun:
     begun.write(f"{os.getpid()}\\n")
 if os.path.exists("broken"):
@@ -130,17 +134,14 @@ def supervised(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_worker_is_known_to_serve_however_long_another_one_was_waited_for() -> None:
-    serve = "import os; os.write(int(os.environ['RTCIO_SYNC_READY']), b'r')"
-    command = [sys.executable, "-c", serve]
-    heard, life = os.pipe()
-    with socket.socket() as listener:
-        worker = Worker(command, listener, life)
-        assert worker.process.wait(DEADLINE) == 0
-        worker.since -= 3600
-        worker.wait_ready(Event())
-        assert worker.ready
-    os.close(heard)
-    os.close(life)
+    heard, ready = os.pipe()
+    worker = Worker(heard)
+    assert not worker.has_settled()
+    worker.since -= 3600
+    os.write(ready, b"r")
+    os.close(ready)
+    assert worker.has_settled()
+    assert worker.ready
 
 
 def begun(folder: Path, count: int) -> list[int]:
@@ -186,3 +187,77 @@ def test_a_supervisor_that_is_told_to_stop_waits_for_no_worker(tmp_path: Path, w
         process.terminate()
         assert process.wait(DEADLINE) == 0
         assert all(map(gone, pids))
+
+
+def test_a_reload_whose_template_cannot_begin_leaves_the_old_workers(tmp_path: Path) -> None:
+    with supervised(tmp_path) as process:
+        wait_until((tmp_path / "said").exists)
+        first = begun(tmp_path, 2)
+        (tmp_path / "no template").touch()
+        process.send_signal(signal.SIGHUP)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "this installation is broken\n"
+        assert process.stderr.readline() == "The new workers do not start. The old ones go on.\n"
+        assert not any(map(gone, first))
+        os.kill(first[0], signal.SIGKILL)  # the old template still forks
+        last = begun(tmp_path, 3)[2]
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+        assert gone(first[1])
+        assert gone(last)
+
+
+def test_a_template_that_cannot_begin_at_all_ends_the_command(tmp_path: Path) -> None:
+    (tmp_path / "no template").touch()
+    with supervised(tmp_path) as process:
+        assert process.wait(DEADLINE) == 1
+    assert not (tmp_path / "begun").exists()
+
+
+def test_workers_outlive_their_template_and_are_still_replaced(tmp_path: Path) -> None:
+    with supervised(tmp_path) as process:
+        wait_until((tmp_path / "said").exists)
+        first = begun(tmp_path, 2)
+        template = parent(first[0])
+        assert parent(template) == process.pid
+        os.kill(template, signal.SIGKILL)
+        wait_until(lambda: parent(first[0]) != template)
+        os.kill(first[0], signal.SIGKILL)
+        third = begun(tmp_path, 3)[2]
+        assert parent(third) not in (template, process.pid)
+        assert not gone(first[1])
+        os.kill(third, signal.SIGKILL)
+        begun(tmp_path, 4)
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+        assert all(map(gone, begun(tmp_path, 4)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_ends_them_quietly(
+    driver: Driver, number: signal.Signals
+) -> None:
+    # Ctrl-C in a terminal; systemd stops a service so.
+    with workers("rtcio-sync") as server:
+        pids = await_workers(server)
+        clients = everywhere(driver, server)
+        for pid in (parent(min(pids)), *pids, server.process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        for client in clients:
+            assert client.wait("disconnect")["reason"] == "transport close"
+        assert server.process.wait(DEADLINE) == 0
+        assert all(map(gone, pids))
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_workers_share_the_memory_of_what_they_have_in_common(driver: Driver) -> None:
+    with workers("rtcio-sync") as server:
+        for pid in await_workers(server):
+            sizes = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            (shared,) = re.findall(r"Shared_Dirty: +(\d+) kB", sizes)
+            assert int(shared) > 15_000
+        assert "gevent" not in Path(f"/proc/{server.process.pid}/maps").read_text()

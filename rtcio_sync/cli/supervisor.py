@@ -28,6 +28,7 @@ __all__ = ["Supervisor", "supervise"]
 
 BACKLOG = 1024
 END_WITHIN = 10.0  # seconds, beside those of the drain, until a worker is killed
+REPORTED_WITHIN = 5.0  # seconds until its template says that a worker which was killed has ended
 AGAIN = 1.0  # seconds between two starts of a worker that dies at once
 LOOK_EACH = 0.2  # seconds between two looks at what says nothing by itself
 
@@ -48,10 +49,14 @@ class Leaving:
         live = [each for each in self.workers if each.poll() is None]
         if not live:
             self.template.end()
-        elif time.monotonic() > self._until:
+            return True
+        late = time.monotonic() - self._until
+        if late > REPORTED_WITHIN:  # the template does not say that they have ended
+            self.template.end()
+        elif late > 0:
             for each in live:
                 each.tell(signal.SIGKILL)
-        return not live
+        return False
 
 
 class Supervisor:

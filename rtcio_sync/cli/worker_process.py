@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from .worker_variables import CONTROL, LIFE, LISTENER, SUPERVISOR
 
@@ -191,6 +192,9 @@ def _lives(pid: int | None) -> bool:
             return False
     try:
         os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except ProcessLookupError:
         return False
-    return True
+    except OSError:  # the kernel does not say it
+        return True
+    return state not in ("Z", "X")  # whoever has inherited it may not care

@@ -24,11 +24,11 @@ BACK = {"reconnection": True, "reconnectionDelay": 50, "reconnectionDelayMax": 1
 
 
 def gone(pid: int) -> bool:
+    """Also one that whoever has inherited it has not waited for."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X")
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    return False
 
 
 def test_a_worker_that_dies_is_replaced_and_its_clients_come_back(driver: Driver) -> None:
@@ -98,9 +98,10 @@ def test_the_public_server_has_one_lobby_for_all_workers(driver: Driver) -> None
 #: A supervisor of two workers that note their process ids; those that begin while there is a file
 #: "broken" or "slow" do not serve, and a template that begins while there is "no template" fails.
 SUPERVISOR = """
-import sys
+import os, sys
 from rtcio_sync.cli import supervisor, worker_process
 worker_process.START_WITHIN = 3600.0
+supervisor.END_WITHIN = float(os.environ.get("END_WITHIN", "3600"))
 command = [sys.executable, "-c", sys.argv[2]]
 said = lambda port: open(sys.argv[1] + "/said", "w").close()
 sys.exit(supervisor.Supervisor(command, 2, patience=0, said=said).run("127.0.0.1", 0))
@@ -124,9 +125,11 @@ signal.pause()
 
 
 @contextmanager
-def supervised(folder: Path) -> Iterator[subprocess.Popen[str]]:
+def supervised(folder: Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", SUPERVISOR, str(folder), WORKER]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, text=True, env={**os.environ, **environ}
+    ) as process:
         try:
             yield process
         finally:
@@ -231,6 +234,16 @@ def test_workers_outlive_their_template_and_are_still_replaced(tmp_path: Path) -
         process.terminate()
         assert process.wait(DEADLINE) == 0
         assert all(map(gone, begun(tmp_path, 4)))
+
+
+def test_a_template_that_does_not_answer_holds_up_nobody_for_good(tmp_path: Path) -> None:
+    with supervised(tmp_path, END_WITHIN="0.5") as process:
+        wait_until((tmp_path / "said").exists)
+        first = begun(tmp_path, 2)
+        os.kill(parent(first[0]), signal.SIGSTOP)
+        process.terminate()
+        assert process.wait(DEADLINE) == 0
+        assert all(map(gone, first))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

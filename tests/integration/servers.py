@@ -24,6 +24,8 @@ from tests.timing import DEADLINE
 
 HERE = Path(__file__).parent
 APPS = HERE / "apps"
+#: Has the servers do without packages of the tests'.
+AS_USERS = HERE / "as_users"
 LAUNCHERS = HERE / "launchers"
 BIN = Path(sys.executable).parent
 
@@ -245,7 +247,7 @@ def running(
                 cwd=APPS,
                 env={
                     **os.environ,
-                    "PYTHONPATH": os.pathsep.join([str(APPS), str(HERE.parent.parent)]),
+                    "PYTHONPATH": os.pathsep.join(map(str, (AS_USERS, APPS, HERE.parent.parent))),
                     "PYTHONUNBUFFERED": "1",
                     "RTCIO_TEST_OPTIONS": json.dumps(settings),
                     # gunicorn's control socket: others that start now must not share its path.

@@ -29,7 +29,7 @@ from websockets.uri import parse_uri
 from tests.frames import ACCEPT, masked, upgrade_request
 from tests.integration.echo_app import DRAIN
 from tests.integration.servers import assert_clean, complaints, free_port
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, wait_until
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -516,6 +516,11 @@ def ends(pid: int) -> None:
         time.sleep(0.1)
 
 
+def state_of(pid: int) -> str:
+    """What the kernel says of a process; ``S``: it waits."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 STOPS = [
     *((way, signal.SIGTERM) for way in [*PLAIN, "pywsgi-tls", "gunicorn gevent_pywsgi-tls"]),
     *(("gunicorn gevent", number) for number in (signal.SIGINT, signal.SIGQUIT)),
@@ -544,6 +549,8 @@ def test_an_interrupt_of_a_whole_process_group_is_as_good_as_one() -> None:
 def test_an_interrupt_of_serve_forever_tells_every_client_and_waits() -> None:
     with serving("pywsgi") as server, clients(server) as opened:
         server.state()  # Python raises the interrupt anywhere: not while it writes to a client
+        # gevent hears of one that comes just before its loop waits when something else happens.
+        wait_until(lambda: state_of(server.process.pid) == "S")
         server.process.send_signal(signal.SIGINT)
         assert [client.wait_closed() for client in opened] == [1001] * CLIENTS
         server.process.wait(DEADLINE)

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
-from ..adapter.member import Member
+from ..adapter.member import Member, Stage
 from ..events import RtcioEvents
 from ..functions import UnrunError
 from ..logs import about
@@ -225,12 +225,14 @@ class Handling:
         except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
             answers += self._failed(error, member, event)
         if socket is not None:
+            gone = member.stage is Stage.GONE
             for callee in socket.handlers.any:
                 try:
                     callee(event, *args)
                 except BaseException as error:  # noqa: BLE001  (the app's may raise anything)
                     answers += self._failed(error, member, event)
-            self._on_socket(member, socket, event, args, answers)
+            if gone or member.stage is not Stage.GONE:  # else one of them has disconnected it
+                self._on_socket(member, socket, event, args, answers)
         return answers
 
     def _failed(self, error: BaseException, member: Member, event: str) -> list[Any]:
@@ -262,9 +264,14 @@ class Handling:
     def _passed(
         self, member: Member, socket: Socket, event: str, args: tuple[Any, ...]
     ) -> tuple[Any, ...] | None:
-        """The arguments after the socket's middlewares; `None`: one dropped the event."""
+        """The arguments after the socket's middlewares; `None`: the event goes no further.
+
+        One has dropped it, or its socket was disconnected meanwhile: as in Node, nothing that such
+        a client has sent is handled any more.
+        """
+        gone = member.stage is Stage.GONE
         try:
-            return socket.handlers.passed(event, args)
+            changed = socket.handlers.passed(event, args)
         except BaseException as error:  # a middleware raises to drop an event
             # Not if it could not run, nor with what ends greenlets or the process.
             refuses = isinstance(error, Exception) and not isinstance(error, UnrunError)
@@ -277,6 +284,10 @@ class Handling:
             if refuses:
                 self._tell_of_refusal(member, socket, event, error)
             return None
+        if member.stage is Stage.GONE and not gone:
+            self._drop(Drop.NOT_CONNECTED, member, event=event)
+            return None
+        return changed
 
     def _tell_of_refusal(
         self, member: Member, socket: Socket, event: str, error: BaseException

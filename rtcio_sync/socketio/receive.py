@@ -304,8 +304,8 @@ class Receiver:
         member: Member | None = link.root if namespace == "/" else None
         if member is None:
             member = self._member(link, namespace)
-        if member is None:
-            self._drop_event(Drop.NOT_CONNECTED, link, namespace, item.data[0])
+        if member is None or member.stage is Stage.GONE:  # the app has disconnected it
+            self._drop_event(Drop.NOT_CONNECTED, link, namespace, item.data[0], member)
         elif self._handling.async_handlers and self._handling.spawns_events and not link.tested:
             given = member, item.number, item.data, member.returns
             running = Running(link)
@@ -328,7 +328,7 @@ class Receiver:
     def _do_maybe_relay(self, link: Socket, item: inbox_items.MaybeRelay) -> Running | None:
         member, pkt = self._member(link, item.namespace), item.decoded.packet
         try:
-            if member is None or not self._relay.serves(member):
+            if member is None or member.stage is Stage.GONE or not self._relay.serves(member):
                 return self._do_event(link, inbox_items.Event(item.namespace, pkt.id, pkt.data))
             self._handling.relay(member, passage_of(item.decoded), tuple(pkt.data[1:]))
             return None
@@ -346,9 +346,21 @@ class Receiver:
 
     def _do_relay(self, link: Socket, item: inbox_items.Relay) -> None:
         try:
-            self._handling.relay(item.member, item.passage, item.args)
+            if self._was_put_out(item.member):
+                self._drop(Drop.NOT_CONNECTED, item.member, event=RtcioEvents.MESSAGE)
+            else:
+                self._handling.relay(item.member, item.passage, item.args)
         finally:
             self._let_relays_go([item.member])
+
+    def _was_put_out(self, member: Member) -> bool:
+        """Whether the app has refused or disconnected a socket while its relay waited.
+
+        Not one whose connection was lost: what it sent before is handled before its end.
+        """
+        if member.stage is Stage.LEAVING:
+            return self._manager.member(member.sid, member.namespace) is not member
+        return member.stage is Stage.GONE
 
     def _do_undecoded(self, link: Socket, item: inbox_items.Undecoded) -> Running | None:
         """Decodes a message now, and handles it at once."""

@@ -30,7 +30,7 @@ from ..errors import ProtocolError
 from ..garbage_collector import uncollected
 from ..protocol.names import text_of
 
-__all__ = ["OPTIONS", "holes_of", "pack", "parted", "simple", "write"]
+__all__ = ["OPTIONS", "finite", "holes_of", "pack", "parted", "simple", "write"]
 
 #: Has orjson leave to `simple` what it would write in its own way. It sends what is in an object's
 #: ``__dict__`` as the fields of a dataclass, and crashes for a slot without a value; of a class
@@ -104,6 +104,11 @@ def holes_of(value: Any) -> tuple[Any, list[bytes]]:
     if holes and _marks(made) > len(holes):
         raise ProtocolError("placeholder")
     return made, holes
+
+
+def finite(value: Any) -> Any:
+    """``value`` with `None` for each number that JSON does not have, as JavaScript writes it."""
+    return _Finite(None).of(value)
 
 
 def _marks(made: Any) -> int:
@@ -282,6 +287,15 @@ class _Left(_Plain):
 
     def _key(self, key: Any) -> Any:
         return key
+
+
+class _Finite(_Left):
+    """Replaces NaN and Infinity with None, and leaves the rest unchanged."""
+
+    def _made(self, value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return super()._made(value)
 
 
 # -- MessagePack -----------------------------------------------------------------------------------

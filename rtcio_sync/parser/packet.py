@@ -18,7 +18,7 @@ from ..logs import plain
 from ..protocol.envelope import filled
 from ..protocol.json_hooks import integer, refuse_constant
 from ..protocol.websocket_frames import frame_typed
-from .encoding import OPTIONS, holes_of, pack, parted, simple, write
+from .encoding import OPTIONS, finite, holes_of, pack, parted, simple, write
 
 __all__ = [
     "FastJson",
@@ -95,9 +95,17 @@ class TextPacket(Packet):
             raise TypeError("it has bytes, which only events and acknowledgements can carry")
         holes += found
         try:
-            return str(self.json.dumps(data, separators=(",", ":")))
+            text = self._dumped(data)
+            if "NaN" in text or "Infinity" in text:
+                # Python's own module writes them, and no browser reads it: one client could end the
+                # connections of all who get what it has sent.
+                text = self._dumped(finite(data))
         except RecursionError:
             raise ValueError("it has more levels than its JSON module can write") from None
+        return text
+
+    def _dumped(self, data: Any) -> str:
+        return str(self.json.dumps(data, separators=(",", ":")))
 
     @classmethod
     def reconstruct_binary(cls, data: Any, attachments: list[Any]) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
+import orjson
+import pytest
 import socketio
 from socketio import packet
 
@@ -46,3 +49,30 @@ def test_an_app_hears_and_speaks_through_its_own_module() -> None:
     client = server.test_client()
     assert client.call("chat", "quiet") == {"loud": True, "a": 1}
     assert heard == ["LOUD"]
+
+
+@pytest.mark.parametrize("sent", ["1e999", "-1e999", "NaN", "Infinity", '{"a":[-Infinity,"NaN"]}'])
+def test_no_client_has_others_get_what_no_browser_reads(sent: str) -> None:
+    """Python's module reads such numbers and writes them; socket.io-client then disconnects."""
+    server = Server(json=json)
+
+    @server.on("chat")
+    def chat(sid: str, data: Any) -> Any:
+        server.emit("chat", data, skip_sid=sid)
+        return data
+
+    heard: list[str] = []
+    client, peer = server.test_client(), server.test_client()
+    for each in (client, peer):
+        each._link.hear = heard.append  # type: ignore[union-attr]
+    client._link.receive(f'421["chat",{sent}]'.encode(), False)  # type: ignore[union-attr]
+    event, answer = [orjson.loads(each[each.index("[") :]) for each in heard]
+    number = {"a": [None, "NaN"]} if sent[0] == "{" else None
+    assert (event, answer) == (["chat", number], [number])
+
+
+def test_a_text_that_only_looks_like_one_stays_as_it_is() -> None:
+    server = Server(json=json)
+    client = server.test_client()
+    server.emit("chat", {"NaN": ["Infinity", math.nan, 1.5, True, None, b"NaN"]})
+    assert client.received("chat") == [{"NaN": ["Infinity", None, 1.5, True, None, b"NaN"]}]

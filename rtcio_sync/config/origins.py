@@ -98,8 +98,9 @@ def check_origins(rule: Any) -> None:
         raise OptionError(
             f"cors_allowed_origins={rule!r} allows nobody: name an origin, or give [] for no check"
         )
-    for each in [rule] if single else rule:
-        _check(each)
+    several = [rule] if single else list(rule)
+    for each in several:
+        _check(each, alone="*" not in several)
 
 
 def _check_function(rule: Any) -> None:
@@ -123,10 +124,15 @@ def _check_function(rule: Any) -> None:
         raise OptionError("cors_allowed_origins: the function takes (origin) or (origin, environ)")
 
 
-def _check(origin: Any) -> None:
+def _check(origin: Any, *, alone: bool) -> None:
     if isinstance(origin, re.Pattern):
         if isinstance(origin.pattern, bytes):
             raise OptionError("cors_allowed_origins: compile the expression from a str, not bytes")
+        if alone and _fits_nothing(origin):
+            raise OptionError(
+                f"cors_allowed_origins: no origin fits {origin!r:.200}, since an expression has to "
+                f"fit the whole origin: write re.compile(r'{_whole(origin.pattern)}')"
+            )
         return
     if not isinstance(origin, str):
         raise OptionError(
@@ -246,6 +252,26 @@ def _other(origin: str) -> tuple[str | None, str | None]:
     if _OTHER.fullmatch(f"{scheme.lower()}://{where}"):
         return f"{scheme.lower()}://{where}", _PATH if where != rest else _CASE
     return None, _LIKE
+
+
+def _fits_nothing(expression: re.Pattern[str]) -> bool:
+    """Whether an expression has nothing that could stand for the ``://`` of an origin.
+
+    As on Node, where it has to fit a part: ``/\\.example\\.com$/``.
+    """
+    if expression.flags & re.VERBOSE or expression.fullmatch("null"):
+        return False
+    text = re.sub(r"\(\?[a-zA-Z-]*:", "(", expression.pattern)  # the colon of a group
+    text = re.sub(r"\\[./-]", "", text)
+    if re.search(r"[:\[]|\\[^AbBdswZ]|[.)][*+{]", text):
+        return False
+    return text.count(".") < len("://")
+
+
+def _whole(part: str) -> str:
+    """What was most likely meant by an expression that fits a part of an origin."""
+    ending = part.strip("^$") or r"\.example\.com"
+    return f"https://[a-z0-9-]+{ending}" if ending[:2] == r"\." else f"https://{ending}"
 
 
 def _pattern(origin: str) -> str:

@@ -87,6 +87,43 @@ def test_what_is_no_rule_for_origins_is_refused(rule: Any) -> None:
         check_origins(rule)
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        (r"\.example\.com$", r"https://[a-z0-9-]+\.example\.com"),
+        (r"^example\.com$", r"https://example\.com"),
+        ("example.com", "https://example.com"),
+        (r"(?:shop|blog)\.example\.com", r"https://(?:shop|blog)\.example\.com"),
+        (r"\w+-preview\.example\.com", r"https://\w+-preview\.example\.com"),
+        ("", r"https://[a-z0-9-]+\.example\.com"),
+    ],
+)
+def test_an_expression_that_no_origin_fits_is_refused_with_one_that_does(
+    part: str, whole: str, several: bool
+) -> None:
+    """On Node it is enough that it fits a part."""
+    rule = re.compile(part)
+    with pytest.raises(OptionError, match=re.escape(f"write re.compile(r'{whole}')") + "$"):
+        check_origins(["https://good.example", rule] if several else rule)
+    check_origins(re.compile(whole))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"^https?://example\.com$", r"http.+", r"...[a-z]+", r"[!-~]+", "null", r"(.)*", r".{3,}",
+        r"\S+\.example\.com", r"\Ahttps\x3a//a\Z", r"localhost:\d+$", r"(\w+)\N{COLON}//a",
+    ],
+)  # fmt: skip
+def test_an_expression_that_some_origin_may_fit_is_taken(expression: str) -> None:
+    check_origins(re.compile(expression))
+
+
+def test_an_expression_with_comments_is_taken() -> None:
+    check_origins(re.compile("https : // a  # a comment", re.VERBOSE))
+
+
 @pytest.mark.parametrize("shape", [str, lambda each: [each], lambda each: {each}])
 @pytest.mark.parametrize("origin", BROWSER_ORIGINS)
 def test_an_origin_as_a_browser_sends_it_is_taken(origin: str, shape: Any) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "handler_names",
     "method_of",
     "plain_arity",
+    "warn_of_event",
     "warn_of_missing_sid",
     "warn_of_sid",
     "warn_of_sid_before_data",
@@ -300,6 +301,32 @@ def warn_of_unheard(method: Any) -> None:
         f"{name} is never called: write on_connect(self, sid, environ), or register a handler "
         "fn(socket) with server.on('connection', namespace=…)",
     )
+
+
+#: Events for which a handler is never called, and what to write instead.
+_CONNECTED = "for the connection write server.on('connection')"
+_RESERVED = "no client can send an event with this name, so choose another"
+_ON_SOCKET = {
+    "*": "for every event write socket.on_any(handler)",
+    "connect": f"the socket is connected already; {_CONNECTED}",
+    "connection": f"the socket is connected already; {_CONNECTED}",
+    **dict.fromkeys(("connect_error", "newListener", "removeListener"), _RESERVED),
+}
+_ON_SERVER = {
+    "connection_error": "for refused requests write server.engine.on('connection_error')",
+    "new_namespace": "for new namespaces write server.on_new_namespace",
+    **dict.fromkeys(("connect_error", "newListener", "removeListener"), _RESERVED),
+}
+
+
+def warn_of_event(event: str, registrar: str) -> None:
+    """Warns of a handler for an event that never comes, or not from where the app expects it.
+
+    ``registrar``: ``"server"`` or ``"socket"``.
+    """
+    fix = (_ON_SERVER if registrar == "server" else _ON_SOCKET).get(event)
+    if fix is not None:
+        warn(f"{registrar}.on({event!r}) hears only what clients send: {fix}")
 
 
 def _is_data(event: str, parameter: inspect.Parameter) -> bool:

@@ -22,6 +22,7 @@ from .handler_registry import Registry
 from .handler_signatures import (
     handler_names,
     method_of,
+    warn_of_event,
     warn_of_missing_sid,
     warn_of_unheard,
 )
@@ -84,11 +85,18 @@ class NodeApi(PythonApi):
         """
         name = namespace_name(namespace, catch_all=True)
         check_event(event, "server")
+        if isinstance(handler, str):  # also from `event`
+            raise TypeError(
+                "a handler has to be callable, not str: for a namespace write "
+                f"namespace={handler!r}; @server.event takes the event's name from the function, "
+                "so for another name write @server.on(name)"
+            )
         if event == "connection":
             return self._named(name).on(event, handler)
 
         def register(fn: EventFn) -> EventFn:
             self.dispatcher.callee(fn)
+            warn_of_event(event, "server")
             if name != "*":
                 warn_of_missing_sid(event, fn)
             handlers = self.handlers.setdefault(name, {})

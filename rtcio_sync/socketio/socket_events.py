@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from ..adapter.member import Member
-from ..events import RtcioEvents
+from ..events import RESERVED_EVENTS, RtcioEvents
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event
 from .handler_call import Callee, SocketCallee
-from .handler_signatures import check_event_middleware
+from .handler_signatures import check_event_middleware, warn_of_event
 from .handler_types import EventFn, UseFn
 from .ports import Host
 from .socket_handlers import CHANGING, SocketHandlers, without
@@ -67,6 +67,8 @@ class SocketEvents:
                 self.handlers.add(event, callee, once=once)
             if event == RtcioEvents.MESSAGE:
                 self._observe()
+            elif event in RESERVED_EVENTS:
+                warn_of_event(event, "socket")
             return fn
 
         return register if handler is None else register(handler)

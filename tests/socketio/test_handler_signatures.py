@@ -253,6 +253,68 @@ def test_a_method_that_nothing_calls_is_warned_of(base: Any) -> None:
         Server().register_namespace(kind("/"))
 
 
+@pytest.mark.parametrize(
+    ("event", "fix"),
+    [
+        ("*", r"write socket\.on_any"),
+        ("connect", r"write server\.on\('connection'\)"),
+        ("connection", r"write server\.on\('connection'\)"),
+        ("connect_error", "choose another"),
+        ("newListener", "choose another"),
+    ],
+)
+@pytest.mark.parametrize("method", ["on", "once"])
+def test_an_event_that_no_socket_hears_is_warned_of(event: str, fix: str, method: str) -> None:
+    server = Server()
+    client = server.test_client()
+    register = getattr(server.sockets[str(client.sid)], method)
+    with pytest.warns(UserWarning, match=f"hears only what clients send: .*{fix}") as caught:
+        register(event, print)
+    assert caught[0].filename == __file__
+    client.emit(event, 1)
+    assert server.stats()["dropped"] == {"reserved-event": 1}
+
+
+@pytest.mark.parametrize(
+    ("event", "fix"),
+    [
+        ("connect_error", "choose another"),
+        ("removeListener", "choose another"),
+        ("new_namespace", r"write server\.on_new_namespace"),
+        ("connection_error", r"write server\.engine\.on\('connection_error'\)"),
+    ],
+)
+def test_an_event_of_the_server_that_comes_elsewhere_is_warned_of(event: str, fix: str) -> None:
+    with pytest.warns(UserWarning, match=f"hears only what clients send: .*{fix}"):
+        Server().on(event)(lambda *args: None)
+
+
+def test_other_events_of_nodes_are_not_warned_of() -> None:
+    server = Server()
+    client = server.test_client()
+    socket = server.sockets[str(client.sid)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for event in ("error", "disconnect", "disconnecting", "message", "chat"):
+            socket.on(event, print)
+            server.on(event, lambda sid, *args: None)
+        for event in ("connect", "*"):
+            server.on(event, lambda *args: None)
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda server: server.event("chat")(lambda sid, data: None),
+        lambda server: server.on("chat", "/calls")(lambda sid, data: None),
+    ],
+    ids=["event", "on"],
+)
+def test_a_name_in_the_place_of_a_handler_is_refused_with_the_fix(register: Any) -> None:
+    with pytest.raises(TypeError, match=r"write namespace='.*@server\.on\(name\)"):
+        register(Server())
+
+
 @BASES
 def test_a_class_in_place_of_its_object_is_refused(base: Any) -> None:
     kind = type("Calls", (base,), {})

@@ -94,6 +94,8 @@ def _path(name: str, value: Any) -> None:
         raise _refuse(name, value, "give the URL path of the endpoint, like '/socket.io'")
     if "://" in value or not re.fullmatch(r"[!-~]+", value) or re.search(r"[?#%\\]", value):
         raise _refuse(name, value, "give a plain URL path, like '/socket.io', not a whole URL")
+    if any(part in (".", "..") for part in value.split("/")):
+        raise _refuse(name, value, "clients resolve '.' and '..' before they ask: give the result")
 
 
 def _ping_interval(name: str, value: Any) -> None:
@@ -153,17 +155,24 @@ def check_json(value: Any, name: str = "json") -> None:
         raise _refuse(name, value, "its dumps and loads have to be plain functions, not async")
 
 
+# RFC 6265 4.1.1: a token, and the value of an attribute
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ATTRIBUTE = re.compile(r"[ -:<-~]*")
+
+
 def _cookie(name: str, value: Any) -> None:
     fix = "give the cookie's name, a dict of its attributes ('name' among them), or None"
     if value is None or isinstance(value, bool):
         return
     known = value.get("name") if isinstance(value, dict) else value
-    # RFC 6265 4.1.1: a token
-    if not isinstance(known, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", known):
+    if not isinstance(known, str) or not _TOKEN.fullmatch(known):
         raise _refuse(name, value, fix)
     for key, each in value.items() if isinstance(value, dict) else ():
-        plain = isinstance(each, str) and not re.search(r"[;\r\n]", each)
-        if not isinstance(key, str) or not (each is True or callable(each) or plain):
+        if not isinstance(key, str) or not _TOKEN.fullmatch(key):
+            raise _refuse(name, value, f"{key!r} is no name of an attribute, such as 'Max-Age'")
+        if isinstance(each, str) and not _ATTRIBUTE.fullmatch(each):
+            raise _refuse(name, value, f"{key!r} has characters that no cookie has: {each!r}")
+        if not (each is True or callable(each) or isinstance(each, str)):
             raise _refuse(name, value, f"{key!r} has to be a string, True or a function")
 
 

@@ -45,7 +45,7 @@ RIGHT: dict[str, list[Any]] = {
 
 #: Values that are refused, and a part of what to give instead.
 WRONG: dict[str, tuple[list[Any], str]] = {
-    "path": (["", "/", None, "http://a/b", "/a?x=1", b"/a", "/a b"], "URL path"),
+    "path": (["", "/", None, "http://a/b", "/a?x=1", b"/a", "/a b", "/a/../b", "/."], "path|'.'"),
     "relay_scope": (["world", None, ["room"]], "'namespace' or 'room'"),
     "drain_seconds": ([-1, None, "1", math.nan, True], "0 or more seconds"),
     "max_connections": ([0, 1.5, "many", math.inf], "or None for the descriptor limit"),
@@ -60,7 +60,14 @@ WRONG: dict[str, tuple[list[Any], str]] = {
     "ping_interval": ([-1, (0, 0), (1, 2, 3), [25, 5], "10", None, True], r"\(seconds, grace\)"),
     "ping_timeout": ([0, "20", math.inf], "of seconds"),
     "max_http_buffer_size": ([0, None, 0.5, "1e6"], "of bytes"),
-    "cookie": ([3, "", "a; b", {"path": "/"}, {"name": "io", "max-age": 3}], "cookie|max-age"),
+    "cookie": (
+        [
+            *(3, "", "a; b", {"path": "/"}, {"name": "io", "max-age": 3}),
+            *({"name": "io", "Domain": each} for each in ("€", "a;b", "a\r\nX: y", "a\0")),
+            *({"name": "io", each: "1"} for each in ("a=b", "a;b", "a\r\nX", "", 5)),
+        ],
+        "cookie|max-age|Domain|name of an attribute",
+    ),
     "cors_allowed_origins": ([True, (), {"origin": "*"}], "origin"),
     "transports": (["telegraph", [], "polling,websocket", ["polling"] * 2, 3], "as a list"),
 }

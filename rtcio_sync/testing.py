@@ -89,9 +89,10 @@ class TestClient:
     """A connected client; made by `Server.test_client`.
 
     ``auth``: what socket.io-client's ``auth`` option would send. ``headers``: of its handshake.
-    ``query``: the handshake's query parameters. ``flask_test_client``: an ``app.test_client()``
-    whose cookies, and so whose session, the handshake carries. Raises `RtcioError` for an attempt
-    to emit while it is not connected.
+    ``query``: the handshake's query parameters; a list: each of its values. ``flask_test_client``:
+    an ``app.test_client()`` whose cookies, and so whose session, the handshake carries. Raises
+    `RtcioError` for an attempt to emit while it is not connected, and `OptionError` for arguments
+    that no handshake has.
 
     What a handler raises for this client (``connect``, ``connection``, ``use``, an event,
     ``disconnect``, the callback of an acknowledgement) is logged and counted as always, and then
@@ -110,7 +111,7 @@ class TestClient:
         *,
         auth: Any = None,
         headers: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, Any] | None = None,
         flask_test_client: Any = None,
         raise_exceptions: bool = True,
     ) -> None:
@@ -121,6 +122,7 @@ class TestClient:
         for name, given in (("headers", headers), ("query", query)):
             if given is not None and not isinstance(given, Mapping):
                 raise OptionError(f"{name}={given!r:.100}: give a dict, or leave it out")
+        _check_texts(headers or {}, query or {})
         #: The server; Any, for its class stands above this module.
         self.server: Any = server
         self.namespace = namespace_name(namespace)
@@ -306,14 +308,28 @@ def add_cookies(environ: dict[str, Any], flask_test_client: Any) -> None:
     flask_test_client._add_cookies_to_wsgi(environ)
 
 
-def _environ(path: str, headers: Mapping[str, str], query: Mapping[str, str]) -> dict[str, Any]:
+def _check_texts(headers: Mapping[str, str], query: Mapping[str, Any]) -> None:
+    """Raises `OptionError` for what no request has: handlers would get what no client sends."""
+    for name, value in headers.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise OptionError(f"headers: name and value are text, not {name!r}: {value!r:.80}")
+    for name, value in query.items():
+        several = value if isinstance(value, (list, tuple)) else [value]
+        fits = all(isinstance(each, (str, int, float)) for each in several)
+        if not isinstance(name, str) or not fits:
+            raise OptionError(
+                f"query: give text or a list of texts for each name, not {name!r}: {value!r:.80}"
+            )
+
+
+def _environ(path: str, headers: Mapping[str, str], query: Mapping[str, Any]) -> dict[str, Any]:
     parameters = {"EIO": "4", "transport": "polling", **query}
     named = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     return {
         "REQUEST_METHOD": "GET",
         "SCRIPT_NAME": "",
         "PATH_INFO": f"{path}/",
-        "QUERY_STRING": urllib.parse.urlencode(parameters),
+        "QUERY_STRING": urllib.parse.urlencode(parameters, doseq=True),
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",

@@ -224,6 +224,14 @@ def test_what_the_client_says_when_it_connects_is_there() -> None:
     assert handshake.address == "127.0.0.1"
 
 
+def test_a_parameter_may_have_several_values() -> None:
+    server = Server()
+    seen: list[Any] = []
+    server.on("connection", lambda socket: seen.append(socket.request.args.getlist("room")))
+    server.test_client(query={"room": ["tea", "a b"], "page": 2})
+    assert seen == [["tea", "a b"]]
+
+
 def test_a_refused_client_has_the_error_and_may_try_again_on_its_connection() -> None:
     server = Server()
     refuse = [True]

@@ -186,6 +186,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "stats list": (lambda: Server().stats(cluster=[]), "give True, False or 'host'"),  # type: ignore[arg-type]
     "test client of a namespace": (lambda: Server().test_client("/calls"), "write namespace="),
     "test client's headers": (lambda: TestClient(Server(), headers=[("a", "b")]), "give a dict"),  # type: ignore[arg-type]
+    "test client's header": (lambda: TestClient(Server(), headers={"a": 5}), "not 'a': 5"),  # type: ignore[dict-item]
+    "test client's header's name": (lambda: TestClient(Server(), headers={5: "a"}), "not 5: 'a'"),  # type: ignore[dict-item]
+    "test client's parameter": (lambda: TestClient(Server(), query={"a": None}), "not 'a': None"),
+    "test client's parameters": (lambda: TestClient(Server(), query={"a": [{}]}), "list of texts"),
     "test client's query": (lambda: TestClient(Server(), query="a=b"), "give a dict"),  # type: ignore[arg-type]
     "test client's cookies": (
         lambda: TestClient(Server(), flask_test_client=object()),

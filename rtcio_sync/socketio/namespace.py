@@ -17,6 +17,7 @@ from .handler_signatures import check_middleware, warn_of_sid
 from .handler_types import Answer
 from .remote_socket import RemoteSocket
 from .socket import BroadcastOperator, Socket, socket_of
+from .throttle import check_made
 
 __all__ = ["ConnectFn", "ConnectionFn", "DefaultSockets", "Namespace", "Rooms"]
 
@@ -100,6 +101,7 @@ class Namespace(socketio.Namespace):
         """
         callee = Callee(fn)
         check_middleware(fn, callee.least)
+        check_made(fn)
         self.rtcio_middlewares.append(callee)
         return fn
 

@@ -17,6 +17,7 @@ from .handler_signatures import check_event_middleware, warn_of_event
 from .handler_types import EventFn, UseFn
 from .ports import Host
 from .socket_handlers import CHANGING, SocketHandlers, without
+from .throttle import check_made
 
 __all__ = ["SocketEvents"]
 
@@ -166,17 +167,19 @@ class SocketEvents:
     # -- before and after ------------------------------------------------------------------------
 
     def use(self, fn: UseFn) -> UseFn:
-        """Registers ``fn(event, args)`` to run before each event; raise an exception to drop it.
+        """Registers ``fn(event, args)`` to run before each event.
 
-        A fault of ``fn`` (a `NameError`, `AttributeError`, `TypeError`, `ImportError` or
-        `NotImplementedError`) drops it, too, and is logged and counted as a handler's.
-        ``args`` is the list of the event's arguments. ``fn`` may change it; the next middleware and
-        the handlers get the changed list. A changed relay is checked by the same rules and sent on
-        as changed. Handlers of ``"error"`` get the exception. `rtcio_sync.throttle` makes one that
-        bounds the rate. Raises `TypeError` for a function that takes Node's ``next``.
+        To drop it, raise an exception, or return `False`. A fault of ``fn`` (a `NameError`,
+        `AttributeError`, `TypeError`, `ImportError` or `NotImplementedError`) drops it, too, and is
+        logged and counted as a handler's. ``args`` is the list of the event's arguments. ``fn`` may
+        change it; the next middleware and the handlers get the changed list. A changed relay is
+        checked by the same rules and sent on as changed. Handlers of ``"error"`` get the exception.
+        `rtcio_sync.throttle` makes one that bounds the rate. Raises `TypeError` for a function
+        that takes Node's ``next``.
         """
         callee = Callee(fn)
         check_event_middleware(fn, callee.least)
+        check_made(fn)
         with CHANGING:
             self.handlers.uses += (callee,)
         self._observe()

@@ -9,6 +9,7 @@ from typing import Any
 
 from gevent.monkey import get_original
 
+from ..errors import RtcioError
 from ..events import RtcioEvents
 from .handler_call import Callee, Dispatcher, Who
 
@@ -69,10 +70,15 @@ class SocketHandlers:
         return [event for event, found in self.events.copy().items() if found]
 
     def passed(self, event: str, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Runs the middlewares and returns the changed arguments. Raises their exceptions."""
+        """Runs the middlewares and returns the changed arguments. Raises their exceptions.
+
+        Raises `RtcioError` if one returns `False`, as for a middleware of connections: it has said
+        no, though by the rules of another one.
+        """
         given = list(args)
         for use in self.uses:
-            use(event, given)
+            if use(event, given) is False:
+                raise RtcioError("a middleware returned False")
         return tuple(given)
 
     def take(self, event: str) -> list[Callee]:

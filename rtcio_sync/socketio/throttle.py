@@ -10,7 +10,7 @@ from typing import Any
 from ..config.option_values import is_number
 from ..errors import LimitExceeded, OptionError
 
-__all__ = ["throttle"]
+__all__ = ["check_made", "throttle"]
 
 
 def throttle(
@@ -58,6 +58,12 @@ def throttle(
             left -= 1
 
     return check
+
+
+def check_made(fn: Any) -> None:
+    """Raises `TypeError` for `throttle` itself as a middleware: it would drop each event."""
+    if fn is throttle:
+        raise TypeError("throttle makes a middleware for events: write socket.use(throttle(10))")
 
 
 def _names(events: Iterable[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ import pytest
 from gevent.event import Event
 from gevent.monkey import get_original
 
-from rtcio_sync import LimitExceeded, OptionError, Server, Socket, TestClient, throttle
+from rtcio_sync import LimitExceeded, OptionError, RtcioError, Server, Socket, TestClient, throttle
 from tests.bus import Bus
 from tests.clients import Polling, WebSocket
 from tests.foreign_threads import in_real_thread
@@ -289,6 +289,35 @@ def test_what_a_middleware_refuses_goes_to_the_handlers_of_error() -> None:
     assert refused == ["once", "not for you", "not for you"]
     assert server.stats()["dropped"] == {"middleware": 2}
     assert server.stats()["handler_errors"] == 0
+
+
+def test_a_middleware_that_returns_false_drops_the_event() -> None:
+    """As one of `Server.use` and a ``connect`` handler refuse a client."""
+    server, client, socket = one()
+    peer = server.test_client()
+    heard: list[Any] = []
+
+    @socket.use
+    def check(event: str, args: list[Any]) -> bool:
+        return event == "chat"
+
+    socket.on("error", lambda error: heard.append(type(error)))
+    socket.on("secret", heard.append)
+    socket.on("chat", heard.append)
+    client.emit("secret", 1)
+    client.emit("#rtcio:message", {"source": client.sid, "target": peer.sid, "data": 1})
+    client.emit("chat", 2)
+    assert heard == [RtcioError, RtcioError, 2]
+    assert peer.received("#rtcio:message") == []
+    assert server.stats()["dropped"] == {"middleware": 2}
+    assert server.stats()["handler_errors"] == 0
+
+
+def test_a_throttle_that_was_not_made_is_refused() -> None:
+    server, _, socket = one()
+    for use in (socket.use, server.use):
+        with pytest.raises(TypeError, match=r"write socket\.use\(throttle\(10\)\)"):
+            use(throttle)
 
 
 @pytest.mark.parametrize("unrun", UNRUN.values(), ids=UNRUN)

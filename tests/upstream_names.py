@@ -145,6 +145,8 @@ SIGNATURES: dict[type, dict[str, str]] = {
     socketio.Namespace: {
         "__init__": "(self, namespace=None)",
         "_set_server": "(self, server)",
+        "call": "(self, event, data=None, to=None, sid=None, namespace=None, timeout=None, "
+        "ignore_queue=False)",
         "emit": "(self, event, data=None, to=None, room=None, skip_sid=None, namespace=None, "
         "callback=None, ignore_queue=False)",
         "rooms": "(self, sid, namespace=None)",

@@ -134,6 +134,21 @@ class Namespace(socketio.Namespace):
         options["namespace"] = options.get("namespace") or self.namespace
         self.server.emit(event, data, **options)
 
+    def call(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        sid: Any = None,
+        namespace: str | None = None,
+        timeout: float | None = 60,
+        ignore_queue: bool = False,
+    ) -> Any:
+        """As `Server.call`, for this namespace."""
+        # python-socketio's waits for any time, unless it is told for how long: a client that never
+        # answers would hold the handler until it leaves.
+        return super().call(event, data, to, sid, namespace, timeout, ignore_queue)
+
     def _operator(self) -> BroadcastOperator:
         """All sockets."""
         return BroadcastOperator(self.server, self.name)

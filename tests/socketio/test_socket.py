@@ -602,6 +602,19 @@ def test_a_namespace_emits_as_python_socketios_does(options: dict[str, Any]) -> 
     assert hearing(clients, lambda: server.of("/").emit("news", data=1, **options)) == expected
 
 
+def test_a_namespace_waits_for_an_answer_as_long_as_its_server_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """python-socketio's waits for ever, and so does the handler of who never answers."""
+    server = Server()
+    seconds: list[Any] = []
+    monkeypatch.setattr(server, "call", lambda *_, **given: seconds.append(given["timeout"]))
+    server.of("/").call("question", to="sid")
+    server.of("/").call("question", to="sid", timeout=1)
+    server.of("/").call("question", to="sid", timeout=None)
+    assert seconds == [60, 1, None]
+
+
 # -- class-based namespaces ------------------------------------------------------------------------
 
 

@@ -16,7 +16,8 @@ class Ack:
     """Sends the acknowledgement that `Server.defer_ack` has taken over: ``ack(*answer)``.
 
     Any thread may call it, once. Further calls are ignored, as in Node, and so are calls after the
-    client's connection has ended. If it is never called, no acknowledgement is sent.
+    client's connection has ended. If it is never called, no acknowledgement is sent. Raises
+    `TypeError` and `ValueError` for data that cannot be sent; then it may be called again.
     """
 
     __slots__ = (
@@ -63,7 +64,11 @@ class Ack:
         # The number of an acknowledgement is valid on one connection only.
         connected = member.stage is Stage.CONNECTED or member.stage is Stage.MOVED
         if connected and member.returns == self._returns:
-            self._send(member, self._number, answer)
+            try:
+                self._send(member, self._number, answer)
+            except BaseException:  # data that cannot be sent: the app may give other data
+                self._given = False
+                raise
 
 
 def _nowhere(member: Member, number: int, answer: Any) -> None:

@@ -201,7 +201,17 @@ class Handling:
             try:
                 self._manager.send_ack(member, number, found)
             except BaseException as error:  # noqa: BLE001  (a result that cannot be encoded)
-                self._failed(error, member, event)
+                self._answer_instead(error, member, number, event)
+
+    def _answer_instead(
+        self, error: BaseException, member: Member, number: int, event: str
+    ) -> None:
+        """Sends what the app's `on_error` gives for a result that cannot be sent, if it has one."""
+        for answer in self._failed(error, member, event):
+            try:
+                self._manager.send_ack(member, number, answer)
+            except BaseException as another:  # noqa: BLE001  (it cannot be encoded either)
+                self._failed(another, member, event)
 
     def _answers(
         self, member: Member, event: str, args: tuple[Any, ...], *, passed: bool = False

@@ -149,6 +149,20 @@ def test_it_may_be_given_by_another_thread() -> None:
     thread.join(DEADLINE)
 
 
+def test_data_that_cannot_be_sent_leaves_it_to_be_given() -> None:
+    server = Server()
+
+    @server.on("ask")
+    def ask(sid: str) -> None:
+        ack = server.defer_ack()
+        with pytest.raises(TypeError, match="an acknowledgement cannot be sent"):
+            ack({1, 2})
+        ack({"error": "strange"})
+        ack("too late")
+
+    assert server.test_client().call("ask") == {"error": "strange"}
+
+
 def test_nobody_gets_an_acknowledgement_that_none_asked_for() -> None:
     server = Server()
     acks: list[Ack] = []

@@ -8,7 +8,7 @@ from typing import Any
 import flask
 import pytest
 
-from rtcio_sync import LimitExceeded, Limits, Server, Socket
+from rtcio_sync import LimitExceeded, Limits, RtcioError, Server, Socket
 
 
 def failing(**options: Any) -> tuple[Server, list[Any]]:
@@ -43,6 +43,28 @@ def test_its_result_is_the_acknowledgement_in_both_idioms(caplog: pytest.LogCapt
     assert got == [("ZeroDivisionError", "ask", client.sid), ("LookupError", "old", client.sid)]
     assert server.stats()["handler_errors"] == 2
     assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("options", [{}, {"serializer": "msgpack"}], ids=["json", "msgpack"])
+def test_it_answers_for_a_result_that_cannot_be_sent(options: dict[str, Any]) -> None:
+    server, got = failing(**options)
+    server.on("strange", lambda sid: {1, 2})
+    client = server.test_client()
+    answer = client.call("strange")
+    assert "cannot be sent: {1, 2}" in answer["error"]
+    assert got == [("TypeError", "strange", client.sid)]
+    assert server.stats()["handler_errors"] == 1
+
+
+def test_what_it_gives_has_to_be_data_too() -> None:
+    server = Server()
+    server.on("strange", lambda sid: {1, 2})
+    asked: list[str] = []
+    server.on_error(lambda error: asked.append(str(error)) or {3})
+    client = server.test_client()
+    with pytest.raises(RtcioError, match="nobody acknowledged"):
+        client.call("strange")
+    assert ["{1, 2}" in asked[0], "{3}" in asked[1], len(asked)] == [True, True, 2]
 
 
 def test_it_hears_of_a_disconnect_too() -> None:

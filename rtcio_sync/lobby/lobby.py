@@ -101,8 +101,8 @@ class Lobby:
             raise OptionError("authorize must be a callable: (socket, room, name, password)")
         for name, given in (("authorize", authorize), ("ice_servers", ice_servers)):
             if callable(given):
-                _check_plain(name, given)
-            _check_plain(name, getattr(self, name))  # a subclass may have its own
+                _check_function(name, given)
+            _check_function(name, getattr(self, name))  # a subclass may have its own
         self._authorize = authorize
         self._ice_servers = ice_servers if callable(ice_servers) else _constant(ice_servers)
         self._server = server
@@ -240,6 +240,26 @@ def _check_cap(given: Any) -> None:
         raise OptionError(
             f"max_peers={given!r:.80} must be a number of at least 1, or None for no limit"
         )
+
+
+#: What an app's functions are called with.
+_ARGUMENTS = {
+    "authorize": ("socket", "room", "name", "password"),
+    "ice_servers": ("socket",),
+}
+
+
+def _check_function(name: str, fn: Callable[..., Any]) -> None:
+    given = _ARGUMENTS[name]
+    _check_plain(name, fn)
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # some built-ins have none
+        return
+    try:
+        signature.bind(*given)
+    except TypeError as error:
+        raise OptionError(f"{name} is called with ({', '.join(given)}): {error}") from None
 
 
 def _check_plain(name: str, fn: Callable[..., Any]) -> None:

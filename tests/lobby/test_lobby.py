@@ -60,6 +60,35 @@ def test_a_cap_that_seats_nobody_is_refused(server: Server, max_peers: Any) -> N
     assert lobby.max_peers == 2
 
 
+#: What is called with: the function's name, and a function that takes other arguments.
+ARITIES: list[tuple[str, Any]] = [
+    ("authorize", lambda socket, room: True),
+    ("authorize", lambda socket, room, name, password, extra: True),
+    ("authorize", lambda socket, room, name, password, *, extra: True),
+    ("ice_servers", lambda: [{}]),
+    ("ice_servers", lambda socket, room: []),
+]
+
+
+@pytest.mark.parametrize(("name", "function"), ARITIES)
+def test_a_function_that_takes_other_arguments_is_refused(
+    server: Server, name: str, function: Any
+) -> None:
+    """Nobody could join, and each client would cause an error in the log."""
+    with pytest.raises(OptionError, match=rf"^{name} is called with \(socket"):
+        Lobby(server, **{name: function})
+    method = staticmethod(function)  # as one without ``self`` of a subclass
+    with pytest.raises(OptionError, match=rf"^{name} is called with \(socket"):
+        type("Own", (Lobby,), {name: method})(server)
+    Lobby(server)  # none has taken the namespace
+
+
+@pytest.mark.parametrize("name", ["authorize", "ice_servers"])
+def test_a_function_may_take_any_arguments(server: Server, name: str) -> None:
+    Lobby(server, **{name: lambda *asked, **more: []})
+    Lobby(server, namespace="/own", **{name: lambda socket, room="", *rest: []})
+
+
 def test_a_cap_may_be_known_only_later(server: Server) -> None:
     class Booked(Lobby):
         @property

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import builtins
 import logging
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+import gevent
 from engineio import packet as eio_packet
 from socketio import exceptions, packet
 
@@ -41,6 +43,9 @@ log = logging.getLogger(__name__)
 
 _JOINED = "socket %(rtcio_sid)s is connected to %(rtcio_namespace)s"
 _REFUSED = "connection %(rtcio_connection)s may not join %(rtcio_namespace)s: %(rtcio_reason)s"
+
+#: The socket whose middlewares and ``connect`` handlers run in this context, and their greenlet.
+_asking: ContextVar[tuple[Member, Any] | None] = ContextVar("rtcio_asking", default=None)
 
 _BY_THE_APP = "refused by the app"
 REJECTED = {"message": "Connection rejected by server"}
@@ -246,6 +251,7 @@ class Connecting:
         space = None if arrives else self._registry.with_middlewares(member.namespace)
         greeted = self._registry.with_greeters(member.namespace) is not None
         number = self._overdue.begin("connect", member, self._overdue.now())
+        token = _asking.set((member, gevent.getcurrent()))
         try:
             with self._dispatcher.context(
                 environ, member.sid, member.namespace, "connect", (environ, auth)
@@ -265,8 +271,22 @@ class Connecting:
         except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)
             return self._failed(member, environ, error)
         finally:
+            _asking.reset(token)
             self._overdue.end(number)
         return REJECTED if said is False else None
+
+    @staticmethod
+    def waits_for(to: Any) -> bool:
+        """Whether the caller is a middleware or ``connect`` handler of the one client in ``to``.
+
+        Its client hears nothing before it has returned, so it must not wait for an answer.
+        """
+        member, greenlet = _asking.get() or (None, None)
+        if member is None or member.stage is not Stage.CONNECTING:
+            return False
+        if to != member.sid and to != [member.sid]:
+            return False
+        return greenlet is gevent.getcurrent()  # and not one that it has spawned
 
     def kick(self, member: Member) -> bool:
         """Refuses, at once, a client whose middlewares or handlers still run. # greenlet

@@ -206,15 +206,22 @@ class PythonApi(ServerHooks):
 
         ``to``: its sid; ``sid`` is another name for it. ``timeout`` is in seconds. Raises
         `socketio.exceptions.TimeoutError` after it; `DisconnectedError`, a subclass, as soon as the
-        client has left or lost its connection; `OptionError` (a `ValueError`) without a recipient;
-        and `NotServing` in the hub, where nothing may wait. This process does not know whether a
-        client of another process has left; there only the time-out ends the wait.
+        client has left or lost its connection; `OptionError` (a `ValueError`) without a recipient,
+        and in a middleware or ``connect`` handler of that client, which hears nothing before it has
+        returned; and `NotServing` in the hub, where nothing may wait. This process does not know
+        whether a client of another process has left; there only the time-out ends the wait.
         """
         check_wait(timeout)
         to = recipients(to, sid)
         if to is None or to == []:
             raise OptionError("Cannot use call() to broadcast: give the sid of a client as to=")
         namespace = namespace_name(namespace)
+        if self.connecting.waits_for(to):
+            raise OptionError(
+                f"{event!r} would not be answered: a client hears nothing before its middlewares "
+                "and connect handlers have returned. Call it in a handler of 'connection', or in a "
+                "background task"
+            )
         if self.manager.nobody_answers(to, namespace):
             raise DisconnectedError(f"nobody can answer {event!r}: the client has left")
         waiter = Waiter(self.eio.create_event())

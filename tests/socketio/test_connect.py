@@ -12,7 +12,7 @@ import pytest
 import socketio
 from gevent.event import Event
 
-from rtcio_sync import ConnectionRefusedError, Namespace, Server
+from rtcio_sync import ConnectionRefusedError, Namespace, OptionError, Server
 from tests.clients import TRANSPORTS, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, settle, until
 from tests.unrun import UNRUN
@@ -349,3 +349,59 @@ def test_who_is_disconnected_while_its_answer_is_encoded_is_refused() -> None:
     assert client.next().startswith("4{")
     until(lambda: not server.manager.members)
     assert client.queue == []
+
+
+# -- what is asked of a client that is not connected yet -------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["use", "connect"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda server, sid: server.call("question", to=sid, timeout=DEADLINE),
+        lambda server, sid: server.call("question", to=[sid], timeout=DEADLINE),
+        lambda server, sid: server.of("/").call("question", to=sid, timeout=DEADLINE),
+    ],
+    ids=["server", "a list", "namespace"],
+)
+def test_nobody_waits_for_an_answer_that_cannot_come(place: str, call: Any) -> None:
+    """The client hears nothing before the handler has returned."""
+    server = Server()
+    raised: list[str] = []
+
+    def ask(sid: str) -> None:
+        with pytest.raises(OptionError, match="Call it in a handler of 'connection'") as caught:
+            call(server, sid)
+        raised.append(str(caught.value))
+
+    if place == "use":
+        server.use(lambda socket: ask(socket.id))
+    else:
+        server.on("connect", lambda sid, environ: ask(sid))
+    client = WebSocket(server).join()
+    assert len(raised) == 1
+    assert client.packets() == []  # nothing was sent to it
+
+
+def test_a_task_of_a_connect_handler_may_wait_for_the_answer() -> None:
+    server = Server()
+    tasks: list[Any] = []
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any) -> None:
+        ask = gevent.spawn(server.call, "question", to=sid, timeout=DEADLINE)
+        tasks.append(ask)
+        gevent.sleep(0)  # it has asked before the client is connected
+
+    client = WebSocket(server).join()
+    client.send(f"3{client.next()[1]}[42]")
+    assert tasks[0].get(timeout=DEADLINE) == 42
+
+
+def test_who_is_connected_before_its_handler_may_be_asked_in_it() -> None:
+    server = Server(always_connect=True)
+    answers: list[Any] = []
+    server.on("connect", lambda sid, environ: answers.append(server.call("q", to=sid)))
+    client = WebSocket(server).join()
+    client.send(f"3{client.next()[1]}[42]")
+    until(lambda: answers == [42])

@@ -20,6 +20,7 @@ __all__ = [
     "handler_names",
     "method_of",
     "plain_arity",
+    "warn_of_ack",
     "warn_of_event",
     "warn_of_missing_sid",
     "warn_of_sid",
@@ -279,6 +280,29 @@ def warn_of_sid_before_data(fn: Any) -> None:
         UserWarning,
         fn.__code__.co_filename,
         fn.__code__.co_firstlineno,
+        registry=fn.__globals__.setdefault("__warningregistry__", {}),
+    )
+
+
+#: Names of Node's last argument, which sends the acknowledgement.
+_ACKS = frozenset({"ack", "acknowledge", "callback", "cb", "send_ack"})
+
+
+def warn_of_ack(fn: Any) -> None:
+    """Warns once of a handler whose last parameter is named like Node's acknowledgement."""
+    code = getattr(fn, "__code__", None)  # not its signature: it is read anew for each client
+    if code is None or not code.co_argcount:
+        return
+    last = code.co_varnames[code.co_argcount - 1]
+    if last not in _ACKS or not hasattr(fn, "__globals__"):
+        return
+    warnings.warn_explicit(
+        f"{fn.__name__}(…, {last}) gets no function for {last!r}: what a handler returns is the "
+        f"acknowledgement. Return it, or, to send it later, write {last} = server.defer_ack() in "
+        "the handler",
+        UserWarning,
+        code.co_filename,
+        code.co_firstlineno,
         registry=fn.__globals__.setdefault("__warningregistry__", {}),
     )
 

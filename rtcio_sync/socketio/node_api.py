@@ -22,6 +22,7 @@ from .handler_registry import Registry
 from .handler_signatures import (
     handler_names,
     method_of,
+    warn_of_ack,
     warn_of_event,
     warn_of_missing_sid,
     warn_of_unheard,
@@ -97,6 +98,7 @@ class NodeApi(PythonApi):
         def register(fn: EventFn) -> EventFn:
             self.dispatcher.callee(fn)
             warn_of_event(event, "server")
+            warn_of_ack(fn)
             if name != "*":
                 warn_of_missing_sid(event, fn)
             handlers = self.handlers.setdefault(name, {})
@@ -215,6 +217,7 @@ class NodeApi(PythonApi):
             plain = type(namespace_handler).trigger_event is socketio.Namespace.trigger_event
             for event in handler_names(namespace_handler):
                 method = self.dispatcher.callee(method_of(namespace_handler, event)).fn
+                warn_of_ack(method)
                 if plain and event == "connection":
                     warn_of_unheard(method)
                 elif plain and own != "*":

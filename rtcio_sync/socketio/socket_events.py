@@ -13,7 +13,7 @@ from ..events import RESERVED_EVENTS, RtcioEvents
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_event
 from .handler_call import Callee, SocketCallee
-from .handler_signatures import check_event_middleware, warn_of_event
+from .handler_signatures import check_event_middleware, warn_of_ack, warn_of_event
 from .handler_types import EventFn, UseFn
 from .ports import Host
 from .socket_handlers import CHANGING, SocketHandlers, without
@@ -64,6 +64,7 @@ class SocketEvents:
 
         def register(fn: EventFn) -> EventFn:
             callee = SocketCallee(fn)
+            warn_of_ack(fn)
             with CHANGING:
                 self.handlers.add(event, callee, once=once)
             if event == RtcioEvents.MESSAGE:

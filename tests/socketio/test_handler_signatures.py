@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import socketio
 
-from rtcio_sync import Lobby, Namespace, OptionError, Server, throttle
+from rtcio_sync import Lobby, Namespace, OptionError, Server, Socket, throttle
 
 
 async def coroutine(sid: str) -> None: ...
@@ -495,6 +495,46 @@ def test_a_handler_that_gets_the_socket_for_a_sid_is_warned_of(way: str) -> None
     with pytest.warns(UserWarning, match=r"Write chat\(socket\), or .*\('connect'\)") as caught:
         (server if way == "server" else server.of("/a")).on("connection", _named("sid, environ"))
     assert caught[0].filename == __file__
+
+
+class Acks(Namespace):
+    def on_chat(self, sid: str, data: Any, callback: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda server, socket: socket.on("chat", lambda data, ack: None),
+        lambda server, socket: socket.once("chat", lambda data, cb=None: None),
+        lambda server, socket: server.on("chat", lambda sid, data, callback: None),
+        lambda server, socket: server.register_namespace(Acks("/")),
+    ],
+    ids=["on", "once", "server", "class"],
+)
+def test_a_handler_that_waits_for_nodes_acknowledgement_is_warned_of(register: Any) -> None:
+    """In its place it gets what the client has sent last, or `None`."""
+    server = Server()
+    client = server.test_client()
+    with pytest.warns(UserWarning, match=r"write (ack|cb|callback) = server\.defer_ack") as caught:
+        register(server, server.sockets[str(client.sid)])
+    (warning,) = caught
+    assert warning.filename == __file__
+
+
+def test_a_handler_that_waits_for_it_is_warned_of_once_for_all_clients() -> None:
+    server = Server()
+
+    @server.on("connection")
+    def connection(socket: Socket) -> None:
+        def chat(data: Any, ack: Any) -> None: ...
+
+        socket.on("chat", chat)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            server.test_client()
+    assert len(caught) == 1
 
 
 def test_a_handler_of_a_socket_that_waits_for_a_sid_is_warned_of_once() -> None:

@@ -28,7 +28,7 @@ import orjson
 
 from ..errors import ProtocolError
 from ..garbage_collector import uncollected
-from ..protocol.names import text_of
+from ..protocol.names import FUNCTIONS, text_of
 
 __all__ = ["OPTIONS", "finite", "holes_of", "pack", "parted", "simple", "write"]
 
@@ -43,6 +43,9 @@ _TIMES = (datetime.datetime, datetime.date, datetime.time)
 _FIX = (
     "send dicts, lists, strings, numbers, booleans, None, bytes, dates, UUIDs, Enums, Decimals or "
     "dataclasses"
+)
+_NO_FUNCTION = (
+    "call it, and send what it returns; one for the acknowledgement is given as callback=…"
 )
 _PACKABLE = 511  # levels that msgpack packs
 _TOO_DEEP = (
@@ -236,7 +239,8 @@ class _Plain:
         try:
             made = simple(value)
         except TypeError:
-            raise self._cannot(value, f"is of a wrong type: {_FIX}") from None
+            fix = _NO_FUNCTION if isinstance(value, FUNCTIONS) else _FIX
+            raise self._cannot(value, f"is of a wrong type: {fix}") from None
         except AttributeError as error:
             raise self._cannot(value, f"has a field without a value: {error}") from None
         return self._made(made)

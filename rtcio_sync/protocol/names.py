@@ -11,12 +11,12 @@ from ..errors import OptionError
 from ..events import RESERVED_EVENTS
 
 __all__ = [
-    "NoName", "check_event", "check_name", "check_room", "check_sid", "is_several",
+    "FUNCTIONS", "NoName", "check_event", "check_name", "check_room", "check_sid", "is_several",
     "namespace_name", "namespace_names", "text_of",
 ]  # fmt: skip
 
 _FROM_A_CLIENT = "check what the client sent before you use it"
-_FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
+FUNCTIONS = (FunctionType, MethodType, BuiltinFunctionType)
 #: Iterables that are neither one room nor several: an iterator can be read only once.
 _NEITHER = (bytearray, memoryview, Mapping, Iterator)
 
@@ -151,12 +151,12 @@ def _fix(wrong: Any) -> str:
     """What to write instead of what names nobody."""
     if isinstance(wrong, NoName):
         return "write socket.id"
-    return "call it, and give what it returns" if isinstance(wrong, _FUNCTIONS) else _FROM_A_CLIENT
+    return "call it, and give what it returns" if isinstance(wrong, FUNCTIONS) else _FROM_A_CLIENT
 
 
 def _is_a_name(value: Any) -> bool:
     """Whether an app can name a room so: it has a hash, and is no mistake that we know of."""
-    if isinstance(value, (NoName, memoryview, *_FUNCTIONS)) or _only_holds(value):
+    if isinstance(value, (NoName, memoryview, *FUNCTIONS)) or _only_holds(value):
         return False
     try:
         hash(value)

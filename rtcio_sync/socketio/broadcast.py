@@ -11,13 +11,13 @@ from ..adapter.recipients import flat
 from ..adapter.server_call import DisconnectedError
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
-from ..protocol.names import check_name
+from ..protocol.names import FUNCTIONS, check_name
 from ..warned import warn_of_milliseconds
 from .emit_with_ack import Recipients, answers_of, check_seconds
 from .handler_call import Callee
 from .ports import Host
 
-__all__ = ["PLAIN", "Broadcast", "Flags", "OneSocket", "named_rooms"]
+__all__ = ["PLAIN", "Broadcast", "Flags", "OneSocket", "check_last", "named_rooms"]
 
 C = TypeVar("C", bound="Choice")
 B = TypeVar("B", bound="Broadcast")
@@ -171,6 +171,15 @@ def named_rooms(given: tuple[Any, ...]) -> tuple[Any, ...] | None:
     return tuple(flat(given))
 
 
+def check_last(args: tuple[Any, ...]) -> None:
+    """Raises `TypeError` for a function where Node has the callback, also if nobody is there."""
+    if args and type(args[-1]) in FUNCTIONS:
+        raise TypeError(
+            f"{args[-1]!r:.80} cannot be sent: for acknowledgements write "
+            ".timeout(5).emit(…, callback=…)"
+        )
+
+
 class Broadcast(Choice):
     """Several clients of one namespace, and how to send to them: see `BroadcastOperator`."""
 
@@ -230,6 +239,7 @@ class Broadcast(Choice):
         `UnansweredError` if some did not. Raises `OptionError` for a reserved event name.
         """
         check_name(event)
+        check_last(args)
         if callback is not None:
             self._emit_with_callback(event, args, Callee(callback))
         elif self._flags is PLAIN:

@@ -22,6 +22,7 @@ from ..errors import OptionError
 from ..options import Limits
 from ..protocol.names import check_name, namespace_name
 from ..relay.relay import Relay
+from .broadcast import check_last
 from .emit_with_ack import Recipients
 from .handler_call import Callee, Dispatcher
 from .handler_registry import Registry
@@ -124,6 +125,7 @@ class ParentOperator(BroadcastOperator):
         if callback is not None:
             raise OptionError(_CHILDREN.format("emit(…, callback=…)"))
         check_name(event)
+        check_last(args)
         flags = self._flags
         to = Recipients(self._namespace, self._rooms, list(self._except), flags.local)
         self._server.parents.emit(to, event, args, volatile=flags.volatile)

@@ -23,6 +23,7 @@ __all__ = [
     "warn_of_ack",
     "warn_of_event",
     "warn_of_missing_sid",
+    "warn_of_second_class",
     "warn_of_sid",
     "warn_of_sid_before_data",
     "warn_of_unheard",
@@ -324,6 +325,16 @@ def warn_of_unheard(method: Any) -> None:
     warn(
         f"{name} is never called: write on_connect(self, sid, environ), or register a handler "
         "fn(socket) with server.on('connection', namespace=…)",
+    )
+
+
+def warn_of_second_class(name: str, old: Any, new: Any) -> None:
+    """Warns of an object of handlers that takes the place of another one."""
+    first, second = type(old).__name__, type(new).__name__
+    warn(
+        f"{name} has the handlers of an object of {first} already, and one object alone is asked: "
+        f"those of {first} are not called any more. Put them into {second}, or register them with "
+        "server.on(event, namespace=…)",
     )
 
 

@@ -25,6 +25,7 @@ from .handler_signatures import (
     warn_of_ack,
     warn_of_event,
     warn_of_missing_sid,
+    warn_of_second_class,
     warn_of_unheard,
 )
 from .handler_types import Answer, EventFn
@@ -222,6 +223,9 @@ class NodeApi(PythonApi):
                     warn_of_unheard(method)
                 elif plain and own != "*":
                     warn_of_missing_sid(event, method)
+            replaced = self.namespace_handlers.get(own)
+            if replaced is not None and replaced is not namespace_handler:
+                warn_of_second_class(own, replaced, namespace_handler)
         super().register_namespace(namespace_handler)
         if isinstance(namespace_handler, Namespace):
             known = self.parents.named(namespace_handler.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import re
 import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -164,6 +165,24 @@ def test_what_is_no_time_is_refused(seconds: Any) -> None:
     server, _ = room_of()
     with pytest.raises(OptionError):
         server.to("tea").timeout(seconds).emit("ready?", callback=print)
+
+
+@pytest.mark.parametrize("answered", [lambda *answer: None, print, [].append])
+def test_a_function_behind_the_data_is_refused_with_the_fix(answered: Any) -> None:
+    """Where Node has the callback: whether somebody is there or not."""
+    server = Server()
+    dynamic = server.of(re.compile("^/room-"))
+    for rooms in (server.to("nobody"), server.timeout(5), dynamic.to("tea")):
+        with pytest.raises(TypeError, match=r"write \.timeout\(5\)\.emit\(…, callback=…\)"):
+            rooms.emit("question", 1, answered)
+    client = server.test_client()
+    socket = server.sockets[str(client.sid)]
+    for one in (socket, socket.timeout(5)):
+        with pytest.raises(TypeError, match=r"the acknowledgement is given as callback=…$"):
+            one.emit("question", 1, answered)
+    with pytest.raises(TypeError, match=r"at \[1\]\['a'\] .* call it"):
+        server.emit("question", {"a": answered})
+    assert client.received() == []
 
 
 def test_a_callback_of_several_needs_a_time() -> None:

@@ -316,6 +316,19 @@ def test_a_name_in_the_place_of_a_handler_is_refused_with_the_fix(register: Any)
 
 
 @BASES
+def test_an_object_of_handlers_that_takes_the_place_of_another_is_warned_of(base: Any) -> None:
+    old, new = (type(name, (base,), {"on_chat": _named("self, sid, data")}) for name in ("A", "B"))
+    server = Server()
+    server.register_namespace(old("/calls"))
+    with pytest.warns(UserWarning, match="those of A are not called any more. Put them into B"):
+        server.register_namespace(new("calls"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        server.register_namespace(server.namespace_handlers["/calls"])
+        server.register_namespace(old("/other"))
+
+
+@BASES
 def test_a_class_in_place_of_its_object_is_refused(base: Any) -> None:
     kind = type("Calls", (base,), {})
     with pytest.raises(OptionError, match=r"register_namespace\(Calls\('/'\)\)"):

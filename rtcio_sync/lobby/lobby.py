@@ -26,7 +26,7 @@ from ..functions import called, check_plain
 from ..hub.thread import HubThread, any_thread
 from ..ice import servers_in
 from ..logs import plain
-from ..protocol.names import namespace_name
+from ..protocol.names import check_sid, namespace_name, text_of
 from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
@@ -165,6 +165,7 @@ class Lobby:
         Those that lost their connection and may reconnect are among them. For what is no id of a
         room it is empty.
         """
+        room = _plain_text(room)
         if room_in({"roomId": room}) is None:
             return []
 
@@ -189,9 +190,11 @@ class Lobby:
     def remove(self, sid: str, room: str) -> bool:
         """Take ``sid`` out of ``room`` as if it had left; `False` if it was not in it.
 
-        The peer itself is not told: emit an event of the app's own to it, or disconnect it.
+        The peer itself is not told: emit an event of the app's own to it, or disconnect it. Raises
+        `OptionError` for what is no sid, such as a `Socket`.
         """
-        if type(sid) is not str or room_in({"roomId": room}) is None:
+        sid, room = check_sid(sid), _plain_text(room)
+        if room_in({"roomId": room}) is None:
             return False
         if self._events.gives_up(sid, room):
             return True
@@ -240,6 +243,11 @@ def _check_cap(given: Any) -> None:
         raise OptionError(
             f"max_peers={given!r:.80} must be a number of at least 1, or None for no limit"
         )
+
+
+def _plain_text(given: Any) -> Any:
+    """The text of any kind of `str`, as everywhere; anything else unchanged."""
+    return text_of(given) if isinstance(given, str) else given
 
 
 #: What an app's functions are called with.

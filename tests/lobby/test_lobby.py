@@ -89,6 +89,27 @@ def test_a_function_may_take_any_arguments(server: Server, name: str) -> None:
     Lobby(server, namespace="/own", **{name: lambda socket, room="", *rest: []})
 
 
+@pytest.mark.parametrize("what", ["the socket", None, 3, b"sid", ["sid"]])
+def test_what_is_no_sid_cannot_be_removed(server: Server, what: Any) -> None:
+    lobby = Lobby(server)
+    peer = joined(server)
+    socket = server.sockets[str(peer.sid)]
+    with pytest.raises(OptionError, match=r"a sid is a string, not \w+"):
+        lobby.remove(socket if what == "the socket" else what, "r")
+    assert lobby.peers("r") == [peer.sid]
+
+
+def test_any_kind_of_text_names_a_room_and_a_socket(server: Server) -> None:
+    class Text(str):
+        __slots__ = ()
+
+    lobby = Lobby(server)
+    peer = joined(server)
+    assert lobby.peers(Text("r")) == [peer.sid]
+    assert lobby.remove(Text(peer.sid), Text("r"))
+    assert lobby.peers("r") == []
+
+
 def test_a_cap_may_be_known_only_later(server: Server) -> None:
     class Booked(Lobby):
         @property

@@ -23,7 +23,7 @@ from .engineio.socket import Socket as Link
 from .engineio.state import State
 from .errors import OptionError, RtcioError
 from .flask.context import APP
-from .protocol.names import namespace_name
+from .protocol.names import NoName, namespace_name
 from .socketio.handler_call import TESTED
 
 __all__ = ["MemoryLink", "TestClient", "add_cookies", "open_link", "send_packet"]
@@ -85,7 +85,7 @@ class MemoryLink(Link):
             self.inbox = None
 
 
-class TestClient:
+class TestClient(NoName):
     """A connected client; made by `Server.test_client`.
 
     ``auth``: what socket.io-client's ``auth`` option would send. ``headers``: of its handshake.
@@ -102,6 +102,8 @@ class TestClient:
     """
 
     __test__ = False  # pytest: no class of tests
+
+    rtcio_instead = "write client.sid"
 
     def __init__(
         self,

@@ -22,9 +22,12 @@ _NEITHER = (bytearray, memoryview, Mapping, Iterator)
 
 
 class NoName:
-    """The base of a socket's classes: an app easily gives one where its sid is meant."""
+    """The base of classes whose objects an app easily gives where a sid or a room is meant."""
 
     __slots__ = ()
+
+    #: What to write instead.
+    rtcio_instead = "write socket.id"
 
 
 def namespace_name(given: Any, *, catch_all: bool = False) -> str:
@@ -150,7 +153,7 @@ def text_of(given: str) -> str:
 def _fix(wrong: Any) -> str:
     """What to write instead of what names nobody."""
     if isinstance(wrong, NoName):
-        return "write socket.id"
+        return wrong.rtcio_instead
     return "call it, and give what it returns" if isinstance(wrong, FUNCTIONS) else _FROM_A_CLIENT
 
 

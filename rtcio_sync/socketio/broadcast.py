@@ -11,7 +11,7 @@ from ..adapter.recipients import flat
 from ..adapter.server_call import DisconnectedError
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
-from ..protocol.names import FUNCTIONS, check_name
+from ..protocol.names import FUNCTIONS, NoName, check_name
 from ..warned import warn_of_milliseconds
 from .emit_with_ack import Recipients, answers_of, check_seconds
 from .handler_call import Callee
@@ -38,10 +38,12 @@ class Flags(NamedTuple):
 PLAIN = Flags()
 
 
-class Choice:
+class Choice(NoName):
     """Recipients, and how to send to them."""
 
     __slots__ = ("_flags", "_namespace", "_server")
+
+    rtcio_instead = "these are recipients already: call their emit, or give the names of rooms"
 
     _flags: Flags
     _namespace: str

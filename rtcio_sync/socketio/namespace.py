@@ -11,7 +11,7 @@ from ..adapter.member import Stage
 from ..adapter.recipients import OrderedSet
 from ..errors import OptionError
 from ..hub.thread import HubThread, any_thread
-from ..protocol.names import check_event, check_name, namespace_name
+from ..protocol.names import NoName, check_event, check_name, namespace_name
 from .handler_call import Callee
 from .handler_signatures import check_middleware, warn_of_sid
 from .handler_types import Answer
@@ -31,8 +31,10 @@ ConnectionFn = TypeVar(
 ConnectFn = TypeVar("ConnectFn", bound=Callable[[Socket], Answer] | Callable[[], Answer])
 
 
-class Namespace(socketio.Namespace):
+class Namespace(socketio.Namespace, NoName):
     """One namespace, from `Server.of`. A subclass may have handlers, as in python-socketio."""
+
+    rtcio_instead = "it is no room: write namespace.emit(…), or namespace='/name' beside the room"
 
     def __init__(self, namespace: str | None = None) -> None:
         super().__init__(namespace_name(namespace, catch_all=True))

@@ -123,6 +123,31 @@ def test_a_socket_that_is_given_for_its_sid_is_refused_with_the_fix(
     assert client.received() == []
 
 
+#: Other objects that are easily given for a room or a sid, and the fix.
+NO_ROOMS: dict[str, tuple[Callable[[Server, TestClient], Any], str]] = {
+    "test client": (lambda server, client: client, r"write client\.sid"),
+    "operator": (lambda server, client: server.to("tea"), "recipients already"),
+    "emitter": (lambda server, client: server.sockets[client.sid].volatile, "recipients already"),
+    "namespace": (lambda server, client: server.of("/"), r"write namespace\.emit"),
+    "sockets": (lambda server, client: server.sockets, r"write namespace\.emit"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", NO_ROOMS)
+@pytest.mark.parametrize("call", [each for each in WITH_A_SOCKET if each != "enter_room(room=)"])
+def test_another_object_that_is_given_for_a_room_is_refused_with_the_fix(
+    call: str, what: str
+) -> None:
+    server = Server()
+    client = server.test_client()
+    make, fix = NO_ROOMS[what]
+    with pytest.raises(OptionError, match=fix):
+        WITH_A_SOCKET[call](server, make(server, client))
+    assert client.connected
+    assert client.received() == []
+    assert set(server.of("/").rooms) == {client.sid}
+
+
 # -- handlers --------------------------------------------------------------------------------------
 
 

@@ -136,7 +136,12 @@ class RoomIndex(Rooms):
     ) -> None:
         """Sends one event to one socket; ``encode`` makes its pieces from its number."""
         number = self.keep_callback(sid, callback)
-        self._send_to_all(namespace, [sid], encode(number))
+        try:
+            pieces = encode(number)
+        except BaseException:  # data that cannot be sent, so nobody can answer
+            self.take_callback(sid, number)
+            raise
+        self._send_to_all(namespace, [sid], pieces)
         member = self.member(sid, namespace)
         # It may have left since the recipients were chosen; then nobody else ends the callback.
         if member is None or member.departed:

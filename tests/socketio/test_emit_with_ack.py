@@ -185,6 +185,18 @@ def test_a_function_behind_the_data_is_refused_with_the_fix(answered: Any) -> No
     assert client.received() == []
 
 
+def test_the_callback_of_data_that_cannot_be_sent_is_not_kept() -> None:
+    """Else it would keep its client's, and in time push out those that may still be called."""
+    server = Server()
+    client = server.test_client()
+    for _ in range(3):
+        with pytest.raises(TypeError, match="cannot be sent"):
+            server.emit("question", {1, 2}, to=client.sid, callback=print)
+    assert [list(each) for each in server.manager.callbacks.values()] == [[0]]  # the counter
+    server.emit("question", to=client.sid, callback=print)
+    client.acknowledge("question")
+
+
 def test_a_callback_of_several_needs_a_time() -> None:
     server, _ = room_of()
     with pytest.raises(OptionError, match=r"timeout\(5\)"):

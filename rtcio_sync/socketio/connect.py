@@ -98,6 +98,7 @@ class Connecting:
 
         ``auth``: for the app's functions that accept names of namespaces.
         """
+        self._disconnecting.await_end(eio_sid, namespace)
         known = self._registry.knows(namespace)
         if not known and not self._parents.all:
             self.refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")

@@ -29,6 +29,9 @@ __all__ = ["Disconnecting"]
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 5.0
+"""Seconds that a client waits for its last ``disconnect`` handlers until it is refused."""
+
 #: Handlers of ``"connection"``, and what each is given.
 Greeters = list[tuple[Callee, tuple[Any, ...]]]
 
@@ -59,6 +62,8 @@ class Disconnecting:
         self._relay = relay
         self._counters = counters
         self._recovery = host.manager.recovery
+        #: Set when the handlers have run of a socket that the app has disconnected.
+        self._awaited: dict[Member, Any] = {}
 
     # -- hub or greenlet -------------------------------------------------------------------------
 
@@ -143,6 +148,19 @@ class Disconnecting:
                 socket: Socket | None = member.socket
                 if socket is not None and (socket.handlers.ends or socket.handlers.unmet):
                     self._session_over(member, greeters, told_to_wait, _at_once)
+
+    def await_end(self, eio_sid: str, namespace: str) -> None:
+        """Waits for the handlers of a socket that the app has disconnected, at most `PATIENCE`.
+
+        Its client knows already, and may come back at once on the same connection.
+        """
+        member = self._manager.member_of(eio_sid, namespace)
+        if member is None or member.stage is not Stage.GONE:
+            return
+        ended = self._awaited[member] = self._engine.create_event()
+        if self._manager.member_of(eio_sid, namespace) is member:  # else just now, in a thread
+            ended.wait(PATIENCE)
+        self._awaited.pop(member, None)
 
     def end(self, member: Member) -> None:
         """Ends the session of a lost socket. # hub or greenlet
@@ -245,6 +263,10 @@ class Disconnecting:
         self._manager.disconnect(member.sid, member.namespace, ignore_queue=True)
         self._upstream._binary_packet.pop(member.eio_sid, None)
         self._members.detach(member)
+        if self._awaited:
+            ended = self._awaited.pop(member, None)
+            if ended is not None:
+                ended.set()
 
 
 def _at_once(do: Callable[..., None], *args: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from gevent.event import Event
 
 from rtcio_sync import Server, Socket
+from rtcio_sync.socketio import disconnect
 from tests.clients import TRANSPORTS
 from tests.timing import DEADLINE, settle, until
 
@@ -132,6 +133,65 @@ def test_what_came_before_a_loss_is_still_handled(kind: str) -> None:
     until(lambda: "in time" in house.log)
     until(lambda: house.server.stats()["relayed"])
     assert house.dropped() == 0
+
+
+# -- a client that comes back at once --------------------------------------------------------------
+
+
+class Slow:
+    """A server with a client whose ``disconnect`` handler waits, and that was disconnected."""
+
+    def __init__(self, kind: str, namespace: str, **options: Any) -> None:
+        self.server, self.namespace = Server(**options), namespace
+        self.log: list[str] = []
+        self.begun, self.release = Event(), Event()
+        self.server.of(namespace).on("connection", self.connection)
+        self.client = TRANSPORTS[kind](self.server).join(namespace)
+        sid = self.client.sids[namespace]
+        until(lambda: self.server.manager.member(sid, namespace).ready)
+        self.kick = gevent.spawn(self.server.disconnect, sid, namespace)
+        assert self.begun.wait(DEADLINE)
+        assert self.client.next().startswith("1")  # as a page that connects again when it hears it
+        self.client.ask_to_join(namespace)
+
+    def connection(self, socket: Socket) -> None:
+        self.log.append("connection")
+        socket.on("disconnect", self.disconnect)
+
+    def disconnect(self, reason: str) -> None:
+        self.begun.set()
+        assert self.release.wait(DEADLINE)
+        self.log.append("disconnect")
+
+
+@pytest.mark.parametrize("options", [*OPTIONS, "in parallel"])
+@pytest.mark.parametrize("namespace", ["/", "/calls"])
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_a_client_may_come_back_while_its_disconnect_handlers_run(
+    kind: str, namespace: str, options: str
+) -> None:
+    house = Slow(kind, namespace, **OPTIONS.get(options, {"async_handlers": True}))
+    settle()
+    assert house.log == ["connection"]
+    house.release.set()
+    assert house.client.next().startswith("0")
+    until(lambda: house.log == ["connection", "disconnect", "connection"])
+    house.kick.get(timeout=DEADLINE)
+    (member,) = house.server.manager.members[namespace].values()
+    assert house.server.sockets.keys() >= ({member.sid} if namespace == "/" else set())
+    house.client.close()  # type: ignore[attr-defined]
+    until(lambda: not house.server.manager.members or options == "with recovery")
+
+
+def test_it_is_refused_if_they_never_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disconnect, "PATIENCE", 0.01)
+    house = Slow("websocket", "/")
+    assert house.client.next() == '4{"message":"Unable to connect"}'
+    house.release.set()
+    house.kick.get(timeout=DEADLINE)
+    house.client.ask_to_join("/")
+    assert house.client.next().startswith("0")
+    assert house.server.disconnecting._awaited == {}
 
 
 # -- in a middleware -------------------------------------------------------------------------------

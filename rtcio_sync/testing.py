@@ -125,6 +125,8 @@ class TestClient(NoName):
             if given is not None and not isinstance(given, Mapping):
                 raise OptionError(f"{name}={given!r:.100}: give a dict, or leave it out")
         _check_texts(headers or {}, query or {})
+        if isinstance(auth, (str, int, float, list, tuple)):
+            raise OptionError(f"auth={auth!r:.80}: give a dict: clients send an object or nothing")
         #: The server; Any, for its class stands above this module.
         self.server: Any = server
         self.namespace = namespace_name(namespace)

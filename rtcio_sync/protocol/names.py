@@ -12,7 +12,7 @@ from ..events import RESERVED_EVENTS
 
 __all__ = [
     "FUNCTIONS", "NoName", "check_event", "check_name", "check_room", "check_sid", "is_several",
-    "namespace_name", "namespace_names", "text_of",
+    "namespace_name", "namespace_names", "new_namespace", "text_of",
 ]  # fmt: skip
 
 _FROM_A_CLIENT = "check what the client sent before you use it"
@@ -64,6 +64,16 @@ def namespace_name(given: Any, *, catch_all: bool = False) -> str:
     )
 
 
+def new_namespace(given: Any, *, catch_all: bool = False) -> str:
+    """As `namespace_name`, for a namespace that the app opens to clients."""
+    name = namespace_name(given, catch_all=catch_all)
+    if "?" in name:
+        raise OptionError(
+            f"no client can join {name!r:.80}, for a query begins at '?': give the name before it"
+        )
+    return name
+
+
 def namespace_names(given: Any) -> Any:
     """The option ``namespaces``: a list of names, ``"*"`` or `None`. Raises `OptionError`."""
     if given is None:
@@ -77,7 +87,7 @@ def namespace_names(given: Any) -> Any:
     several = list(given)
     if "" in several or None in several:
         raise OptionError("namespaces: a name is missing; the default namespace is '/'")
-    names = [namespace_name(each, catch_all=True) for each in several]
+    names = [new_namespace(each, catch_all=True) for each in several]
     return "*" if "*" in names else names
 
 

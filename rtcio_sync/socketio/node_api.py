@@ -15,7 +15,7 @@ import socketio
 from ..errors import OptionError
 from ..hub.thread import any_thread
 from ..options import Limits
-from ..protocol.names import check_event, namespace_name
+from ..protocol.names import check_event, namespace_name, new_namespace
 from .dynamic_namespaces import ParentNamespace, Parents
 from .handler_call import Callee, Who
 from .handler_registry import Registry
@@ -85,7 +85,7 @@ class NodeApi(PythonApi):
         ``(namespace, socket)`` if it declares two. Raises `TypeError` for an object that cannot be
         a handler.
         """
-        name = namespace_name(namespace, catch_all=True)
+        name = new_namespace(namespace, catch_all=True)
         check_event(event, "server")
         if isinstance(handler, str):  # also from `event`
             raise TypeError(
@@ -142,7 +142,7 @@ class NodeApi(PythonApi):
         if isinstance(namespace, re.Pattern) or callable(namespace):
             found = self._dynamic(namespace, limits)
         else:
-            name = namespace_name(namespace)
+            name = new_namespace(namespace)
             if limits is not None:
                 self.registry.limit(name, limits)
             found = self._named(name)
@@ -213,7 +213,7 @@ class NodeApi(PythonApi):
             kind = namespace_handler.__name__
             raise OptionError(f"register an object of the class: register_namespace({kind}('/'))")
         if isinstance(namespace_handler, socketio.Namespace):
-            own = namespace_name(namespace_handler.namespace, catch_all=True)
+            own = new_namespace(namespace_handler.namespace, catch_all=True)
             namespace_handler.namespace = own
             plain = type(namespace_handler).trigger_event is socketio.Namespace.trigger_event
             for event in handler_names(namespace_handler):

@@ -209,12 +209,18 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "emitter's rooms": (lambda: Emitter("redis://localhost:1").sockets_join(2**70), "by its name"),
     "stats": (lambda: Server().stats(cluster="hosts"), "give True, False or 'host'"),  # type: ignore[arg-type]
     "stats list": (lambda: Server().stats(cluster=[]), "give True, False or 'host'"),  # type: ignore[arg-type]
+    "namespace of on": (lambda: Server().on("x", namespace="/a?b"), r"give the name before it"),
+    "namespace of of": (lambda: Server().of("a?b"), r"no client can join '/a\?b'"),
+    "namespace of a class": (lambda: Server().register_namespace(Upstreams("/a?b")), "before it"),
+    "namespaces": (lambda: Server(namespaces=["/a?b"]), "give the name before it"),
     "test client of a namespace": (lambda: Server().test_client("/calls"), "write namespace="),
     "test client's headers": (lambda: TestClient(Server(), headers=[("a", "b")]), "give a dict"),  # type: ignore[arg-type]
     "test client's header": (lambda: TestClient(Server(), headers={"a": 5}), "not 'a': 5"),  # type: ignore[dict-item]
     "test client's header's name": (lambda: TestClient(Server(), headers={5: "a"}), "not 5: 'a'"),  # type: ignore[dict-item]
     "test client's parameter": (lambda: TestClient(Server(), query={"a": None}), "not 'a': None"),
     "test client's parameters": (lambda: TestClient(Server(), query={"a": [{}]}), "list of texts"),
+    "test client's token": (lambda: Server().test_client(auth="me"), "auth='me': give a dict"),
+    "test client's auth": (lambda: Server().test_client(auth=[1]), r"auth=\[1\]: give a dict"),
     "test client's query": (lambda: TestClient(Server(), query="a=b"), "give a dict"),  # type: ignore[arg-type]
     "test client's cookies": (
         lambda: TestClient(Server(), flask_test_client=object()),

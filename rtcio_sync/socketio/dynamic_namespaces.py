@@ -19,6 +19,7 @@ from ..adapter.recipients import flat, recipients, rooms_in
 from ..cluster import messages
 from ..cluster.shared_rooms import SharedRooms, body_of
 from ..errors import OptionError
+from ..hub.thread import any_thread
 from ..options import Limits
 from ..protocol.names import check_name, namespace_name
 from ..relay.relay import Relay
@@ -27,7 +28,7 @@ from .emit_with_ack import Recipients
 from .handler_call import Callee, Dispatcher
 from .handler_registry import Registry
 from .namespace import Namespace
-from .socket import BroadcastOperator, Socket
+from .socket import BroadcastOperator, Socket, in_turn
 
 __all__ = ["ParentNamespace", "Parents"]
 
@@ -154,10 +155,13 @@ class ParentOperator(BroadcastOperator):
         for one in self._children():
             one.sockets_leave(*flat(rooms))
 
+    @any_thread(in_hub="spawn")
     def disconnect_sockets(self, close: bool = False) -> None:
         """Disconnects the sockets, as `sockets_join`."""
-        for one in self._children():
-            one.disconnect_sockets(close)
+        children = self._children()
+        for one in children:
+            one.tell_others("close" if close else "disconnect", [])
+        in_turn(self._server.eio, [end for one in children for end in one.ends(close=close)])
 
     def _children(self) -> list[BroadcastOperator]:
         return [

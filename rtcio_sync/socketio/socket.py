@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from werkzeug.wrappers import Request
@@ -18,15 +20,18 @@ from ..protocol.names import NoName, check_name
 from .broadcast import Broadcast, Flags, OneSocket, named_rooms
 from .handler_call import Callee
 from .handshake import Handshake
-from .ports import Host
+from .ports import Engine, Host
 from .remote_socket import RemoteSocket
 from .socket_conn import Client, Connection
 from .socket_events import SocketEvents
 from .socket_handlers import SocketHandlers
 
-__all__ = ["BroadcastOperator", "Handshake", "Socket", "SocketEmitter", "socket_of"]
+__all__ = ["BroadcastOperator", "Handshake", "Socket", "SocketEmitter", "in_turn", "socket_of"]
 
 log = logging.getLogger(__name__)
+
+PATIENCE = 1.0
+"""Seconds that `in_turn` waits for the app's code before it goes on to the next."""
 
 _LEFT_OUT = "%(rtcio_sid)s was not joined to a room: %(rtcio_reason)s"
 
@@ -322,9 +327,7 @@ class BroadcastOperator(Broadcast):
         self._do("close" if close else "disconnect", [])
 
     def _do(self, what: str, named: list[Any]) -> None:
-        out = list(self._except)
-        if not self._flags.local:
-            self._server.manager.elsewhere(what, self._namespace, self._rooms, out, *named)
+        self.tell_others(what, named)
         self.do_here(what, named)
 
     def do_here(
@@ -343,9 +346,18 @@ class BroadcastOperator(Broadcast):
                 for room in named:
                     attempt(change, member.sid, self._namespace, room)
             return
-        for member in self.members(connecting=True):
-            self._server.eio.take_turn(LAST)  # their handlers run here, one after the other
-            socket_of(self._server, member).disconnect(what == "close")
+        in_turn(self._server.eio, self.ends(close=what == "close"))
+
+    def ends(self, *, close: bool) -> list[Callable[[], None]]:
+        """What disconnects each of the sockets of this process, those that connect too."""
+        members = self.members(connecting=True)
+        return [partial(socket_of(self._server, each).disconnect, close) for each in members]
+
+    def tell_others(self, what: str, named: list[Any]) -> None:
+        """Has other processes do it, unless only the sockets of this one are meant."""
+        if not self._flags.local:
+            out = list(self._except)
+            self._server.manager.elsewhere(what, self._namespace, self._rooms, out, *named)
 
     def _attempt(
         self, change: Callable[[str, str, Any], Any], sid: str, namespace: str, room: Any
@@ -366,6 +378,35 @@ class BroadcastOperator(Broadcast):
             return lambda sid, namespace, room: inner(sid, namespace, room)
         change = self._server.enter_room if what == "join" else self._server.leave_room
         return lambda sid, namespace, room: change(sid, room, namespace=namespace)
+
+
+def in_turn(engine: Engine, tasks: list[Callable[[], None]]) -> None:
+    """Runs the app's code one after the other. One that does not return holds up no other."""
+    late: list[Any] = []
+    errors: list[BaseException] = []
+
+    def run(task: Callable[[], None], ended: Any) -> None:
+        try:
+            task()
+        except BaseException as error:  # noqa: BLE001  (it is the caller's)
+            errors.append(error)
+        finally:
+            ended.set()
+
+    for task in tasks:
+        engine.take_turn(LAST)
+        if len(tasks) == 1:
+            task()
+            return
+        ended = engine.create_event()
+        # In the same context: a test may want the exceptions of its handlers.
+        engine.spawn(contextvars.copy_context().run, run, task, ended)
+        if not ended.wait(PATIENCE):
+            late.append(ended)
+    for ended in late:
+        ended.wait()
+    if errors:
+        raise errors[0]
 
 
 class Space(Protocol):

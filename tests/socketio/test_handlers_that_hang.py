@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import gevent
@@ -14,6 +15,8 @@ from rtcio_sync import DisconnectedError, Server
 from rtcio_sync.adapter.member import Stage
 from rtcio_sync.adapter.server_call import Waiter
 from rtcio_sync.socketio import recovery as returning
+from rtcio_sync.socketio import socket as sockets
+from rtcio_sync.socketio.handler_call import raising
 from tests.bus import Bus
 from tests.clients import TRANSPORTS, Polling, WebSocket, still_held
 from tests.timing import DEADLINE, settle, until
@@ -116,6 +119,61 @@ def test_a_disconnect_handler_that_hangs_makes_no_ghost_either(hangs: str) -> No
     house.assert_gone()
     house.release.set()
     until(lambda: house.server.manager.member(house.sid, "/") is None)
+
+
+@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize("hangs", ["disconnecting", "disconnect"])
+def test_a_disconnect_handler_that_hangs_keeps_no_other_socket_connected(
+    hangs: str, close: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a logout, which ends all sockets of a user."""
+    monkeypatch.setattr(sockets, "PATIENCE", 0.01)
+    house = Hanging(hangs=hangs)
+    others = [Polling(house.server).join() for _ in range(3)]
+    for each in others:
+        house.server.enter_room(each.sid, "tea")
+    ends = gevent.spawn(house.server.in_("tea").disconnect_sockets, close)
+    until(lambda: house.server.stats()["connected"] == 0)
+    until(lambda: len(house.server.manager.members["/"]) == 1)  # the handlers of the others ran
+    assert not ends.dead  # it waits for all handlers
+    house.release.set()
+    ends.get(timeout=DEADLINE)
+    assert not house.server.manager.members
+
+
+def test_it_keeps_no_socket_of_another_child_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "PATIENCE", 0.01)
+    server = Server()
+    rooms = server.of(re.compile("^/room-"))
+    release = Event()
+
+    @rooms.on("connection")
+    def connection(socket: Any) -> None:
+        if socket.namespace == "/room-0":
+            socket.on("disconnect", lambda reason: release.wait())
+
+    for number in range(3):
+        Polling(server).join(f"/room-{number}")
+    until(lambda: len(rooms.children) == 3)
+    ends = gevent.spawn(rooms.disconnect_sockets)
+    until(lambda: server.stats()["connected"] == 0 and list(rooms.children) == ["/room-0"])
+    release.set()
+    ends.get(timeout=DEADLINE)
+
+
+def test_an_exception_of_one_is_raised_when_all_are_disconnected() -> None:
+    server = Server()
+    ended: list[str] = []
+
+    @server.on("disconnect")
+    def disconnect(sid: str) -> None:
+        ended.append(sid)
+        raise LookupError(sid)
+
+    clients = [Polling(server).join() for _ in range(3)]
+    with raising(), pytest.raises(LookupError, match=clients[0].sid):
+        server.disconnect_sockets()
+    assert sorted(ended) == sorted(each.sid for each in clients)
 
 
 def test_who_leaves_its_namespace_while_its_handler_hangs_is_gone_there() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeVar
 
-__all__ = ["UnrunError", "called", "check_plain", "code_of", "completed"]
+__all__ = ["UnrunError", "called", "check_plain", "code_of", "completed", "says_no"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,18 @@ def code_of(fn: Any) -> Any:
     while isinstance(fn, (functools.partial, staticmethod)) or inspect.ismethod(fn):
         fn = fn.func if isinstance(fn, functools.partial) else fn.__func__
     return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
+def says_no(answer: Any) -> bool:
+    """Whether an app's function has refused with its result: with `False` of any kind.
+
+    numpy's comparisons give a `False` of their own, and a proxy, as werkzeug's, only says that it
+    is one: both would let everybody in.
+    """
+    if answer is None or answer is True:  # most are so
+        return False
+    kind = isinstance(answer, bool) or type(answer).__name__ in ("bool", "bool_")
+    return kind and not answer
 
 
 def called(fn: Callable[..., T], *args: Any) -> T:

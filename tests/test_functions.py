@@ -10,7 +10,7 @@ import flask
 import pytest
 import werkzeug.local
 
-from rtcio_sync.functions import check_plain, completed
+from rtcio_sync.functions import check_plain, completed, says_no
 from tests.unrun import UNRUN, both, coroutine, generator
 
 
@@ -28,6 +28,27 @@ def test_results_are_given_back() -> None:
     user = werkzeug.local.LocalProxy(lambda: "ada")  # has every method, `__await__` too
     for answer in (None, True, 0, "tea", [1], {"a": 1}, object(), flask.Response("no"), user):
         assert completed(print, answer) is answer
+
+
+class Numpys:
+    """As numpy's ``bool_``, the result of its comparisons."""
+
+    def __init__(self, value: bool) -> None:
+        self.value = value
+
+    def __bool__(self) -> bool:
+        return self.value
+
+
+Numpys.__name__ = "bool_"
+
+
+def test_false_of_any_kind_is_a_no() -> None:
+    for kind in (bool, Numpys, lambda value: werkzeug.local.LocalProxy(lambda: value)):
+        assert says_no(kind(False))
+        assert not says_no(kind(True))
+    for answer in (None, 0, "", [], {}, object(), flask.Response("no")):
+        assert not says_no(answer)
 
 
 @pytest.mark.parametrize("fn", [coroutine, generator, both])

@@ -22,7 +22,7 @@ from ..adapter.member import Member, Stage
 from ..engineio.packet import Packet
 from ..engineio.socket import Socket as Link
 from ..errors import refusal
-from ..functions import completed
+from ..functions import completed, says_no
 from ..logs import tell
 from ..metrics import Counters
 from ..parser.packet import connect_piece
@@ -260,13 +260,14 @@ class Connecting:
                 given = (socket or socket_of(self._host, member)) if space or greeted else None
                 # Copies, here and in the like: each may register more, and remove some.
                 for use in tuple(space.rtcio_middlewares) if space is not None else ():
-                    if use(given) is False:
+                    if says_no(use(given)):
                         return REJECTED
                     if member.stage is Stage.GONE:
                         return None  # the middleware disconnected it: run no other
                 trigger = self._upstream._trigger_event  # maybe a subclass's
                 sid, namespace = member.sid, member.namespace
                 said = completed(trigger, trigger("connect", namespace, sid, environ, auth or None))
+                return REJECTED if says_no(said) else None
         except _REFUSALS as error:
             return self._worded(member, environ, error)
         except BaseException as error:  # noqa: BLE001  (the app's code: nobody comes in)
@@ -274,7 +275,6 @@ class Connecting:
         finally:
             _asking.reset(token)
             self._overdue.end(number)
-        return REJECTED if said is False else None
 
     @staticmethod
     def waits_for(to: Any) -> bool:

@@ -11,6 +11,7 @@ from gevent.monkey import get_original
 
 from ..errors import RtcioError
 from ..events import RtcioEvents
+from ..functions import says_no
 from .handler_call import Callee, Dispatcher, Who
 
 __all__ = ["CHANGING", "SocketHandlers"]
@@ -77,7 +78,7 @@ class SocketHandlers:
         """
         given = list(args)
         for use in self.uses:
-            if use(event, given) is False:
+            if says_no(use(event, given)):
                 raise RtcioError("a middleware returned False")
         return tuple(given)
 

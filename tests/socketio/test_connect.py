@@ -11,6 +11,7 @@ import gevent
 import pytest
 import socketio
 from gevent.event import Event
+from werkzeug.local import LocalProxy
 
 from rtcio_sync import ConnectionRefusedError, Namespace, OptionError, Server
 from tests.clients import TRANSPORTS, Polling, WebSocket, still_held
@@ -349,6 +350,26 @@ def test_who_is_disconnected_while_its_answer_is_encoded_is_refused() -> None:
     assert client.next().startswith("4{")
     until(lambda: not server.manager.members)
     assert client.queue == []
+
+
+@pytest.mark.parametrize("place", ["use", "connect", "socket.use"])
+def test_a_false_that_is_no_bool_refuses_too(place: str) -> None:
+    """As that of numpy's comparisons, and that of a proxy."""
+    server = Server()
+    no = LocalProxy(lambda: False)
+    heard: list[Any] = []
+    if place == "use":
+        server.use(lambda socket: no)
+    elif place == "connect":
+        server.on("connect", lambda sid, environ: no)
+    else:
+        server.on("connection", lambda socket: socket.use(lambda event, args: no))
+    server.on("chat", lambda sid, text: heard.append(text))
+    client = server.test_client()
+    assert client.connected == (place == "socket.use")
+    if client.connected:
+        client.emit("chat", "hello")
+    assert heard == []
 
 
 # -- what is asked of a client that is not connected yet -------------------------------------------

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from .adapter.drops import Drops
+from .adapter.emit import RoomIndex
 from .adapter.recovery_options import RecoveryOptions
 from .adapter.session_store import NoRecovery, Recovery
 from .flask import context
@@ -26,6 +27,7 @@ from .socketio.receive import Receiver
 from .socketio.recovery import Reconnect
 from .socketio.remote_requests import ServerSide
 from .socketio.session_transfer import Departing
+from .warned import warn
 
 __all__ = ["ServerParts"]
 
@@ -95,6 +97,7 @@ class ServerParts(NodeApi):
             counters=self.counters,
         )
         manager.show = self.handling.show
+        manager.unheard = self._nobody_in
         self.parents = Parents(
             self.registry,
             manager,
@@ -146,6 +149,15 @@ class ServerParts(NodeApi):
         self.departing.parts[self.parents.WHAT] = self.parents
         self.departing.of_environ = context.carried
         self.departing.into_environ = partial(context.restore, lambda: self.app)
+
+    def _nobody_in(self, namespace: str) -> None:
+        """The app emits to a namespace in which nobody is: warns if nobody can be."""
+        alone = type(self.manager) is RoomIndex  # other processes may have others
+        if alone and not self.parents.all and not self.registry.knows(namespace):
+            warn(
+                f"an event for {namespace!r:.80} reaches nobody, because no client can join this "
+                f"namespace: open it with server.of({namespace!r:.80}), or correct its name"
+            )
 
     def _make_recovery(self) -> Recovery | NoRecovery:
         options = RecoveryOptions.of(self.options.connection_state_recovery)

@@ -44,6 +44,8 @@ class RoomIndex(Rooms):
     emits_for_app = True
     #: As upstream's client managers say it: this process has clients.
     write_only = False
+    #: Called with the name of a namespace without a socket to which the app emits.
+    unheard: Callable[[str], None] | None = None
 
     def emit(
         self,
@@ -69,6 +71,8 @@ class RoomIndex(Rooms):
         everybody = recipients(to, room)
         skip_sid = skipped(skip_sid)
         if namespace not in self.members:
+            if own and self.unheard is not None:
+                self.unheard(namespace)
             return
         arguments = [event, *arguments_of(data)]
         those = self.recipients_in(namespace, everybody)

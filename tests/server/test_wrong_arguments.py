@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -146,6 +147,43 @@ def test_another_object_that_is_given_for_a_room_is_refused_with_the_fix(
     assert client.connected
     assert client.received() == []
     assert set(server.of("/").rooms) == {client.sid}
+
+
+# -- namespaces ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "emit",
+    [
+        lambda server: server.emit("news", 1, namespace="/clals"),
+        lambda server: server.emit("news", 1, to="tea", namespace="clals"),
+        lambda server: server.send("news", namespace="/clals"),
+    ],
+    ids=["emit", "to a room", "send"],
+)
+def test_an_event_for_a_namespace_that_no_client_can_join_is_warned_of(emit: Any) -> None:
+    server = Server()
+    server.of("/calls")
+    with pytest.warns(UserWarning, match=r"no client can join .*server\.of\('/clals'\)") as caught:
+        emit(server)
+    (warning,) = caught
+    assert warning.filename == __file__
+
+
+def test_an_event_for_a_namespace_where_nobody_is_yet_is_not_warned_of() -> None:
+    server = Server(namespaces=["/", "/option"])
+    server.of("/space")
+    server.on("chat", lambda sid: None, namespace="/handler")
+    server.register_namespace(Upstreams("/class"))
+    dynamic, any_name = Server(), Server(namespaces="*")
+    dynamic.of(lambda name, auth: True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("/", "/option", "/space", "/handler", "/class"):
+            server.emit("news", namespace=name)
+        dynamic.emit("news", namespace="/room-1")
+        any_name.emit("news", namespace="/room-1")
+        Server(client_manager=socketio.PubSubManager()).emit("news", namespace="/elsewhere")
 
 
 # -- handlers --------------------------------------------------------------------------------------

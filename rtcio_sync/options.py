@@ -108,7 +108,12 @@ class Limits:
     handshake_timeout: float | None = 10
 
     def __new__(cls, *args: Any, **given: Any) -> Limits:
-        # A dataclass would raise a TypeError that does not name the fix.
+        # A dataclass would raise a TypeError that does not name the fix, or take the first of its
+        # fields, which nobody knows.
+        if args:
+            raise OptionError(
+                f"Limits({args[0]!r:.80}): name the limit, as in Limits(events_per_second=100)"
+            )
         known = [each.name for each in fields(cls)]
         for name in given:
             if name not in known:

@@ -13,6 +13,7 @@ import socketio
 
 from rtcio_sync import (
     Emitter,
+    Limits,
     Lobby,
     OptionError,
     RemoteSocket,
@@ -247,6 +248,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "emitter's rooms": (lambda: Emitter("redis://localhost:1").sockets_join(2**70), "by its name"),
     "stats": (lambda: Server().stats(cluster="hosts"), "give True, False or 'host'"),  # type: ignore[arg-type]
     "stats list": (lambda: Server().stats(cluster=[]), "give True, False or 'host'"),  # type: ignore[arg-type]
+    "limits without a name": (lambda: Limits(100), r"Limits\(100\): name the limit"),
     "namespace of on": (lambda: Server().on("x", namespace="/a?b"), r"give the name before it"),
     "namespace of of": (lambda: Server().of("a?b"), r"no client can join '/a\?b'"),
     "namespace of a class": (lambda: Server().register_namespace(Upstreams("/a?b")), "before it"),

@@ -280,7 +280,7 @@ class Connecting:
     def waits_for(to: Any) -> bool:
         """Whether the caller is a middleware or ``connect`` handler of the one client in ``to``.
 
-        Its client hears nothing before it has returned, so it must not wait for an answer.
+        Its client gets nothing before it has returned, so it must not wait for an answer.
         """
         member, greenlet = _asking.get() or (None, None)
         if member is None or member.stage is not Stage.CONNECTING:

@@ -207,7 +207,7 @@ class PythonApi(ServerHooks):
         ``to``: its sid; ``sid`` is another name for it. ``timeout`` is in seconds. Raises
         `socketio.exceptions.TimeoutError` after it; `DisconnectedError`, a subclass, as soon as the
         client has left or lost its connection; `OptionError` (a `ValueError`) without a recipient,
-        and in a middleware or ``connect`` handler of that client, which hears nothing before it has
+        and in a middleware or ``connect`` handler of that client, which gets nothing before it has
         returned; and `NotServing` in the hub, where nothing may wait. This process does not know
         whether a client of another process has left; there only the time-out ends the wait.
         """
@@ -218,7 +218,7 @@ class PythonApi(ServerHooks):
         namespace = namespace_name(namespace)
         if self.connecting.waits_for(to):
             raise OptionError(
-                f"{event!r} would not be answered: a client hears nothing before its middlewares "
+                f"{event!r} would not be answered: a client gets nothing before its middlewares "
                 "and connect handlers have returned. Call it in a handler of 'connection', or in a "
                 "background task"
             )

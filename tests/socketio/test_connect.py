@@ -386,7 +386,7 @@ def test_a_false_that_is_no_bool_refuses_too(place: str) -> None:
     ids=["server", "a list", "namespace"],
 )
 def test_nobody_waits_for_an_answer_that_cannot_come(place: str, call: Any) -> None:
-    """The client hears nothing before the handler has returned."""
+    """The client gets nothing before the handler has returned."""
     server = Server()
     raised: list[str] = []
 

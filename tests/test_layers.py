@@ -221,6 +221,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "session_arrival",
             "session_transfer",
             "server_hooks",
+            "admin_ui",
             "python_api",
             "node_api",
             "server_arguments",

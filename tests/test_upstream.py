@@ -28,6 +28,7 @@ import gunicorn.http.unreader
 import gunicorn.workers.base
 import pytest
 import socketio
+import socketio.admin
 import socketio.base_manager
 import socketio.base_namespace
 import socketio.base_server
@@ -46,7 +47,7 @@ from rtcio_sync.engineio import packet as engine_packet
 from rtcio_sync.engineio import server as engine
 from rtcio_sync.engineio import socket as engine_socket
 from rtcio_sync.parser import packet as packets
-from rtcio_sync.socketio import namespace
+from rtcio_sync.socketio import admin_ui, namespace
 from tests.upstream_names import ALL_ATTRIBUTES, ATTRIBUTES, SIGNATURES, plain_server
 
 PACKAGE = Path(rtcio_sync.__file__).parent
@@ -61,6 +62,7 @@ HEIRS: dict[type, type] = {
     packets.TextPacket: socketio.packet.Packet,
     server.Server: socketio.Server,
     namespace.Namespace: socketio.Namespace,
+    admin_ui.AdminUI: socketio.admin.InstrumentedServer,
 }
 
 #: The modules whose first lines list the private names that they replace or use.
@@ -76,6 +78,7 @@ LISTS: dict[str, tuple[type, ...]] = {
     "socketio.server_hooks": (socketio.Server,),
     "server": (socketio.Server,),
     "server_parts": (socketio.Server,),
+    "socketio.admin_ui": (socketio.Server, socketio.admin.InstrumentedServer),
     "socketio.python_api": (socketio.Server,),
     "socketio.node_api": (socketio.Server, socketio.Namespace),
     "relay.foreign_servers": (socketio.Server, socketio.Manager, socketio.PubSubManager),

@@ -13,6 +13,7 @@ import engineio.socket
 import gevent.socket
 import redis
 import socketio
+import socketio.admin
 import socketio.packet
 import werkzeug.local
 import werkzeug.test
@@ -142,6 +143,21 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "start_background_task": "(self, target, *args, **kwargs)",
         "transport": "(self, sid, namespace=None)",
     },
+    socketio.admin.InstrumentedServer: {
+        "__init__": "(self, sio, auth=None, mode='development', read_only=False, server_id=None, "
+        "namespace='/admin', server_stats_interval=2)",
+        "_basic_enter_room": "(self, sid, namespace, room, eio_sid=None)",
+        "_basic_leave_room": "(self, sid, namespace, room)",
+        "_check_for_upgrade": "(self, eio_sid, sid, namespace)",
+        "_trigger_event": "(self, event, namespace, *args)",
+        "admin_disconnect": "(self, _, namespace, close, room_filter=None)",
+        "admin_emit": "(self, _, namespace, room_filter, event, *data)",
+        "admin_enter_room": "(self, _, namespace, room, room_filter=None)",
+        "admin_leave_room": "(self, _, namespace, room, room_filter=None)",
+        "instrument": "(self)",
+        "serialize_socket": "(self, sid, namespace, eio_sid=None)",
+        "uninstrument": "(self)",
+    },
     socketio.Namespace: {
         "__init__": "(self, namespace=None)",
         "_set_server": "(self, server)",
@@ -180,6 +196,7 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
         namespace_handlers namespaces not_handled packet_class reason reserved_events
     """,
     socketio.Manager: "callbacks json rooms server",
+    lambda: instrumented(): "_timestamps",
     lambda: socketio.PubSubManager(write_only=True): "host_id write_only",
     socketio.packet.Packet: """
         attachment_count data id json namespace packet_type uses_binary_events
@@ -196,6 +213,13 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
 }
 
 ALL_ATTRIBUTES = {name for names in ATTRIBUTES.values() for name in names.split()}
+
+
+def instrumented() -> Any:
+    """The manager of a server that had an Admin UI."""
+    made = plain_server()
+    made.instrument(auth=False).uninstrument()
+    return made.manager
 
 
 def plain_server() -> Any:

@@ -22,9 +22,10 @@ from ..adapter.server_call import DisconnectedError, Waiter
 from ..engineio.socket import Socket as Link
 from ..errors import OptionError
 from ..events import UNREADABLE_EVENTS
-from ..functions import called, check_plain
+from ..functions import check_plain
 from ..hub.thread import HubThread, any_thread
 from ..protocol.names import check_name, check_room, check_sid, namespace_name
+from .admin_ui import AdminUI
 from .deferred_ack import UNWANTED, Ack, answering
 from .emit_with_ack import check_wait
 from .handler_signatures import check_handler, plain_arity
@@ -160,16 +161,12 @@ class PythonApi(ServerHooks):
 
         The other arguments are those of python-socketio's method. ``auth``: the login that is asked
         for, a dict or a list of several; a function of the login, which says yes with a true value;
-        or `False`: everybody may. Raises `TypeError` for a coroutine function or a generator
+        or `False`: everybody may. Raises `OptionError` for an invalid argument, also for an empty
+        login, and if it was called before; `TypeError` for a coroutine function or a generator
         function.
         """
-        if callable(auth):
-            check_plain(auth)
-            asked = auth
-            auth = lambda login: called(asked, login)  # noqa: E731
-        # Without its slash upstream would not know its own events, and report each, endlessly.
-        name = namespace_name(namespace)
-        return super().instrument(auth, mode, read_only, server_id, name, server_stats_interval)
+        given = auth, mode, read_only, server_id, namespace, server_stats_interval
+        return AdminUI(self, *given)
 
     def defer_ack(self) -> Ack:
         """Takes over the acknowledgement of the event whose handler calls it.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rtcio_sync import Server
+from rtcio_sync import Limits, Server
+from rtcio_sync.errors import OptionError
 from tests.clients import Polling
+from tests.reconnecting import Phone, in_room, new_server
 from tests.timing import until
 from tests.unrun import UNRUN, coroutine, generator
 
@@ -98,3 +101,180 @@ def test_who_has_no_login_gets_no_admin_ui() -> None:
         assert "authentication failed" in stranger.next()
     finally:
         admin_side.shutdown()
+
+
+def test_who_comes_back_to_its_session_is_seen_and_its_end_is_handled() -> None:
+    server = new_server()
+    ends: list[str] = []
+    server.on("disconnect", lambda sid, reason: ends.append(reason))
+    admin_side = server.instrument(auth=False, server_stats_interval=0.05)
+    try:
+        phone = in_room(server)
+        sid, admin = phone.sid, Phone(server, namespace="/admin")
+        wait_for(admin, "all_sockets", lambda sockets: sid in {each["id"] for each in sockets})
+        for number in (1, 2):
+            phone.lose()
+            assert len(ends) == number
+            wait_for(admin, "socket_disconnected", lambda namespace, gone, *_: gone == sid)
+            late = Phone(server, namespace="/admin")
+            wait_for(late, "all_sockets", lambda sockets: sid in {each["id"] for each in sockets})
+            phone = phone.come_back()
+            wait_for(admin, "socket_connected", lambda socket, *_: socket["id"] == sid)
+        phone.lose()
+        assert len(ends) == 3
+        wait_for(admin, "socket_disconnected", lambda namespace, gone, *_: gone == sid)
+        server.disconnect(sid)
+        wait_for(admin, "socket_disconnected", lambda namespace, gone, *_: gone == sid)
+        assert server.stats()["handler_errors"] == 0
+    finally:
+        admin_side.shutdown()
+
+
+def wait_for(admin: Phone, name: str, fits: Callable[..., bool]) -> None:
+    """Waits until an admin has got an event whose arguments fit, since it was last asked."""
+    until(lambda: any(event == name and fits(*args) for event, args in admin.received()))
+
+
+def test_the_end_of_who_was_there_before_is_handled() -> None:
+    server = Server()
+    ends: list[str] = []
+    server.on("disconnect", lambda sid, reason: ends.append(reason))
+    client = Polling(server).join()
+    admin_side = server.instrument(auth=False, server_stats_interval=0.05)
+    try:
+        client.close()
+        until(lambda: ends)
+        assert server.stats()["handler_errors"] == 0
+    finally:
+        admin_side.shutdown()
+
+
+def test_who_is_refused_is_no_connected_socket_for_the_admin_ui() -> None:
+    server = Server()
+    server.on("connect", lambda sid, environ: False)
+    admin_side = server.instrument(auth=False, server_stats_interval=0.05)
+    try:
+        admin = Polling(server).join("/admin")
+        stranger = Polling(server)
+        stranger.ask_to_join()
+        assert stranger.next().startswith("4")
+        found = seen(admin, {"socket_connected", "socket_disconnected"})
+        assert found["socket_disconnected"][1] == found["socket_connected"][0]["id"]
+        assert set(server.manager._timestamps) == {admin.sids["/admin"]}
+    finally:
+        admin_side.shutdown()
+
+
+class Word:
+    """Names a room in one process, and JSON has no such value."""
+
+
+def test_what_cannot_be_reported_happens_all_the_same() -> None:
+    server = Server()
+    heard: list[str] = []
+    server.on("said", lambda sid, word: heard.append(word))
+    admin_side = server.instrument(auth=False, server_stats_interval=0.05)
+    try:
+        Polling(server).join("/admin")
+        client, room = Polling(server).join(), Word()
+        server.enter_room(client.sid, room)
+        assert set(server.rooms(client.sid)) == {client.sid, room}
+        server.leave_room(client.sid, room)
+        assert server.rooms(client.sid) == [client.sid]
+        client.send('2["said","\\ud800"]')
+        until(lambda: heard)
+        assert heard == ["\ud800"]
+        assert server.stats()["handler_errors"] == 0
+    finally:
+        admin_side.shutdown()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["emit"],
+        ["emit", "/", None, "connect"],
+        ["emit", 5, 5, 5],
+        ["emit", "/", {}, "x"],
+        ["join", "/", None],
+        ["join", "/", "tea", {"x": 1}],
+        ["leave", "/", {}],
+        ["_disconnect", {}, False, None],
+        ["_disconnect", "*", False, None],
+    ],
+    ids=str,
+)
+def test_an_invalid_command_of_an_admin_is_a_drop_and_no_error(command: list[Any]) -> None:
+    server = Server()
+    admin_side = server.instrument(auth=False, server_stats_interval=0.05)
+    try:
+        client, admin = Polling(server).join(), Polling(server).join("/admin")
+        admin.emit(*command, namespace="/admin")
+        until(lambda: server.stats()["dropped"])
+        assert server.stats()["dropped"] == {"malformed": 1}
+        assert server.stats()["handler_errors"] == 0
+        assert client.packets() == []
+    finally:
+        admin_side.shutdown()
+
+
+def test_the_commands_of_an_admin_are_done() -> None:
+    server = Server(limits=Limits(max_rooms_per_socket=1))
+    admin_side = server.instrument(auth=False, server_stats_interval=0.05)
+    try:
+        a, b, full = Polling(server).join(), Polling(server).join(), Polling(server).join()
+        server.enter_room(full.sid, "coffee")
+        admin = Polling(server).join("/admin")
+        admin.emit("join", "/", "tea", namespace="/admin")
+        admin.emit("emit", "/", "tea", "said", 1, 2, namespace="/admin")
+        for each in (a, b):
+            assert each.next() == '2["said",1,2]'
+        assert full.packets() == [], "it is in as many rooms as it may be"
+        admin.emit("leave", "/", "tea", a.sid, namespace="/admin")
+        until(lambda: [*server.manager.sids_in("/", ["tea"])] == [b.sid])
+        admin.emit("_disconnect", "/", False, b.sid, namespace="/admin")
+        assert b.next() == "1"
+        admin.emit("_disconnect", "/", True, a.sid, namespace="/admin")
+        until(lambda: a.link.closed)
+        assert server.stats()["handler_errors"] == 0
+    finally:
+        admin_side.shutdown()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"auth": None},
+        {"auth": {}},
+        {"auth": []},
+        {"auth": [LOGIN, {}]},
+        {"auth": True},
+        {"auth": 0},
+        {"auth": "secret"},
+        {"auth": ("ada", "secret")},
+        {"auth": dict},
+        {"mode": "prod"},
+        {"read_only": "no"},
+        {"server_id": 5},
+        {"server_stats_interval": 0},
+        {"server_stats_interval": "2"},
+        {"server_stats_interval": float("nan")},
+    ],
+    ids=str,
+)
+def test_an_invalid_argument_of_instrument_is_refused_at_once(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=next(iter(options))):
+        Server().instrument(**{"auth": LOGIN, **options})
+
+
+def test_a_server_has_one_admin_ui() -> None:
+    server = Server()
+    first = server.instrument(auth=LOGIN, server_stats_interval=0.05)
+    with pytest.raises(OptionError, match="instrument"):
+        server.instrument(auth=LOGIN)
+    assert Polling(server).join()
+    first.shutdown()
+    first.uninstrument()
+    again = server.instrument(auth=LOGIN, server_stats_interval=0.05)
+    assert Polling(server).join()
+    again.shutdown()

@@ -72,6 +72,8 @@ JUNK: dict[str, Any] = {
     "whom to skip in lists": emit(skip_sid=[["a"], {}]),
     "a namespace that is a list": emit(namespace=["/"]),
     "a namespace that is an object": emit(namespace={}),
+    "a namespace that stands for all": {"method": "disconnect", "sid": "x", "namespace": "*"},
+    "two namespaces in one name": {"method": "disconnect", "sid": "x", "namespace": "/a,/b"},
     "a callback that is a number": emit(callback=5),
     "a callback of two": emit(callback=["a", "/"]),
     "a callback whose number is a list": emit(callback=["SID", "/", []]),

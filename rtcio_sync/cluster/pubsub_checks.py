@@ -15,9 +15,10 @@ from typing import Any
 
 import orjson
 
-from ..errors import ProtocolError
+from ..errors import OptionError, ProtocolError
 from ..events import RESERVED_EVENTS, RtcioEvents
 from ..protocol.envelope import Drop, filled, placeholders_fit, read
+from ..protocol.names import namespace_name
 
 __all__ = [
     "LARGEST", "attachments_in", "check", "check_relay", "data_in", "opened", "with_attachments",
@@ -125,8 +126,15 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _is_text_or_nothing(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+def _is_namespace(value: Any) -> bool:
+    """`None`, or what the server's methods take for the name of one namespace."""
+    if not (value is None or isinstance(value, str)):
+        return False
+    try:
+        namespace_name(value)
+    except OptionError:
+        return False
+    return True
 
 
 def _is_room(value: Any) -> bool:
@@ -168,23 +176,23 @@ def _is_callback(value: Any) -> bool:
     if not isinstance(value, (list, tuple)) or len(value) != 3:
         return False
     room, namespace, number = value
-    return _is_room(room) and _is_text_or_nothing(namespace) and _is_number(number)
+    return _is_room(room) and _is_namespace(namespace) and _is_number(number)
 
 
 _FIELDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "emit": {
         "event": _is_event,
         "data": _is_anything,
-        "namespace": _is_text_or_nothing,
+        "namespace": _is_namespace,
         "room": _is_whom,
         "skip_sid": _is_whom,
         "callback": _is_callback,
     },
     "callback": {"sid": _is_room, "id": _is_number, "args": _is_list},
-    "disconnect": {"sid": _is_text, "namespace": _is_text_or_nothing},
-    "enter_room": {"sid": _is_text, "namespace": _is_text_or_nothing, "room": _is_room},
-    "leave_room": {"sid": _is_text, "namespace": _is_text_or_nothing, "room": _is_room},
-    "close_room": {"namespace": _is_text_or_nothing, "room": _is_room},
+    "disconnect": {"sid": _is_text, "namespace": _is_namespace},
+    "enter_room": {"sid": _is_text, "namespace": _is_namespace, "room": _is_room},
+    "leave_room": {"sid": _is_text, "namespace": _is_namespace, "room": _is_room},
+    "close_room": {"namespace": _is_namespace, "room": _is_room},
 }
 
 _RELAY: dict[str, Callable[[Any], bool]] = {

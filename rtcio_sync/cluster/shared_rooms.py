@@ -269,10 +269,20 @@ class SharedRooms(RoomIndex):
         if node is None or self.member(sid, namespace) is not None:
             super().enter_room(sid, namespace, room, eio_sid=eio_sid)
         else:
-            messages.check_room(room)
+            self._check_names(namespace, [sid], [room])
             number = self.replica.expected.begin([node], namespace, [room])
             enter = messages.Enter(namespace, sid, room, number)
             self._send([node], Kind.ENTER, enter, sid=sid, now=True)
+
+    def _check_names(self, namespace: str, inside: list[Any] | None, named: Iterable[Any]) -> None:
+        """Raises what the nodes of sockets would refuse by its name: nobody hears of it there.
+
+        A socket may enter its own room. How many rooms it is in, only its node knows.
+        """
+        for room in named:
+            messages.check_room(room)
+            if inside != [room]:
+                self._may_enter(Member("", "", namespace), room)
 
     def leave_room(self, sid: str, namespace: str, room: Any) -> None:
         node = self.node_of(sid)
@@ -306,8 +316,7 @@ class SharedRooms(RoomIndex):
         where = None if rooms is None else rooms_in(rooms)
         expected = self.replica.expected
         if what == "join" and nodes:
-            for room in named:
-                messages.check_room(room)
+            self._check_names(namespace, where, named)
         number = expected.begin(nodes, namespace, named) if what == "join" else 0
         message = messages.Many(namespace, where, list(skip), what, list(named), number)
         self._send(nodes, Kind.MANY, message, now=True)

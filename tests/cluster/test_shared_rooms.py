@@ -11,7 +11,7 @@ import pytest
 
 from rtcio_sync.cluster import shared_rooms
 from rtcio_sync.cluster.messages import Kind
-from rtcio_sync.errors import OptionError
+from rtcio_sync.errors import LimitExceeded, OptionError, ProtocolError
 from tests.cluster.sharing import Bus, sharing
 
 
@@ -105,3 +105,25 @@ def test_other_nodes_are_told_who_has_left_which_rooms() -> None:
     fake.index.pre_disconnect(member.sid, "/")
     fake.index.basic_disconnect(member.sid, "/")
     assert bus.posted == [("them", Kind.LEFT)]
+
+
+@pytest.mark.parametrize("name", ["sid", "long"])
+def test_a_room_that_no_socket_may_enter_is_refused_where_it_is_named(name: str) -> None:
+    bus = Bus("them")
+    fake = sharing(bus)
+    sid, other = "themABCDEFGHIJKLMNOP", "themABCDEFGHIJKLMNOQ"
+    index, here = fake.index, fake.joined().sid
+    limit = index.limits_of("/").max_room_name
+    assert limit is not None
+    error: Any = ProtocolError if name == "sid" else LimitExceeded
+    for room in (other, here) if name == "sid" else ("x" * (limit + 1),):
+        for call in (
+            lambda room=room: index.enter_room(sid, "/", room),
+            lambda room=room: index.elsewhere("join", "/", None, [], "tea", room),
+            lambda room=room: index.elsewhere("join", "/", [sid], [], room),
+        ):
+            with pytest.raises(error):
+                call()
+    assert bus.posted == []
+    index.enter_room(sid, "/", sid)
+    index.elsewhere("join", "/", [sid], [], sid, "tea")

@@ -140,6 +140,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "rooms": "(self, sid, namespace=None)",
         "save_session": "(self, sid, session, namespace=None)",
         "shutdown": "(self)",
+        "sleep": "(self, seconds=0)",
         "start_background_task": "(self, target, *args, **kwargs)",
         "transport": "(self, sid, namespace=None)",
     },

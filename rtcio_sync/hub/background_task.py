@@ -7,11 +7,12 @@ gevent hands `SystemExit` and `KeyboardInterrupt` of a greenlet to the main one:
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from gevent import Greenlet
 
+from ..functions import completed
 from . import interrupts
 from .forked import end_child
 
@@ -21,6 +22,9 @@ else:
     _Greenlet = Greenlet
 
 __all__ = ["BackgroundTask", "Contained"]
+
+#: What a task returns that calls a coroutine function, or a generator function.
+_UNRUN = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 #: What gevent hands to the main greenlet.
 _ENDING = (KeyboardInterrupt, SystemExit, SystemError)
@@ -42,7 +46,8 @@ class Contained:
 
     def __call__(self) -> Any:
         try:
-            return self._fn()
+            value = self._fn()
+            return completed(self._fn, value) if isinstance(value, _UNRUN) else value
         except _ENDING as error:
             end_child(error)
             self.error = error

@@ -19,7 +19,9 @@ from ..errors import OptionError, ProtocolError
 from ..parser.packet import TextPacket, event_pieces
 from ..protocol.envelope import Drop
 
-__all__ = ["Asked", "Gatherer", "Recipients", "answers_of", "check_seconds", "check_wait"]
+__all__ = [
+    "Asked", "Gatherer", "Recipients", "answers_of", "check_pause", "check_seconds", "check_wait",
+]  # fmt: skip
 
 ANSWER_WITHIN = 5.0  # seconds more that another worker may take than its clients
 
@@ -312,6 +314,16 @@ def check_wait(seconds: Any) -> None:
         raise OptionError(
             f"timeout={seconds!r:.80}: give a number of seconds, or None to wait for any time"
         )
+
+
+def check_pause(seconds: Any) -> None:
+    """Raises `OptionError` for what is no number of seconds, such as NaN: the hub would stop."""
+    try:
+        fits = not isinstance(seconds, (str, bytes)) and not math.isnan(seconds)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise OptionError(f"sleep({seconds!r:.80}): give a number of seconds")
 
 
 def answers_of(found: dict[str, tuple[Any, ...]]) -> Answers:

@@ -23,11 +23,11 @@ from ..engineio.socket import Socket as Link
 from ..errors import OptionError
 from ..events import UNREADABLE_EVENTS
 from ..functions import check_plain
-from ..hub.thread import HubThread, any_thread
+from ..hub.thread import HubThread, any_thread, refuse_in_hub
 from ..protocol.names import check_name, check_room, check_sid, namespace_name
 from .admin_ui import AdminUI
 from .deferred_ack import UNWANTED, Ack, answering
-from .emit_with_ack import check_wait
+from .emit_with_ack import check_pause, check_wait
 from .handler_signatures import check_handler, plain_arity
 from .server_hooks import ServerHooks
 
@@ -143,10 +143,20 @@ class PythonApi(ServerHooks):
         any thread may use. A task that another thread starts before the first request begins with
         the first request or `listen`: until then its ``join()`` waits. `SystemExit` ends only the
         task, and is logged. Raises `TypeError` for a coroutine function or a generator function,
-        which nothing would run.
+        which nothing would run; a task that returns a coroutine or a generator has failed.
         """
         check_plain(target)
         return super().start_background_task(target, *args, **kwargs)
+
+    def sleep(self, seconds: float = 0) -> None:
+        """Waits, and lets other greenlets (or threads) run.
+
+        Raises `OptionError` for what is no number of seconds; and `NotServing` in the hub, where
+        nothing may wait.
+        """
+        check_pause(seconds)
+        refuse_in_hub("sleep")
+        super().sleep(seconds)
 
     def instrument(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import gevent
@@ -12,8 +13,10 @@ import pytest
 from flask import Flask
 
 from rtcio_sync import Server
+from rtcio_sync.errors import NotServing, OptionError
 from rtcio_sync.flask_socketio import SocketIO
 from tests.timing import DEADLINE, wait_until
+from tests.unrun import both, coroutine, generator
 
 ENDING = [SystemExit(5), KeyboardInterrupt(), SystemError("inside")]
 
@@ -101,3 +104,46 @@ def test_who_waits_for_several_hears_of_the_exit() -> None:
         gevent.joinall(tasks, timeout=DEADLINE, raise_error=True)
     gevent.sleep(0)
     assert linked == [tasks[1]]
+
+
+@pytest.mark.parametrize("make", [coroutine, generator, both])
+def test_a_task_that_returns_what_has_yet_to_run_has_failed(
+    make: Callable[..., Any], elsewhere: Callable[..., Any]
+) -> None:
+    server = served(Server())
+    task = server.start_background_task(lambda: make())
+    with pytest.raises(TypeError, match="returned a"):
+        task.get(timeout=DEADLINE)
+    assert not task.successful()
+    with pytest.raises(TypeError, match="returned a"):
+        elsewhere(lambda: server.start_background_task(lambda: make()).get(timeout=DEADLINE))
+
+
+WRONG_PAUSES = [float("nan"), Decimal("nan"), None, "1", b"1", [], 10**400]
+
+
+@pytest.mark.parametrize("make", [of_library, of_flask_socketio])
+@pytest.mark.parametrize("seconds", WRONG_PAUSES, ids=lambda each: repr(each)[:20])
+def test_what_is_no_number_of_seconds_is_refused_and_the_hub_goes_on(
+    make: Callable[[], Any], seconds: Any
+) -> None:
+    made = served(make())
+    with pytest.raises(OptionError, match="number of seconds"):
+        made.sleep(seconds)
+    made.sleep(0.001)
+    made.sleep(Decimal("0.001"))
+    made.sleep()
+
+
+def test_the_hub_does_not_sleep() -> None:
+    server = served(Server())
+    raised = gevent.event.AsyncResult()
+
+    def in_hub() -> None:
+        try:
+            server.sleep(0.01)
+        except NotServing as error:
+            raised.set(error)
+
+    gevent.get_hub().loop.run_callback(in_hub)
+    assert "gevent.spawn(sleep" in str(raised.get(timeout=DEADLINE))

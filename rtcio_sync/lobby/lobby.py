@@ -28,6 +28,7 @@ from ..ice import servers_in
 from ..logs import plain
 from ..protocol.names import check_sid, namespace_name, text_of
 from ..server import Server
+from ..socketio.handler_signatures import check_takes
 from ..socketio.namespace import Namespace
 from ..socketio.socket import Socket
 from .events import Events
@@ -250,27 +251,11 @@ def _plain_text(given: Any) -> Any:
     return text_of(given) if isinstance(given, str) else given
 
 
-#: What an app's functions are called with.
-_ARGUMENTS = {
-    "authorize": ("socket", "room", "name", "password"),
-    "ice_servers": ("socket",),
-}
+#: The arguments of the functions that an app may give.
+_GIVEN = {"authorize": "socket, room, name, password", "ice_servers": "socket"}
 
 
 def _check_function(name: str, fn: Callable[..., Any]) -> None:
-    given = _ARGUMENTS[name]
-    _check_plain(name, fn)
-    try:
-        signature = inspect.signature(fn)
-    except (TypeError, ValueError):  # some built-ins have none
-        return
-    try:
-        signature.bind(*given)
-    except TypeError as error:
-        raise OptionError(f"{name} is called with ({', '.join(given)}): {error}") from None
-
-
-def _check_plain(name: str, fn: Callable[..., Any]) -> None:
     # A coroutine function returns a true object: everybody would be authorized.
     try:
         check_plain(fn, may_yield=name == "ice_servers")  # a generator of servers is a list of them
@@ -278,6 +263,7 @@ def _check_plain(name: str, fn: Callable[..., Any]) -> None:
         raise OptionError(
             f"{name} has to be a plain function, not async and not with a `yield`"
         ) from error
+    check_takes(name, fn, _GIVEN[name])
 
 
 def _constant(servers: IceServers | None) -> Callable[[Socket], IceServers]:

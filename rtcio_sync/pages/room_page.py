@@ -17,6 +17,7 @@ from ..functions import called, check_plain
 from ..lobby.lobby import Lobby
 from ..lobby.ports import IceServers
 from ..server import Server
+from ..socketio.handler_signatures import check_takes
 from ..socketio.socket import Socket
 from .colours import theme
 
@@ -223,6 +224,7 @@ def _check_function(may_enter: MayEnter | None) -> None:
         raise OptionError(
             "may_enter has to be a plain function, not async and not with a `yield`"
         ) from error
+    check_takes("may_enter", may_enter, "room")
 
 
 def _prefix(given: str) -> str:

@@ -28,6 +28,7 @@ from ..errors import OptionError, ProtocolError
 from ..functions import called, check_plain
 from ..protocol.envelope import Drop
 from ..protocol.names import namespace_name
+from .handler_signatures import check_takes
 from .socket import BroadcastOperator
 
 __all__ = ["AdminUI"]
@@ -230,6 +231,7 @@ def _auth(auth: Any) -> Any:
         return auth
     if callable(auth) and not isinstance(auth, type):
         check_plain(auth)
+        check_takes("auth", auth, "login")
         return lambda login: called(auth, login)
     logins = auth if isinstance(auth, list) else [auth]
     if logins and all(isinstance(each, dict) and each for each in logins):

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import OptionError
 from ..functions import check_plain
 from ..warned import warn
 
@@ -17,6 +18,7 @@ __all__ = [
     "check_event_middleware",
     "check_handler",
     "check_middleware",
+    "check_takes",
     "handler_names",
     "method_of",
     "plain_arity",
@@ -94,6 +96,21 @@ def check_middleware(fn: Any, least: int) -> None:
             'next(), return; where it calls next(error), raise ConnectionRefusedError("why"). A '
             "middleware fn(event, args) is for socket.use"
         )
+
+
+def check_takes(name: str, fn: Any, given: str) -> None:
+    """Raises `OptionError` for an option's function that cannot be called as it will be.
+
+    ``given``: the names of its arguments, as in ``"socket, room"``.
+    """
+    try:
+        signature = inspect.Signature(parameters_of(fn))
+    except (TypeError, ValueError):  # some built-ins have none
+        return
+    try:
+        signature.bind(*given.split(", "))
+    except TypeError as error:  # it says what is missing, or too much
+        raise OptionError(f"{name} is called with ({given}): {error}") from error
 
 
 def check_event_middleware(fn: Any, least: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -65,6 +66,8 @@ ARITIES: list[tuple[str, Any]] = [
     ("authorize", lambda socket, room: True),
     ("authorize", lambda socket, room, name, password, extra: True),
     ("authorize", lambda socket, room, name, password, *, extra: True),
+    ("authorize", lambda socket, *, room: True),
+    ("authorize", functools.partial(lambda socket, room, name, password: True, password="")),
     ("ice_servers", lambda: [{}]),
     ("ice_servers", lambda socket, room: []),
 ]

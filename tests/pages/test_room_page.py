@@ -191,6 +191,7 @@ def test_a_page_may_be_framed_where_the_app_says(embed_in: Any, allowed: str) ->
         ({"may_enter": True}, "may_enter"),
         ({"may_enter": _later}, "may_enter"),
         ({"may_enter": generator}, "may_enter"),
+        ({"may_enter": lambda: True}, "may_enter"),
         ({"embed_in": "shop.example"}, "embed_in"),
         ({"embed_in": "https://a.example; script-src *"}, "embed_in"),
     ],

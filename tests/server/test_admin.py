@@ -253,6 +253,8 @@ def test_the_commands_of_an_admin_are_done() -> None:
         {"auth": "secret"},
         {"auth": ("ada", "secret")},
         {"auth": dict},
+        {"auth": lambda: True},
+        {"auth": lambda username, password: True},
         {"mode": "prod"},
         {"read_only": "no"},
         {"server_id": 5},

@@ -194,7 +194,8 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
     """,
     lambda: plain_server(): """
         _binary_packet always_connect async_handlers async_mode eio environ handlers manager
-        namespace_handlers namespaces not_handled packet_class reason reserved_events
+        manager_initialized namespace_handlers namespaces not_handled packet_class reason
+        reserved_events
     """,
     socketio.Manager: "callbacks json rooms server",
     lambda: instrumented(): "_timestamps",

@@ -184,6 +184,9 @@ class Published(Listening):
             raise RuntimeError("this manager only publishes: a callback needs a server's manager")
         if where is None:
             raise OptionError("a callback needs recipients when several processes run: give to=")
+        if not self.server.manager_initialized:  # upstream listens once there is a client
+            self.server.manager_initialized = True
+            self.initialize()
         name = SEVERAL if isinstance(where, list) else where
         with self.server.eio.gate:  # or two threads could give two events the same number
             number = self._generate_ack_id(name, callback)

@@ -45,6 +45,7 @@ class Process(FakeServer):
         self.relays: list[dict[str, Any]] = []
         self.later: list[tuple[Any, tuple[Any, ...]]] = []
         server = self.server
+        server.manager_initialized = True
         server.dispatcher = SimpleNamespace(guarded=self._guarded)
         server.disconnect = lambda sid, namespace, **_: self.leave(sid, namespace)
         server.eio.hub_thread.may_run = serving

@@ -146,7 +146,6 @@ def test_no_handler_holds_up_what_crosses(pair: tuple[Server, Server], held_up_b
 
 def test_a_client_of_another_process_can_be_asked(pair: tuple[Server, Server]) -> None:
     here, there = pair
-    Polling(here).join()  # whoever listens has had a client
     b = Polling(there).join()
     asking = gevent.spawn(here.call, "question", "why?", to=b.sid, timeout=DEADLINE)
     asked = b.next()
@@ -154,6 +153,24 @@ def test_a_client_of_another_process_can_be_asked(pair: tuple[Server, Server]) -
     assert arguments == '"question","why?"]'
     b.send(f"3{number}[42]")
     assert asking.get(timeout=DEADLINE) == 42
+
+
+@pytest.mark.parametrize("way", ["call", "callback"])
+def test_a_process_that_has_had_no_client_is_answered(
+    pair: tuple[Server, Server], way: str
+) -> None:
+    here, there = pair
+    b = Polling(there).join()
+    answers: list[Any] = []
+    if way == "call":
+        asking = gevent.spawn(here.call, "question", "why?", to=b.sid, timeout=DEADLINE)
+        asking.link_value(lambda done: answers.append(done.value))
+    else:
+        here.emit("question", "why?", to=b.sid, callback=answers.append)
+    number, _, _ = b.next()[1:].partition("[")
+    b.send(f"3{number}[42]")
+    until(lambda: answers)
+    assert answers == [42]
 
 
 def test_a_program_without_clients_can_emit(bus: Bus) -> None:

@@ -195,7 +195,7 @@ class Server(ClusteredServer):
         self._stop.ask()
 
     def close(self) -> None:
-        """Ends `listen`, or, if it was not called, each connection: `stop` or `shutdown`.
+        """Ends `listen`, as `stop`, or, if it was not called, each connection.
 
         The clients come back, as those of Node's ``io.close()`` do. Under gunicorn it ends the
         connections of this worker, and the worker serves on.
@@ -203,7 +203,11 @@ class Server(ClusteredServer):
         if self._stop.listening:
             self.stop()
         else:
-            self.shutdown()
+            self._end_connections()
+
+    @any_thread
+    def _end_connections(self) -> None:
+        self._send_all_on()
 
     def attach(self, app: Any) -> None:
         """Wraps a Flask app: `init_app`, with Node's name. Raises `OptionError` for a port."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flask
@@ -10,6 +11,7 @@ from werkzeug.test import Client as HttpClient
 
 from rtcio_sync import EngineError, OptionError, Server
 from tests.clients import Polling, WebSocket
+from tests.reconnecting import in_room
 from tests.timing import until
 
 OPENING = "/socket.io/?EIO=4&transport=polling"
@@ -125,6 +127,21 @@ def test_close_ends_the_connections_of_a_server_that_does_not_listen() -> None:
     socket = server.sockets[client.sid]
     server.close()
     until(lambda: socket.disconnected)
+
+
+def test_after_close_a_server_that_does_not_listen_serves_on(
+    elsewhere: Callable[..., Any],
+) -> None:
+    server = Server(connection_state_recovery=True)
+    away = in_room(server)
+    away.lose()
+    old = Polling(server).join()
+    elsewhere(server.close)
+    until(lambda: not server.manager.members)
+    assert server.stats()["away"] == 0, "the clients are to go to any worker"
+    assert Polling(server).join().sid != old.sid
+    elsewhere(server.emit, "news")
+    assert server.stats()["connected"] == 1
 
 
 @pytest.mark.parametrize("port", [3001, "3001"])

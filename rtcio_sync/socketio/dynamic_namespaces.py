@@ -121,6 +121,7 @@ class ParentOperator(BroadcastOperator):
 
     __slots__ = ()
 
+    @any_thread
     def emit(self, event: str, *args: Any, callback: Any = None) -> None:
         """As `BroadcastOperator.emit`, without ``callback``."""
         if callback is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -250,3 +251,36 @@ def test_a_lobby_is_asked_from_any_thread(server: Server, name: str) -> None:
     }  # fmt: skip
     answers = {"peers": [client.sid], "remove": True, "stats": {"rooms": 1, "peers": 1}}
     assert in_real_thread(getattr(lobby, name), *given[name]) == answers[name]
+
+
+@pytest.mark.parametrize(
+    "emit",
+    [
+        lambda parent: parent.emit("news", 1),
+        lambda parent: parent.send(1),
+        lambda parent: parent.to("tea").emit("news", 1),
+        lambda parent: parent.volatile.emit("news", 1),
+    ],
+    ids=["emit", "send", "to", "volatile"],
+)
+def test_what_is_emitted_to_dynamic_namespaces_is_sent_by_the_thread_that_serves(
+    server: Server, elsewhere: Callable[..., Any], emit: Callable[[Any], None]
+) -> None:
+    parent = server.of(re.compile("^/shop-"))
+    client = server.test_client(namespace="/shop-1")
+    server.enter_room(client.sid or "", "tea", namespace="/shop-1")
+    server._hub_thread.bind()
+    threads: list[int] = []
+    sent = server.manager.emit
+
+    def watched(*args: Any, **options: Any) -> None:
+        threads.append(get_ident())
+        sent(*args, **options)
+
+    server.manager.emit = watched  # type: ignore[method-assign]
+    elsewhere(emit, parent)
+    assert threads == [get_ident()]
+    assert [args for _, args in client.received()] == [[1]]
+    server._hub_thread.end()
+    with pytest.raises(NotServing):
+        elsewhere(emit, parent)

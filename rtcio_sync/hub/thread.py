@@ -109,7 +109,9 @@ class HubThread:
         if self.threaded:
             self.ended = False
             return
-        if self._hub is not None and not self.ended and not anew:
+        # Not if the hub was destroyed, as at the end of its thread. (Here, for speed.)
+        hub = self._hub
+        if hub is not None and hub.loop is not None and not self.ended and not anew:
             return
         self._pool.close()
         self._pool = Pool()
@@ -211,9 +213,10 @@ class HubThread:
         return cast("R", call.result)
 
     def _hand_over(self, callback: Callable[[], None]) -> None:
-        if self.ended:
+        loop = None if self._hub is None else self._hub.loop
+        if self.ended or loop is None:  # stopped, or its thread has ended and destroyed the hub
             raise NotServing(_STOPPED)
-        self._hub.loop.run_callback_threadsafe(callback)
+        loop.run_callback_threadsafe(callback)
 
     def look_for_life(self) -> None:
         """Raises `NotServing` when the hub does not run any more. # another thread"""

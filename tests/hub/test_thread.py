@@ -85,6 +85,23 @@ def test_after_the_end_it_raises_and_names_the_fix(
         elsewhere(thread.run, get_ident)
 
 
+def test_after_the_end_of_the_thread_that_served_another_one_may_serve(
+    elsewhere: Callable[..., Any],
+) -> None:
+    made = HubThread()
+
+    def serve() -> None:
+        made.bind()
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    in_real_thread(serve)
+    for call in (lambda: made.run(get_ident), made.look_for_life):
+        with pytest.raises(NotServing, match="has stopped"):
+            call()
+    made.bind()
+    assert elsewhere(made.run, get_ident) == get_ident()
+
+
 def test_a_hub_that_does_not_answer_is_told_of_and_the_call_is_not_made_later(
     thread: HubThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:

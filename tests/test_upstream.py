@@ -75,6 +75,7 @@ LISTS: dict[str, tuple[type, ...]] = {
     "adapter.rooms": (socketio.Manager,),
     "adapter.emit": (socketio.Manager,),
     "cluster.pubsub_manager": (socketio.PubSubManager,),
+    "cluster.pubsub_subscriber": (socketio.PubSubManager, socketio.RedisManager),
     "socketio.server_hooks": (socketio.Server,),
     "server": (socketio.Server,),
     "server_parts": (socketio.Server,),
@@ -156,6 +157,12 @@ def test_gunicorn_has_what_we_rely_on() -> None:
     for name in ("method", "uri", "query", "version", "headers", "proxy_protocol_info", "unreader"):
         assert f"self.{name} = " in parsed or f"self.{name}," in parsed, name
     assert hasattr(gunicorn.http.unreader.Unreader(), "buf")
+
+
+def test_upstreams_redis_manager_listens_as_we_replace_it() -> None:
+    assert "in self._redis_listen_with_retries()" in inspect.getsource(
+        socketio.RedisManager._listen
+    )
 
 
 def test_an_acknowledgement_upstream_is_kept_by_its_number() -> None:

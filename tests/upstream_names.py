@@ -106,6 +106,10 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "initialize": "(self)",
         "leave_room": "(self, sid, namespace, room)",
     },
+    socketio.RedisManager: {
+        "_redis_connect": "(self)",
+        "_redis_listen_with_retries": "(self)",
+    },
     socketio.Server: {
         "__init__": "(self, client_manager=None, logger=False, serializer='default', json=None, "
         "async_handlers=True, always_connect=False, namespaces=None, **kwargs)",
@@ -200,6 +204,7 @@ ATTRIBUTES: dict[Callable[[], Any], str] = {
     socketio.Manager: "callbacks json rooms server",
     lambda: instrumented(): "_timestamps",
     lambda: socketio.PubSubManager(write_only=True): "host_id write_only",
+    lambda: socketio.RedisManager(): "channel pubsub",
     socketio.packet.Packet: """
         attachment_count data id json namespace packet_type uses_binary_events
     """,

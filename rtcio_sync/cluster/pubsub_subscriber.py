@@ -3,7 +3,8 @@
 Overridden of upstream's ``PubSubManager`` (``tests/test_upstream.py`` asserts each): ``_thread``,
 ``_return_callback``, ``initialize``, and ``_handle_emit``, ``_handle_callback``,
 ``_handle_disconnect``, ``_handle_enter_room``, ``_handle_leave_room`` and ``_handle_close_room``.
-Used as it is: ``_listen``.
+Used as they are: ``_listen`` and ``_publish``. Of ``RedisManager``: ``_redis_listen_with_retries``;
+used as it is: ``_redis_connect``.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import base64
 import logging
 import time
 import uuid
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,7 @@ from socketio.pubsub_manager import PubSubManager
 
 from ..errors import ProtocolError
 from ..hub.forked import holds
+from ..logs import Seldom, plain
 from ..parser.packet import parts_of
 from ..protocol.envelope import Drop, filled
 from .pubsub_checks import check, check_relay, data_in, opened, with_attachments
@@ -102,6 +105,31 @@ class Listening(PubSubManager):
                 log.error("the client manager no longer listens")
                 return
 
+    def _redis_listen_with_retries(self) -> Iterator[Any]:
+        """The messages of a `RedisManager`; it tries again within a second.
+
+        Upstream's waits for up to a minute after a Redis that was away is back, and until then no
+        client hears of other processes.
+        """
+        pause, failures = 0.0, Seldom()
+        while True:
+            error: Exception | None = None
+            try:
+                self._redis_connect()
+                pubsub = self.pubsub  # whoever publishes may connect anew, too, and replaces it
+                pubsub.subscribe(self.channel)
+                for message in pubsub.listen():
+                    pause = 0.0
+                    yield message
+            except Exception as caught:  # noqa: BLE001  (redis-py's, valkey-py's, the system's)
+                error = caught
+            more = failures.more(time.monotonic())
+            if more is not None:
+                said = "the client manager receives nothing from Redis, and tries again: %s%s"
+                log.error(said, plain(str(error or "it ended")), more)
+            self.server.sleep(pause)
+            pause = min(LONGEST_PAUSE, 2 * pause + 0.05)
+
     def _hear(self, message: Any) -> None:
         try:
             data = opened(message, self.json.loads)
@@ -166,13 +194,13 @@ class Listening(PubSubManager):
             "args": args,
         }
         try:
-            plain, attachments = parts_of(self.json, list(args))
-            self.json.dumps(plain)  # it is written later, where nobody knows that a client sent it
+            given, attachments = parts_of(self.json, list(args))
+            self.json.dumps(given)  # it is written later, where nobody knows that a client sent it
         except (TypeError, ValueError, RecursionError):  # MessagePack has more than JSON
             self.server.counters.dropped[Drop.MALFORMED] += 1
             return
         if attachments:
-            message["args"] = plain
+            message["args"] = given
             message["rtcio_attachments"] = [base64.b64encode(each).decode() for each in attachments]
         self._publish(message)
 

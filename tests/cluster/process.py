@@ -39,8 +39,8 @@ class BackEnd(PubSubManager):
 class Process(FakeServer):
     """``serving``: whether a hub runs that publishes later; then `run` is when."""
 
-    def __init__(self, *, serving: bool = False) -> None:
-        self.manager: Any = graft(BackEnd())
+    def __init__(self, *, serving: bool = False, back_end: BackEnd | None = None) -> None:
+        self.manager: Any = graft(back_end or BackEnd())
         super().__init__(self.manager)
         self.relays: list[dict[str, Any]] = []
         self.later: list[tuple[Any, tuple[Any, ...]]] = []

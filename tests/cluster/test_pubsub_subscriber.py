@@ -11,7 +11,7 @@ import pytest
 
 from rtcio_sync.adapter.member import Member
 from tests.channel_messages import JUNK, crossing, emit, relay
-from tests.cluster.process import Process
+from tests.cluster.process import BackEnd, Process
 from tests.values import HOLE
 
 
@@ -151,3 +151,54 @@ def test_a_back_end_that_fails_is_listened_to_again(
     assert client.link.taken() == ['2["news",1]']
     assert pauses == sorted(pauses) and pauses[0] == 0.0 and 0 < pauses[-1] <= 1.0
     assert caplog.text.count("and tries again") == 3
+
+
+class Redis(BackEnd):
+    """As python-socketio's `RedisManager`, with a Redis that is away for a while."""
+
+    def __init__(self, away: int) -> None:
+        super().__init__()
+        self.away = away
+        self.subscribed: list[str] = []
+
+    def _redis_connect(self) -> None:
+        self.pubsub = self
+
+    def subscribe(self, channel: str) -> None:
+        if self.away:
+            self.away -= 1
+            raise ConnectionError("refused")
+        self.subscribed.append(channel)
+
+    def listen(self) -> Iterator[Any]:
+        self.pubsub = None  # as if who publishes had connected anew
+        yield from super()._listen()
+
+    def _listen(self) -> Iterator[Any]:
+        yield from self._redis_listen_with_retries()
+
+
+def test_a_redis_that_was_away_for_long_is_heard_within_a_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    process = Process(back_end=Redis(away=20))
+    client = process.joined()
+    pauses: list[float] = []
+
+    class Enough(BaseException):
+        pass
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if client.link.sent:
+            raise Enough
+
+    process.server.sleep = sleep
+    with pytest.raises(Enough):
+        process.hear(emit())
+    assert client.link.taken() == ['2["news",1]']
+    assert pauses[0] == 0.0 and pauses[:20] == sorted(pauses[:20]) and max(pauses) == 1.0
+    assert process.manager.subscribed == ["socketio"]
+    said = [each for each in caplog.records if "nothing from Redis" in each.getMessage()]
+    assert len(said) == 1, "one line a minute"
+    assert said[0].getMessage().endswith("refused")

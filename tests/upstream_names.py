@@ -134,6 +134,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "emit": "(self, event, data=None, to=None, room=None, skip_sid=None, namespace=None, "
         "callback=None, ignore_queue=False)",
         "enter_room": "(self, sid, room, namespace=None)",
+        "event": "(self, *args, **kwargs)",
         "get_environ": "(self, sid, namespace=None)",
         "get_session": "(self, sid, namespace=None)",
         "instrument": "(self, auth=None, mode='development', read_only=False, server_id=None, "

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 from socketio import exceptions, packet
 
@@ -29,6 +29,7 @@ from .admin_ui import AdminUI
 from .deferred_ack import UNWANTED, Ack, answering
 from .emit_with_ack import check_pause, check_wait
 from .handler_signatures import check_handler, plain_arity
+from .handler_types import EventFn
 from .server_hooks import ServerHooks
 
 __all__ = ["PythonApi"]
@@ -79,6 +80,34 @@ class PythonApi(ServerHooks):
             emit = partial(emit, ignore_queue=True)
         emit(event, data, namespace, room=room, skip_sid=skip_sid, callback=callback)
         return None
+
+    @overload
+    def event(self, handler: EventFn, /, *, namespace: str | None = None) -> EventFn: ...
+    @overload
+    def event(self, /, *, namespace: str | None = None) -> Callable[[EventFn], EventFn]: ...
+    def event(self, *given: Any, namespace: str | None = None) -> Any:
+        """Registers a handler under its own name, as `on`: a decorator.
+
+        ``@server.event``, or ``@server.event(namespace=…)``. Raises `OptionError` for anything else
+        than one function with a name.
+        """
+
+        def register(handler: EventFn) -> EventFn:
+            name = getattr(handler, "__name__", "<lambda>")
+            if not callable(handler) or name == "<lambda>":
+                raise OptionError(
+                    f"server.event takes a function, whose name is the event's, not {handler!r:.80}"
+                    ": write @server.on('name')"
+                )
+            registered: EventFn = self.on(name, handler, namespace)
+            return registered
+
+        if len(given) > 1:
+            raise OptionError(
+                "server.event takes one function: make a call for each; a namespace is given as "
+                "namespace=…"
+            )
+        return register(given[0]) if given else register
 
     @any_thread
     def enter_room(self, sid: str, room: Any, namespace: str | None = None) -> None:

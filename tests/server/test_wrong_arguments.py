@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -214,6 +215,37 @@ def test_a_handler_without_a_hash_is_called() -> None:
 def test_a_handler_that_is_none_is_named(handler: Any) -> None:
     with pytest.raises(TypeError, match="a handler has to be callable, not"):
         Server().on("chat", handler)
+
+
+def _chat(sid: str, data: Any) -> str:
+    return f"chat {data}"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [("chat",), (3,), (None,), (functools.partial(_chat),), (lambda sid: None,), (_chat, _chat)],
+    ids=repr,
+)
+def test_what_is_no_function_with_a_name_is_refused_as_an_event(given: tuple[Any, ...]) -> None:
+    with pytest.raises(OptionError, match=r"server\.event takes"):
+        Server().event(*given)
+    with pytest.raises(OptionError, match=r"server\.event takes"):
+        Server().event()("chat")
+
+
+@pytest.mark.parametrize("namespace", [None, "/", "calls"])
+@pytest.mark.parametrize("way", ["plain", "called", "given"])
+def test_a_function_is_the_handler_of_the_event_with_its_name(
+    namespace: str | None, way: str
+) -> None:
+    server = Server()
+    if way == "plain" and namespace is None:
+        assert server.event(_chat) is _chat
+    elif way == "given":
+        assert server.event(_chat, namespace=namespace) is _chat
+    else:
+        assert server.event(namespace=namespace)(_chat) is _chat
+    assert server.test_client(namespace=namespace or "/").call("_chat", 1) == "chat 1"
 
 
 # -- other arguments -------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "_basic_enter_room": "(self, sid, namespace, room, eio_sid=None)",
         "_basic_leave_room": "(self, sid, namespace, room)",
         "_check_for_upgrade": "(self, eio_sid, sid, namespace)",
+        "_emit_server_stats": "(self)",
         "_trigger_event": "(self, event, namespace, *args)",
         "admin_disconnect": "(self, _, namespace, close, room_filter=None)",
         "admin_emit": "(self, _, namespace, room_filter, event, *data)",

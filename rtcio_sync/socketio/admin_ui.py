@@ -7,13 +7,15 @@ for ever, and an invalid command of an admin ends as an error of a handler.
 
 Overridden of ``socketio.admin.InstrumentedServer``, each asserted in ``tests/test_upstream.py``:
 ``instrument``, ``uninstrument``, ``serialize_socket``, ``_trigger_event``, ``_basic_enter_room``,
-``_basic_leave_room`` and the methods of the commands. Used as they are: ``_check_for_upgrade`` and,
-of the manager, ``_timestamps``.
+``_basic_leave_room``, ``_emit_server_stats`` and the methods of the commands. Used as they are:
+``_check_for_upgrade`` and, of the manager, ``_timestamps``.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +44,10 @@ class AdminUI(InstrumentedServer):
     sio: Any
     mode: str
     admin_namespace: str
+    server_id: str
+    server_stats_interval: float
+    stop_stats_event: Any
+    event_buffer: Any
     #: The server's own method, which runs the handlers.
     _runs: Callable[..., Any]
 
@@ -60,6 +66,8 @@ class AdminUI(InstrumentedServer):
         _check(mode, read_only, server_id, server_stats_interval)
         asked = _auth(auth)
         name = namespace_name(namespace)
+        #: Whether no other worker of this host has this id: by default it is the host's name.
+        self._has_id = server_id is not None or hasattr(server.manager, "host_id")
         super().__init__(server, asked, mode, read_only, server_id, name, server_stats_interval)
 
     def instrument(self) -> None:
@@ -162,6 +170,34 @@ class AdminUI(InstrumentedServer):
             "data": {},
             "handshake": {**handshake, "issued": 0, "time": ""},
             "rooms": rooms,
+        }
+
+    def _emit_server_stats(self) -> None:
+        """As upstream's, with the namespaces of both idioms, also those that are made later."""
+        begun = time.time()
+        while not self.stop_stats_event.is_set():
+            self.sio.sleep(self.server_stats_interval)
+            with _reporting():
+                given = self._stats(time.time() - begun)
+                self.sio.emit("server_stats", given, namespace=self.admin_namespace)
+
+    def _stats(self, uptime: float) -> dict[str, Any]:
+        server, links = self.sio, list(self.sio.eio.sockets.values())
+        names = {*server.handlers, *server.namespace_handlers, *server.registry.spaces}
+        names = {*names, *server.manager.members} - {"*"}
+        pid = os.getpid()  # not of a master that has loaded the app
+        return {
+            "serverId": self.server_id if self._has_id else f"{self.server_id}#{pid}",
+            "hostname": socket.gethostname(),
+            "pid": pid,
+            "uptime": uptime,
+            "clientsCount": len(links),
+            "pollingClientsCount": sum(not each.upgraded for each in links),
+            "aggregatedEvents": self.event_buffer.get_and_clear(),
+            "namespaces": [
+                {"name": name, "socketsCount": len(server.manager.members.get(name, ()))}
+                for name in sorted(names)
+            ],
         }
 
     # -- what an admin may do ----------------------------------------------------------------------

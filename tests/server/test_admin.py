@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from rtcio_sync import Limits, Server
+from rtcio_sync import Limits, Namespace, Server
 from rtcio_sync.errors import OptionError
 from tests.clients import Polling
 from tests.reconnecting import Phone, in_room, new_server
@@ -57,6 +59,31 @@ def test_the_admin_uis_namespace_needs_no_slash() -> None:
         admin = Polling(server).join("/admin")
         found = seen(admin, {"config", "all_sockets", "server_stats"})
         assert found["server_stats"][0]["clientsCount"] == 2
+    finally:
+        admin_side.shutdown()
+
+
+def test_the_admin_ui_knows_the_namespaces_of_both_idioms_and_later_ones() -> None:
+    server = Server()
+    server.on("said", print, namespace="/handlers")
+    server.on("said", print, namespace="*")
+    server.register_namespace(Namespace("/class"))
+    server.of(re.compile("^/shop-"))
+    admin_side = server.instrument(auth=False, server_stats_interval=0.05)
+    try:
+        client, admin = Polling(server).join(), Polling(server).join("/admin")
+        seen(admin, {"server_stats"})
+        server.of("/later")
+        client.join("/shop-1")
+        counts = {"/": 1, "/admin": 1, "/handlers": 0, "/class": 0, "/later": 0, "/shop-1": 1}
+
+        def told() -> bool:
+            (stats,) = seen(admin, {"server_stats"})["server_stats"]
+            assert stats["pid"] == os.getpid()
+            assert stats["serverId"].endswith(f"#{os.getpid()}"), "workers are told apart"
+            return {each["name"]: each["socketsCount"] for each in stats["namespaces"]} == counts
+
+        until(told)
     finally:
         admin_side.shutdown()
 

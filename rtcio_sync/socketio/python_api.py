@@ -280,7 +280,6 @@ class PythonApi(ServerHooks):
         answer = waiter.answer
         return answer if len(answer) > 1 else answer[0] if answer else None
 
-    @any_thread(in_hub="spawn")
     def disconnect(
         self, sid: str, namespace: str | None = None, ignore_queue: bool = False
     ) -> None:
@@ -289,7 +288,10 @@ class PythonApi(ServerHooks):
         A client whose ``connect`` handler or middleware still runs is refused: it gets
         ``connect_error``. Raises `OptionError` for what is no sid, such as a `Socket`.
         """
-        sid, namespace = check_sid(sid), namespace_name(namespace)
+        self._disconnect(check_sid(sid), namespace_name(namespace), ignore_queue)
+
+    @any_thread(in_hub="spawn")
+    def _disconnect(self, sid: str, namespace: str, ignore_queue: bool) -> None:
         member = self.manager.member(sid, namespace)
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
             self.disconnecting.end(member)

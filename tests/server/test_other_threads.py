@@ -12,7 +12,7 @@ import pytest
 from gevent.monkey import get_original
 
 from rtcio_sync import Lobby, Server
-from rtcio_sync.errors import NotServing, RtcioError
+from rtcio_sync.errors import NotServing, OptionError, RtcioError
 from rtcio_sync.hub import foreign_task
 from rtcio_sync.hub.background_task import Contained
 from rtcio_sync.hub.foreign_task import ForeignTask
@@ -234,6 +234,21 @@ def test_disconnect_in_the_hub_runs_its_handlers_in_a_greenlet(server: Server) -
     client = server.test_client()
     gevent.get_hub().loop.run_callback(server.disconnect, client.sid)
     assert ran_in.get(timeout=DEADLINE) is not gevent.get_hub()
+
+
+def test_what_is_no_sid_is_refused_at_once_in_the_hub_too(server: Server) -> None:
+    client = server.test_client()
+    socket: Any = server.sockets[client.sid or ""]
+    raised = gevent.event.AsyncResult()
+
+    def in_hub() -> None:
+        try:
+            raised.set(server.disconnect(socket))
+        except OptionError as error:
+            raised.set(error)
+
+    gevent.get_hub().loop.run_callback(in_hub)
+    assert "write socket.id" in str(raised.get(timeout=DEADLINE))
 
 
 def test_stop_twice_or_without_listen_is_no_mistake(server: Server) -> None:

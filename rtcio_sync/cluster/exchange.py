@@ -13,7 +13,7 @@ from typing import Any
 
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member
-from ..errors import ProtocolError
+from ..errors import OptionError, ProtocolError
 from ..metrics import Counters
 from ..protocol.envelope import Drop
 from ..transport.ports import Later
@@ -410,7 +410,14 @@ class Exchange:
 
     def reply(self, node: str, number: int, body: bytes | None) -> None:
         """Answers a question; `None`: there is no answer."""
-        self._post(node, Kind.REPLY, messages.Reply(number, body or b"", failed=body is None))
+        self._post_reply(node, messages.Reply(number, body or b"", failed=body is None))
+
+    def _post_reply(self, node: str, reply: messages.Reply) -> None:
+        try:
+            self._post(node, Kind.REPLY, reply)
+        except OptionError as error:  # it is too long: whoever asks need not wait for its time-out
+            self._failed("A reply to another worker could not be sent", error)
+            self._post(node, Kind.REPLY, messages.Reply(reply.number, b"", failed=True))
 
     def _reply_with(
         self, node: str, number: int, answer: Callable[[bytes], bytes], about: bytes
@@ -422,7 +429,7 @@ class Exchange:
             self._counters.dropped[error.reason] += 1
         finally:
             if number:
-                self._post(node, Kind.REPLY, reply)
+                self._post_reply(node, reply)
 
     def _reply(self, node: str, message: messages.Reply) -> None:
         self.questions.replied(node, message.number, None if message.failed else message.body)

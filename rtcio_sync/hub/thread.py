@@ -205,7 +205,7 @@ class HubThread:
         call = _Call(functools.partial(fn, *args, **options))
         self._hand_over(call.begin)
         if not call.begun.acquire(timeout=ANSWER_WITHIN) and call.claim():
-            raise NotServing(_NO_ANSWER)
+            raise self._no_answer()
         while not call.done.acquire(timeout=ANSWER_WITHIN):
             self.look_for_life()  # a call that has begun may wait for any time
         if call.error is not None:
@@ -226,7 +226,10 @@ class HubThread:
         alive.acquire()
         self._hand_over(alive.release)
         if not alive.acquire(timeout=ANSWER_WITHIN):
-            raise NotServing(_NO_ANSWER)
+            raise self._no_answer()
+
+    def _no_answer(self) -> NotServing:
+        return NotServing(_STOPPED if self.ended else _NO_ANSWER)  # it may have stopped meanwhile
 
 
 class _Call:

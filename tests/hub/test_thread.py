@@ -129,6 +129,24 @@ def test_a_hub_that_ends_while_a_call_waits_is_told_of(
         outcome.wait()
 
 
+def test_a_hub_that_ends_before_a_call_has_begun_has_not_stood_still(
+    thread: HubThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_thread, "ANSWER_WITHIN", 0.2)
+    handed_over = threading.Event()
+    hand_over = thread._hand_over
+    thread._hand_over = lambda *args: (hand_over(*args), handed_over.set())  # type: ignore
+    outcome = Outcome(thread.run, (get_ident,))
+    start_new_thread(outcome.work, ())
+    while not handed_over.is_set():
+        get_original("time", "sleep")(0.001)  # this thread's hub does not run any more
+    thread.end()
+    while not outcome.over:
+        get_original("time", "sleep")(0.01)
+    with pytest.raises(NotServing, match="has stopped"):
+        outcome.wait()
+
+
 def test_before_anything_is_served_a_call_runs_where_it_is_made() -> None:
     thread = HubThread()
     assert in_real_thread(lambda: thread.run(get_ident) == get_ident()) is True

@@ -362,6 +362,8 @@ class Exchange:
             self._manager.basic_close_room(room, message.namespace)
 
     def _disconnect(self, node: str, message: messages.Member) -> None:
+        if self._manager.member(message.sid, message.namespace) is None:
+            return  # it has just left
         self._tasks.spawn_in_turn(self._disconnect_here, message.sid, message.namespace)
 
     def _many(self, node: str, message: messages.Many, only: Collection[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a server answers another worker that is too long for a message between workers."""
+"""What other workers ask of a server that it cannot do, or cannot answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from rtcio_sync import OptionError, Server
-from rtcio_sync.cluster.messages import Ask, Emit, Event, Gather, Kind, Reply, decoded, encoded
+from rtcio_sync.cluster.messages import (
+    Ask,
+    Emit,
+    Event,
+    Gather,
+    Kind,
+    Member,
+    Reply,
+    decoded,
+    encoded,
+)
 from tests.relay.moving_nodes import Bus, Network
 from tests.timing import settle, until
 
@@ -56,6 +66,22 @@ def test_an_answer_of_a_server_side_event_that_is_too_long_is_none_at_once(
     replies = asked(server, "event", Event("/", "short", "[]", []))
     until(lambda: replies)
     assert [each.failed for each in replies] == [False]
+
+
+@pytest.mark.parametrize("namespace", ["*", "/a,/b", "/nowhere", "/"])
+def test_a_socket_that_is_not_here_is_not_disconnected(
+    namespace: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server()
+    assert server.exchange is not None
+    client = server.test_client()
+    server.exchange.bus = Short()  # type: ignore[assignment]
+    here, other = client.sid or "", "x" * 20
+    for where, sid in ((namespace, other if namespace == "/" else here), ("/", here)):
+        server.exchange.received("them", Kind.DISCONNECT, b"", encoded(Member(where, sid)))
+    until(lambda: not client.connected)
+    settle()
+    assert capsys.readouterr().err == "", "no traceback"
 
 
 def test_the_answers_of_clients_that_are_too_long_together_are_none_at_once(

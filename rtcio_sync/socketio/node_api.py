@@ -87,11 +87,9 @@ class NodeApi(PythonApi):
         """
         name = new_namespace(namespace, catch_all=True)
         check_event(event, "server")
-        if isinstance(handler, str):  # also from `event`
+        if isinstance(handler, str):
             raise TypeError(
-                "a handler has to be callable, not str: for a namespace write "
-                f"namespace={handler!r}; @server.event takes the event's name from the function, "
-                "so for another name write @server.on(name)"
+                f"a handler has to be callable, not str: for a namespace write namespace={handler!r}"
             )
         if event == "connection":
             return self._named(name).on(event, handler)

@@ -89,7 +89,8 @@ class NodeApi(PythonApi):
         check_event(event, "server")
         if isinstance(handler, str):
             raise TypeError(
-                f"a handler has to be callable, not str: for a namespace write namespace={handler!r}"
+                "a handler has to be callable, not str: for a namespace write "
+                f"namespace={handler!r}"
             )
         if event == "connection":
             return self._named(name).on(event, handler)

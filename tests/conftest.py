@@ -32,6 +32,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduling(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two processes of ``pytest -n`` have to give each test the same name."""
+    for each in items:
+        if " at 0x" in each.nodeid:
+            raise pytest.UsageError(f"an address in memory is in the name of {each.nodeid}")
+
+
 def pytest_collection_finish() -> None:
     """What the tests are made of stays: no look of the garbage collector at thousands of them."""
     gc.collect()

@@ -289,7 +289,6 @@ def test_the_commands_of_an_admin_are_done() -> None:
         {"server_stats_interval": "2"},
         {"server_stats_interval": float("nan")},
     ],
-    ids=str,
 )
 def test_an_invalid_argument_of_instrument_is_refused_at_once(options: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match=next(iter(options))):

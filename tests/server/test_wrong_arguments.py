@@ -224,7 +224,6 @@ def _chat(sid: str, data: Any) -> str:
 @pytest.mark.parametrize(
     "given",
     [("chat",), (3,), (None,), (functools.partial(_chat),), (lambda sid: None,), (_chat, _chat)],
-    ids=repr,
 )
 def test_what_is_no_function_with_a_name_is_refused_as_an_event(given: tuple[Any, ...]) -> None:
     with pytest.raises(OptionError, match=r"server\.event takes"):

@@ -32,13 +32,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return scheduling(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes of ``pytest -n`` have to give each test the same name."""
-    for each in items:
-        if " at 0x" in each.nodeid:
-            raise pytest.UsageError(f"an address in memory is in the name of {each.nodeid}")
-
-
 def pytest_collection_finish() -> None:
     """What the tests are made of stays: no look of the garbage collector at thousands of them."""
     gc.collect()
@@ -98,6 +91,8 @@ def node(_driver: Driver) -> Iterator[Driver]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if " at 0x" in item.nodeid:  # two processes of `pytest -n` have to give it the same name
+            raise pytest.UsageError(f"an address in memory is in the name of {item.nodeid}")
         if INTEGRATION.intersection(item.path.parts):
             item.add_marker(pytest.mark.integration)
         if "browser" in item.path.parts:

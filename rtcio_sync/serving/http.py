@@ -341,7 +341,16 @@ class Connection:
             self._broke(error)
 
     def write(self, data: bytes) -> None:
-        """Sends all of it; blocks while the client does not read. # greenlet"""
+        """Sends all of it; blocks while the client does not read. # greenlet
+
+        Raises `ConnectionResetError` if the client, or the way to it, has gone.
+        """
+        try:
+            self._write(data)
+        except OSError as error:  # a lost network has others, which an app's own could be, too
+            raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
+
+    def _write(self, data: bytes) -> None:
         sock = self.socket
         try:
             sent = sock.send(data)

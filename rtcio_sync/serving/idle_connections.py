@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from gevent.hub import get_hub
+from gevent.socket import socket as GeventSocket
 
 from ..hub.ports import Watcher
 
@@ -65,16 +66,12 @@ class Idle:
         if len(self._waiting) <= IDLE_AT_LEAST:
             return
         while len(self._waiting) > max(IDLE_AT_LEAST, self._bound()):
-            oldest, _ = self._waiting.popitem(last=False)
-            with suppress(OSError):
-                oldest.socket.shutdown(socket.SHUT_RDWR)  # its reader then reads the end
+            _end(self._waiting.popitem(last=False)[0])
 
     def end(self) -> None:
         """Closes all that wait. # hub or greenlet"""
         while self._waiting:
-            connection, _ = self._waiting.popitem()
-            with suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_RDWR)
+            _end(self._waiting.popitem()[0])
 
     def end_kept(self) -> None:
         """Closes those that have had a request. # hub or greenlet"""
@@ -129,3 +126,14 @@ class Idle:
         if timer is not None:
             timer.stop()
             timer.close()
+
+
+def _end(connection: Waiting) -> None:
+    """Ends its TCP connection: whoever reads from it reads the end, or gets an `OSError`."""
+    sock = connection.socket
+    with suppress(OSError):
+        if isinstance(sock, GeventSocket):
+            # Not the method of TLS: after it, gevent raises a `ValueError` in who reads just now.
+            GeventSocket.shutdown(sock, socket.SHUT_RDWR)
+        else:
+            sock.shutdown(socket.SHUT_RDWR)

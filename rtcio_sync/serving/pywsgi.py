@@ -10,6 +10,7 @@ Requests to the Socket.IO path do not come here, unless they need care: `http`.
 from __future__ import annotations
 
 import _socket
+import errno
 import logging
 import re
 import socket
@@ -44,6 +45,13 @@ GRACE = 0.5  # seconds for that, at least; else the rest of the time for the req
 
 class _Slow(Exception):
     """A client took too long over its request."""
+
+
+class _Shaking:
+    """A connection whose TLS handshake is not over (`idle_connections.Waiting`)."""
+
+    def __init__(self, sock: Any) -> None:
+        self.socket = sock
 
 
 class HttpServer(pywsgi.WSGIServer):
@@ -103,9 +111,7 @@ class HttpServer(pywsgi.WSGIServer):
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         try:
-            with gevent.Timeout(self.patience, _Slow):
-                server: Any = self
-                secure = server.wrap_socket(client_socket, **server.ssl_args)
+            secure = self._secured(client_socket)
         except (_Slow, OSError):  # not TLS, too slow, or gone: gevent would print a traceback
             tell(log, UNREADABLE, address=address[0] if address else None)
             return
@@ -113,6 +119,24 @@ class HttpServer(pywsgi.WSGIServer):
             self.handle(secure, address)
         finally:
             secure.close()
+
+    def _secured(self, client_socket: Any) -> Any:
+        """The connection after its TLS handshake, until which it waits as an idle one."""
+        server: Any = self
+        arguments = {**server.ssl_args, "do_handshake_on_connect": False}
+        secure = server.wrap_socket(client_socket, **arguments)
+        shaking = _Shaking(secure)
+        self.idle.add(shaking)
+        try:
+            if server.ssl_args.get("do_handshake_on_connect", True):
+                with gevent.Timeout(self.patience, _Slow):
+                    secure.do_handshake()
+        except BaseException:
+            secure.close()
+            raise
+        finally:
+            self.idle.discard(shaking)
+        return secure
 
 
 class Body(pywsgi.Input):
@@ -189,27 +213,36 @@ class Handler(pywsgi.WSGIHandler):
     def MessageClass(self, fp: Any, *args: Any) -> Any:
         return Head(fp, self.request_version)
 
+    def handle(self) -> None:
+        # What passes is of the connection, as when the client has gone before it is refused:
+        # gevent would print a traceback. Errors of the application do not come here.
+        with suppress(OSError):
+            try:
+                super().handle()
+            finally:
+                self.idle.discard(self)
+
     # -- a request, in time ------------------------------------------------------------------------
 
     def read_requestline(self) -> Any:
         wait = KEEP_ALIVE if self.asked and self.seconds is not None else self.seconds
         self.asked = True
-        self.idle.add(self)
+        self.idle.add(self)  # until its head was read
         try:
             with gevent.Timeout(wait, _Slow):
                 return super().read_requestline()
         except _Slow:
             return ""
-        finally:
-            self.idle.discard(self)
 
     def read_request(self, raw_requestline: str) -> Any:
         try:
             with gevent.Timeout(self.seconds, _Slow):
                 read = super().read_request(raw_requestline)
-        # pywsgi looks for the minor version of "HTTP/1", which has none.
-        except (_Slow, IndexError):
+        # The client may have gone. pywsgi looks for the minor version of "HTTP/1", which has none.
+        except (_Slow, OSError, IndexError):
             return False
+        finally:
+            self.idle.discard(self)
         head: Any = self.headers
         target: Any = self.path
         # RFC 9112 3.2: the older versions need no Host.
@@ -252,11 +285,14 @@ class Handler(pywsgi.WSGIHandler):
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
         left = None if self.due is None else max(self.due - time.monotonic(), GRACE)
+        self.idle.add(self)
         try:
             with gevent.Timeout(left, _Slow):
                 whole = body.discard(LINGER if over else KEPT)
         except (_Slow, OSError):
             whole = False
+        finally:
+            self.idle.discard(self)
         self.close_connection = over or not whole
 
     # -- the answer --------------------------------------------------------------------------------
@@ -293,10 +329,13 @@ class Handler(pywsgi.WSGIHandler):
             self._sendall(answer)
 
     def _sendall(self, data: bytes | bytearray) -> None:
-        if self.corked is None:
-            super()._sendall(data)  # type: ignore[misc]
-        else:
+        if self.corked is not None:
             self.corked += data
+            return
+        try:
+            super()._sendall(data)  # type: ignore[misc]
+        except OSError as error:  # TLS and lost networks have others, which pywsgi would log
+            raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
 
     # -- logs --------------------------------------------------------------------------------------
 

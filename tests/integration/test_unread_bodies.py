@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import struct
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import trustme
 
 from tests.integration.raw import RawPolling, RawWebSocket
 from tests.integration.servers import Running, running
+from tests.timing import DEADLINE, wait_until
 
 TIMEOUT = 1.5  # `handshake_timeout`
 #: Seconds from the request to the end of the connection: the time-out, and a machine's other work.
@@ -309,17 +311,101 @@ def test_idle_connections_leave_room_for_websockets() -> None:
         assert closed >= 75
 
 
-@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"])
-def test_who_speaks_no_tls_is_let_go(tmp_path: Path, words: bytes) -> None:
-    certificate = tmp_path / "server.pem"
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
     issued = trustme.CA().issue_cert("localhost")
-    issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+    return str(path)
+
+
+def over_tls(sock: socket.socket) -> ssl.SSLSocket:
+    return ssl._create_unverified_context().wrap_socket(sock)
+
+
+def sends_and_waits(words: bytes) -> Callable[[Running], socket.socket]:
+    def begin(server: Running) -> socket.socket:
+        sock = connected(server)
+        sock.sendall(words)
+        return sock
+
+    return begin
+
+
+#: What takes a connection that no session has, and whether over TLS.
+WAITING: dict[str, tuple[Callable[[Running], socket.socket], bool]] = {
+    "half a head": (sends_and_waits(b"GET /health HTTP/1.1\r\nHost: x\r\n"), False),
+    "a page's body that does not come": (
+        sends_and_waits(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"),
+        False,
+    ),
+    "chunks that do not come": (
+        sends_and_waits(f"POST {ENDPOINT}&sid=a HTTP/1.1\r\nHost: x\r\n{CHUNKED}\r\n".encode()),
+        False,
+    ),
+    "no TLS handshake": (connected, True),
+    "no request over TLS": (lambda server: over_tls(connected(server)), True),
+}
+
+
+@pytest.mark.parametrize("case", WAITING)
+def test_whatever_a_connection_waits_for_there_are_not_too_many(
+    certificate: str, case: str
+) -> None:
+    begin, tls = WAITING[case]
+    # Longer than the test waits: none is closed because it was too slow.
+    given: Any = {"max_connections": 70, "limits": {"handshake_timeout": 10 * DEADLINE}}
+    with running("listen", "bodies", certificate=certificate if tls else None, **given) as server:
+        waiting = [begin(server) for _ in range(100)]
+        wait_until(lambda: sum(map(has_ended, waiting)) >= 30)
+        assert sum(map(has_ended, waiting)) < 50
+        for sock in waiting:
+            sock.close()
+
+
+def has_ended(sock: socket.socket) -> bool:
+    """Whether the server has closed it; what came before is thrown away."""
+    sock.settimeout(0.0)
+    try:
+        while sock.recv(65536):
+            pass
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"GET /health HTTP/1.1\r\nHos",
+        b"GET /health HTTP/1.1\r\nno field\r\n\r\n",
+        b"GET /%b HTTP/1.1\r\n\r\n" % (b"a" * 9000),
+    ],
+)
+def test_who_goes_before_it_could_be_refused_is_no_error(
+    certificate: str, words: bytes, *, tls: bool
+) -> None:
+    with running("listen", "bodies", certificate=certificate if tls else None) as server:
+        for _ in range(5):
+            with over_tls(connected(server)) if tls else connected(server) as sock:
+                sock.sendall(words)
+                reset = struct.pack("ii", 1, 0)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        for _ in range(3):
+            assert server.get("/health").read() == b"ok"
+    # its log is clean
+
+
+@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01"])
+def test_who_speaks_no_tls_is_let_go(certificate: str, words: bytes) -> None:
     limits = {"handshake_timeout": TIMEOUT}
-    with running("listen", "bodies", certificate=str(certificate), limits=limits) as server:
+    with running("listen", "bodies", certificate=certificate, limits=limits) as server:
         with connected(server) as sock:
             sock.sendall(words)
             until_the_end(sock)
-        context = ssl._create_unverified_context()
-        with context.wrap_socket(connected(server)) as secure:
+        with over_tls(connected(server)) as secure:
             secure.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert secure.recv(65536).startswith(b"HTTP/1.1 200 ")

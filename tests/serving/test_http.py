@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -334,6 +336,33 @@ def test_a_connection_that_was_forgotten_has_no_deadline() -> None:
     idle.expect(connection, kept=True)
     idle.forget(connection)
     idle.stop()
+
+
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.EPIPE])
+def test_a_network_that_is_lost_is_the_end_of_a_client_and_no_fault_of_the_app(
+    run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    failed: list[BaseException] = []
+    monkeypatch.setattr(HttpServer, "failed", lambda self, environ, error: failed.append(error))
+
+    class Lost:
+        def __init__(self, sock: Any) -> None:
+            self.sock = sock
+
+        def send(self, data: bytes) -> int:
+            raise OSError(number, os.strerror(number))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.sock, name)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ[CONNECTION]._line.socket = Lost(environ[CONNECTION]._line.socket)
+        return text("200 OK", "lost")(environ, start_response)
+
+    peer = served(run, application)
+    peer.send(OPEN)
+    assert peer.is_closed()
+    assert failed == []
 
 
 class Noted:

@@ -86,8 +86,9 @@ class Limits:
     32 kB are kept; a longer one is answered 431. Up to 1 MB of a client's messages wait for the
     app's handlers; each of their values counts as 100 bytes of memory. Over it, the server stops
     reading from that client until half of them are handled; nothing is lost, and a handler may take
-    any time. With ``async_handlers``, an event counts until its handlers have returned. Relays
-    never wait for a handler, but while the server does not read, they wait too.
+    any time. With ``async_handlers``, an event counts until its handlers have returned; an
+    acknowledgement counts until its callback has. Relays never wait for a handler, but while the
+    server does not read, they wait too.
     """
 
     connect_timeout: float | None = 45

@@ -69,7 +69,7 @@ class MemoryLink(Link):
         super().close(*args, **options)
         self.ended()
 
-    def aside(self, target: Callable[..., Any], *args: Any) -> None:
+    def aside(self, size: int, target: Callable[..., Any], *args: Any) -> None:
         target(*args)
 
     def enqueue(self, item: Any, size: int = 0) -> None:

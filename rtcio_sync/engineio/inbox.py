@@ -112,6 +112,12 @@ class Inbox:
         self.server.working -= 1
         return None
 
+    def heavier(self, size: int) -> None:  # gate held
+        """So many bytes more wait, of what runs beside the inbox."""
+        self.inbox_bytes += size
+        if self.inbox_bytes > INBOX_BYTES:
+            self.full_until = math.inf
+
     def lighter(self, done: int) -> None:  # gate held
         """So many bytes wait no more, of an event that ran beside the inbox."""
         self.inbox_bytes -= done
@@ -129,9 +135,14 @@ class Inbox:
     #: Whether this is a forked child, and the client is the parent's.
     left = False
 
-    def aside(self, target: Callable[..., Any], *args: Any) -> None:
-        """Runs the app's code in a greenlet of its own, beside the inbox. # hub or greenlet"""
-        self.server.spawn(self.beside, target, *args)
+    def aside(self, size: int, target: Callable[..., Any], *args: Any) -> None:
+        """Runs the app's code in a greenlet of its own, beside the inbox. # hub or greenlet
+
+        ``size``: the bytes of its message, which count as waiting until it has ended.
+        """
+        running = Running(self)
+        running.begin(size)
+        self.server.spawn(running.run, target, *args)
 
     def beside(self, target: Callable[..., Any], *args: Any) -> None:
         """Calls ``target(*args)`` when it is its turn. # greenlet
@@ -277,6 +288,12 @@ class Running:
         self._inbox = inbox
         self._bytes = 0
         self._over = False
+
+    def begin(self, size: int) -> None:
+        """Counts the bytes of one that was not in the inbox."""
+        with self._inbox.server.gate:
+            self._bytes = size + ITEM_BYTES
+            self._inbox.heavier(self._bytes)
 
     def done_of(self, size: int) -> int:
         """The inbox is done with its item of ``size`` bytes: how many of them count no more."""

@@ -181,7 +181,7 @@ class Receiver:
         pkt = decoded.packet
         kind = pkt.packet_type
         if kind in ACKS:
-            self.acknowledged(link, namespace, pkt.id, pkt.data)
+            self.acknowledged(link, namespace, pkt.id, pkt.data, decoded.size)
         elif kind == packet.CONNECT:
             link.enqueue(inbox_items.Connect(namespace, pkt.data), decoded.size)
         else:
@@ -190,14 +190,20 @@ class Receiver:
                 self._disconnecting.leaving(member, "client namespace disconnect")
             link.enqueue(inbox_items.Disconnect(namespace), decoded.size)
 
-    def acknowledged(self, link: Socket, namespace: str, id: int, data: list[Any]) -> None:
-        """Handles an acknowledgement at once: `call` may wait for it in a handler."""
+    def acknowledged(
+        self, link: Socket, namespace: str, id: int, data: list[Any], size: int
+    ) -> None:
+        """Handles an acknowledgement at once: `call` may wait for it in a handler.
+
+        ``size``: the bytes of memory of its packet.
+        """
         member = self._member(link, namespace)
         callback = self._manager.take_callback(member.sid, id) if member is not None else None
         if isinstance(callback, Waiter):
             callback(*data)
         elif callback is not None:
-            link.aside(self._handling.guarded, member, "ack", tuple(data), called, callback, *data)
+            guarded = self._handling.guarded
+            link.aside(size, guarded, member, "ack", tuple(data), called, callback, *data)
 
     def _event(
         self,
@@ -382,7 +388,7 @@ class Receiver:
         pkt = decoded.packet
         namespace, kind = pkt.namespace or "/", pkt.packet_type
         if kind in ACKS:
-            self.acknowledged(link, namespace, pkt.id, pkt.data)
+            self.acknowledged(link, namespace, pkt.id, pkt.data, decoded.size)
         elif kind == packet.CONNECT:
             self._do_connect(link, inbox_items.Connect(namespace, pkt.data))
         elif kind == packet.DISCONNECT:

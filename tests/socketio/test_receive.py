@@ -364,6 +364,40 @@ def test_events_in_parallel_count_until_they_have_ended_whatever_ends_them() -> 
     assert a.link.inbox_bytes == 0
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"json": json}, {"async_mode": "threading"}], ids=["plain", "json", "threads"]
+)
+def test_callbacks_that_hang_keep_no_more_than_an_inbox_in_memory(options: dict[str, Any]) -> None:
+    server = Server(**options)
+    a = WebSocket(server).join()
+    begun: list[int] = []
+    done: list[int] = []
+    release = server.eio.create_event()
+
+    def hang(number: int, filler: str) -> None:
+        begun.append(number)
+        assert release.wait(DEADLINE)
+        done.append(number)
+
+    for _ in range(60):
+        server.emit("ask", to=a.sid, callback=hang)
+
+    def answer_all() -> None:
+        for number in range(1, 61):
+            say(a, ACK, [number, "x" * 90_000], number)
+
+    sending = gevent.spawn(answer_all)
+    until(lambda: a.link.full)
+    settle()
+    gevent.sleep(0.2)
+    assert 8 <= len(begun) < 20, "of one megabyte"
+    assert not sending.dead
+    release.set()
+    until(lambda: len(done) == 60)
+    until(lambda: a.link.inbox_bytes == 0 and not a.link.full)
+    sending.join()
+
+
 def test_acknowledgements_come_in_the_order_of_the_events() -> None:
     server = Server()
     server.on("echo", lambda sid, number: number)

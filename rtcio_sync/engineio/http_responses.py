@@ -45,6 +45,8 @@ NOT_STORED = ("Cache-Control", "no-store")
 SHORT = 16_384  # bytes of a body that is sent together with its head
 COMPRESSED_AT_ONCE = 1 << 16  # bytes; it takes some milliseconds
 
+_EXTENSIONS = "HTTP_SEC_WEBSOCKET_EXTENSIONS"  # what a client offers, in an environ
+
 #: `None` where there is none: Linux alone has it.
 _CORK = getattr(socket, "TCP_CORK", None)
 
@@ -162,24 +164,27 @@ class Answers(Admission):
     def _driver(
         self, serve: Callable[[Any], list[bytes]], headers: list[tuple[str, str]]
     ) -> Application:
-        """python-engineio's driver, which makes the 101 itself: of ``headers`` the subprotocol."""
+        """python-engineio's driver, which makes the 101 itself: of ``headers`` the subprotocol.
+
+        simple-websocket below it would agree to compression. Its own bound on messages, with which
+        it may leave its reader waiting, is not used: `DriverWebSocket` has one.
+        """
         chosen = [value for name, value in headers if name == "Sec-WebSocket-Protocol"]
-        more = {"subprotocols": chosen} if chosen else {}
+        more: dict[str, Any] = {"subprotocols": chosen} if chosen else {}
         # If gevent-websocket is installed, python-engineio's gevent driver needs its server, and
         # fails under every other one.
         if self.async_mode == "gevent":
-            application: Application = SimpleWebSocketWSGI(
-                serve,
-                self,
-                thread_class=gevent_driver.Thread,
-                event_class=gevent.event.Event,
-                selector_class=gevent.selectors.DefaultSelector,
-                max_message_size=self.max_http_buffer_size,
-                **more,
-            )
-        else:
-            application = self._async["websocket"](serve, self, **more)
-        return application
+            more["thread_class"] = gevent_driver.Thread
+            more["event_class"] = gevent.event.Event
+            more["selector_class"] = gevent.selectors.DefaultSelector
+        kind = SimpleWebSocketWSGI if self.async_mode == "gevent" else self._async["websocket"]
+        application: Application = kind(serve, self, **more)
+
+        def uncompressed(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            given = {name: value for name, value in environ.items() if name != _EXTENSIONS}
+            return application(given, start_response)
+
+        return uncompressed
 
     def _write(
         self, answer: Answer, environ: Environ, start_response: StartResponse

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import socket
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from ..protocol.websocket_frames import GOING_AWAY, INTERNAL_ERROR
+from ..protocol.websocket_frames import GOING_AWAY, INTERNAL_ERROR, TOO_BIG
 from .ports import Event, Later, Owner, Tasks
 from .slow_readers import ITEM, Backlog
 from .tcp import acknowledged, reset_at_close
@@ -22,6 +22,8 @@ from .websocket import CLOSE_TIMEOUT
 __all__ = ["DriverWebSocket"]
 
 logger = logging.getLogger(__name__)
+
+READ_AHEAD = 100  # messages that simple-websocket may have read before the next is handed on
 
 
 class DriverWebSocket:
@@ -56,8 +58,8 @@ class DriverWebSocket:
         self._backlog = backlog
         # simple-websocket's object, which python-engineio's driver wraps under threads.
         self._simple: Any = getattr(ws, "ws", None)
-        if self._simple is not None:
-            self._simple.sock = _OneWriter(self._simple.sock, lock)
+        self._taken: Event = tasks.create_event()  # set when `read` has taken a message
+        self._over = self._failed = False
         self._code = 1000
         self._hung_up = False
         self._ended: Event = tasks.create_event()
@@ -65,6 +67,8 @@ class DriverWebSocket:
         self._alarm: Event = tasks.create_event()
         self._flowing: Event = tasks.create_event()
         self._flowing.set()
+        if self._simple is not None:  # its thread reads already
+            self._simple.sock = _Line(self._simple.sock, lock, self._await_room)
 
     def start(self) -> None:
         """Starts the writer; `read` has to follow."""
@@ -73,6 +77,22 @@ class DriverWebSocket:
     def pause(self) -> None:
         """Stops reading: messages wait in the kernel."""
         self._flowing.clear()
+
+    def _await_room(self) -> None:
+        """Blocks simple-websocket's own thread, which reads ahead, while `read` is behind.
+
+        Raises `OSError`, which ends that thread, if a message that comes in parts is too long.
+        """
+        self._flowing.wait()
+        while len(self._simple.input_buffer) > READ_AHEAD and not self._over:
+            self._taken.wait()
+            self._taken.clear()
+            self._flowing.wait()
+        if self._simple.incoming_message_len > self._max_size and not self._over:
+            self._failed = True
+            self.close(TOO_BIG)
+            self._ended.wait(CLOSE_TIMEOUT)  # the close frame is sent
+            raise OSError("a message is too long")
 
     def resume(self) -> None:
         """Reads on."""
@@ -187,15 +207,18 @@ class DriverWebSocket:
             self._flowing.wait()
             try:
                 message = self.ws.wait()
+                self._taken.set()
             except Exception:  # noqa: BLE001  (each driver has exceptions of its own for the end)
                 error = True
                 break
             if message is None:
+                error = self._failed
                 break
             binary = not isinstance(message, str)
             payload = bytes(message) if binary else message.encode()
             if len(payload) > self._max_size:
                 error = True
+                self.close(TOO_BIG)
                 break
             owner = self.owner  # looked up once: the clock's thread may take it away
             try:
@@ -206,6 +229,8 @@ class DriverWebSocket:
                 error = True
                 self.close(INTERNAL_ERROR)
                 break
+        self._over = True
+        self._taken.set()
         self.close()
         owner = self.owner
         if owner is not None:
@@ -267,16 +292,26 @@ class DriverWebSocket:
         self._ended.set()
 
 
-class _OneWriter:
+class _Line:
     """A socket that one task writes to at a time, and to which it writes all of its data.
 
     simple-websocket answers PING and CLOSE in the task that reads. While the kernel has no room for
     a long message, such an answer would come into the middle of it.
+
+    ``await_room`` is called before something is read: simple-websocket would read without end.
     """
 
-    def __init__(self, sock: Any, lock: AbstractContextManager[Any]) -> None:
+    def __init__(
+        self, sock: Any, lock: AbstractContextManager[Any], await_room: Callable[[], None]
+    ) -> None:
         self._sock = sock
         self._lock = lock
+        self._await_room = await_room
+
+    def recv(self, size: int) -> bytes:
+        self._await_room()
+        data: bytes = self._sock.recv(size)
+        return data
 
     def send(self, data: bytes) -> int:
         with self._lock:

@@ -298,3 +298,16 @@ def test_tls_is_served_however_its_certificate_is_given(
     folder, trusting = authority
     running = run(Bare(mode), **TLS[name](folder))
     assert '0{"sid":' in running.get(SIGNALING, trusting)
+
+
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+def test_no_websocket_is_compressed(run: Run, mode: str) -> None:
+    port = run(Bare(mode)).port
+    more = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+    head = b""
+    with in_time(), gevent.socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.sendall(upgrade_request("/socket.io/?EIO=4&transport=websocket", more))
+        while b'0{"sid"' not in head:
+            head += sock.recv(1)
+    assert head.startswith(b"HTTP/1.1 101 ")
+    assert b"deflate" not in head

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,7 @@ from rtcio_sync.protocol.websocket_frames import frame_binary, frame_text
 from rtcio_sync.transport import driver
 from rtcio_sync.transport.driver import DriverWebSocket, frames_of
 from rtcio_sync.transport.slow_readers import Backlog
-from tests.frames import masked
+from tests.frames import header, masked
 from tests.timing import DEADLINE, wait_until
 from tests.transport.peers import Driven, Owner
 
@@ -104,6 +106,66 @@ def test_while_it_is_paused_no_message_is_handed_on(end: End) -> None:
     assert end.owner.messages == [b"first"]
     end.websocket.resume()
     wait_until(lambda: end.owner.messages == [b"first", b"second"])
+
+
+def test_what_waits_while_it_is_paused_waits_with_the_client(end: End) -> None:
+    end.websocket.pause()
+    count = 40
+
+    def send_all() -> None:
+        for _ in range(count):
+            end.say("x" * 900_000)
+
+    sending = threading.Thread(target=send_all, daemon=True)
+    sending.start()
+    time.sleep(0.5)
+    assert sending.is_alive()
+    assert len(end.websocket._simple.input_buffer) < 5
+    end.websocket.resume()
+    wait_until(lambda: len(end.owner.messages) == count)
+    sending.join(DEADLINE)
+
+
+def test_of_many_small_messages_few_are_read_ahead(
+    end: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, received = threading.Event(), end.owner.message_received
+    most = 0
+
+    def hang(payload: bytes, binary: bool) -> None:
+        nonlocal most
+        assert release.wait(DEADLINE)
+        most = max(most, len(end.websocket._simple.input_buffer))
+        received(payload, binary)
+
+    monkeypatch.setattr(end.owner, "message_received", hang)
+    count = 20_000
+    frames = masked(1, b"x" * 100) * count
+    sending = threading.Thread(target=end.send, args=(frames,), daemon=True)
+    sending.start()
+    time.sleep(0.5)
+    release.set()
+    wait_until(lambda: len(end.owner.messages) == count)
+    assert 0 < most < 500
+
+
+def test_a_message_that_is_too_long_is_not_read_to_its_end(end: End) -> None:
+    def send_all() -> None:
+        with suppress(OSError):
+            end.send(header(0x81, 50 * MAX_SIZE) + bytes(4))
+            for _ in range(50):
+                end.send(b"x" * MAX_SIZE)
+        end.sock.shutdown(socket.SHUT_WR)
+
+    sending = threading.Thread(target=send_all, daemon=True)
+    sending.start()
+    assert end.frame() == (8, b"\x03\xf1")  # 1009
+    wait_until(lambda: end.owner.lost)
+    assert end.owner.lost == [(None, True)]
+    assert end.websocket._simple.incoming_message_len < 2 * MAX_SIZE
+    sending.join(DEADLINE)
+    end.thread.join(DEADLINE)
+    assert not end.thread.is_alive()
 
 
 def test_the_end_of_tcp_is_the_end_of_it(end: End) -> None:
@@ -261,7 +323,7 @@ def test_an_answer_to_a_ping_does_not_come_into_the_middle_of_a_long_message(
 
         send = sendall
 
-    simple = SimpleNamespace(sock=Line())
+    simple = SimpleNamespace(sock=Line(), input_buffer=[], incoming_message_len=0)
     ws = SimpleNamespace(ws=simple, send=lambda message: simple.sock.send(message))
     websocket = DriverWebSocket(
         ws,

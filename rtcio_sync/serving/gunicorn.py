@@ -31,6 +31,7 @@ from .descriptor_passing import Arrived, Giver
 from .forwarded_heads import BUSY, PEEKED, head_of, proxy_prefix, sid_in_first, sid_in_query
 from .gunicorn_exit import Exit, MoveOut
 from .gunicorn_http import adopt, parted
+from .pywsgi import Parting
 from .reread_socket import Reread
 
 __all__ = ["Front", "is_gevents", "on_worker", "owner_on_stack", "replaced_by"]
@@ -274,11 +275,18 @@ class Front:
     def _of_handlers(self, kind: Any) -> Any:
         node, goes_on = self._node, self._handler_goes_on
 
-        class Handler(kind):
+        # Another server of the app may have made its own already.
+        base: Any = kind if issubclass(kind, Parting) else type("Base", (Parting, kind), {})
+
+        class Handler(base):
             def run_application(self) -> None:
                 query = self.environ.get("QUERY_STRING", "")
                 if node.alone or not goes_on(self, query):
                     super().run_application()
+
+            def write(self, data: Any) -> None:
+                # gevent-websocket refuses a bad handshake with text, which cannot be sent.
+                super().write(data.encode() if isinstance(data, str) else data)
 
         return Handler
 

@@ -29,7 +29,7 @@ from .http import HEAD, Connection, accept, first_line
 from .idle_connections import KEEP_ALIVE, Idle
 from .reread_socket import Reread
 
-__all__ = ["UNREADABLE", "Handler", "HttpServer", "handler"]
+__all__ = ["UNREADABLE", "Handler", "HttpServer", "Parting", "handler"]
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,31 @@ class Body(pywsgi.Input):
         return self.unread == 0
 
 
-class Handler(pywsgi.WSGIHandler):
+class Parting:
+    """A mixin for pywsgi's handlers: a client that has gone is no error, and nothing is logged.
+
+    gevent would print a traceback for one that goes in the middle of its request, or before it is
+    refused. Errors of the application do not come here.
+    """
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            super().handle()  # type: ignore[misc]
+
+    def read_request(self, raw_requestline: str) -> Any:
+        try:
+            return super().read_request(raw_requestline)  # type: ignore[misc]
+        except OSError:
+            return False
+
+    def _sendall(self, data: bytes | bytearray) -> None:
+        try:
+            super()._sendall(data)  # type: ignore[misc]
+        except OSError as error:  # TLS and lost networks have others, which pywsgi would log
+            raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
+
+
+class Handler(Parting, pywsgi.WSGIHandler):
     """One HTTP connection; `handler` makes the class for a server."""
 
     #: Seconds that a client has for a request; `None`: no limit.
@@ -214,13 +238,10 @@ class Handler(pywsgi.WSGIHandler):
         return Head(fp, self.request_version)
 
     def handle(self) -> None:
-        # What passes is of the connection, as when the client has gone before it is refused:
-        # gevent would print a traceback. Errors of the application do not come here.
-        with suppress(OSError):
-            try:
-                super().handle()
-            finally:
-                self.idle.discard(self)
+        try:
+            super().handle()
+        finally:
+            self.idle.discard(self)
 
     # -- a request, in time ------------------------------------------------------------------------
 
@@ -238,11 +259,13 @@ class Handler(pywsgi.WSGIHandler):
         try:
             with gevent.Timeout(self.seconds, _Slow):
                 read = super().read_request(raw_requestline)
-        # The client may have gone. pywsgi looks for the minor version of "HTTP/1", which has none.
-        except (_Slow, OSError, IndexError):
+        # pywsgi looks for the minor version of "HTTP/1", which has none.
+        except (_Slow, IndexError):
             return False
         finally:
             self.idle.discard(self)
+        if not read:  # the client has gone
+            return False
         head: Any = self.headers
         target: Any = self.path
         # RFC 9112 3.2: the older versions need no Host.
@@ -329,13 +352,10 @@ class Handler(pywsgi.WSGIHandler):
             self._sendall(answer)
 
     def _sendall(self, data: bytes | bytearray) -> None:
-        if self.corked is not None:
+        if self.corked is None:
+            super()._sendall(data)
+        else:
             self.corked += data
-            return
-        try:
-            super()._sendall(data)  # type: ignore[misc]
-        except OSError as error:  # TLS and lost networks have others, which pywsgi would log
-            raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
 
     # -- logs --------------------------------------------------------------------------------------
 

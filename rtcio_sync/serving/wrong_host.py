@@ -299,7 +299,7 @@ class Misrouted:
             return None
         sock, unread = request.hand_out(start_response, headers)
         near, far = GreenSocket(fileno=sock.detach()), GreenSocket(fileno=far.detach())
-        passage = _Passage(near, far, self._passed)
+        passage = _Passage(near, far, self._passed, self._patience + CONNECT_WITHIN)
         self._passages.add(passage)
         passage.start(unread, first)
         if self._stops:
@@ -312,13 +312,22 @@ class Misrouted:
 
 
 class _Passage:
-    """Passes the bytes of a WebSocket on, in both directions. ``ended(self)``: both are closed."""
+    """Passes the bytes of a WebSocket on, in both directions. ``ended(self)``: both are closed.
+
+    ``patience``: seconds that the client may take nothing. The other host cannot tell: this one
+    would wait for the client and not notice that the session is over.
+    """
 
     def __init__(
-        self, near: GreenSocket, far: GreenSocket, ended: Callable[[_Passage], None]
+        self,
+        near: GreenSocket,
+        far: GreenSocket,
+        ended: Callable[[_Passage], None],
+        patience: float,
     ) -> None:
         self._near, self._far = near, far
         self._ended = ended
+        self._patience = patience
         self._left = 2
         #: Whether the client was told to come back elsewhere.
         self._let_go = False
@@ -341,7 +350,11 @@ class _Passage:
 
     def _send(self, target: GreenSocket, data: bytes) -> None:
         try:
-            target.sendall(data)
+            if target is self._near:
+                with gevent.Timeout(self._patience, TimeoutError):
+                    target.sendall(data)
+            else:  # a handler that takes long may keep the host from reading
+                target.sendall(data)
         except OSError:
             if not (self._let_go and target is self._near):  # else it is read all the same
                 raise

@@ -135,12 +135,16 @@ found_at: list[int] = []
 
 
 def misrouted(
-    places: Any, nodes: Nodes | None = None, is_here: Callable[[str], bool] = nowhere
+    places: Any,
+    nodes: Nodes | None = None,
+    is_here: Callable[[str], bool] = nowhere,
+    *,
+    patience: float = 20,
 ) -> Misrouted:
     known, _ = addresses()
     tell(known, found_at[-1])
     nodes = Nodes(theirs="node") if nodes is None else nodes
-    return Misrouted(nodes, is_here, known, places, patience=20, most=1000)
+    return Misrouted(nodes, is_here, known, places, patience=patience, most=1000)
 
 
 def tell(known: Addresses, port: int) -> None:
@@ -385,6 +389,19 @@ def test_a_websocket_that_is_passed_on_loses_nothing_that_its_client_sends_when_
     far[0].close()
     made.ended()
     assert places.taken == 0
+
+
+def test_a_client_that_reads_nothing_of_what_is_passed_on_is_let_go(
+    far: list[gevent.socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wrong_host, "CONNECT_WITHIN", 0.5)
+    places = Places()
+    client = passed_on(misrouted(places, patience=0), far, monkeypatch, b"")
+    with in_time(), suppress(OSError):
+        while True:
+            far[0].sendall(b"x" * 65536)
+    until(lambda: places.taken == 0)
+    client.close()
 
 
 def test_a_server_counts_them_among_its_connections() -> None:

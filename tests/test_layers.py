@@ -70,6 +70,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "transport",
         (
             "ports",
+            "closing",
             "slow_readers",
             "tcp",
             "late_peers",

@@ -11,6 +11,7 @@ from ..errors import Refused
 from ..metrics import Counters
 from ..options import Limits
 from ..transport.ports import Environ, Gate
+from ..transport.slow_readers import Backlog
 from .compact_environ import compact
 from .cors import Cors
 from .descriptors import Seated, Seats
@@ -20,6 +21,7 @@ from .socket import Socket
 __all__ = ["Admission"]
 
 RESERVED_DESCRIPTORS = 128  # for the app's own files: databases, logs, listening sockets
+CLOSING_SPARE = 32  # WebSockets that may be closing, however full the server is
 RESTING_AT_LEAST = 1_000  # polling sessions that may be between two polls, at any capacity
 
 
@@ -28,6 +30,7 @@ class Admission(Cors):
 
     gate: Gate
     sockets: dict[str, Socket]
+    backlog: Backlog
 
     def __init__(
         self,
@@ -103,9 +106,13 @@ class Admission(Cors):
         with self.gate:
             self.seats.taken -= descriptors
 
+    def closing_bound(self) -> int:
+        """WebSockets that may be closing: descriptors that sessions do not hold."""
+        return CLOSING_SPARE + max(0, self.max_connections - self.seats.taken)
+
     def idle_bound(self) -> int:
-        """HTTP connections that may wait for a request: descriptors that sessions do not hold."""
-        return self.max_connections - self.seats.taken
+        """HTTP connections that may wait for a request: the descriptors that are left then."""
+        return self.max_connections - self.seats.taken - len(self.backlog.closing)
 
     def _full(self) -> Refused:
         self.counters.closed["over-capacity"] += 1

@@ -119,7 +119,9 @@ class Answers(Admission):
         request = takeover.find(environ)
         if request is None:
             return self._driver(self._close_upstream, headers)(environ, start_response)
-        websocket = request.open(start_response, headers, None, max_size=4096, max_buffered=None)
+        websocket = request.open(
+            start_response, headers, None, max_size=4096, max_buffered=None, backlog=self.backlog
+        )
         if message is not None:
             websocket.send(frame_text(message))
         websocket.close(code)

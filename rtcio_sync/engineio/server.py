@@ -92,6 +92,7 @@ class Server(Tasks, Answers):
         self.heartbeat = Heartbeat(self, Packet(packet.PING))
         now, later = self.heartbeat.now, self.heartbeat.later
         self.backlog = Backlog(max_buffered_total, now=now, later=later)
+        self.backlog.closing.bound = self.closing_bound
         self.deliveries = Deliveries(self.backlog, self.counters, now=now, later=later)
         #: Connections that come from other processes.
         self.transfer = Transfer(self)

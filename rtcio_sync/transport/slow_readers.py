@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from .closing import Closing
 from .ports import Gate, Later, Queue
 
 __all__ = ["COUNTED", "ITEM", "LARGE", "Backlog", "Holdings", "Pace"]
@@ -131,6 +132,8 @@ class Backlog:
     def __init__(self, bound: int | None, *, now: Callable[[], float], later: Later) -> None:
         self.bound = bound
         self.holdings = Holdings()
+        #: The connections that are closing.
+        self.closing = Closing()
         #: Guards the lines that two threads must not run at once.
         self.gate: Gate = contextlib.nullcontext()
         #: Called when a connection is over its bound: ``(message, bound)``, with the last message.

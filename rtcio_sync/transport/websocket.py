@@ -161,8 +161,7 @@ class WebSocket(Outgoing):
             self.send(frame_close(GOING_AWAY, ""))
         self.closed = True
         if self._timer is None:
-            self._timer = self._turn.loop.timer(CLOSE_TIMEOUT)
-            self._timer.start(self._expired)
+            self._end_in_time()
         if self._out is None:
             self._written()
 
@@ -350,8 +349,9 @@ class WebSocket(Outgoing):
             self._disconnect()
             return
         if self._timer is None:
-            self._timer = self._turn.loop.timer(CLOSE_TIMEOUT)
-            self._timer.start(self._expired)
+            self._end_in_time()
+            if self._backlog is not None:  # its session is over: nothing else counts it
+                self._backlog.closing.add(self)
         if state is _LEAVING:
             if self._reader is not None:
                 self._reader.stop()
@@ -359,6 +359,10 @@ class WebSocket(Outgoing):
             self._turn.loop.run_callback(self._proceed)
         if self._out is None:
             self._written()
+
+    def _end_in_time(self) -> None:
+        self._timer = self._turn.loop.timer(CLOSE_TIMEOUT)
+        self._timer.start(self._expired)
 
     def _written(self) -> None:
         """The kernel has everything, and nothing more will be sent."""
@@ -408,6 +412,8 @@ class WebSocket(Outgoing):
         self.closed = True
         self._flowing = False
         self._forget()
+        if self._timer is not None and self._backlog is not None:
+            self._backlog.closing.discard(self)
         for watcher in (self._reader, self._writer, self._timer):
             if watcher is not None:
                 watcher.stop()

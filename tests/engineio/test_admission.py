@@ -10,6 +10,7 @@ from rtcio_sync.engineio.server import Server
 from rtcio_sync.engineio.state import State
 from rtcio_sync.options import Limits
 from tests.engineio.clients import Polling, WebSocket, ask
+from tests.frames import masked
 from tests.timing import DEADLINE, settle, until
 
 
@@ -62,6 +63,29 @@ def test_of_too_many_sessions_without_a_connection_the_oldest_in_no_namespace_go
     others = [joined_of(server) for _ in range(2)]
     assert [joined.link, strangers[3].link] == [None, None], "then the oldest of all"
     assert all(each.link is not None for each in (newcomer, *others))
+
+
+def test_websockets_that_are_closing_take_the_places_of_those_that_are_idle() -> None:
+    server = Server(max_connections=100)
+    sockets = [WebSocket(server) for _ in range(3)]
+    assert (server.closing_bound(), server.idle_bound()) == (129, 97)
+    sockets[0].sock.sendall(masked(3))
+    sockets[1].link.close()
+    until(lambda: len(server.backlog.closing) == 2)
+    assert (server.closing_bound(), server.idle_bound()) == (131, 97)
+    for each in sockets:
+        each.close()
+    until(lambda: len(server.backlog.closing) == 0)
+    assert (server.closing_bound(), server.idle_bound()) == (132, 100)
+
+
+def test_a_full_server_that_stops_cuts_none_of_its_websockets_off() -> None:
+    server = Server(max_connections=150)
+    sockets = [WebSocket(server) for _ in range(150)]
+    server.close_all()
+    for each in sockets:
+        assert each.frame() == (8, b"\x03\xe9")  # 1001
+        each.close()
 
 
 def test_a_session_that_polls_is_not_among_those_without_a_connection() -> None:

@@ -27,6 +27,7 @@ from rtcio_sync.protocol.websocket_frames import (
     frame_text,
 )
 from rtcio_sync.transport import websocket as module
+from rtcio_sync.transport.slow_readers import Backlog
 from rtcio_sync.transport.websocket import WebSocket
 from tests.frames import header, masked
 from tests.timing import DEADLINE, until
@@ -380,6 +381,27 @@ def test_what_is_buffered_goes_out_before_the_answer_to_a_close(pair: Callable[.
     one.peer.send(masked(CLOSE, b"\x03\xe8"))
     until(lambda: one.owner.lost)
     assert one.peer.frames() == [(BINARY, payload), (CLOSE, b"\x03\xe8"), ENDED]
+
+
+def test_of_too_many_that_are_closing_the_oldest_is_ended(pair: Callable[..., Pair]) -> None:
+    backlog = Backlog(None, now=lambda: 0.0, later=lambda seconds, do, *args: None)
+    backlog.closing.bound = lambda: 2
+    broken, left, late, gone = (pair(backlog=backlog) for _ in range(4))
+    broken.peer.send(masked(3))
+    until(lambda: broken.owner.lost)
+    left.connection.close()
+    gone.connection.close()
+    assert not is_open(broken.fd)
+    gone.peer.send(masked(CLOSE))
+    until(lambda: not is_open(gone.fd))
+    assert len(backlog.closing) == 1
+    late.connection.close()
+    settle()
+    assert is_open(left.fd) and is_open(late.fd)
+    for each in (left, late):
+        each.peer.send(masked(CLOSE))
+        until(lambda each=each: not is_open(each.fd))
+    assert len(backlog.closing) == 0
 
 
 def test_bytes_behind_a_close_frame_do_not_reset_the_connection(pair: Callable[..., Pair]) -> None:

@@ -73,6 +73,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "closing",
             "slow_readers",
             "tcp",
+            "fair_reading",
             "late_peers",
             "outgoing",
             "websocket",

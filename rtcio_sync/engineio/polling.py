@@ -27,6 +27,7 @@ from ..transport.delivery import Delivery
 from ..transport.hangup import HangUp
 from ..transport.ports import CONNECTION, Environ, Event
 from ..transport.slow_readers import COUNTED, ITEM
+from ..transport.takeover import read_in_turns
 from .http_requests import bad
 from .inbox import Inbox
 from .packet import AnyPacket, Packet, packet_cost, packet_size
@@ -430,4 +431,5 @@ class Polling(Inbox):
         """Ends reading after ``handshake_timeout``; a thread that reads cannot be ended."""
         if self.server.async_mode == "threading" or CONNECTION in environ:  # it was read already
             return nullcontext()
+        read_in_turns(environ)
         return gevent.Timeout(self.server.limits.handshake_timeout, ProtocolError("slow"))

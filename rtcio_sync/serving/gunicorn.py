@@ -173,7 +173,8 @@ class Front:
     def _of_streams(self, handle: Callable[..., None]) -> Callable[..., None]:
         def handle_here(listener: Any, client: Any, address: Any) -> None:
             if self._node.alone or not self._goes_on(listener, client):
-                handle(listener, client, address)
+                fair = client if isinstance(client, Reread) else Reread(client, b"")
+                handle(listener, fair, address)
 
         return handle_here
 

@@ -25,6 +25,7 @@ from gevent import pywsgi
 
 from ..logs import tell
 from ..protocol.http_head import Head, asks_to_close, without_authority
+from ..transport.fair_reading import read_fairly
 from .http import HEAD, Connection, accept, first_line
 from .idle_connections import KEEP_ALIVE, Idle
 from .reread_socket import Reread
@@ -198,10 +199,14 @@ class Parting:
     """A mixin for pywsgi's handlers: a client that has gone is no error, and nothing is logged.
 
     gevent would print a traceback for one that goes in the middle of its request, or before it is
-    refused. Errors of the application do not come here.
+    refused. Errors of the application do not come here. And none keeps others from their turn.
     """
 
+    rfile: Any
+    socket: Any
+
     def handle(self) -> None:
+        read_fairly(self.rfile, self.socket)
         with suppress(OSError):
             super().handle()  # type: ignore[misc]
 

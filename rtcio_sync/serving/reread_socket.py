@@ -7,10 +7,12 @@ from typing import Any
 
 from gevent.socket import socket as GeventSocket
 
+from ..transport.fair_reading import Fair
+
 __all__ = ["Reread"]
 
 
-class Reread(GeventSocket):
+class Reread(Fair, GeventSocket):
     """A TCP connection that gives ``data``, which was read from it, once more.
 
     It takes the descriptor over from ``sock``.
@@ -27,14 +29,19 @@ class Reread(GeventSocket):
     def recv(self, size: int = 65536, flags: int = 0) -> bytes:
         data = self._data
         if not data or size <= 0:
-            return super().recv(size, flags)
+            data = super().recv(size, flags)
+            if not flags:
+                self.counted(len(data))
+            return data
         if not flags & socket.MSG_PEEK:
             self._data = data[size:]
         return data[:size]
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         if not self._data:
-            return super().recv_into(buffer, nbytes, flags)
+            size = super().recv_into(buffer, nbytes, flags)
+            self.counted(size)
+            return size
         view = memoryview(buffer).cast("B")
         data = self.recv(nbytes or len(view), flags)
         view[: len(data)] = data

@@ -46,6 +46,7 @@ import gevent
 from gevent.pywsgi import Input, WSGIHandler
 
 from ..hub.ports import IoWatcher
+from .fair_reading import read_fairly
 from .ports import CONNECTION, Owner, Served, StartResponse
 from .slow_readers import Backlog
 from .websocket import WebSocket
@@ -222,6 +223,13 @@ def _line(innermost: FrameType | None) -> Any:
             return frame.f_locals["sock"]
         frame = frame.f_back
     return None
+
+
+def read_in_turns(environ: Mapping[str, Any]) -> None:
+    """Lets others have their turn while pywsgi reads a body: see `fair_reading`."""
+    body = environ.get("wsgi.input")
+    if type(body) is Input:
+        read_fairly(body.rfile, None)
 
 
 def leave_body(environ: Mapping[str, Any]) -> bool:

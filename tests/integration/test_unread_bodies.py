@@ -5,12 +5,15 @@ Under `listen()` that is true of every answer, the app's own too; elsewhere of o
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -374,6 +377,53 @@ def has_ended(sock: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+#: Bodies in chunks that take long to parse, and how they go on.
+ENDLESS_CHUNKS = {
+    "tiny chunks": (b"", b"1\r\na\r\n" * 50_000),
+    "extensions": (b"", (b"1;" + b"x" * 8000 + b"\r\na\r\n") * 40),
+    "trailers": (b"0\r\n", b"a:b\r\n" * 50_000),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "tls"),
+    [("listen", False), ("listen", True), ("gunicorn-gevent", False), ("pywsgi", False)],
+)
+@pytest.mark.parametrize("case", ENDLESS_CHUNKS)
+def test_while_a_body_is_parsed_others_are_served(
+    certificate: str, case: str, way: str, *, tls: bool
+) -> None:
+    first, more = ENDLESS_CHUNKS[case]
+    over = threading.Event()
+
+    def send_without_end(server: Running) -> None:
+        while not over.is_set():
+            sid = "a"
+            if way == "pywsgi":  # of another session nothing is read there
+                sid = json.loads(server.get(ENDPOINT).read()[1:])["sid"]
+            with suppress(OSError), connected(server) as raw:
+                sock = over_tls(raw) if tls else raw
+                sock.sendall(
+                    f"POST {ENDPOINT}&sid={sid} HTTP/1.1\r\nHost: x\r\n{CHUNKED}\r\n".encode()
+                )
+                sock.sendall(first)
+                while not over.is_set():
+                    sock.sendall(more)
+                    begun.set()
+
+    cut = certificate if tls else None
+    with running(way, "bodies", certificate=cut, clean_log=False) as server:
+        begun = threading.Event()
+        sending = threading.Thread(target=send_without_end, args=(server,), daemon=True)
+        sending.start()
+        try:
+            assert begun.wait(DEADLINE)
+            for _ in range(10):
+                assert server.get("/health").read() == b"ok"
+        finally:
+            over.set()
 
 
 #: Heads that are refused, or that do not come whole.

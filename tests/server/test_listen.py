@@ -19,7 +19,7 @@ from gevent.event import Event
 from rtcio_sync import NotServing, OptionError, Server
 from rtcio_sync.cluster import socket_directory
 from rtcio_sync.serving.stop import AT_ONCE
-from rtcio_sync.serving.supervised_worker import LIFE
+from rtcio_sync.serving.supervised_worker import LIFE, SUPERVISOR
 from rtcio_sync.serving.workers import _made
 from tests.bus import Bus
 from tests.clients import Polling, WebSocket
@@ -294,6 +294,7 @@ def test_a_worker_is_dead_for_the_others_once_listen_has_returned(
         monkeypatch.setattr(socket_directory, "_bases", lambda: [Path(path)])
         life, held = os.pipe()
         monkeypatch.setenv(LIFE, str(life))
+        monkeypatch.setenv(SUPERVISOR, str(os.getppid()))
         server = Server()
         key = f"{server.path} {_made[server.path]}"
         other = Node(master=os.getppid(), key=key)

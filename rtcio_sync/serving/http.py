@@ -345,20 +345,18 @@ class Connection:
 
         Raises `ConnectionResetError` if the client, or the way to it, has gone.
         """
+        sock = self.socket
         try:
-            self._write(data)
+            try:
+                sent = sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                self._write_rest(sock, memoryview(data)[sent:])
         except OSError as error:  # a lost network has others, which an app's own could be, too
             raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from error
 
-    def _write(self, data: bytes) -> None:
-        sock = self.socket
-        try:
-            sent = sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        if sent == len(data):
-            return
-        rest = memoryview(data)[sent:]
+    def _write_rest(self, sock: _socket.socket, rest: memoryview) -> None:
         watcher: Any = self._entrance.loop.io(sock.fileno(), WRITE)
         hub: Any = get_hub()
         try:

@@ -98,12 +98,14 @@ class Connecting:
 
         ``auth``: for the app's functions that accept names of namespaces.
         """
-        self._disconnecting.await_end(eio_sid, namespace)
+        link = self._engine.sockets.get(eio_sid)
+        # Not at the first CONNECT.
+        if not isinstance(link, Link) or link.root is not None or link.members:
+            self._disconnecting.await_end(eio_sid, namespace)
         known = self._registry.knows(namespace)
         if not known and not self._parents.all:
             self.refuse(eio_sid, namespace, {"message": "Invalid namespace"}, "unknown")
             return False
-        link = self._engine.sockets.get(eio_sid)
         if isinstance(link, Link) and _is_full(link):
             self._drop("namespaces", connection=eio_sid, namespace=namespace)
             self.refuse(eio_sid, namespace, {"message": "Too many namespaces"}, "too many")

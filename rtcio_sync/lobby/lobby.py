@@ -26,7 +26,7 @@ from ..functions import called, check_plain
 from ..hub.thread import HubThread, any_thread
 from ..ice import servers_in
 from ..logs import plain
-from ..protocol.names import check_sid, namespace_name, text_of
+from ..protocol.names import FUNCTIONS, NoName, check_sid, namespace_name, text_of
 from ..server import Server
 from ..socketio.handler_signatures import check_takes
 from ..socketio.namespace import Namespace
@@ -192,10 +192,13 @@ class Lobby:
         """Take ``sid`` out of ``room`` as if it had left; `False` if it was not in it.
 
         The peer itself is not told: emit an event of the app's own to it, or disconnect it. Raises
-        `OptionError` for what is no sid, such as a `Socket`.
+        `OptionError` for a `Socket` or a function; of what a client may have sent, all that is no
+        sid is in no room.
         """
-        sid, room = check_sid(sid), _plain_text(room)
-        if room_in({"roomId": room}) is None:
+        if isinstance(sid, (NoName, *FUNCTIONS)):
+            check_sid(sid)
+        sid, room = _plain_text(sid), _plain_text(room)
+        if not isinstance(sid, str) or room_in({"roomId": room}) is None:
             return False
         if self._events.gives_up(sid, room):
             return True

@@ -92,13 +92,20 @@ def test_a_function_may_take_any_arguments(server: Server, name: str) -> None:
     Lobby(server, namespace="/own", **{name: lambda socket, room="", *rest: []})
 
 
-@pytest.mark.parametrize("what", ["the socket", None, 3, b"sid", ["sid"]])
-def test_what_is_no_sid_cannot_be_removed(server: Server, what: Any) -> None:
+def test_a_socket_or_a_function_in_the_place_of_a_sid_cannot_be_removed(server: Server) -> None:
     lobby = Lobby(server)
     peer = joined(server)
-    socket = server.sockets[str(peer.sid)]
-    with pytest.raises(OptionError, match=r"a sid is a string, not \w+"):
-        lobby.remove(socket if what == "the socket" else what, "r")
+    for wrong in (server.sockets[str(peer.sid)], lobby.peers):
+        with pytest.raises(OptionError, match=r"a sid is a string, not \w+"):
+            lobby.remove(wrong, "r")  # type: ignore[arg-type]
+    assert lobby.peers("r") == [peer.sid]
+
+
+@pytest.mark.parametrize("odd", [None, 3, b"sid", ["sid"], {}])
+def test_what_is_no_sid_is_in_no_room(server: Server, odd: Any) -> None:
+    lobby = Lobby(server)
+    peer = joined(server)
+    assert lobby.remove(odd, "r") is False
     assert lobby.peers("r") == [peer.sid]
 
 

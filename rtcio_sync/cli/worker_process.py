@@ -90,6 +90,9 @@ class Template:
             return
         except OSError:
             pass
+        self._has_ended()
+
+    def _has_ended(self) -> None:
         self.ended = True
         for worker in (*self._asked, *self._workers.values()):
             worker.lose_template()
@@ -102,6 +105,7 @@ class Template:
             self._process.kill()  # it may not listen: what it imports may hang
         code = self._process.wait()
         self.read()
+        self._has_ended()  # a fork that has just been made may keep the socket open
         self._control.close()
         return code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rtcio_sync.cli.worker_process import Worker
+from rtcio_sync.cli.worker_process import Template, Worker
 from tests.integration.clients import Driver
 from tests.integration.many_workers import await_workers, everywhere, kill, workers
 from tests.integration.servers import running
@@ -145,6 +146,38 @@ def test_a_worker_is_known_to_serve_however_long_another_one_was_waited_for() ->
     os.close(ready)
     assert worker.has_settled()
     assert worker.ready
+
+
+#: A template that dies just after it has forked: the fork still has its socket.
+FORKING = """
+import os, time
+if os.fork() == 0:
+    with open("forked", "w") as forked:
+        forked.write(f"{os.getpid()}\\n")
+time.sleep(3600)
+"""
+
+
+def test_a_template_has_ended_although_a_fork_of_it_keeps_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    heard, life = os.pipe()
+    with socket.socket() as listener:
+        template = Template([sys.executable, "-c", FORKING], listener, life)
+    worker = template.start()
+    forked = tmp_path / "forked"
+    wait_until(lambda: forked.exists() and forked.read_text().endswith("\n"))
+    try:
+        assert template.end() == -signal.SIGKILL
+        assert template.ended
+        assert worker.poll() is not None
+        assert not template.ready
+    finally:
+        os.kill(int(forked.read_text()), signal.SIGKILL)
+        worker.listen_no_more()
+        os.close(heard)
+        os.close(life)
 
 
 def begun(folder: Path, count: int) -> list[int]:

@@ -11,8 +11,9 @@ import os
 import resource
 import signal
 import time
+from typing import Any
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 #: What the tests' servers, Flask, gunicorn, Python, Node and pytest read from the environment.
 _VARIABLES = {
@@ -57,11 +58,17 @@ def prepare() -> None:
 def fix_seeds(asked: str | int | None) -> None:
     """Hypothesis tries the same examples each time, or those of a seed that was asked for.
 
-    No test of ours fails because an example took long: that says how busy the machine is.
+    No test of ours fails because an example, or making one, took long: that says how busy the
+    machine is.
     """
     global seed
-    settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
-    settings.register_profile("seeded", deadline=None, print_blob=True, database=None)
+    untimed: dict[str, Any] = {
+        "deadline": None,
+        "suppress_health_check": [HealthCheck.too_slow],
+        "database": None,
+    }
+    settings.register_profile("fixed", derandomize=True, **untimed)
+    settings.register_profile("seeded", print_blob=True, **untimed)
     settings.load_profile("fixed" if asked in (None, "") else "seeded")
     if asked not in (None, "", "random"):
         seed = int(asked)

@@ -309,6 +309,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "worker_template",
             "serve",
             "launch",
+            "workers",
             "cluster",
             "command",
         ),

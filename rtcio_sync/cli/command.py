@@ -216,21 +216,34 @@ def command(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    from .launch import Launch
+    from .first_lines import ROOM
 
-    launch = Launch(
-        host=host.strip("[]"),
-        port=port,
-        target=target,
-        log_level=log_level,
-        workers=workers,
-        reload=reload,
-        opens=opens,
-        cert=cert,
-        key=key,
-        self_signed=self_signed,
-    )
+    host = host.strip("[]")
+    page = "/" if target else ROOM
     try:
+        if workers is not None:
+            from .workers import begin_workers, check_alone
+
+            check_alone(reload=reload, tls=bool(cert or key or self_signed))
+            code = begin_workers(
+                workers, host, port, drain_seconds=options["drain_seconds"], page=page
+            )
+            if code is not None:
+                context.exit(code)
+        from .launch import Launch
+
+        launch = Launch(
+            host=host,
+            port=port,
+            target=target,
+            page=page,
+            log_level=log_level,
+            reload=reload,
+            opens=opens,
+            cert=cert,
+            key=key,
+            self_signed=self_signed,
+        )
         context.exit(launch.run(options))
     except OptionError as error:
         raise click.UsageError(str(error)) from None

@@ -1,4 +1,4 @@
-"""How the command starts: in this process, in several workers, or in a child that is reloaded."""
+"""How the command serves: in this process, or in a child that is reloaded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import OptionError
 from ..starting.addresses import Addresses
 from ..starting.certificate import handed_on, tls_arguments
 from ..starting.reload import CHANGED, Changes, is_first, is_reloaded, reload_on_changes
-from .first_lines import ROOM, print_first_lines
-from .supervisor import supervise
-from .worker_variables import is_worker
+from .first_lines import print_first_lines
 
 __all__ = ["Launch"]
 
@@ -28,8 +25,9 @@ class Launch:
     port: int
     #: The value of ``--app``; `None`: the public server.
     target: str | None
+    #: The path of the page that is to be opened.
+    page: str
     log_level: str
-    workers: int | None
     reload: bool
     #: Whether a browser is opened.
     opens: bool
@@ -42,14 +40,6 @@ class Launch:
 
         Raises `OptionError`, and click's exceptions, of one line each.
         """
-        self._check()
-        if self.workers is not None:
-            if not is_worker():
-                return supervise(
-                    self.host, self.port, self.workers, options["drain_seconds"], self._page
-                )
-            if not _becomes_worker():
-                return 0
         with tls_arguments(
             self.cert, self.key, signed_here=self.self_signed, host=self.host
         ) as tls:
@@ -57,21 +47,6 @@ class Launch:
                 command = [sys.executable, "-m", "rtcio_sync", *sys.argv[1:]]
                 return reload_on_changes(command, handed_on(tls) if self.self_signed else None)
             return self._serve(tls, options)
-
-    def _check(self) -> None:
-        if self.workers is None:
-            return
-        if self.reload:
-            raise OptionError("--reload works with one process only: leave out --workers")
-        if self.cert or self.key or self.self_signed:
-            raise OptionError(
-                "--workers serves plain HTTP only, so a proxy has to end TLS: leave out --workers "
-                "or the certificate"
-            )
-
-    @property
-    def _page(self) -> str:
-        return "/" if self.target else ROOM
 
     def _serve(self, tls: dict[str, str], options: dict[str, Any]) -> int:
         from .loading import AppCode
@@ -91,25 +66,16 @@ class Launch:
                 found,
                 served.lines,
                 tls=bool(tls),
-                page=self._page,
+                page=self.page,
                 signed_here=self.self_signed,
             )
             if self.opens and is_first():
-                _open(f"{found.here}{self._page}")
+                _open(f"{found.here}{self.page}")
 
         if changes is not None:
             changes.begin(served.server.stop)
         served.listen(self.host, self.port, ready, tls)
         return CHANGED if changes is not None and changes.changed is not None else 0
-
-
-def _becomes_worker() -> bool:
-    """Whether this process is a fork of a template that has imported all that workers share."""
-    from ..serving import listen  # noqa: F401
-    from . import serve  # noqa: F401
-    from .worker_template import become_worker
-
-    return become_worker()
 
 
 def _open(url: str) -> None:

@@ -131,10 +131,12 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "cluster",
         (
+            "partial_read",
+            "redis_resp",
+            "pubsub_channel",
             "pubsub_checks",
             "pubsub_subscriber",
             "pubsub_manager",
-            "partial_read",
             "frames",
             "messages",
             "ports",
@@ -143,7 +145,6 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "local_bus",
             "handover_messages",
             "worker_replacement",
-            "redis_resp",
             "redis_outbox",
             "redis_intake",
             "redis_heartbeats",

@@ -14,10 +14,12 @@ from __future__ import annotations
 import base64
 import logging
 import math
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -32,6 +34,7 @@ from ..logs import Seldom, plain
 from ..parser.packet import parts_of
 from ..protocol.envelope import Drop
 from ..transport.slow_readers import memory_of
+from .pubsub_channel import published_together
 from .pubsub_subscriber import Listening, end
 
 __all__ = ["Published", "graft"]
@@ -41,6 +44,8 @@ log = logging.getLogger(__name__)
 SEVERAL = "rtcio:several"  # the key of callbacks that several recipients may answer
 MAX_UNPUBLISHED = 10_000  # messages that wait for a slow pub/sub back end
 MAX_UNPUBLISHED_BYTES = 64_000_000  # bytes of memory of these messages
+TOGETHER = 16  # messages that Redis gets at once, so that it does not wake for each
+TOGETHER_BYTES = 65_536  # bytes of memory of these messages
 
 _Item = tuple[Any, int, Callable[[], None] | None]
 """A message that waits, its bytes, and what is called once it is published."""
@@ -105,18 +110,36 @@ class Published(Listening):
 
     def _publish_all(self) -> None:
         self._publisher = gevent.getcurrent()
+        together = _publishes_as_redis(self)
         while True:
             queue = self._unpublished
             while queue:
-                data, size, done = queue[0]
-                self._publish_one(data, done)
-                queue.popleft()
+                some = _some(queue) if together else [queue[0]]
+                if len(some) == 1 or not self._publish_some(some):
+                    for data, _, done in some:
+                        self._publish_one(data, done)
+                for _ in some:
+                    queue.popleft()
                 with self.server.eio.gate:
-                    self._unpublished_bytes -= size
+                    self._unpublished_bytes -= sum(size for _, size, _ in some)
             with self.server.eio.gate:
                 if not queue:
                     self._unpublished = self._publisher = None
                     return
+
+    def _publish_some(self, some: list[_Item]) -> bool:
+        """Publishes several at once; `False`: each has to be published by itself."""
+        if not self.connected:
+            return False
+        try:
+            messages = [self.json.dumps(data) for data, _, _ in some]
+            published_together(self.redis, self.channel, messages)
+        except Exception:  # noqa: BLE001  (redis-py's, the system's, a JSON module's)
+            return False
+        for _, _, done in some:
+            if done is not None:
+                done()
+        return True
 
     def _publish_one(self, data: Any, done: Callable[[], None] | None) -> None:
         gave_up.set(None)
@@ -330,6 +353,27 @@ class _Muted:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._logger, name)
+
+
+def _some(queue: deque[_Item]) -> list[_Item]:
+    """The first ones of a queue, as many as may be published together; at least one."""
+    some: list[_Item] = []
+    room = TOGETHER_BYTES
+    for item in islice(queue, TOGETHER):
+        room -= item[1]
+        if some and room < 0:
+            break
+        some.append(item)
+    return some
+
+
+def _publishes_as_redis(manager: Any) -> bool:
+    """Whether it is a `RedisManager` that publishes as python-socketio's does."""
+    known = sys.modules.get("socketio.redis_manager")  # it was imported, if it is one
+    if known is None or not isinstance(manager, known.RedisManager):
+        return False
+    kinds = [kind for kind in type(manager).__mro__ if "_publish" in vars(kind)]
+    return kinds[0] is Published and kinds[1] is known.RedisManager
 
 
 def _is_null(value: Any) -> bool:

@@ -25,6 +25,7 @@ from ..hub.forked import holds
 from ..logs import Seldom, plain
 from ..parser.packet import parts_of
 from ..protocol.envelope import Drop, filled
+from .pubsub_channel import heard
 from .pubsub_checks import check, check_relay, data_in, opened, with_attachments
 
 __all__ = ["Listening", "descriptors", "end"]
@@ -118,7 +119,7 @@ class Listening(PubSubManager):
                 self._redis_connect()
                 pubsub = self.pubsub  # whoever publishes may connect anew, too, and replaces it
                 pubsub.subscribe(self.channel)
-                for message in pubsub.listen():
+                for message in heard(pubsub):
                     pause = 0.0
                     yield message
             except Exception as caught:  # noqa: BLE001  (redis-py's, valkey-py's, the system's)

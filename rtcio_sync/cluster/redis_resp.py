@@ -1,4 +1,6 @@
-"""Redis' protocol (RESP2): commands to bytes, and bytes to replies. Pure.
+"""Redis' protocol: commands to bytes, and bytes to replies. Pure.
+
+That is RESP2, and the pushes of RESP3, with which messages of a channel come.
 
 redis-py's own codec costs two thirds more on the way of a message. hiredis is used if it is there.
 """
@@ -128,7 +130,7 @@ class PurePython(Rest):
                         needed = stop + 2 - at
                         break
                     reply, after = data[after:stop], stop + 2
-            elif kind == 0x2A:  # *
+            elif kind in (0x2A, 0x3E):  # * >
                 count = int(data[at + 1 : line])
                 if count > 0:
                     if count > MOST or len(opened) == DEEPEST:
@@ -160,6 +162,8 @@ def _simple(kind: int, text: bytes) -> Reply:
         return int(text)
     if kind == 0x2B:  # +
         return text
+    if kind == 0x5F:  # _
+        return None
     if kind == 0x2D:  # -
         return ErrorReply(text.decode(errors="replace"))
     raise ValueError

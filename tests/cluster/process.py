@@ -39,7 +39,7 @@ class BackEnd(PubSubManager):
 class Process(FakeServer):
     """``serving``: whether a hub runs that publishes later; then `run` is when."""
 
-    def __init__(self, *, serving: bool = False, back_end: BackEnd | None = None) -> None:
+    def __init__(self, *, serving: bool = False, back_end: PubSubManager | None = None) -> None:
         self.manager: Any = graft(back_end or BackEnd())
         super().__init__(self.manager)
         self.relays: list[dict[str, Any]] = []

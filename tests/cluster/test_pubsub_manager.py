@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -155,6 +156,88 @@ def test_what_the_back_end_does_not_take_is_counted_and_the_next_message_goes(
     assert [each["data"] for each in process.published()] == [[3], [4]]
     assert process.dropped == {"unpublished": 3}
     assert caplog.text.count("could not publish") == 1, "one line a minute"
+
+
+class Redis:
+    """Remembers what each write has published."""
+
+    def __init__(self) -> None:
+        self.writes: list[list[Any]] = []
+        #: The writes that fail before one succeeds.
+        self.failures = 0
+        self._waiting: list[Any] | None = None
+
+    def pipeline(self, *, transaction: bool) -> Redis:
+        assert not transaction
+        self._waiting = []
+        return self
+
+    def publish(self, channel: str, message: str) -> None:
+        assert channel == "socketio"
+        data = json.loads(message)["data"][0]
+        if self._waiting is None:
+            self._write([data])
+        else:
+            self._waiting.append(data)
+
+    def execute(self) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        self._write(waiting)
+
+    def _write(self, some: list[Any]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("Redis is away")
+        self.writes.append(some)
+
+
+class Connected(socketio.RedisManager):
+    """Connected to a `Redis` from the start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._redis_connect()
+
+    def _redis_connect(self) -> None:
+        self.connected = True
+        self.redis = self.redis or Redis()
+
+
+def test_messages_that_wait_for_redis_are_published_many_at_once() -> None:
+    process = Process(serving=True, back_end=Connected())
+    for number in range(40):
+        process.manager.emit("news", number)
+    large = ["x" * 40_000] * 2
+    for each in large:
+        process.manager.emit("news", each)
+    process.run()
+    writes = process.manager.redis.writes
+    assert [each for some in writes for each in some] == [*range(40), *large]
+    assert [len(each) for each in writes] == [16, 16, 9, 1]
+
+
+def test_if_redis_does_not_take_them_at_once_each_is_tried_by_itself() -> None:
+    process = Process(serving=True, back_end=Connected())
+    process.manager.redis.failures = 1 + 2  # the write of all, and both tries of the first
+    done: list[int] = []
+    for number in range(3):
+        process.manager._publish({"data": [number]}, lambda number=number: done.append(number))
+    process.run()
+    assert process.manager.redis.writes == [[1], [2]]
+    assert done == [1, 2]
+    assert process.dropped == {"unpublished": 1}
+
+
+def test_a_manager_that_publishes_in_its_own_way_gets_one_at_a_time() -> None:
+    class Own(Connected):
+        def _publish(self, data: Any) -> None:
+            self.redis.publish(self.channel, json.dumps(data))
+
+    process = Process(serving=True, back_end=Own())
+    for number in range(3):
+        process.manager.emit("news", number)
+    process.run()
+    assert process.manager.redis.writes == [[0], [1], [2]]
 
 
 def test_a_relay_counts_once_it_is_published_and_rooms_that_cross_are_named() -> None:

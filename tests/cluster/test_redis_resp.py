@@ -21,6 +21,8 @@ REPLIES: dict[bytes, Any] = {
     b"*-1\r\n": None,
     b"*0\r\n": [],
     b"*2\r\n*1\r\n*2\r\n$1\r\nx\r\n*0\r\n:5\r\n": [[[b"x", []]], 5],
+    b">3\r\n+message\r\n$1\r\nc\r\n$2\r\nhi\r\n": [b"message", b"c", b"hi"],
+    b">2\r\n$6\r\nMOVING\r\n_\r\n": [b"MOVING", None],
     b"*3\r\n$-1\r\n+a\r\n*1\r\n$70000\r\n" + 70_000 * b"z" + b"\r\n": [None, b"a", [70_000 * b"z"]],
 }
 

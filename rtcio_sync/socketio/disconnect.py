@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from socketio import packet
+
 from ..adapter.emit import RoomIndex
 from ..adapter.member import Member, Stage, ending
 from ..events import node_reason, upstream_reason
@@ -148,6 +150,18 @@ class Disconnecting:
                 socket: Socket | None = member.socket
                 if socket is not None and (socket.handlers.ends or socket.handlers.unmet):
                     self._session_over(member, greeters, told_to_wait, _at_once)
+
+    def leave_all(self, eio_sid: str) -> None:
+        """Tells a client, before its connection ends, that it has left each of its namespaces.
+
+        socket.io-client comes back to a namespace of which it only loses the connection.
+        """
+        for member in self._manager.members_of(eio_sid):
+            with self._engine.gate:  # as when one is disconnected
+                if member.stage is Stage.CONNECTED:
+                    pkt = self._upstream.packet_class(packet.DISCONNECT, namespace=member.namespace)
+                    self._upstream._send_packet(eio_sid, pkt)
+                    self.leaving(member, "server namespace disconnect")
 
     def await_end(self, eio_sid: str, namespace: str) -> None:
         """Waits for the handlers of a socket that the app has disconnected, at most `PATIENCE`.

@@ -79,6 +79,9 @@ class Host(Protocol):
     def eio(self) -> Engine: ...
 
     @property
+    def disconnecting(self) -> Leaver: ...
+
+    @property
     def handling(self) -> Observer: ...
 
     def call(
@@ -112,6 +115,12 @@ class Dynamic(Protocol):
     def emit(
         self, to: Recipients, event: str, args: tuple[Any, ...], *, volatile: bool
     ) -> None: ...
+
+
+class Leaver(Protocol):
+    """Disconnects sockets: `disconnect.Disconnecting`."""
+
+    def leave_all(self, eio_sid: str) -> None: ...
 
 
 class Upstream(Protocol):

@@ -204,6 +204,7 @@ class Socket(SocketEvents, NoName):
         """Disconnects the socket; ``close``: its connection too, with all other namespaces."""
         self._server.disconnect(self.id, namespace=self._member.namespace)
         if close:
+            self._server.disconnecting.leave_all(self._member.eio_sid)
             self._server.eio.disconnect(self._member.eio_sid)
 
     # -- towards others --------------------------------------------------------------------------

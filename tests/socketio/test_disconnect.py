@@ -115,6 +115,32 @@ def test_leaving_one_namespace_keeps_the_connection_and_the_others() -> None:
     client.join("/calls")
 
 
+@pytest.mark.parametrize("how", ["socket", "sockets"])
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_who_is_disconnected_with_its_connection_is_told_so_in_each_namespace(
+    kind: str, how: str
+) -> None:
+    """socket.io-client comes back to a namespace of which it only loses the connection."""
+    server = Server()
+    told: list[Any] = []
+    for name in ("/", "/a", "/b"):
+        server.of(name)
+        server.on("disconnect", lambda sid, reason, name=name: told.append((name, reason)), name)
+    client = TRANSPORTS[kind](server).join().join("/a").join("/b")
+    if how == "socket":
+        server.of("/a").sockets[client.sids["/a"]].disconnect(True)
+    else:
+        server.of("/a").in_(client.sids["/a"]).disconnect_sockets(True)
+    heard = [client.next() for _ in range(3)]
+    assert heard[0] == "1/a,"
+    assert sorted(heard) == ["1", "1/a,", "1/b,"]
+    until(lambda: len(told) == 3)
+    settle()
+    assert sorted(told) == [(name, "server disconnect") for name in ("/", "/a", "/b")]
+    assert still_held(server) == {}
+    assert server.stats()["disconnects"] == 3
+
+
 # -- peer-left -------------------------------------------------------------------------------------
 
 

@@ -267,7 +267,7 @@ class Parents:
     def _accepts(self, parent: ParentNamespace, name: str, auth: Any) -> bool:
         accepts = parent.rtcio_accepts
         if accepts is None:
-            return parent.rtcio_match.search(name) is not None
+            return _fits(parent.rtcio_match, name)
         said = self._dispatcher.guarded(
             None,
             "namespace",
@@ -281,7 +281,7 @@ class Parents:
         if known is None and self._may_be_dynamic(name):
             for parent in self.all.values():
                 match = parent.rtcio_match
-                if isinstance(match, re.Pattern) and match.search(name) is not None:
+                if isinstance(match, re.Pattern) and _fits(match, name):
                     known = self.child(parent, name)
                     break
         if known is not None:
@@ -369,6 +369,15 @@ class Parents:
             copied = messages.decoded(messages.Emit, about)
             copied.namespace = name
             self.deliver(node, copied)
+
+
+def _fits(pattern: re.Pattern[str], name: str) -> bool:
+    """Whether a name is one of those that a pattern is for.
+
+    As in Node, `$` is the end of the name. In Python it is the place before a last line end, too,
+    and a client may choose such a name.
+    """
+    return not name.endswith("\n") and pattern.search(name) is not None
 
 
 def _described(match: Match) -> str:

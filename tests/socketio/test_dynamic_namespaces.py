@@ -18,7 +18,7 @@ from rtcio_sync import (
     Socket,
     add_default_listeners,
 )
-from tests.clients import Polling, still_held
+from tests.clients import TRANSPORTS, Polling, still_held
 from tests.timing import until
 from tests.unrun import UNRUN
 
@@ -42,6 +42,18 @@ def test_a_name_that_fits_a_pattern_is_a_namespace() -> None:
     assert list(parent.children) == ["/room-1", "/room-2"]
     server.of("/room-1").emit("news", 1)
     assert (one.received("news"), two.received("news")) == ([1], [])
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_the_end_of_a_pattern_is_the_end_of_the_name(kind: str) -> None:
+    server, parent, joined = dynamic()
+    client = TRANSPORTS[kind](server)
+    client.ask_to_join("/room-1\n")
+    assert client.next() == '4/room-1\n,{"message":"Invalid namespace"}'
+    client.join("/room-1")
+    until(lambda: joined)
+    assert joined == ["/room-1"]
+    assert list(parent.children) == ["/room-1"]
 
 
 def test_a_function_accepts_names_with_the_auth_of_the_client() -> None:

@@ -173,6 +173,8 @@ SIGNATURES: dict[type, dict[str, str]] = {
         "emit": "(self, event, data=None, to=None, room=None, skip_sid=None, namespace=None, "
         "callback=None, ignore_queue=False)",
         "rooms": "(self, sid, namespace=None)",
+        "send": "(self, data, to=None, room=None, skip_sid=None, namespace=None, callback=None, "
+        "ignore_queue=False)",
         "trigger_event": "(self, event, *args)",
     },
     socketio.packet.Packet: {

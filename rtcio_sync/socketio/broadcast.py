@@ -138,9 +138,9 @@ class OneSocket(Choice):
         local = here or self._flags.local or not manager.is_elsewhere(self._sid)
         return Recipients(self._namespace, [self._sid], [], local, self._flags.volatile)
 
-    def send(self, *args: Any) -> None:
-        """Sends an event ``message``."""
-        self.emit("message", *args)
+    def send(self, *args: Any, callback: Callable[..., Any] | None = None) -> None:
+        """Sends an event ``message``, as `emit`."""
+        self.emit("message", *args, callback=callback)
 
     @any_thread(in_hub="refuse")
     def call(self, event: str, *args: Any, timeout: float | None = None) -> Any:

@@ -136,6 +136,18 @@ class Namespace(socketio.Namespace, NoName):
         options["namespace"] = options.get("namespace") or self.namespace
         self.server.emit(event, data, **options)
 
+    def send(self, data: Any, *more: Any, **options: Any) -> None:
+        """Sends an event ``message``; ``options`` are python-socketio's keywords, as in `emit`.
+
+        Raises `OptionError` for a second argument: in Node it is data, in python-socketio a room.
+        """
+        if more:
+            raise OptionError(
+                "send takes one argument here: write send(data, to=room) for a room, and "
+                "emit('message', 1, 2) for several arguments"
+            )
+        super().send(data, **options)
+
     def call(
         self,
         event: str,

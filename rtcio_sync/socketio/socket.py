@@ -153,9 +153,9 @@ class Socket(SocketEvents, NoName):
             callback=None if callback is None else Callee(callback),
         )
 
-    def send(self, *args: Any) -> None:
-        """Sends an event ``message``."""
-        self.emit("message", *args)
+    def send(self, *args: Any, callback: Callable[..., Any] | None = None) -> None:
+        """Sends an event ``message``, as `emit`."""
+        self.emit("message", *args, callback=callback)
 
     def timeout(self, seconds: float) -> SocketEmitter:
         """The client has ``seconds`` to acknowledge what is sent with the result.

@@ -522,6 +522,36 @@ def test_send_is_an_event_named_message() -> None:
     assert client.received() == [("message", ["hello", 1])]
 
 
+def test_a_message_may_be_acknowledged() -> None:
+    server = Server()
+    client = Polling(server).join()
+    socket = server.sockets[client.sid]
+    answers: list[Any] = []
+    for sender in (socket, socket.timeout(DEADLINE)):
+        sender.send("hello", callback=lambda *answer: answers.append(answer[-1]))
+        asked = client.next()
+        assert asked.endswith('["message","hello"]')
+        client.send(f"3{asked[1 : asked.index('[')]}[42]")
+    until(lambda: len(answers) == 2)
+    assert answers == [42, 42]
+
+
+def test_a_message_to_a_namespace_has_one_argument() -> None:
+    """A second one is data in Node, and in python-socketio the room that alone gets the event."""
+    server = Server()
+    a, b = server.test_client(), server.test_client()
+    for space in (server.of("/"), server.sockets):
+        with pytest.raises(OptionError, match="to=room"):
+            space.send("hello", "tea")
+    for sent, got in ((("x", "y"), ["x", "y"]), (["x"], [["x"]]), (None, [])):
+        server.of("/").send(sent)
+        assert a.received() == b.received() == [("message", got)]
+    server.of("/").send("hello", to=a.sid)
+    server.of("/").send(data="all others", skip_sid=a.sid)
+    assert a.received() == [("message", ["hello"])]
+    assert b.received() == [("message", ["all others"])]
+
+
 # -- namespaces ------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,10 @@ NODE_OPTIONS: dict[str, NodeOption] = {
         ),
         NodeOption("wsEngine: eiows.Server", note="the server has its own WebSockets"),
         NodeOption("initialPacket: 'hi'", note="emit in a connection handler"),
-        NodeOption("cookie: {name: 'io'}", "cookie={'name': 'io'}"),
+        NodeOption(
+            "cookie: {name: 'io'}",
+            "cookie={'name': 'io', 'Path': '/', 'HttpOnly': True, 'SameSite': 'Lax'}",
+        ),
         NodeOption(
             "cors: {origin: 'https://example.com'}",
             "cors_allowed_origins='https://example.com'",

@@ -159,6 +159,15 @@ def check_json(value: Any, name: str = "json") -> None:
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ATTRIBUTE = re.compile(r"[ -:<-~]*")
 
+#: The attributes of a cookie that browsers know; they ignore any other, such as Node's ``maxAge``.
+_ATTRIBUTES = {
+    each.lower().replace("-", ""): each
+    for each in (
+        "Domain", "Expires", "HttpOnly", "Max-Age", "Partitioned", "Path", "Priority", "SameSite",
+        "Secure",
+    )
+}  # fmt: skip
+
 
 def _cookie(name: str, value: Any) -> None:
     fix = "give the cookie's name, a dict of its attributes ('name' among them), or None"
@@ -170,6 +179,10 @@ def _cookie(name: str, value: Any) -> None:
     for key, each in value.items() if isinstance(value, dict) else ():
         if not isinstance(key, str) or not _TOKEN.fullmatch(key):
             raise _refuse(name, value, f"{key!r} is no name of an attribute, such as 'Max-Age'")
+        meant = _ATTRIBUTES.get(re.sub("[-_]", "", key.lower()))
+        if key != "name" and (meant is None or meant.lower() != key.lower()):
+            instead = ", ".join(sorted(_ATTRIBUTES.values())) if meant is None else repr(meant)
+            raise _refuse(name, value, f"browsers ignore {key!r} in a cookie: write {instead}")
         if isinstance(each, str) and not _ATTRIBUTE.fullmatch(each):
             raise _refuse(name, value, f"{key!r} has characters that no cookie has: {each!r}")
         if not (each is True or callable(each) or isinstance(each, str)):

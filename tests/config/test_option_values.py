@@ -37,7 +37,10 @@ RIGHT: dict[str, list[Any]] = {
     "ping_timeout": [20, 0.1],
     "max_http_buffer_size": [1, 1e6],
     "compression_threshold": [0, 1024],
-    "cookie": [None, "io", True, False, {"name": "io", "Path": "/", "Secure": True}],
+    "cookie": [
+        *(None, "io", True, False, {"name": "io", "Path": "/", "Secure": True}),
+        {"name": "io", "httpOnly": True, "sameSite": "strict", "max-age": "3"},
+    ],
     "cors_credentials": [True, False],
     "transports": [None, "polling", ["polling", "websocket"], ("websocket",), {"polling"}],
     "engineio_logger": [True, logging.getLogger("test")],
@@ -112,6 +115,20 @@ def test_what_is_no_client_manager_is_refused_with_the_one_that_was_meant(
 ) -> None:
     with pytest.raises(OptionError, match=fix):
         check_value("client_manager", manager)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "fix"),
+    [
+        ("maxAge", "'Max-Age'"), ("http_only", "'HttpOnly'"), ("Same-Site", "'SameSite'"),
+        ("ttl", "Expires, HttpOnly, Max-Age"),
+    ],
+)  # fmt: skip
+def test_an_attribute_that_browsers_ignore_is_refused_with_the_one_that_was_meant(
+    attribute: str, fix: str
+) -> None:
+    with pytest.raises(OptionError, match=fix):
+        check_value("cookie", {"name": "io", attribute: "3"})
 
 
 def test_an_option_that_has_no_check_may_be_anything() -> None:

@@ -208,8 +208,7 @@ def packet_class(chosen: Any, json_module: Any) -> Any:
         return TextPacket
     if chosen.__module__ == _MSGPACK:
         ours: dict[str, Any] = {"ext_hook": staticmethod(_undefined(chosen))}
-        if chosen.dumps_default is None:
-            ours["encode"] = _packed
+        ours["encode"] = _packed if chosen.dumps_default is None else _packed_by(chosen)
         return type(chosen.__name__, (chosen,), ours)
     return chosen
 
@@ -217,9 +216,21 @@ def packet_class(chosen: Any, json_module: Any) -> Any:
 def _packed(self: Any) -> bytes:
     try:
         fields = {"type": self.packet_type, "data": self.data, "nsp": self.namespace}
+        if self.data is None:  # socket.io-msgpack-parser refuses a DISCONNECT with data, nil too
+            del fields["data"]
         return pack(fields if self.id is None else {**fields, "id": self.id})
     except (TypeError, ValueError) as error:
         raise unsendable(self, error) from None
+
+
+def _packed_by(chosen: Any) -> Any:
+    """The same for a class that packs what it carries by itself."""
+
+    def encode(self: Any) -> bytes:
+        packed: bytes = _packed(self) if self.data is None else chosen.encode(self)
+        return packed
+
+    return encode
 
 
 def _undefined(chosen: Any) -> Any:

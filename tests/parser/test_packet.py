@@ -92,6 +92,17 @@ def test_msgpack_takes_javascripts_undefined_for_none() -> None:
     assert chosen(encoded_packet=encoded).data is None
 
 
+@pytest.mark.parametrize("default", [None, str])
+def test_a_disconnect_in_msgpack_has_no_data_at_all(default: Any) -> None:
+    """For socket.io-msgpack-parser data that is nil is an invalid payload."""
+    chosen = packet_class(MsgPackPacket.configure(dumps_default=default), None)
+    made = chosen(packet.DISCONNECT, namespace="/calls").encode()
+    assert msgpack.loads(made) == {"type": packet.DISCONNECT, "nsp": "/calls"}
+    assert chosen(encoded_packet=made).data is None
+    event = chosen(packet.EVENT, namespace="/", data=["a", None], id=7).encode()
+    assert msgpack.loads(event) == {"type": packet.EVENT, "nsp": "/", "data": ["a", None], "id": 7}
+
+
 def test_msgpack_leaves_other_extensions_to_the_app() -> None:
     mine = MsgPackPacket.configure(ext_hook=lambda code, data: (code, data))
     chosen = packet_class(mine, None)

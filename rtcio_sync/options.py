@@ -252,7 +252,8 @@ class Options:
     :ping_interval: Seconds between two pings, or ``(seconds, grace)``.
     :ping_timeout: Seconds that a client has to answer a ping. The sum with the interval is the time
         until a pulled cable is noticed; 20 s is less than ICE consent freshness (RFC 7675: 30 s).
-    :max_http_buffer_size: Bytes of one message, or of one polling request.
+    :max_http_buffer_size: Bytes of one message with all its binary attachments, or of one polling
+        request. Over it: the connection is closed.
     :allow_upgrades: Whether a polling client may upgrade to a WebSocket.
     :http_compression: Whether polling answers are compressed.
     :compression_threshold: The number of bytes from which a polling answer is compressed.

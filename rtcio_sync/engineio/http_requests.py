@@ -32,10 +32,11 @@ MARK = "Rtcio-Sent-On"
 SENT_ON = f"HTTP_{MARK.upper().replace('-', '_')}"
 
 # Keys that a WSGI server puts into an environ for its own use: buffers, sockets, streams. All other
-# keys, an app's own included, are kept for the handlers.
+# keys, an app's own included, are kept for the handlers. So are the subprotocols of a WebSocket:
+# browsers can put a token in no other field.
 _NOT_KEPT = re.compile(
     r"wsgi\.(?!url_scheme|version|multi|run_once)|gunicorn\.|werkzeug\.(?:socket|server)|eventlet\."
-    r"|HTTP_SEC_WEBSOCKET|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
+    r"|HTTP_SEC_WEBSOCKET(?!_PROTOCOL)|HTTP_UPGRADE|HTTP_CONNECTION|uwsgi\.|x-wsgiorg"
     r"|rtcio_sync\.|" + SENT_ON
 )
 

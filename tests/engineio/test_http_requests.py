@@ -40,6 +40,7 @@ def test_handlers_get_the_environ_without_what_is_the_wsgi_servers() -> None:
     mine = {
         "PATH_INFO": "/",
         "HTTP_COOKIE": "a=b",
+        "HTTP_SEC_WEBSOCKET_PROTOCOL": "chat, token",
         "REMOTE_ADDR": "peer",
         "wsgi.url_scheme": "https",
         "wsgi.multithread": False,
@@ -54,6 +55,7 @@ def test_handlers_get_the_environ_without_what_is_the_wsgi_servers() -> None:
         "werkzeug.socket": None,
         "werkzeug.server.shutdown": None,
         "HTTP_SEC_WEBSOCKET_KEY": "x",
+        "HTTP_SEC_WEBSOCKET_VERSION": "13",
         "HTTP_UPGRADE": "websocket",
         "HTTP_CONNECTION": "Upgrade",
     }

@@ -301,6 +301,9 @@ class _Finite(_Left):
             return None
         return super()._made(value)
 
+    def _binary(self, value: Any) -> Any:
+        return value  # an attachment, for a packet class of the app's
+
 
 # -- MessagePack -----------------------------------------------------------------------------------
 

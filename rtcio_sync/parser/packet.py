@@ -96,9 +96,7 @@ class TextPacket(Packet):
         holes += found
         try:
             text = self._dumped(data)
-            if "NaN" in text or "Infinity" in text:
-                # Python's own module writes them, and no browser reads it: one client could end the
-                # connections of all who get what it has sent.
+            if _may_be_no_json(text):
                 text = self._dumped(finite(data))
         except RecursionError:
             raise ValueError("it has more levels than its JSON module can write") from None
@@ -178,7 +176,21 @@ def event_pieces(
             where = "" if namespace == "/" else f"{namespace},"
             return [f"{packet_type}{where}{'' if number is None else number}{text}"]
     made = kind(packet_type, namespace=namespace, data=arguments, id=number).encode()
-    return made if isinstance(made, list) else [made]
+    pieces: list[str | bytes] = made if isinstance(made, list) else [made]
+    first = pieces[0]
+    if isinstance(first, str) and kind.encode is Packet.encode and _may_be_no_json(first):
+        made = kind(packet_type, namespace=namespace, data=finite(arguments), id=number).encode()
+        pieces = made if isinstance(made, list) else [made]
+    return pieces
+
+
+def _may_be_no_json(text: str) -> bool:
+    """Whether it may have a number that JSON does not have.
+
+    Python's own module writes them, and no browser reads it: one client could end the connections
+    of all who get what it has sent.
+    """
+    return "NaN" in text or "Infinity" in text
 
 
 def connect_piece(kind: Any, namespace: str, data: dict[str, str]) -> str | bytes:

@@ -51,10 +51,23 @@ def test_an_app_hears_and_speaks_through_its_own_module() -> None:
     assert heard == ["LOUD"]
 
 
+class Mine(packet.Packet):
+    """A packet class of an app's."""
+
+
+#: Options with which Python's own module writes what is sent.
+STANDARD: dict[str, dict[str, Any]] = {
+    "json": {"json": json},
+    "a class": {"serializer": Mine},
+    "both": {"serializer": Mine, "json": json},
+}
+
+
+@pytest.mark.parametrize("options", STANDARD)
 @pytest.mark.parametrize("sent", ["1e999", "-1e999", "NaN", "Infinity", '{"a":[-Infinity,"NaN"]}'])
-def test_no_client_has_others_get_what_no_browser_reads(sent: str) -> None:
+def test_no_client_has_others_get_what_no_browser_reads(sent: str, options: str) -> None:
     """Python's module reads such numbers and writes them; socket.io-client then disconnects."""
-    server = Server(json=json)
+    server = Server(**STANDARD[options])
 
     @server.on("chat")
     def chat(sid: str, data: Any) -> Any:
@@ -71,8 +84,9 @@ def test_no_client_has_others_get_what_no_browser_reads(sent: str) -> None:
     assert (event, answer) == (["chat", number], [number])
 
 
-def test_a_text_that_only_looks_like_one_stays_as_it_is() -> None:
-    server = Server(json=json)
+@pytest.mark.parametrize("options", STANDARD)
+def test_a_text_that_only_looks_like_one_stays_as_it_is(options: str) -> None:
+    server = Server(**STANDARD[options])
     client = server.test_client()
     server.emit("chat", {"NaN": ["Infinity", math.nan, 1.5, True, None, b"NaN"]})
     assert client.received("chat") == [{"NaN": ["Infinity", None, 1.5, True, None, b"NaN"]}]

@@ -245,14 +245,26 @@ def _packed_by(chosen: Any) -> Any:
     return encode
 
 
+LAST_DATE = 8_640_000_000_000_000  # of JavaScript, in milliseconds
+
+
 def _undefined(chosen: Any) -> Any:
     """A hook that takes JavaScript's ``undefined`` for `None`.
 
     socket.io-msgpack-parser writes it as extension 0, and puts it into each CONNECT without auth.
+    In Node it writes an ``ArrayBuffer`` or ``Uint8Array`` as extension 0 too, and anywhere a date.
+    Unless the app has a hook of its own, the former are bytes: as an extension, those with certain
+    lengths would be another value for whoever they are sent on to.
     """
-    others = chosen.ext_hook
+    others, stock = chosen.ext_hook, is_stock(chosen)
 
     def hook(code: int, data: bytes) -> Any:
-        return None if code == 0 and data == b"\0" else others(code, data)
+        if code == 0 and data == b"\0":
+            return None
+        return data if stock and code == 0 and not _is_date(data) else others(code, data)
 
     return hook
+
+
+def _is_date(data: bytes) -> bool:
+    return len(data) == 8 and abs(int.from_bytes(data, "big", signed=True)) <= LAST_DATE

@@ -103,6 +103,22 @@ def test_a_disconnect_in_msgpack_has_no_data_at_all(default: Any) -> None:
     assert msgpack.loads(event) == {"type": packet.EVENT, "nsp": "/", "data": ["a", None], "id": 7}
 
 
+def test_msgpack_takes_an_array_of_bytes_of_node_for_bytes() -> None:
+    chosen = packet_class(MsgPackPacket, None)
+
+    def read(data: bytes) -> Any:
+        array = b"\xc7" + bytes([len(data)]) + b"\0" + data  # as socket.io-msgpack-parser has it
+        head = msgpack.packb({"type": packet.EVENT, "nsp": "/"})[1:]
+        pkt = chosen(encoded_packet=b"\x83" + head + msgpack.packb("data") + b"\x92\xa1a" + array)
+        return pkt.data[1]
+
+    for size in (0, 1, 2, 3, 4, 7, 8, 9, 16, 200):
+        assert read(b"x" * size) == b"x" * size
+    for milliseconds in (-1, 0, 1_500_000_000_000):
+        date = milliseconds.to_bytes(8, "big", signed=True)
+        assert read(date) == msgpack.ExtType(0, date)
+
+
 def test_msgpack_leaves_other_extensions_to_the_app() -> None:
     mine = MsgPackPacket.configure(ext_hook=lambda code, data: (code, data))
     chosen = packet_class(mine, None)

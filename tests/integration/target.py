@@ -22,6 +22,9 @@ LOG_BOUND = 10_000
 
 WAYS = ("listen", "gunicorn-gevent")
 
+#: Seconds that an attacker, who answers no ping, may take for what it sends on a busy machine.
+PING_TIMEOUT = 3 * DEADLINE
+
 
 class Target:
     """A server under attack and the two bystanders on it."""
@@ -109,6 +112,7 @@ class Target:
 
 @contextmanager
 def target_of(way: str, **options: Any) -> Iterator[Target]:
+    options = {"ping_timeout": PING_TIMEOUT, **options}
     with running(way, "attacked", **options) as server, ExitStack() as stack:
         bystanders = Bystanders(server.port)
         stack.callback(bystanders.stop)

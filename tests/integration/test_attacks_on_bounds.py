@@ -11,6 +11,7 @@ from tests.integration.hostile import STAYS, Fate
 from tests.integration.redis_server import redis_server
 from tests.integration.scene import MB
 from tests.integration.target import BOUND, WAYS, Target, target_of
+from tests.timing import DEADLINE
 
 CLOSED = (Fate("closed", 1002), Fate("closed"))
 
@@ -169,6 +170,6 @@ def test_what_is_kept_for_all_who_are_away_is_bounded(way: str) -> None:
     with (
         target_of(way, connection_state_recovery=True) as target,
         target.unharmed(bound=64 * MB + 3 * BOUND),
-        target.scene() as scene,
+        target.scene(patience=DEADLINE) as scene,
     ):
         assert attacks.away_sessions(scene, 200) is STAYS

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..errors import OptionError, ProtocolError
+from ..parser.encoding import is_timestamp, simple
 from ..protocol.envelope import Drop
 from ..protocol.names import text_of
 from ..protocol.packing import Struct
@@ -292,14 +293,19 @@ STRUCTURES: dict[int, type[Struct]] = {
 T = TypeVar("T", bound=Struct)
 
 
-def _text(value: Any) -> str:
-    """A `str` of a class of its own counts as its text; the encoder knows no such class."""
+def _known(value: Any) -> Any:
+    """What stands for a value of a class that the encoder does not know.
+
+    A `str` of a class of its own counts as its text. A client may have sent a timestamp.
+    """
     if isinstance(value, str):
         return text_of(value)
+    if is_timestamp(value):
+        return simple(value)
     raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
 
 
-_encode = msgspec.msgpack.Encoder(enc_hook=_text).encode
+_encode = msgspec.msgpack.Encoder(enc_hook=_known).encode
 _decoders: dict[type, Any] = {}
 
 

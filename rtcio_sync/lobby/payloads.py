@@ -80,8 +80,11 @@ def _may_be_kept(value: Any) -> bool:
             left -= len(each)
             if left > 0 and type(each) is str and not is_unicode(each):
                 return False
-        elif type(each) is int and not -(2**63) <= each < 2**64:  # no MessagePack has it
-            return False
+        elif type(each) is int:
+            if not -(2**63) <= each < 2**64:  # no MessagePack has it
+                return False
+        elif not (each is None or type(each) in (bool, float)):
+            return False  # an extension of MessagePack, of any size, which JSON does not have
         if left < 0:
             return False
     return True

@@ -126,6 +126,8 @@ class LobbyRooms:
                 # What is done is confirmed in any case.
                 if step.func is LobbyRoom.answer or not room.is_over():
                     step()
+            except ProtocolError as error:  # what a client said cannot be told to other workers
+                self._namespace.server.drop(error.reason)
             except BaseException as error:  # a failed emit must not stop the steps after it
                 log.exception("an event could not be sent to the peers of a room")
                 interrupts.heed(error)

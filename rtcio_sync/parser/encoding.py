@@ -8,7 +8,8 @@ A ``datetime``, a ``date`` and a ``time`` are sent in ISO 8601, a UUID and a Dec
 Enum as its value, a dataclass as an object of its fields (without those whose names begin with an
 underscore), a tuple as a list, and keys that are not strings as strings. An object of a class that
 derives from ``dict`` or ``list`` is sent as its ``items()`` or its iterator gives it, as the
-standard module does. In JSON, NaN and Infinity are null, as in JavaScript.
+standard module does. In JSON, NaN and Infinity are null, and a timestamp of MessagePack is a date,
+as JavaScript writes them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from ..errors import ProtocolError
 from ..garbage_collector import uncollected
 from ..protocol.names import FUNCTIONS, text_of
 
-__all__ = ["OPTIONS", "finite", "holes_of", "pack", "parted", "simple", "write"]
+__all__ = [
+    "OPTIONS", "finite", "holes_of", "is_timestamp", "pack", "parted", "simple", "write",
+]  # fmt: skip
 
 #: Has orjson leave to `simple` what it would write in its own way. It sends what is in an object's
 #: ``__dict__`` as the fields of a dataclass, and crashes for a slot without a value; of a class
@@ -39,6 +42,8 @@ OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 _BYTES = (bytes, bytearray, memoryview)
 _TIMES = (datetime.datetime, datetime.date, datetime.time)
+#: By its name: msgpack is an extra. A client writes a ``Date`` so with ``serializer="msgpack"``.
+_TIMESTAMP = ("msgpack.ext", "Timestamp")
 
 _FIX = (
     "send dicts, lists, strings, numbers, booleans, None, bytes, dates, UUIDs, Enums, Decimals or "
@@ -150,6 +155,8 @@ def simple(value: Any) -> Any:
     for kind, plain in _DERIVED:
         if isinstance(value, kind):
             return plain(value)
+    if is_timestamp(value):
+        return _date(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = tuple(each.name for each in dataclasses.fields(value) if each.name[:1] != "_")
         made = {name: getattr(value, name) for name in names}
@@ -182,6 +189,20 @@ _DERIVED: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (list, list),
     (tuple, list),
 )
+
+
+def is_timestamp(value: Any) -> bool:
+    """Whether it is one of MessagePack's timestamps; `simple` makes text of it."""
+    kind = type(value)
+    return (kind.__module__, kind.__qualname__) == _TIMESTAMP
+
+
+def _date(stamp: Any) -> str | None:
+    """A timestamp of MessagePack as ISO 8601; `None` for a year that it has no digits for."""
+    try:
+        return _iso(stamp.to_datetime())
+    except OverflowError:
+        return None  # as JavaScript writes an invalid `Date`
 
 
 def _iso(value: Any) -> str:

@@ -78,10 +78,12 @@ class Bus:
 class Worker:
     """One worker with its lobby."""
 
-    def __init__(self, network: Network, number: int, **options: Any) -> None:
+    def __init__(
+        self, network: Network, number: int, serializer: str = "default", **options: Any
+    ) -> None:
         self.network = network
         self.node = f"n{number:03d}"
-        self.server = Server()
+        self.server = Server(serializer=serializer)
         self._later = self.server.eio.heartbeat.later
         self.server.eio.heartbeat.later = self.later  # type: ignore[method-assign]
         self.lobby = Lobby(self.server, **options)

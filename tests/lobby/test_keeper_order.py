@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import gevent
+import msgpack
 import pytest
 
 from rtcio_sync.cluster.messages import Ask, Kind, decoded, encoded
@@ -220,3 +222,31 @@ def test_what_cannot_be_sent_is_dropped_and_counted(network: Network) -> None:
     settle(network)
     assert {each.keeps for each in (k, w, elder)} == {elder.node}
     assert_same(k, w, elder, peers=[ck, cw])
+
+
+def test_what_json_does_not_have_reaches_the_clients_of_every_worker_and_keeps_nobody_out(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    """socket.io-msgpack-parser writes a ``Date`` as a timestamp."""
+    workers = [network.add(number, serializer="msgpack") for number in (1, 2, 3)]
+    until(lambda: workers[1].keeper._watch.copy is not None)
+    ck, cw = (each.client().joins() for each in workers[::2])
+    at, text = msgpack.Timestamp(5), "1970-01-01T00:00:05+00:00"
+    for speaker, hearer in ((ck, cw), (cw, ck)):
+        for event in ("media-state", "chat-message"):
+            speaker.emit(event, mic=True, at=at)
+            hearer.wait(event)
+            assert [each["at"] for each in hearer.of(event)] == [text]
+    late = workers[2].client().joins()
+    kept = {"roomId": "r", "mic": True}  # and what has come over from another worker
+    states = [{"id": ck.sid, **kept}, {"id": cw.sid, **kept, "at": text}]
+    assert late.of("media-state") == states
+    odd = {"mark": {"_placeholder": True}, "bytes": b"x"}  # no JSON tells one from the other
+    for speaker in (ck, cw):
+        speaker.emit("chat-message", **odd)
+        speaker.emit("chat-message", text="hello")
+    for hearer in (ck, cw):
+        hearer.wait("chat-message", 2)
+    assert workers[0].server.stats()["dropped"] == {"placeholder": 2}
+    settle(network)
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]

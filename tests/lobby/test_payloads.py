@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgpack
 import msgspec
 import pytest
 
@@ -34,3 +35,10 @@ def test_what_looks_like_a_placeholder_is_no_state_as_bytes_may_stand_beside_it(
     assert state_in({"mic": True, "deep": [{"x": placeholder}]}, {"cam": b"z"}) == {
         "mic": True, "cam": b"z"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 900_000])
+def test_an_extension_of_messagepack_is_no_state(size: int) -> None:
+    for odd in (msgpack.ExtType(5, b"x" * size), msgpack.Timestamp(size)):
+        assert state_in({"mic": True, "cam": odd}, {}) == {"mic": True}
+        assert state_in({"mic": True, "deep": [{"x": odd}]}, {}) == {"mic": True}

@@ -44,6 +44,22 @@ def test_messagepack_has_the_same_types(name: str, beside: Any) -> None:
     assert msgpack.loads(pkt.encode())["data"] == ["e", arrives, beside]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "1970-01-01T00:00:05+00:00"), (2**62, None), (-(2**62), None)]
+)
+@pytest.mark.parametrize("beside", BESIDE)
+def test_a_timestamp_that_a_client_has_sent_in_messagepack_is_a_date_in_json(
+    seconds: int, text: str | None, beside: str
+) -> None:
+    """As a ``Date`` that JavaScript writes as JSON, where an invalid one is null."""
+    sent = [msgpack.Timestamp(seconds), BESIDE[beside]]
+    assert json.loads(write(sent))[0] == text
+    assert json.loads(write([sent, b"x"], []))[0][0] == text
+    assert json.loads(event_pieces(TextPacket, "/", sent)[0][1:])[0] == text
+    pkt = MSGPACK(EVENT, data=["e", *sent[:1]], namespace="/")
+    assert msgpack.loads(pkt.encode())["data"][1] == sent[0]
+
+
 @pytest.mark.parametrize("kind", [TextPacket, MSGPACK], ids=["text", "msgpack"])
 def test_every_second_byte_of_a_memoryview_can_be_sent(kind: Any) -> None:
     pieces = event_pieces(kind, "/", ["e", memoryview(b"abcd")[::2]])

@@ -2,7 +2,7 @@
 
 A head that a proxy in front might read in another way is refused (`protocol.http_head`). A client
 has `handshake_timeout` seconds for a request. Of a body that no application has read, only a
-bounded part is read.
+bounded part is read. A client that reads its answer too slowly, or not at all, is closed.
 
 Requests to the Socket.IO path do not come here, unless they need care: `http`.
 """
@@ -26,6 +26,7 @@ from gevent import pywsgi
 from ..logs import tell
 from ..protocol.http_head import Head, asks_to_close, without_authority
 from ..transport.fair_reading import read_fairly
+from ..transport.tcp import reset_at_close
 from .http import HEAD, Connection, accept, first_line
 from .idle_connections import KEEP_ALIVE, Idle
 from .reread_socket import Reread
@@ -37,6 +38,9 @@ log = logging.getLogger(__name__)
 UNREADABLE = "a request of %(rtcio_address)s could not be read"
 
 SHORT = 16384  # bytes of an answer that is copied, to be written together with its head
+
+PIECE = 1 << 17  # bytes of an answer that are sent at a time
+TAKEN_WITHIN = 60.0  # seconds that a client may take for so many
 
 # The rest of a body that no application has read, once the answer is sent.
 KEPT = 65536  # bytes that are read, so that the connection can be used for the next request
@@ -357,10 +361,26 @@ class Handler(Parting, pywsgi.WSGIHandler):
             self._sendall(answer)
 
     def _sendall(self, data: bytes | bytearray) -> None:
-        if self.corked is None:
-            super()._sendall(data)
-        else:
+        if self.corked is not None:
             self.corked += data
+        elif len(data) <= PIECE:
+            self._send_in_time(data)
+        else:
+            view = memoryview(data)
+            for at in range(0, len(view), PIECE):
+                self._send_in_time(view[at : at + PIECE])
+
+    def _send_in_time(self, piece: Any) -> None:
+        """Sends a piece of an answer. A client that does not read waits as an idle one."""
+        self.idle.add(self)
+        try:
+            with gevent.Timeout(None if self.seconds is None else TAKEN_WITHIN, _Slow):
+                super()._sendall(piece)
+        except (_Slow, OSError):
+            reset_at_close(self.socket)  # or the kernel would keep what it has taken
+            raise ConnectionResetError(errno.ECONNRESET, "The client has gone") from None
+        finally:
+            self.idle.discard(self)
 
     # -- logs --------------------------------------------------------------------------------------
 

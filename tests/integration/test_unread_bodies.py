@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import select
 import socket
 import ssl
 import struct
@@ -377,6 +378,35 @@ def has_ended(sock: socket.socket) -> bool:
     except OSError:
         return True
     return True
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_of_connections_whose_answer_nobody_reads_there_are_not_too_many(
+    certificate: str, *, tls: bool
+) -> None:
+    def asks(server: Running) -> socket.socket:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.settimeout(BOUND)
+        raw.connect(("127.0.0.1", server.port))
+        sock = over_tls(raw) if tls else raw
+        sock.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        return sock
+
+    given: Any = {"certificate": certificate} if tls else {}
+    with running("listen", "bodies", max_connections=70, **given) as server:
+        unread = [asks(server) for _ in range(100)]
+        wait_until(lambda: sum(map(was_reset, unread)) >= 30)
+        assert sum(map(was_reset, unread)) < 50
+        for sock in unread:
+            sock.close()
+
+
+def was_reset(sock: socket.socket) -> bool:
+    """Whether the server has closed it; nothing is read."""
+    poll = select.poll()
+    poll.register(sock, select.POLLERR)
+    return bool(poll.poll(0))
 
 
 #: Bodies in chunks that take long to parse, and how they go on.

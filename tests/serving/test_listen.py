@@ -25,6 +25,7 @@ from werkzeug.serving import BaseWSGIServer
 
 from rtcio_sync.functions import UnrunError
 from rtcio_sync.options import Limits
+from rtcio_sync.serving import pywsgi as serving
 from rtcio_sync.serving.listen import signaling_only
 from rtcio_sync.transport import server_stop
 from rtcio_sync.transport.server_stop import close_listener
@@ -123,6 +124,29 @@ def test_a_client_that_is_slow_with_its_headers_is_hung_up_on(run: Run) -> None:
     for request in ("", "GET / HTTP/1.1\r\nHost: "):
         answer = running.ask(request)
         assert answer == "" or answer.startswith("HTTP/1.1 400")
+
+
+@pytest.mark.parametrize("size", [1_000, 20_000_000], ids=["short answers", "a long answer"])
+def test_a_client_that_does_not_read_its_answer_is_hung_up_on(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], size: int
+) -> None:
+    monkeypatch.setattr(serving, "TAKEN_WITHIN", 0.3)
+
+    def application(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", f"{size}")])
+        return [b"x" * size]
+
+    port = run(Bare(), application=application).port
+    address = "127.0.0.1", port
+    with (
+        in_time(),
+        gevent.socket.create_connection(address) as sock,
+        pytest.raises(ConnectionError),
+    ):
+        while True:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            gevent.sleep(0.01)
+    assert capfd.readouterr().err == ""
 
 
 def test_any_pywsgi_serves_the_signaling() -> None:

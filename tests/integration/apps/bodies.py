@@ -71,6 +71,11 @@ def echo() -> flask.Response:
     return flask.Response(flask.stream_with_context(pieces()))
 
 
+@app.get("/long")
+def long() -> str:
+    return "x" * 6_000_000
+
+
 @app.get("/stream")
 def stream() -> flask.Response:
     return flask.Response(iter(["a", "b"]))

@@ -2,7 +2,8 @@
 
 It is no node. It writes to the inboxes of all nodes, and each node emits to its own members. Its
 entries are numbered, so that one which is written twice, because Redis' answer was lost, is
-delivered once. Everything blocks, and may be called from any thread.
+delivered once. Everything blocks, and may be called from any thread; what a signal handler sends
+while the call that it interrupts sends something is sent after it, by that call.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ import os
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
+
+import gevent
 
 from ..adapter.recipients import flat
 from ..config.option_values import check_value
@@ -153,6 +158,10 @@ class _Sender:
         self._client: Any = None
         self._prefix = prefix
         self._lock = threading.Lock()
+        #: The greenlets (or threads) that send or wait for the lock, and what their own signal
+        #: handlers send meanwhile: it waits until they are done.
+        self._inside: set[Any] = set()
+        self._late: deque[tuple[int, bytes]] = deque()
         self._process = 0
         self._name, self._number = b"", 0
         #: The nodes that were there last, and the tokens that they had.
@@ -167,12 +176,32 @@ class _Sender:
     def abandon(self) -> list[int]:
         """Makes a new lock, in a forked child: redis-py makes new connections. # after a fork"""
         self._lock = threading.Lock()
+        self._inside.clear()
+        self._late.clear()
         return []
 
     def post(self, kind: int, body: bytes) -> None:
         if len(body) > LONGEST:
             limit = f"{LONGEST:,} bytes ({LONGEST // 1_000_000} MB)"
             raise OptionError(f"a message of {len(body):,} bytes; an Emitter sends at most {limit}")
+        own = gevent.getcurrent()
+        if own in self._inside:  # a signal handler has interrupted it
+            self._late.append((kind, body))
+            return
+        self._inside.add(own)
+        try:
+            self._post(kind, body)
+        finally:
+            self._inside.discard(own)
+        while (late := self._next_late()) is not None:
+            self.post(*late)
+
+    def _next_late(self) -> tuple[int, bytes] | None:
+        with suppress(IndexError):  # most often there is none
+            return self._late.popleft()
+        return None
+
+    def _post(self, kind: int, body: bytes) -> None:
         with self._lock:
             if self._process != os.getpid():  # a forked child has a name of its own
                 self._process = os.getpid()

@@ -18,8 +18,9 @@ __all__ = ["CHANGING", "SocketHandlers"]
 
 #: Hold it to change the handlers of a socket: of two threads that do, none may undo what the other
 #: did. It is the interpreter's own, since any thread may register a handler, on gevent too; nobody
-#: waits while he holds it.
-CHANGING: AbstractContextManager[Any] = get_original("_thread", "allocate_lock")()
+#: waits while he holds it. Who holds it may take it again: a signal handler of the app, or a
+#: ``__del__``, may come between any two statements.
+CHANGING: AbstractContextManager[Any] = get_original("_thread", "RLock")()
 if hasattr(os, "register_at_fork"):  # in a child, the thread that held it may not be there
     os.register_at_fork(after_in_child=CHANGING._at_fork_reinit)  # type: ignore[attr-defined]
 

@@ -11,7 +11,9 @@ from rtcio_sync import Server, Socket
 from rtcio_sync.cluster import messages
 from rtcio_sync.cluster.shared_rooms import body_of
 from rtcio_sync.parser.packet import TextPacket
+from rtcio_sync.socketio.socket_handlers import SocketHandlers
 from tests.clients import Polling
+from tests.interrupting import signal_handler
 from tests.timing import settle, until
 from tests.wsgi import environ_of, request
 
@@ -104,3 +106,27 @@ def test_a_handler_that_registers_itself_runs_once(kind: str) -> None:
     until(lambda: ran)
     settle()
     assert len(ran) == 1
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "take"])
+def test_a_signal_handler_may_register_one_while_handlers_change(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    server = Server()
+    client = Polling(server).join()
+    socket = server.sockets[client.sid]
+    original = getattr(SocketHandlers, change)
+
+    def begun(self: Any, *args: Any, **options: Any) -> Any:
+        interrupt()
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(SocketHandlers, change, begun)
+    with signal_handler(lambda: socket.on_any(print)) as interrupt:
+        socket.on("error", print)
+        member = server.manager.member(client.sid, "/")
+        assert member is not None
+        server.handling._tell_of_refusal(member, socket, "x", OSError())
+        socket.off("error", print)
+    assert socket.listeners_any() == [print]
+    assert socket.listeners("error") == []

@@ -184,7 +184,7 @@ class Server(ClusteredServer):
         asked = Listening.of(port, host, options, threads=threads)
         app = asked.app if asked.app is not None else self.app
         if app is None:
-            application = signaling_only(self.path, self.handle_request)
+            application = signaling_only(self.path, self.handle_request, self.turn_of_request)
         else:
             application = extension.with_signaling(self, app)
         allowed = described_origins(self.options.cors_allowed_origins)

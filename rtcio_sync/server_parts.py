@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -39,6 +40,7 @@ class ServerParts(NodeApi):
     packet_class: Any
     #: The Flask app that it wraps, or the first of several; `None`: none.
     app: Any
+    turn_of_request: Callable[[], None]  # of the engine, for `flask.ports.Signaling`
 
     def _build(self, *, late: bool) -> None:
         """Makes the parts, each with what it needs of the others. ``late``: see `Receiver`."""
@@ -182,6 +184,7 @@ class ServerParts(NodeApi):
         self.relay.encode = partial(event_pieces, self.packet_class)
         self.relay.bound([self.options.limits])
         self.relay.ordinary = self.receiver.take
+        self.turn_of_request = self.eio.turn_of_request
         self.eio.arrive = self.relay.arrive
         self.eio.work = self.receiver.work
         self.eio.lost = self._lost

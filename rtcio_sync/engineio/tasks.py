@@ -122,6 +122,15 @@ class Tasks(engineio.Server):
         if self.async_mode != "threading":
             self.turns.take(since)
 
+    def turn_of_request(self) -> None:
+        """Waits for a turn to answer a request, also of another page. # any greenlet or thread
+
+        A client may send any number of requests at once. A WSGI server that has read them answers
+        one after the other, and none waits, so that no other client would be served meanwhile.
+        """
+        if self.hub_thread.in_greenlet:
+            self.turns.take(LAST)
+
     def own_turn(self, since: float | None = None) -> None:
         """`take_turn` for a greenlet of this package: logs what is raised into it meanwhile."""
         try:

@@ -18,6 +18,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from ..errors import OptionError
 from ..starting.wrong_path import warned_of
+from ..transport.ports import CONNECTION
 from .context import APP
 from .ports import Signaling
 
@@ -88,6 +89,8 @@ class Endpoint:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         path, base = environ.get("PATH_INFO", ""), self.server.path
+        if CONNECTION not in environ:  # else the hub has read it, and others had their turn
+            self.server.turn_of_request()
         if path == base or path.startswith(base + "/"):
             return self._signal(environ, start_response)
         if self.server.on_app_request is not None:

@@ -28,6 +28,10 @@ class Signaling(_Served, Protocol):
     def on_app_request(self) -> Callable[[dict[str, Any]], None] | None:
         """Is to be called with the environ of a request to the app, unless it is `None`."""
 
+    @property
+    def turn_of_request(self) -> Callable[[], None]:
+        """Is to be called before a request is answered; may wait."""
+
     def handle_request(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:

@@ -97,6 +97,13 @@ class HubThread:
         return self.serving or (self._makers_hub is not None and self.elsewhere())
 
     @property
+    def in_greenlet(self) -> bool:
+        """Whether the caller is a greenlet of the hub that serves, and may wait for a turn."""
+        if self._hub is None or self.threaded or self._ident != _get_ident():
+            return False
+        return isinstance(gevent.getcurrent(), gevent.Greenlet)
+
+    @property
     def in_hub(self) -> bool:
         """Whether the caller is the hub itself, which must not wait."""
         return isinstance(gevent.getcurrent(), Hub)

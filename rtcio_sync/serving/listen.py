@@ -16,6 +16,7 @@ from ..garbage_collector import frozen
 from ..hub.forked import serves
 from ..starting.addresses import Addresses
 from ..starting.wrong_path import warned_of
+from ..transport.ports import CONNECTION
 from ..transport.server_stop import close_listener
 from .idle_connections import Idle
 from .listen_on_threads import listen_on_threads
@@ -143,14 +144,19 @@ def _tell(asked: Listening, allowed: str, port: int) -> None:
         sys.stderr.flush()
 
 
-def signaling_only(path: str, handle_request: Application) -> Application:
+def signaling_only(
+    path: str, handle_request: Application, turn: Callable[[], None] | None = None
+) -> Application:
     """The WSGI application of a server that wraps no app: the Socket.IO path, and a page at ``/``.
 
-    The page says what runs here. All other paths are answered 404.
+    The page says what runs here. All other paths are answered 404. ``turn()`` waits until a request
+    may be answered.
     """
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         asked = environ.get("PATH_INFO", "")
+        if turn is not None and CONNECTION not in environ:
+            turn()
         if asked == path or asked.startswith(path + "/"):
             return handle_request(environ, start_response)
         if asked in ("", "/") and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):

@@ -16,6 +16,8 @@ class Signaling:
 
     on_app_request: Callable[[dict[str, Any]], None] | None = None
 
+    def turn_of_request(self) -> None: ...
+
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.environs.append(environ)
         start_response("200 OK", [("Content-Type", "text/plain")])

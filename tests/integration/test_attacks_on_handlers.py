@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import socket
 from collections.abc import Iterator
 from itertools import repeat
 
@@ -12,6 +13,7 @@ from tests.frames import masked
 from tests.integration import attacks_on_handlers as attacks
 from tests.integration.hostile import STAYS, Fate
 from tests.integration.target import WAYS, Target, target_of
+from tests.timing import DEADLINE
 
 #: An app's own errors are told: that is what the log is for.
 TOLD = r"LOG ERROR|Traceback"
@@ -38,6 +40,22 @@ def test_handlers_that_compute_for_one_client_let_others_have_their_turn(target:
             witness.until(f"43{number}[")
         assert select.select([hostile], [], [], 0)[0] == [], "the burst was over first"
         hostile.until("4399[")
+
+
+def test_pages_that_are_asked_for_at_once_let_others_have_their_turn(target: Target) -> None:
+    many, get = 3000, b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n"
+    with target.unharmed(), target.forgotten(), target.scene() as scene:
+        witness, answers, got = scene.joined(), b"HTTP/1.1 404", b""
+        sock = scene.enter_context(socket.create_connection(("127.0.0.1", target.port), DEADLINE))
+        sock.sendall(get * many)
+        for number in range(20):
+            witness.say(f'42{number}["census"]')
+            witness.until(f"43{number}[")
+            if select.select([sock], [], [], 0)[0]:
+                got += sock.recv(1 << 20)
+        assert got.count(answers) < many / 2, "the burst was over first"
+        while got.count(answers) < many:
+            got += sock.recv(1 << 20)
 
 
 def test_who_left_is_gone_though_its_handler_never_returns(target: Target) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+import gevent.event
 import gevent.socket
 import pytest
 
 from rtcio_sync import Server
+from rtcio_sync.serving.listen import signaling_only
 from tests.clients import Client, Polling, WebSocket, event
-from tests.timing import compute, until
+from tests.timing import DEADLINE, compute, until
+from tests.wsgi import environ_of
 
 MANY = 100
 FEW = 30  # events of an attacker's that may run between a bystander's question and its answer
@@ -167,3 +170,49 @@ def test_a_bursts_events_stay_in_order() -> None:
     client.send(*[event("count", number) for number in range(MANY)])
     until(lambda: len(seen) == MANY)
     assert seen == list(range(MANY))
+
+
+def test_pages_that_are_asked_for_at_once_take_turns() -> None:
+    """Of a server without an app; those of an app: `tests/integration`."""
+    server, done, pages = Server(), 0, 5 * MANY
+
+    def answer(status: str, headers: Any) -> Any:
+        nonlocal done
+        done += 1
+        compute()
+
+    server.on("ping", lambda sid: "pong")
+    server.eio.hub_thread.bind()  # as at the first request
+    bystander = WebSocket(server).join()
+    application = signaling_only("/socket.io", server.handle_request, server.turn_of_request)
+
+    def ask_for_many() -> None:  # as a WSGI server that has read all of them
+        for _ in range(pages):
+            application(environ_of("GET", {}, path="/"), answer)
+
+    asking = gevent.spawn(ask_for_many)
+    until(lambda: done > 5)
+    for _ in range(5):
+        before = done
+        bystander.emit("ping", number=7)
+        assert bystander.next(lambda packet: packet[:1] == "3") == '37["pong"]'
+        assert done - before <= FEW
+    assert done < pages
+    asking.join()
+    assert done == pages
+
+
+@pytest.mark.parametrize("where", ["before anything is served", "in another thread", "in the hub"])
+def test_who_cannot_wait_for_a_turn_does_not(where: str) -> None:
+    server = Server()
+    if where == "before anything is served":
+        server.turn_of_request()
+        return
+    server.eio.hub_thread.bind()
+    hub = gevent.get_hub()
+    if where == "in the hub":
+        asked = gevent.event.Event()
+        hub.loop.run_callback(lambda: (server.turn_of_request(), asked.set()))
+        assert asked.wait(DEADLINE)
+        return
+    hub.threadpool.spawn(lambda: [server.turn_of_request() for _ in range(3)]).get(timeout=DEADLINE)

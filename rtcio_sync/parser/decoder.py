@@ -83,19 +83,25 @@ class PartialState(Struct):
 class Partial:
     """A packet whose attachments are still to come."""
 
-    __slots__ = ("announced", "attachments", "dropped", "held", "packet", "size", "text")
+    __slots__ = ("announced", "attachments", "dropped", "held", "packet", "raw", "size")
 
-    def __init__(self, announced: int, text: str, pkt: Any, held: int) -> None:
+    def __init__(self, announced: int, raw: bytes, pkt: Any, held: int) -> None:
         self.announced = announced
-        self.text = text
+        #: Its text as bytes: one character may make a string of it four times as large.
+        self.raw = raw
         #: `None`: not decoded yet, because it would be large and its attachments may never come.
         self.packet = pkt
         #: Whether it is refused: its attachments still have to be read, before the next packet.
         self.dropped = False
         self.attachments: list[bytes] = []
         #: The bytes received, and the bytes of memory when decoded.
-        self.size = len(text)
+        self.size = len(raw) if raw.isascii() else len(self.text)
         self.held = held
+
+    @property
+    def text(self) -> str:
+        """Its text."""
+        return self.raw.decode()
 
     def state(self) -> PartialState:
         """What another process has to know of it."""
@@ -107,7 +113,7 @@ class Partial:
     @classmethod
     def of(cls, state: PartialState) -> Partial:
         """One that has begun in another process."""
-        made = cls(state.announced, state.text, None, state.held)
+        made = cls(state.announced, state.text.encode(), None, state.held)
         made.dropped, made.size = state.dropped, state.size
         made.attachments = state.attachments
         return made
@@ -253,7 +259,8 @@ class Decoder:
             check_attachments(head.attachments, limits.max_attachments)
             weight = weigh(raw[head.start :], *_bounds(head, limits))
             held = VALUE_BYTES * weight.values
-            partial = Partial(head.attachments, raw.decode(), None, held)
+            raw.decode()  # it is no UTF-8, perhaps
+            partial = Partial(head.attachments, raw, None, held)
         if not head.attachments:
             return None
         partial.dropped = self._over(link, head, limits, weight, len(raw) - head.start)
@@ -279,21 +286,21 @@ class Decoder:
         bounded = weight.excess is not None or head.kind == packet.CONNECT
         if bounded and self._over(link, head, limits, weight, size):
             if head.attachments:
-                link.partial = Partial(head.attachments, raw.decode(), None, 0)
-                link.partial.dropped = True
+                link.partial = Partial(head.attachments, b"", None, 0)
+                link.partial.dropped, link.partial.size = True, len(raw)
             return None
         held = VALUE_BYTES * weight.values
         if self.stock and head.kind in _PLAIN:
             return self._plain(head, raw, held)
         text = raw.decode()
         if self.stock and weight.values > SURE and head.attachments:
-            link.partial = Partial(head.attachments, text, None, held)
+            link.partial = Partial(head.attachments, raw, None, held)
             return None
         pkt = self._parsed(text)
         if not head.attachments:
             return Decoded(pkt, text, [], len(raw) + held)
-        kept = pkt if weight.values <= SURE else None
-        link.partial = Partial(head.attachments, text, kept, held)
+        kept = pkt if weight.values <= SURE and len(raw) <= LARGE else None
+        link.partial = Partial(head.attachments, raw, kept, held)
         return None
 
     def _plain(self, head: Head, raw: bytes, held: int) -> Decoded:
@@ -346,7 +353,7 @@ class Decoder:
         over = self._over(link, head, limits, weight, len(message))
         held = VALUE_BYTES * weight.values
         if text is not None and pkt.attachment_count:
-            link.partial = Partial(pkt.attachment_count, text, pkt, held)
+            link.partial = Partial(pkt.attachment_count, text.encode(), pkt, held)
             link.partial.dropped = over
             return None
         return None if over else Decoded(pkt, text, [], len(message) + held)
@@ -370,7 +377,8 @@ class Decoder:
     def _whole(self, partial: Partial) -> Decoded | None:
         if partial.dropped:
             return None
-        pkt = self._parsed(partial.text) if partial.packet is None else partial.packet
+        text = partial.text
+        pkt = self._parsed(text) if partial.packet is None else partial.packet
         unknown = self.form is Form.TEXT and not self.stock
         if unknown and not placeholders_fit(pkt.data, partial.announced):
             raise ProtocolError("attachments")
@@ -380,7 +388,7 @@ class Decoder:
             pkt.add_attachment(partial.attachments[-1])
         except ValueError:  # ours looks only now whether the placeholders fit
             raise ProtocolError("attachments") from None
-        return Decoded(pkt, partial.text, partial.attachments, partial.size + partial.held)
+        return Decoded(pkt, text, partial.attachments, partial.size + partial.held)
 
     # -- for all encodings -----------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -142,13 +143,24 @@ def test_attachments_are_put_in_where_their_placeholders_stand(form: str) -> Non
     assert reader.link.partial is None
 
 
-def test_what_waits_for_attachments_and_is_large_is_not_decoded_yet() -> None:
-    reader = Reader()
-    lists: list[Any] = [[]] * 90_000
-    assert reader.read(f"51-{json.dumps(['take', lists, HOLE])}") is None
-    assert reader.link.partial.packet is None
+@pytest.mark.parametrize("form", ["usual", "a json module of its own"])
+@pytest.mark.parametrize(
+    "large", [[[]] * 90_000, "x" * 900_000, "x" * 900_000 + "\U0001f600"], ids=range(3)
+)
+def test_what_waits_for_attachments_and_is_large_takes_no_more_than_its_bytes(
+    form: str, large: Any
+) -> None:
+    """A string of a million characters takes four million bytes if one of them is an emoji."""
+    reader = Reader(form)
+    text = f"51-{json.dumps(['take', large, HOLE], ensure_ascii=False)}"
+    assert reader.read(text) is None
+    partial = reader.link.partial
+    assert partial.packet is None
+    held = [getattr(partial, name) for name in partial.__slots__]
+    assert sum(map(sys.getsizeof, held)) < len(text.encode()) + 1000
     decoded = reader.read(b"x")
-    assert decoded is not None and decoded.packet.data == ["take", lists, b"x"]
+    assert decoded is not None and decoded.packet.data == ["take", large, b"x"]
+    assert decoded.text == text
 
 
 @pytest.mark.parametrize("form", CLASSES)

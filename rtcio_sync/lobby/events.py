@@ -160,15 +160,20 @@ class Events(Part):
         inside = peer.socket.rooms
         for room in self._rooms_elsewhere(peer.sid):
             seat = self._seat_elsewhere(peer.sid, room)
-            if room not in inside:
+            if room not in inside and (seat is None or seat.entered):
                 self._departs(peer.sid, room)
-            elif seat is not None:
+            elif seat is not None:  # it is there, or is still to enter
                 before, seat.away = replace(seat), False
                 self._say(before, Op("back", room, peer.sid))
         with self._lock:
             rooms = self._seating.rooms(peer.sid)
-            # The app may have taken it out of some while it was away.
-            lost = [room for room in rooms if room not in inside]
+            # The app may have taken it out of some while it was away. Some it may still enter.
+            here = self._server.manager.get_rooms(peer.sid, self._namespace.name)
+            lost = [
+                room
+                for room in rooms
+                if room not in here and not self._rooms.arrives(room, peer.sid)
+            ]
             self._vacate(lost, peer.sid)
             appended = [
                 self._rooms.append(

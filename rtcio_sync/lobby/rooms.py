@@ -110,6 +110,18 @@ class LobbyRooms:
         found = self._rooms.get(room)
         return found is not None and found.leaving == sid
 
+    def arrives(self, room: str, sid: str) -> bool:
+        """Whether ``sid`` has a seat, and is to enter the Socket.IO room. # lock held"""
+        found = self._rooms.get(room)
+        if found is None:
+            return False
+        steps = [found.running, *found.steps] if found.running is not None else found.steps
+        return any(
+            step.func is LobbyRoom.arrive and step.args[1].id == sid
+            for step in steps
+            if step is not None
+        )
+
     def run(self, room: LobbyRoom) -> None:
         """Runs the room's steps until none is left, unless another caller is doing so."""
         while True:
@@ -247,7 +259,12 @@ class LobbyRoom:
         except BaseException as error:
             if known is None:
                 self.newcomers.pop(sid, None)
-                if refuse(error):
+                try:
+                    had_a_seat = refuse(error)
+                except BaseException:  # it has none any more, and could not be told
+                    self._take_out(sid, socket.token)
+                    raise
+                if had_a_seat:
                     self._take_out(sid, socket.token)
             if isinstance(error, ProtocolError):  # the client's, and counted
                 return

@@ -13,6 +13,7 @@ import socketio
 from rtcio_sync.lobby.lobby import Lobby
 from rtcio_sync.server import Server
 from tests.lobby.clients import Gate, announced, client, join, joined
+from tests.reconnecting import Phone, end_all
 from tests.timing import DEADLINE
 
 
@@ -184,6 +185,44 @@ def test_an_emit_that_fails_keeps_nothing_else_from_the_room(
     slow.open.set()
     speaking.result()
     assert [said["text"] for said in present.received("chat-message")] == ["one", "two"]
+    assert "the back end is away" in caplog.text
+
+
+def test_who_is_lost_and_comes_back_before_its_turn_to_enter_has_its_seat_and_is_in(
+    slow: SlowManager, elsewhere: Callable[..., Any]
+) -> None:
+    server = Server(client_manager=slow, connection_state_recovery=True)
+    lobby, speaker, phone = Lobby(server), joined(server), Phone(server)
+    slow.blocks_at = lambda event, data: event == "chat-message"
+    speaking = elsewhere(speaker.emit, "chat-message", {"roomId": "r", "text": "one"})
+    assert slow.reached.wait(DEADLINE)
+    join(phone)
+    phone.lose()
+    phone.come_back()
+    assert phone.received() == []
+    slow.open.set()
+    speaking.result()
+    assert lobby.peers("r") == [speaker.sid, phone.sid]
+    assert server.of("/").rooms["r"] == {speaker.sid, phone.sid}
+    assert phone.received()[-1] == ("join-ok", [{"roomId": "r"}])
+    end_all(server, phone)
+    assert not lobby._rooms
+
+
+def test_who_cannot_be_told_that_it_has_no_seat_is_not_in_the_room(
+    slow: SlowManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    def trouble(event: str, data: Any) -> bool:
+        if event in ("join-ok", "join-error"):
+            raise ConnectionError("the back end is away")
+        return False
+
+    server = Server(client_manager=slow)
+    lobby, peer = Lobby(server), client(server)
+    slow.blocks_at = trouble
+    join(peer)
+    assert lobby.peers("r") == []
+    assert server.rooms(peer.sid or "") == [peer.sid]
     assert "the back end is away" in caplog.text
 
 

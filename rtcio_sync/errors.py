@@ -13,6 +13,7 @@
     └── ProtocolError   a peer's mistake: counted, its connection closed, no error in the log
         ├── LimitExceeded   a client is over a limit; only its request is refused
         ├── OverBound       a packet holds more than `Limits` allow (see `parser.message_bounds`)
+        ├── NotUnicode      a name that other workers cannot be sent (an `OptionError`, too)
         ├── HandshakeError  an invalid opening handshake of a WebSocket
         └── FrameError      a frame of a WebSocket that breaks RFC 6455
 
@@ -35,6 +36,7 @@ __all__ = [
     "HandshakeError",
     "LimitExceeded",
     "NotServing",
+    "NotUnicode",
     "OptionError",
     "ProtocolError",
     "Refused",
@@ -99,6 +101,16 @@ class LimitExceeded(ProtocolError):
     def __init__(self, reason: str, detail: str | None = None, *, sid: str | None = None) -> None:
         super().__init__(reason, detail)
         self.sid = sid
+
+
+class NotUnicode(ProtocolError, OptionError):
+    """A name that other workers cannot be sent: it has half of a surrogate pair, as JSON may.
+
+    It is most likely a client's, so a handler that does not catch this is not to blame.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("room-name", "several workers know a room by its name in valid Unicode")
 
 
 class HandshakeError(ProtocolError):

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..errors import OptionError, ProtocolError
+from ..errors import NotUnicode, OptionError, ProtocolError
 from ..parser.encoding import is_timestamp, simple
 from ..protocol.envelope import Drop
 from ..protocol.names import text_of
@@ -313,6 +313,8 @@ def encoded(message: Struct) -> bytes:
     """The body of a message. Raises `OptionError` for a room that cannot be sent."""
     try:
         return _encode(message)
+    except UnicodeEncodeError:
+        raise NotUnicode from None
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise OptionError(_ROOM.format(error)) from None
 

@@ -224,6 +224,33 @@ def test_what_cannot_be_sent_is_dropped_and_counted(network: Network) -> None:
     assert_same(k, w, elder, peers=[ck, cw])
 
 
+def test_a_room_named_by_half_a_surrogate_pair_is_its_clients_fault(
+    network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    here, _ = (network.add(number).server for number in (1, 2))
+    operate = here.in_("r")
+    handlers: dict[str, Any] = {
+        "join": here.enter_room,
+        "say": lambda sid, name: here.emit("said", to=[sid, "r", name]),
+        "say to others": lambda sid, name: here.emit("said", to="r", skip_sid=[name]),
+        "fetch": lambda sid, name: operate.to(name).fetch_sockets(),
+        "ask": lambda sid, name: operate.to(name).timeout(1).call("asked"),
+        "move": lambda sid, name: operate.to(name).sockets_join("elsewhere"),
+    }
+    for event, handler in handlers.items():
+        here.on(event, handler)
+    for worker in network.workers.values():
+        worker.client().joins()
+    settle(network)
+    client = here.test_client()
+    for event in handlers:
+        client.emit(event, "\ud800")
+    assert here.stats()["dropped"] == {"room-name": len(handlers)}
+    assert here.stats()["handler_errors"] == 0
+    assert not [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert client.connected
+
+
 def test_what_json_does_not_have_reaches_the_clients_of_every_worker_and_keeps_nobody_out(
     network: Network, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ from rtcio_sync.parser.encoding import parted, write
 from rtcio_sync.parser.packet import TextPacket, event_frame, event_pieces, packet_class
 from rtcio_sync.protocol.websocket_frames import frame_text
 from tests.json_strategies import values, wide
+from tests.timing import cost
 from tests.values import BESIDE, HOLE, REFUSED, TYPES, nested
 
 MSGPACK = packet_class(MsgPackPacket, None)
@@ -58,6 +59,13 @@ def test_a_timestamp_that_a_client_has_sent_in_messagepack_is_a_date_in_json(
     assert json.loads(event_pieces(TextPacket, "/", sent)[0][1:])[0] == text
     pkt = MSGPACK(EVENT, data=["e", *sent[:1]], namespace="/")
     assert msgpack.loads(pkt.encode())["data"][1] == sent[0]
+
+
+@pytest.mark.parametrize("writer", [write, lambda value: write(value, []), parted])
+def test_what_a_client_has_sent_is_sent_on_at_the_cost_of_reading_it(writer: Any) -> None:
+    """orjson refuses lone surrogates and numbers of many digits, of which there may be many."""
+    sent = ["\ud800"] * 90_000 + [2**70] * 5_000
+    assert cost(lambda: writer(sent)) < 3
 
 
 @pytest.mark.parametrize("kind", [TextPacket, MSGPACK], ids=["text", "msgpack"])

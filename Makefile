@@ -38,7 +38,7 @@ docs: $(VENV)/.dev $(SITE)  ## the documentation as a site with search, in build
 
 # With fixed seeds. A failed test is not repeated.
 test: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) $(PYRIGHT) $(SITE) system lint check-types  ## all tests, lint and types; some half an hour on two cores
-	$(BIN)/python -m pytest -q -n 3 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 4 --dist loadscope --no-loadscope-reorder
 
 lint: $(VENV)/.dev  ## ruff: its rules, and the format of the package
 	$(BIN)/ruff check .

@@ -22,9 +22,6 @@ LOG_BOUND = 10_000
 
 WAYS = ("listen", "gunicorn-gevent")
 
-#: Seconds that an attacker, who answers no ping, may take for what it sends on a busy machine.
-PING_TIMEOUT = 3 * DEADLINE
-
 
 class Target:
     """A server under attack and the two bystanders on it."""
@@ -112,7 +109,6 @@ class Target:
 
 @contextmanager
 def target_of(way: str, **options: Any) -> Iterator[Target]:
-    options = {"ping_timeout": PING_TIMEOUT, **options}
     with running(way, "attacked", **options) as server, ExitStack() as stack:
         bystanders = Bystanders(server.port)
         stack.callback(bystanders.stop)

@@ -73,7 +73,8 @@ DIFFERENCES = (
     ),
     Difference(
         "`serializer='msgpack'` uses the class `MsgPackPacket` itself",
-        "a subclass, which also reads JavaScript's `undefined`",
+        "a subclass, which also reads JavaScript's `undefined` and `ArrayBuffer`, and sends no "
+        "data with DISCONNECT",
         _tests(SERVER, "msgpack"),
     ),
     # -- packets and managers ----------------------------------------------------------------------

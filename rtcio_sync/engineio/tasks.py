@@ -123,7 +123,7 @@ class Tasks(engineio.Server):
             self.turns.take(since)
 
     def turn_of_request(self) -> None:
-        """Waits for a turn to answer a request, also of another page. # any greenlet or thread
+        """Waits for a turn to answer a request for another page. # any greenlet or thread
 
         A client may send any number of requests at once. A WSGI server that has read them answers
         one after the other, and none waits, so that no other client would be served meanwhile.

@@ -89,10 +89,11 @@ class Endpoint:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         path, base = environ.get("PATH_INFO", ""), self.server.path
+        if path == base or path.startswith(base + "/"):
+            # At once: it has come to the worker with its session, which may move meanwhile.
+            return self._signal(environ, start_response)
         if CONNECTION not in environ:  # else the hub has read it, and others had their turn
             self.server.turn_of_request()
-        if path == base or path.startswith(base + "/"):
-            return self._signal(environ, start_response)
         if self.server.on_app_request is not None:
             self.server.on_app_request(environ)
         told = warned_of(environ, start_response, base)

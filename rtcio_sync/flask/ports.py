@@ -30,7 +30,7 @@ class Signaling(_Served, Protocol):
 
     @property
     def turn_of_request(self) -> Callable[[], None]:
-        """Is to be called before a request is answered; may wait."""
+        """Is to be called before a request to the app is answered; may wait."""
 
     def handle_request(
         self, environ: dict[str, Any], start_response: Callable[..., Any]

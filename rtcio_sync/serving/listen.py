@@ -150,15 +150,15 @@ def signaling_only(
     """The WSGI application of a server that wraps no app: the Socket.IO path, and a page at ``/``.
 
     The page says what runs here. All other paths are answered 404. ``turn()`` waits until a request
-    may be answered.
+    for these may be answered.
     """
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         asked = environ.get("PATH_INFO", "")
+        if asked == path or asked.startswith(path + "/"):
+            return handle_request(environ, start_response)  # at once, as `extension.Endpoint` does
         if turn is not None and CONNECTION not in environ:
             turn()
-        if asked == path or asked.startswith(path + "/"):
-            return handle_request(environ, start_response)
         if asked in ("", "/") and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
             start_response("200 OK", _PAGE_HEADERS)
             return [_PAGE.encode()]

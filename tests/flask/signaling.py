@@ -13,10 +13,12 @@ class Signaling:
         self.path = path
         self.app = app
         self.environs: list[dict[str, Any]] = []
+        self.turns = 0
 
     on_app_request: Callable[[dict[str, Any]], None] | None = None
 
-    def turn_of_request(self) -> None: ...
+    def turn_of_request(self) -> None:
+        self.turns += 1
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         self.environs.append(environ)

@@ -81,6 +81,16 @@ def test_the_socket_io_path_is_the_servers_and_all_else_the_apps(path: str, answ
     assert get(app, path) == answer
 
 
+def test_a_request_for_a_page_waits_for_its_turn_and_one_for_a_session_never() -> None:
+    # A session may move to another worker while one that has come to the right one waits.
+    app, server = new_app(), Signaling()
+    init_app(server, app)
+    get(app, "/socket.io/?EIO=4&transport=polling&sid=abc")
+    assert server.turns == 0
+    get(app, "/elsewhere")
+    assert server.turns == 1
+
+
 def test_the_request_names_the_app_that_it_came_by() -> None:
     server, apps = Signaling(), [new_app("one"), new_app("other")]
     for app in apps:

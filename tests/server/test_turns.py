@@ -202,6 +202,18 @@ def test_pages_that_are_asked_for_at_once_take_turns() -> None:
     assert done == pages
 
 
+def test_a_request_for_a_session_waits_for_no_turn_before_it_is_looked_for() -> None:
+    # It has come to the worker with its session, which may move to another one meanwhile.
+    order: list[str] = []
+    application = signaling_only(
+        "/socket.io", lambda *_: order.append("answered") or [], lambda: order.append("a turn")
+    )
+    application(environ_of("GET", {"sid": "abc"}, path="/socket.io/"), lambda *_: None)
+    assert order == ["answered"]
+    application(environ_of("GET", {}, path="/elsewhere"), lambda *_: order.append("answered"))
+    assert order == ["answered", "a turn", "answered"]
+
+
 @pytest.mark.parametrize("where", ["before anything is served", "in another thread", "in the hub"])
 def test_who_cannot_wait_for_a_turn_does_not(where: str) -> None:
     server = Server()

@@ -108,12 +108,12 @@ bench: $(VENV)/.dev $(NODE_BENCH)  ## what it costs, beside others; a quarter of
 	$(BIN)/python -m benchmarks
 
 # Runs that take too long for each change (times on two cores): the tests on each installed Python
-# (a quarter of an hour each); the tests three times beside four busy loops with SIGINT ignored (half
-# an hour each), each time with another seed; the soaks (MINUTES each); the fuzzer (SECONDS); Autobahn
-# (ten minutes); the rings (two minutes); the reloads (three minutes); hosts that are replaced and
-# hosts that are killed (nine minutes); buses on other versions of Redis (ten minutes); the packages
-# in clean environments (a quarter of an hour).
-long: versions loaded soak fuzz orders autobahn rings reloads rolling deaths redis-versions packages  ## the tests' long forms; some six hours
+# (half an hour each); the tests three times beside four busy loops with SIGINT ignored (three
+# quarters of an hour each), with another seed each time it is run; the soaks (MINUTES each); the
+# fuzzer (SECONDS); Autobahn (ten minutes); the rings (two minutes); the reloads (three minutes);
+# hosts that are replaced and hosts that are killed (nine minutes); buses on other versions of Redis
+# (ten minutes); the packages in clean environments (a quarter of an hour).
+long: versions loaded soak fuzz orders autobahn rings reloads rolling deaths redis-versions packages  ## the tests' long forms; some eight hours
 
 # Another seed each time. pytest prints it, and `SEED=…` sets it.
 SEED ?= $(shell date +%s)
@@ -125,7 +125,7 @@ versions: $(CLIENTS) $(NODE_BENCH) $(PYRIGHT) $(SITE) system  ## the tests on ea
 # It finds tests that depend on the clock, or on what they inherit from the shell.
 TIMES ?= 3
 loaded: $(VENV)/.dev $(CLIENTS) $(NODE_BENCH) $(PYRIGHT) $(SITE) system  ## the tests TIMES times, on a busy machine
-	./scripts/under-load $(TIMES) $(BIN)/python -m pytest -q -n 3 --dist loadscope \
+	./scripts/under-load $(TIMES) $(BIN)/python -m pytest -q -n 4 --dist loadscope \
 		--no-loadscope-reorder --hypothesis-seed=$(SEED)
 
 MINUTES ?= 60

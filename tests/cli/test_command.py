@@ -157,3 +157,17 @@ def test_only_a_supervisor_does_without_gevent(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert supervises(args, command.commands) is expected
+
+
+def test_a_supervisor_imports_neither_the_server_nor_what_serves_alone() -> None:
+    script = textwrap.dedent(
+        """
+        import sys
+        from rtcio_sync.cli import command, workers
+        unused = {"gevent", "flask", "rtcio_sync.server"}
+        unused |= {"rtcio_sync.starting.certificate", "rtcio_sync.starting.reload"}
+        print(sorted(unused & set(sys.modules)))
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr

@@ -12,10 +12,13 @@ import ast
 import json
 import math
 import os
+import queue
 import re
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from hypothesis import strategies as st
 from tests.fuzz.layers import LAYERS, Frame, send, text
 from tests.integration.hostile import Hostile
 from tests.integration.target import Target, target_of
+from tests.timing import DEADLINE
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "60")) / 2
 
@@ -51,11 +55,18 @@ def corpus() -> list[tuple[str, list[Frame]]]:
 
 
 class Sink:
-    """A connected peer, to whom anybody may send what is right."""
+    """A connected peer, to whom anybody may send what is right.
+
+    A thread reads what comes and answers pings, so that an example that takes long on a loaded
+    machine does not end its connection.
+    """
 
     def __init__(self, port: int) -> None:
         self.hostile = Hostile(port)
         self.sid = self.hostile.join()
+        self.hostile.sock.settimeout(None)
+        self._frames: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
         self.relayed = 0
         self.attachments = 0  # that have not come yet
         self.senders: set[str] = set()
@@ -65,17 +76,25 @@ class Sink:
         time.sleep(0.02)  # on a fast machine it would be closed for a flood of its own
         self.hostile.say('4299["join","lair"]')
         while True:
-            opcode, payload = self.hostile.frame()
+            opcode, payload = self._frames.get(timeout=DEADLINE)
             assert opcode in (1, 2), f"the peer's connection ended: {payload!r}"
             if opcode == 2:  # whatever is in it
                 self.attachments -= 1
-            elif payload == b"2":
-                self.hostile.say("3")
             elif payload.startswith(b"4399["):
                 return
             else:
                 assert self.attachments == 0, payload
                 self._check(payload.decode())
+
+    def _read(self) -> None:
+        opcode = 1
+        while opcode in (1, 2):
+            opcode, payload = self.hostile.frame()
+            if (opcode, payload) != (1, b"2"):
+                self._frames.put((opcode, payload))
+                continue
+            with suppress(OSError):  # it has ended: the next frame says so
+                self.hostile.say("3")
 
     def _check(self, message: str) -> None:
         start = re.match(r'4(?:2|5(10|[1-9])-)(?=\["#rtcio:message",\{)', message)

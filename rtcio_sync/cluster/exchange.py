@@ -298,6 +298,7 @@ class Exchange:
         self._counters.dropped[OVERFLOW] += 1
 
     def given_up(self, node: str) -> None:
+        self.leaving.given_up()
         self._tasks.spawn(self.on_given_up, node)
 
     # -- what this node sends ----------------------------------------------------------------------

@@ -88,6 +88,7 @@ class Leaving:
         #: The node that takes over; `None`: there is none.
         self.heir: str | None = None
         self.begun = self._serves = False
+        self._is_dead = False
         #: The sids and the connections that have moved.
         self._sending = Sending(manager, replica, post, self._lives)
         self.gone, self.gone_links = self._sending.gone, self._sending.gone_links
@@ -115,7 +116,7 @@ class Leaving:
         ``drain``: seconds in which handlers may finish. ``must()``: whether it leaves in any case;
         if not, it stays if there is no heir, and may leave later.
         """
-        if self.begun or self.sessions is None:
+        if self.begun or self._is_dead or self.sessions is None:
             return False
         self.begun = True
         self._changed = self._tasks.create_event()
@@ -159,7 +160,7 @@ class Leaving:
         """The heir, once it is there; `None`: there will be none."""
         if self.bus.neighbours:
             self._tasks.sleep(MOMENT)
-        while True:
+        while not self._is_dead:
             late = time.monotonic() > until
             able = [each for each in self.bus.heard if self._is_able(each)]
             waits = self.successor() or self.receives()
@@ -169,6 +170,7 @@ class Leaving:
             if not able and (not waits or late) and (must() or self._is_first()):
                 return self._far_heir() if must() else None
             self._tasks.sleep(LOOK_EACH)
+        return None
 
     def _is_able(self, node: str) -> bool:
         return node in self.bus.neighbours and node not in self.going
@@ -229,7 +231,7 @@ class Leaving:
         self._post(node, Kind.MOVING, handover_messages.Moving(self._number, ids, heir))
 
     def _lives(self, heir: str) -> bool:
-        return self.heir == heir and heir in self.bus.nodes
+        return self.heir == heir and heir in self.bus.nodes and not self._is_dead
 
     def _move_all(self, heir: str, drain: float) -> bool:
         """`False`: the heir has died."""
@@ -398,6 +400,11 @@ class Leaving:
             self._seen.add((node, message.via))
             self._expected |= {(each, node) for each in message.also}
             self._wake()
+
+    def given_up(self) -> None:
+        """A node has told its members that this one is dead, so nothing may move any more."""
+        self._is_dead = True
+        self._wake()
 
     def died(self, node: str) -> None:
         self.going.discard(node)

@@ -120,6 +120,7 @@ class Stop:
             "closes its connections, so that the clients reconnect, and stops",
             node,
         )
+        self._engine.stopping = True  # who came here now would be alone
         for client in list(self._engine.sockets.values()):
             client.send_on()
         os.kill(os.getpid(), signal.SIGTERM)

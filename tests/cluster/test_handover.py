@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -139,7 +140,13 @@ class Heir:
         self.given.append(about.decode())
         return self.takes
 
-    def leave(self, sessions: Sessions, drain: float = 0.2) -> bool:
+    def leave(
+        self,
+        sessions: Sessions,
+        drain: float = 0.2,
+        wait: float = 0,
+        successor: Callable[[], bool] = lambda: False,
+    ) -> bool:
         ignored: Any = lambda *args: None  # noqa: E731
         parts: Any = Rooms(), Replica(), Tasks(), ignored, self._post, ignored
         leaving = self.leaving = Leaving(*parts)
@@ -148,7 +155,8 @@ class Heir:
         leaving.sessions = sessions  # type: ignore[assignment]
 
         leaving.give = self._give
-        return leaving.run(wait=0, drain=drain)
+        leaving.successor = successor
+        return leaving.run(wait=wait, drain=drain)
 
 
 REFUSALS = {
@@ -204,9 +212,7 @@ def test_many_sessions_that_wait_go_in_several_batches() -> None:
 
 
 @pytest.mark.parametrize("looks", [0, 3], ids=["idle", "one busy"])
-def test_an_heir_that_is_late_gets_all_of_them(
-    looks: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_heir_that_is_late_gets_all_of_them(looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover_giver, "READY_WITHIN", 0.05)
     heir = Heir(deaf=TRIES - 1)
     sessions = Sessions(["x", "y"], ["p"], {})
@@ -228,3 +234,35 @@ def test_an_heir_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch)
     heir = Heir(deaf=100)
     assert heir.leave(Sessions(["x"], [], {}))
     assert heir.got == [] and heir.farewells == 1 and heir.deaf == 100 - TRIES
+
+
+@pytest.mark.timeout(DEADLINE)
+@pytest.mark.parametrize("looks", [1, 3])
+def test_who_is_dead_for_another_waits_for_no_successor_and_moves_nothing(looks: int) -> None:
+    heir = Heir()
+    asked = 0
+
+    def successor() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == looks:
+            heir.leaving.given_up()
+        return True
+
+    assert not heir.leave(Sessions(["x"], ["p"], {}), wait=10 * DEADLINE, successor=successor)
+    assert asked == looks and heir.got == [] and heir.farewells == 0
+    assert not heir.leaving.run(wait=10 * DEADLINE, drain=0)
+
+
+@pytest.mark.timeout(DEADLINE)
+def test_who_is_dead_for_another_while_it_moves_moves_no_more() -> None:
+    heir = Heir()
+
+    class Moving(Sessions):
+        def busy(self, eio_sid: str) -> bool:
+            heir.leaving.given_up()
+            return True
+
+    sessions = Moving(["x"], ["p"], {})
+    assert not heir.leave(sessions, drain=10 * DEADLINE)
+    assert heir.given == [] and heir.farewells == 0 and sessions.frozen == set()

@@ -678,6 +678,10 @@ def test_a_worker_that_cannot_be_kept_up_to_date_is_dead_and_its_clients_come_ba
             kill(pid, signal.SIGCONT)
         stopped.wait("connect", count=2)
         assert stopped.id != old
+        for _ in range(30):  # nobody comes to the worker that is dead for another
+            late = driver.connect(server.url, transports=["websocket"], **back)
+            assert late.call("pid") != pid
+            late.disconnect()
         for client in (b, c):
             assert client.wait_for("#rtcio:peer-left") == [{"id": old}]
         await_workers(server)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 __all__ = ["Obstacle", "Seating"]
@@ -95,6 +96,21 @@ class Seating(Generic[H]):
             self._secrets[room] = secret
         seats[sid] = holder
         self._rooms.setdefault(sid, {})[room] = None
+
+    def rank(self, room: str, sid: str, since: Callable[[H | None], int]) -> list[str]:
+        """Put a seat that was known late where it belongs; the sids that come after it.
+
+        ``since(holder)``: the larger, the later was the seat taken.
+        """
+        seats = self._seats[room]
+        own = since(seats[sid])
+        last = next((each for each in reversed(seats) if each != sid), sid)
+        if since(seats[last]) <= own:  # nearly always
+            return []
+        later = [each for each, holder in seats.items() if since(holder) > own]
+        for each in later:
+            seats[each] = seats.pop(each)
+        return later
 
     def holder(self, room: str, sid: str) -> H | None:
         """What `sit` was given with the seat of ``sid``; `None`: it has none."""

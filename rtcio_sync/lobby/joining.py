@@ -29,7 +29,7 @@ from .payloads import Name, name_in, object_in, password_in, room_in
 from .ports import Rules
 from .rooms import LobbyRoom, LobbyRooms, Local, stays
 
-__all__ = ["Attempt", "Joining", "Part", "Peer", "State", "token_of"]
+__all__ = ["Attempt", "Joining", "Part", "Peer", "State", "since_of", "token_of"]
 
 T = TypeVar("T")
 
@@ -98,6 +98,11 @@ class Attempt:
     def sits(self, before: Attempt | None) -> None:
         """It gets the seat, or that of an attempt ``before``."""
         self.since = time.time_ns() if before is None else before.since
+
+
+def since_of(attempt: Attempt | None) -> int:
+    """When an attempt got its seat."""
+    return 0 if attempt is None else attempt.since
 
 
 def token_of(attempt: Attempt | None) -> int:

@@ -22,7 +22,7 @@ from ..server import Server
 from ..socketio.namespace import Namespace
 from ..socketio.socket import socket_of
 from .admission import Obstacle
-from .joining import Attempt, State, token_of
+from .joining import Attempt, State, since_of, token_of
 from .keeper import Keeper
 from .keeper_messages import MOVES, Op, Seat, plain
 from .keeper_steps import Left
@@ -284,8 +284,9 @@ class Table:
         known = seat.room, seat.name, seat.secret, None
         attempt = Attempt(*known, token=seat.token, since=seat.since)
         self._seating.sit(seat.room, seat.sid, seat.secret, attempt)
+        later = self._seating.rank(seat.room, seat.sid, since_of)
         if seat.entered:
-            room = self._rooms.restore(seat)
+            room = self._rooms.restore(seat, later)
             if room is not None:
                 self._run(room)
         if seat.arriving or not seat.entered:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,22 +61,25 @@ class LobbyRooms:
             found = self._rooms[room] = LobbyRoom(room, self._namespace, self)
         return found
 
-    def restore(self, seat: Seat) -> LobbyRoom | None:
+    def restore(self, seat: Seat, later: Collection[str] = ()) -> LobbyRoom | None:
         """A peer that is in a room already, and whom another worker's lobby has announced.
 
-        Returns the room if it has a step to run: this one's worker was late, and peers that arrived
-        meanwhile know nothing of it. # lock held
+        ``later``: the sids of peers here that got their seats after it did. Returns the room if it
+        has a step to run: this one's worker was late, and peers that arrived meanwhile know nothing
+        of it. # lock held
         """
         found = self._found(seat.room)
         card: dict[str, Any] = {"id": seat.sid}
         if seat.name is not None:
             card["name"] = seat.name
         media = seat.media if type(seat.media) is dict else {}
-        presence = _Presence(card, next(found.came), media)
+        presence = _Presence(card, found.place_before(later), media)
         if seat.away:
             found.away[seat.sid] = presence
             return None
         found.told[seat.sid] = presence
+        if later:
+            found.sort()
         if not found.newcomers:
             return None
         found.steps.append(partial(LobbyRoom.introduce, found, seat.sid, dict(found.newcomers)))
@@ -215,6 +218,20 @@ class LobbyRoom:
     #: The peers that lost their connection and may reconnect; the others were told that they left.
     away: dict[str, _Presence] = field(default_factory=dict)
 
+    def place_before(self, later: Collection[str]) -> float:
+        """A place in the order of joining, before these sids. # lock held"""
+        known = {sid: each.number for sid, each in {**self.told, **self.away}.items()}
+        known.update(self.newcomers)
+        after = min((known[sid] for sid in later if sid in known), default=None)
+        if after is None:
+            return next(self.came)
+        before = max((each for each in known.values() if each < after), default=after - 1)
+        return (before + after) / 2
+
+    def sort(self) -> None:
+        """The next peer that joins is told of all in the order of joining."""
+        self.told = dict(sorted(self.told.items(), key=lambda item: item[1].number))
+
     # -- steps: one at a time. # greenlet or thread ------------------------------------------------
 
     def is_over(self) -> bool:
@@ -329,8 +346,7 @@ class LobbyRoom:
         presence = self.away.pop(sid, None)
         if presence is not None:
             self.told[sid] = presence
-            # The next peer that joins is told of all in the order of joining.
-            self.told = dict(sorted(self.told.items(), key=lambda item: item[1].number))
+            self.sort()
             self.rooms.changed(self.id, sid, True)
             self._others(sid).emit("user-connected", presence.card)
             if presence.media:
@@ -388,7 +404,7 @@ class _Presence:
 
     card: dict[str, Any]
     #: Its place in the order of joining.
-    number: int
+    number: float
     media: dict[str, Any] = field(default_factory=dict)
 
 

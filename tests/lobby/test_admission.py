@@ -65,3 +65,16 @@ def test_only_the_same_password_has_the_same_digest(one: str, other: str) -> Non
     seating = Seating(b"k" * 32)
     assert (seating.digest(one) == seating.digest(other)) == (one == other)
     assert one == "" or seating.digest(one) != Seating(b"l" * 32).digest(one)
+
+
+@given(st.permutations(range(8)), st.permutations(range(8)))
+def test_seats_that_are_known_late_are_in_the_order_in_which_they_were_taken(
+    known: list[int], since: list[int]
+) -> None:
+    seating: Seating[int] = Seating(b"key")
+    for each in known:
+        seating.sit("r", f"sid{each}", b"", since[each])
+        later = seating.rank("r", f"sid{each}", lambda holder: holder or 0)
+        sids = seating.sids("r")
+        assert later == sids[sids.index(f"sid{each}") + 1 :]
+    assert seating.sids("r") == [f"sid{since.index(number)}" for number in range(8)]

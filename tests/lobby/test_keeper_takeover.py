@@ -253,10 +253,12 @@ def test_who_joins_before_a_worker_has_sent_its_seats_is_told_of_them_later(
                 ("media-state", {"id": cw.sid, "roomId": "r", "mic": True}),
             ]
         assert cw.sid not in left.of("user-connected")
-        workers, peers = [d, w, v], [cd, x, y, cw, back]
+        workers, peers = [d, w, v], [cd, cw, x, y, back]  # in the order of joining
         if end == "is stopped":
             workers, peers = [k, *workers], [ck, *peers]
         assert_same(*workers, peers=peers)
+        new = w.client().joins()
+        assert new.of("user-connected") == [each.sid for each in peers]
 
     side_by_side(tmp_path, ["is stopped", "dies"], case)
 

@@ -79,6 +79,7 @@ ROOMS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "websocket",
             "takeover",
             "server_stop",
+            "descriptor_shortage",
             "driver",
             "text_only",
             "hangup",

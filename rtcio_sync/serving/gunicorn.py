@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import gevent
 from gevent.pywsgi import WSGIHandler
 
+from ..transport.descriptor_shortage import heed_worker_on_threads
 from ..transport.server_stop import servers_of
 from ..transport.takeover import stack
 from .descriptor_passing import Arrived, Giver
@@ -34,7 +35,7 @@ from .gunicorn_http import adopt, parted
 from .pywsgi import Parting
 from .reread_socket import Reread
 
-__all__ = ["Front", "is_gevents", "on_worker", "owner_on_stack", "replaced_by"]
+__all__ = ["Front", "heed_shortage", "is_gevents", "on_worker", "owner_on_stack", "replaced_by"]
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,13 @@ def is_gevents(worker: Any) -> bool:
     """Whether a worker is gunicorn's on gevent, or derives from it."""
     module = sys.modules.get("gunicorn.workers.ggevent")
     return module is not None and isinstance(worker, module.GeventWorker)
+
+
+def heed_shortage(worker: Any) -> None:
+    """Has gunicorn's worker of threads live if it may open no more files. # before it serves"""
+    module = sys.modules.get("gunicorn.workers.gthread")
+    if module is not None and isinstance(worker, module.ThreadWorker):
+        heed_worker_on_threads(worker)
 
 
 def on_worker(begin: Callable[[Any], None]) -> bool:

@@ -25,6 +25,7 @@ from gevent import pywsgi
 
 from ..logs import tell
 from ..protocol.http_head import Head, asks_to_close, without_authority
+from ..transport import descriptor_shortage
 from ..transport.fair_reading import read_fairly
 from ..transport.tcp import reset_at_close
 from .http import HEAD, Connection, accept, first_line
@@ -94,6 +95,7 @@ class HttpServer(pywsgi.WSGIServer):
             gevents: Any = self  # which calls both for each connection
             gevents.do_read = partial(accept, self.socket, self)
             gevents.do_handle = Connection.readable
+        descriptor_shortage.heed(self)
 
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
         """Serves a connection of which ``data`` was read. # hub"""

@@ -20,7 +20,7 @@ from typing import Any
 import gevent
 
 from ..hub.thread import any_thread
-from ..transport import server_stop
+from ..transport import descriptor_shortage, server_stop
 from .ports import Event, Stoppable
 from .startup_warnings import warn_if_unpatched
 
@@ -99,8 +99,10 @@ class Stop:
     def first_request(self, environ: dict[str, Any]) -> None:
         """A WSGI server sends its first request: from now on its end drains too. # greenlet"""
         if self._engine.async_mode == "gevent":
-            if not self.listening:  # else `listen` has warned
+            if not self.listening:  # else `listen` has done so
                 warn_if_unpatched()
+                for server in server_stop.servers_here():
+                    descriptor_shortage.heed(server)
             server_stop.watch_stop(
                 environ,
                 self.drain,

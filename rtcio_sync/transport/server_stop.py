@@ -26,6 +26,7 @@ from .takeover import stack
 __all__ = [
     "close_listener",
     "gunicorn_worker",
+    "servers_here",
     "servers_of",
     "watch_stop",
     "watch_worker_on_threads",
@@ -62,11 +63,10 @@ def watch_stop(
     if worker is not None:
         _StopCallback(callback, patience, is_followed).of_worker(worker)
         return True
-    for frame in stack(sys._getframe()):
-        if frame.f_code is WSGIHandler.handle_one_response.__code__:
-            _StopCallback(callback, patience, is_followed).of_server(frame.f_locals["self"].server)
-            return True
-    return False
+    server = _pywsgi_here()
+    if server is not None:
+        _StopCallback(callback, patience, is_followed).of_server(server)
+    return server is not None
 
 
 def watch_worker_on_threads(callback: Callable[[], object]) -> None:
@@ -94,6 +94,23 @@ def gunicorn_worker() -> Any:
             worker = getattr(signal.getsignal(number), "__self__", None)
             if isinstance(worker, module.Worker):
                 return worker
+    return None
+
+
+def servers_here() -> list[Any]:
+    """The listening servers of gevent's whose request the caller handles. # greenlet"""
+    worker = gunicorn_worker()
+    if worker is not None:
+        return servers_of(worker)
+    server = _pywsgi_here()
+    return [] if server is None else [server]
+
+
+def _pywsgi_here() -> Any:
+    """The pywsgi server whose request the caller handles; `None`: it is none of them."""
+    for frame in stack(sys._getframe()):
+        if frame.f_code is WSGIHandler.handle_one_response.__code__:
+            return frame.f_locals["self"].server
     return None
 
 

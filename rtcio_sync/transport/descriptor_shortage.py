@@ -1,0 +1,94 @@
+"""Has a server whose process may open no more files wait for the end of a connection.
+
+Whoever opens many connections takes the last descriptor. gevent then prints a traceback for each
+try to accept one more, up to once a second for as long as that lasts, and gunicorn's worker of
+threads dies of the first one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+
+__all__ = ["heed", "heed_worker_on_threads"]
+
+log = logging.getLogger(__name__)
+
+AGAIN = 0.1  # seconds until the next try to accept
+TOLD_EACH = 60.0  # seconds between two warnings
+
+#: When there is no descriptor left for this process, or for the whole system.
+_SHORTAGE = (errno.EMFILE, errno.ENFILE)
+
+
+def heed(server: Any) -> None:
+    """Has a gevent server accept nothing for a moment whenever no descriptor is left. # greenlet"""
+    read: Callable[[], Any] = server.do_read
+    told = _Told()
+
+    def do_read() -> Any:
+        try:
+            return read()
+        except OSError as error:
+            if error.errno not in _SHORTAGE:
+                raise
+        server.stop_accepting()
+        gevent.spawn_later(AGAIN, _go_on, server)
+        if told.is_due():
+            gevent.spawn(_tell)  # the hub must not wait for a log
+        return None
+
+    server.do_read = do_read
+
+
+def heed_worker_on_threads(worker: Any) -> None:
+    """The same for gunicorn's worker of threads, which would die. # before it serves"""
+    accept: Callable[..., None] = worker.accept
+    told = _Told()
+
+    def accept_or_wait(*args: Any) -> None:
+        try:
+            accept(*args)
+        except OSError as error:
+            if error.errno not in _SHORTAGE:
+                raise
+            if told.is_due():
+                _tell()
+            if hasattr(worker, "set_accept_enabled"):
+                worker.set_accept_enabled(False)  # until its next turn, in a second at most
+            else:
+                time.sleep(AGAIN)
+
+    worker.accept = accept_or_wait
+
+
+class _Told:
+    """When it was told last."""
+
+    def __init__(self) -> None:
+        self._last = -TOLD_EACH
+
+    def is_due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < TOLD_EACH:
+            return False
+        self._last = now
+        return True
+
+
+def _tell() -> None:
+    log.warning(
+        "new connections wait, since this process has as many open files as it may: raise that "
+        "limit (`ulimit -n`), or lower how many connections it takes "
+        "(`Server(max_connections=)`, gunicorn's --worker-connections)"
+    )
+
+
+def _go_on(server: Any) -> None:
+    if server.started:
+        server.start_accepting()

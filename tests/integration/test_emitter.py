@@ -301,7 +301,8 @@ def test_a_message_that_a_server_would_not_send_either_is_refused(empty: RedisSe
         outside.to("x" * 16_000_000).sockets_join("tea")
     assert inboxes.of("aaaa") == []
     outside.emit("large", b"x" * 15_000_000)
-    assert len(inboxes.of("aaaa")) == 1
+    # Twice in the same words, where Redis needs seconds for so much: a node reads it once.
+    assert len({each[b"x"] for each in inboxes.of("aaaa")}) == 1
 
 
 def test_the_inboxes_may_be_on_several_masters_of_a_redis_cluster(

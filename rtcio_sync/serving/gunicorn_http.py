@@ -24,7 +24,7 @@ from typing import Any
 import gevent
 from gevent.server import StreamServer
 
-from ..transport import descriptor_shortage
+from ..transport.descriptor_shortage import Shortage
 from ..transport.ports import Environ
 from ..transport.server_stop import gunicorn_worker, servers_of
 from .http import HEAD, Answer, Connection, accept, first_line, take_over
@@ -164,8 +164,8 @@ class _Entrance:
 
     def open(self) -> None:
         """Takes the connections that come from now on."""
+        self.shortage = Shortage(self._server)
         self._server.do_read = partial(accept, self._server.socket, self)
-        descriptor_shortage.heed(self._server)
         self._server.do_handle = self._begin
         self._server.close = self._end
 

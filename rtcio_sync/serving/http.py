@@ -24,6 +24,7 @@ from gevent.hub import get_hub
 from ..hub.ports import IoWatcher
 from ..protocol.http_head import asks_to_close
 from ..protocol.http_request import environ_of
+from ..transport.descriptor_shortage import Shortage
 from ..transport.ports import CONNECTION, Environ
 from ..transport.tcp import READ, WRITE
 from .http_response import Response
@@ -62,6 +63,8 @@ class Entrance(Protocol):
     elsewhere: Callable[[Connection, str], bool] | None
     #: Whether sessions go to another process now, also between a request and its greenlet.
     leaves: bool
+    #: What it does if the process may open no more files.
+    shortage: Shortage
 
     @property
     def ending(self) -> bool:
@@ -101,6 +104,10 @@ def accept(listener: Any, entrance: Entrance) -> tuple[Connection] | None:
     try:
         fd, address = listener._accept()
     except BlockingIOError:
+        return None
+    except OSError as error:
+        if not entrance.shortage.waits(error):
+            raise
         return None
     sock = _socket.socket(listener.family, listener.type, listener.proto, fd)
     sock.setblocking(False)

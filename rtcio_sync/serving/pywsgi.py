@@ -25,7 +25,7 @@ from gevent import pywsgi
 
 from ..logs import tell
 from ..protocol.http_head import Head, asks_to_close, without_authority
-from ..transport import descriptor_shortage
+from ..transport.descriptor_shortage import Shortage, heed
 from ..transport.fair_reading import read_fairly
 from ..transport.tcp import reset_at_close
 from .http import HEAD, Connection, accept, first_line
@@ -95,7 +95,9 @@ class HttpServer(pywsgi.WSGIServer):
             gevents: Any = self  # which calls both for each connection
             gevents.do_read = partial(accept, self.socket, self)
             gevents.do_handle = Connection.readable
-        descriptor_shortage.heed(self)
+            self.shortage = Shortage(self)
+        else:
+            heed(self)
 
     def hand_over(self, sock: _socket.socket, address: Any, data: bytes) -> None:
         """Serves a connection of which ``data`` was read. # hub"""

@@ -15,7 +15,7 @@ from typing import Any
 
 import gevent
 
-__all__ = ["heed", "heed_worker_on_threads"]
+__all__ = ["Shortage", "heed", "heed_worker_on_threads"]
 
 log = logging.getLogger(__name__)
 
@@ -26,28 +26,42 @@ TOLD_EACH = 60.0  # seconds between two warnings
 _SHORTAGE = (errno.EMFILE, errno.ENFILE)
 
 
+class Shortage:
+    """That of one gevent server."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._told = _Told()
+
+    def waits(self, error: OSError) -> bool:
+        """Has the server accept nothing for a moment, if that is why it cannot accept. # hub"""
+        if error.errno not in _SHORTAGE:
+            return False
+        self._server.stop_accepting()
+        gevent.spawn_later(AGAIN, _go_on, self._server)
+        if self._told.is_due():
+            gevent.spawn(_tell)  # the hub must not wait for a log
+        return True
+
+
 def heed(server: Any) -> None:
-    """Has a gevent server accept nothing for a moment whenever no descriptor is left. # greenlet"""
+    """Has a gevent server heed its shortage, which accepts in gevent's way. # greenlet"""
     read: Callable[[], Any] = server.do_read
-    told = _Told()
+    shortage = Shortage(server)
 
     def do_read() -> Any:
         try:
             return read()
         except OSError as error:
-            if error.errno not in _SHORTAGE:
+            if not shortage.waits(error):
                 raise
-        server.stop_accepting()
-        gevent.spawn_later(AGAIN, _go_on, server)
-        if told.is_due():
-            gevent.spawn(_tell)  # the hub must not wait for a log
-        return None
+            return None
 
     server.do_read = do_read
 
 
 def heed_worker_on_threads(worker: Any) -> None:
-    """The same for gunicorn's worker of threads, which would die. # before it serves"""
+    """Has gunicorn's worker of threads do the same: it would die. # before it serves"""
     accept: Callable[..., None] = worker.accept
     told = _Told()
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import gevent
 
+from ..logs import Seldom
+
 __all__ = ["Shortage", "heed", "heed_worker_on_threads"]
 
 log = logging.getLogger(__name__)
 
 AGAIN = 0.1  # seconds until the next try to accept
-TOLD_EACH = 60.0  # seconds between two warnings
 
 #: When there is no descriptor left for this process, or for the whole system.
 _SHORTAGE = (errno.EMFILE, errno.ENFILE)
@@ -31,7 +32,7 @@ class Shortage:
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self._told = _Told()
+        self._seldom = Seldom()
 
     def waits(self, error: OSError) -> bool:
         """Has the server accept nothing for a moment, if that is why it cannot accept. # hub"""
@@ -39,8 +40,9 @@ class Shortage:
             return False
         self._server.stop_accepting()
         gevent.spawn_later(AGAIN, _go_on, self._server)
-        if self._told.is_due():
-            gevent.spawn(_tell)  # the hub must not wait for a log
+        more = self._seldom.more(time.monotonic())
+        if more is not None:
+            gevent.spawn(_tell, more)  # the hub must not wait for a log
         return True
 
 
@@ -63,7 +65,7 @@ def heed(server: Any) -> None:
 def heed_worker_on_threads(worker: Any) -> None:
     """Has gunicorn's worker of threads do the same: it would die. # before it serves"""
     accept: Callable[..., None] = worker.accept
-    told = _Told()
+    seldom = Seldom()
 
     def accept_or_wait(*args: Any) -> None:
         try:
@@ -71,8 +73,9 @@ def heed_worker_on_threads(worker: Any) -> None:
         except OSError as error:
             if error.errno not in _SHORTAGE:
                 raise
-            if told.is_due():
-                _tell()
+            more = seldom.more(time.monotonic())
+            if more is not None:
+                _tell(more)
             if hasattr(worker, "set_accept_enabled"):
                 worker.set_accept_enabled(False)  # until its next turn, in a second at most
             else:
@@ -81,25 +84,12 @@ def heed_worker_on_threads(worker: Any) -> None:
     worker.accept = accept_or_wait
 
 
-class _Told:
-    """When it was told last."""
-
-    def __init__(self) -> None:
-        self._last = -TOLD_EACH
-
-    def is_due(self) -> bool:
-        now = time.monotonic()
-        if now - self._last < TOLD_EACH:
-            return False
-        self._last = now
-        return True
-
-
-def _tell() -> None:
+def _tell(more: str) -> None:
     log.warning(
         "new connections wait, since this process has as many open files as it may: raise that "
         "limit (`ulimit -n`), or lower how many connections it takes "
-        "(`Server(max_connections=)`, gunicorn's --worker-connections)"
+        "(`Server(max_connections=)`, gunicorn's --worker-connections)%s",
+        more,
     )
 
 

@@ -62,6 +62,23 @@ def test_every_client_is_closed_once_and_new_ones_are_refused() -> None:
     assert engine.hub_thread.ended
 
 
+def test_who_is_dead_for_another_refuses_new_clients_before_it_closes_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("os.kill", lambda pid, number: asked.append(number))
+    engine = Engine()
+
+    class Watching(Client):
+        def send_on(self) -> None:
+            assert engine.stopping
+            super().send_on()
+
+    engine.sockets = {"0": Watching()}
+    Stop(engine, drain_seconds=1).give_up("abcd")
+    assert engine.closed == 1 and asked == [signal.SIGTERM]
+
+
 def test_new_clients_are_refused_before_the_first_is_closed() -> None:
     engine = Engine()
 

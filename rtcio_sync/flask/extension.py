@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -24,13 +25,19 @@ from .ports import Signaling
 
 __all__ = ["EXTENSION", "Flask", "endpoint_of", "init_app", "is_app", "with_signaling"]
 
+log = logging.getLogger(__name__)
+
 #: The key of an app's server in ``app.extensions``.
 EXTENSION = "rtcio"
 MOST_LAYERS = 50  # of middlewares, and of what else they hold, that are looked through
 
 
 def init_app(server: Signaling, app: flask.Flask) -> None:
-    """Wraps ``app``, once. Raises `OptionError` for no Flask app and for one that has a server."""
+    """Wraps ``app``, once.
+
+    Raises `OptionError` for no Flask app, for one that has a server, and for one that has another
+    library's on the same path.
+    """
     if not isinstance(app, flask.Flask):
         inner = _flask_inside(app)
         fix = (
@@ -49,6 +56,7 @@ def init_app(server: Signaling, app: flask.Flask) -> None:
             f"the app {app.name!r} already has a Server: use that one, "
             f"app.extensions[{EXTENSION!r}], and server.of('/name') for another namespace"
         )
+    _check_others(server, app)
     app.extensions[EXTENSION] = server
     app.wsgi_app = Endpoint(server, app, app.wsgi_app)  # type: ignore[method-assign]
 
@@ -61,8 +69,10 @@ def is_app(value: Any) -> bool:
 def with_signaling(server: Signaling, app: Any) -> Any:
     """The WSGI application that `Server.listen` serves: ``app``, and ``server`` on its path.
 
-    ``app`` itself, if it leads to ``server`` already; else with an `Endpoint` around it.
+    ``app`` itself, if it leads to ``server`` already; else with an `Endpoint` around it. Raises
+    `OptionError` if another Socket.IO server has the same path there.
     """
+    _check_others(server, app)
     if any(_leads_to(server, each) for each in _layers(app)):
         return app
     if isinstance(app, flask.Flask) and EXTENSION not in app.extensions:
@@ -84,6 +94,8 @@ class Endpoint:
         self.server = server
         self.app = app
         self.inner = inner
+        #: Whether the app that it is in has been looked at since the worker has begun to serve.
+        self._looked = app is None
 
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -92,12 +104,22 @@ class Endpoint:
         if path == base or path.startswith(base + "/"):
             # At once: it has come to the worker with its session, which may move meanwhile.
             return self._signal(environ, start_response)
+        if not self._looked:
+            self._look()
         if CONNECTION not in environ:  # else the hub has read it, and others had their turn
             self.server.turn_of_request()
         if self.server.on_app_request is not None:
             self.server.on_app_request(environ)
         told = warned_of(environ, start_response, base)
         return self.inner(environ, told)  # type: ignore[no-any-return]
+
+    def _look(self) -> None:
+        # Whoever wraps the app after this middleware is seen when the app is served.
+        self._looked = True
+        try:
+            _check_others(self.server, self.app)
+        except OptionError as error:
+            log.error("%s", error)
 
     def _signal(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
@@ -114,6 +136,41 @@ class Endpoint:
 
 
 # -- what a WSGI application wraps -----------------------------------------------------------------
+
+
+def _check_others(server: Signaling, app: Any) -> None:
+    # The outer one of two servers would answer all clients, and no handler of the other ever run.
+    for layer in _straight_down(app):
+        other = layer.engineio_app if isinstance(layer, socketio.WSGIApp) else server
+        if other is not server and layer.engineio_path.rstrip("/") == server.path:
+            raise OptionError(
+                f"the app already has a Socket.IO server of {type(other).__module__} on the path "
+                f"{server.path!r}, and handlers of only one would run. For an app of "
+                "Flask-SocketIO write `from rtcio_sync.flask_socketio import SocketIO` in place of "
+                "`from flask_socketio import SocketIO`; its socketio.server is the Server. Or give "
+                "one of the two another path, like Server(path='/rtc')"
+            )
+
+
+def _straight_down(app: Any) -> Iterator[Any]:
+    """What a WSGI application wraps, as far as each request goes through all of it."""
+    for _ in range(MOST_LAYERS):
+        yield app
+        if isinstance(app, Endpoint):
+            app = app.inner
+        elif inspect.ismethod(app):
+            app = None if isinstance(app.__self__, flask.Flask) else app.__self__
+        else:
+            found = vars(app) if hasattr(app, "__dict__") else {}
+            app = (
+                getattr(app, "wsgi_app", None)
+                if isinstance(app, flask.Flask)
+                else next(
+                    (found[each] for each in ("wsgi_app", "app") if callable(found.get(each))), None
+                )
+            )
+        if app is None:
+            return
 
 
 def _layers(app: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import flask
 import pytest
 import socketio
+from flask_socketio import SocketIO
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -59,6 +60,62 @@ def test_what_is_no_flask_app_is_refused_with_the_fix() -> None:
         init_app(Signaling(), wrong)
     with pytest.raises(OptionError, match=r"served with server\.listen"):
         init_app(Signaling(), plain)  # type: ignore[arg-type]
+
+
+# -- two Socket.IO servers on one path -----------------------------------------------------------
+
+
+def other_server(app: Any, path: str = "socket.io") -> Any:
+    """Wraps ``app`` with python-socketio's server, as Flask-SocketIO does."""
+    server = socketio.Server(async_mode="threading")
+    app.wsgi_app = socketio.WSGIApp(server, app.wsgi_app, socketio_path=path)
+    return app
+
+
+def test_an_app_with_flask_socketio_is_refused_with_the_import_to_change() -> None:
+    app = new_app()
+    SocketIO(app, async_mode="threading")
+    with pytest.raises(OptionError, match=r"from rtcio_sync\.flask_socketio import SocketIO"):
+        init_app(Signaling(), app)
+    assert "rtcio" not in app.extensions
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda app: app,
+        ProxyFix,
+        lambda app: socketio.WSGIApp(Signaling(), app, socketio_path="mine"),
+    ],
+)
+def test_one_below_other_middlewares_is_found_too(around: Callable[[Any], Any]) -> None:
+    app = other_server(new_app())
+    server = Signaling()
+    for wrap in (lambda: init_app(server, app), lambda: with_signaling(server, around(app))):
+        with pytest.raises(OptionError, match=r"already has a Socket\.IO server of socketio"):
+            wrap()
+
+
+def test_one_that_comes_after_ours_is_refused_by_listen_and_told_at_the_first_page(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app, server = new_app(), Signaling()
+    init_app(server, app)
+    other_server(app)
+    with pytest.raises(OptionError, match="handlers of only one would run"):
+        with_signaling(server, app)
+    assert [get(app, "/"), get(app, "/")] == ["home of app"] * 2
+    (told,) = caplog.records
+    assert (told.levelname, "give one of the two another path" in told.message) == ("ERROR", True)
+
+
+def test_two_with_different_paths_are_served(caplog: pytest.LogCaptureFixture) -> None:
+    app, server = other_server(new_app(), "/other/"), Signaling()
+    init_app(server, app)
+    assert with_signaling(server, app) is app
+    assert get(app, "/") == "home of app"
+    assert get(app, "/socket.io/") == "signaling"
+    assert not caplog.records
 
 
 # -- which request goes where ----------------------------------------------------------------------

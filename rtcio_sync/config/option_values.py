@@ -145,7 +145,10 @@ def _serializer(name: str, value: Any) -> None:
 
 
 def check_json(value: Any, name: str = "json") -> None:
-    """Raises `OptionError` for a value without JSON's functions; `None` is the server's own."""
+    """Raises `OptionError` for what cannot write packets as `json` does; `None`: the server's own.
+
+    It is asked to write one value.
+    """
     if value is None:
         return
     functions = [getattr(value, each, None) for each in ("dumps", "loads")]
@@ -153,6 +156,19 @@ def check_json(value: Any, name: str = "json") -> None:
         raise _refuse(name, value, "give a module or an object with dumps and loads")
     if any(map(inspect.iscoroutinefunction, functions)):
         raise _refuse(name, value, "its dumps and loads have to be plain functions, not async")
+    if getattr(value, "__name__", None) == "orjson":
+        raise _refuse(name, value, f"leave it out: {name}=None is orjson")
+    try:
+        written = value.dumps({}, separators=(",", ":"))  # as for each packet
+    except TypeError as error:
+        raise _refuse(
+            name, value, f"its dumps has to take (value, separators=…), as json.dumps does: {error}"
+        ) from error
+    except Exception:  # noqa: BLE001  (it may need an app's context, which packets have)
+        return
+    if not isinstance(written, str):
+        kind = type(written).__name__
+        raise _refuse(name, value, f"its dumps has to give text (str), not {kind}")
 
 
 # RFC 6265 4.1.1: a token, and the value of an attribute

@@ -10,6 +10,8 @@ import types
 from decimal import Decimal
 from typing import Any
 
+import flask
+import orjson
 import pytest
 import socketio
 
@@ -146,6 +148,36 @@ def test_what_stands_for_a_json_module_has_both_functions_and_waits_for_nothing(
     for given, fix in ((half, "dumps and loads"), ("orjson", "dumps"), (slow, "not async")):
         with pytest.raises(OptionError, match=fix):
             check_json(given)
+
+
+def of_bytes(value: Any, **options: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+@pytest.mark.parametrize(
+    ("dumps", "fix"),
+    [
+        (lambda value: "{}", r"separators=…\), as json\.dumps does"),
+        (of_bytes, "has to give text.*not bytes"),
+    ],
+)
+def test_one_that_cannot_write_packets_is_refused_before_there_are_clients(
+    dumps: Any, fix: str
+) -> None:
+    with pytest.raises(OptionError, match=f"^json=.*{fix}"):
+        check_json(types.SimpleNamespace(dumps=dumps, loads=json.loads))
+
+
+def test_orjson_is_what_a_server_has_by_itself() -> None:
+    with pytest.raises(OptionError, match="json=None is orjson"):
+        check_json(orjson)
+
+
+def test_one_that_needs_the_context_of_an_app_is_tried_by_its_first_packet() -> None:
+    def dumps(value: Any, **options: Any) -> str:
+        return str(flask.current_app.json.dumps(value, **options))
+
+    check_json(types.SimpleNamespace(dumps=dumps, loads=json.loads))
 
 
 @pytest.mark.parametrize("value", [0, 7, 0.5, 2**70])

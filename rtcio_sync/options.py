@@ -217,7 +217,8 @@ class Options:
         works alone. For `None`, the Flask config ``RTCIO_CLUSTER`` and the environment variable
         ``RTCIO_CLUSTER`` may name a Redis, or say ``off``.
     :cluster_required: Whether the server fails to start (`OSError`) if the Redis of ``cluster``
-        does not answer. `False`: it serves its own clients until Redis does.
+        does not answer, or (`OptionError`) if nothing names one. `False`: it serves its own
+        clients until Redis does.
     :cluster_prefix: The beginning of all of its keys in the Redis of ``cluster``: servers with
         different prefixes are apart.
     :cluster_address: The host and port at which the other hosts of a ``cluster`` reach this server,
@@ -373,6 +374,12 @@ def transports_of(options: Options) -> list[str]:
     return [each for each in ("polling", "websocket") if chosen is None or each in chosen]
 
 
+#: Options that mean nothing without other hosts.
+CLUSTER_ONLY = frozenset(
+    {"cluster_address", "cluster_external", "cluster_prefix", "cluster_required", "cluster_secret"}
+)
+
+
 def _check_contradictions(options: Options) -> None:
     given = options.given
     if "allow_upgrades" in given and options.allow_upgrades and len(transports_of(options)) == 1:
@@ -388,13 +395,9 @@ def _check_contradictions(options: Options) -> None:
     if is_redis(options.cluster):
         if options.async_mode == "threading":
             raise OptionError("cluster needs gevent: leave out async_mode='threading'")
-    elif options.cluster is not None:
-        for name in (
-            "cluster_required", "cluster_prefix", "cluster_secret", "cluster_address",
-            "cluster_external",
-        ):  # fmt: skip
-            if name in given:
-                raise OptionError(f"{name} needs cluster='redis://…'")
+    elif options.cluster is not None or options.client_manager is not None:
+        for name in sorted(CLUSTER_ONLY & given):
+            raise OptionError(f"{name} needs cluster='redis://…'")
     if options.json is not None and options.serializer == "msgpack":
         raise OptionError("json has no effect with serializer='msgpack'; remove one of the two")
     if getattr(options.client_manager, "write_only", False) is True:

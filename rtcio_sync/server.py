@@ -117,6 +117,7 @@ class Server(ClusteredServer):
         return log
 
     def _first_request(self, environ: dict[str, Any]) -> None:  # greenlet
+        self._check_hosts()
         self._stop.first_request(environ)
         if self._workers is not None:
             self._workers.begin_alone(self.eio.async_mode)
@@ -184,6 +185,7 @@ class Server(ClusteredServer):
             raise NotServing("this Server has stopped, and does not serve again: make another one")
         threads = self.eio.async_mode == "threading"
         asked = Listening.of(port, host, options, threads=threads)
+        self._check_hosts()
         app = asked.app if asked.app is not None else self.app
         if app is None:
             application = signaling_only(self.path, self.handle_request, self.turn_of_request)

@@ -12,12 +12,15 @@ from .adapter.emit import RoomIndex
 from .adapter.session_store import Recovery
 from .cluster.exchange import Exchange
 from .cluster.node import Node
-from .cluster.redis_options import Hosts, cluster_of
+from .cluster.redis_options import VARIABLE, Hosts, cluster_of
 from .cluster.shared_rooms import SharedRooms
 from .cluster.totals import Totals
 from .config.option_values import is_redis
+from .errors import OptionError
+from .options import CLUSTER_ONLY
 from .server_parts import ServerParts
-from .serving.startup_warnings import warn_of_many_workers
+from .serving.gunicorn import on_worker
+from .serving.startup_warnings import warn_of_many_workers, warn_of_no_hosts
 from .serving.stop import Stop
 from .serving.workers import Workers, key_of
 from .serving.wrong_host import Addresses, Misrouted
@@ -82,6 +85,7 @@ class ClusteredServer(ServerParts):
         self._stop.on_drained += [node.left, misrouted.ended]
         self._workers = self._move_sessions(node, exchange)
         self._totals = Totals(exchange, self._figures, lambda: node.neighbours)
+        on_worker(self._check_hosts)
         self._workers.await_worker()
 
     def _move_sessions(self, node: Node, exchange: Exchange) -> Workers:
@@ -146,6 +150,23 @@ class ClusteredServer(ServerParts):
                 chosen.cluster_external,
             )
             self.on_app_request = self._first_app_request
+
+    def _check_hosts(self, _worker: Any = None) -> None:
+        """Looks for options of a cluster that nothing has named, before the process serves.
+
+        Until then an app's config may name one. Raises `OptionError` if a cluster is required.
+        """
+        node, chosen = self._node, self.options
+        if node is None or node.hosts is not None or node.apart:
+            return
+        given = sorted(CLUSTER_ONLY & chosen.given)
+        if chosen.cluster_required:
+            raise OptionError(
+                "cluster_required=True, but nothing names the cluster: give cluster='redis://…', "
+                f"or set {VARIABLE}, which may also be off"
+            )
+        if given:
+            warn_of_no_hosts(given[0], VARIABLE)
 
     def _first_app_request(self, environ: dict[str, Any]) -> None:  # greenlet
         self.on_app_request = None

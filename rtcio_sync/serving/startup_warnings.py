@@ -9,7 +9,7 @@ from gevent import monkey
 
 from .gunicorn import owner_on_stack
 
-__all__ = ["warn_if_unpatched", "warn_of_many_workers", "warn_of_worker"]
+__all__ = ["warn_if_unpatched", "warn_of_many_workers", "warn_of_no_hosts", "warn_of_worker"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,16 @@ def warn_if_unpatched() -> None:
             "begin the main module with `from gevent import monkey` and `monkey.patch_all()`, or "
             "run it under `gunicorn -k gevent`, which patches it"
         )
+
+
+def warn_of_no_hosts(option: str, variable: str) -> None:
+    """Warns of a server that was meant to be one with other hosts, and is alone."""
+    log.warning(
+        "%s has no effect, and clients of other hosts cannot be reached, because nothing names the "
+        "cluster: give Server cluster='redis://…', or set %s",
+        option,
+        variable,
+    )
 
 
 def warn_of_many_workers() -> None:

@@ -6,6 +6,7 @@ import os
 
 import flask
 import pytest
+import socketio
 
 from rtcio_sync import OptionError, Server
 
@@ -115,12 +116,46 @@ def test_another_value_is_refused_and_not_shown(
         {"cluster": URL, "cluster_required": 1},
         {"cluster": URL, "async_mode": "threading"},
         {"cluster": "redis+sentinel://one:26379"},
+        {"client_manager": socketio.PubSubManager(), "cluster_required": True},
         {"cluster": "redis://host:port/0"},
     ],
 )
 def test_what_contradicts_or_cannot_be_read_is_refused(options: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         Server(**options)
+
+
+def serve_once(server: Server) -> None:
+    server.listen(0, "127.0.0.1", ready=lambda port: server.stop())
+
+
+def test_a_cluster_that_is_required_and_that_nothing_names_fails_at_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As with cluster=os.environ.get("REDIS_URL") where the variable was forgotten.
+    server = Server(cluster=None, cluster_required=True)
+    with pytest.raises(OptionError, match="set RTCIO_CLUSTER, which may also be off"):
+        serve_once(server)
+    with pytest.raises(OptionError, match="nothing names the cluster"):
+        server.eio.first_request({})
+    monkeypatch.setenv("RTCIO_CLUSTER", "off")
+    serve_once(Server(cluster_required=True))
+
+
+def test_another_option_of_a_cluster_that_nothing_names_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(**options: object) -> list[str]:
+        caplog.clear()
+        serve_once(Server(**options))
+        return [each.message for each in caplog.records if "cluster_" in each.message]
+
+    (line,) = told(cluster_prefix="calls", cluster_address="10.0.0.5:8000")
+    assert line.startswith("cluster_address has no effect")
+    assert told() == []
+    app = flask.Flask("app")
+    app.config["RTCIO_CLUSTER"] = "off"
+    assert told(cluster_prefix="calls", app=app) == []
 
 
 def test_neither_the_address_nor_the_secret_is_shown() -> None:

@@ -15,6 +15,7 @@ from ..flask.context import handler_context, save_session
 from ..functions import called, check_plain
 from ..protocol.names import check_event, namespace_name
 from ..socketio.handler_call import Callee
+from ..socketio.handler_signatures import warn_of_sid_before_data
 from .namespace import Namespace
 
 __all__ = ["Handlers"]
@@ -155,9 +156,13 @@ class Handlers:
         """
         request: Any = flask.request
         request.event = {"message": message, "args": args}
+        if message == "connect":
+            args = args[1:]  # the environ of the handshake is before `auth`
+        if len(args) < callee.least:
+            # The one for `sid` is probably the data.
+            warn_of_sid_before_data(callee.fn, "SocketIO", "flask.request.sid for the sid")
         try:
-            # The environ of the handshake is before `auth`.
-            answer = callee(*(args[1:] if message == "connect" else args))
+            answer = callee(*args)
         except _REFUSALS:
             raise
         except Exception as raised:  # noqa: BLE001  (its handlers of errors get it)

@@ -248,15 +248,19 @@ _ONLY_IN = {"disconnect": frozenset({"reason"}), "connect": frozenset({"environ"
 _NOT_TEXT = ("dict", "list", "tuple", "int", "float", "bytes", "bool", "Dict", "List", "Mapping")
 
 
-def warn_of_missing_sid(event: str, fn: Any) -> None:
+def warn_of_missing_sid(event: str, fn: Any, namespace: str = "/") -> None:
     """Warns of a handler of ``server.on`` whose parameters leave no place for the sid.
 
-    Its first one is named like a socket, or its only one like data.
+    Its first one is named like a socket, or its only one like data. With ``"*"``, for the names
+    that come before the sid: the first one is named like a sid, or the second of two like data.
     """
     positional, rest = _positional(fn)
     if not positional:
         return
     first, name = positional[0], getattr(fn, "__name__", "handler")
+    if namespace == "*" or event == "*":
+        _warn_of_missing_names(event, namespace, name, [each.name for each in positional], rest)
+        return
     if first.name == "socket":
         fix = (
             "For the socket, write server.on('connection')"
@@ -275,30 +279,65 @@ def warn_of_missing_sid(event: str, fn: Any) -> None:
     )
 
 
-def warn_of_sid(fn: Any) -> None:
-    """Warns of a ``"connection"`` handler whose first parameter is named like a sid."""
+def _warn_of_missing_names(
+    event: str, namespace: str, name: str, names: list[str], rest: bool
+) -> None:
+    before = ["event"] * (event == "*") + ["namespace"] * (namespace == "*")
+    if names[0] == "sid" and len(names) > 1:
+        got, others = "sid", names[1:]
+    elif not rest and len(names) == len(before) + 1 and _is_named_like_data(names[-1]):
+        got, others = names[-1], names[-1:]
+    else:
+        return
+    gets = (before[0] if got == "sid" else "sid").replace("event", "event's name")
+    warn(
+        f"{name}({', '.join(names)}) gets the {gets} for {got!r}: with '*' a handler of server.on "
+        f"gets the {' and the '.join([*before, 'sid'])} first. "
+        f"Write {name}({', '.join([*before, 'sid', *others])})",
+    )
+
+
+def warn_of_sid(fn: Any, what: str = "a handler of 'connection'") -> None:
+    """Warns of a ``"connection"`` handler whose first parameter is named like a sid.
+
+    ``what``: it may be another function of a socket.
+    """
     positional, _ = _positional(fn)
     if positional and positional[0].name == "sid":
         name = getattr(fn, "__name__", "handler")
+        also = ", or register it with server.on('connect')" if "connection" in what else ""
         warn(
-            f"{name}(sid, …) gets the socket for 'sid': the argument of a handler of 'connection' "
-            f"is the socket. Write {name}(socket), or register it with server.on('connect')",
+            f"{name}(sid, …) gets the socket for 'sid': the argument of {what} "
+            f"is the socket. Write {name}(socket){also}",
         )
 
 
-def warn_of_sid_before_data(fn: Any) -> None:
-    """Warns once of a handler of ``socket.on`` whose first parameter is ``sid``."""
+def warn_of_sid_before_data(
+    fn: Any, registrar: str = "socket.on", instead: str = "socket.id for the sid"
+) -> None:
+    """Warns once of a handler of ``socket.on`` whose first parameter is ``sid`` or ``socket``.
+
+    ``registrar``: what else registers handlers without a sid, with what to write ``instead``.
+    """
     positional, _ = _positional(fn)
-    if not positional or positional[0].name != "sid" or not inspect.isfunction(fn):
+    function = getattr(fn, "__func__", fn)  # of a method
+    if not positional or not inspect.isfunction(function):
         return
-    name, others = fn.__name__, ", ".join(each.name for each in positional[1:])
+    first, name = positional[0].name, function.__name__
+    if first not in ("sid", "socket"):
+        return
+    itself = ["self"] * inspect.ismethod(fn)
+    others = [each.name for each in positional[1:]]
+    if first == "socket" and registrar == "socket.on":
+        instead = "the socket that the handler of 'connection' has got"
     warnings.warn_explicit(
-        f"{name}(sid, {others}) gets the client's first argument for 'sid': handlers of socket.on "
-        f"get no sid. Write {name}({others}), and socket.id for the sid",
+        f"{name}({', '.join([*itself, first, *others])}) gets the client's first argument for "
+        f"{first!r}: handlers of {registrar} get no {first}. "
+        f"Write {name}({', '.join([*itself, *others])}), and {instead}",
         UserWarning,
-        fn.__code__.co_filename,
-        fn.__code__.co_firstlineno,
-        registry=fn.__globals__.setdefault("__warningregistry__", {}),
+        function.__code__.co_filename,
+        function.__code__.co_firstlineno,
+        registry=function.__globals__.setdefault("__warningregistry__", {}),
     )
 
 
@@ -381,9 +420,15 @@ def warn_of_event(event: str, registrar: str) -> None:
         warn(f"{registrar}.on({event!r}) hears only what clients send: {fix}")
 
 
+def _is_named_like_data(name: str) -> bool:
+    words = name.lower().strip("_").split("_")
+    if name.startswith("_") or "sid" in words:
+        return False
+    return any(word in _DATA for word in words) or "".join(words) in _DATA
+
+
 def _is_data(event: str, parameter: inspect.Parameter) -> bool:
-    words = parameter.name.lower().strip("_").split("_")
-    if parameter.name.startswith("_") or "sid" in words:
+    if parameter.name.startswith("_") or "sid" in parameter.name.lower().split("_"):
         return False
     if event in _ONLY_IN:
         return parameter.name in _ONLY_IN[event]
@@ -393,4 +438,4 @@ def _is_data(event: str, parameter: inspect.Parameter) -> bool:
     kind = noted.strip("'\"") if isinstance(noted, str) else getattr(noted, "__name__", "")
     if kind.partition("[")[0].rpartition(".")[2] in _NOT_TEXT:
         return True
-    return any(word in _DATA for word in words) or "".join(words) in _DATA
+    return _is_named_like_data(parameter.name)

@@ -104,6 +104,7 @@ class Namespace(socketio.Namespace, NoName):
         callee = Callee(fn)
         check_middleware(fn, callee.least)
         check_made(fn)
+        warn_of_sid(fn, "a middleware")
         self.rtcio_middlewares.append(callee)
         return fn
 

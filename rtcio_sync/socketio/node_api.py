@@ -99,8 +99,7 @@ class NodeApi(PythonApi):
             self.dispatcher.callee(fn)
             warn_of_event(event, "server")
             warn_of_ack(fn)
-            if name != "*":
-                warn_of_missing_sid(event, fn)
+            warn_of_missing_sid(event, fn, name)
             handlers = self.handlers.setdefault(name, {})
             replaced, handlers[event] = handlers.get(event), fn
             if replaced is not None and replaced is not fn:
@@ -220,8 +219,8 @@ class NodeApi(PythonApi):
                 warn_of_ack(method)
                 if plain and event == "connection":
                     warn_of_unheard(method)
-                elif plain and own != "*":
-                    warn_of_missing_sid(event, method)
+                elif plain:
+                    warn_of_missing_sid(event, method, own)
             replaced = self.namespace_handlers.get(own)
             if replaced is not None and replaced is not namespace_handler:
                 warn_of_second_class(own, replaced, namespace_handler)

@@ -643,3 +643,27 @@ def test_a_test_client_refuses_an_argument_of_a_wrong_type(given: Any) -> None:
     app = new_app()
     with pytest.raises(OptionError, match=next(iter(given))):
         SocketIO(app).test_client(app, **given)
+
+
+def test_a_handler_that_waits_for_a_sid_is_warned_of(socketio: SocketIO, client: Any) -> None:
+    class Calls(Namespace):
+        def on_chat(self, sid: Any, data: Any) -> None: ...
+
+    def chat(sid: Any, data: Any) -> None: ...
+
+    def connect(sid: Any, environ: Any) -> None: ...
+
+    socketio.on("chat")(chat)
+    socketio.on("connect", namespace="/other")(connect)
+    socketio.on_namespace(Calls("/calls"))
+    for namespace, fix in (("/", r"chat\(data\)"), ("/calls", r"on_chat\(self, data\)")):
+        expected = rf"handlers of SocketIO get no sid\. Write {fix}, and flask\.request\.sid"
+        sender = client(namespace=namespace)
+        with pytest.warns(UserWarning, match=expected) as caught:
+            sender.emit("chat", "hello", namespace=namespace)
+        assert caught[0].filename == __file__
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sender.emit("chat", "to whom", "hello", namespace=namespace)  # a sid that it was sent
+    with pytest.warns(UserWarning, match=r"Write connect\(environ\)"):
+        client(namespace="/other")

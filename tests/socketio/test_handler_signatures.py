@@ -476,6 +476,53 @@ def test_other_kinds_of_handlers_are_not_warned_of() -> None:
         server.register_namespace(Dispatching("/dispatching"))
 
 
+# -- handlers of "*", which get more than the sid before the data ----------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event", "namespace", "parameters", "gets", "fix"),
+    [
+        ("*", "/", "event, data", "sid for 'data'", "event, sid, data"),
+        ("*", "/", "sid, data", "event's name for 'sid'", "event, sid, data"),
+        ("chat", "*", "sid, data", "namespace for 'sid'", "namespace, sid, data"),
+        ("chat", "*", "namespace, message", "sid for 'message'", "namespace, sid, message"),
+        ("*", "*", "event, namespace, data", "sid for 'data'", "event, namespace, sid, data"),
+        ("*", "*", "sid, data", "event's name for 'sid'", "event, namespace, sid, data"),
+    ],
+)
+def test_a_handler_of_a_star_without_all_names_is_warned_of(
+    event: str, namespace: str, parameters: str, gets: str, fix: str
+) -> None:
+    expected = rf"gets the {gets}.* Write chat\({fix}\)"
+    with pytest.warns(UserWarning, match=expected) as caught:
+        Server().on(event, _named(parameters), namespace=namespace)
+    assert caught[0].filename == __file__
+    if event != "*":
+        kind = type("Calls", (socketio.Namespace,), {"on_chat": _named(f"self, {parameters}")})
+        with pytest.warns(UserWarning, match=expected):
+            Server().register_namespace(kind(namespace))
+
+
+@pytest.mark.parametrize(
+    ("event", "namespace", "parameters"),
+    [
+        ("*", "/", "event, sid"),
+        ("*", "/", "event, sid, data"),
+        ("*", "/", "event, *args"),
+        ("*", "/", "event, data, *args"),
+        ("*", "/", "sid"),
+        ("chat", "*", "namespace, sid"),
+        ("chat", "*", "namespace, sid, data"),
+        ("connect", "*", "namespace, sid, environ, auth"),
+        ("*", "*", "event, namespace, sid, data"),
+    ],
+)
+def test_one_with_all_of_them_is_not(event: str, namespace: str, parameters: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Server(namespaces="*").on(event, _named(parameters), namespace=namespace)
+
+
 # -- a socket for a sid, a sid for a socket --------------------------------------------------------
 
 
@@ -500,6 +547,15 @@ def test_a_handler_that_gets_the_socket_for_a_sid_is_warned_of(way: str) -> None
     with pytest.warns(UserWarning, match=r"Write chat\(socket\), or .*\('connect'\)") as caught:
         (server if way == "server" else server.of("/a")).on("connection", _named("sid, environ"))
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("way", ["server", "namespace"])
+def test_a_middleware_that_gets_the_socket_for_a_sid_is_warned_of(way: str) -> None:
+    server = Server()
+    with pytest.warns(UserWarning, match="the argument of a middleware is the socket") as it:
+        (server if way == "server" else server.of("/a")).use(_named("sid"))
+    assert it[0].filename == __file__
+    assert "on('connect')" not in str(it[0].message)
 
 
 class Acks(Namespace):
@@ -559,3 +615,16 @@ def test_a_handler_of_a_socket_that_waits_for_a_sid_is_warned_of_once() -> None:
     assert len(caught) in (1, 3)  # pytest shows each, a program the first
     assert caught[0].filename == __file__
     assert heard == [("to whom", "hello"), *[("hello", None)] * 3]
+
+
+def test_a_handler_of_a_socket_that_waits_for_the_socket_is_warned_of() -> None:
+    server = Server()
+
+    @server.on("connection")
+    def greet(socket: Any) -> None:
+        @socket.on("chat")
+        def chat(socket: Any, data: Any) -> None: ...
+
+    with pytest.warns(UserWarning, match=r"Write chat\(data\), and the socket that") as caught:
+        server.test_client().emit("chat", "hello")
+    assert caught[0].filename == __file__

@@ -259,6 +259,10 @@ _GIVEN = {"authorize": "socket, room, name, password", "ice_servers": "socket"}
 
 
 def _check_function(name: str, fn: Callable[..., Any]) -> None:
+    if not callable(fn):  # an attribute of a subclass
+        raise OptionError(
+            f"{name} = {fn!r:.80} is no function: write it as a method, or give Lobby {name}=…"
+        )
     # A coroutine function returns a true object: everybody would be authorized.
     try:
         check_plain(fn, may_yield=name == "ice_servers")  # a generator of servers is a list of them

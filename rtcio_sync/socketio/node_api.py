@@ -49,6 +49,8 @@ ErrorFn = TypeVar(
 )
 #: A ``"connection"`` handler as an argument of `Server.of`.
 Handler = Callable[[Socket], Answer] | Callable[[], Answer] | None
+#: Modules of class-based namespaces whose methods get no sid; each needs a `SocketIO`.
+_FLASK_SOCKETIO = {"flask_socketio.namespace", "rtcio_sync.flask_socketio.namespace"}
 
 
 class NodeApi(PythonApi):
@@ -211,6 +213,13 @@ class NodeApi(PythonApi):
             kind = namespace_handler.__name__
             raise OptionError(f"register an object of the class: register_namespace({kind}('/'))")
         if isinstance(namespace_handler, socketio.Namespace):
+            made_in = {each.__module__ for each in type(namespace_handler).__mro__}
+            if made_in & _FLASK_SOCKETIO and getattr(namespace_handler, "socketio", None) is None:
+                raise OptionError(
+                    f"{type(namespace_handler).__name__} is a Namespace of Flask-SocketIO: "
+                    "register it with SocketIO(app).on_namespace, or derive it from "
+                    "rtcio_sync.Namespace, whose methods get the sid: on_chat(self, sid, data)"
+                )
             own = new_namespace(namespace_handler.namespace, catch_all=True)
             namespace_handler.namespace = own
             plain = type(namespace_handler).trigger_event is socketio.Namespace.trigger_event

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flask
+import flask_socketio
 import pytest
 import socketio as python_socketio
 from werkzeug.debug import DebuggedApplication
@@ -667,3 +668,10 @@ def test_a_handler_that_waits_for_a_sid_is_warned_of(socketio: SocketIO, client:
             sender.emit("chat", "to whom", "hello", namespace=namespace)  # a sid that it was sent
     with pytest.warns(UserWarning, match=r"Write connect\(environ\)"):
         client(namespace="/other")
+
+
+@pytest.mark.parametrize("base", [Namespace, flask_socketio.Namespace])
+def test_a_class_of_flask_socketio_is_not_registered_with_the_server_itself(base: Any) -> None:
+    """Each event of a client would have been an error of the library."""
+    with pytest.raises(OptionError, match=r"on_namespace, or derive it from rtcio_sync\.Namespace"):
+        rtcio_sync.Server().register_namespace(type("Calls", (base,), {})("/calls"))

@@ -141,6 +141,17 @@ def test_a_lobby_wants_the_server_and_an_authorize_that_can_be_called(server: Se
         Lobby(server, authorize=True)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["authorize", "ice_servers"])
+@pytest.mark.parametrize("value", [None, True, [{"urls": "stun:one"}]])
+def test_an_attribute_of_a_subclass_in_the_place_of_a_function_is_refused(
+    server: Server, name: str, value: Any
+) -> None:
+    """Each peer would have been refused, with an error of the library in the log."""
+    with pytest.raises(OptionError, match=f"^{name} = .* is no function: write it as a method"):
+        type("Own", (Lobby,), {name: value})(server)
+    Lobby(server)  # none has taken the namespace
+
+
 def test_a_namespace_has_one_lobby() -> None:
     server = Server()
     Lobby(server)

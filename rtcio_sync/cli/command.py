@@ -45,7 +45,9 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         code = command.main(args=args, prog_name="rtcio-sync", standalone_mode=False)
     except click.ClickException as error:
-        click.echo(f"rtcio-sync: {error.format_message()}", err=True)
+        meant = _MEANT.get(getattr(error, "option_name", ""))
+        said = error.format_message() + (f" Write {meant}" if meant else "")
+        click.echo(f"rtcio-sync: {said}", err=True)
         return error.exit_code
     except click.Abort:
         return 130  # Ctrl-C before there was anything to stop, as shells count it
@@ -53,6 +55,37 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 # -- the command ----------------------------------------------------------------------------------
+
+#: Options of gunicorn and flask, and what to write here.
+_MEANT = {
+    "-p": "--port",
+    "-b": "--host and --port",
+    "--bind": "--host and --port",
+    "-w": "--workers",
+    "-A": "--app",
+    "-k": "no class: the workers are gevent's",
+    "--debug": "--reload, or --log-level debug",
+}
+
+
+class _Group(click.Group):
+    """Says what to write for an app, or a port, in the place of a command."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        first = args[0]
+        if first not in self.commands:
+            meant = ""
+            if ":" in first or first.endswith(".py"):
+                meant = f"--app {first.removesuffix('.py')}{'' if ':' in first else ':app'}"
+            elif first.isdigit():
+                meant = f"--port {first}"
+            elif first in ("run", "serve", "server", "start", "dev"):
+                meant = "rtcio-sync alone, which starts the server"
+            if meant:
+                ctx.fail(f"No such command {first!r}. Write {meant}")
+        return super().resolve_command(ctx, args)
 
 
 def _split(context: click.Context, option: click.Parameter, values: Iterable[str]) -> list[str]:
@@ -75,6 +108,7 @@ def _option(*names: str, **attributes: Any) -> Callable[[Any], Any]:
 
 @click.group(
     name="rtcio-sync",
+    cls=_Group,
     invoke_without_command=True,
     help="Start a signaling server for rtc.io clients, with rooms, passwords, presence and media "
     "state. It listens on every address of this machine. With --app it serves your own app. An "

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
+
+import socketio
 
 from ..errors import OptionError
 from ..flask.extension import EXTENSION, Flask
@@ -38,13 +41,35 @@ def load(target: str, app_code: AppCode = nullcontext) -> tuple[Server | None, F
         return found, None
     if isinstance(found, Flask):
         return found.extensions.get(EXTENSION), found
-    made = "; call a factory: module:create_app()" if callable(found) else ""
+    held = getattr(found, "server", None)
+    if isinstance(held, Server):  # a `SocketIO` of `rtcio_sync.flask_socketio`
+        return held, None
     raise OptionError(
-        f"--app {target} is a {type(found).__name__}, not a Flask app or a Server{made}"
+        f"--app {target} is a {_kind_of(found)}, not a Flask app or a Server{_fix_for(found)}"
     )
 
 
+def _kind_of(found: Any) -> str:
+    kind = type(found)
+    library = kind.__module__.partition(".")[0]
+    foreign = library not in ("builtins", "rtcio_sync", "__main__")
+    return f"{kind.__name__} of {library}" if foreign else kind.__name__
+
+
+def _fix_for(found: Any) -> str:
+    if inspect.isroutine(found) or inspect.isclass(found):
+        return "; call a factory: module:create_app()"
+    if isinstance(found, socketio.Server) or hasattr(found, "sockio_mw"):
+        fix = "from rtcio_sync.flask_socketio import SocketIO"
+        return f"; write {fix}" if hasattr(found, "sockio_mw") else "; write rtcio_sync.Server()"
+    if callable(found):
+        return "; name one of these. Any other WSGI application: server.listen(port, app=…)"
+    return ""
+
+
 def _module(name: str, app_code: AppCode) -> Any:
+    if name.endswith(".py") and os.path.exists(name):
+        raise OptionError(f"--app: there is no module {name!r}: write {name[:-3]}, without .py")
     if not all(part.isidentifier() for part in name.split(".")):
         raise OptionError(
             f"--app: {name!r} is not the name of a module; write it like package.module"

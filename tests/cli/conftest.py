@@ -18,11 +18,18 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         textwrap.dedent(
             """
             import flask
+            import flask_socketio
+            import socketio
             from rtcio_sync import Server
+            from rtcio_sync.flask_socketio import SocketIO
 
             plain = flask.Flask(__name__)
             wrapped = flask.Flask(__name__)
             server = Server(app=wrapped)
+            ours = SocketIO(flask.Flask(__name__))
+            theirs = flask_socketio.SocketIO(flask.Flask(__name__), async_mode="threading")
+            bare = socketio.Server(async_mode="threading")
+            wsgi = socketio.WSGIApp(bare)
             number = 7
 
             class Holder:

@@ -31,9 +31,19 @@ def test_a_server_is_loaded_as_it_is(module: str) -> None:
     assert app is None
 
 
+def test_a_socketio_of_ours_is_loaded_as_its_server(module: str) -> None:
+    server, app = load(f"{module}:ours")
+    assert isinstance(server, Server)
+    assert server.app is not None
+    assert app is None
+
+
 @pytest.mark.parametrize(
     ("attribute", "message"),
     [
+        ("bare", r"is a Server of socketio, .*; write rtcio_sync\.Server\(\)"),
+        ("theirs", r"is a SocketIO of flask_socketio, .*; write from rtcio_sync\.flask_socketio"),
+        ("wsgi", r"is a WSGIApp of socketio, .* Any other WSGI application: server\.listen"),
         ("nothing", "has no 'nothing'"),
         ("Holder.nothing", "has no 'Holder.nothing'"),
         ("number", "is a int, not a Flask app or a Server"),
@@ -52,8 +62,10 @@ def test_what_names_no_app_is_refused(module: str, attribute: str, message: str)
 def test_a_module_that_is_not_there_is_refused(module: str) -> None:
     with pytest.raises(OptionError, match=f"no module '{module}_not_there'"):
         load(f"{module}_not_there:app")
-    with pytest.raises(OptionError, match="no module"):
+    with pytest.raises(OptionError, match=f"no module .*: write {module}, without .py"):
         load(f"{module}.py:app")
+    with pytest.raises(OptionError, match="no module"):
+        load(f"{module}_not_there.py:app")
     with pytest.raises(OptionError, match="is not the name of a module"):
         load(f"./{module}:app")
 

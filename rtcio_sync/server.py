@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -184,7 +185,8 @@ class Server(ClusteredServer):
         if self.eio.stopping:
             raise NotServing("this Server has stopped, and does not serve again: make another one")
         threads = self.eio.async_mode == "threading"
-        asked = Listening.of(port, host, options, threads=threads)
+        known = {each.name for each in fields(Options)}
+        asked = Listening.of(port, host, options, threads=threads, of_server=known)
         self._check_hosts()
         app = asked.app if asked.app is not None else self.app
         if app is None:

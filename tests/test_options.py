@@ -110,12 +110,33 @@ def test_any_other_unknown_option_is_refused_with_those_that_there_are() -> None
         ("resource", "path"),
         ("events_per_second", r"limits=Limits\(events_per_second=…\)"),
         ("port", "listen"),
-        ("debug", "listen"),
+        ("debug", "leave it out: listen"),
+        ("use_reloader", "leave it out: listen"),
+        ("log_output", r"listen\(port, log='default'\)"),
     ],
 )
 def test_an_option_of_others_docs_is_refused_with_ours(foreign: str, ours: str) -> None:
     with pytest.raises(OptionError, match=f"no option '{foreign}'; .*{ours}"):
         Server(**{foreign: 1})
+
+
+@pytest.mark.parametrize(
+    ("first", "fix"),
+    [
+        (3000, r"Server\(3000\): a port is an argument of listen: listen\(3000\)"),
+        ({"cors": {}}, "give options by their names"),
+        ("*", "give options by their names"),
+    ],
+)
+def test_what_comes_first_on_node_is_refused_with_its_place(first: Any, fix: str) -> None:
+    for args in ((first,), (first, {})):
+        with pytest.raises(OptionError, match=fix):
+            Server(*args)
+
+
+def test_listen_names_the_options_that_are_servers() -> None:
+    with pytest.raises(OptionError, match=r"one of Server: Server\(namespaces=…\)"):
+        Server().listen(0, namespaces="*")
 
 
 OLD: dict[str, tuple[Any, str, Any]] = {

@@ -50,9 +50,9 @@ FOREIGN = {
     "messagequeue": _MANAGER,
     "channel": "client_manager=socketio.RedisManager('redis://…', channel=…)",
     "resource": "path, the URL path of the endpoint",
-    "debug": _LISTEN,
-    "usereloader": _LISTEN,
-    "logoutput": _LISTEN,
+    "debug": "leave it out: listen() has no debugger; for Flask's own, set app.debug = True",
+    "usereloader": "leave it out: listen() does not reload; a program like `watchfiles` does",
+    "logoutput": "listen(port, log='default') for a line of each request",
     # python-socketio's and python-engineio's applications
     "socketiopath": "path, the URL path of the endpoint",
     "engineiopath": "path, the URL path of the endpoint",
@@ -198,8 +198,14 @@ def unknown_option(
     foreign: Mapping[str, str] = FOREIGN,
     limits: Iterable[str] = (),
     value: Any = None,
+    of_server: Iterable[str] = (),
 ) -> OptionError:
-    """The error for an option that ``call`` does not have. ``value``: what was given for it."""
+    """The error for an option that ``call`` does not have.
+
+    ``value``: what was given for it. ``of_server``: options of `Server`, for another ``call``.
+    """
+    if name in of_server and plain(name) not in foreign:
+        return OptionError(f"{call} has no option {name!r}; it is one of Server: Server({name}=…)")
     node = instead_of(name, value) if foreign is FOREIGN else None
     hint = node or hint_for(name, known, foreign, limits)
     return OptionError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,12 +74,23 @@ class Listening:
     pywsgi: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, port: Any, host: Any, options: Mapping[str, Any], *, threads: bool) -> Listening:
-        """Raises `OptionError` for an invalid argument, and for an unknown one."""
+    def of(
+        cls,
+        port: Any,
+        host: Any,
+        options: Mapping[str, Any],
+        *,
+        threads: bool,
+        of_server: Collection[str] = (),
+    ) -> Listening:
+        """Raises `OptionError` for an invalid argument, and for an unknown one.
+
+        ``of_server``: the names of `Server`'s own options.
+        """
         known = {"port", "host", "app", "ready", *_TLS, *_PYWSGI}
         for name in options:
             if name not in known:
-                raise unknown_option("listen()", name, known, LISTEN)
+                raise unknown_option("listen()", name, known, LISTEN, of_server=of_server)
             if threads and name in _PYWSGI:
                 raise OptionError(f"{name} is for gevent's server; leave it out on threads")
         app, ready = options.get("app"), options.get("ready")
@@ -116,6 +127,12 @@ def _port(port: Any) -> int:
 
 def _host(host: Any) -> str:
     fix = "give a name or an address, like '127.0.0.1', '0.0.0.0' (all of IPv4) or '::' (all)"
+    if isinstance(host, Mapping):
+        fix = "give options by their names: listen(port, host=…), and those of Server to Server"
+    elif hasattr(host, "wsgi_app"):
+        fix = "write listen(port, app=app)"
+    elif callable(host):
+        fix = "write listen(port, ready=…) for what is called once clients can connect"
     if not isinstance(host, str) or not host or host != host.strip() or "/" in host:
         raise OptionError(f"host={host!r:.100}: {fix}")
     plain = host[1:-1] if host.startswith("[") and host.endswith("]") else host
@@ -128,10 +145,13 @@ def _check_ready(given: Any) -> None:
     try:
         if callable(given):
             check_plain(given)
+            inspect.signature(given).bind(0)
             return
+    except ValueError:  # some built-ins have no signature
+        return
     except TypeError:
         pass
-    raise OptionError(f"ready={given!r:.100}: give a plain function of the port")
+    raise OptionError(f"ready={given!r:.100}: give a plain function of the port: fn(port)")
 
 
 def _check_app(app: Any) -> None:

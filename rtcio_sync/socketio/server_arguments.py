@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import engineio
@@ -33,6 +33,14 @@ def named(
 ) -> dict[str, Any]:
     """Names positional arguments: ``Server(app)``, as in Flask extensions, or python-socketio's."""
     names = ("app",) if args and is_app(args[0]) else _POSITIONS
+    first = args[0] if args else None
+    if isinstance(first, int) and not isinstance(first, bool):
+        raise OptionError(f"Server({first!r}): a port is an argument of listen: listen({first!r})")
+    if isinstance(first, Mapping) or (isinstance(first, str) and "://" not in first):
+        raise OptionError(
+            f"Server({first!r:.80}): give options by their names, like "
+            "Server(cors_allowed_origins='*')"
+        )
     if len(args) > len(names):
         raise OptionError("Server(): give options by their names, like Server(app=app)")
     twice = [name for name in names[: len(args)] if name in options]

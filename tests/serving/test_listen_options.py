@@ -19,7 +19,8 @@ from tests.unrun import coroutine, generator
 
 def asked(threads: bool = False, **given: Any) -> Listening:
     port, host = given.pop("port", 0), given.pop("host", "127.0.0.1")
-    return Listening.of(port, host, given, threads=threads)
+    known = {"logger", "ping_interval"}
+    return Listening.of(port, host, given, threads=threads, of_server=known)
 
 
 async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
@@ -43,10 +44,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "host with port": ({"host": "localhost:3001"}, "port is a separate argument"),
     "host a URL": ({"host": "http://localhost"}, "give a name or an address"),
     "host bytes": ({"host": b"localhost"}, "give a name or an address"),
+    "host Node's callback": ({"host": lambda: None}, re.escape("write listen(port, ready=…)")),
+    "host an app": ({"host": flask.Flask("x")}, re.escape("write listen(port, app=app)")),
+    "host Node's options": ({"host": {"cors": {}}}, "those of Server to Server"),
     "app text": ({"app": "app:app"}, "the WSGI application itself"),
     "app async": ({"app": asgi}, "ASGI"),
     "app async object": ({"app": Asgi()}, "ASGI"),
     "ready": ({"ready": 3}, "ready=3: give a plain function"),
+    "ready without the port": ({"ready": lambda: None}, re.escape("of the port: fn(port)")),
     "ready, a generator": ({"ready": generator}, "give a plain function of the port"),
     "ready, a coroutine": ({"ready": coroutine}, "give a plain function of the port"),
     "debug": ({"debug": True}, "no option 'debug'; leave it out"),
@@ -58,6 +63,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "ssl": ({"ssl": True}, "ssl_context"),
     "misspelt": ({"certfil": "x"}, "did you mean 'certfile'"),
     "cors": ({"cors_allowed_origins": "*"}, re.escape("Server(cors_allowed_origins=")),
+    "Server's": ({"ping_interval": 9}, re.escape("one of Server: Server(ping_interval=…)")),
+    "logger": ({"logger": True}, re.escape("Server(logger=…), or log=")),
     "unknown": ({"colour": 1}, "no option 'colour'; it has app"),
     "keyfile alone": ({"keyfile": "key.pem"}, "needs certfile"),
     "no such certfile": ({"certfile": "/nowhere/a.pem", "keyfile": "/b"}, "no such file"),

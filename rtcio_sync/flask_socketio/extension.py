@@ -110,6 +110,7 @@ class SocketIO(Handlers):
         skip_sid: Any = None,
         callback: Callable[..., Any] | None = None,
         ignore_queue: bool = False,
+        broadcast: bool = True,
     ) -> None:
         """Emits an event to everybody in a namespace, or to those in ``to``; from anywhere.
 
@@ -118,7 +119,11 @@ class SocketIO(Handlers):
         in a handler: not to its client. ``skip_sid``: sids that do not get it. ``callback``: runs
         for a client that acknowledges the event, in the contexts of the handler that called this,
         if there is one and its client is still there. ``ignore_queue``: not in other processes.
+        ``broadcast=True`` says what is so anyway. Raises `OptionError` for ``broadcast=False``
+        without ``to``.
         """
+        if not (broadcast or to or room):
+            raise OptionError("broadcast=False: give to=…; without it everybody gets the event")
         if not include_self and not skip_sid:
             skip_sid = sid_now()
         self._ready().emit(
@@ -143,6 +148,7 @@ class SocketIO(Handlers):
         *,
         room: Any = None,
         ignore_queue: bool = False,
+        broadcast: bool = True,
     ) -> None:
         """`emit` of the event ``"message"``, or ``"json"`` with ``json=True``."""
         self.emit(
@@ -153,6 +159,7 @@ class SocketIO(Handlers):
             skip_sid=skip_sid if include_self else sid_now(),
             callback=callback,
             ignore_queue=ignore_queue,
+            broadcast=broadcast,
         )
 
     def call(

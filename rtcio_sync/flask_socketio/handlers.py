@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import flask
 from socketio import exceptions
 
-from ..errors import ConnectionRefusedError
+from ..errors import ConnectionRefusedError, OptionError
 from ..flask.context import handler_context, save_session
 from ..functions import called, check_plain
 from ..protocol.names import check_event, namespace_name
@@ -54,6 +54,11 @@ class Handlers:
         be a handler.
         """
         check_event(message, "socketio")
+        if callable(namespace):
+            raise OptionError(
+                f"write socketio.on_event({message!r}, handler), or @socketio.on({message!r}) "
+                "above the handler"
+            )
         name = namespace_name(namespace, catch_all=True)
 
         def register(handler: Fn) -> Fn:
@@ -103,6 +108,8 @@ class Handlers:
         What it returns is the acknowledgement. A client whose ``connect`` handler raised is refused
         whatever it returns.
         """
+        if callable(namespace):
+            raise OptionError("write it with parentheses: @socketio.on_error()")
         name = namespace_name(namespace)
 
         def register(handler: Fn) -> Fn:

@@ -173,6 +173,30 @@ def test_a_misspelt_keyword_is_an_error(socketio: SocketIO, client: Clients) -> 
         client().emit("x")
 
 
+def test_an_event_from_outside_of_handlers_may_say_that_it_is_for_everybody(
+    socketio: SocketIO, client: Clients
+) -> None:
+    one, other = client(), client()
+    socketio.emit("y", broadcast=True)
+    socketio.send("z", broadcast=True)
+    assert received(one) == received(other) == [("y", []), ("message", "z")]
+    socketio.emit("y", broadcast=False, to="a room without clients")
+    for emit_to_nobody in (socketio.emit, socketio.send):
+        with pytest.raises(OptionError, match=r"broadcast=False: give to="):
+            emit_to_nobody("y", broadcast=False)
+    assert received(one) == received(other) == []
+
+
+def test_a_decorator_without_parentheses_and_a_handler_in_its_place_are_refused(
+    socketio: SocketIO,
+) -> None:
+    anything: Any = socketio
+    with pytest.raises(OptionError, match=r"with parentheses: @socketio\.on_error\(\)"):
+        anything.on_error(lambda error: None)
+    with pytest.raises(OptionError, match=r"socketio\.on_event\('x', handler\)"):
+        anything.on("x", lambda: None)
+
+
 def test_the_methods_of_a_class_take_the_names_that_the_functions_have(
     socketio: SocketIO, client: Clients
 ) -> None:

@@ -133,6 +133,12 @@ def _check(origin: Any, *, alone: bool) -> None:
                 f"cors_allowed_origins: no origin fits {origin!r:.200}, since an expression has to "
                 f"fit the whole origin: write re.compile(r'{_whole(origin.pattern)}')"
             )
+        meant, why = _meant(_text_of(origin))
+        if why in (_CASE, _PATH, _PORT):
+            raise OptionError(
+                f"cors_allowed_origins: no browser sends what {origin!r:.200} fits"
+                f"{_told(meant, why)}"
+            )
         return
     if not isinstance(origin, str):
         raise OptionError(
@@ -266,6 +272,15 @@ def _fits_nothing(expression: re.Pattern[str]) -> bool:
     if re.search(r"[:\[]|\\[^AbBdswZ]|[.)][*+{]", text):
         return False
     return text.count(".") < len("://")
+
+
+def _text_of(expression: re.Pattern[str]) -> str:
+    """The only text that an expression fits; ``"null"`` if there may be several."""
+    text = expression.pattern.removeprefix("^").removesuffix("$")
+    text = re.sub(r"\\([./:-])", r"\1", text)
+    if expression.flags & (re.VERBOSE | re.IGNORECASE) or re.search(r"[\\*+?^$|()\[\]{}]", text):
+        return "null"
+    return text
 
 
 def _whole(part: str) -> str:

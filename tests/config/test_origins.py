@@ -120,6 +120,23 @@ def test_an_expression_that_some_origin_may_fit_is_taken(expression: str) -> Non
     check_origins(re.compile(expression))
 
 
+@pytest.mark.parametrize(
+    ("expression", "meant"),
+    [
+        (r"^https://example\.com/$", "https://example.com"),
+        (r"https:\/\/example\.com\/", "https://example.com"),
+        (r"https://example\.com:443", "https://example.com"),
+        ("https://Example.com", "https://example.com"),
+    ],
+)
+def test_an_expression_for_one_text_that_no_browser_sends_is_refused(
+    expression: str, meant: str
+) -> None:
+    with pytest.raises(OptionError, match=f"no browser sends what .*: write {meant}$"):
+        check_origins(["https://good.example", re.compile(expression)])
+    check_origins(re.compile(re.escape(meant)))
+
+
 def test_an_expression_with_comments_is_taken() -> None:
     check_origins(re.compile("https : // a  # a comment", re.VERBOSE))
 

@@ -68,7 +68,8 @@ class Socket(Upgrade, socket.Socket):
     ack: Any = None
     #: How many of its CONNECT packets were handled after it had ended.
     late_joins = 0
-    _session: dict[str, Any] | None = None
+    #: What the app keeps by `Server.save_session`, by namespace; `None`: nothing.
+    sessions: dict[str, Any] | None = None
     #: Hears of the upgrade and of the end; `None`: the app has no handlers for them.
     listeners: Listener | None = None
     #: Whether it is over: the state is `State.CLOSED`.
@@ -98,13 +99,13 @@ class Socket(Upgrade, socket.Socket):
 
     @property
     def session(self) -> dict[str, Any]:
-        if self._session is None:
-            self._session = {}
-        return self._session
+        if self.sessions is None:
+            self.sessions = {}
+        return self.sessions
 
     @session.setter
     def session(self, value: dict[str, Any]) -> None:
-        self._session = value
+        self.sessions = value
 
     @property
     def joined(self) -> bool:

@@ -271,9 +271,12 @@ class Disconnecting:
             guarded(member, event, (reason,), socket.handlers.end, *given, (sid, namespace))
 
     def remove(self, member: Member) -> None:
-        """Removes a socket from its rooms and its connection."""
+        """Removes a socket from its rooms and its connection, with what the app kept of it."""
         if member.session is not None:
             self._recovery.close(member)
+        link = member.link
+        if link is not None and link.sessions:  # before the client may join anew, as somebody else
+            link.sessions.pop(member.namespace, None)
         self._manager.disconnect(member.sid, member.namespace, ignore_queue=True)
         self._upstream._binary_packet.pop(member.eio_sid, None)
         self._members.detach(member)

@@ -227,12 +227,13 @@ class Reconnect:
 
     def _move(self, member: Member, link: Link) -> None:
         old = member.link
-        kept = None if old is None else old.session.get(member.namespace)
+        kept = None if old is None or not old.sessions else old.sessions.get(member.namespace)
         self._members.detach(member)
         self._manager.move(member, link.sid)
         self._members.attach(member)
-        if kept is not None:
+        if old is not None and old is not link and kept is not None:
             link.session[member.namespace] = kept
+            old.session.pop(member.namespace, None)  # it may go on with other namespaces
         self._recovery.back(member.session)
         member.enter(Stage.CONNECTED)
         member.told = None

@@ -455,6 +455,57 @@ def test_a_disconnect_handler_has_the_rooms_the_session_and_the_environ(kind: st
     assert found == [{"tea"}, {"name": "ann", "age": 7}, "/socket.io/"]
 
 
+@pytest.mark.parametrize("always", [False, True], ids=["", "always_connect"])
+@pytest.mark.parametrize("kind", TRANSPORTS)
+@pytest.mark.parametrize("way", ["leaves", "put out", "refused", "kicked"])
+def test_the_next_socket_of_a_connection_has_no_session_of_the_last(
+    way: str, kind: str, always: bool
+) -> None:
+    server = Server(always_connect=always)
+    found: list[Any] = []
+    at_the_end: list[Any] = []
+
+    @server.on("connect")
+    def connect(sid: str, environ: Any, auth: Any) -> bool:
+        user = auth["user"]
+        session = server.get_session(sid)
+        found.append((user, dict(session)))
+        session["user"] = user
+        if way == "kicked" and user == "ann":
+            server.disconnect(sid)
+        return way != "refused" or user != "ann"
+
+    @server.on("disconnect")
+    def disconnect(sid: str) -> None:
+        at_the_end.append(server.get_session(sid))
+
+    client: Any = TRANSPORTS[kind](server)
+    client.ask_to_join(auth={"user": "ann"})
+    if way in ("leaves", "put out"):
+        client.joined()
+    if way == "leaves":
+        client.send("1")
+    elif way == "put out":
+        server.disconnect(client.sid)
+    client.ask_to_join(auth={"user": "bob"})
+    until(lambda: len(found) == 2)
+    assert found == [("ann", {}), ("bob", {})]
+    heard = way in ("leaves", "put out") or (way == "kicked" and always)
+    assert at_the_end == ([{"user": "ann"}] if heard else [])
+
+
+def test_who_leaves_a_namespace_keeps_its_sessions_in_the_others() -> None:
+    server = Server()
+    server.of("/calls")
+    client = Polling(server).join().join("/calls")
+    for namespace, sid in client.sids.items():
+        server.save_session(sid, {"in": namespace}, namespace)
+    server.disconnect(client.sid)
+    assert server.get_session(client.sids["/calls"], "/calls") == {"in": "/calls"}
+    client.join()
+    assert server.get_session(client.sid) == {}
+
+
 def test_the_session_of_a_stranger_is_a_key_error() -> None:
     server = Server()
     with pytest.raises(KeyError):

@@ -15,7 +15,7 @@ from rtcio_sync import ConnectionRefusedError, Limits, Server
 from rtcio_sync.adapter.member import Stage
 from rtcio_sync.adapter.session_log import Session
 from rtcio_sync.transport.driver import frames_of
-from tests.clients import Polling
+from tests.clients import Polling, WebSocket
 from tests.frames import masked
 from tests.reconnecting import (
     ENOUGH,
@@ -334,6 +334,22 @@ def test_the_data_of_save_session_survives_and_may_change_meanwhile(server: Serv
     end_all(server, phone)
     with pytest.raises(KeyError):
         server.get_session(sid)
+
+
+def test_a_connection_from_which_a_session_was_taken_over_keeps_no_data_of_it(
+    server: Server,
+) -> None:
+    server.of("/calls")
+    first, second = WebSocket(server), WebSocket(server)
+    first.join("/calls")
+    first.ask_to_join()
+    key = json.loads(first.next()[1:])
+    server.save_session(key["sid"], {"user": "ann"})
+    second.ask_to_join(auth={"pid": key["pid"]})
+    assert json.loads(second.next()[1:]) == key
+    assert server.get_session(key["sid"]) == {"user": "ann"}
+    first.join()  # it still has a socket in the other namespace
+    assert server.get_session(first.sid) == {}
 
 
 def test_what_it_emits_meanwhile_arrives_with_its_source_filled_in(server: Server) -> None:

@@ -28,7 +28,7 @@ from ..protocol.names import check_name, check_room, check_sid, namespace_name
 from .admin_ui import AdminUI
 from .deferred_ack import UNWANTED, Ack, answering
 from .emit_with_ack import check_pause, check_wait
-from .handler_signatures import check_handler, plain_arity
+from .handler_call import Callee
 from .handler_types import EventFn
 from .server_hooks import ServerHooks
 
@@ -56,11 +56,12 @@ class PythonApi(ServerHooks):
         ``room`` is another name for ``to``; if both are `None`, everybody in the namespace gets the
         event. An empty list means nobody. ``skip_sid``: a sid, a room or a list of them to leave
         out; `None`: none. ``data``: the argument; a tuple means several arguments, `None` means
-        none. ``callback(*answer)`` runs for each client that acknowledges the event; for a client
-        that does not, the latest 10,000 callbacks are kept until it leaves. ``ignore_queue``: do
-        not emit in other processes. Raises `OptionError` for an invalid room, for a name that is
-        not text and for one that makes clients close their connections, such as ``connect``; and
-        `NotServing` as every call from another thread (`rtcio_sync.errors`).
+        none. ``callback(*answer)`` runs for each client that acknowledges the event, with the
+        arguments that it declares; for a client that does not, the latest 10,000 callbacks are kept
+        until it leaves. ``ignore_queue``: do not emit in other processes. Raises `OptionError` for
+        an invalid room, for a name that is not text and for one that makes clients close their
+        connections, such as ``connect``; `TypeError` for an invalid callback; and `NotServing` as
+        every call from another thread (`rtcio_sync.errors`).
         """
         # As `any_thread`, without its call, for speed. Before the first request it runs here.
         if self._hub_thread.elsewhere() and self._hub_thread.serving:
@@ -70,8 +71,8 @@ class PythonApi(ServerHooks):
         if type(event) is not str or event in UNREADABLE_EVENTS:
             check_name(event, UNREADABLE_EVENTS)
         namespace = "/" if namespace is None else namespace_name(namespace)
-        if callback is not None and type(callback) is not Waiter and plain_arity(callback) is None:
-            check_handler(callback)
+        if callback is not None and type(callback) is not Waiter:
+            callback = Callee(callback)
         room = room if to is None else to
         who = "all" if room is None else room
         self.logger.info('emitting event "%s" to %s [%s]', event, who, namespace)

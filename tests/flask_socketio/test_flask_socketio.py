@@ -390,6 +390,28 @@ def test_a_callback_runs_in_the_contexts_of_the_handler_that_asked_while_its_cli
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_callback_gets_what_it_declares_of_the_answer(
+    inside: bool, socketio: SocketIO, caplog: pytest.LogCaptureFixture
+) -> None:
+    results: list[Any] = []
+
+    @socketio.on("ask")
+    def ask(sid: str) -> None:
+        socketio.emit("q", to=sid, callback=lambda: results.append("nothing"))
+        socketio.emit("q", to=sid, callback=lambda one, two: results.append((one, two)))
+
+    one = socketio.server.test_client()
+    if inside:
+        one.emit("ask", one.sid)
+    else:
+        ask(one.sid)
+    for _ in range(2):
+        one.acknowledge("q", 1)
+    assert results == ["nothing", (1, None)]
+    assert socketio.server.stats()["handler_errors"] == 0 and not caplog.records
+
+
 def test_with_manage_session_false_http_and_events_share_one_session(app: flask.Flask) -> None:
     kept: dict[str, Any] = {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -479,6 +480,33 @@ def test_a_callback_gets_what_it_declares_of_the_answer() -> None:
         client.acknowledge("q", 1, 2)
     until(lambda: len(results) == 4)
     assert results == [(1, 2), 1, "nothing", (1, 2, None)]
+
+
+@pytest.mark.parametrize("way", ["emit", "send", "class"])
+def test_a_callback_of_python_socketios_api_does_so_too(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    server, (client,), _ = several_of_one()
+    space = Namespace("/")
+    server.register_namespace(space)
+    emit = {
+        "emit": partial(server.emit, "q"),
+        "send": server.send,
+        "class": partial(space.emit, "q"),
+    }
+    results: list[Any] = []
+    callbacks: list[Any] = [
+        lambda *answer: results.append(answer),
+        lambda one: results.append(one),
+        lambda: results.append("nothing"),
+        lambda one, two, three: results.append((one, two, three)),
+    ]
+    for callback in callbacks:
+        emit[way](7, to=client.sid, callback=callback)
+        client.acknowledge("message" if way == "send" else "q", 1, 2)
+    until(lambda: len(results) == 4)
+    assert results == [(1, 2), 1, "nothing", (1, 2, None)]
+    assert server.stats()["handler_errors"] == 0 and not caplog.records
 
 
 def test_what_cannot_be_a_callback_is_refused_at_once() -> None:

@@ -56,7 +56,9 @@ class ServerHooks(socketio.Server):
         members = self.manager.members_of(link.sid)
         for member in members:
             self.disconnecting.leaving(member, reason)
-        direct = link.inbox is None and self.eio.async_mode != "threading"
+        # Bytes count as waiting also for a callback that is about to run beside the inbox.
+        busy = link.inbox is not None or link.inbox_bytes
+        direct = not busy and self.eio.async_mode != "threading"
         if not direct or any(map(self.handling.hears_of_end, members)):
             link.enqueue(inbox_items.Lost(reason))
         elif members:  # no code of the app runs

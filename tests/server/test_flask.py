@@ -147,6 +147,18 @@ def test_every_handler_runs_in_both_contexts_and_leaves_none_behind() -> None:
     assert not flask.has_app_context()
 
 
+def test_the_callback_of_a_client_that_closes_at_once_runs_in_them_too() -> None:
+    app = flask.Flask(__name__)
+    server = Server(app)
+    seen: list[bool] = []
+    client = Polling(server, app=app.wsgi_app).join()
+    server.emit("q", to=client.sid, callback=lambda: seen.append(flask.has_request_context()))
+    asked = client.next()
+    client.post(f"43{asked[1 : asked.index('[')]}[]", "1")  # the answer and CLOSE in one request
+    until(lambda: seen)
+    assert seen == [True]
+
+
 def test_a_class_of_handlers_runs_in_them_too() -> None:
     app = new_app()
     server = Server(app=app)

@@ -14,6 +14,7 @@ from gevent.hub import get_hub
 
 from rtcio_sync import Server
 from tests.clients import TRANSPORTS, Polling, WebSocket, event, still_held
+from tests.frames import masked
 from tests.timing import DEADLINE, settle, until
 
 # -- nothing is left of who has gone ---------------------------------------------------------------
@@ -492,6 +493,35 @@ def test_the_next_socket_of_a_connection_has_no_session_of_the_last(
     assert found == [("ann", {}), ("bob", {})]
     heard = way in ("leaves", "put out") or (way == "kicked" and always)
     assert at_the_end == ([{"user": "ann"}] if heard else [])
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_the_callbacks_of_a_client_that_answers_and_closes_at_once_run_before_its_end(
+    kind: str,
+) -> None:
+    server = Server()
+    found: list[Any] = []
+    client: Any = TRANSPORTS[kind](server)
+    client.join()
+    sid = client.sid
+    server.save_session(sid, {"user": "ann"})
+
+    def answered(number: int) -> None:
+        found.append((number, server.get_session(sid), server.get_environ(sid) is not None))
+
+    packets = []
+    for number in range(3):
+        server.emit("q", to=sid, callback=answered)
+        asked = client.next()
+        packets.append(f"43{asked[1 : asked.index('[')]}[{number}]")
+    packets.append("1")  # CLOSE
+    if kind == "polling":
+        client.post(*packets)
+    else:
+        client.sock.sendall(b"".join(masked(1, packet.encode()) for packet in packets))
+    until(lambda: len(found) == 3)
+    assert found == [(number, {"user": "ann"}, True) for number in range(3)]
+    until(lambda: still_held(server) == {})
 
 
 def test_who_leaves_a_namespace_keeps_its_sessions_in_the_others() -> None:

@@ -87,8 +87,9 @@ class Limits:
     app's handlers; each of their values counts as 100 bytes of memory. Over it, the server stops
     reading from that client until half of them are handled; nothing is lost, and a handler may take
     any time. With ``async_handlers``, an event counts until its handlers have returned; an
-    acknowledgement counts until its callback has. Relays never wait for a handler, but while the
-    server does not read, they wait too.
+    acknowledgement counts until its callback has; of several clients, until those of all are here
+    and the callback has returned. Relays never wait for a handler, but while the server does not
+    read, they wait too.
     """
 
     connect_timeout: float | None = 45

@@ -90,7 +90,9 @@ class Server(ClusteredServer):
         )
         self._hub_thread: HubThread = self.eio.hub_thread
         #: The Engine.IO server as Node's users know it: `EngineView`.
-        self.engine = EngineView(self.eio.sockets, self.dispatcher)
+        self.engine = EngineView(
+            self.eio.sockets, self.dispatcher, take_turn=self.eio.turn_of_request
+        )
         self.engine.begin = self._watch_engine
         self._stop = Stop(self.eio, drain_seconds=chosen.drain_seconds)
         check_json(chosen.json)

@@ -79,6 +79,7 @@ class ServerParts(NodeApi):
             now=eio.heartbeat.now,
             later=eio.heartbeat.later,
         )
+        self.gatherer.take_turn, self.gatherer.own_turn = eio.take_turn, eio.own_turn
         self.drop = Drops(self.counters, eio.spawn)
         self.relay = Relay(manager, self.counters, self.drop, scope=chosen.relay_scope)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from socketio import exceptions
@@ -54,6 +55,8 @@ class Gathering:
         self.left: list[str] = []
         #: Those that may still answer.
         self.waiting: dict[str, OneAnswer] = {}
+        self._holds: list[Callable[[], None]] = []
+        self._released = False
 
     def ask(self, sid: str) -> OneAnswer:
         """The callback for one client."""
@@ -82,6 +85,19 @@ class Gathering:
         if done is not None:
             done()
 
+    def hold(self, release: Callable[[], None]) -> None:
+        """Has ``release`` called once the answers are not needed any more."""
+        self._holds.append(release)
+        if self._released:  # in another thread
+            self.release()
+
+    def release(self) -> None:
+        """The answers are not needed any more."""
+        self._released = True
+        with suppress(IndexError):  # two threads may take one after the other
+            while self._holds:
+                self._holds.pop()()
+
     @property
     def silent(self) -> list[str]:
         """Those that have not answered."""
@@ -99,6 +115,10 @@ class OneAnswer(Waiter):
 
     def __call__(self, *answer: Any) -> None:
         self._gathering.answered(self._sid, answer)
+
+    def hold(self, release: Callable[[], None]) -> None:
+        """As `Gathering.hold`."""
+        self._gathering.hold(release)
 
     def lose(self) -> None:
         self._gathering.lost(self._sid)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from ..client_limits import Rate
@@ -19,13 +20,26 @@ from ..options import Limits
 from ..transport.ports import Transport
 from .ports import InboxEngine
 
-__all__ = ["INBOX_BYTES", "Inbox", "Running"]
+__all__ = ["INBOX_BYTES", "Inbox", "Running", "since_wait"]
 
 #: Bytes of a client's messages that may wait for an app's handlers. Over it, nothing more is read
 #: from the client until half of them are done. Nothing is lost: TCP makes the client wait. The
 #: memory of a decoded message's values counts too (`parser.message_bounds.VALUE_BYTES`).
 INBOX_BYTES = 1_000_000
 ITEM_BYTES = 500  # of memory that a message takes beside its own bytes while it waits
+
+
+#: Beside which inbox the code of the app runs in this greenlet.
+_beside: ContextVar[Inbox | None] = ContextVar("rtcio_beside", default=None)
+
+
+def since_wait() -> float | None:
+    """As ``since`` for a turn of the app's code that has waited. # greenlet
+
+    Several that run beside one inbox get a late turn: one client may have woken all of them.
+    """
+    inbox = _beside.get()
+    return LAST if inbox is not None and inbox.tasks > 1 else None
 
 
 class Inbox:
@@ -119,7 +133,7 @@ class Inbox:
             self.full_until = math.inf
 
     def lighter(self, done: int) -> None:  # gate held
-        """So many bytes wait no more, of an event that ran beside the inbox."""
+        """So many bytes wait no more, of what was beside the inbox."""
         self.inbox_bytes -= done
         if self.full_until == math.inf and self.inbox_bytes <= INBOX_BYTES // 2:
             self._not_full()
@@ -150,12 +164,14 @@ class Inbox:
         If several run for this connection, all but the first get a late turn.
         """
         self.tasks += 1
+        token = _beside.set(self)
         try:
-            self.server.own_turn(LAST if self.tasks > 1 else None)
+            self.server.own_turn(since_wait())
             if not self.left:
                 target(*args)
         finally:
             self.tasks -= 1
+            _beside.reset(token)
 
     def _work(self, done: int = 0) -> None:
         """Does what is in the inbox, then ends: an idle connection has no greenlet. # greenlet
@@ -277,8 +293,9 @@ class Inbox:
 
 
 class Running:
-    """An event that runs beside the inbox, whose bytes count there until it has ended.
+    """What came of a client and is not over yet; its bytes count in the inbox until then.
 
+    An event or a callback that runs beside the inbox, or an answer that is gathered with others.
     Else a client could have any number of them, since the inbox is done with each at once.
     """
 
@@ -308,6 +325,10 @@ class Running:
         try:
             self._inbox.beside(target, *args)
         finally:
-            with self._inbox.server.gate:
-                self._over = True
-                self._inbox.lighter(self._bytes)
+            self.end()
+
+    def end(self) -> None:
+        """Counts its bytes no more."""
+        with self._inbox.server.gate:
+            self._over = True
+            self._inbox.lighter(self._bytes)

@@ -15,7 +15,9 @@ from ..cluster.pubsub_manager import Published
 from ..cluster.remote_events import values_in
 from ..cluster.shared_rooms import SharedRooms, body_of
 from ..config.option_values import is_number
+from ..engineio.inbox import since_wait
 from ..errors import OptionError, ProtocolError
+from ..hub.turns import LAST
 from ..parser.packet import TextPacket, event_pieces
 from ..protocol.envelope import Drop
 
@@ -86,6 +88,9 @@ class Gatherer:
         self.pieces: Callable[[messages.Emit, int], Any] | None = None
         #: Answers another worker: ``(node, number, body)``.
         self.reply: Callable[[str, int, bytes | None], None] = lambda node, number, body: None
+        #: Wait for a turn to run the app's code: in a greenlet of the app, and in one of ours.
+        self.take_turn: Callable[[float | None], None] = lambda since: None
+        self.own_turn: Callable[[float | None], None] = lambda since: None
 
     # -- here ------------------------------------------------------------------------------------
 
@@ -123,6 +128,7 @@ class Gatherer:
     def _forget(self, gathering: Gathering, nodes: list[str], question: int) -> None:
         """Nobody will wait for the answers."""
         self._manager.forget_gathering(gathering)
+        gathering.release()
         if nodes and isinstance(self._manager, SharedRooms):
             self._manager.questions.forget(question)
 
@@ -180,7 +186,12 @@ class Gatherer:
 
     def call(self, to: Recipients, event: str, args: tuple[Any, ...], seconds: float) -> Answers:
         """Sends an event and waits for all answers. Raises `UnansweredError`. # greenlet"""
-        answers, error = self.wait(self.begin(to, event, args, seconds))
+        asked = self.begin(to, event, args, seconds)
+        try:
+            answers, error = self.wait(asked)
+            self.take_turn(since_wait())
+        finally:
+            asked.gathering.release()
         if error is not None:
             raise error
         return answers_of(answers)
@@ -197,7 +208,12 @@ class Gatherer:
         asked = self.begin(to, event, args, seconds)
 
         def wait() -> None:
-            answered(*self.wait(asked))
+            try:
+                answers, error = self.wait(asked)
+                self.own_turn(LAST)  # one client may have answered many
+                answered(answers, error)
+            finally:
+                asked.gathering.release()
 
         try:
             self._spawn(wait)
@@ -236,6 +252,7 @@ class Gatherer:
                 reply = self._gathered(gathering)
             except Exception:  # noqa: BLE001  (the other worker has to be told in any case)
                 reply = None
+            gathering.release()
             self.reply(node, number, reply)
 
         gathering = Gathering(done)

@@ -19,6 +19,7 @@ from socketio import exceptions, packet
 from ..adapter.member import Member, Stage
 from ..adapter.recipients import recipients
 from ..adapter.server_call import DisconnectedError, Waiter
+from ..engineio.inbox import since_wait
 from ..engineio.socket import Socket as Link
 from ..errors import OptionError
 from ..events import UNREADABLE_EVENTS
@@ -272,6 +273,7 @@ class PythonApi(ServerHooks):
                 ignore_queue=ignore_queue,
             )
             answered = waiter.event.wait(timeout=timeout)
+            self.eio.take_turn(since_wait())
         finally:
             self.manager.forget(waiter, to)
         if waiter.left:

@@ -17,6 +17,7 @@ from socketio import packet
 
 from ..adapter.drops import Drops
 from ..adapter.emit import RoomIndex
+from ..adapter.gathering import OneAnswer
 from ..adapter.member import Member, Stage
 from ..adapter.server_call import Waiter
 from ..engineio.inbox import Running
@@ -200,6 +201,10 @@ class Receiver:
         member = self._member(link, namespace)
         callback = self._manager.take_callback(member.sid, id) if member is not None else None
         if isinstance(callback, Waiter):
+            if isinstance(callback, OneAnswer):  # it may be kept until others have answered
+                running = Running(link)
+                running.begin(size)
+                callback.hold(running.end)
             callback(*data)
         elif callback is not None:
             guarded = self._handling.guarded

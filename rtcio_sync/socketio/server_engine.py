@@ -38,9 +38,16 @@ class EngineError(NamedTuple):
 class EngineView:
     """The Engine.IO server, its clients and its events."""
 
-    def __init__(self, sockets: Mapping[str, Link], dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        sockets: Mapping[str, Link],
+        dispatcher: Dispatcher,
+        *,
+        take_turn: Callable[[], None],
+    ) -> None:
         self._sockets = sockets
         self._dispatcher = dispatcher
+        self._take_turn = take_turn  # a client may send many requests at once
         self._handlers: dict[str, list[Callee]] = {event: [] for event in EVENTS}
         #: Called when the first handler is registered: from then on the engine calls `refused` and
         #: `headers`.
@@ -81,6 +88,8 @@ class EngineView:
     def refused(self, environ: dict[str, Any], refusal: Refused) -> None:
         """A request is refused."""
         event, context = "connection_error", {"status": refusal.status}
+        if self._handlers[event]:
+            self._take_turn()
         error = EngineError(refusal.code, refusal.message, _request(environ), context)
         for callee in tuple(self._handlers[event]):
             self._dispatcher.guarded(environ, event, callee, error)
@@ -89,6 +98,8 @@ class EngineView:
         """The app's own header fields for an answer. ``opens``: it opens a connection."""
         found: list[tuple[str, str]] = []
         for event in EVENTS[1:] if opens else EVENTS[2:]:
+            if self._handlers[event]:
+                self._take_turn()
             for callee in tuple(self._handlers[event]):
                 found += self._dispatcher.guarded(environ, event, _fields, callee, environ) or []
         return found

@@ -9,6 +9,7 @@ import gevent
 import gevent.event
 import gevent.socket
 import pytest
+import socketio.exceptions
 
 from rtcio_sync import Server
 from rtcio_sync.serving.listen import signaling_only
@@ -94,6 +95,78 @@ def test_callbacks_of_acknowledgements_take_turns(bystander_is_served: Any) -> N
     attacker.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
     bystander_is_served(attacked, bystander)
     until(lambda: attacked.done == MANY)
+
+
+@pytest.mark.parametrize("end", ["answered", "lost"])
+@pytest.mark.parametrize("way", ["one", "several"])
+def test_callbacks_with_a_time_out_take_turns(way: str, end: str, bystander_is_served: Any) -> None:
+    attacked = Attacked()
+    server = attacked.server
+
+    @server.on("gather")
+    def gather(sid: str) -> None:
+        socket = server.sockets[sid] if way == "one" else server.in_(sid)
+        socket.timeout(DEADLINE).emit("asked", callback=attacked.handler)
+
+    attacker, bystander = WebSocket(server).join(), WebSocket(server).join()
+    attacked.burst(attacker, "gather")
+    asked = [attacker.next() for _ in range(MANY)]
+    if end == "lost":
+        attacker.close()
+    else:
+        attacker.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
+    bystander_is_served(attacked, bystander)
+    until(lambda: attacked.done >= MANY)
+
+
+@pytest.mark.parametrize("end", ["answered", "lost"])
+@pytest.mark.parametrize("way", ["call", "gather"])
+def test_handlers_that_one_client_wakes_from_a_call_take_turns(
+    way: str, end: str, bystander_is_served: Any
+) -> None:
+    attacked = Attacked(async_handlers=True)
+    server = attacked.server
+
+    @server.on("call")
+    def call(sid: str) -> None:
+        try:
+            if way == "call":
+                server.call("asked", to=sid, timeout=DEADLINE)
+            else:
+                server.in_(sid).timeout(DEADLINE).call("asked")
+        except socketio.exceptions.TimeoutError:
+            assert end == "lost"
+        attacked.handler()
+
+    attacker, bystander = WebSocket(server).join(), WebSocket(server).join()
+    attacked.burst(attacker, "call")
+    asked = [attacker.next() for _ in range(MANY)]
+    if end == "lost":
+        attacker.close()
+    else:
+        attacker.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
+    bystander_is_served(attacked, bystander)
+    until(lambda: attacked.done >= MANY)
+
+
+@pytest.mark.parametrize("event", ["connection_error", "headers", "initial_headers"])
+def test_handlers_of_the_engine_take_turns(event: str, bystander_is_served: Any) -> None:
+    attacked = Attacked()
+    server = attacked.server
+    server.engine.on(event, attacked.handler)
+    method = "OPTIONS" if event == "headers" else "GET"
+    query = {"sid": "nobody's"} if event == "connection_error" else {}
+
+    def ask_for_many() -> None:  # as a WSGI server that has read all of them
+        for _ in range(MANY):
+            server.handle_request(environ_of(method, query), lambda status, headers: None)
+
+    server.eio.hub_thread.bind()  # as at the first request
+    bystander = WebSocket(server).join()
+    asking = gevent.spawn(ask_for_many)
+    bystander_is_served(attacked, bystander)
+    asking.join()
+    assert attacked.done == MANY
 
 
 @pytest.mark.parametrize("way", ["lost", "put out"])

@@ -320,6 +320,17 @@ def test_answers_for_another_worker_are_let_go_once_all_have_come() -> None:
     assert len(clock.due) == 1
 
 
+def test_an_answer_for_another_worker_counts_as_waiting_until_all_have_come() -> None:
+    server = Server()
+    first, second = joined(server), joined(server)
+    replies = gather_for_another(server)
+    say(first, ACK, ["yes"], 1)
+    until(lambda: first.link.inbox_bytes > 0)
+    say(second, ACK, ["no"], 1)
+    until(lambda: replies)
+    assert first.link.inbox_bytes == second.link.inbox_bytes == 0
+
+
 def test_each_question_of_another_worker_ends_when_its_own_time_is_over() -> None:
     server, _ = room_of(1)
     clock = gathering_for_others(server)

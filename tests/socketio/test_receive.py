@@ -364,10 +364,13 @@ def test_events_in_parallel_count_until_they_have_ended_whatever_ends_them() -> 
     assert a.link.inbox_bytes == 0
 
 
+@pytest.mark.parametrize("timed", [False, True], ids=["", "timeout"])
 @pytest.mark.parametrize(
     "options", [{}, {"json": json}, {"async_mode": "threading"}], ids=["plain", "json", "threads"]
 )
-def test_callbacks_that_hang_keep_no_more_than_an_inbox_in_memory(options: dict[str, Any]) -> None:
+def test_callbacks_that_hang_keep_no_more_than_an_inbox_in_memory(
+    options: dict[str, Any], timed: bool
+) -> None:
     server = Server(**options)
     a = WebSocket(server).join()
     begun: list[int] = []
@@ -380,7 +383,11 @@ def test_callbacks_that_hang_keep_no_more_than_an_inbox_in_memory(options: dict[
         done.append(number)
 
     for _ in range(60):
-        server.emit("ask", to=a.sid, callback=hang)
+        if timed:
+            socket = server.sockets[a.sid].timeout(DEADLINE)
+            socket.emit("ask", callback=lambda error, *answer: hang(*answer))
+        else:
+            server.emit("ask", to=a.sid, callback=hang)
 
     def answer_all() -> None:
         for number in range(1, 61):
@@ -396,6 +403,55 @@ def test_callbacks_that_hang_keep_no_more_than_an_inbox_in_memory(options: dict[
     until(lambda: len(done) == 60)
     until(lambda: a.link.inbox_bytes == 0 and not a.link.full)
     sending.join()
+
+
+@pytest.mark.parametrize("way", ["emit", "call"])
+def test_answers_that_wait_for_those_of_others_keep_no_more_than_an_inbox_in_memory(
+    way: str,
+) -> None:
+    server = Server()
+    a, b = WebSocket(server).join(), WebSocket(server).join()
+    done: list[int] = []
+    release = Event()
+
+    def finish(answers: Any) -> None:
+        assert release.wait(DEADLINE)
+        done.append(len(answers))
+
+    for _ in range(60):
+        both = server.timeout(DEADLINE)
+        if way == "emit":
+            both.emit("ask", callback=lambda error, answers: finish(answers))
+        else:
+            gevent.spawn(lambda both=both: finish(both.call("ask")))
+    asked = [client.next() for _ in range(60) for client in (a, b)]
+    assert asked == [f'2{number}["ask"]' for number in range(1, 61) for _ in (a, b)]
+    answering = [f'3{number}["{"x" * 90_000}"]' for number in range(1, 61)]
+    sending = gevent.spawn(a.send, *answering)
+    until(lambda: a.link.full)
+    assert not sending.dead
+    b.send(*(f"3{number}[]" for number in range(1, 61)))
+    if way == "emit":
+        settle()
+        assert a.link.full, "until the callbacks have returned"
+    release.set()
+    until(lambda: len(done) == 60)
+    sending.join()
+    assert done == [2] * 60
+    until(lambda: a.link.inbox_bytes == 0 and not a.link.full)
+
+
+def test_an_answer_counts_no_more_once_the_time_to_wait_for_others_is_over() -> None:
+    server = Server()
+    a, _ = WebSocket(server).join(), WebSocket(server).join()
+    got: list[Any] = []
+    server.timeout(0.3).emit("ask", callback=lambda error, answers: got.append(list(answers)))
+    assert a.next() == '21["ask"]'
+    a.send("31[7]")
+    until(lambda: a.link.inbox_bytes > 0 or got)
+    until(lambda: got)
+    settle()
+    assert a.link.inbox_bytes == 0
 
 
 def test_acknowledgements_come_in_the_order_of_the_events() -> None:

@@ -21,6 +21,7 @@ import enum
 import json
 import marshal
 import math
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -52,6 +53,11 @@ _FIX = (
 )
 _NO_FUNCTION = (
     "call it, and send what it returns; one for the acknowledgement is given as callback=…"
+)
+#: A key in JSON that marks a placeholder: JavaScript's receivers ask for ``true``, those of
+#: python-socketio for any value that Python takes for true.
+_MARK = re.compile(
+    r'"_placeholder":(?<=[{,]"_placeholder":)(?!(?:false|null|0|-?0\.0|""|\[\]|\{\})[,}])'
 )
 _PACKABLE = 511  # levels that msgpack packs
 _TOO_DEEP = (
@@ -89,7 +95,7 @@ def write(value: Any, holes: list[bytes] | None = None) -> str:
             text = json.dumps(made, separators=(",", ":"), allow_nan=False)
         except RecursionError:
             raise ValueError(_TOO_DEEP) from None
-    if holes and text.count('"_placeholder":true') > len(holes):
+    if holes and len(_MARK.findall(text)) > len(holes):
         raise ProtocolError("placeholder")
     return text
 
@@ -144,7 +150,7 @@ def _marks(made: Any) -> int:
         below: list[Any] = []
         for node in level:
             if type(node) is dict:
-                number += node.get("_placeholder") is True
+                number += bool(node.get("_placeholder"))
                 below += node.values()
             elif type(node) is list:
                 below += node

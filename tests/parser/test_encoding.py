@@ -15,7 +15,13 @@ from werkzeug.local import LocalProxy
 
 from rtcio_sync.errors import ProtocolError
 from rtcio_sync.parser.encoding import parted, write
-from rtcio_sync.parser.packet import TextPacket, event_frame, event_pieces, packet_class
+from rtcio_sync.parser.packet import (
+    TextPacket,
+    event_frame,
+    event_pieces,
+    packet_class,
+    parts_of,
+)
 from rtcio_sync.protocol.websocket_frames import frame_text
 from tests.json_strategies import values, wide
 from tests.timing import cost
@@ -163,6 +169,41 @@ def test_what_a_receiver_would_take_for_an_attachment_is_not_sent_beside_one() -
         parted([[HOLE], b"x"])
     words = '"_placeholder":true'
     assert len(event_pieces(TextPacket, "/", ["a", words, b"x"])) == 2
+
+
+#: Ways to encode: orjson, the standard module, and a JSON module of an app's own.
+WAYS = {
+    "orjson": (TextPacket, None),
+    "the standard module": (TextPacket, "\ud800"),
+    "a json module": (packet_class(Packet, json), None),
+}
+
+
+@pytest.mark.parametrize("mark", [1, -1, 2**70, 5e-324, "x", [0], {"a": 1}, [[]], {"": 0}, b""])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_python_socketio_takes_for_a_placeholder_is_not_sent_beside_one(
+    mark: Any, way: str
+) -> None:
+    """Its client would wait for another attachment, and take no event after this one."""
+    kind, beside = WAYS[way]
+    forged = {"num": 99, "_placeholder": mark}
+    for sent in ([forged, b"x", beside], [b"x", {"a": [beside, forged]}]):
+        with pytest.raises(ProtocolError):
+            event_pieces(kind, "/", ["a", *sent])
+        with pytest.raises(ProtocolError):
+            parts_of(kind.json, sent)
+
+
+@pytest.mark.parametrize("mark", [False, 0, 0.0, -0.0, "", [], {}, (), None])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_no_receiver_takes_for_a_placeholder_is_sent_beside_one(mark: Any, way: str) -> None:
+    kind, beside = WAYS[way]
+    like = {"_placeholder": mark, "num": 0}
+    words = ['"_placeholder":1', '{"_placeholder":1', {'x,"_placeholder': 1, "_placeholder ": 1}]
+    text, *attachments = event_pieces(kind, "/", ["a", [like], beside, words, like, b"x"])
+    assert json.loads(text[len("51-") :])[1] == [json.loads(json.dumps(like))]
+    assert attachments == [b"x"]
+    assert parts_of(kind.json, [like, beside, words, b"x"])[1] == [b"x"]
 
 
 @pytest.mark.parametrize("value", ["bob", 7, 2.5, True, None, {"a": [1]}, [1, "b"]])

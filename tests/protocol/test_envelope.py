@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rtcio_sync import ProtocolError, RtcioEvents
 from rtcio_sync.protocol.envelope import Drop, Envelope, head, judge, placeholders_fit, read
 from tests.json_strategies import WHITE, spelt, values, wide
+from tests.steps import steps
 
 SID = "aSid_000000000000AAAB"
 OTHER = "aSid_000000000000AAAD"
@@ -151,6 +152,15 @@ def loads(text: str) -> Any:
 @given(damaged())
 @example('["#rtcio:message",{"data":1}]x')
 @example('["#rtcio:message",{"data":1},]')
+@example('["#rtcio:message",{"data":1}, ]')
+@example('["#rtcio:message",{"data":1},,1]')
+@example('["#rtcio:message",{"data":1},1,]')
+@example('["#rtcio:message",{"data":1},[]]]')
+@example('["#rtcio:message",{"data":1},-]')
+@example('["#rtcio:message",{"data":1},1}')
+@example('["#rtcio:message",{"data":1},1] x')
+@example('["#rtcio:message",{"data":1},1e999,[NaN]]')
+@example('["#rtcio:message",{"data":1} , "a" , [1] ] ')
 @example('["#rtcio:message",{"data":1}')
 @example('["#rtcio:message",{"data":NaN}]')
 @example(' ["#rtcio:message",{"data":1}]')
@@ -245,6 +255,16 @@ def test_a_text_events_number_before_a_dash_announces_nothing() -> None:
     found = read('23-["#rtcio:message",{}]')
     assert found is not None
     assert found.attachments == 0
+
+
+@pytest.mark.parametrize("surplus", ["0", "{}", '"a" ', "\n[1]", f"-{'7' * 5000}"])
+def test_further_arguments_take_no_steps_of_python_each(surplus: str) -> None:
+    def look(count: int) -> None:
+        further = f",{surplus}" * count
+        assert read(f'2["{RtcioEvents.MESSAGE}",{{"data":1}}{further}]') is not None
+
+    look(1)
+    assert steps(lambda: look(300)) == steps(lambda: look(1))
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:

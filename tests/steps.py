@@ -1,0 +1,30 @@
+"""Counts steps of Python: what costs time on each machine alike, however busy it is."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+def steps(action: Callable[[], Any]) -> int:
+    """How many instructions of Python run in ``action``; the work of C code does not count."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    gc.disable()  # what it finalizes is another test's
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+        gc.enable()
+    return count

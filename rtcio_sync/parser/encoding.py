@@ -85,32 +85,57 @@ def write(value: Any, holes: list[bytes] | None = None) -> str:
     try:
         text = orjson.dumps(value, other, OPTIONS | orjson.OPT_NON_STR_KEYS).decode()
     except (TypeError, ValueError):
-        if holes:
-            holes.clear()
-        known = _of_plain(value)
-        if known is not None:
-            return known
-        made = _Plain(holes).of(value)
-        try:
-            text = json.dumps(made, separators=(",", ":"), allow_nan=False)
-        except RecursionError:
-            raise ValueError(_TOO_DEEP) from None
+        text = _of_plain(value, holes) or _of_any(value, holes)
     if holes and len(_MARK.findall(text)) > len(holes):
         raise ProtocolError("placeholder")
     return text
 
 
-def _of_plain(value: Any) -> str | None:
-    """A value of nothing but JSON's own types as JSON, such as what a client has sent.
+def _of_plain(value: Any, holes: list[bytes] | None) -> str | None:
+    """A value of nothing but JSON's own types, and bytes, as JSON: such as what a client has sent.
 
-    `None`: it has others, or NaN. `_Plain` takes steps of Python for each value, and a client may
-    send 100,000 lone surrogates.
+    `None`: it has others. `_Plain` takes steps of Python for each value, and a client may send
+    100,000 beside a lone surrogate.
     """
+
+    def other(each: Any) -> Any:
+        if holes is None or not isinstance(each, _BYTES):
+            raise TypeError
+        return _hole(each, holes)
+
+    if holes:
+        holes.clear()
     try:
         marshal.dumps(value, 2)  # in C; it refuses each class of an app's own
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(value, separators=(",", ":"), default=other)
     except (TypeError, ValueError, RecursionError):
         return None
+    if "NaN" not in text and "Infinity" not in text:
+        return text
+    if ('NaN":' in text or 'Infinity":' in text) and _strange_keys(value):  # a key is no string
+        return None
+    return _with_nulls(text)
+
+
+def _with_nulls(text: str) -> str:
+    """What the standard module has written, with null for each number that JSON does not have."""
+    # A control character, which JSON escapes, stands for what is no end of a string.
+    parts = text.replace(r"\\", "\0").replace(r"\"", "\1").split('"')
+    between = "\n".join(parts[::2])
+    for number in ("-Infinity", "Infinity", "NaN"):
+        between = between.replace(number, "null")
+    parts[::2] = between.split("\n")
+    return '"'.join(parts).replace("\1", r"\"").replace("\0", r"\\")
+
+
+def _of_any(value: Any, holes: list[bytes] | None) -> str:
+    if holes:
+        holes.clear()
+    made = _Plain(holes).of(value)
+    try:
+        return json.dumps(made, separators=(",", ":"), allow_nan=False)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def parted(value: Any) -> tuple[Any, list[bytes]]:
@@ -121,13 +146,13 @@ def parted(value: Any) -> tuple[Any, list[bytes]]:
         pass
     else:
         return value, []
-    if _of_plain(value) is not None:
-        return value, []
     holes: list[bytes] = []
-    made = _Plain(holes).of(value)
-    if holes and _marks(made) > len(holes):
-        raise ProtocolError("placeholder")
-    return made, holes
+    text = write(value, holes)
+    try:
+        with uncollected():
+            return json.loads(text), holes
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def holes_of(value: Any) -> tuple[Any, list[bytes]]:

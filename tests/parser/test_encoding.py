@@ -24,6 +24,7 @@ from rtcio_sync.parser.packet import (
 )
 from rtcio_sync.protocol.websocket_frames import frame_text
 from tests.json_strategies import values, wide
+from tests.steps import steps
 from tests.timing import cost
 from tests.values import BESIDE, HOLE, REFUSED, TYPES, nested
 
@@ -72,6 +73,39 @@ def test_what_a_client_has_sent_is_sent_on_at_the_cost_of_reading_it(writer: Any
     """orjson refuses lone surrogates and numbers of many digits, of which there may be many."""
     sent = ["\ud800"] * 90_000 + [2**70] * 5_000
     assert cost(lambda: writer(sent)) < 3
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [["\ud800", math.inf], ["\ud800", b"x"], [2**70, b"x", math.nan], [b"x"]],
+    ids=["surrogate and infinity", "surrogate and bytes", "70 bits, bytes and NaN", "bytes"],
+)
+@pytest.mark.parametrize(
+    "writer", [lambda value: write(value, []), parted], ids=["write", "parted"]
+)
+def test_what_a_client_has_sent_takes_no_steps_of_python_for_each_value(
+    writer: Any, beside: list[Any]
+) -> None:
+    def sent(count: int) -> Any:
+        return [[{"a": 1.5}, "NaN", [], True, '"', -math.inf] * count, *beside]
+
+    writer(sent(1))
+    assert steps(lambda: writer(sent(300))) == steps(lambda: writer(sent(1)))
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["NaN", "[NaN]", '"', "\\", '\\"', ',"NaN":', '",Infinity,"', "\n", "\0", "\1", "-Infinity"],
+)
+def test_no_words_in_a_text_become_null_beside_a_number_that_json_does_not_have(word: str) -> None:
+    numbers = [math.nan, math.inf, -math.inf]
+    sent = {word: [word, *numbers, f"\ud800{word}"], "a": math.nan}
+    arrives = {word: [word, None, None, None, f"\ud800{word}"], "a": None}
+    assert json.loads(write(sent)) == arrives
+    assert json.loads(write(dict.fromkeys([*numbers, word], "\ud800"))).keys() == {"null", word}
+    holes: list[bytes] = []
+    assert json.loads(write([sent, b"x"], holes)) == [arrives, HOLE]
+    assert parted([sent, b"x"]) == ([arrives, HOLE], holes)
 
 
 @pytest.mark.parametrize("kind", [TextPacket, MSGPACK], ids=["text", "msgpack"])

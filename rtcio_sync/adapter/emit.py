@@ -15,7 +15,7 @@ from socketio import packet
 
 from ..engineio.packet import Packet, frame_of_pieces, packet_cost, packets_in, packets_of
 from ..events import RtcioEvents
-from ..parser.packet import event_frame, event_pieces
+from ..parser.packet import event_frame, event_pieces, numbered
 from .gathering import Gathering
 from .member import Member, Stage
 from .recipients import recipients, skipped
@@ -85,7 +85,7 @@ class RoomIndex(Rooms):
                 self.show_watched(namespace, those, arguments, own=own)
             if isinstance(callback, Waiter):  # all, before the first of them may leave
                 callback.asked += those
-            encode = partial(self._encode, namespace, arguments)
+            encode = numbered(self.server.packet_class, namespace, arguments)
             for sid in those:
                 self.send_with_callback(namespace, sid, callback, encode)
         elif kwargs.get("volatile"):
@@ -328,8 +328,8 @@ class RoomIndex(Rooms):
         left_out = set(out).union(*inside)
         return [sid for sid in those if sid not in left_out]
 
-    def _encode(self, namespace: str, arguments: list[Any], number: int | None = None) -> Pieces:
-        return event_pieces(self.server.packet_class, namespace, arguments, number)
+    def _encode(self, namespace: str, arguments: list[Any]) -> Pieces:
+        return event_pieces(self.server.packet_class, namespace, arguments)
 
     def send_to(self, member: Member, encode: Callable[[str | None], list[Packet]]) -> list[Packet]:
         """Sends one event to one socket; ``encode`` makes its packets from its offset."""

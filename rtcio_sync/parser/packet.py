@@ -7,6 +7,8 @@ each server that was given one has a class for itself.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -27,6 +29,7 @@ __all__ = [
     "event_frame",
     "event_pieces",
     "is_stock",
+    "numbered",
     "packet_class",
     "parts_of",
 ]
@@ -181,6 +184,25 @@ def event_pieces(
     if isinstance(first, str) and kind.encode is Packet.encode and _may_be_no_json(first):
         made = kind(packet_type, namespace=namespace, data=finite(arguments), id=number).encode()
         pieces = made if isinstance(made, list) else [made]
+    return pieces
+
+
+def numbered(kind: Any, namespace: str, arguments: list[Any]) -> Callable[[int], list[str | bytes]]:
+    """`event_pieces` by the number, for an event of which each recipient gets another number.
+
+    The arguments are encoded once, for the first number that is asked for.
+    """
+    if getattr(kind, "encode", None) is not TextPacket.encode:
+        return partial(event_pieces, kind, namespace, arguments)
+    made: list[Any] = []
+
+    def pieces(number: int) -> list[str | bytes]:
+        made[:] = made or event_pieces(kind, namespace, arguments)
+        text, *attachments = made
+        start = f"{BINARY_EVENT}{len(attachments)}-" if attachments else f"{EVENT}"
+        at = len(start) + (0 if namespace == "/" else len(f"{namespace},"))
+        return [f"{text[:at]}{number}{text[at:]}", *attachments]
+
     return pieces
 
 

@@ -18,7 +18,7 @@ from ..config.option_values import is_number
 from ..engineio.inbox import since_wait
 from ..errors import OptionError, ProtocolError
 from ..hub.turns import LAST
-from ..parser.packet import TextPacket, event_pieces
+from ..parser.packet import TextPacket, numbered
 from ..protocol.envelope import Drop
 
 __all__ = [
@@ -107,8 +107,7 @@ class Gatherer:
         deadline = self._now() + seconds
         nodes, question = self._ask_others(to, rooms, arguments, seconds)
         gathering = Gathering(done.set)
-        kind = manager.server.packet_class
-        encode = partial(event_pieces, kind, to.namespace, arguments)
+        encode = numbered(manager.server.packet_class, to.namespace, arguments)
         try:
             manager.gather(
                 gathering,

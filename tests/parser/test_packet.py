@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from socketio import packet
 from socketio.msgpack_packet import MsgPackPacket
 
-from rtcio_sync.parser.packet import FastJson, TextPacket, packet_class
+from rtcio_sync.parser.packet import FastJson, TextPacket, event_pieces, numbered, packet_class
 from tests.json_strategies import spelt, values, wide
 
 
@@ -90,6 +90,26 @@ def test_msgpack_takes_javascripts_undefined_for_none() -> None:
     undefined = msgpack.ExtType(0, b"\0")
     encoded = msgpack.dumps({"type": packet.CONNECT, "nsp": "/", "data": undefined})
     assert chosen(encoded_packet=encoded).data is None
+
+
+class Own(TextPacket):
+    def encode(self) -> Any:
+        return f"own{super().encode()}"
+
+
+KINDS = [TextPacket, *(packet_class(each, None) for each in (Own, MsgPackPacket))]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, packet_class(packet.Packet, json)], ids=range(4))
+@pytest.mark.parametrize("namespace", ["/", "/calls"])
+@pytest.mark.parametrize("data", [1, "\ud7ff", [2**60, math.nan], b"x", [b"x", b"y"]], ids=range(5))
+def test_each_number_of_an_event_is_written_where_it_belongs(
+    kind: Any, namespace: str, data: Any
+) -> None:
+    pieces = numbered(kind, namespace, ["ask", data])
+    for number in (0, 7, 10**20):
+        if kind.__name__ != "MsgPackPacket" or number < 2**64:
+            assert pieces(number) == event_pieces(kind, namespace, ["ask", data], number)
 
 
 @pytest.mark.parametrize("default", [None, str])

@@ -117,6 +117,34 @@ def test_a_callback_gets_all_answers_once() -> None:
     assert got == [(None, [0, 1, 2])]
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_the_data_of_a_question_to_a_room_is_encoded_once(together: bool) -> None:
+    """Each client is asked with a number of its own; the data may be large."""
+    written: list[Any] = []
+
+    class Counted:
+        loads = staticmethod(json.loads)
+
+        @staticmethod
+        def dumps(value: Any, **options: Any) -> str:
+            written.append(value)
+            return json.dumps(value, **options)
+
+    server, clients = room_of(json=Counted)
+    written.clear()
+    got: list[Any] = []
+    data, answered = (1, b"x"), lambda *args: got.append(args)
+    if together:
+        server.to("tea").timeout(DEADLINE).emit("ready?", data, callback=answered)
+    else:
+        server.emit("ready?", data, to="tea", callback=answered)
+    for number, client in enumerate(clients):
+        client.acknowledge("ready?", number)
+    until(lambda: len(got) == (1 if together else 3))
+    assert got == ([(None, [0, 1, 2])] if together else [(0,), (1,), (2,)])
+    assert len([each for each in written if each[0] == "ready?"]) == 1
+
+
 def test_a_callback_gets_the_error_and_the_answers_that_came() -> None:
     server, clients = room_of()
     got: list[Any] = []

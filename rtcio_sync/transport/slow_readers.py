@@ -15,6 +15,8 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable
+from itertools import chain, compress, repeat
+from operator import is_
 from typing import Any
 
 from .closing import Closing
@@ -39,6 +41,10 @@ ITEM = 200
 """Bytes of memory that a message takes beside its own: its object and its entries in lists."""
 
 SLOT = 16  # bytes of memory that a message takes in each further queue that shares it
+
+MANY = 100  # values: the memory of more than these is counted together
+
+_SEVERAL = (list, tuple, set, frozenset)
 
 SPARE = 0.95  # of the total, down to which clients that do not read are closed
 
@@ -214,11 +220,36 @@ def memory_of(value: Any, bound: int) -> int:
     """Bytes of memory that a value takes. Counting stops once they exceed ``bound``."""
     size, left = 0, [value]
     while left and size <= bound:
+        if len(left) > MANY:
+            more, left = _memory_of_many(left, bound)
+            size += more
+            continue
         each = left.pop()
         size += sys.getsizeof(each)
         if isinstance(each, dict):
             left += each.keys()
             left += each.values()
-        elif isinstance(each, (list, tuple, set, frozenset)):
+        elif isinstance(each, _SEVERAL):
             left += each
     return size
+
+
+def _memory_of_many(values: list[Any], bound: int) -> tuple[int, list[Any]]:
+    """Bytes of memory of these values, and what is in them, without steps of Python for each.
+
+    The hub counts what a client has sent and an app sends on: 100,000 values perhaps.
+    """
+    size, inside = 0, list[Any]()
+    kinds: list[Any] = list(map(type, values))
+    for kind in set(kinds):
+        those = list(compress(values, map(is_, kinds, repeat(kind))))
+        extra = sys.getsizeof(those[0]) - kind.__sizeof__(those[0])  # for the garbage collector
+        size += sum(map(kind.__sizeof__, those)) + extra * len(those)
+        if size > bound:  # and the same list may be in them many times
+            break
+        if issubclass(kind, dict):
+            inside += chain.from_iterable(map(dict.keys, those))
+            inside += chain.from_iterable(map(dict.values, those))
+        elif issubclass(kind, _SEVERAL):
+            inside += chain.from_iterable(those)
+    return size, inside

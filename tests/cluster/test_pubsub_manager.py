@@ -13,6 +13,7 @@ from rtcio_sync.cluster import pubsub_manager
 from rtcio_sync.cluster.pubsub_manager import graft
 from rtcio_sync.errors import OptionError
 from tests.cluster.process import BackEnd, Process
+from tests.steps import steps
 from tests.values import HOLE
 
 
@@ -67,6 +68,17 @@ def test_what_the_app_changes_afterwards_is_published_as_it_was() -> None:
     process.run()
     (message,) = process.published()
     assert message["data"] == [{"list": [1]}]
+
+
+@pytest.mark.parametrize("beside", [None, b"x", "\ud800", ["\ud800", b"x"]], ids=range(4))
+def test_a_large_event_is_published_without_steps_of_python_for_each_value(beside: Any) -> None:
+    process = Process(serving=True)
+
+    def emit(count: int) -> None:
+        process.manager.emit("news", ([{"a": [1.5, "x"]}] * count, beside))
+
+    emit(1000)
+    assert steps(lambda: emit(4000)) == steps(lambda: emit(1000))
 
 
 def test_an_emit_to_nobody_is_not_published() -> None:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import sys
+from collections import OrderedDict
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtcio_sync.transport.slow_readers import ITEM, LARGE, PROGRESS, SLOT, STALL, Backlog, Holdings
+from rtcio_sync.transport.slow_readers import (
+    ITEM,
+    LARGE,
+    MANY,
+    PROGRESS,
+    SLOT,
+    STALL,
+    Backlog,
+    Holdings,
+    memory_of,
+)
 from tests.collecting import at_each_collection
+from tests.steps import steps
 from tests.timing import Clock
 
 
@@ -234,3 +247,41 @@ def test_what_is_let_go_leaves_nothing(moves: list[tuple[int, int]]) -> None:
     assert (holdings.size, holdings.cost) == (0, 0)
     holdings.release(items[0], 10, 100)
     assert (holdings.size, holdings.cost) == (0, 0)
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+
+def counted(value: Any) -> int:
+    inside: list[Any] = []
+    if isinstance(value, dict):
+        inside = [*value, *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        inside = list(value)
+    return sys.getsizeof(value) + sum(map(counted, inside))
+
+
+KINDS: list[Any] = [
+    {"a": 1, "b": ["x" * 500, {}]}, [], [2**70, "ä", b"y", None], (1.5, True), {2}, frozenset([3]),
+    OrderedDict(c=[4]), "z", 5, object(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [0, 1, MANY, 3 * MANY])
+def test_the_memory_of_many_values_is_that_of_each(count: int) -> None:
+    for value in (KINDS * count, dict.fromkeys(range(count), KINDS), [KINDS, [KINDS] * count]):
+        assert memory_of(value, 10**9) == counted(value)
+
+
+@pytest.mark.parametrize("value", [{"a": 1}, [], "x", 7, [1.5, {"b": None}]], ids=str)
+def test_memory_is_counted_without_steps_of_python_for_each_value(value: Any) -> None:
+    few, many = [value] * 2 * MANY, [value] * 20 * MANY
+    assert steps(lambda: memory_of(many, 10**9)) == steps(lambda: memory_of(few, 10**9))
+
+
+def test_memory_over_the_bound_is_not_counted_on() -> None:
+    value: Any = 0
+    for _ in range(8):
+        value = [value] * 1000  # 10 ** 24 values
+    assert memory_of(value, 1_000_000) > 1_000_000
+    assert memory_of([value] * 2 * MANY, 1_000_000) > 1_000_000

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import weakref
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import gevent
+import msgpack
 import pytest
 from gevent.event import Event
 from gevent.hub import get_hub
@@ -233,6 +236,66 @@ def test_a_middleware_keeps_a_relay_by_raising() -> None:
     assert data_of(b) == [0, 2]
     assert dict(server.counters.dropped) == {"middleware": 2}
     assert server.counters.handler_errors == 0
+
+
+def deep(payload: Any) -> Any:
+    return payload["data"]["list"][1]
+
+
+CHANGES: dict[str, tuple[Callable[[list[Any]], Any], str]] = {
+    "a value": (lambda args: deep(args[0]).update(a=2), '[1,{"a":2,"b":false}]'),
+    "true for 1": (lambda args: deep(args[0]).update(a=True), '[1,{"a":true,"b":false}]'),
+    "1.0 for 1": (lambda args: deep(args[0]).update(a=1.0), '[1,{"a":1.0,"b":false}]'),
+    "0 for false": (lambda args: deep(args[0]).update(b=0), '[1,{"a":1,"b":0}]'),
+    "an order": (
+        lambda args: deep(args[0]).update(a=deep(args[0]).pop("a")),
+        '[1,{"b":false,"a":1}]',
+    ),
+    "a type": (lambda args: deep(args[0]).update(a=Decimal(1)), '[1,{"a":"1","b":false}]'),
+    "a list": (lambda args: args[0]["data"]["list"].reverse(), '[{"a":1,"b":false},1]'),
+    "the payload": (lambda args: args.__setitem__(0, {**args[0], "data": {"list": [3]}}), "[3]"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_middleware_changes_in_a_relay_is_sent(change: str) -> None:
+    server = Server()
+    a, b = Polling(server).join(), Polling(server).join()
+    changed, arrives = CHANGES[change]
+    socket_of(server, a).use(lambda event, args: changed(args) and None)
+    a.relay(b.sid, {"list": [1, {"a": 1, "b": False}]})
+    until(lambda: server.counters.relayed)
+    head = f'2["#rtcio:message",{{"source":"{a.sid}","target":"{b.sid}","data":{{"list":'
+    assert b.packets() == [f"{head}{arrives}}}}}]"]
+
+
+def test_a_relay_that_no_middleware_changes_keeps_its_text_and_is_not_copied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A copy takes steps of Python for each of the values, of which there may be many."""
+    copied: list[Any] = []
+    monkeypatch.setattr(copy, "deepcopy", lambda value: copied.append(value) or value)
+    server = Server()
+    a, b = Polling(server).join(), Polling(server).join()
+    seen: list[Any] = []
+
+    @socket_of(server, a).use
+    def look(event: str, args: list[Any]) -> None:
+        seen.append(args[0]["data"][2:])
+        args[0] = dict(args[0])  # equal, and another one
+
+    data = f'[1e999, "\\ud800", 7E0, {2**70}, {{"same": "x"}}, "x"]'
+    raw = f'{{ "source":"{a.sid}" ,"target":"{b.sid}","data": {data}}}'
+    a.send(f'2["#rtcio:message",{raw}, "more"]')
+    raw_of_bytes = raw.replace("7E0", '{ "_placeholder":true,"num":0}')
+    a.send(f'51-["#rtcio:message",{raw_of_bytes}]', b"x")
+    until(lambda: server.counters.relayed == 2)
+    assert b.packets()[:2] == [
+        f'2["#rtcio:message",{raw}]',
+        f'51-["#rtcio:message",{raw_of_bytes}]',
+    ]
+    assert [each[0] for each in seen] == [7.0, b"x"]
+    assert copied == []
 
 
 def test_the_short_way_opens_again_when_nobody_looks_any_more() -> None:
@@ -882,6 +945,22 @@ def test_in_msgpack_an_answer_waits_for_no_handler(chosen: type) -> None:
     say(a, ACK, ["ok"], max(asked[a.sid]))
     until(lambda: answers)
     assert answers == ["ok"]
+
+
+def test_in_msgpack_a_relay_with_a_date_is_sent_as_the_middlewares_leave_it() -> None:
+    server = Server(serializer="msgpack")
+    a, b = server.test_client(), server.test_client()
+
+    @server.of("/").sockets[a.sid].use
+    def use(event: str, args: list[Any]) -> None:
+        if args[0]["data"][1] == "change it":
+            args[0]["data"][0] = msgpack.Timestamp(2)
+
+    for word in ("leave it", "change it"):
+        data = [msgpack.Timestamp(1), word]
+        a.emit("#rtcio:message", {"source": a.sid, "target": b.sid, "data": data})
+    got = [payload["data"][0] for payload in b.received("#rtcio:message")]
+    assert got == [msgpack.Timestamp(1), msgpack.Timestamp(2)]
 
 
 def test_with_a_decoder_of_the_apps_own_a_handler_beside_others_gets_its_answer() -> None:

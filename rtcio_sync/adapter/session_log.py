@@ -71,8 +71,8 @@ class Session:
 
     # A timer refers to it weakly, so that one that has ended is freed at once.
     __slots__ = (
-        "__weakref__", "_log", "_since", "_size", "_store", "_swept", "_trimmed", "away", "member",
-        "open", "pid", "taken", "wanted", "weight",
+        "__weakref__", "_log", "_since", "_size", "_store", "_swept", "_trimmed", "asked", "away",
+        "member", "open", "pid", "refused", "taken", "wanted", "weight",
     )  # fmt: skip
 
     def __init__(self, store: Store, member: Member, pid: str | None = None) -> None:
@@ -90,6 +90,10 @@ class Session:
         #: up.
         self.taken: Any = None
         self.wanted: Any = None
+        #: Whether middlewares or ``connect`` handlers run for the connection being admitted, and
+        #: whether the app has disconnected the client meanwhile.
+        self.asked = False
+        self.refused = False
         self._log: deque[Kept] | None = None
         self._size = 0
         self._trimmed = 0  # the highest number that was dropped

@@ -294,13 +294,22 @@ class Connecting:
     def kick(self, member: Member) -> bool:
         """Refuses, at once, a client whose middlewares or handlers still run. # greenlet
 
-        These go on, but their result does not matter any more. `False`: none run, or not any more.
+        These go on, but their result does not matter any more. `False`: none run, or not any more;
+        or it was about to come back to its session, so that the old socket has to end as usual.
         """
+        session = member.session
         with self._engine.gate:
-            if member.stage is not Stage.CONNECTING:
+            returns = session is not None and session.asked and session.open
+            if returns:
+                session.refused = True
+            elif member.stage is not Stage.CONNECTING:
                 return False
-            member.enter(Stage.GONE)
-        self._recovery.close(member)
+            else:
+                member.enter(Stage.GONE)
+            self._recovery.close(member)
+        if returns:
+            self.refuse(session.taken.sid, member.namespace, REJECTED)
+            return False
         self._manager.withdraw(member)
         self.refuse(member.eio_sid, member.namespace, REJECTED)
         return True

@@ -296,10 +296,10 @@ class PythonApi(ServerHooks):
     @any_thread(in_hub="spawn")
     def _disconnect(self, sid: str, namespace: str, ignore_queue: bool) -> None:
         member = self.manager.member(sid, namespace)
+        if member is not None and self.connecting.kick(member):
+            return
         if member is not None and member.stage in (Stage.LEAVING, Stage.GONE, Stage.AWAY):
             self.disconnecting.end(member)
-            return
-        if member is not None and self.connecting.kick(member):
             return
         here = self.manager.is_connected if ignore_queue else self.manager.can_disconnect
         with self.eio.gate:  # or DISCONNECT could come before CONNECT, which another thread sends

@@ -26,7 +26,7 @@ from ..engineio.socket import Socket as Link
 from ..logs import tell
 from ..metrics import Counters
 from . import inbox_items
-from .connect import Connecting
+from .connect import REJECTED, Connecting
 from .connection_members import ConnectionMembers
 from .disconnect import Disconnecting
 from .handler_run import Handling
@@ -108,9 +108,11 @@ class Reconnect:
                 if before is None:
                     session.taken = link
             if before is None:
-                return self._admit(session, link, auth)
+                return self._admit(session, link, auth) or session.refused
             self._after(before, session, until)
-        return False
+        if session.refused:  # the app was asked about an older connection of the same client
+            self._connecting.refuse(eio_sid, namespace, REJECTED)
+        return session.refused
 
     def _fetched(self, namespace: str, auth: Any) -> bool:
         pid = auth.get("pid") if isinstance(auth, dict) else None
@@ -148,7 +150,8 @@ class Reconnect:
                     before = _in_the_way(member)
                     lost = member.stage is Stage.AWAY
                     known = member.ready
-                    back = before is None and self._resume(session, link, offset, answer)
+                    may = before is None and session.open
+                    back = may and self._resume(session, link, offset, answer)
                 if before is not None:
                     self._after(before, session, until)
                 elif back:
@@ -173,8 +176,15 @@ class Reconnect:
 
     def _ask(self, member: Member, link: Link, auth: Any, socket: Socket | None) -> bool:
         """Runs middlewares and ``connect`` handlers again; a refusal ends the session."""
-        before, member.recovered = member.recovered, True
-        refused = self._connecting.ask(member, link.sid, without_session(auth), socket)
+        session, before = member.session, member.recovered
+        member.recovered = session.asked = True
+        try:
+            refused = self._connecting.ask(member, link.sid, without_session(auth), socket)
+        finally:
+            with self._engine.gate:
+                session.asked = False
+        if session.refused:  # by `Connecting.kick`, which has answered
+            return False
         if refused is None:
             return True
         member.recovered = before

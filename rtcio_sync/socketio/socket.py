@@ -202,10 +202,13 @@ class Socket(SocketEvents, NoName):
     @any_thread(in_hub="spawn")
     def disconnect(self, close: bool = False) -> None:
         """Disconnects the socket; ``close``: its connection too, with all other namespaces."""
+        back = self._member.returning
         self._server.disconnect(self.id, namespace=self._member.namespace)
         if close:
-            self._server.disconnecting.leave_all(self._member.eio_sid)
-            self._server.eio.disconnect(self._member.eio_sid)
+            old = self._member.eio_sid
+            for eio_sid in {old: None} if back is None else {old: None, back.sid: None}:
+                self._server.disconnecting.leave_all(eio_sid)
+                self._server.eio.disconnect(eio_sid)
 
     # -- towards others --------------------------------------------------------------------------
 

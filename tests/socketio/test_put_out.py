@@ -85,9 +85,9 @@ class House:
             self.asked.set()
             assert self.release.wait(DEADLINE)
 
-    def come(self, client: Client) -> Any:
+    def come(self, client: Client, auth: Any = None) -> Any:
         """The answer to CONNECT."""
-        client.ask_to_join(self.namespace)
+        client.ask_to_join(self.namespace, auth=auth)
         if self.place.startswith("elsewhere"):
             assert self.asked.wait(DEADLINE)
             gevent.spawn(self.kick, self.server, self.sid, self.namespace).join(DEADLINE)
@@ -170,6 +170,95 @@ def test_a_kick_with_the_connection_closes_it_after_the_refusal(place: str) -> N
     assert client.frame()[0] == 8
     until(lambda: not still_held(house.server))
     assert "connection" not in house.log
+
+
+def known_to(house: House, place: str, *, half_open: bool) -> tuple[WebSocket, Any]:
+    """A client that was connected, and what it sends when it comes back."""
+    house.place = ""
+    client = WebSocket(house.server)
+    client.ask_to_join()
+    answer = json.loads(client.next()[1:])
+    kick = house.kick
+    # Nobody is put out who would come in as a new client instead.
+    house.kick = lambda server, sid, where: sid == answer["sid"] and kick(server, sid, where)
+    until(lambda: "connection" in house.log)
+    if not half_open:
+        client.sock.close()
+        until(lambda: house.server.stats()["away"] == 1)
+    house.log.clear()
+    house.place = place
+    return client, {"pid": answer["pid"]}
+
+
+ASKS = {"connection_state_recovery": {"skip_middlewares": False}}
+
+
+@pytest.mark.parametrize("half_open", [True, False])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_kick_while_one_comes_back_is_a_refusal_too(
+    way: str, place: str, half_open: bool
+) -> None:
+    house = House(place, way, **ASKS)
+    before, key = known_to(house, place, half_open=half_open)
+    again = WebSocket(house.server)
+    assert house.come(again, key) == f"4{json.dumps(REFUSED, separators=(',', ':'))}"
+    again.emit("chat")
+    until(lambda: not house.server.manager.members)
+    settle()
+    asked = [] if place.endswith("use") else ["the next use"]
+    assert sorted(house.log) == sorted([*["disconnect"] * half_open, *asked])
+    if half_open:
+        assert before.next() == "1"
+    house.place = ""
+    again.join(auth=key)  # as a new one
+    until(lambda: "connection" in house.log)
+    again.close()
+    before.close()
+    until(lambda: house.server.stats()["away"] == 1)
+    house.server.manager.recovery.end_waiting()
+    until(lambda: not still_held(house.server))
+
+
+@pytest.mark.parametrize("half_open", [True, False])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_kick_with_the_connection_closes_the_one_on_which_it_comes_back(
+    place: str, half_open: bool
+) -> None:
+    house = House(place, "socket.disconnect", **ASKS)
+    house.kick = lambda server, sid, where: socket_of(server, sid, where).disconnect(close=True)
+    before, key = known_to(house, place, half_open=half_open)
+    again = WebSocket(house.server)
+    assert house.come(again, key) == f"4{json.dumps(REFUSED, separators=(',', ':'))}"
+    assert again.frame()[1] == b"1"
+    assert again.frame()[0] == 8
+    if half_open:
+        assert before.next() == "1"
+        assert before.frame()[1] == b"1"
+        assert before.frame()[0] == 8
+    until(lambda: not still_held(house.server))
+    assert "connection" not in house.log
+
+
+@pytest.mark.parametrize("end", ["returns", "refuses", "raises"])
+def test_the_answer_to_a_return_is_the_kick_whatever_the_handler_does_after_it(end: str) -> None:
+    house = House("connect", "server.disconnect", **ASKS)
+    kick = house.kick
+
+    def kicks(server: Server, sid: str, where: str) -> None:
+        kick(server, sid, where)
+        if end == "refuses":
+            raise ConnectionRefusedError("why")
+        if end == "raises":
+            raise KeyError("a bug")
+
+    house.kick = kicks
+    _, key = known_to(house, "connect", half_open=False)
+    again = WebSocket(house.server)
+    assert json.loads(house.come(again, key)[1:]) == REFUSED
+    until(lambda: not house.server.manager.members)
+    settle()
+    assert again.queue == [] and "connection" not in house.log
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -227,10 +227,17 @@ def test_a_replay_that_is_lost_is_replayed_again_however_old() -> None:
 def test_a_kick_while_the_app_is_asked_wins() -> None:
     server = new_server(recovery={"skip_middlewares": False})
     slow, line, again = asked_at_return(server)
+    newest = asking(server, line)
     server.disconnect(line.sid)
+    again.read_until(lambda: again.error)  # at once, while the handler runs
     slow.release("connect")
-    again.connected()
-    assert again.sid != line.sid
+    newest.read_until(lambda: newest.error)
+    assert again.error == newest.error == {"message": "Connection rejected by server"}
+    assert (again.pid, newest.pid) == (None, None)
+    assert slow.log.count("connect begins") == 2, "at the first CONNECT, and at the return"
+    again.close()
+    newest.close()
+    until(lambda: leftovers(server) == {})
 
 
 def test_what_is_needed_may_be_let_go_while_the_app_is_asked() -> None:

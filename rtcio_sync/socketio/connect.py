@@ -264,7 +264,7 @@ class Connecting:
                 for use in tuple(space.rtcio_middlewares) if space is not None else ():
                     if says_no(use(given)):
                         return REJECTED
-                    if member.stage is Stage.GONE:
+                    if member.stage is Stage.GONE and not _may_return(member):
                         return None  # the middleware disconnected it: run no other
                 trigger = self._upstream._trigger_event  # maybe a subclass's
                 sid, namespace = member.sid, member.namespace
@@ -375,6 +375,11 @@ class Connecting:
         if member.link is link:  # it has not moved to another connection
             member.ready = True
             self._handling.observe(member)
+
+
+def _may_return(member: Member) -> bool:
+    """Whether only its old connection is `GONE`, and not its session."""
+    return member.session is not None and bool(member.session.open)
 
 
 def _keys(member: Member) -> dict[str, str]:

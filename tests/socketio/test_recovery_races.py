@@ -240,6 +240,38 @@ def test_a_kick_while_the_app_is_asked_wins() -> None:
     until(lambda: leftovers(server) == {})
 
 
+def test_all_middlewares_are_asked_if_the_old_connection_is_lost_meanwhile() -> None:
+    server = new_server(recovery={"skip_middlewares": False})
+    slow = Slow(server)
+    asked: list[str] = []
+    reached, release = Event(), Event()
+
+    @server.use
+    def first(socket: Any) -> None:
+        if socket.recovered:
+            reached.set()
+            assert release.wait(DEADLINE)
+
+    @server.use
+    def second(socket: Any) -> bool:
+        asked.append(socket.id)
+        return not socket.recovered
+
+    line = Line(server).connected()
+    member = server.manager.member(line.sid, "/")
+    slow.hold("disconnect")
+    again = asking(server, line)
+    assert reached.wait(DEADLINE)
+    line.close()
+    until(lambda: member.stage is Stage.GONE)
+    release.set()
+    again.read_until(lambda: again.error)
+    assert asked == [line.sid] * 2
+    slow.release("disconnect")
+    again.close()
+    until(lambda: leftovers(server) == {})
+
+
 def test_what_is_needed_may_be_let_go_while_the_app_is_asked() -> None:
     server = new_server(recovery={"skip_middlewares": False, "max_recovery_bytes": 1000})
     slow = Slow(server)

@@ -285,7 +285,7 @@ class Connecting:
         Its client gets nothing before it has returned, so it must not wait for an answer.
         """
         member, greenlet = _asking.get() or (None, None)
-        if member is None or member.stage is not Stage.CONNECTING:
+        if member is None or (member.stage is not Stage.CONNECTING and member.returning is None):
             return False
         if to != member.sid and to != [member.sid]:
             return False

@@ -404,6 +404,37 @@ def test_nobody_waits_for_an_answer_that_cannot_come(place: str, call: Any) -> N
     assert client.packets() == []  # nothing was sent to it
 
 
+@pytest.mark.parametrize("half_open", [True, False])
+@pytest.mark.parametrize("place", ["use", "connect"])
+def test_nobody_waits_for_it_at_a_return_either(place: str, half_open: bool) -> None:
+    server = Server(connection_state_recovery={"skip_middlewares": False})
+    raised: list[str] = []
+    returns: list[bool] = []
+
+    def ask(sid: str) -> None:
+        if returns:
+            with pytest.raises(OptionError, match="Call it in a handler of 'connection'") as caught:
+                server.call("question", to=sid, timeout=DEADLINE)
+            raised.append(str(caught.value))
+
+    if place == "use":
+        server.use(lambda socket: ask(socket.id))
+    else:
+        server.on("connect", lambda sid, environ: ask(sid))
+    client = WebSocket(server)
+    client.ask_to_join()
+    answer = json.loads(client.next()[1:])
+    if not half_open:
+        client.sock.close()
+        until(lambda: server.stats()["away"] == 1)
+    returns.append(True)
+    again = WebSocket(server).join(auth={"pid": answer["pid"]})
+    assert again.sid == answer["sid"]
+    assert len(raised) == 1
+    server.emit("next", to=again.sid)
+    assert again.next().startswith('2["next"')  # and not the question
+
+
 def test_a_task_of_a_connect_handler_may_wait_for_the_answer() -> None:
     server = Server()
     tasks: list[Any] = []

@@ -45,6 +45,8 @@ class Rooms(Callbacks):
         self._came = itertools.count()  # numbers for sockets and rooms, in the order of creation
         #: Called with a member and a room that it has left, for whatever reason. # hub or greenlet
         self.on_leave: list[Callable[[Member, Any], None]] = []
+        #: Called with a member whose connection is lost, if its client may come back.
+        self.on_lost: list[Callable[[Member], None]] = []
         #: The sessions that outlive their connection.
         self.recovery: Recovery | NoRecovery = NoRecovery()
         #: Whether encoding an event runs the app's code, which must not run in the hub.

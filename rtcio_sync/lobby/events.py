@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ..adapter.member import Member
+from ..adapter.member import Member, Stage
 from ..errors import OptionError, ProtocolError
 from ..ice import servers_in
 from ..protocol.envelope import Drop
@@ -135,26 +135,39 @@ class Events(Part):
 
     # -- who goes, and who comes back --------------------------------------------------------------
 
+    def lost(self, member: Member) -> None:
+        """The connection of a client is lost that may come back. # hub or greenlet
+
+        A handler of the app may still run and never return, so that `_disconnecting` never runs.
+        """
+        if member.namespace != self._namespace.name or member.stage is Stage.CONNECTED:
+            return  # it is back already
+        if not self.defers(self.lost, member):
+            self._goes(member.sid, returns=True)
+
     def _disconnecting(self, peer: Peer) -> None:
-        if self.defers(self._disconnecting, peer):
-            return
-        returns = peer.socket.may_return
-        for room in self._rooms_elsewhere(peer.sid):
-            seat = self._seat_elsewhere(peer.sid, room)
+        """As `lost`, for what the client has sent before its loss, and was handled since."""
+        if not self.defers(self._disconnecting, peer):
+            self._goes(peer.sid, returns=peer.socket.may_return)
+
+    def _goes(self, sid: str, *, returns: bool) -> None:
+        """All rooms are told that a client has left, or is away."""
+        for room in self._rooms_elsewhere(sid):
+            seat = self._seat_elsewhere(sid, room)
             if not returns:
-                self._departs(peer.sid, room)
-            elif seat is not None:
+                self._departs(sid, room)
+            elif seat is not None and not seat.away:
                 before, seat.away = replace(seat), True
-                self._say(before, Op("depart", room, peer.sid, [False, True]))
+                self._say(before, Op("depart", room, sid, [False, True]))
         with self._lock:
-            rooms = self._seating.rooms(peer.sid)
+            rooms = self._seating.rooms(sid)
             if not returns:
-                self._vacate(rooms, peer.sid)
+                self._vacate(rooms, sid)
             appended = [
-                self._rooms.append(room, LobbyRoom.depart, peer.sid, False, returns)
-                for room in rooms
+                self._rooms.append(room, LobbyRoom.depart, sid, False, returns) for room in rooms
             ]
-        self._run(appended)
+        for each in appended:
+            self.run(each)
 
     def _recovered(self, peer: Peer) -> None:
         inside = peer.socket.rooms

@@ -129,6 +129,7 @@ class Lobby:
         self._events = Events(server, space, state, self, self._keeper)
         space.on("connection")(self._events.connected)
         server.manager.on_leave.append(self._events.left)
+        server.manager.on_lost.append(self._events.lost)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "max_peers":  # here, and not when the next peer joins

@@ -287,7 +287,10 @@ class LobbyRoom:
                 return
             raise
         card: dict[str, Any] = {"id": sid} if name is None else {"id": sid, "name": name}
-        if known is None:
+        if sid in self.away:  # it was lost since it asked; the others keep their calls with it
+            self.away[sid].card = card
+            self.come_back(sid)
+        elif known is None:
             self.told[sid] = _Presence(card, number)
             self.rooms.changed(self.id, sid, False)
             self._others(sid).emit("user-connected", card)
@@ -353,14 +356,16 @@ class LobbyRoom:
                 self._others(sid).emit("media-state", self._state(sid, presence))
 
     def show(self, sid: str, fields: dict[str, Any]) -> None:
-        presence = self.told.get(sid)
+        presence = self.told.get(sid) or self.away.get(sid)
         if presence is not None:
             presence.media = state_in(fields, presence.media)
             self.rooms.changed(self.id, sid, True)
-            self.pass_on(sid, "media-state", fields)
+            if sid in self.told:  # else the others are told when it comes back
+                self.pass_on(sid, "media-state", fields)
 
     def pass_on(self, sid: str, event: str, fields: dict[str, Any]) -> None:
-        if sid in self.told:
+        # What it had sent before its connection was lost may have its turn only now.
+        if sid in self.told or sid in self.away:
             self._others(sid).emit(event, {**fields, "id": sid})
 
     def enter(self, socket: Socket) -> bool:

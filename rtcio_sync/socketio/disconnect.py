@@ -92,6 +92,11 @@ class Disconnecting:
                 self._manager.end_calls(member.sid)
             if may_return:
                 recovery.lost(member)
+                for listener in self._manager.on_lost:
+                    if self._manager.late:
+                        self._engine.spawn(listener, member)
+                    else:
+                        listener(member)
         elif stage is Stage.CONNECTING:
             # Its middlewares and handlers may never return.
             if member.rooms:

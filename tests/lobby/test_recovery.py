@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from gevent.event import Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtcio_sync.adapter.member import Stage
 from rtcio_sync.lobby.lobby import Lobby
 from rtcio_sync.server import Server
 from tests.lobby.clients import announced, client, join, refused
-from tests.reconnecting import SHORT, Phone, end_all
-from tests.timing import settle, until
+from tests.reconnecting import SHORT, Line, Phone, end_all
+from tests.timing import DEADLINE, settle, until
 
 
 @pytest.fixture
@@ -62,6 +64,105 @@ def test_the_room_hears_that_one_is_lost_and_that_it_is_back_and_makes_no_new_of
     assert ann.received() == [("chat-message", [{"roomId": "r", "text": "still in", "id": sid}])]
     end_all(recovering, ann, bob)
     assert not lobby._rooms
+
+
+HANGS = ["event", "use", "disconnecting"]
+
+
+class Hung:
+    """A server whose lobby has a peer with a handler that does not return."""
+
+    def __init__(self, place: str) -> None:
+        self.server = Server(connection_state_recovery=True)
+        self.lobby = Lobby(self.server)
+        self.place, self.sid = place, ""
+        self.entered, self.release = Event(), Event()
+        self.server.on("work", lambda sid: self.at("event", sid))
+        self.server.on("disconnecting", lambda sid, reason: self.at("disconnecting", sid))
+        self.server.on("connection", self.connection)
+        self.line = Line(self.server).connected()
+        self.line.emit("join-room", {"roomId": "r", "name": "Bob"})
+        self.line.read_until(lambda: self.line.events[-1:] and self.line.events[-1][0] == "join-ok")
+        self.sid = self.line.sid
+        self.member = self.server.manager.member(self.sid, "/")
+
+    def connection(self, socket: Any) -> None:
+        socket.use(lambda event, args: self.at("use", socket.id))
+
+    def at(self, place: str, sid: str) -> None:
+        if place == self.place and sid == self.sid:
+            self.entered.set()
+            assert self.release.wait(DEADLINE)
+
+    def work(self) -> None:
+        self.line.emit("work")
+        if self.place != "disconnecting":
+            assert self.entered.wait(DEADLINE)
+
+    def lose(self) -> None:
+        self.line.close()
+        until(lambda: self.member.stage in (Stage.LEAVING, Stage.GONE))
+        if self.place == "disconnecting":
+            assert self.entered.wait(DEADLINE)
+
+
+@pytest.mark.parametrize("place", HANGS)
+def test_one_whose_handler_does_not_return_is_gone_for_the_others_at_once(place: str) -> None:
+    hung = Hung(place)
+    ann = seated(hung.server, name="Ann")
+    hung.work()
+    hung.lose()
+    gone = [("#rtcio:peer-left", [{"id": hung.sid}]), ("user-disconnected", [{"id": hung.sid}])]
+    assert ann.received() == gone
+    cid = Phone(hung.server)
+    join(cid, name="Cid")
+    assert cid.received() == [
+        ("user-connected", [{"id": ann.sid, "name": "Ann"}]),
+        ("join-ok", [{"roomId": "r"}]),
+    ]
+    ann.received()
+    hung.release.set()
+    until(lambda: hung.member.stage is Stage.AWAY)
+    settle()
+    assert ann.received() == []
+    again = Line(hung.server, hung.line.key()).connected()
+    back = ("user-connected", [{"id": hung.sid, "name": "Bob"}])
+    until(lambda: back in ann.received())
+    assert cid.received() == [back]
+    again.close()
+    until(lambda: hung.server.stats()["away"] == 1)
+    hung.server.disconnect(hung.sid)
+    end_all(hung.server, ann, cid)
+    assert not hung.lobby._rooms
+
+
+def test_what_it_had_sent_before_its_loss_is_done_though_it_is_gone_for_the_others() -> None:
+    hung = Hung("event")
+    ann = seated(hung.server)
+    hung.work()
+    hung.line.emit("media-state", {"roomId": "r", "mic": True})
+    hung.line.emit("chat-message", {"roomId": "r", "text": "one moment"})
+    hung.line.emit("join-room", {"roomId": "r", "name": "Rob"})
+    until(lambda: len(hung.line.link.inbox) == 3)
+    hung.lose()
+    ann.received()
+    hung.release.set()
+    until(lambda: hung.member.stage is Stage.AWAY)
+    heard = ann.received()
+    assert ("chat-message", [{"roomId": "r", "text": "one moment", "id": hung.sid}]) in heard
+    assert heard[-1] == ("user-disconnected", [{"id": hung.sid}])
+    assert "#rtcio:init-offer" not in dict(heard), "its calls go on when it is back"
+    again = Line(hung.server, hung.line.key()).connected()
+    until(lambda: hung.member.ready)
+    settle()
+    assert ann.received() == [
+        ("user-connected", [{"id": hung.sid, "name": "Rob"}]),
+        ("media-state", [{"id": hung.sid, "roomId": "r", "mic": True}]),
+    ]
+    again.close()
+    until(lambda: hung.server.stats()["away"] == 1)
+    hung.server.disconnect(hung.sid)
+    end_all(hung.server, ann)
 
 
 def test_a_loss_that_nobody_noticed_is_told_to_nobody(recovering: Server) -> None:

@@ -27,7 +27,7 @@ from .keeper import Keeper
 from .keeper_messages import Asks, Gone, Op, Seat
 from .payloads import Name, name_in, object_in, password_in, room_in
 from .ports import Rules
-from .rooms import LobbyRoom, LobbyRooms, Local, stays
+from .rooms import LobbyRoom, LobbyRooms, Local, stays, tell
 
 __all__ = ["Attempt", "Joining", "Part", "Peer", "State", "since_of", "token_of"]
 
@@ -68,14 +68,6 @@ class Peer:
     @property
     def sid(self) -> str:
         return self.socket.id
-
-    def refuse(self, reason: str, fields: dict[str, Any]) -> None:
-        """Sends ``join-error`` for the request with these ``fields``."""
-        error: dict[str, Any] = {"reason": reason}
-        # What the client sent, if it is a plain value; what it did not send is not added.
-        if isinstance(fields.get("roomId", b""), (str, int, float, type(None))):
-            error["roomId"] = fields["roomId"]
-        self.socket.emit("join-error", error)
 
 
 @dataclass(eq=False)
@@ -146,13 +138,14 @@ class Joining(Part):
         fields = object_in(payload)
         room, secret = self._room_in(fields), self._seating.digest(password_in(fields))
         if room is None:
-            peer.refuse(Obstacle.INVALID_ROOM, fields)
+            self._refuse(peer, Obstacle.INVALID_ROOM, fields)
             return
         reason, closed = self._look(peer, room, secret, self._rules.max_peers)
         if reason is None:
-            peer.socket.emit("room-check-ok", {"roomId": room, "passwordRequired": closed})
+            said = {"roomId": room, "passwordRequired": closed}
+            tell(self._namespace, peer.sid, "room-check-ok", said)
         else:
-            peer.refuse(reason, fields)
+            self._refuse(peer, reason, fields)
 
     def _look(
         self, peer: Peer, room: str, secret: bytes | None, limit: int | None
@@ -185,7 +178,7 @@ class Joining(Part):
         fields = object_in(payload)
         room, password = self._room_in(fields), password_in(fields)
         if room is None:
-            peer.refuse(Obstacle.INVALID_ROOM, fields)
+            self._refuse(peer, Obstacle.INVALID_ROOM, fields)
             return
         secret = self._seating.digest(password)
         attempt = Attempt(room, name_in(fields), secret, self._rules.max_peers)
@@ -197,7 +190,7 @@ class Joining(Part):
         if reason is None:
             reason = self._sit(peer, attempt)
         if reason is not None:
-            peer.refuse(reason, fields)
+            self._refuse(peer, reason, fields)
 
     def _first_look(self, peer: Peer, attempt: Attempt) -> tuple[Attempt | Seat | None, str | None]:
         """The seat that the peer has, and why it may not have one; begins the attempt if it may."""
@@ -239,6 +232,14 @@ class Joining(Part):
             return None
         return room
 
+    def _refuse(self, peer: Peer, reason: str, fields: dict[str, Any]) -> None:
+        """Sends ``join-error`` for the request with these ``fields``."""
+        error: dict[str, Any] = {"reason": reason}
+        # What the client sent, if it is a plain value; what it did not send is not added.
+        if isinstance(fields.get("roomId", b""), (str, int, float, type(None))):
+            error["roomId"] = fields["roomId"]
+        tell(self._namespace, peer.sid, "join-error", error)
+
     # -- authorize ---------------------------------------------------------------------------------
 
     def _judge(self, peer: Peer, attempt: Attempt, password: str | None) -> str | None:
@@ -251,7 +252,7 @@ class Joining(Part):
             allowed = bool(completed(authorize, said))
         except BaseException:
             if self._end(peer, attempt):
-                peer.refuse(Obstacle.FORBIDDEN, {"roomId": attempt.room})
+                self._refuse(peer, Obstacle.FORBIDDEN, {"roomId": attempt.room})
             raise
         return Obstacle.FORBIDDEN if not allowed and self._end(peer, attempt) else None
 
@@ -340,7 +341,7 @@ class Joining(Part):
             attempt.sits(before)
             self._seating.sit(room, peer.sid, attempt.secret, attempt)
             refuse = partial(self._give_back, peer, attempt)
-            arriving = Local(peer.socket, again=partial(self._again, peer, asked))
+            arriving = Local(peer.socket, self._namespace, again=partial(self._again, peer, asked))
             appended = self._rooms.append(room, LobbyRoom.arrive, arriving, attempt.name, refuse)
         self._rooms.run(appended)
         return None
@@ -352,7 +353,7 @@ class Joining(Part):
         reason = self._sit(peer, attempt)
         if reason is not None:
             self._server.leave_room(peer.sid, attempt.room, namespace=self._namespace.name)
-            peer.refuse(reason, {"roomId": attempt.room})
+            self._refuse(peer, reason, {"roomId": attempt.room})
 
     def _obstacle(self, peer: Peer, attempt: Attempt) -> str | None:  # lock held
         """Why a seat may not be taken: by the lobby's own rules, and by the Socket.IO room's."""
@@ -385,5 +386,5 @@ class Joining(Part):
             reason = Obstacle.FORBIDDEN
             if isinstance(error, ProtocolError):
                 reason = self._counted(peer, error)
-            peer.refuse(reason, {"roomId": attempt.room})
+            self._refuse(peer, reason, {"roomId": attempt.room})
         return True

@@ -26,7 +26,7 @@ from .joining import Attempt, State, since_of, token_of
 from .keeper import Keeper
 from .keeper_messages import MOVES, Op, Seat, plain
 from .keeper_steps import Left
-from .rooms import Arriving, LobbyRoom, Local, stays
+from .rooms import Arriving, LobbyRoom, Local, stays, tell
 from .seat_transfer import Carrying
 
 __all__ = ["Table"]
@@ -125,7 +125,7 @@ class Table:
         member = self._server.manager.member(sid, self._namespace.name)
         peer: Arriving = _Elsewhere(self, sid, attempt.token)
         if member is not None:
-            peer = Local(socket_of(self._server, member))
+            peer = Local(socket_of(self._server, member), self._namespace)
         refuse = partial(self._give_back, sid, attempt)
         given = peer, attempt.name, refuse, greeted
         self._run(self._rooms.append(attempt.room, LobbyRoom.arrive, *given))
@@ -193,8 +193,8 @@ class Table:
 
     # -- a peer of another worker: greenlet --------------------------------------------------------
 
-    def emit(self, sid: str, event: str, *args: Any) -> None:
-        self._server.manager.emit(event, args, namespace=self._namespace.name, room=sid)
+    def emit(self, sid: str, event: str, payload: dict[str, Any]) -> None:
+        tell(self._namespace, sid, event, payload)
 
     def has_entered(self, sid: str, room: str) -> bool:
         """Has a client of another worker enter the Socket.IO room; `False`: it has left."""
@@ -386,8 +386,8 @@ class _Elsewhere:
         self.id = sid
         self.token = token
 
-    def emit(self, event: str, *args: Any) -> None:
-        self._table.emit(self.id, event, *args)
+    def emit(self, event: str, payload: dict[str, Any]) -> None:
+        self._table.emit(self.id, event, payload)
 
     def enter(self, room: LobbyRoom) -> bool:
         return self._table.has_entered(self.id, room.id)

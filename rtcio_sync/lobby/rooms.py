@@ -21,11 +21,11 @@ from ..errors import ProtocolError
 from ..events import RtcioEvents
 from ..hub import interrupts
 from ..socketio.namespace import Namespace
-from ..socketio.socket import BroadcastOperator, Socket
+from ..socketio.socket import Socket
 from .keeper_messages import Seat
 from .payloads import Name, state_in
 
-__all__ = ["Arriving", "LobbyRoom", "LobbyRooms", "Local", "stays"]
+__all__ = ["Arriving", "LobbyRoom", "LobbyRooms", "Local", "stays", "tell"]
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class Arriving(Protocol):
     def token(self) -> int:
         """Of its seat (`keeper.Seat.token`); 0: it is of this process."""
 
-    def emit(self, event: str, *args: Any) -> None: ...
+    def emit(self, event: str, payload: dict[str, Any]) -> None: ...
 
     def enter(self, room: LobbyRoom) -> bool:
         """Enters the Socket.IO room; `False`: it has left. Raises `ProtocolError`."""
@@ -177,6 +177,7 @@ class Local:
     """A peer of this process."""
 
     socket: Socket
+    namespace: Namespace
     token: int = 0
     #: Asks for its seat again: another worker keeps the room since it was given.
     again: Callable[[], None] | None = None
@@ -185,8 +186,8 @@ class Local:
     def id(self) -> str:
         return self.socket.id
 
-    def emit(self, event: str, *args: Any) -> None:
-        self.socket.emit(event, *args)
+    def emit(self, event: str, payload: dict[str, Any]) -> None:
+        tell(self.namespace, self.id, event, payload)
 
     def enter(self, room: LobbyRoom) -> bool:
         return room.enter(self.socket)
@@ -293,13 +294,13 @@ class LobbyRoom:
         elif known is None:
             self.told[sid] = _Presence(card, number)
             self.rooms.changed(self.id, sid, False)
-            self._others(sid).emit("user-connected", card)
-            self._others(sid).emit(RtcioEvents.INIT_OFFER, {"source": sid})
+            self._tell_others(sid, "user-connected", card)
+            self._tell_others(sid, RtcioEvents.INIT_OFFER, {"source": sid})
         elif card != known.card:
             # No second offer: it would replace the connection that the two peers have.
             known.card = card
             self.rooms.changed(self.id, sid, True)
-            self._others(sid).emit("user-connected", card)
+            self._tell_others(sid, "user-connected", card)
 
     def _greet(self, socket: Arriving) -> None:
         for other, presence in self.told.items():
@@ -316,10 +317,9 @@ class LobbyRoom:
             return
         for each, number in newcomers.items():
             if self.newcomers.get(each) == number:
-                to = self.namespace.to(each)
-                to.emit("user-connected", presence.card)
+                tell(self.namespace, each, "user-connected", presence.card)
                 if presence.media:
-                    to.emit("media-state", self._state(sid, presence))
+                    tell(self.namespace, each, "media-state", self._state(sid, presence))
 
     def _state(self, sid: str, presence: _Presence) -> dict[str, Any]:
         return {**presence.media, "id": sid, "roomId": self.id}
@@ -339,7 +339,7 @@ class LobbyRoom:
         if leave:
             self._take_out(sid, token)
         if presence is not None:
-            self._others(sid).emit("user-disconnected", {"id": sid})
+            self._tell_others(sid, "user-disconnected", {"id": sid})
         self.rooms.changed(self.id, sid, returns)
 
     def come_back(self, sid: str) -> None:
@@ -351,9 +351,9 @@ class LobbyRoom:
             self.told[sid] = presence
             self.sort()
             self.rooms.changed(self.id, sid, True)
-            self._others(sid).emit("user-connected", presence.card)
+            self._tell_others(sid, "user-connected", presence.card)
             if presence.media:
-                self._others(sid).emit("media-state", self._state(sid, presence))
+                self._tell_others(sid, "media-state", self._state(sid, presence))
 
     def show(self, sid: str, fields: dict[str, Any]) -> None:
         presence = self.told.get(sid) or self.away.get(sid)
@@ -366,7 +366,7 @@ class LobbyRoom:
     def pass_on(self, sid: str, event: str, fields: dict[str, Any]) -> None:
         # What it had sent before its connection was lost may have its turn only now.
         if sid in self.told or sid in self.away:
-            self._others(sid).emit(event, {**fields, "id": sid})
+            self._tell_others(sid, event, {**fields, "id": sid})
 
     def enter(self, socket: Socket) -> bool:
         """A peer of this process enters the Socket.IO room; `False`: it has left."""
@@ -381,7 +381,7 @@ class LobbyRoom:
     def bid_farewell(self, sid: str) -> None:
         """A peer has died with the worker that kept this room: the others are told."""
         if sid not in self.told:
-            self._others(sid).emit("user-disconnected", {"id": sid})
+            self._tell_others(sid, "user-disconnected", {"id": sid})
 
     def answer(self, answer: Callable[[], None], told_again: bool) -> None:
         """Calls ``answer()``: the steps before are done.
@@ -399,8 +399,8 @@ class LobbyRoom:
         finally:
             self.leaving = None
 
-    def _others(self, sid: str) -> BroadcastOperator:
-        return self.namespace.to(self.id).except_(sid)
+    def _tell_others(self, sid: str, event: str, payload: dict[str, Any]) -> None:
+        tell(self.namespace, self.id, event, payload, out=sid)
 
 
 @dataclass(eq=False)
@@ -416,3 +416,15 @@ class _Presence:
 def stays(socket: Socket) -> bool:
     """Whether the socket is connected, or may reconnect."""
     return socket.connected or socket.may_return
+
+
+def tell(
+    namespace: Namespace, to: str, event: str, payload: dict[str, Any], *, out: str | None = None
+) -> None:
+    """Emits to a room or a sid, except to a sid ``out``, as the library and not as the app.
+
+    So the app's handlers that see it (`Socket.on_any_outgoing`) run after it, and one that does not
+    return holds up nobody.
+    """
+    manager, name = namespace.server.manager, namespace.name
+    manager.emit(event, payload, namespace=name, room=to, skip_sid=out, own=False)

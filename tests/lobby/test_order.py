@@ -9,12 +9,13 @@ from typing import Any
 import gevent
 import pytest
 import socketio
+from gevent.event import Event
 
 from rtcio_sync.lobby.lobby import Lobby
 from rtcio_sync.server import Server
 from tests.lobby.clients import Gate, announced, client, join, joined
 from tests.reconnecting import Phone, end_all
-from tests.timing import DEADLINE
+from tests.timing import DEADLINE, until
 
 
 class SlowManager(socketio.Manager):  # type: ignore[misc]
@@ -224,6 +225,42 @@ def test_who_cannot_be_told_that_it_has_no_seat_is_not_in_the_room(
     assert lobby.peers("r") == []
     assert server.rooms(peer.sid or "") == [peer.sid]
     assert "the back end is away" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "hangs_at",
+    ["room-check-ok", "join-error", "join-ok", "user-connected", "media-state",
+     "#rtcio:init-offer", "chat-message", "user-disconnected"],
+)  # fmt: skip
+def test_a_handler_that_sees_an_event_and_does_not_return_holds_up_nobody(
+    server: Server, hangs_at: str
+) -> None:
+    Lobby(server)
+    seen: list[str] = []
+    release = Event()
+    ann = client(server)
+
+    @server.of("/").sockets[ann.sid or ""].on_any_outgoing
+    def watch(event: str, *args: Any) -> None:
+        seen.append(event)
+        if event == hangs_at:
+            assert release.wait(DEADLINE)
+
+    ann.emit("check-room", {"roomId": "r"})
+    join(ann, None)
+    join(ann)
+    bob, cid = joined(server), joined(server)
+    bob.emit("media-state", {"roomId": "r", "mic": True})
+    bob.emit("chat-message", {"roomId": "r"})
+    bob.emit("leave-room", {"roomId": "r"})
+    heard = ["media-state", "chat-message", "user-disconnected"]
+    came = ["user-connected", "#rtcio:init-offer"]
+    assert [name for name, _ in cid.received()] == heard
+    assert [name for name, _ in ann.received()] == [
+        "room-check-ok", "join-error", "join-ok", *came, *came, *heard,
+    ]  # fmt: skip
+    until(lambda: len(seen) == 10)
+    release.set()
 
 
 def test_an_empty_room_leaves_nothing_behind(server: Server) -> None:

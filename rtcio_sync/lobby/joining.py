@@ -154,11 +154,14 @@ class Joining(Part):
 
         def here() -> tuple[str | None, bool]:
             with self._lock:
-                reason = self._seating.obstacle(room, peer.sid, secret, limit)
+                reason = self._obstacle(peer, room, secret, limit, "check-room")
                 return reason, self._seating.closed(room)
 
         def there(ask: Asks) -> tuple[str | None, bool]:
+            seat = self._kept(peer, room)
             reason, closed = ask(Op("check", room, peer.sid, [secret, limit]))
+            if reason is None and seat is None:
+                reason = self._may_enter(peer, room, "check-room")
             return reason, closed
 
         late: tuple[str | None, bool] = Obstacle.TRY_AGAIN, False
@@ -198,7 +201,7 @@ class Joining(Part):
         def here() -> tuple[Attempt | Seat | None, str | None]:
             with self._lock:
                 seat = self._seating.holder(attempt.room, peer.sid)
-                reason = self._obstacle(peer, attempt)
+                reason = self._obstacle(peer, attempt.room, attempt.secret, attempt.limit)
                 if reason is None:
                     peer.attempts[attempt.room] = attempt
                 return seat, reason
@@ -332,7 +335,7 @@ class Joining(Part):
         with self._lock:
             if not self._take_current(peer, attempt):
                 return None
-            reason = self._obstacle(peer, attempt)
+            reason = self._obstacle(peer, room, attempt.secret, attempt.limit)
             if reason is not None:
                 return reason
             before, asked = self._seating.holder(room, peer.sid), attempt
@@ -355,25 +358,31 @@ class Joining(Part):
             self._server.leave_room(peer.sid, attempt.room, namespace=self._namespace.name)
             self._refuse(peer, reason, {"roomId": attempt.room})
 
-    def _obstacle(self, peer: Peer, attempt: Attempt) -> str | None:  # lock held
+    def _obstacle(
+        self,
+        peer: Peer,
+        room: str,
+        secret: bytes | None,
+        limit: int | None,
+        event: str = "join-room",
+    ) -> str | None:  # lock held
         """Why a seat may not be taken: by the lobby's own rules, and by the Socket.IO room's."""
-        room = attempt.room
-        reason = self._seating.obstacle(room, peer.sid, attempt.secret, attempt.limit)
+        reason = self._seating.obstacle(room, peer.sid, secret, limit)
         if reason is None and not self._seating.sits(room, peer.sid):
-            return self._may_enter(peer, room)
+            return self._may_enter(peer, room, event)
         return reason
 
-    def _may_enter(self, peer: Peer, room: str) -> str | None:
+    def _may_enter(self, peer: Peer, room: str, event: str = "join-room") -> str | None:
         """Why a peer may not enter the Socket.IO room; `None`: it may."""
         try:
             self._server.manager.may_enter(peer.sid, self._namespace.name, room)
         except ProtocolError as error:
-            return self._counted(peer, error)
+            return self._counted(peer, error, event)
         return None
 
-    def _counted(self, peer: Peer, error: ProtocolError) -> str:
+    def _counted(self, peer: Peer, error: ProtocolError, event: str = "join-room") -> str:
         member = self._server.manager.member(peer.sid, self._namespace.name)
-        self._server.drop(error.reason, member, event="join-room")
+        self._server.drop(error.reason, member, event=event)
         limit = isinstance(error, LimitExceeded)
         return Obstacle.TOO_MANY_ROOMS if limit else Obstacle.INVALID_ROOM
 

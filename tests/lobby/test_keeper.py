@@ -14,8 +14,9 @@ from rtcio_sync.lobby.joining import Joining, Peer, State
 from rtcio_sync.lobby.keeper import Keeper
 from rtcio_sync.lobby.keeper_messages import Seat
 from rtcio_sync.lobby.lobby import Lobby
+from rtcio_sync.options import Limits
 from rtcio_sync.server import Server
-from tests.lobby.clients import client
+from tests.lobby.clients import client, refused
 
 
 class Links:
@@ -58,6 +59,29 @@ class Silent(Keeper):
         self.late.entered = True
         self.add(self.late)
         raise exceptions.TimeoutError()
+
+
+class Generous(Keeper):
+    """Another worker keeps the rooms, and a seat could always be had there."""
+
+    def call(self, here: Any, there: Any) -> Any:
+        return there(lambda op: [None, False])
+
+
+def test_a_check_elsewhere_knows_how_many_rooms_the_client_is_in() -> None:
+    server = Server(limits=Limits(max_rooms_per_socket=1))
+    links: Any = Links()
+    table: Any = Table()
+    tab = client(server)
+    peer = Peer(server.of("/").sockets[tab.sid or ""])
+    keeper = Generous(server, links, "lobby", table)
+    joining = Joining(server, server.of("/"), State(server.of("/")), Lobby(server), keeper)
+    server.enter_room(peer.sid, "app")
+    joining.check(peer, {"roomId": "r"})
+    assert tab.received() == refused("too-many-rooms")
+    server.leave_room(peer.sid, "app")
+    joining.check(peer, {"roomId": "r"})
+    assert [name for name, _ in tab.received()] == ["room-check-ok"]
 
 
 def test_a_seat_of_a_keeper_that_goes_on_late_has_its_place_in_the_order_of_joining(

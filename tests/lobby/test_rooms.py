@@ -54,6 +54,18 @@ def test_who_may_enter_no_more_rooms_gets_no_seat_and_an_answer(
     assert greedy.received() == [("join-ok", [{"roomId": names[19]}])]
 
 
+def test_the_answer_to_check_room_is_that_of_join_room() -> None:
+    server = limited(1)
+    Lobby(server)
+    peer = joined(server)
+    for room in ("s", "r"):
+        peer.emit("check-room", {"roomId": room})
+    assert peer.received() == [
+        *refused("too-many-rooms", "s"),
+        ("room-check-ok", [{"roomId": "r", "passwordRequired": False}]),
+    ]
+
+
 def test_authorize_is_not_asked_for_one_who_may_enter_no_more_rooms() -> None:
     asked: list[str] = []
     server = limited(1)

@@ -161,14 +161,8 @@ def _straight_down(app: Any) -> Iterator[Any]:
         elif inspect.ismethod(app):
             app = None if isinstance(app.__self__, flask.Flask) else app.__self__
         else:
-            found = vars(app) if hasattr(app, "__dict__") else {}
-            app = (
-                getattr(app, "wsgi_app", None)
-                if isinstance(app, flask.Flask)
-                else next(
-                    (found[each] for each in ("wsgi_app", "app") if callable(found.get(each))), None
-                )
-            )
+            held = getattr(app, "__dict__", {})  # Flask's own `wsgi_app` is not in it
+            app = held.get("wsgi_app") or held.get("app")
         if app is None:
             return
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar
 
 import engineio
@@ -22,6 +19,7 @@ from rtcio_sync.adapter import callbacks
 from rtcio_sync.relay.peer_left import send_peer_left
 from rtcio_sync.socketio.remote_requests import do_here
 from tests.clients import Polling
+from tests.steps import lines
 from tests.timing import DEADLINE, settle, until
 
 # -- what it costs ---------------------------------------------------------------------------------
@@ -82,28 +80,7 @@ def walked(server: Server) -> list[Walked]:
     return [manager.rooms["/"], manager.rooms["/"][None], manager.members["/"]]
 
 
-def lines_of(action: Callable[[], Any]) -> int:
-    """How many lines of the library and of python-socketio run in ``action``."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        nonlocal count
-        if not frame.f_code.co_filename.startswith(COUNTED):
-            return None
-        count += event == "line"
-        return trace
-
-    gc.disable()  # what it finalizes is another test's
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        action()
-    finally:
-        sys.settrace(before)
-        gc.enable()
-    return count
-
-
+#: Folders of the library and of python-socketio.
 COUNTED = tuple(str(Path(each.__file__).parent) for each in (rtcio_sync, socketio, engineio))
 
 
@@ -125,7 +102,7 @@ def test_the_cost_does_not_grow_with_the_other_sockets(action: str) -> None:
     costs = []
     for others in (5, 80):
         server, sid = populated(others)
-        costs.append(lines_of(lambda server=server, sid=sid: ACTIONS[action](server, sid)))  # type: ignore[misc]
+        costs.append(lines(lambda server=server, sid=sid: ACTIONS[action](server, sid), COUNTED))  # type: ignore[misc]
         assert [each.walks for each in walked(server)] == [0, 0, 0]
     assert costs[0] == costs[1] > 0
 

@@ -46,6 +46,15 @@ class Attacked:
             client.send(*[event(name)] * many)
 
 
+def answer_all(client: WebSocket, end: str = "answered") -> None:
+    """Acknowledges all events at once; ``"lost"``: leaves instead."""
+    asked = [client.next() for _ in range(MANY)]
+    if end == "lost":
+        client.close()
+    else:
+        client.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
+
+
 @pytest.fixture
 def bystander_is_served() -> Iterator[Callable[[Attacked, Client], None]]:
     def check(attacked: Attacked, client: Client, few: int = FEW) -> None:
@@ -91,8 +100,7 @@ def test_callbacks_of_acknowledgements_take_turns(bystander_is_served: Any) -> N
     attacked = Attacked()
     attacker, bystander = WebSocket(attacked.server).join(), WebSocket(attacked.server).join()
     attacked.burst(attacker, "ask")
-    asked = [attacker.next() for _ in range(MANY)]
-    attacker.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
+    answer_all(attacker)
     bystander_is_served(attacked, bystander)
     until(lambda: attacked.done == MANY)
 
@@ -110,11 +118,7 @@ def test_callbacks_with_a_time_out_take_turns(way: str, end: str, bystander_is_s
 
     attacker, bystander = WebSocket(server).join(), WebSocket(server).join()
     attacked.burst(attacker, "gather")
-    asked = [attacker.next() for _ in range(MANY)]
-    if end == "lost":
-        attacker.close()
-    else:
-        attacker.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
+    answer_all(attacker, end)
     bystander_is_served(attacked, bystander)
     until(lambda: attacked.done >= MANY)
 
@@ -140,11 +144,7 @@ def test_handlers_that_one_client_wakes_from_a_call_take_turns(
 
     attacker, bystander = WebSocket(server).join(), WebSocket(server).join()
     attacked.burst(attacker, "call")
-    asked = [attacker.next() for _ in range(MANY)]
-    if end == "lost":
-        attacker.close()
-    else:
-        attacker.send(*[f"3{each[1 : each.index('[')]}[]" for each in asked])
+    answer_all(attacker, end)
     bystander_is_served(attacked, bystander)
     until(lambda: attacked.done >= MANY)
 

@@ -35,7 +35,7 @@ from .options import Options, engineio_options
 from .parser.packet import is_stock, packet_class
 from .server_cluster import ClusteredServer
 from .server_options import ServerOptions
-from .serving.gunicorn import heed_shortage, on_worker
+from .serving.gunicorn import heed_shortage, keep_addresses, on_worker
 from .serving.gunicorn_http import answer_directly
 from .serving.listen import listen, signaling_only
 from .serving.listen_options import Listening
@@ -104,6 +104,7 @@ class Server(ClusteredServer):
         self.eio.app_log = self._app_log
         add_default_listeners(self)
         on_worker(heed_shortage)
+        on_worker(keep_addresses)
         self._join_workers()
         if chosen.app is not None:
             self.init_app(chosen.app)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
+import gevent.socket
 from gevent.pywsgi import WSGIHandler
 
 from ..transport.descriptor_shortage import heed_worker_on_threads
@@ -35,7 +36,10 @@ from .gunicorn_http import adopt, parted
 from .pywsgi import Parting
 from .reread_socket import Reread
 
-__all__ = ["Front", "heed_shortage", "is_gevents", "on_worker", "owner_on_stack", "replaced_by"]
+__all__ = [
+    "Front", "heed_shortage", "is_gevents", "keep_addresses", "on_worker", "owner_on_stack",
+    "replaced_by",
+]  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +83,27 @@ def heed_shortage(worker: Any) -> None:
     module = sys.modules.get("gunicorn.workers.gthread")
     if module is not None and isinstance(worker, module.ThreadWorker):
         heed_worker_on_threads(worker)
+
+
+class _Listener(gevent.socket.socket):
+    """Knows its address also when it is closed."""
+
+    def __init__(self, taken: Any) -> None:
+        super().__init__(taken.family, taken.type, taken.proto, fileno=taken.detach())
+        self._address = super().getsockname()
+
+    def getsockname(self) -> Any:
+        return self._address
+
+
+def keep_addresses(worker: Any) -> None:
+    """Has a worker that stops serve what it has accepted before. # before it serves
+
+    gunicorn asks the listener for its address with each new connection. A connection that waited
+    while the worker closed it would be lost, with a traceback.
+    """
+    if is_gevents(worker):
+        worker.sockets = [_Listener(each) for each in worker.sockets]
 
 
 def on_worker(begin: Callable[[Any], None]) -> bool:
